@@ -1,0 +1,1 @@
+//! oxcached: a drop-in replacement for memcached.

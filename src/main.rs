@@ -1,0 +1,2 @@
+//! The oxcached binary.
+fn main() {}
