@@ -1,1 +1,8 @@
 //! oxcached: a drop-in replacement for memcached.
+
+pub mod clock;
+pub mod limits;
+pub mod proto;
+pub mod settings;
+pub mod stats;
+pub mod store;

@@ -1,0 +1,122 @@
+//! The server's clock: seconds since start, cached in one atomic.
+//!
+//! Owns the mapping between unix time, relative time and exptime arguments. Knows nothing of sockets or
+//! items. The main thread calls [`Clock::tick`] once a second; everyone else reads [`Clock::now`].
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Relative time at process start: memcached counts its start as 62 seconds (60 seconds of LRU bump
+/// interval and 2 more) before the real one, so that no live item ever has time 0 or 1.
+pub const START: u32 = 62;
+
+/// `uptime` is relative time less this, so it starts at 2.
+pub const UPTIME_OFFSET: u32 = 60;
+
+/// Largest exptime in seconds that is relative; above it is a unix time (30 days).
+pub const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
+
+/// Seconds since start, plus [`START`]. Shared by all threads.
+pub struct Clock {
+    now: AtomicU32,
+    started: Option<Instant>,
+    unix_started: i64,
+    paused: AtomicBool,
+    offset: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that follows the monotonic clock from now on.
+    pub fn real() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        Self::new(Some(Instant::now()), unix - i64::from(START))
+    }
+
+    /// A clock that only moves by [`Clock::advance`]; its unix time at relative 0 is `unix_started`.
+    pub fn manual(unix_started: i64) -> Self {
+        Self::new(None, unix_started)
+    }
+
+    fn new(started: Option<Instant>, unix_started: i64) -> Self {
+        Self {
+            now: AtomicU32::new(START),
+            started,
+            unix_started,
+            paused: AtomicBool::new(false),
+            offset: AtomicI64::new(0),
+        }
+    }
+
+    /// Current relative time in seconds.
+    #[inline]
+    pub fn now(&self) -> u32 {
+        self.now.load(Relaxed)
+    }
+
+    /// Takes over the monotonic clock's time; called by the main thread once a second.
+    pub fn tick(&self) {
+        if let Some(started) = self.started
+            && !self.paused.load(Relaxed)
+        {
+            let seconds = started.elapsed().as_secs() as i64 + i64::from(START) + self.offset.load(Relaxed);
+            self.now.store(seconds.clamp(1, i64::from(u32::MAX)) as u32, Relaxed);
+        }
+    }
+
+    /// Moves the clock by `seconds`, for tests and `debugtime N`.
+    pub fn advance(&self, seconds: i64) {
+        self.offset.fetch_add(seconds, Relaxed);
+        let moved = i64::from(self.now()) + seconds;
+        self.now.store(moved.clamp(1, i64::from(u32::MAX)) as u32, Relaxed);
+    }
+
+    /// Stops (`true`) or resumes the clock, for `debugtime p` and `r`.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Relaxed);
+    }
+
+    /// Unix time of a relative time.
+    #[inline]
+    pub fn unix(&self, relative: u32) -> i64 {
+        self.unix_started + i64::from(relative)
+    }
+
+    /// Relative expiry time of an exptime argument: 0 = never, up to 30 days = from now, larger = unix time.
+    /// A unix time at or before the start gives 1, which has always passed. Negative arguments have passed too.
+    #[inline]
+    pub fn expiry(&self, exptime: i64) -> u32 {
+        let exptime = if exptime < 0 { RELATIVE_MAX + 1 } else { exptime };
+        if exptime == 0 {
+            0
+        } else if exptime > RELATIVE_MAX {
+            if exptime <= self.unix_started { 1 } else { (exptime - self.unix_started) as u32 }
+        } else {
+            (exptime as u32).wrapping_add(self.now())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiry_follows_memcached() {
+        let clock = Clock::manual(1_000_000_000);
+        assert_eq!(clock.expiry(0), 0);
+        assert_eq!(clock.expiry(10), START + 10);
+        assert_eq!(clock.expiry(RELATIVE_MAX), START + RELATIVE_MAX as u32);
+        assert_eq!(clock.expiry(RELATIVE_MAX + 1), 1);
+        assert_eq!(clock.expiry(-1), 1);
+        assert_eq!(clock.expiry(1_000_000_100), 100);
+    }
+
+    #[test]
+    fn manual_clock_moves_only_by_hand() {
+        let clock = Clock::manual(0);
+        clock.tick();
+        assert_eq!(clock.now(), START);
+        clock.advance(5);
+        assert_eq!(clock.now(), START + 5);
+    }
+}

@@ -1,0 +1,63 @@
+//! Every constant bound of the server, with asserts between them.
+//!
+//! Owns numbers only; must not know any other module. A bound that a peer can reach stands here and
+//! nowhere else, so that the memory of a hostile load can be added up by reading one file.
+
+/// Longest key in bytes (memcached's `KEY_MAX_LENGTH`).
+pub const KEY_MAX: usize = 250;
+
+/// Longest command line without a newline before the connection is judged: above it only `get ` and
+/// `gets ` lines may go on growing.
+pub const LINE_WAIT_MAX: usize = 2048;
+
+/// Longest command line that is accepted once its newline is there (memcached's read buffer).
+pub const LINE_MAX: usize = 16 * 1024;
+
+/// Longest `get`/`gets` line. memcached has no bound here; a bound is needed so that one client
+/// cannot take all memory.
+pub const GET_LINE_MAX: usize = 16 * 1024 * 1024;
+
+/// Leading spaces tolerated before an over-long `get` line.
+pub const LEADING_SPACES_MAX: usize = 100;
+
+/// Bytes of one worker's shared read buffer: the most one `read` brings in.
+pub const READ_BUF: usize = 64 * 1024;
+
+/// Unsent reply bytes (pinned values included) at which a connection stops running commands.
+pub const OUTPUT_HIGH: usize = 256 * 1024;
+
+/// Pinned values in one unsent reply at which a connection stops running commands.
+pub const OUTPUT_PINS: usize = 256;
+
+/// Slices in one `writev` call (Linux `IOV_MAX` is 1024).
+pub const WRITE_SLICES: usize = 512;
+
+/// Values longer than this are pinned and written from the item instead of being copied.
+pub const COPY_MAX: usize = 4096;
+
+/// A value of which at least this much is still missing is read from the socket straight into its item.
+pub const DIRECT_READ_MIN: usize = 16 * 1024;
+
+/// Largest value length a client may announce (memcached: `INT_MAX - 2`).
+pub const VALUE_LEN_MAX: u32 = i32::MAX as u32 - 2;
+
+/// Token slots of one command line (memcached's 24 less its end marker).
+pub const TOKENS_MAX: usize = 23;
+
+/// Connections accepted in one go before the main thread looks at its other events.
+pub const ACCEPT_BATCH: usize = 64;
+
+/// New connections and other messages waiting for one worker.
+pub const WORKER_QUEUE: usize = 4096;
+
+/// Slab classes, numbered 1..=63; 0 is the global page pool.
+pub const CLASSES: usize = 64;
+
+/// Nominal bytes charged against `read_buf_mem_limit` for each reply that waits to be sent.
+pub const REPLY_CHARGE: usize = 1024;
+
+/// Nominal bytes charged against `read_buf_mem_limit` for each connection that is inside a request.
+pub const REQUEST_CHARGE: usize = 16 * 1024;
+
+const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
+const _: () = assert!(COPY_MAX < OUTPUT_HIGH);

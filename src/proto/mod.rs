@@ -1,0 +1,11 @@
+//! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
+
+mod input;
+mod output;
+mod session;
+mod shared;
+
+pub use input::Input;
+pub use output::Output;
+pub use session::{CloseReason, ConnState, Protocol, Session, Step};
+pub use shared::{ConnCard, ConnTable, Control, Cx, Shared};

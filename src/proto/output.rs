@@ -1,0 +1,153 @@
+//! Replies waiting to be written: literal bytes with pinned values between them.
+//!
+//! Owns order and the write cursor; knows no socket. Sessions append, `net` writes the slices with one
+//! `write_vectored` and says how much was taken. Small values are copied into the bytes, values over
+//! `COPY_MAX` stay in their item under a [`Pinned`] guard.
+
+use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, WRITE_SLICES};
+use crate::store::Pinned;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// The unsent replies of one connection, in order.
+#[derive(Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Pinned values and the offset in `bytes` before which each one goes; offsets ascend.
+    pins: VecDeque<(usize, Pinned)>,
+    pinned_bytes: usize,
+    /// Ends of replies as offsets in `bytes`, kept only when asked for (a datagram series a reply).
+    ends: Option<Vec<usize>>,
+}
+
+/// A place in the output to which a reply can be taken back.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    bytes: usize,
+    pins: usize,
+}
+
+impl Output {
+    /// The literal bytes, to append to.
+    #[inline]
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Appends literal bytes.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends a pinned value.
+    pub fn pin(&mut self, value: Pinned) {
+        self.pinned_bytes += value.remaining();
+        self.pins.push_back((self.bytes.len(), value));
+    }
+
+    /// Where the next reply begins.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), pins: self.pins.len() }
+    }
+
+    /// Takes back everything appended since `mark`.
+    #[inline]
+    pub fn rewind(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        while self.pins.len() > mark.pins {
+            if let Some((_, value)) = self.pins.pop_back() {
+                self.pinned_bytes -= value.remaining();
+            }
+        }
+    }
+
+    /// Bytes still to be written.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.sent + self.pinned_bytes
+    }
+
+    /// Whether nothing waits to be written.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.remaining() == 0
+    }
+
+    /// Whether so much waits that no further command may run before a write.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.remaining() >= OUTPUT_HIGH || self.pins.len() >= OUTPUT_PINS
+    }
+
+    /// Marks the end of one reply, for transports that send each one apart.
+    #[inline]
+    pub fn end_of_reply(&mut self) {
+        if let Some(ends) = &mut self.ends {
+            ends.push(self.bytes.len());
+        }
+    }
+
+    /// The unsent bytes as slices for one vectored write, at most `WRITE_SLICES`.
+    pub fn io_slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
+        let mut at = self.sent;
+        for (before, value) in &self.pins {
+            if at < *before {
+                slices.push(IoSlice::new(&self.bytes[at..*before]));
+                at = *before;
+            }
+            value.io_slices(slices, WRITE_SLICES);
+            if slices.len() >= WRITE_SLICES {
+                return;
+            }
+        }
+        if at < self.bytes.len() {
+            slices.push(IoSlice::new(&self.bytes[at..]));
+        }
+    }
+
+    /// The unsent bytes when no pinned value is among them: one plain `write` does.
+    pub fn plain(&self) -> Option<&[u8]> {
+        self.pins.is_empty().then(|| &self.bytes[self.sent..])
+    }
+
+    /// Drops the first `n` unsent bytes: they were written.
+    pub fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let before = self.pins.front().map_or(self.bytes.len(), |(before, _)| *before);
+            let literal = n.min(before - self.sent);
+            self.sent += literal;
+            n -= literal;
+            if n == 0 {
+                break;
+            }
+            let Some((_, value)) = self.pins.front_mut() else { break };
+            let taken = n.min(value.remaining());
+            value.advance(taken);
+            self.pinned_bytes -= taken;
+            n -= taken;
+            if value.remaining() == 0 {
+                self.pins.pop_front();
+            }
+        }
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+        self.pins.clear();
+        self.pinned_bytes = 0;
+        if let Some(ends) = &mut self.ends {
+            ends.clear();
+        }
+        if self.bytes.capacity() > 2 * OUTPUT_HIGH {
+            self.bytes.shrink_to(OUTPUT_HIGH);
+        }
+    }
+}

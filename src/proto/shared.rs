@@ -1,0 +1,113 @@
+//! What every session of the process shares, and the card by which others see a connection.
+//!
+//! Built by `server`, handed down as one `Arc`. Holds no sockets.
+
+use crate::clock::Clock;
+use crate::settings::Settings;
+use crate::stats::{Counters, Stats};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+
+use super::ConnState;
+
+/// One server's shared state.
+pub struct Shared {
+    /// Settings fixed at start.
+    pub settings: Settings,
+    /// Seconds since start.
+    pub clock: Clock,
+    /// Counters and gauges.
+    pub stats: Stats,
+    /// Open connections, for `stats conns`.
+    pub conns: ConnTable,
+    /// Requests from sessions to the main thread.
+    pub control: Box<dyn Fn(Control) + Send + Sync>,
+}
+
+/// What a session may ask of the main thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// `shutdown`: as SIGINT.
+    Shutdown,
+    /// `shutdown graceful`: as SIGUSR1.
+    ShutdownGraceful,
+}
+
+/// What a session is given for one run.
+pub struct Cx<'a> {
+    /// The process's state.
+    pub shared: &'a Shared,
+    /// The running worker's counters.
+    pub counters: &'a Counters,
+    /// The connection's descriptor: its name in verbose lines and `stats conns`.
+    pub fd: i32,
+}
+
+/// A connection as others see it. Written by its worker, read by anyone.
+pub struct ConnCard {
+    /// Peer address; `None` for unix peers and listeners.
+    pub peer: Option<SocketAddr>,
+    /// Local (listening) address; `None` for unix sockets.
+    pub local: Option<SocketAddr>,
+    /// Path of a unix listener.
+    pub path: Option<Box<str>>,
+    /// Whether it is a datagram socket.
+    pub udp: bool,
+    /// A `ConnState` as number.
+    state: AtomicU8,
+    /// Relative time of the last command.
+    last_cmd: AtomicU32,
+}
+
+impl ConnCard {
+    /// A card in state `state`, last heard of at `now`.
+    pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>, state: ConnState, now: u32) -> Self {
+        Self { peer, local, path: None, udp: false, state: AtomicU8::new(state as u8), last_cmd: AtomicU32::new(now) }
+    }
+
+    /// Current state.
+    pub fn state(&self) -> ConnState {
+        ConnState::from_u8(self.state.load(Relaxed))
+    }
+
+    /// Says in which state the connection is.
+    #[inline]
+    pub fn set_state(&self, state: ConnState) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    /// Relative time of the last command.
+    pub fn last_cmd(&self) -> u32 {
+        self.last_cmd.load(Relaxed)
+    }
+
+    /// Says when the last command ran.
+    #[inline]
+    pub fn set_last_cmd(&self, now: u32) {
+        self.last_cmd.store(now, Relaxed);
+    }
+}
+
+/// Cards of all open connections and listeners by descriptor. Lock rank: see docs/locking.md.
+#[derive(Default)]
+pub struct ConnTable(Mutex<BTreeMap<i32, Arc<ConnCard>>>);
+
+impl ConnTable {
+    /// Enters a connection.
+    pub fn insert(&self, fd: i32, card: Arc<ConnCard>) {
+        self.0.lock().insert(fd, card);
+    }
+
+    /// Takes a connection out; must happen before its descriptor is closed.
+    pub fn remove(&self, fd: i32) {
+        self.0.lock().remove(&fd);
+    }
+
+    /// All cards, ordered by descriptor.
+    pub fn list(&self) -> Vec<(i32, Arc<ConnCard>)> {
+        self.0.lock().iter().map(|(fd, card)| (*fd, Arc::clone(card))).collect()
+    }
+}

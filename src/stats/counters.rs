@@ -1,0 +1,157 @@
+//! One worker's counters: written by that worker alone, read by anyone.
+
+use crate::limits::CLASSES;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counters kept for each worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+#[allow(missing_docs)] // each is the `stats` row of the same name
+pub enum Counter {
+    GetCmds,
+    GetMisses,
+    GetExpired,
+    GetFlushed,
+    TouchCmds,
+    TouchMisses,
+    FlushCmds,
+    MetaCmds,
+    DeleteMisses,
+    IncrMisses,
+    DecrMisses,
+    CasMisses,
+    StoreTooLarge,
+    StoreNoMemory,
+    AuthCmds,
+    AuthErrors,
+    IdleKicks,
+    BytesRead,
+    BytesWritten,
+    ConnYields,
+    ResponseOom,
+    ReadBufOom,
+    TotalItems,
+    Count,
+}
+
+/// Counters kept for each worker and slab class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+#[allow(missing_docs)] // each is the `stats slabs` row of the same name
+pub enum ClassCounter {
+    GetHits,
+    SetCmds,
+    DeleteHits,
+    IncrHits,
+    DecrHits,
+    CasHits,
+    CasBadval,
+    TouchHits,
+    HitsHot,
+    HitsWarm,
+    HitsCold,
+    HitsTemp,
+    Count,
+}
+
+const N: usize = Counter::Count as usize;
+const C: usize = ClassCounter::Count as usize;
+
+/// One worker's table. Only its worker calls [`Counters::add`] and [`Counters::add_class`].
+#[repr(align(128))]
+pub struct Counters {
+    plain: [AtomicU64; N],
+    class: [[AtomicU64; C]; CLASSES],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { plain: [const { AtomicU64::new(0) }; N], class: [const { [const { AtomicU64::new(0) }; C] }; CLASSES] }
+    }
+}
+
+impl Counters {
+    /// Adds `n`; a load and a store, so the caller must be the only writer.
+    #[inline]
+    pub fn add(&self, counter: Counter, n: u64) {
+        let cell = &self.plain[counter as usize];
+        cell.store(cell.load(Relaxed) + n, Relaxed);
+    }
+
+    /// Adds 1 to a class's counter; same rule.
+    #[inline]
+    pub fn add_class(&self, class: u8, counter: ClassCounter) {
+        let cell = &self.class[usize::from(class) % CLASSES][counter as usize];
+        cell.store(cell.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+/// A sum over workers at one moment.
+#[derive(Clone)]
+pub struct Totals {
+    plain: [u64; N],
+    class: [[u64; C]; CLASSES],
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self { plain: [0; N], class: [[0; C]; CLASSES] }
+    }
+}
+
+impl Totals {
+    /// Value of a plain counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.plain[counter as usize]
+    }
+
+    /// Value of one class's counter.
+    pub fn class(&self, class: usize, counter: ClassCounter) -> u64 {
+        self.class[class][counter as usize]
+    }
+
+    /// Sum of a class counter over all classes.
+    pub fn all_classes(&self, counter: ClassCounter) -> u64 {
+        self.class.iter().map(|c| c[counter as usize]).sum()
+    }
+
+    pub(super) fn add(&mut self, counters: &Counters) {
+        for (sum, cell) in self.plain.iter_mut().zip(&counters.plain) {
+            *sum += cell.load(Relaxed);
+        }
+        for (sums, cells) in self.class.iter_mut().zip(&counters.class) {
+            for (sum, cell) in sums.iter_mut().zip(cells) {
+                *sum += cell.load(Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn subtract(&mut self, base: &Totals) {
+        for (sum, b) in self.plain.iter_mut().zip(&base.plain) {
+            *sum -= b;
+        }
+        for (sums, bs) in self.class.iter_mut().zip(&base.class) {
+            for (sum, b) in sums.iter_mut().zip(bs) {
+                *sum -= b;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Stats;
+
+    #[test]
+    fn reset_subtracts_and_counting_goes_on() {
+        let stats = Stats::new(2);
+        stats.workers[0].add(Counter::GetCmds, 3);
+        stats.workers[1].add_class(5, ClassCounter::GetHits);
+        assert_eq!(stats.totals().get(Counter::GetCmds), 3);
+        stats.reset();
+        assert_eq!(stats.totals().get(Counter::GetCmds), 0);
+        stats.workers[1].add_class(5, ClassCounter::GetHits);
+        assert_eq!(stats.totals().all_classes(ClassCounter::GetHits), 1);
+    }
+}

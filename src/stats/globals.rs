@@ -1,0 +1,74 @@
+//! Gauges and rare counters with several writers: connections, the accept pause, buffers.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// Process-wide numbers; each is the `stats` row of the same name unless it says otherwise.
+#[allow(missing_docs)]
+pub struct Globals {
+    /// Open connections, listeners included (`curr_connections` prints one less).
+    pub curr_conns: AtomicU64,
+    pub total_conns: AtomicU64,
+    pub rejected_conns: AtomicU64,
+    pub conn_structs: AtomicU64,
+    pub reserved_fds: AtomicU64,
+    pub accepting_conns: AtomicBool,
+    pub listen_disabled_num: AtomicU64,
+    pub time_in_listen_disabled_us: AtomicU64,
+    pub malloc_fails: AtomicU64,
+    pub response_obj_count: AtomicU64,
+    pub response_obj_bytes: AtomicU64,
+    pub read_buf_count: AtomicU64,
+    pub read_buf_bytes: AtomicU64,
+    pub read_buf_bytes_free: AtomicU64,
+    pub log_worker_dropped: AtomicU64,
+    pub log_worker_written: AtomicU64,
+    pub log_watcher_skipped: AtomicU64,
+    pub log_watcher_sent: AtomicU64,
+    pub log_watchers: AtomicU64,
+}
+
+impl Default for Globals {
+    fn default() -> Self {
+        Self {
+            curr_conns: AtomicU64::new(0),
+            total_conns: AtomicU64::new(0),
+            rejected_conns: AtomicU64::new(0),
+            conn_structs: AtomicU64::new(0),
+            reserved_fds: AtomicU64::new(0),
+            accepting_conns: AtomicBool::new(true),
+            listen_disabled_num: AtomicU64::new(0),
+            time_in_listen_disabled_us: AtomicU64::new(0),
+            malloc_fails: AtomicU64::new(0),
+            response_obj_count: AtomicU64::new(0),
+            response_obj_bytes: AtomicU64::new(0),
+            read_buf_count: AtomicU64::new(0),
+            read_buf_bytes: AtomicU64::new(0),
+            read_buf_bytes_free: AtomicU64::new(0),
+            log_worker_dropped: AtomicU64::new(0),
+            log_worker_written: AtomicU64::new(0),
+            log_watcher_skipped: AtomicU64::new(0),
+            log_watcher_sent: AtomicU64::new(0),
+            log_watchers: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Globals {
+    /// Clears what `stats reset` clears; gauges stay.
+    pub fn reset(&self) {
+        let counters = [
+            &self.total_conns,
+            &self.rejected_conns,
+            &self.listen_disabled_num,
+            &self.time_in_listen_disabled_us,
+            &self.malloc_fails,
+            &self.log_worker_dropped,
+            &self.log_worker_written,
+            &self.log_watcher_skipped,
+            &self.log_watcher_sent,
+        ];
+        for counter in counters {
+            counter.store(0, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Counters and gauges: tables of atomics, one writer each where a worker counts.
+//!
+//! Owns the numbers; knows neither protocols nor the store. Workers write their own [`Counters`] without
+//! read-modify-write instructions; `stats` sums them up; `stats reset` subtracts a baseline.
+
+mod counters;
+mod globals;
+
+pub use counters::{ClassCounter, Counter, Counters, Totals};
+pub use globals::Globals;
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// All counters of the process.
+pub struct Stats {
+    /// One table a worker, indexed by worker number, plus one at the end for the main thread and chores.
+    pub workers: Vec<Arc<Counters>>,
+    /// Connection and process gauges with several writers.
+    pub globals: Globals,
+    baseline: Mutex<Totals>,
+}
+
+impl Stats {
+    /// Tables for `workers` workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..=workers).map(|_| Arc::new(Counters::default())).collect(),
+            globals: Globals::default(),
+            baseline: Mutex::new(Totals::default()),
+        }
+    }
+
+    /// Sums of all workers since the last reset.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.absolute();
+        totals.subtract(&self.baseline.lock());
+        totals
+    }
+
+    /// `stats reset`: counters start again at 0, gauges stay.
+    pub fn reset(&self) {
+        *self.baseline.lock() = self.absolute();
+        self.globals.reset();
+    }
+
+    fn absolute(&self) -> Totals {
+        let mut totals = Totals::default();
+        for worker in &self.workers {
+            totals.add(worker);
+        }
+        totals
+    }
+}
