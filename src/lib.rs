@@ -1,1 +1,4 @@
 //! oxcached: a drop-in replacement for memcached.
+
+pub mod settings;
+pub mod sys;

@@ -1,0 +1,2 @@
+//! settings
+mod number;
