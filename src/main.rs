@@ -11,13 +11,13 @@ use oxcached::sys::user::process_uids;
 fn main() -> ExitCode {
     match settings::parse(std::env::args_os()) {
         Ok(Action::Print { text, warnings }) => {
-            eprint!("{}", warnings.concat());
+            say(&warnings.concat());
             // A reader that has gone away is no reason to fail.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Ok(Action::Run(settings)) => {
-            eprint!("{}", settings.warnings.concat());
+            say(&settings.warnings.concat());
             let (uid, euid) = process_uids();
             match settings::check_user(uid, euid, &settings).and_then(|_| settings::check_start(&settings)) {
                 Ok(()) => {
@@ -32,6 +32,11 @@ fn main() -> ExitCode {
 }
 
 fn leave(exit: &Exit) -> ExitCode {
-    eprint!("{}", exit.stderr);
+    say(&exit.stderr);
     ExitCode::from(u8::try_from(exit.code).unwrap_or(1))
+}
+
+/// Standard error may be closed; that must not stop a start.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
