@@ -7,3 +7,4 @@ pub mod proto;
 pub mod settings;
 pub mod stats;
 pub mod store;
+pub mod sys;

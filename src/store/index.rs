@@ -363,7 +363,7 @@ impl Index {
     pub fn lock(&'static self, hash: u64) -> Bucket {
         loop {
             let current = self.current.load(Acquire);
-            let mut number = current & LOW_HALF;
+            let number = current & LOW_HALF;
             if current >> 32 != 0 {
                 // Growing: the old table counts until the bucket has moved.
                 let old = self.table((current >> 32) - 1);
@@ -371,8 +371,6 @@ impl Index {
                 if !bucket.is_moved() && self.in_use((current >> 32) - 1) {
                     return bucket;
                 }
-                drop(bucket);
-                number = self.current.load(Acquire) & LOW_HALF;
             }
             let table = self.table(number);
             let bucket = table.lock(table.bucket_of(hash));
