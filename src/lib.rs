@@ -1,6 +1,8 @@
 //! oxcached: a drop-in replacement for memcached.
 
+pub mod cache;
 pub mod clock;
+pub mod decimal;
 pub mod hash;
 pub mod limits;
 pub mod proto;

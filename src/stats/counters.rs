@@ -39,7 +39,6 @@ pub enum Counter {
 #[repr(usize)]
 #[allow(missing_docs)] // each is the `stats slabs` row of the same name
 pub enum ClassCounter {
-    GetHits,
     SetCmds,
     DeleteHits,
     IncrHits,
@@ -147,11 +146,11 @@ mod tests {
     fn reset_subtracts_and_counting_goes_on() {
         let stats = Stats::new(2);
         stats.workers[0].add(Counter::GetCmds, 3);
-        stats.workers[1].add_class(5, ClassCounter::GetHits);
+        stats.workers[1].add_class(5, ClassCounter::TouchHits);
         assert_eq!(stats.totals().get(Counter::GetCmds), 3);
         stats.reset();
         assert_eq!(stats.totals().get(Counter::GetCmds), 0);
-        stats.workers[1].add_class(5, ClassCounter::GetHits);
-        assert_eq!(stats.totals().all_classes(ClassCounter::GetHits), 1);
+        stats.workers[1].add_class(5, ClassCounter::TouchHits);
+        assert_eq!(stats.totals().all_classes(ClassCounter::TouchHits), 1);
     }
 }

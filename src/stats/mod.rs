@@ -5,9 +5,11 @@
 
 mod counters;
 mod globals;
+mod prefix;
 
 pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
+pub use prefix::{PrefixEvent, PrefixStats};
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,0 +1,281 @@
+//! The verbs: fetch, begin, commit, arith, delete, touch, flush. Protocol-free.
+//!
+//! Owns what a verb means and what it counts; knows no wire format and no sockets. Protocols make a [`Key`]
+//! and a [`Verbs`] a run and call these; the store below does the work under its bucket locks.
+
+mod arith;
+
+pub use arith::{Arith, Sum};
+
+use crate::clock::Clock;
+use crate::hash;
+use crate::limits::KEY_MAX;
+use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
+use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Store, Stored, Write, state};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// A legal key: 1..=250 bytes, with its hash.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    bytes: &'a [u8],
+    hash: u64,
+}
+
+impl<'a> Key<'a> {
+    /// The key, or `None` when it is empty or too long.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        (!bytes.is_empty() && bytes.len() <= KEY_MAX).then(|| Self { bytes, hash: hash::hash(bytes) })
+    }
+
+    /// A key whose hash is known already.
+    #[inline]
+    pub fn hashed(bytes: &'a [u8], hash: u64) -> Self {
+        debug_assert!(hash == hash::hash(bytes) && !bytes.is_empty() && bytes.len() <= KEY_MAX);
+        Self { bytes, hash }
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Its hash.
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// All items and what belongs to them.
+pub struct Cache {
+    /// The memory kernel.
+    pub store: &'static Store,
+    /// Whether CAS ids are shown (no `-C`).
+    pub use_cas: bool,
+    /// `stats detail`.
+    pub prefixes: PrefixStats,
+    detail: AtomicBool,
+}
+
+impl Cache {
+    /// A cache over `store`.
+    pub fn new(store: &'static Store, use_cas: bool, prefix_delimiter: u8, detail: bool) -> Self {
+        Self { store, use_cas, prefixes: PrefixStats::new(prefix_delimiter), detail: AtomicBool::new(detail) }
+    }
+
+    /// Switches `stats detail` on or off.
+    pub fn set_detail(&self, on: bool) {
+        self.detail.store(on, Relaxed);
+    }
+
+    /// Whether `stats detail` counts.
+    pub fn detail(&self) -> bool {
+        self.detail.load(Relaxed)
+    }
+}
+
+/// Why a value cannot be stored at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Larger than `-I`.
+    TooLarge,
+    /// No chunk to be had.
+    NoMemory,
+}
+
+/// How a touch or delete ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Done {
+    Done,
+    NotFound,
+}
+
+/// The verbs of one run: the cache, the running worker's counters and the time.
+#[derive(Clone, Copy)]
+pub struct Verbs<'a> {
+    /// The items.
+    pub cache: &'a Cache,
+    /// The running worker's counters.
+    pub counters: &'a Counters,
+    /// Relative time.
+    pub now: u32,
+}
+
+impl Verbs<'_> {
+    /// Looks `key` up and shows a hit to `visit`, under the bucket's lock. With `touch`, the item gets that
+    /// expiry time first. Counts as a get, or as a touch.
+    #[inline]
+    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let hit = self.look(key, touch, visit);
+        if self.cache.detail() {
+            let event = if hit.is_some() { PrefixEvent::Hit } else { PrefixEvent::Miss };
+            self.cache.prefixes.record(key.bytes, event);
+        }
+        hit
+    }
+
+    #[inline]
+    fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let mut rewrite = false;
+        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+            let place = (entry.class(), entry.state());
+            entry.bump(self.now);
+            if let Some(exptime) = touch {
+                rewrite = !entry.set_exptime(exptime, self.now);
+            }
+            (visit(entry), place)
+        });
+        if rewrite {
+            self.cache.store.rewrite_exptime(key.bytes, key.hash, touch.unwrap_or(0), self.now);
+        }
+        let hit = self.live(found);
+        self.count_fetch(touch.is_some(), hit.as_ref().map(|(_, place)| *place));
+        hit.map(|(result, _)| result)
+    }
+
+    #[inline]
+    fn count_fetch(&self, touch: bool, hit: Option<(u8, u8)>) {
+        match (touch, hit) {
+            (false, Some((class, state))) => {
+                self.counters.add(Counter::GetCmds, 1);
+                self.counters.add_class(class, segment_hits(state));
+            }
+            (false, None) => {
+                self.counters.add(Counter::GetCmds, 1);
+                self.counters.add(Counter::GetMisses, 1);
+            }
+            (true, Some((class, _))) => {
+                self.counters.add(Counter::TouchCmds, 1);
+                self.counters.add_class(class, ClassCounter::TouchHits);
+            }
+            (true, None) => {
+                self.counters.add(Counter::TouchCmds, 1);
+                self.counters.add(Counter::TouchMisses, 1);
+            }
+        }
+    }
+
+    /// Counts an item whose time was over; passes a hit on.
+    #[inline]
+    fn live<R>(&self, found: Found<R>) -> Option<R> {
+        match found {
+            Found::Hit(result) => Some(result),
+            Found::Miss => None,
+            Found::Lapsed(lapse) => {
+                self.count_lapse(lapse);
+                None
+            }
+        }
+    }
+
+    fn count_lapse(&self, lapse: Lapse) {
+        let counter = match lapse {
+            Lapse::Expired => Counter::GetExpired,
+            Lapse::Flushed => Counter::GetFlushed,
+        };
+        self.counters.add(counter, 1);
+    }
+
+    /// Takes memory for a value. When there is none for a `Set`, the old item goes too: better nothing than a
+    /// stale value.
+    ///
+    /// # Errors
+    /// The value is too large, or memory is short.
+    #[inline]
+    pub fn begin(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
+        }
+        let store = self.cache.store;
+        let nominal = store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0);
+        let refused = if !store.sizes().fits(nominal) {
+            self.counters.add(Counter::StoreTooLarge, 1);
+            Refused::TooLarge
+        } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
+            self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
+            return Ok(reservation);
+        } else {
+            self.counters.add(Counter::StoreNoMemory, 1);
+            Refused::NoMemory
+        };
+        if mode == Mode::Set {
+            self.remove(key);
+        }
+        Err(refused)
+    }
+
+    /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.
+    #[inline]
+    pub fn commit(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> Stored {
+        let compare = if mode == Mode::Cas && !self.cache.use_cas { 0 } else { compare };
+        let write = Write { mode, compare, stale_ok: false, cas: self.cache.store.next_cas() };
+        let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        if let Some(lapse) = met.lapse {
+            self.count_lapse(lapse);
+        }
+        if mode == Mode::Cas {
+            match (stored, met.old_class) {
+                (Stored::Stored { .. }, Some(class)) => self.counters.add_class(class, ClassCounter::CasHits),
+                (Stored::Exists, Some(class)) => self.counters.add_class(class, ClassCounter::CasBadval),
+                _ => self.counters.add(Counter::CasMisses, 1),
+            }
+        }
+        if matches!(stored, Stored::Stored { .. }) {
+            self.counters.add(Counter::TotalItems, 1);
+        }
+        stored
+    }
+
+    /// Removes an item without counting a delete.
+    pub fn remove(&self, key: &Key<'_>) {
+        let found = self.cache.store.visit(key.bytes, key.hash, self.now, Entry::unlink);
+        self.live(found);
+    }
+
+    /// `delete`.
+    pub fn delete(&self, key: &Key<'_>) -> Done {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes, PrefixEvent::Delete);
+        }
+        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+            entry.unlink();
+            entry.class()
+        });
+        match self.live(found) {
+            Some(class) => {
+                self.counters.add_class(class, ClassCounter::DeleteHits);
+                Done::Done
+            }
+            None => {
+                self.counters.add(Counter::DeleteMisses, 1);
+                Done::NotFound
+            }
+        }
+    }
+
+    /// `touch`: a new expiry time.
+    pub fn touch(&self, key: &Key<'_>, exptime: u32) -> Done {
+        let hit = self.look(key, Some(exptime), |_| ());
+        if hit.is_some() { Done::Done } else { Done::NotFound }
+    }
+
+    /// `flush_all`; `exptime` as given by the client, 0 or less = now.
+    pub fn flush(&self, exptime: i32, clock: &Clock) {
+        let oldest = if exptime > 0 { clock.expiry(i64::from(exptime)).wrapping_sub(1) } else { self.now - 1 };
+        self.cache.store.flush(oldest, self.now);
+    }
+}
+
+/// Counter of a hit in the segment that the item's state names.
+#[inline]
+fn segment_hits(item_state: u8) -> ClassCounter {
+    match item_state & state::SEGMENT {
+        state::HOT => ClassCounter::HitsHot,
+        state::WARM => ClassCounter::HitsWarm,
+        state::COLD => ClassCounter::HitsCold,
+        _ => ClassCounter::HitsTemp,
+    }
+}

@@ -1,0 +1,342 @@
+//! What `stats` tells, row by row, in memcached's order.
+//!
+//! Owns names, order and formats of the rows; reads counters, settings, the store's classes and the connection
+//! cards. Independent of the wire: rows go to a buffer as `STAT name value` lines. Called by the text protocol.
+
+use super::{ConnState, Cx};
+use crate::cache::Verbs;
+use crate::clock::UPTIME_OFFSET;
+use crate::settings::VERSION;
+use crate::stats::{ClassCounter, Counter};
+use crate::store::ClassView;
+use std::fmt::Display;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// One request for statistics.
+pub struct Report<'a, 'b> {
+    /// Who asks.
+    pub cx: &'a Cx<'b>,
+    /// The cache and the time.
+    pub verbs: Verbs<'a>,
+}
+
+/// Appends one row.
+fn row(out: &mut Vec<u8>, name: impl Display, value: impl Display) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "STAT {name} {value}\r\n");
+}
+
+fn gauge(out: &mut Vec<u8>, name: &str, value: &AtomicU64) {
+    row(out, name, value.load(Relaxed));
+}
+
+/// Counter rows in their order of emission, from `cmd_touch` on.
+const AFTER_HITS: [(&str, Source); 14] = [
+    ("delete_misses", Source::Plain(Counter::DeleteMisses)),
+    ("delete_hits", Source::Class(ClassCounter::DeleteHits)),
+    ("incr_misses", Source::Plain(Counter::IncrMisses)),
+    ("incr_hits", Source::Class(ClassCounter::IncrHits)),
+    ("decr_misses", Source::Plain(Counter::DecrMisses)),
+    ("decr_hits", Source::Class(ClassCounter::DecrHits)),
+    ("cas_misses", Source::Plain(Counter::CasMisses)),
+    ("cas_hits", Source::Class(ClassCounter::CasHits)),
+    ("cas_badval", Source::Class(ClassCounter::CasBadval)),
+    ("touch_hits", Source::Class(ClassCounter::TouchHits)),
+    ("touch_misses", Source::Plain(Counter::TouchMisses)),
+    ("store_too_large", Source::Plain(Counter::StoreTooLarge)),
+    ("store_no_memory", Source::Plain(Counter::StoreNoMemory)),
+    ("auth_cmds", Source::Plain(Counter::AuthCmds)),
+];
+
+enum Source {
+    Plain(Counter),
+    Class(ClassCounter),
+}
+
+const SEGMENT_HITS: [ClassCounter; 4] =
+    [ClassCounter::HitsHot, ClassCounter::HitsWarm, ClassCounter::HitsCold, ClassCounter::HitsTemp];
+
+impl Report<'_, '_> {
+    /// `stats` without argument.
+    pub fn general(&self, out: &mut Vec<u8>) {
+        self.process(out);
+        self.connections(out);
+        self.commands(out);
+        self.network(out);
+        self.engine(out);
+        self.items_totals(out);
+    }
+
+    fn process(&self, out: &mut Vec<u8>) {
+        let now = self.verbs.now;
+        row(out, "pid", std::process::id());
+        row(out, "uptime", now.saturating_sub(UPTIME_OFFSET));
+        row(out, "time", self.cx.shared.clock.unix(now));
+        row(out, "version", VERSION);
+        row(out, "libevent", concat!("mio (oxcached ", env!("CARGO_PKG_VERSION"), ")"));
+        row(out, "pointer_size", usize::BITS);
+        let usage = crate::sys::process::usage();
+        let seconds = |t: std::time::Duration| format!("{}.{:06}", t.as_secs(), t.subsec_micros());
+        row(out, "rusage_user", seconds(usage.user));
+        row(out, "rusage_system", seconds(usage.system));
+    }
+
+    fn connections(&self, out: &mut Vec<u8>) {
+        let (shared, globals) = (self.cx.shared, &self.cx.shared.stats.globals);
+        row(out, "max_connections", shared.settings.maxconns);
+        row(out, "curr_connections", globals.curr_conns.load(Relaxed).saturating_sub(1));
+        gauge(out, "total_connections", &globals.total_conns);
+        if shared.settings.maxconns_fast {
+            gauge(out, "rejected_connections", &globals.rejected_conns);
+        }
+        gauge(out, "connection_structures", &globals.conn_structs);
+        let totals = shared.stats.totals();
+        row(out, "response_obj_oom", totals.get(Counter::ResponseOom));
+        gauge(out, "response_obj_count", &globals.response_obj_count);
+        gauge(out, "response_obj_bytes", &globals.response_obj_bytes);
+        gauge(out, "read_buf_count", &globals.read_buf_count);
+        gauge(out, "read_buf_bytes", &globals.read_buf_bytes);
+        gauge(out, "read_buf_bytes_free", &globals.read_buf_bytes_free);
+        row(out, "read_buf_oom", totals.get(Counter::ReadBufOom));
+        gauge(out, "reserved_fds", &globals.reserved_fds);
+    }
+
+    fn commands(&self, out: &mut Vec<u8>) {
+        let totals = self.cx.shared.stats.totals();
+        row(out, "cmd_get", totals.get(Counter::GetCmds));
+        row(out, "cmd_set", totals.all_classes(ClassCounter::SetCmds));
+        row(out, "cmd_flush", totals.get(Counter::FlushCmds));
+        row(out, "cmd_touch", totals.get(Counter::TouchCmds));
+        row(out, "cmd_meta", totals.get(Counter::MetaCmds));
+        row(out, "get_hits", SEGMENT_HITS.map(|hits| totals.all_classes(hits)).iter().sum::<u64>());
+        row(out, "get_misses", totals.get(Counter::GetMisses));
+        row(out, "get_expired", totals.get(Counter::GetExpired));
+        row(out, "get_flushed", totals.get(Counter::GetFlushed));
+        for (name, source) in &AFTER_HITS {
+            let value = match source {
+                Source::Plain(counter) => totals.get(*counter),
+                Source::Class(counter) => totals.all_classes(*counter),
+            };
+            row(out, name, value);
+        }
+        row(out, "auth_errors", totals.get(Counter::AuthErrors));
+        if self.cx.shared.settings.idle_timeout != 0 {
+            row(out, "idle_kicks", totals.get(Counter::IdleKicks));
+        }
+        row(out, "bytes_read", totals.get(Counter::BytesRead));
+        row(out, "bytes_written", totals.get(Counter::BytesWritten));
+    }
+
+    fn network(&self, out: &mut Vec<u8>) {
+        let (shared, globals) = (self.cx.shared, &self.cx.shared.stats.globals);
+        row(out, "limit_maxbytes", shared.runtime.maxbytes());
+        row(out, "accepting_conns", u8::from(globals.accepting_conns.load(Relaxed)));
+        gauge(out, "listen_disabled_num", &globals.listen_disabled_num);
+        gauge(out, "time_in_listen_disabled_us", &globals.time_in_listen_disabled_us);
+        row(out, "threads", shared.settings.num_threads);
+        row(out, "conn_yields", shared.stats.totals().get(Counter::ConnYields));
+    }
+
+    fn engine(&self, out: &mut Vec<u8>) {
+        let (shared, globals) = (self.cx.shared, &self.cx.shared.stats.globals);
+        let (growing, bytes, slots) = self.verbs.cache.store.index_view();
+        row(out, "hash_power_level", hash_power(slots, shared.settings.hashpower_init));
+        row(out, "hash_bytes", bytes);
+        row(out, "hash_is_expanding", u8::from(growing));
+        if shared.settings.slab_reassign {
+            for name in ["rescues", "chunk_rescues", "inline_reclaim", "busy_items", "busy_deletes", "busy_nomem"] {
+                row(out, format_args!("slab_reassign_{name}"), 0);
+            }
+            row(out, "slab_reassign_last_busy_status", "none");
+            row(out, "slab_reassign_running", 0);
+            row(out, "slabs_moved", 0);
+        }
+        if shared.runtime.lru_crawler() {
+            row(out, "lru_crawler_running", 0);
+            row(out, "lru_crawler_starts", 0);
+        }
+        if shared.runtime.lru_maintainer_thread() {
+            row(out, "lru_maintainer_juggles", 0);
+        }
+        gauge(out, "malloc_fails", &globals.malloc_fails);
+        gauge(out, "log_worker_dropped", &globals.log_worker_dropped);
+        gauge(out, "log_worker_written", &globals.log_worker_written);
+        gauge(out, "log_watcher_skipped", &globals.log_watcher_skipped);
+        gauge(out, "log_watcher_sent", &globals.log_watcher_sent);
+        gauge(out, "log_watchers", &globals.log_watchers);
+        row(out, "unexpected_napi_ids", 0);
+        row(out, "round_robin_fallback", 0);
+    }
+
+    fn items_totals(&self, out: &mut Vec<u8>) {
+        let (shared, store) = (self.cx.shared, self.verbs.cache.store);
+        row(out, "bytes", store.bytes());
+        row(out, "curr_items", store.items());
+        row(out, "total_items", shared.stats.totals().get(Counter::TotalItems));
+        row(out, "slab_global_page_pool", store.free_pages());
+        let classes = store.classes(self.verbs.now);
+        let sum = |of: fn(&ClassView) -> u64| classes.iter().map(of).sum::<u64>();
+        let segmented = shared.runtime.lru_maintainer_thread();
+        row(out, "expired_unfetched", sum(|class| class.counts.expired_unfetched));
+        row(out, "evicted_unfetched", sum(|class| class.counts.evicted_unfetched));
+        if segmented {
+            row(out, "evicted_active", sum(|class| class.counts.evicted_active));
+        }
+        row(out, "evictions", sum(|class| class.counts.evicted));
+        row(out, "reclaimed", sum(|class| class.counts.reclaimed));
+        row(out, "crawler_reclaimed", sum(|class| class.counts.crawler_reclaimed));
+        row(out, "crawler_items_checked", sum(|class| class.counts.crawler_items_checked));
+        row(out, "lrutail_reflocked", sum(|class| class.counts.lrutail_reflocked));
+        if segmented {
+            row(out, "moves_to_cold", sum(|class| class.counts.moves_to_cold));
+            row(out, "moves_to_warm", sum(|class| class.counts.moves_to_warm));
+            row(out, "moves_within_lru", sum(|class| class.counts.moves_within_lru));
+            row(out, "direct_reclaims", sum(|class| class.counts.direct_reclaims));
+            row(out, "lru_bumps_dropped", 0);
+        }
+    }
+
+    /// `stats settings`.
+    pub fn settings(&self, out: &mut Vec<u8>) {
+        let shared = self.cx.shared;
+        shared.settings.report(&shared.runtime, &mut |name, value| row(out, name, value));
+    }
+
+    /// `stats items`: classes that hold items.
+    pub fn items(&self, out: &mut Vec<u8>) {
+        let shared = self.cx.shared;
+        let totals = shared.stats.totals();
+        let segmented = shared.runtime.lru_maintainer_thread();
+        for (id, class) in self.verbs.cache.store.classes(self.verbs.now).iter().enumerate() {
+            if class.items == 0 {
+                continue;
+            }
+            let mut put = |name: &str, value: u64| row(out, format_args!("items:{id}:{name}"), value);
+            put("number", class.items);
+            if segmented {
+                put("number_hot", class.hot);
+                put("number_warm", class.warm);
+                put("number_cold", class.cold);
+                if shared.runtime.temp_lru() {
+                    put("number_temp", 0);
+                }
+                put("age_hot", class.age_hot.into());
+                put("age_warm", class.age_cold.into());
+            }
+            put("age", class.age_cold.into());
+            put("mem_requested", class.requested);
+            put("evicted", class.counts.evicted);
+            put("evicted_nonzero", class.counts.evicted_nonzero);
+            put("evicted_time", class.counts.evicted_time.into());
+            put("outofmemory", class.counts.outofmemory);
+            put("tailrepairs", 0);
+            put("reclaimed", class.counts.reclaimed);
+            put("expired_unfetched", class.counts.expired_unfetched);
+            put("evicted_unfetched", class.counts.evicted_unfetched);
+            if segmented {
+                put("evicted_active", class.counts.evicted_active);
+            }
+            put("crawler_reclaimed", class.counts.crawler_reclaimed);
+            put("crawler_items_checked", class.counts.crawler_items_checked);
+            put("lrutail_reflocked", class.counts.lrutail_reflocked);
+            if segmented {
+                put("moves_to_cold", class.counts.moves_to_cold);
+                put("moves_to_warm", class.counts.moves_to_warm);
+                put("moves_within_lru", class.counts.moves_within_lru);
+                put("direct_reclaims", class.counts.direct_reclaims);
+                for (name, hits) in ["hot", "warm", "cold", "temp"].iter().zip(SEGMENT_HITS) {
+                    put(&format!("hits_to_{name}"), totals.class(id, hits));
+                }
+            }
+        }
+    }
+
+    /// `stats slabs`: classes that have pages.
+    pub fn slabs(&self, out: &mut Vec<u8>) {
+        let store = self.verbs.cache.store;
+        let totals = self.cx.shared.stats.totals();
+        let mut active = 0;
+        for (id, class) in store.classes(self.verbs.now).iter().enumerate() {
+            if class.pages == 0 {
+                continue;
+            }
+            active += 1;
+            let mut put = |name: &str, value: u64| row(out, format_args!("{id}:{name}"), value);
+            let size = store.sizes().class(id);
+            put("chunk_size", size.nominal as u64);
+            put("chunks_per_page", size.per_page as u64);
+            put("total_pages", class.pages);
+            put("total_chunks", class.total_chunks);
+            put("used_chunks", class.used_chunks);
+            put("free_chunks", class.total_chunks - class.used_chunks);
+            put("free_chunks_end", 0);
+            put("get_hits", SEGMENT_HITS.iter().map(|&hits| totals.class(id, hits)).sum());
+            let rows = [
+                ("cmd_set", ClassCounter::SetCmds),
+                ("delete_hits", ClassCounter::DeleteHits),
+                ("incr_hits", ClassCounter::IncrHits),
+                ("decr_hits", ClassCounter::DecrHits),
+                ("cas_hits", ClassCounter::CasHits),
+                ("cas_badval", ClassCounter::CasBadval),
+                ("touch_hits", ClassCounter::TouchHits),
+            ];
+            for (name, counter) in rows {
+                put(name, totals.class(id, counter));
+            }
+        }
+        row(out, "active_slabs", active);
+        row(out, "total_malloced", store.malloced());
+    }
+
+    /// `stats sizes`: items by nominal size in steps of 32 bytes, if they are tracked.
+    pub fn sizes(&self, out: &mut Vec<u8>) {
+        if !self.cx.shared.settings.track_sizes {
+            return row(out, "sizes_status", "disabled");
+        }
+        for (bucket, count) in self.verbs.cache.store.size_histogram() {
+            row(out, bucket, count);
+        }
+    }
+
+    /// `stats conns`: one group of rows a connection or listener.
+    pub fn conns(&self, out: &mut Vec<u8>) {
+        for (fd, card) in self.cx.shared.conns.list() {
+            let state = if fd == self.cx.fd { ConnState::ParseCmd } else { card.state() };
+            let listening = state == ConnState::Listening || (card.udp && state == ConnState::Read);
+            let local = match (&card.path, card.local) {
+                (Some(path), _) => format!("unix:{path}"),
+                (None, Some(addr)) => address(addr, card.udp),
+                (None, None) => "?:<AF 0>".into(),
+            };
+            let mut put = |name: &str, value: &str| row(out, format_args!("{fd}:{name}"), value);
+            if card.udp {
+                put("UDP", "UDP");
+            }
+            if listening {
+                put("addr", &local);
+            } else {
+                // A unix peer has no address.
+                put("addr", &card.peer.map_or_else(|| "?:<AF 0>".into(), |peer| address(peer, card.udp)));
+                put("listen_addr", &local);
+            }
+            put("state", state.name());
+            put("secs_since_last_cmd", &self.verbs.now.saturating_sub(card.last_cmd()).to_string());
+        }
+    }
+}
+
+fn address(addr: SocketAddr, udp: bool) -> String {
+    let proto = if udp { "udp" } else { "tcp" };
+    match addr {
+        SocketAddr::V4(v4) => format!("{proto}:{}:{}", v4.ip(), v4.port()),
+        SocketAddr::V6(v6) => format!("{proto}6:[{}]:{}", v6.ip(), v6.port()),
+    }
+}
+
+/// The power of two whose table memcached would have: it doubles at 1.5 items a bucket.
+fn hash_power(slots: u64, initial: i32) -> u32 {
+    let initial = if initial > 0 { initial as u32 } else { crate::settings::HASHPOWER_DEFAULT as u32 };
+    (slots * 2 / 3).max(1).ilog2().max(initial)
+}

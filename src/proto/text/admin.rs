@@ -1,0 +1,313 @@
+//! Admin commands: stats, slabs, lru, lru_crawler, flush_all, verbosity, cache_memlimit, shutdown.
+//!
+//! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
+//! answer as memcached does when that engine is switched off.
+
+use super::{BAD_FORMAT, Next, Run, Tokens};
+use crate::decimal;
+use crate::limits::CLASSES;
+use crate::proto::report::Report;
+use crate::proto::{CloseReason, Control};
+use crate::store::iflag;
+
+/// An admin command.
+type Command = fn(&mut Run<'_, '_>, &Tokens<'_>) -> Next;
+
+/// The admin command of that name.
+pub(super) fn find(word: &[u8]) -> Option<Command> {
+    let commands: &[(&str, Command)] = &[
+        ("shutdown", shutdown),
+        ("slabs", |run, tokens| replied(slabs(run, tokens))),
+        ("cache_memlimit", |run, tokens| replied(cache_memlimit(run, tokens))),
+        ("flush_all", |run, tokens| replied(flush_all(run, tokens))),
+        ("lru_crawler", |run, tokens| replied(lru_crawler(run, tokens))),
+        ("verbosity", |run, tokens| replied(verbosity(run, tokens))),
+        ("lru", |run, tokens| replied(lru(run, tokens))),
+        #[cfg(feature = "debug-commands")]
+        ("debugtime", |run, tokens| replied(debugtime(run, tokens))),
+        #[cfg(feature = "debug-commands")]
+        ("debugitem", |run, tokens| replied(debugitem(run, tokens))),
+    ];
+    commands.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, command)| *command)
+}
+
+fn replied((): ()) -> Next {
+    Next::Line
+}
+
+fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    if !run.cx.shared.settings.shutdown_command {
+        run.reply("SERVER_ERROR: shutdown not enabled");
+        return Next::Line;
+    }
+    let control = match tokens.len() {
+        1 => Control::Shutdown,
+        2 if tokens.is(1, "graceful") => Control::ShutdownGraceful,
+        _ => {
+            run.reply("CLIENT_ERROR invalid shutdown mode");
+            return Next::Line;
+        }
+    };
+    (run.cx.shared.control)(control);
+    Next::Abort(CloseReason::Shutdown)
+}
+
+fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    /// memcached keeps no level above this one.
+    const LEVEL_MAX: u32 = 2;
+    match number(tokens, 1) {
+        Some(level) => {
+            run.cx.shared.runtime.set_verbose(level.min(LEVEL_MAX) as i32);
+            run.reply("OK");
+        }
+        None => run.reply(BAD_FORMAT),
+    }
+}
+
+/// Token `at` as number; `None` if there is none.
+fn number(tokens: &Tokens<'_>, at: usize) -> Option<u32> {
+    if at < tokens.len() { decimal::token_u32(tokens.get(at)) } else { None }
+}
+
+fn float(tokens: &Tokens<'_>, at: usize) -> Option<f64> {
+    if at < tokens.len() { decimal::token_f64(tokens.get(at)) } else { None }
+}
+
+fn cache_memlimit(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let Some(megabytes) = number(tokens, 1) else { return run.reply("ERROR") };
+    if megabytes < 8 {
+        return run.reply("MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m");
+    }
+    if megabytes > 1_000_000_000 {
+        return run.reply("MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes");
+    }
+    let bytes = u64::from(megabytes) << 20;
+    if !run.verbs.cache.store.set_limit(bytes) {
+        return run.reply("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust");
+    }
+    run.cx.shared.runtime.set_maxbytes(bytes);
+    if run.cx.verbose > 0 {
+        run.log(format_args!("maxbytes adjusted to {megabytes}m\n"));
+    }
+    run.reply("OK");
+}
+
+fn flush_all(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    run.verbs.counters.add(crate::stats::Counter::FlushCmds, 1);
+    if !run.cx.shared.settings.flush_enabled {
+        return run.reply("CLIENT_ERROR flush_all not allowed");
+    }
+    let mut exptime = 0;
+    if tokens.len() != if run.noreply { 2 } else { 1 } {
+        match decimal::token_i32(tokens.get(1)) {
+            Some(given) => exptime = given,
+            None => return run.reply("CLIENT_ERROR invalid exptime argument"),
+        }
+    }
+    run.verbs.flush(exptime, &run.cx.shared.clock);
+    run.cx.shared.runtime.set_oldest_live(run.verbs.cache.store.oldest_live());
+    run.reply("OK");
+}
+
+fn slabs(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    if tokens.len() == 4 && tokens.is(1, "reassign") {
+        run.reply("CLIENT_ERROR slab reassignment disabled");
+    } else if tokens.len() >= 3 && tokens.is(1, "automove") {
+        automove(run, tokens);
+    } else {
+        run.reply("ERROR");
+    }
+}
+
+fn automove(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let runtime = &run.cx.shared.runtime;
+    if tokens.is(2, "ratio") {
+        let Some(ratio) = float(tokens, 3) else { return run.reply("ERROR") };
+        runtime.set_slab_automove_ratio(ratio);
+    } else if tokens.is(2, "freeratio") {
+        // A setting of flash storage alone, which this build has not.
+        return run.reply("ERROR");
+    } else if tokens.is(2, "window") {
+        let Some(window) = number(tokens, 3) else { return run.reply(BAD_FORMAT) };
+        if !(3..=1800).contains(&window) {
+            return run.reply("CLIENT_ERROR automove window too low or too high");
+        }
+        runtime.set_slab_automove_window(window);
+    } else {
+        match number(tokens, 2) {
+            Some(level @ 0..=2) => runtime.set_slab_automove(level),
+            Some(_) => return run.reply("ERROR"),
+            None => return run.reply(BAD_FORMAT),
+        }
+    }
+    runtime.bump_slab_automove_version();
+    run.reply("OK");
+}
+
+fn lru(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    if tokens.is(1, "tune") && tokens.len() >= 6 {
+        return lru_tune(run, tokens);
+    }
+    // `mode` and `temp_ttl` need the maintainer, whose segments do not exist yet.
+    run.reply("ERROR");
+}
+
+fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let (hot, warm) = (number(tokens, 2), number(tokens, 3));
+    let (hot_factor, warm_factor) = (float(tokens, 4), float(tokens, 5));
+    let (Some(hot), Some(warm), Some(hot_factor), Some(warm_factor)) = (hot, warm, hot_factor, warm_factor) else {
+        return run.reply("ERROR");
+    };
+    if hot.wrapping_add(warm) > 80 {
+        run.reply("ERROR hot and warm pcts must not exceed 80");
+    } else if !(warm_factor > 0.0 && hot_factor > 0.0) {
+        run.reply("ERROR hot/warm age factors must be greater than 0");
+    } else {
+        let runtime = &run.cx.shared.runtime;
+        runtime.set_hot_lru_pct(hot);
+        runtime.set_warm_lru_pct(warm);
+        runtime.set_hot_max_factor(hot_factor);
+        runtime.set_warm_max_factor(warm_factor);
+        run.reply("OK");
+    }
+}
+
+fn lru_crawler(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let runtime = &run.cx.shared.runtime;
+    let three = tokens.len() == 3;
+    if three && (tokens.is(1, "crawl") || tokens.is(1, "metadump") || tokens.is(1, "mgdump")) {
+        run.reply("CLIENT_ERROR lru crawler disabled");
+    } else if three && tokens.is(1, "tocrawl") {
+        let Some(items) = number(tokens, 2) else { return run.reply(BAD_FORMAT) };
+        runtime.set_lru_crawler_tocrawl(items);
+        run.reply("OK");
+    } else if three && tokens.is(1, "sleep") {
+        let Some(micros) = number(tokens, 2) else { return run.reply(BAD_FORMAT) };
+        if micros > 1_000_000 {
+            return run.reply("CLIENT_ERROR sleep must be one second or less");
+        }
+        runtime.set_lru_crawler_sleep(micros);
+        run.reply("OK");
+    } else if tokens.len() == 2 && tokens.is(1, "enable") {
+        run.reply("ERROR failed to start lru crawler thread");
+    } else if tokens.len() == 2 && tokens.is(1, "disable") {
+        run.reply("OK");
+    } else {
+        run.reply("ERROR");
+    }
+}
+
+/// `stats` in all its forms.
+pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let report = Report { cx: run.cx, verbs: run.verbs };
+    let out = run.out.bytes();
+    if tokens.len() == 1 {
+        report.general(out);
+    } else if tokens.is(1, "reset") {
+        run.cx.shared.reset_stats();
+        return run.reply("RESET");
+    } else if tokens.is(1, "detail") {
+        return detail(run, tokens);
+    } else if tokens.is(1, "settings") {
+        report.settings(out);
+    } else if tokens.is(1, "cachedump") {
+        return cachedump(run, tokens);
+    } else if tokens.is(1, "conns") {
+        report.conns(out);
+    } else {
+        match tokens.get(1) {
+            b"items" => report.items(out),
+            b"slabs" => report.slabs(out),
+            b"sizes" => report.sizes(out),
+            _ => return run.reply("ERROR"),
+        }
+    }
+    run.out.put(b"END\r\n");
+}
+
+fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    if !run.cx.shared.settings.dump_enabled {
+        return run.reply("CLIENT_ERROR stats detail not allowed");
+    }
+    let cache = run.verbs.cache;
+    let switch = |on| {
+        cache.set_detail(on);
+        run.cx.shared.runtime.set_detail_enabled(on);
+    };
+    if tokens.is(2, "on") {
+        switch(true);
+        run.reply("OK");
+    } else if tokens.is(2, "off") {
+        switch(false);
+        run.reply("OK");
+    } else if tokens.is(2, "dump") {
+        cache.prefixes.dump(run.out.bytes());
+        run.out.put(b"END\r\n");
+    } else {
+        run.reply("CLIENT_ERROR usage: stats detail on|off|dump");
+    }
+}
+
+fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    /// Longest dump in bytes.
+    const DUMP_MAX: usize = 2 << 20;
+    if !run.cx.shared.settings.dump_enabled {
+        return run.reply("CLIENT_ERROR stats cachedump not allowed");
+    }
+    if tokens.len() < 4 {
+        return run.reply("CLIENT_ERROR bad command line");
+    }
+    let (Some(class), Some(limit)) = (number(tokens, 2), number(tokens, 3)) else { return run.reply(BAD_FORMAT) };
+    if class as usize >= CLASSES {
+        return run.reply("CLIENT_ERROR Illegal slab id");
+    }
+    let (now, clock) = (run.verbs.now, &run.cx.shared.clock);
+    let (mut dump, mut shown) = (Vec::new(), 0);
+    run.verbs.cache.store.scan_class(class as usize, |entry| {
+        let exptime = entry.exptime(now);
+        if entry.iflags() & iflag::KEY_BINARY != 0 || (exptime != 0 && exptime <= now) {
+            return true;
+        }
+        let start = dump.len();
+        dump.extend_from_slice(b"ITEM ");
+        entry.copy_key(&mut dump);
+        let unix = if exptime == 0 { 0 } else { clock.unix(exptime) };
+        dump.extend_from_slice(format!(" [{} b; {unix} s]\r\n", entry.vlen()).as_bytes());
+        if dump.len() + 6 > DUMP_MAX {
+            dump.truncate(start);
+            return false;
+        }
+        shown += 1;
+        limit == 0 || shown < limit
+    });
+    run.out.put(&dump);
+    run.out.put(b"END\r\n");
+}
+
+#[cfg(feature = "debug-commands")]
+fn debugtime(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let clock = &run.cx.shared.clock;
+    if tokens.len() < 2 {
+        return run.reply("ERROR");
+    }
+    if tokens.is(1, "p") {
+        clock.pause(true);
+    } else if tokens.is(1, "r") {
+        clock.pause(false);
+    } else {
+        match decimal::token_i64(tokens.get(1)) {
+            Some(seconds) => clock.advance(seconds),
+            None => return run.reply("ERROR"),
+        }
+    }
+    run.reply("OK");
+}
+
+/// Holding items from outside has no meaning in this store yet; lookups of the key are all it can do.
+#[cfg(feature = "debug-commands")]
+fn debugitem(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    if tokens.len() < 3 {
+        return run.reply("ERROR");
+    }
+    run.reply("SERVER_ERROR items cannot be held");
+}

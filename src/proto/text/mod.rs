@@ -1,0 +1,228 @@
+//! The text protocol: one command line in, one reply out.
+//!
+//! Owns which words are commands and in what order memcached checks them; the session above owns state
+//! between commands, `cache` below what a verb means. Hot commands go through one `match`; admin commands
+//! through a table.
+
+mod admin;
+mod ahead;
+mod get;
+mod storage;
+mod tokens;
+
+pub(super) use ahead::Ahead;
+pub(super) use get::{Multiget, resume as resume_multiget};
+pub(super) use storage::{Upload, finish as finish_upload};
+
+use super::{CloseReason, Cx, Output};
+use crate::cache::{Arith, Done, Key, Sum, Verbs};
+use crate::decimal;
+use crate::limits::KEY_MAX;
+use crate::settings::VERSION;
+use std::io::Write as _;
+use tokens::Tokens;
+
+/// The reply to most things that cannot be parsed.
+const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
+
+/// What the session must do after a command.
+pub(super) enum Next {
+    /// Go on with the next line.
+    Line,
+    /// A value follows that was not all there.
+    Upload(Box<Upload>),
+    /// This many bytes follow that nobody wants.
+    Swallow(u64),
+    /// A multiget stopped because the output is full.
+    Multiget(Multiget),
+    /// Close after the replies are written.
+    Close(CloseReason),
+    /// Close at once.
+    Abort(CloseReason),
+}
+
+/// A command's result: bytes used behind the line, and what is next.
+pub(super) struct Ran {
+    pub used: usize,
+    pub next: Next,
+}
+
+impl Ran {
+    fn line() -> Self {
+        Self { used: 0, next: Next::Line }
+    }
+
+    fn then(next: Next) -> Self {
+        Self { used: 0, next }
+    }
+}
+
+/// One command on its way.
+pub(super) struct Run<'a, 'b> {
+    pub cx: &'a Cx<'b>,
+    pub verbs: Verbs<'a>,
+    pub out: &'a mut Output,
+    /// Replies are not wanted.
+    pub noreply: bool,
+}
+
+impl Run<'_, '_> {
+    /// Appends a one-line reply, unless `noreply`.
+    #[inline]
+    pub fn reply(&mut self, line: &str) {
+        if self.cx.verbose > 1 {
+            self.log_reply(line);
+        }
+        if !self.noreply {
+            self.out.put(line.as_bytes());
+            self.out.put(b"\r\n");
+        }
+    }
+
+    #[cold]
+    fn log_reply(&self, line: &str) {
+        let noreply = if self.noreply { "NOREPLY " } else { "" };
+        self.log(format_args!(">{} {noreply}{line}\n", self.cx.fd));
+    }
+
+    /// A line for `-vv`, on standard error; nobody must fail because it is closed.
+    #[cold]
+    fn log(&self, line: std::fmt::Arguments<'_>) {
+        let _ = std::io::stderr().write_all(line.to_string().as_bytes());
+    }
+
+    /// A legal key of the current command, or the error reply.
+    #[inline]
+    fn key<'k>(&mut self, bytes: &'k [u8], hash: Option<u64>) -> Option<Key<'k>> {
+        if bytes.len() > KEY_MAX {
+            self.reply(BAD_FORMAT);
+            return None;
+        }
+        match hash {
+            Some(hash) => Some(Key::hashed(bytes, hash)),
+            None => Key::new(bytes),
+        }
+    }
+}
+
+/// Runs the command in `line` (newline included); `rest` is what has arrived behind it. `hash` is the hash of
+/// the second word if it was computed ahead.
+#[inline]
+pub(super) fn run(
+    cx: &Cx<'_>,
+    line: &[u8],
+    rest: &[u8],
+    out: &mut Output,
+    hash: Option<u64>,
+) -> Ran {
+    let verbs = cx.verbs();
+    let mut run = Run { cx, verbs, out, noreply: false };
+    if cx.verbose > 1 {
+        let shown = String::from_utf8_lossy(&line[..line.len().saturating_sub(2)]);
+        run.log(format_args!("<{} {shown}\n", cx.fd));
+    }
+    if line.len() < 4 {
+        run.reply(BAD_FORMAT);
+        return Ran::line();
+    }
+    let text = strip_end(line);
+    let word = memchr::memchr(b' ', text).unwrap_or(text.len());
+    match &text[..word] {
+        b"get" => get::run(&mut run, text, word, get::Kind::default(), hash),
+        b"gets" => get::run(&mut run, text, word, get::Kind { cas: true, touch: None }, hash),
+        b"gat" => get::run_touching(&mut run, text, false),
+        b"gats" => get::run_touching(&mut run, text, true),
+        b"set" => storage::run(&mut run, line, rest, storage::SET, hash),
+        b"add" => storage::run(&mut run, line, rest, storage::ADD, hash),
+        b"replace" => storage::run(&mut run, line, rest, storage::REPLACE, hash),
+        b"append" => storage::run(&mut run, line, rest, storage::APPEND, hash),
+        b"prepend" => storage::run(&mut run, line, rest, storage::PREPEND, hash),
+        b"cas" => storage::run(&mut run, line, rest, storage::CAS, hash),
+        b"delete" => simple(&mut run, text, 2, |run, tokens| delete(run, tokens, hash)),
+        b"incr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, true)),
+        b"decr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, false)),
+        b"touch" => simple(&mut run, text, 3, touch),
+        b"quit" => Ran::then(Next::Close(CloseReason::Normal)),
+        b"version" => {
+            run.reply(&format!("VERSION {VERSION}"));
+            Ran::line()
+        }
+        b"stats" => {
+            admin::stats(&mut run, &Tokens::split(text));
+            Ran::line()
+        }
+        b"watch" => {
+            run.reply("CLIENT_ERROR watch commands not allowed");
+            Ran::line()
+        }
+        _ => unknown(&mut run, text),
+    }
+}
+
+/// The line without its newline and one carriage return before it.
+#[inline]
+fn strip_end(line: &[u8]) -> &[u8] {
+    let text = &line[..line.len() - 1];
+    text.strip_suffix(b"\r").unwrap_or(text)
+}
+
+/// A command with a key: at least `min` tokens, `noreply` as the last one.
+fn simple(run: &mut Run<'_, '_>, text: &[u8], min: usize, body: impl FnOnce(&mut Run<'_, '_>, &Tokens<'_>)) -> Ran {
+    let tokens = Tokens::split(text);
+    if tokens.len() < min {
+        run.reply(BAD_FORMAT);
+    } else {
+        run.noreply = tokens.last() == b"noreply";
+        body(run, &tokens);
+    }
+    Ran::line()
+}
+
+fn delete(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
+    let Some(key) = run.key(tokens.get(1), hash) else { return };
+    let reply = match run.verbs.delete(&key) {
+        Done::Done => "DELETED",
+        Done::NotFound => "NOT_FOUND",
+    };
+    run.reply(reply);
+}
+
+fn arith(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, incr: bool) {
+    let Some(key) = run.key(tokens.get(1), None) else { return };
+    let Some(delta) = decimal::token_u64(tokens.get(2)) else {
+        return run.reply("CLIENT_ERROR invalid numeric delta argument");
+    };
+    match run.verbs.arith(&key, Arith { incr, delta, compare: 0 }) {
+        Sum::Number(number, _) => run.reply(itoa::Buffer::new().format(number)),
+        Sum::NonNumeric => run.reply("CLIENT_ERROR cannot increment or decrement non-numeric value"),
+        Sum::NoMemory => run.reply("SERVER_ERROR out of memory"),
+        Sum::NotFound | Sum::Exists => run.reply("NOT_FOUND"),
+    }
+}
+
+fn touch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let Some(key) = run.key(tokens.get(1), None) else { return };
+    let Some(exptime) = decimal::token_i32(tokens.get(2)) else {
+        return run.reply("CLIENT_ERROR invalid exptime argument");
+    };
+    let reply = match run.verbs.touch(&key, run.cx.shared.clock.expiry(i64::from(exptime))) {
+        Done::Done => "TOUCHED",
+        Done::NotFound => "NOT_FOUND",
+    };
+    run.reply(reply);
+}
+
+/// Admin commands and what is no command at all.
+#[cold]
+fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> Ran {
+    let tokens = Tokens::split(text);
+    run.noreply = tokens.last() == b"noreply";
+    if let Some(command) = admin::find(tokens.get(0)) {
+        return Ran::then(command(run, &tokens));
+    }
+    if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") {
+        return Ran::then(Next::Abort(CloseReason::Error));
+    }
+    run.reply("ERROR");
+    Ran::line()
+}

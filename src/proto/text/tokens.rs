@@ -1,0 +1,90 @@
+//! Splitting a command line at spaces.
+//!
+//! Owns memcached's tokenizer rules: only 0x20 separates, runs collapse, at most 23 tokens are seen.
+
+use crate::limits::TOKENS_MAX;
+
+/// The tokens of one line; positions into it.
+pub struct Tokens<'a> {
+    text: &'a [u8],
+    spans: [(u16, u16); TOKENS_MAX],
+    len: usize,
+}
+
+impl<'a> Tokens<'a> {
+    /// Splits `text` (without line end). What lies beyond 65,535 bytes is not looked at, as in memcached.
+    #[inline]
+    pub fn split(text: &'a [u8]) -> Self {
+        let text = &text[..text.len().min(usize::from(u16::MAX) - 1)];
+        let mut tokens = Self { text, spans: [(0, 0); TOKENS_MAX], len: 0 };
+        let mut at = 0;
+        while tokens.len < TOKENS_MAX {
+            while text.get(at) == Some(&b' ') {
+                at += 1;
+            }
+            if at == text.len() {
+                break;
+            }
+            let end = memchr::memchr(b' ', &text[at..]).map_or(text.len(), |space| at + space);
+            tokens.spans[tokens.len] = (at as u16, end as u16);
+            tokens.len += 1;
+            at = end;
+        }
+        tokens
+    }
+
+    /// Number of tokens.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Token `at`; empty when there is none.
+    #[inline]
+    pub fn get(&self, at: usize) -> &'a [u8] {
+        if at >= self.len {
+            return &[];
+        }
+        let (from, to) = self.spans[at];
+        &self.text[usize::from(from)..usize::from(to)]
+    }
+
+    /// Offset of token `at` in the line; the line's end when there is none.
+    #[inline]
+    pub fn offset(&self, at: usize) -> usize {
+        if at >= self.len { self.text.len() } else { usize::from(self.spans[at].0) }
+    }
+
+    /// The last token; empty when there is none.
+    #[inline]
+    pub fn last(&self) -> &'a [u8] {
+        self.get(self.len.wrapping_sub(1))
+    }
+
+    /// Whether token `at` is `word` or a prefix of it, as memcached compares sub-commands.
+    pub fn is(&self, at: usize, word: &str) -> bool {
+        at < self.len && word.as_bytes().starts_with(self.get(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_spaces_separate() {
+        let tokens = Tokens::split(b"  a\tb   c\r ");
+        assert_eq!(tokens.len(), 2);
+        assert_eq!(tokens.get(0), b"a\tb");
+        assert_eq!(tokens.get(1), b"c\r");
+        assert_eq!(tokens.offset(1), 8);
+        assert_eq!(tokens.get(2), b"");
+    }
+
+    #[test]
+    fn at_most_23_are_seen() {
+        let line = b"x ".repeat(40);
+        assert_eq!(Tokens::split(&line).len(), 23);
+        assert_eq!(Tokens::split(b"").last(), b"");
+    }
+}
