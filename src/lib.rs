@@ -6,3 +6,4 @@ pub mod proto;
 pub mod settings;
 pub mod stats;
 pub mod store;
+pub mod sys;
