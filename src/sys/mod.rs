@@ -1,12 +1,15 @@
-//! The kernel's and libc's corner: everything that needs a system call std has no safe name for.
+//! The kernel's and libc's corner: every foreign call the crate makes outside the memory kernel.
 //!
-//! Owns the process (limits, identity, daemon, locked memory), the resolver, signals, the pid file and lines
-//! to the operator. Knows no settings and no other module of the crate; `server`, `main` and `net` call it.
+//! Owns the `unsafe` needed for them and hands out safe functions, and writes lines to the operator. It must not know
+//! what a setting, a connection or an item is; any layer may call it.
 
+pub mod getopt;
+pub mod number;
 pub mod pidfile;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod user;
 
 use std::fmt;
 use std::io::{self, Write};

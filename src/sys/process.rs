@@ -4,7 +4,7 @@
 //! while the process still has one thread.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
+use super::user::Account;
 use std::fs::OpenOptions;
 use std::io;
 use std::mem::MaybeUninit;
@@ -54,50 +54,18 @@ pub fn is_root() -> bool {
     unsafe { libc::getuid() == 0 || libc::geteuid() == 0 }
 }
 
-/// A user to become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct User {
-    uid: libc::uid_t,
-    gid: libc::gid_t,
-}
-
-/// Looks up a user by name.
-pub fn find_user(name: &str) -> Option<User> {
-    let name = CString::new(name).ok()?;
-    let mut strings = vec![0; 1024];
-    loop {
-        let mut entry = MaybeUninit::<libc::passwd>::uninit();
-        let mut found = std::ptr::null_mut();
-        // SAFETY: `name` ends in NUL, `entry` has room for one passwd, `strings` for the length given, and
-        // `found` for one pointer; all outlive the call.
-        let failed = unsafe {
-            libc::getpwnam_r(name.as_ptr(), entry.as_mut_ptr(), strings.as_mut_ptr(), strings.len(), &mut found)
-        };
-        if failed == libc::ERANGE && strings.len() < 1 << 20 {
-            strings.resize(strings.len() * 2, 0);
-            continue;
-        }
-        if failed != 0 || found.is_null() {
-            return None;
-        }
-        // SAFETY: the call succeeded and `found` points at `entry`, which it filled in.
-        let entry = unsafe { entry.assume_init() };
-        return Some(User { uid: entry.pw_uid, gid: entry.pw_gid });
-    }
-}
-
 /// Gives up all supplementary groups.
 pub fn drop_groups() -> io::Result<()> {
     // SAFETY: with a count of 0 the list is not read.
     check(unsafe { libc::setgroups(0, std::ptr::null()) })
 }
 
-/// Becomes `user`, group first: without root the group could no longer be changed.
-pub fn become_user(user: User) -> io::Result<()> {
+/// Becomes `account`, group first: without root the group could no longer be changed.
+pub fn become_user(account: Account) -> io::Result<()> {
     // SAFETY: plain numbers.
-    check(unsafe { libc::setgid(user.gid) })?;
+    check(unsafe { libc::setgid(account.gid) })?;
     // SAFETY: plain numbers.
-    check(unsafe { libc::setuid(user.uid) })
+    check(unsafe { libc::setuid(account.uid) })
 }
 
 /// Goes on as a background process: the parent leaves with status 0, the child leads a new session.
@@ -189,13 +157,6 @@ pub fn usage() -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn root_is_found_and_a_stranger_is_not() {
-        assert_eq!(find_user("root"), Some(User { uid: 0, gid: 0 }));
-        assert_eq!(find_user("no-such-user-here"), None);
-        assert_eq!(find_user("a\0b"), None);
-    }
 
     #[test]
     fn this_process_runs_and_uses_time() {
