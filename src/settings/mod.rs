@@ -1,38 +1,281 @@
-//! Placeholder until the option table lands: the fields that the network layer reads.
+//! The command line and what it decides.
+//!
+//! Owns every option, its default, the texts a user sees for a bad one, the rows of `stats settings`, and the part of
+//! the settings that changes while the server runs. It must not know how a setting is carried out. Called by `main`
+//! at start; afterwards every layer reads the result.
+//!
+//! The road: [`parse`] (words to [`Settings`], no side effects beyond the scanner's own complaints) -> [`check_user`]
+//! -> [`check_start`] -> [`Runtime::new`]. The three are apart because a user may hit several errors at once and must
+//! see the one the original server reports first.
 
-/// Settings of one server; replaced by the option table.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
+mod check;
+mod help;
+mod listen;
+mod number;
+mod options;
+mod parse;
+mod report;
+mod row;
+mod runtime;
+
+use std::path::PathBuf;
+
+pub use check::{check_start, check_user};
+pub use listen::{ListenSpec, Transport};
+pub use options::unsupported;
+pub use parse::{Action, Exit, parse};
+pub use runtime::Runtime;
+
+/// The memcached version this server stands in for; what `-V` and the `version` command show.
+pub const VERSION: &str = "1.6.45";
+
+/// Bytes in one slab page; not an option.
+pub const SLAB_PAGE_SIZE: i32 = 1024 * 1024;
+
+/// Slab class sizes are rounded up to this many bytes.
+pub const CHUNK_ALIGN_BYTES: u32 = 8;
+
+/// Slab classes there can be, counting the unused class 0.
+pub const SLAB_CLASSES_MAX: usize = 64;
+
+/// Power of two of the hash table when `-o hashpower` is not given.
+pub const HASHPOWER_DEFAULT: i32 = 16;
+
+/// Which protocol a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Decided by the first byte of each connection.
+    Negotiating,
+    /// Text only.
+    Ascii,
+    /// Binary only. No option leads here yet.
+    Binary,
+}
+
+impl Protocol {
+    /// The word `stats settings` shows.
+    pub fn text(self) -> &'static str {
+        match self {
+            Protocol::Negotiating => "auto-negotiate",
+            Protocol::Ascii => "ascii",
+            Protocol::Binary => "binary",
+        }
+    }
+}
+
+/// The function that spreads keys over the hash table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashAlgorithm {
+    /// Bob Jenkins' one.
+    Jenkins,
+    /// Murmur3, 32 bits.
+    Murmur3,
+    /// XXH3.
+    Xxh3,
+}
+
+impl HashAlgorithm {
+    /// The word used in the option and in `stats settings`.
+    pub fn text(self) -> &'static str {
+        match self {
+            HashAlgorithm::Jenkins => "jenkins",
+            HashAlgorithm::Murmur3 => "murmur3",
+            HashAlgorithm::Xxh3 => "xxh3",
+        }
+    }
+}
+
+/// Everything the command line decides, by memcached's names. What can change later starts here and lives on in
+/// [`Runtime`]; such fields say so.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// `-m`: memory for items, in bytes. Changes at run time.
     pub maxbytes: u64,
+    /// `-c`: most simultaneous connections, and the file descriptor limit asked of the system; at least 1.
     pub maxconns: u32,
+    /// `-p`: TCP port; 0 = no TCP, -1 = let the system choose. Never above 65535, may be any negative number.
     pub port: i32,
+    /// `-U`: UDP port; 0 = no UDP, -1 = let the system choose. Not range-checked.
     pub udpport: i32,
+    /// `-l` as given, several joined by commas; `None` = every address.
+    pub inter: Option<String>,
+    /// What `inter` says, entry by entry; one entry without host or port when it is `None`; empty when no network
+    /// listener is wanted or the text is bad (then [`check_start`] fails).
+    pub listeners: Vec<ListenSpec>,
+    /// `-v`, counted. Changes at run time.
+    pub verbose: i32,
+    /// Off with `-M`: out of memory is an error.
+    pub evict_to_free: bool,
+    /// `-s`: path of the unix socket that replaces the network listeners.
+    pub socketpath: Option<PathBuf>,
+    /// `-a`: file mode of the unix socket.
+    pub access: i32,
+    /// `-A`: clients may stop the server.
+    pub shutdown_command: bool,
+    /// `-f`: ratio between neighbouring slab classes; above 1.
+    pub factor: f64,
+    /// `-n`: least bytes for key, value and flags in the smallest class; at least 1.
+    pub chunk_size: i32,
+    /// `-t`: worker threads; at least 1.
     pub num_threads: u32,
+    /// Workers serving each UDP socket: all of them, or one when `-l` holds a comma.
+    pub num_threads_per_udp: u32,
+    /// `-D`: the byte that ends a key's prefix in `stats detail`.
+    pub prefix_delimiter: u8,
+    /// Per-prefix counting, switched on by `-D`. Changes at run time.
+    pub detail_enabled: bool,
+    /// `-R`: commands one connection may run before the others get their turn; at least 1.
     pub reqs_per_event: u32,
+    /// Off with `-C`: no unique ids.
+    pub use_cas: bool,
+    /// `-b`: backlog handed to `listen`; not range-checked.
     pub backlog: i32,
-    pub idle_timeout: u32,
+    /// `-B`: protocol of listeners that name none.
+    pub binding_protocol: Protocol,
+    /// `-I`: largest item in bytes; 1024 to 1 GiB.
+    pub item_size_max: i32,
+    /// `-o slab_chunk_max`: largest chunk in bytes; divides [`SLAB_PAGE_SIZE`] and `item_size_max`.
+    pub slab_chunk_size_max: i32,
+    /// `-o slab_sizes`: the classes asked for in bytes, strictly growing, without the last one (`slab_chunk_size_max`)
+    /// which is always added; at most 62, may be empty.
+    pub slab_sizes: Option<Vec<u32>>,
+    /// `-o maxconns_fast`: one client too many is told so and closed, instead of left waiting.
     pub maxconns_fast: bool,
+    /// `-o hashpower`: power of two of the first hash table, 12 to 32; 0 = [`HASHPOWER_DEFAULT`].
+    pub hashpower_init: i32,
+    /// Off with `-o no_hashexpand`.
+    pub hash_expand: bool,
+    /// `-o hash_algorithm`.
+    pub hash_algorithm: HashAlgorithm,
+    /// `-o slab_reassign`: pages may move between classes.
+    pub slab_reassign: bool,
+    /// `-o slab_automove`: 0 off, 1 careful, 2 on every eviction. Changes at run time.
+    pub slab_automove: u32,
+    /// `-o slab_automove_ratio`: above 0, at most 1. Changes at run time.
+    pub slab_automove_ratio: f64,
+    /// `-o slab_automove_window`: samples, 3 to 1800. Changes at run time.
+    pub slab_automove_window: u32,
+    /// `-o tail_repair_time`: seconds before a stuck tail item is broken loose; 0 = never.
+    pub tail_repair_time: i32,
+    /// Off with `-F`.
+    pub flush_enabled: bool,
+    /// Off with `-X`.
+    pub dump_enabled: bool,
+    /// Off with `-W`.
+    pub watch_enabled: bool,
+    /// Whether the crawler thread starts. Changes at run time.
+    pub lru_crawler: bool,
+    /// `-o lru_crawler_sleep`: microseconds between items, 0 to 1000000. Changes at run time.
+    pub lru_crawler_sleep: u32,
+    /// `-o lru_crawler_tocrawl`: items a class and run; 0 = all. Changes at run time.
+    pub lru_crawler_tocrawl: u32,
+    /// Whether the LRU maintainer thread starts.
+    pub lru_maintainer_thread: bool,
+    /// Hot, warm and cold lists instead of one. Changes at run time.
+    pub lru_segmented: bool,
+    /// `-o hot_lru_pct`: percent of a class's memory, 1 to 79. Changes at run time.
+    pub hot_lru_pct: u32,
+    /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time.
+    pub warm_lru_pct: u32,
+    /// `-o hot_max_factor`: share of the cold tail's age, above 0. Changes at run time.
+    pub hot_max_factor: f64,
+    /// `-o warm_max_factor`: share of the cold tail's age, above 0. Changes at run time.
+    pub warm_max_factor: f64,
+    /// Short-lived items get a list of their own. Changes at run time.
+    pub temp_lru: bool,
+    /// `-o temporary_ttl`: what short-lived means, in seconds. Changes at run time.
+    pub temporary_ttl: u32,
+    /// `-o idle_timeout`: seconds; 0 = never.
+    pub idle_timeout: i32,
+    /// `-o watcher_logbuf_size`, in bytes.
+    pub logger_watcher_buf_size: u32,
+    /// `-o worker_logbuf_size`, in bytes.
+    pub logger_buf_size: u32,
+    /// `-o read_buf_mem_limit`, in bytes for all workers together; 0 = none.
     pub read_buf_mem_limit: u32,
-    pub socketpath: Option<String>,
-    pub access: u32,
+    /// `-o track_sizes`: `stats sizes` counts.
+    pub track_sizes: bool,
+    /// `-o sock_cookie_id`: mark put on listening sockets; 0 = none.
+    pub sock_cookie_id: u32,
+    /// `-o relaxed_privileges`; only a build with `debug-commands` takes it.
+    pub relaxed_privileges: bool,
+    /// `-d`.
+    pub daemonize: bool,
+    /// `-r`.
+    pub maxcore: bool,
+    /// `-k`.
+    pub lock_memory: bool,
+    /// `-u`, the last one; see [`check_user`].
+    pub username: Option<Vec<u8>>,
+    /// `-P`.
+    pub pid_file: Option<PathBuf>,
+    /// Lines for standard error that do not keep the server from starting; each ends with a line feed.
+    pub warnings: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            maxbytes: 64 << 20,
+        Settings {
+            maxbytes: 64 * 1024 * 1024,
             maxconns: 1024,
             port: 11211,
             udpport: 0,
-            num_threads: 4,
-            reqs_per_event: 20,
-            backlog: 1024,
-            idle_timeout: 0,
-            maxconns_fast: true,
-            read_buf_mem_limit: 0,
+            inter: None,
+            listeners: vec![ListenSpec::any(Protocol::Negotiating)],
+            verbose: 0,
+            evict_to_free: true,
             socketpath: None,
             access: 0o700,
+            shutdown_command: false,
+            factor: 1.25,
+            chunk_size: 48,
+            num_threads: 4,
+            num_threads_per_udp: 4,
+            prefix_delimiter: b':',
+            detail_enabled: false,
+            reqs_per_event: 20,
+            use_cas: true,
+            backlog: 1024,
+            binding_protocol: Protocol::Negotiating,
+            item_size_max: 1024 * 1024,
+            slab_chunk_size_max: SLAB_PAGE_SIZE / 2,
+            slab_sizes: None,
+            maxconns_fast: true,
+            hashpower_init: 0,
+            hash_expand: true,
+            hash_algorithm: HashAlgorithm::Murmur3,
+            slab_reassign: true,
+            slab_automove: 1,
+            slab_automove_ratio: 0.8,
+            slab_automove_window: 10,
+            tail_repair_time: 0,
+            flush_enabled: true,
+            dump_enabled: true,
+            watch_enabled: true,
+            lru_crawler: true,
+            lru_crawler_sleep: 100,
+            lru_crawler_tocrawl: 0,
+            lru_maintainer_thread: true,
+            lru_segmented: true,
+            hot_lru_pct: 20,
+            warm_lru_pct: 40,
+            hot_max_factor: 0.2,
+            warm_max_factor: 2.0,
+            temp_lru: false,
+            temporary_ttl: 61,
+            idle_timeout: 0,
+            logger_watcher_buf_size: 256 * 1024,
+            logger_buf_size: 64 * 1024,
+            read_buf_mem_limit: 0,
+            track_sizes: false,
+            sock_cookie_id: 0,
+            relaxed_privileges: false,
+            daemonize: false,
+            maxcore: false,
+            lock_memory: false,
+            username: None,
+            pid_file: None,
+            warnings: Vec::new(),
         }
     }
 }

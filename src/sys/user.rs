@@ -1,6 +1,6 @@
 //! The user database.
 //!
-//! Owns the look-up of an account by name. It must not know why an account is wanted. Called by `settings` for `-u`.
+//! Owns the look-up of an account by name, and the question who the process is. It must not know why an account is wanted. Called by `settings` for `-u`.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -12,6 +12,12 @@ pub struct Account {
     pub uid: u32,
     /// Primary group id.
     pub gid: u32,
+}
+
+/// The real and the effective user id of the process.
+pub fn process_uids() -> (u32, u32) {
+    // SAFETY: neither call takes anything or can fail.
+    unsafe { (libc::getuid(), libc::geteuid()) }
 }
 
 /// Most bytes of one record we are ready to take; real ones are a few hundred.

@@ -1,0 +1,113 @@
+//! What `-h`, `-i` and `-V` print.
+//!
+//! Owns the layout; the words come from the rows of `options`. It must not know what an option does. Called by `parse`.
+
+use std::fmt::Write as _;
+
+use super::options::{FLAGS, SUBS};
+use super::row::{Act, Flag, Words};
+use super::{Settings, VERSION};
+
+/// Column at which descriptions start.
+const COLUMN: usize = 26;
+
+/// A flag's name in full: `-p, --port` or `-D`.
+pub(super) fn name(flag: &Flag) -> String {
+    let short = char::from(flag.short);
+    flag.long.map_or_else(|| format!("-{short}"), |long| format!("-{short}, --{long}"))
+}
+
+/// `-V`.
+pub(super) fn version(_: &Settings) -> String {
+    format!("memcached {VERSION}\n")
+}
+
+/// `-h`: every row that works and has words, with the values in force so far.
+pub(super) fn usage(settings: &Settings) -> String {
+    let mut text = version(settings);
+    for flag in FLAGS.iter().filter(|flag| !matches!(flag.act, Act::NotYet(_))) {
+        let between = if flag.placeholder.is_empty() {
+            ""
+        } else if flag.long.is_some() {
+            "="
+        } else {
+            " "
+        };
+        row(&mut text, &format!("{}{between}{}", name(flag), flag.placeholder), flag.words, settings);
+    }
+    for sub in SUBS.iter().filter(|sub| !sub.words.text.is_empty()) {
+        row(&mut text, &format!("   - {}:", sub.name), sub.words, settings);
+    }
+    text
+}
+
+fn row(text: &mut String, left: &str, words: Words, settings: &Settings) {
+    let indented = words.text.replace('\n', &format!("\n{:COLUMN$}", ""));
+    let _ = write!(text, "{left:<width$} {indented}", width = COLUMN - 1);
+    if let Some(default) = words.default {
+        let _ = write!(text, " (default: {})", default(settings));
+    }
+    text.push('\n');
+}
+
+/// `-i`.
+pub(super) fn license(settings: &Settings) -> String {
+    let mut text = version(settings);
+    text.push_str("\noxcached: BSD-3-Clause\n\nIt contains these packages, each under its own licence:\n");
+    for (package, license) in PACKAGES {
+        let _ = writeln!(text, "  {package:<20} {license}");
+    }
+    text
+}
+
+const PACKAGES: &[(&str, &str)] = &[
+    ("crossbeam-channel", "MIT OR Apache-2.0"),
+    ("env_logger", "MIT OR Apache-2.0"),
+    ("itoa", "MIT OR Apache-2.0"),
+    ("libc", "MIT OR Apache-2.0"),
+    ("log", "MIT OR Apache-2.0"),
+    ("memchr", "Unlicense OR MIT"),
+    ("mio", "MIT"),
+    ("parking_lot", "MIT OR Apache-2.0"),
+    ("rapidhash", "MIT OR Apache-2.0"),
+    ("signal-hook", "MIT OR Apache-2.0"),
+    ("slab", "MIT"),
+    ("socket2", "MIT OR Apache-2.0"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_words_are_only_synonyms_and_the_unbuilt() {
+        for flag in FLAGS {
+            assert_eq!(flag.words.text.is_empty(), matches!(flag.act, Act::NotYet(_)), "{}", name(flag));
+        }
+        for sub in SUBS.iter().filter(|sub| matches!(sub.act, Act::NotYet(_))) {
+            assert!(sub.words.text.is_empty(), "{}", sub.name);
+        }
+    }
+
+    #[test]
+    fn every_row_has_its_own_name() {
+        let mut names: Vec<String> = FLAGS.iter().map(|flag| char::from(flag.short).to_string()).collect();
+        names.extend(FLAGS.iter().filter_map(|flag| flag.long).map(|long| format!("--{long}")));
+        names.extend(SUBS.iter().map(|sub| format!("-o {}", sub.name)));
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn licences_name_every_direct_dependency() {
+        let manifest = include_str!("../../Cargo.toml");
+        let after = manifest.split("[dependencies]").nth(1).unwrap();
+        let section = after.split("\n[").next().unwrap();
+        for line in section.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+            let package = line.split('=').next().unwrap().trim();
+            assert!(PACKAGES.iter().any(|(name, _)| *name == package), "{package} has no licence row");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The `-l` list.
+//!
+//! Owns its grammar and the complaints about it. It must not know sockets: names are not resolved here and ports are
+//! not checked. Called by `check`; the acceptor reads the result.
+
+use super::number::strict_i32;
+use super::parse::{Exit, OS_ERROR};
+use super::{Protocol, Settings};
+
+/// What wraps a listener's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Nothing: plain TCP or UDP.
+    Plain,
+}
+
+/// One entry: where to listen. It stands for a TCP listener when [`Settings::port`] is not 0 and for a UDP socket when
+/// [`Settings::udpport`] is not 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenSpec {
+    /// Name or address, without brackets, to be resolved; may be empty, which no resolver takes. `None` = every
+    /// address.
+    pub host: Option<String>,
+    /// The entry's own port, any number; `None` = the one of `-p` or `-U`.
+    pub port: Option<i32>,
+    /// What wraps the bytes.
+    pub transport: Transport,
+    /// What connections speak.
+    pub protocol: Protocol,
+    /// Name given with `tag[..]`, 1 to 8 bytes.
+    pub tag: Option<String>,
+}
+
+impl ListenSpec {
+    /// Every address on the general port.
+    pub(super) fn any(protocol: Protocol) -> Self {
+        ListenSpec { host: None, port: None, transport: Transport::Plain, protocol, tag: None }
+    }
+}
+
+/// The network listeners the settings ask for; none when a unix socket replaces them or both ports are 0, and then
+/// the list is not looked at.
+pub(super) fn listeners(settings: &Settings) -> Result<Vec<ListenSpec>, Exit> {
+    if settings.socketpath.is_some() || (settings.port == 0 && settings.udpport == 0) {
+        return Ok(Vec::new());
+    }
+    let Some(list) = settings.inter.as_deref() else {
+        return Ok(vec![ListenSpec::any(settings.binding_protocol)]);
+    };
+    let entries = list.split([',', ';']).filter(|entry| !entry.is_empty());
+    entries.map(|entry| parse_entry(entry, list, settings)).collect()
+}
+
+/// A complaint, followed by the general line; the system has nothing to add, so its part of the line says so.
+fn bad(complaint: impl std::fmt::Display, settings: &Settings) -> Exit {
+    let list = settings.inter.as_deref().unwrap_or_default();
+    let general = format_args!("failed to listen on one of interface(s) {list}: Success");
+    Exit::line(OS_ERROR, format_args!("{complaint}{general}"))
+}
+
+/// The text after the `:` that follows a bracket; whatever stands in its place is skipped as well.
+fn after_colon(text: &str) -> &str {
+    let mut rest = text.chars();
+    rest.next();
+    rest.as_str()
+}
+
+fn parse_entry(entry: &str, list: &str, settings: &Settings) -> Result<ListenSpec, Exit> {
+    // The last name is what users of the original read when they try `mtls`.
+    for (prefix, name) in [("notls", "notls"), ("btls", "btls"), ("mtls", "otls")] {
+        if entry.starts_with(prefix) {
+            return Err(bad(format_args!("'{name}' option is valid only when SSL is enabled\n"), settings));
+        }
+    }
+    let mut spec = ListenSpec::any(settings.binding_protocol);
+    let mut rest = entry;
+    if let Some(text) = rest.strip_prefix("proto") {
+        rest = text;
+        if let Some(text) = text.strip_prefix('[') {
+            let Some((name, text)) = text.split_once(']') else {
+                return Err(bad(format_args!("Invalid protocol spec: \"{rest}\"\n"), settings));
+            };
+            rest = after_colon(text);
+            spec.protocol = protocol(name, list, settings)?;
+        }
+    }
+    if let Some(text) = rest.strip_prefix("tag") {
+        rest = text;
+        if text.starts_with(['[', '_']) {
+            let inner = &text[1..];
+            let Some((tag, text)) = inner.split_once(']').or_else(|| inner.split_once('_')) else {
+                return Err(bad(format_args!("Invalid tag in socket config: \"{text}\"\n"), settings));
+            };
+            rest = after_colon(text);
+            if !(1..=8).contains(&tag.len()) {
+                let complaint = format_args!("Listener tags must be between 1 and 8 characters: \"{tag}\"\n");
+                return Err(bad(complaint, settings));
+            }
+            spec.tag = Some(tag.to_owned());
+        }
+    }
+    (spec.host, spec.port) = host_and_port(rest, settings)?;
+    Ok(spec)
+}
+
+/// Names are matched by their beginning, and an unknown one changes nothing.
+fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exit> {
+    if "ascii".starts_with(name) {
+        Ok(Protocol::Ascii)
+    } else if "binary".starts_with(name) {
+        Err(Exit::not_yet("-l proto[binary]"))
+    } else if "negotiating".starts_with(name) {
+        Ok(Protocol::Negotiating)
+    } else if "proxy".starts_with(name) {
+        // The original cuts its list where it has read it so far, and shows what is left of the beginning.
+        let first = list.trim_start_matches([',', ';']);
+        let cut = list.len() - first.len() + first.find([']', ',', ';']).unwrap_or(first.len());
+        Err(bad(format_args!("Server not built with proxy: \"{}\"\n", &list[..cut]), settings))
+    } else {
+        Ok(settings.binding_protocol)
+    }
+}
+
+/// Splits `host`, `host:port`, `[v6]`, `[v6]:port` and bare v6.
+fn host_and_port(text: &str, settings: &Settings) -> Result<(Option<String>, Option<i32>), Exit> {
+    let (bracketed, rest) = match text.strip_prefix('[') {
+        Some(inner) => match inner.split_once(']') {
+            Some((host, rest)) => (Some(host), rest),
+            // No line feed of its own.
+            None => return Err(bad(format_args!("Invalid IPV6 address: \"{text}\""), settings)),
+        },
+        None => (None, text),
+    };
+    let mut host = rest;
+    let mut port = None;
+    if let Some((before, after)) = rest.split_once(':') {
+        // A second colon without brackets means a bare IPv6 address, which cannot carry a port.
+        if bracketed.is_some() || !after.contains(':') {
+            host = before;
+            let Some(number) = strict_i32(after.as_bytes()) else {
+                return Err(bad(format_args!("Invalid port number: \"{after}\"\n"), settings));
+            };
+            port = Some(number);
+        }
+    }
+    let host = bracketed.unwrap_or(host);
+    Ok(((host != "*").then(|| host.to_owned()), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(list: &str) -> Result<Vec<ListenSpec>, Exit> {
+        listeners(&Settings { inter: Some(list.to_owned()), ..Settings::default() })
+    }
+
+    #[test]
+    fn hosts_ports_protocols_and_tags() {
+        for (list, host, port, protocol, tag) in [
+            ("127.0.0.1", Some("127.0.0.1"), None, Protocol::Negotiating, None),
+            ("localhost:11", Some("localhost"), Some(11), Protocol::Negotiating, None),
+            ("*:11", None, Some(11), Protocol::Negotiating, None),
+            ("[::1]:11", Some("::1"), Some(11), Protocol::Negotiating, None),
+            ("[::1]", Some("::1"), None, Protocol::Negotiating, None),
+            ("::1", Some("::1"), None, Protocol::Negotiating, None),
+            ("proto[ascii]:a:11", Some("a"), Some(11), Protocol::Ascii, None),
+            ("proto[as]:a", Some("a"), None, Protocol::Ascii, None),
+            ("proto[]:a", Some("a"), None, Protocol::Ascii, None),
+            ("proto[what]:a", Some("a"), None, Protocol::Negotiating, None),
+            ("tag[web]:a", Some("a"), None, Protocol::Negotiating, Some("web")),
+            ("tag_12345678_:a", Some("a"), None, Protocol::Negotiating, Some("12345678")),
+            ("proto[ascii]:tag[x]:[::]:5", Some("::"), Some(5), Protocol::Ascii, Some("x")),
+            ("proto[ascii]", Some(""), None, Protocol::Ascii, None),
+        ] {
+            let expected = ListenSpec {
+                host: host.map(str::to_owned),
+                port,
+                transport: Transport::Plain,
+                protocol,
+                tag: tag.map(str::to_owned),
+            };
+            assert_eq!(read(list).unwrap(), vec![expected], "{list}");
+        }
+    }
+
+    #[test]
+    fn several_entries_and_no_entry() {
+        let hosts: Vec<_> = read(",a;b:1,,*").unwrap().into_iter().map(|spec| (spec.host, spec.port)).collect();
+        assert_eq!(hosts, vec![(Some("a".to_owned()), None), (Some("b".to_owned()), Some(1)), (None, None)]);
+        assert_eq!(read("").unwrap(), vec![]);
+    }
+
+    #[test]
+    fn the_list_is_not_read_when_nothing_listens() {
+        let settings = Settings { inter: Some("notls:a".to_owned()), port: 0, ..Settings::default() };
+        assert_eq!(listeners(&settings).unwrap(), vec![]);
+    }
+}

@@ -1,0 +1,151 @@
+//! From words to settings.
+//!
+//! Owns the walk over the arguments and over the `-o` list, and what a parse can end in. It must not know any option:
+//! the rows of `options` decide. Called by `main`, and by tests in process.
+
+use std::ffi::OsString;
+
+use super::check;
+use super::number::is_space;
+use super::options::{FLAGS, SUBS};
+use super::row::{Act, Apply, Flag, Need};
+use super::{Settings, help};
+use crate::sys::getopt::{Argument, Getopt, Spec};
+
+/// Exit code for a plain failure.
+pub(super) const FAILURE: i32 = 1;
+/// Exit code for options that contradict each other or leave their range (`EX_USAGE`).
+pub(super) const USAGE: i32 = 64;
+/// Exit code for an unknown user (`EX_NOUSER`).
+pub(super) const NO_USER: i32 = 67;
+/// Exit code for what the operating system refuses (`EX_OSERR`).
+pub(super) const OS_ERROR: i32 = 71;
+
+/// The server must not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code of the process.
+    pub code: i32,
+    /// What to write to standard error, exactly: line feeds included, earlier warnings first. The scanner's own
+    /// complaint about an unknown option is already there and not part of it.
+    pub stderr: String,
+}
+
+impl Exit {
+    /// An exit whose message is `line` and a line feed.
+    pub(super) fn line(code: i32, line: impl std::fmt::Display) -> Self {
+        Exit { code, stderr: format!("{line}\n") }
+    }
+
+    /// The one way an option known but not built ends.
+    pub(super) fn not_yet(name: impl std::fmt::Display) -> Self {
+        Exit::line(FAILURE, format_args!("not supported yet: {name}"))
+    }
+}
+
+/// What a good command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start with these settings; print [`Settings::warnings`] first.
+    Run(Box<Settings>),
+    /// Print and leave with code 0.
+    Print {
+        /// For standard output.
+        text: String,
+        /// For standard error, each with its line feed.
+        warnings: Vec<String>,
+    },
+}
+
+/// Settings on their way, with what only the checks at the end need to know.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// The settings so far.
+    pub(super) settings: Settings,
+    /// `-p` was given: `-U` then leaves the TCP port alone.
+    pub(super) tcp_specified: bool,
+    /// `-U` was given.
+    pub(super) udp_specified: bool,
+    /// `-o slab_chunk_max` was given: `-I` and `-o no_modern` then leave it alone.
+    pub(super) slab_chunk_specified: bool,
+    /// The value of `-o slab_sizes`, kept until the bounds are known.
+    pub(super) slab_sizes_text: Option<Vec<u8>>,
+}
+
+/// Reads a command line; `args` starts with the program's name.
+///
+/// # Errors
+/// An [`Exit`] for the first thing wrong, in the order the original server finds it.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
+    let specs: Vec<Spec> = FLAGS.iter().map(spec).collect();
+    let mut draft = Draft::default();
+    match walk(&mut draft, Getopt::new(args, &specs)) {
+        Ok(Some(text)) => return Ok(Action::Print { text, warnings: draft.settings.warnings }),
+        Ok(None) => {}
+        Err(exit) => return Err(after_warnings(&draft.settings.warnings, &exit)),
+    }
+    let warnings = draft.settings.warnings.clone();
+    match check::finish(draft) {
+        Ok(settings) => Ok(Action::Run(Box::new(settings))),
+        Err(exit) => Err(after_warnings(&warnings, &exit)),
+    }
+}
+
+fn after_warnings(warnings: &[String], exit: &Exit) -> Exit {
+    Exit { code: exit.code, stderr: warnings.concat() + &exit.stderr }
+}
+
+fn spec(flag: &Flag) -> Spec {
+    let short_argument = if flag.argument == Argument::Required { Argument::Required } else { Argument::None };
+    Spec { short: flag.short, long: flag.long, short_argument, long_argument: flag.argument }
+}
+
+/// Applies options until the first that fails or only prints; `Some` is the text to print.
+fn walk(draft: &mut Draft, options: Getopt) -> Result<Option<String>, Exit> {
+    for (letter, value) in options {
+        let value = value.unwrap_or_default();
+        let value = &value[value.iter().take_while(|&&byte| is_space(byte)).count()..];
+        let Some(flag) = FLAGS.iter().find(|flag| flag.short == letter) else {
+            return Err(Exit::line(FAILURE, format_args!("Illegal argument \"{}\"", char::from(letter))));
+        };
+        match flag.act {
+            Act::Apply(Apply::Value(apply)) => apply(draft, value)?,
+            Act::Apply(Apply::Switch(apply)) => apply(&mut draft.settings),
+            Act::Extended => extended(draft, value)?,
+            Act::Print(print) => return Ok(Some(print(&draft.settings))),
+            Act::NotYet(_) => return Err(Exit::not_yet(help::name(flag))),
+        }
+    }
+    Ok(None)
+}
+
+/// Walks one `-o` list. An empty list, or a comma at its end, is nothing; an empty entry before a comma is an error.
+fn extended(draft: &mut Draft, list: &[u8]) -> Result<(), Exit> {
+    let mut rest = list;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b',', rest).unwrap_or(rest.len());
+        let entry = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        let (name, value) = match memchr::memchr(b'=', entry) {
+            Some(at) => (&entry[..at], Some(&entry[at + 1..])),
+            None => (entry, None),
+        };
+        let Some(sub) = SUBS.iter().find(|sub| sub.name.as_bytes() == name) else {
+            let entry = String::from_utf8_lossy(entry);
+            return Err(Exit::line(FAILURE, format_args!("Illegal suboption \"{entry}\"")));
+        };
+        let value = match (value, sub.need) {
+            (Some(value), _) => value,
+            (None, Need::Nothing) => b"",
+            (None, Need::Otherwise(value)) => value.as_bytes(),
+            (None, Need::OrElse(complaint)) => return Err(Exit::line(FAILURE, complaint)),
+        };
+        match sub.act {
+            Act::Apply(Apply::Value(apply)) => apply(draft, value)?,
+            Act::Apply(Apply::Switch(apply)) => apply(&mut draft.settings),
+            Act::NotYet(_) => return Err(Exit::not_yet(format_args!("-o {}", sub.name))),
+            Act::Extended | Act::Print(_) => {}
+        }
+    }
+    Ok(())
+}
