@@ -48,10 +48,10 @@ pub fn allow_core_files() -> bool {
     limit(libc::RLIMIT_CORE).is_ok_and(|now| now.rlim_cur != 0)
 }
 
-/// Whether the real or the effective user is root.
-pub fn is_root() -> bool {
+/// The real and the effective user.
+pub fn user_ids() -> (u32, u32) {
     // SAFETY: both calls take nothing and cannot fail.
-    unsafe { libc::getuid() == 0 || libc::geteuid() == 0 }
+    unsafe { (libc::getuid(), libc::geteuid()) }
 }
 
 /// Gives up all supplementary groups.
