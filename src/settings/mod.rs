@@ -11,11 +11,13 @@ pub struct Settings {
     pub num_threads: u32,
     pub reqs_per_event: u32,
     pub backlog: i32,
-    pub idle_timeout: u32,
+    pub idle_timeout: i32,
     pub maxconns_fast: bool,
     pub read_buf_mem_limit: u32,
     pub socketpath: Option<String>,
     pub access: u32,
+    pub verbose: i32,
+    pub num_threads_per_udp: u32,
 }
 
 impl Default for Settings {
@@ -33,6 +35,8 @@ impl Default for Settings {
             read_buf_mem_limit: 0,
             socketpath: None,
             access: 0o700,
+            verbose: 0,
+            num_threads_per_udp: 4,
         }
     }
 }
