@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod net;
 pub mod proto;
 pub mod settings;
 pub mod stats;
