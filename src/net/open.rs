@@ -177,7 +177,7 @@ impl Opener<'_> {
         }
     }
 
-    /// Takes a bound socket in: listens on it, notes its port, shares a datagram socket among its workers.
+    /// Takes a bound socket in: listens on it and notes its port.
     fn admit(&mut self, socket: Socket, kind: Kind, spec: &ListenSpec) -> io::Result<()> {
         let local = socket.local_addr().ok().and_then(|a| a.as_socket());
         if kind == Kind::Stream
@@ -187,21 +187,12 @@ impl Opener<'_> {
             return Err(e);
         }
         self.note_port(kind, local);
-        match kind {
-            Kind::Stream => {
-                let socket = ListenSocket::Tcp(mio::net::TcpListener::from_std(OwnedFd::from(socket).into()));
-                self.push(socket, local, None, spec.protocol);
-            }
-            Kind::Datagram => {
-                for _ in 1..self.settings.num_threads_per_udp {
-                    let copy = socket.try_clone().inspect_err(|e| {
-                        self.complain("Failed to duplicate file descriptor", e);
-                    })?;
-                    self.push_udp(copy, local, spec.protocol);
-                }
-                self.push_udp(socket, local, spec.protocol);
-            }
-        }
+        let socket = OwnedFd::from(socket);
+        let socket = match kind {
+            Kind::Stream => ListenSocket::Tcp(mio::net::TcpListener::from_std(socket.into())),
+            Kind::Datagram => ListenSocket::Udp(mio::net::UdpSocket::from_std(socket.into())),
+        };
+        self.push(socket, local, None, spec.protocol);
         Ok(())
     }
 
@@ -231,11 +222,6 @@ impl Opener<'_> {
         self.ports.push_str(&format!("{name} {family}: {}\n", local.port()));
     }
 
-    fn push_udp(&mut self, socket: Socket, local: Option<SocketAddr>, protocol: settings::Protocol) {
-        let socket = ListenSocket::Udp(mio::net::UdpSocket::from_std(OwnedFd::from(socket).into()));
-        self.push(socket, local, None, protocol);
-    }
-
     fn push(
         &mut self,
         socket: ListenSocket,
@@ -243,10 +229,6 @@ impl Opener<'_> {
         path: Option<String>,
         protocol: settings::Protocol,
     ) {
-        if self.settings.verbose > 1 {
-            let words = if matches!(socket, ListenSocket::Udp(_)) { "udp" } else { protocol.text() };
-            say(format_args!("<{} server listening ({words})", socket.fd()));
-        }
         let protocol = match protocol {
             settings::Protocol::Negotiating => proto::Protocol::Negotiating,
             _ => proto::Protocol::Ascii,
@@ -318,7 +300,6 @@ mod tests {
             port,
             inter: Some("LIST".to_owned()),
             listeners: entries.iter().map(entry).collect(),
-            num_threads_per_udp: 2,
             ..Settings::default()
         }
     }
@@ -336,12 +317,11 @@ mod tests {
         settings.udpport = -1;
         let listeners = open(&settings, Some(&path)).unwrap();
         let ports: Vec<u16> = listeners.iter().map(|l| l.local.unwrap().port()).collect();
-        assert_eq!(ports.len(), 6, "two TCP, two UDP with two workers each");
+        assert_eq!(ports.len(), 4);
         assert_ne!(ports[0], ports[1]);
-        assert_eq!((ports[2], ports[4]), (ports[3], ports[5]), "copies of one socket");
         let text = fs::read_to_string(&path).unwrap();
         let expected =
-            format!("TCP INET: {}\nTCP INET: {}\nUDP INET: {}\nUDP INET: {}\n", ports[0], ports[1], ports[2], ports[4]);
+            format!("TCP INET: {}\nTCP INET: {}\nUDP INET: {}\nUDP INET: {}\n", ports[0], ports[1], ports[2], ports[3]);
         assert_eq!(text, expected);
         let mut temporary = path.clone().into_os_string();
         temporary.push(".lck");
