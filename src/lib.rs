@@ -4,6 +4,7 @@ pub mod clock;
 pub mod limits;
 pub mod net;
 pub mod proto;
+pub mod server;
 pub mod settings;
 pub mod stats;
 pub mod store;
