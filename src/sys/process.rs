@@ -15,22 +15,22 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn limit(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
+fn limit(resource: Resource) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place to write one rlimit to.
     check(unsafe { libc::getrlimit(resource, &mut limit) })?;
     Ok(limit)
 }
 
-fn set_limit(resource: libc::__rlimit_resource_t, soft: libc::rlim_t, hard: libc::rlim_t) -> io::Result<()> {
+fn set_limit(resource: Resource, soft: libc::rlim_t, hard: libc::rlim_t) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limit` is a valid rlimit that the call only reads.
     check(unsafe { libc::setrlimit(resource, &limit) })
-}
-
-/// Soft and hard limit of open descriptors.
-pub fn open_files() -> io::Result<(u64, u64)> {
-    limit(libc::RLIMIT_NOFILE).map(|l| (l.rlim_cur, l.rlim_max))
 }
 
 /// Sets both the soft and the hard limit of open descriptors to `count`.
