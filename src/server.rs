@@ -9,6 +9,7 @@ use crate::proto::{ConnTable, Control, Shared};
 use crate::settings::{self, Exit, Settings};
 use crate::stats::Stats;
 use crate::sys::signal::{Signal, Signals};
+use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
@@ -65,6 +66,9 @@ impl From<Exit> for StartError {
 /// which memcached does it (and so with the error that it finds first). Must run while the process has one thread,
 /// and before [`Server::start`], whose sockets and memory then belong to the new user and the right process.
 pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
+    // Looked up first, for a low descriptor limit would hide the user table; judged in its turn.
+    let (uid, euid) = process_uids();
+    let account = settings::check_user(uid, euid, settings);
     if settings.maxcore && !process::allow_core_files() {
         return Err(StartError::new(OS_ERROR, "failed to ensure corefile creation"));
     }
@@ -74,7 +78,9 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
             "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
         ));
     }
-    change_user(settings)?;
+    if let Some(account) = account? {
+        become_account(account, settings)?;
+    }
     if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));
     }
@@ -86,9 +92,7 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-fn change_user(settings: &Settings) -> Result<(), StartError> {
-    let (uid, euid) = process::user_ids();
-    let Some(account) = settings::check_user(uid, euid, settings)? else { return Ok(()) };
+fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
     if let Err(e) = process::drop_groups() {
         let words = format!("failed to drop supplementary groups: {}", error_text(&e));
         // EPERM: the process is already confined (a container), which is what was wanted.

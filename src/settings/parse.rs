@@ -72,12 +72,16 @@ pub(super) struct Draft {
     pub(super) slab_sizes_text: Option<Vec<u8>>,
 }
 
+/// The letters of the long names in the order the scanner lists them when it calls an abbreviation ambiguous.
+const LONG_ORDER: &[u8] = b"aAZpsUmMckhiVrvdluPfntLRCbBISFXWYeoN";
+
 /// Reads a command line; `args` starts with the program's name.
 ///
 /// # Errors
 /// An [`Exit`] for the first thing wrong, in the order the original server finds it.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
-    let specs: Vec<Spec> = FLAGS.iter().map(spec).collect();
+    let mut specs: Vec<Spec> = FLAGS.iter().map(spec).collect();
+    specs.sort_by_key(|spec| memchr::memchr(spec.short, LONG_ORDER).unwrap_or(LONG_ORDER.len()));
     let mut draft = Draft::default();
     match walk(&mut draft, Getopt::new(args, &specs)) {
         Ok(Some(text)) => return Ok(Action::Print { text, warnings: draft.settings.warnings }),

@@ -48,12 +48,6 @@ pub fn allow_core_files() -> bool {
     limit(libc::RLIMIT_CORE).is_ok_and(|now| now.rlim_cur != 0)
 }
 
-/// The real and the effective user.
-pub fn user_ids() -> (u32, u32) {
-    // SAFETY: both calls take nothing and cannot fail.
-    unsafe { (libc::getuid(), libc::geteuid()) }
-}
-
 /// Gives up all supplementary groups.
 pub fn drop_groups() -> io::Result<()> {
     // SAFETY: with a count of 0 the list is not read.

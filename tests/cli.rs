@@ -1,0 +1,370 @@
+//! The command line, driven in process: words in, settings or exact complaint out.
+//!
+//! Owns the contract texts and exit codes of bad command lines, what `-h` may and may not mention, and the rows of
+//! `stats settings`. The scanner's own complaints go to standard error and are not seen here.
+
+use std::ffi::OsString;
+
+use oxcached::settings::{
+    Action, Exit, HashAlgorithm, Protocol, Runtime, Settings, VERSION, check_start, check_user, parse, unsupported,
+};
+
+fn read(words: &[&str]) -> Result<Action, Exit> {
+    parse(std::iter::once("oxcached").chain(words.iter().copied()).map(OsString::from))
+}
+
+fn settings(words: &[&str]) -> Settings {
+    match read(words) {
+        Ok(Action::Run(settings)) => *settings,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+fn printed(words: &[&str]) -> String {
+    match read(words) {
+        Ok(Action::Print { text, .. }) => text,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+/// Words separated by blanks, and the complaint they earn from `parse`.
+fn refused(cases: &[(&str, i32, &str)]) {
+    for &(line, code, stderr) in cases {
+        let words: Vec<&str> = line.split(' ').collect();
+        match read(&words) {
+            Err(exit) => assert_eq!((exit.code, exit.stderr.as_str()), (code, stderr), "{line}"),
+            Ok(action) => panic!("{line}: {action:?}"),
+        }
+    }
+}
+
+#[test]
+fn flags_out_of_range() {
+    refused(&[
+        ("-Q", 1, "Illegal argument \"?\"\n"),
+        ("--nope", 1, "Illegal argument \"?\"\n"),
+        ("-p", 1, "Illegal argument \"?\"\n"),
+        ("--enable-s", 1, "Illegal argument \"?\"\n"),
+        ("-c 0", 1, "Maximum connections must be greater than 0\n"),
+        ("--conn-lim=x", 1, "Maximum connections must be greater than 0\n"),
+        ("-f 1", 1, "Factor must be greater than 1\n"),
+        ("-f nan", 1, "Factor must be greater than 1\n"),
+        ("-n -1", 1, "Chunk size must be greater than 0\n"),
+        ("-t x", 1, "Number of threads must be greater than 0\n"),
+        ("-R 0", 1, "Number of requests per event must be greater than 0\n"),
+        ("-B foo", 64, "Invalid value for binding protocol: foo\n -- should be one of auto, binary, or ascii\n"),
+        ("-p 65536", 64, "ERROR: Invalid port number 65536.\n"),
+        ("-U 70000", 64, "ERROR: Invalid port number 70000.\n"),
+    ]);
+    assert_eq!(read(&["-D", " "]), Err(Exit { code: 1, stderr: "No delimiter specified\n".to_owned() }));
+}
+
+#[test]
+fn sizes_that_do_not_fit_each_other() {
+    let low = "Item max size cannot be less than 1024 bytes.\n";
+    refused(&[
+        ("-I 1023", 64, low),
+        ("-I 1g", 64, low),
+        ("-I 2048m", 64, low),
+        ("-I k", 64, low),
+        ("-m 0", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
+        ("-m 3 -I 2m", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
+        ("-m 9000 -I 1025m", 64, "Cannot set item size limit higher than a gigabyte.\n"),
+        ("-I 4k", 64, "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 4096)\n"),
+        ("-I 600k", 64, "-I (item_size_max: 614400) must be evenly divisible by slab_chunk_max (bytes: 524288)\n"),
+        (
+            "-I 1536k -o slab_chunk_max=768",
+            64,
+            "slab_chunk_max (bytes: 786432) must divide evenly into 1048576 (slab_page_size)\n",
+        ),
+        ("-o slab_sizes=10", 64, "slab size 10 is out of valid range\n"),
+        ("-o slab_sizes=100-x", 64, "slab size 0 is out of valid range\n"),
+        ("-o slab_sizes=100-90", 64, "slab size 90 cannot be lower than or equal to a previous class size\n"),
+        ("-o slab_sizes=100-108", 64, "slab size 108 must be at least 8 bytes larger than previous class\n"),
+        ("-o hot_lru_pct=50,warm_lru_pct=31", 64, "hot_lru_pct + warm_lru_pct cannot be more than 80% combined\n"),
+        ("-o temporary_ttl=9,no_modern", 64, "temporary_ttl requires lru_maintainer to be enabled\n"),
+    ]);
+    let many: Vec<String> = (10..80).map(|tens| (tens * 10).to_string()).collect();
+    let exit = read(&["-o", &format!("slab_sizes={}", many.join("-"))]).unwrap_err();
+    assert_eq!((exit.code, exit.stderr.as_str()), (64, "too many slab classes specified\n"));
+}
+
+#[test]
+fn suboptions_without_value() {
+    let missing = [
+        ("hashpower", "Missing numeric argument for hashpower"),
+        ("hash_algorithm", "Missing hash_algorithm argument"),
+        ("tail_repair_time", "Missing numeric argument for tail_repair_time"),
+        ("slab_automove_ratio", "Missing slab_automove_ratio argument"),
+        ("slab_automove_window", "Missing slab_automove_window argument"),
+        ("slab_chunk_max", "Missing slab_chunk_max argument"),
+        ("lru_crawler_sleep", "Missing lru_crawler_sleep value"),
+        ("lru_crawler_tocrawl", "Missing lru_crawler_tocrawl value"),
+        ("hot_lru_pct", "Missing hot_lru_pct argument"),
+        ("warm_lru_pct", "Missing warm_lru_pct argument"),
+        ("hot_max_factor", "Missing hot_max_factor argument"),
+        ("warm_max_factor", "Missing warm_max_factor argument"),
+        ("temporary_ttl", "Missing temporary_ttl argument"),
+        ("idle_timeout", "Missing numeric argument for idle_timeout"),
+        ("watcher_logbuf_size", "Missing watcher_logbuf_size argument"),
+        ("worker_logbuf_size", "Missing worker_logbuf_size argument"),
+        ("read_buf_mem_limit", "Missing read_buf_mem_limit argument"),
+        // The original crashes on these two.
+        ("slab_sizes", "Missing slab_sizes argument"),
+        ("sock_cookie_id", "Missing sock_cookie_id argument"),
+    ];
+    for (name, complaint) in missing {
+        let exit = read(&["-o", name]).unwrap_err();
+        assert_eq!((exit.code, exit.stderr), (1, format!("{complaint}\n")), "{name}");
+    }
+}
+
+#[test]
+fn suboptions_out_of_range() {
+    refused(&[
+        ("-o x", 1, "Illegal suboption \"x\"\n"),
+        ("-o modern,x=1,y", 1, "Illegal suboption \"x=1\"\n"),
+        ("-o ,", 1, "Illegal suboption \"\"\n"),
+        ("-o =5", 1, "Illegal suboption \"=5\"\n"),
+        ("-o hash_algorithm=md5", 1, "Unknown hash_algorithm option (jenkins, murmur3, xxh3)\n"),
+        ("-o hashpower=", 1, "Initial hashtable multiplier of 0 is too low\n"),
+        ("-o hashpower=11", 1, "Initial hashtable multiplier of 11 is too low\n"),
+        (
+            "-o hashpower=33",
+            1,
+            "Initial hashtable multiplier of 33 is too high\n\
+             Choose a value based on \"STAT hash_power_level\" from a running instance\n",
+        ),
+        ("-o slab_automove=3", 1, "slab_automove must be between 0 and 2\n"),
+        ("-o slab_automove_ratio=0", 1, "slab_automove_ratio must be > 0 and < 1\n"),
+        ("-o slab_automove_ratio=1.1", 1, "slab_automove_ratio must be > 0 and < 1\n"),
+        ("-o slab_automove_window=2", 1, "slab_automove_window must be > 2 and < 1800\n"),
+        ("-o tail_repair_time=9", 1, "Cannot set tail_repair_time to less than 10 seconds\n"),
+        ("-o lru_crawler_sleep=1000001", 1, "LRU crawler sleep must be between 0 and 1 second\n"),
+        ("-o lru_crawler_tocrawl=-1", 1, "lru_crawler_tocrawl takes a numeric 32bit value\n"),
+        ("-o hot_lru_pct=80", 1, "hot_lru_pct must be > 1 and < 80\n"),
+        ("-o warm_lru_pct=0", 1, "warm_lru_pct must be > 1 and < 80\n"),
+        ("-o hot_max_factor=0", 1, "hot_max_factor must be > 0\n"),
+        ("-o warm_max_factor=x", 1, "warm_max_factor must be > 0\n"),
+        ("-o watcher_logbuf_size=x", 1, "could not parse argument to watcher_logbuf_size\n"),
+        ("-o worker_logbuf_size=1x", 1, "could not parse argument to worker_logbuf_size\n"),
+        ("-o read_buf_mem_limit=-1", 1, "could not parse argument to read_buf_mem_limit\n"),
+        ("-o slab_chunk_max=x", 1, "could not parse argument to slab_chunk_max\n"),
+        ("-o slab_chunk_max=0", 1, "slab_chunk_max must be >= 0\n"),
+        ("-o slab_chunk_max=1025", 1, "slab_chunk_max must be specified in kilobytes.\n"),
+    ]);
+}
+
+#[test]
+fn what_is_not_built_says_so_by_name() {
+    refused(&[
+        ("-S", 1, "not supported yet: -S, --enable-sasl\n"),
+        ("-Y f", 1, "not supported yet: -Y, --auth-file\n"),
+        ("-Z", 1, "not supported yet: -Z, --enable-ssl\n"),
+        ("-e f", 1, "not supported yet: -e, --memory-file\n"),
+        ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
+        ("-L", 1, "not supported yet: -L, --enable-largepages\n"),
+        ("-B binary", 1, "not supported yet: -B, --protocol=binary\n"),
+        ("-o ext_path=/f:1G", 1, "not supported yet: -o ext_path\n"),
+        ("-o ssl_key", 1, "not supported yet: -o ssl_key\n"),
+        ("-o drop_privileges", 1, "not supported yet: -o drop_privileges\n"),
+    ]);
+    let names: Vec<String> = unsupported().map(|(name, _)| name).collect();
+    assert!(names.contains(&"-o proxy_config".to_owned()) && names.contains(&"-S, --enable-sasl".to_owned()));
+    let help = printed(&["-h"]);
+    for name in names {
+        let word = name.rsplit([' ', '-']).next().unwrap();
+        assert!(!help.contains(&format!("- {word}:")) && !help.contains(&name), "{name} is in the help");
+    }
+}
+
+#[test]
+fn warnings_do_not_stop_anything_and_come_first() {
+    const MANY: &str = "WARNING: Setting a high number of workerthreads is not recommended.\n \
+                        Set this value to the number of cores in your machine or less.\n";
+    const OLD: &str = "DEPRECATED: resp_obj_mem_limit no longer used. See read_buf_mem_limit,\n";
+    assert_eq!(settings(&["-t", "65", "-o", "resp_obj_mem_limit"]).warnings, vec![MANY, OLD]);
+    assert!(matches!(read(&["-t65", "-V"]), Ok(Action::Print { warnings, .. }) if warnings == [MANY]));
+    assert_eq!(read(&["-t65", "-f1"]).unwrap_err().stderr, format!("{MANY}Factor must be greater than 1\n"));
+    assert_eq!(read(&["-t65", "-m0"]).unwrap_err().stderr.lines().count(), 3);
+}
+
+#[test]
+fn help_version_and_licence() {
+    assert_eq!(printed(&["-V"]), format!("memcached {VERSION}\n"));
+    assert_eq!(printed(&["-vvV", "-Q"]), format!("memcached {VERSION}\n"));
+    assert!(printed(&["--lic"]).starts_with(&format!("memcached {VERSION}\n\noxcached: BSD-3-Clause\n")));
+    let help = printed(&["-p", "21899", "-m100", "--conn-lim=50", "-o", "idle_timeout=7", "-h"]);
+    assert!(help.starts_with(&format!("memcached {VERSION}\n-p, --port=<num>          ")));
+    for default in ["21899", "100", "50", "7", "murmur3", "700", "1.25"] {
+        assert!(help.contains(&format!("(default: {default})")), "{default}");
+    }
+    // Test suites and scripts take these words for the feature.
+    let lower = help.to_lowercase();
+    assert!(lower.contains("unix-socket"));
+    for word in ["ext_path", "proxy_config", "enable-ssl", "sasl", "drop_privileges", "1.1."] {
+        assert!(!lower.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn defaults_hold_without_options() {
+    assert_eq!(settings(&[]), Settings::default());
+    assert_eq!(settings(&["left", "over"]), Settings::default());
+    assert_eq!(settings(&["--", "-Q"]), Settings::default());
+}
+
+#[test]
+fn values_in_every_spelling() {
+    let got = settings(&["-vv", "-p", " 12x", "--conn-lim=50", "-a", "770", "-D", "/x", "--verbose=9", "-m-1"]);
+    assert_eq!((got.verbose, got.port, got.maxconns, got.access), (3, 12, 50, 0o770));
+    assert_eq!((got.prefix_delimiter, got.detail_enabled), (b'/', true));
+    assert_eq!(got.maxbytes, u64::MAX - 0xfffff);
+    assert_eq!(settings(&["-p", "abc"]).port, 0);
+    assert_eq!(settings(&["-U", "99"]).port, 99);
+    assert_eq!(settings(&["-U", "99", "-p", "98"]).port, 98);
+    assert_eq!((settings(&["-U", "0"]).port, settings(&["-U70000", "-p1"]).udpport), (11211, 70000));
+    assert_eq!(settings(&["-B", " ascii"]).listeners[0].protocol, Protocol::Ascii);
+    let got = settings(&["-I", "2M", "-o", "no_chunked_items,slab_automove,hashpower=20,"]);
+    assert_eq!((got.item_size_max, got.slab_chunk_size_max), (2 << 20, 1 << 19));
+    assert_eq!((got.slab_automove, got.hashpower_init), (1, 20));
+    assert_eq!(settings(&["-o", "slab_sizes=100--200"]).slab_sizes, Some(vec![100, 200]));
+    assert_eq!(settings(&["-o", "sock_cookie_id=7"]).sock_cookie_id, 7);
+}
+
+#[test]
+fn no_modern_and_what_comes_after_it() {
+    let got = settings(&["-o", "no_modern"]);
+    assert_eq!((got.slab_chunk_size_max, got.slab_reassign, got.slab_automove), (1 << 20, false, 0));
+    assert!(!got.maxconns_fast && !got.lru_segmented && !got.lru_crawler && !got.lru_maintainer_thread);
+    assert_eq!(got.hash_algorithm, HashAlgorithm::Jenkins);
+    let got = settings(&["-o", "slab_chunk_max=256,no_modern,hash_algorithm=xxh3,lru_maintainer"]);
+    assert_eq!((got.slab_chunk_size_max, got.hash_algorithm), (256 << 10, HashAlgorithm::Xxh3));
+    assert!(got.lru_segmented && got.lru_maintainer_thread);
+}
+
+#[test]
+fn listeners_add_up() {
+    let got = settings(&["-l", "10.0.0.1", "-l", "10.0.0.2:7", "-l", "0.0.1"]);
+    assert_eq!(got.inter.as_deref(), Some("10.0.0.1,10.0.0.2:7"));
+    assert_eq!((got.listeners.len(), got.num_threads_per_udp), (2, 1));
+    assert_eq!(settings(&["-l", "a;b", "-t7"]).num_threads_per_udp, 7);
+    assert_eq!(settings(&["-s", "/tmp/x"]).listeners, vec![]);
+}
+
+#[test]
+fn bad_listeners_fail_at_start_not_before() {
+    for (list, complaint) in [
+        ("notls:a", "'notls' option is valid only when SSL is enabled\n"),
+        ("btls:a", "'btls' option is valid only when SSL is enabled\n"),
+        ("mtls:a", "'otls' option is valid only when SSL is enabled\n"),
+        ("proto[bin", "Invalid protocol spec: \"[bin\"\n"),
+        ("proto[proxy]:a", "Server not built with proxy: \"proto[proxy\"\n"),
+        ("tag[x", "Invalid tag in socket config: \"[x\"\n"),
+        ("tag[123456789]:x", "Listener tags must be between 1 and 8 characters: \"123456789\"\n"),
+        ("[::1", "Invalid IPV6 address: \"[::1\""),
+        ("a:x", "Invalid port number: \"x\"\n"),
+        ("a,[::1]:2:3", "Invalid port number: \"2:3\"\n"),
+    ] {
+        let exit = check_start(&settings(&["-l", list])).unwrap_err();
+        let general = format!("failed to listen on one of interface(s) {list}: Success\n");
+        assert_eq!((exit.code, exit.stderr), (71, format!("{complaint}{general}")), "{list}");
+    }
+    let exit = check_start(&settings(&["-l", "proto[binary]:a"])).unwrap_err();
+    assert_eq!((exit.code, exit.stderr.as_str()), (1, "not supported yet: -l proto[binary]\n"));
+    assert_eq!(check_start(&settings(&["-p0", "-l", "notls:a"])), Ok(()));
+}
+
+#[test]
+fn the_hash_table_must_outgrow_the_item_locks() {
+    let exit = check_start(&settings(&["-o", "hashpower=12"])).unwrap_err();
+    assert_eq!(
+        (exit.code, exit.stderr.as_str()),
+        (
+            1,
+            "Hash table power size (12) cannot be equal to or less than item lock table (12)\n\
+             Item lock table grows with `-t N` (worker threadcount)\n\
+             Hash table grows with `-o hashpower=N` \n"
+        )
+    );
+    assert_eq!(check_start(&settings(&["-o", "hashpower=12", "-t3"])), Ok(()));
+    assert_eq!(check_start(&settings(&["-t", "60"])), Ok(()));
+}
+
+#[test]
+fn root_must_say_whom_to_become() {
+    let refusal = |words: &[&str]| check_user(1, 0, &settings(words)).unwrap_err();
+    let unsaid = Exit { code: 64, stderr: "must add '-u root' to start as root\n".to_owned() };
+    assert_eq!(refusal(&[]), unsaid);
+    assert_eq!(refusal(&["-u", "root", "-u", " "]), unsaid);
+    assert_eq!(refusal(&["-u", "no one"]).stderr, "can't find the user no one to switch to\n");
+    assert_eq!(refusal(&["-u", "no one"]).code, 67);
+    assert_eq!(check_user(0, 5, &settings(&["-u", "root"])).unwrap().map(|account| account.uid), Some(0));
+    assert_eq!(check_user(5, 5, &settings(&["-u", "no one"])), Ok(None));
+}
+
+#[test]
+#[cfg(not(feature = "debug-commands"))]
+fn a_release_does_not_take_the_test_suite_option() {
+    refused(&[("-o relaxed_privileges", 1, "Illegal suboption \"relaxed_privileges\"\n")]);
+}
+
+#[test]
+#[cfg(feature = "debug-commands")]
+fn a_test_build_takes_the_test_suite_option() {
+    assert!(settings(&["-o", "relaxed_privileges"]).relaxed_privileges);
+}
+
+/// The rows as one line, `name=value` separated by blanks.
+fn rows(words: &[&str]) -> String {
+    let settings = settings(words);
+    let mut rows = Vec::new();
+    settings.report(&Runtime::new(&settings), &mut |name, value| rows.push(format!("{name}={value}")));
+    rows.join(" ")
+}
+
+#[test]
+fn stats_settings_by_default() {
+    assert_eq!(
+        rows(&[]),
+        "maxbytes=67108864 maxconns=1024 tcpport=11211 udpport=0 inter=NULL verbosity=0 oldest=0 evictions=on \
+         domain_socket=NULL umask=700 shutdown_command=no growth_factor=1.25 chunk_size=48 num_threads=4 \
+         num_threads_per_udp=4 stat_key_prefix=: detail_enabled=no reqs_per_event=20 cas_enabled=yes \
+         tcp_backlog=1024 binding_protocol=auto-negotiate auth_enabled_sasl=no auth_enabled_ascii=no \
+         item_size_max=1048576 maxconns_fast=yes hashpower_init=0 slab_reassign=yes slab_automove=1 \
+         slab_automove_ratio=0.80 slab_automove_window=10 slab_chunk_max=524288 lru_crawler=yes \
+         lru_crawler_sleep=100 lru_crawler_tocrawl=0 tail_repair_time=0 flush_enabled=yes dump_enabled=yes \
+         hash_algorithm=murmur3 lru_maintainer_thread=yes lru_segmented=yes hot_lru_pct=20 warm_lru_pct=40 \
+         hot_max_factor=0.20 warm_max_factor=2.00 temp_lru=no temporary_ttl=61 idle_timeout=0 \
+         watcher_logbuf_size=262144 worker_logbuf_size=65536 read_buf_mem_limit=0 track_sizes=no \
+         inline_ascii_response=no num_napi_ids=0 memory_file=(null) client_flags_size=4"
+    );
+}
+
+#[test]
+fn stats_settings_follow_options_and_changes() {
+    let shown =
+        rows(&["-a-1", "-finf", "-s/tmp/x y", "-M", "-o", "warm_max_factor=0.375,temporary_ttl=-5,track_sizes"]);
+    for row in [
+        "umask=37777777777",
+        "growth_factor=inf",
+        "domain_socket=/tmp/x y",
+        "evictions=off",
+        "warm_max_factor=0.38",
+        "temp_lru=yes",
+        "temporary_ttl=4294967291",
+        "track_sizes=yes",
+    ] {
+        assert!(shown.contains(&format!(" {row} ")), "{row}");
+    }
+    // An exact half rounds to even, as printf does.
+    assert!(rows(&["-o", "hot_max_factor=0.125"]).contains(" hot_max_factor=0.12 "));
+    let settings = settings(&[]);
+    let rt = Runtime::new(&settings);
+    rt.set_verbose(2);
+    rt.set_maxbytes(7);
+    let mut shown = Vec::new();
+    settings.report(&rt, &mut |name, value| shown.push((name.to_owned(), value.to_owned())));
+    assert_eq!(shown[0], ("maxbytes".to_owned(), "7".to_owned()));
+    assert_eq!(shown[5], ("verbosity".to_owned(), "2".to_owned()));
+}
