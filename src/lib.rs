@@ -1,6 +1,7 @@
 //! oxcached: a drop-in replacement for memcached.
 
 pub mod clock;
+pub mod hash;
 pub mod limits;
 pub mod net;
 pub mod proto;

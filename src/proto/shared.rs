@@ -3,7 +3,7 @@
 //! Built by `server`, handed down as one `Arc`. Holds no sockets.
 
 use crate::clock::Clock;
-use crate::settings::Settings;
+use crate::settings::{Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use super::ConnState;
 pub struct Shared {
     /// Settings fixed at start.
     pub settings: Settings,
+    /// Settings that change while the server runs.
+    pub runtime: Runtime,
     /// Seconds since start.
     pub clock: Clock,
     /// Counters and gauges.

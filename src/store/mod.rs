@@ -1,28 +1,31 @@
-//! The memory kernel (placeholder until the engine lands).
+//! The memory kernel: items, where they lie, how they are found and which ones leave.
+//!
+//! ```text
+//! store      lookups, commits, expiry, flush, eviction's unlinking
+//! reserve    values on their way in and out: Reservation, Pinned
+//! slabs      pages, free chunks, S3-FIFO                     index   hash -> handle
+//! item       layout of an item in its chunk                  sizes   class arithmetic
+//! arena      handles -> words, byte access                   region  address space
+//! ```
+//! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
+//! directory no `&[u8]` into an item exists, but for values under a [`Pinned`] guard or a [`Reservation`].
 
-use std::io::IoSlice;
+#![allow(unsafe_code)] // every site has its SAFETY line; tests/tidy.rs looks
 
-/// A value that stays readable until this guard drops, however its key changes meanwhile.
-pub struct Pinned {
-    bytes: Vec<u8>,
-    sent: usize,
-}
+mod arena;
+mod index;
+mod item;
+mod region;
+mod reserve;
+mod sizes;
+mod slabs;
+#[allow(clippy::module_inception)]
+mod store;
+mod write;
 
-impl Pinned {
-    /// Bytes not yet written.
-    pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    /// Appends the unwritten bytes to `slices`, at most until `slices` holds `max`.
-    pub fn io_slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>, max: usize) {
-        if slices.len() < max {
-            slices.push(IoSlice::new(&self.bytes[self.sent..]));
-        }
-    }
-
-    /// Marks `n` bytes as written; `n` is at most [`Pinned::remaining`].
-    pub fn advance(&mut self, n: usize) {
-        self.sent += n;
-    }
-}
+pub use item::{Meta, iflag, state};
+pub use reserve::{Pinned, Reservation};
+pub use sizes::{PAGE_BYTES, SizeConfig, Sizes};
+pub use slabs::{ClassCounts, ClassView};
+pub use store::{Config, Entry, Found, Store};
+pub use write::{Lapse, Met, Mode, OutOfMemory, Stored, Write};

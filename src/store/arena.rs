@@ -1,0 +1,286 @@
+//! Item memory: pages of one megabyte, addressed by 32-bit handles.
+//!
+//! Owns the reservation, the page table and byte access through relaxed word loads and stores. Knows
+//! nothing of items. A wrong or stale handle gives wrong bytes, never an access outside the region.
+
+use super::region::{Region, prefetch};
+use super::sizes::PAGE_BYTES;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Words of a page.
+const PAGE_WORDS: usize = PAGE_BYTES / 8;
+
+/// Bits of a handle that say the slot within a page.
+const SLOT_BITS: u32 = 15;
+
+/// Pages a handle can name, page 0 being none: 17 bits, 128 GB.
+const PAGES_MAX: usize = 1 << (32 - SLOT_BITS);
+
+/// Names one chunk: page in the upper 17 bits, slot in the lower 15. Never 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Handle(u32);
+
+impl Handle {
+    /// The chunk `slot` of page `page`.
+    pub fn new(page: u32, slot: u32) -> Self {
+        debug_assert!(page > 0 && slot < 1 << SLOT_BITS);
+        Self(page << SLOT_BITS | slot)
+    }
+
+    /// From its number; `None` for 0.
+    #[inline]
+    pub fn from_raw(raw: u32) -> Option<Self> {
+        (raw != 0).then_some(Self(raw))
+    }
+
+    /// Its number, for an index slot or a link.
+    #[inline]
+    pub fn raw(self) -> u32 {
+        self.0
+    }
+
+    fn page(self) -> usize {
+        (self.0 >> SLOT_BITS) as usize
+    }
+
+    fn slot(self) -> usize {
+        (self.0 & ((1 << SLOT_BITS) - 1)) as usize
+    }
+}
+
+/// The pages. Pages are numbered from 1 and handed out in order; the page table tells each one's class.
+pub struct Arena {
+    region: Region,
+    /// A page's stride in words << 8 | class; 0 = not in use.
+    table: Box<[AtomicU32]>,
+    pages: usize,
+}
+
+impl Arena {
+    /// Reserves address space for as many pages as a handle can name, or at least for `bytes`.
+    pub fn reserve(bytes: u64, exactly: bool) -> Option<Self> {
+        let wanted = (bytes as usize / PAGE_BYTES + super::sizes::CLASSES_PAGES).min(PAGES_MAX - 1);
+        let mut pages = if exactly { wanted } else { PAGES_MAX - 1 };
+        loop {
+            if let Some(region) = Region::reserve(pages * PAGE_BYTES) {
+                let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
+                return Some(Self { region, table, pages });
+            }
+            if pages <= wanted {
+                return None;
+            }
+            pages = (pages / 2).max(wanted);
+        }
+    }
+
+    /// Pages that exist as address space, numbered 1..=this.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Gives page `page` to a class, with chunks of `stride` bytes.
+    pub fn assign(&self, page: u32, class: usize, stride: usize) {
+        self.table[page as usize].store(((stride / 8) << 8 | class) as u32, Relaxed);
+    }
+
+    /// Class of the page of `handle`; 0 when the page is not in use.
+    #[inline]
+    pub fn class(&self, handle: Handle) -> usize {
+        self.table.get(handle.page()).map_or(0, |entry| (entry.load(Relaxed) & 0xff) as usize)
+    }
+
+    /// The chunk's words; empty when the handle names none.
+    #[inline]
+    pub fn chunk(&self, handle: Handle) -> &'static [AtomicU64] {
+        let Some(entry) = self.table.get(handle.page()) else { return &[] };
+        let stride = (entry.load(Relaxed) >> 8) as usize;
+        if stride == 0 {
+            return &[]; // page 0, or a page not in use
+        }
+        let start = (handle.page() - 1) * PAGE_WORDS + handle.slot() * stride;
+        self.region.words().get(start..start + stride).unwrap_or(&[])
+    }
+
+    /// Loads the first cache lines of a chunk ahead of use: header, key and a short value.
+    #[inline]
+    pub fn prefetch(&self, handle: Handle) {
+        let chunk = self.chunk(handle);
+        for line in 0..3 {
+            if let Some(word) = chunk.get(line * 8) {
+                prefetch(word);
+            }
+        }
+    }
+}
+
+/// Compares bytes from word `at` on with `key`; the stored bytes are zero-padded to the word.
+#[inline]
+pub fn key_equals(chunk: &[AtomicU64], at: usize, key: &[u8]) -> bool {
+    let Some(words) = chunk.get(at..at + key.len().div_ceil(8)) else { return false };
+    let mut whole = key.chunks_exact(8);
+    for (word, bytes) in words.iter().zip(&mut whole) {
+        if word.load(Relaxed) != u64::from_le_bytes(bytes.try_into().expect("chunks of 8")) {
+            return false;
+        }
+    }
+    let rest = whole.remainder();
+    if rest.is_empty() {
+        return true;
+    }
+    let mask = (1u64 << (rest.len() * 8)) - 1;
+    words[words.len() - 1].load(Relaxed) & mask == tail_word(rest)
+}
+
+/// Up to 7 bytes as the low bytes of a word.
+#[inline]
+fn tail_word(bytes: &[u8]) -> u64 {
+    let mut word = [0u8; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+/// Appends `len` bytes from byte offset `at` to `out`. Out of range bytes are left out (a torn length).
+#[inline]
+pub fn copy_out(chunk: &[AtomicU64], at: usize, len: usize, out: &mut Vec<u8>) {
+    let end = at + len;
+    if end > chunk.len() * 8 || len == 0 {
+        return;
+    }
+    out.reserve(len + 16);
+    let shift = at % 8;
+    let mut words = chunk[at / 8..end.div_ceil(8)].iter();
+    let written = out.len();
+    // SAFETY: `len + 16` bytes were reserved after `written`. Every store below goes to the position of a
+    // byte of the value rounded to whole words: at most 7 bytes before the next value byte's word start
+    // and 8 past the end, so inside the reservation. All `len` bytes are written before `set_len`.
+    unsafe {
+        let mut to = out.as_mut_ptr().add(written);
+        if shift != 0
+            && let Some(first) = words.next()
+        {
+            to.cast::<u64>().write_unaligned((first.load(Relaxed) >> (shift * 8)).to_le());
+            to = to.add(8 - shift);
+        }
+        for word in words {
+            to.cast::<u64>().write_unaligned(word.load(Relaxed).to_le());
+            to = to.add(8);
+        }
+        out.set_len(written + len);
+    }
+}
+
+/// Writes `bytes` at byte offset `at` of a chunk that nobody else writes. Bytes around them are kept.
+/// Nothing is written when they do not fit.
+#[inline]
+pub fn copy_in(chunk: &[AtomicU64], at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if end > chunk.len() * 8 || bytes.is_empty() {
+        return;
+    }
+    let mut word = at / 8;
+    let shift = at % 8;
+    let mut rest = bytes;
+    if shift != 0 {
+        let head = rest.len().min(8 - shift);
+        merge(&chunk[word], shift, &rest[..head]);
+        rest = &rest[head..];
+        word += 1;
+    }
+    let mut whole = rest.chunks_exact(8);
+    for eight in &mut whole {
+        chunk[word].store(u64::from_le_bytes(eight.try_into().expect("chunks of 8")), Relaxed);
+        word += 1;
+    }
+    if !whole.remainder().is_empty() {
+        merge(&chunk[word], 0, whole.remainder());
+    }
+}
+
+/// Replaces the bytes of one word from byte `shift` on.
+#[inline]
+fn merge(cell: &AtomicU64, shift: usize, bytes: &[u8]) {
+    let mask = (if bytes.len() == 8 { u64::MAX } else { (1u64 << (bytes.len() * 8)) - 1 }) << (shift * 8);
+    let old = cell.load(Relaxed);
+    cell.store(old & !mask | (tail_word(bytes) << (shift * 8)), Relaxed);
+}
+
+/// Bytes `from..to` of a chunk whose bytes do not change while the borrow lives.
+///
+/// # Safety
+/// Nobody may write these bytes for `'a`: the chunk is pinned, or owned by the caller alone.
+pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU64], from: usize, to: usize) -> &'a [u8] {
+    let to = to.min(chunk.len() * 8);
+    let from = from.min(to);
+    // SAFETY: the range is inside the chunk, whose memory is never unmapped; the caller upholds stability.
+    unsafe { std::slice::from_raw_parts(chunk.as_ptr().cast::<u8>().add(from), to - from) }
+}
+
+/// Bytes `from..to` of a chunk that the caller alone may touch.
+///
+/// # Safety
+/// Nobody else may read or write these bytes for `'a`: the chunk is reserved by the caller and not linked.
+#[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it sole
+pub unsafe fn exclusive_bytes(chunk: &[AtomicU64], from: usize, to: usize) -> &mut [u8] {
+    let to = to.min(chunk.len() * 8);
+    let from = from.min(to);
+    // SAFETY: as above; atomics have interior mutability, so writing through their memory is allowed.
+    unsafe { std::slice::from_raw_parts_mut(chunk.as_ptr().cast::<u8>().cast_mut().add(from), to - from) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_every_alignment() {
+        let chunk: Vec<AtomicU64> = (0..16).map(|_| AtomicU64::new(u64::MAX)).collect();
+        let value: Vec<u8> = (1..=60).collect();
+        for at in 0..40 {
+            for len in 0..60 {
+                copy_in(&chunk, at, &value[..len]);
+                let mut out = vec![9];
+                copy_out(&chunk, at, len, &mut out);
+                assert_eq!(&out[1..], &value[..len], "at {at} len {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn copy_in_keeps_neighbours() {
+        let chunk: Vec<AtomicU64> = (0..2).map(|_| AtomicU64::new(u64::MAX)).collect();
+        copy_in(&chunk, 3, &[0; 7]);
+        let mut out = Vec::new();
+        copy_out(&chunk, 0, 16, &mut out);
+        assert_eq!(out, [255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn out_of_range_is_refused_not_followed() {
+        let chunk: Vec<AtomicU64> = vec![AtomicU64::new(0)];
+        copy_in(&chunk, 4, &[1; 5]);
+        let mut out = Vec::new();
+        copy_out(&chunk, 4, 5, &mut out);
+        assert!(out.is_empty());
+        assert!(!key_equals(&chunk, 0, b"longer than eight"));
+    }
+
+    #[test]
+    fn keys_compare_by_their_own_length() {
+        let chunk: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
+        copy_in(&chunk, 8, b"hello world");
+        assert!(key_equals(&chunk, 1, b"hello world"));
+        assert!(key_equals(&chunk, 1, b"hello wo"));
+        assert!(!key_equals(&chunk, 1, b"hello worle"));
+        assert!(!key_equals(&chunk, 1, b"Hello world"));
+    }
+
+    #[test]
+    fn bogus_handles_name_nothing() {
+        let arena = Arena::reserve(4 << 20, true).unwrap();
+        assert!(arena.chunk(Handle::from_raw(u32::MAX).unwrap()).is_empty());
+        assert!(arena.chunk(Handle::new(1, 0)).is_empty(), "a page not in use has no chunks");
+        arena.assign(1, 3, 64);
+        assert_eq!(arena.chunk(Handle::new(1, 5)).len(), 8);
+        assert_eq!(arena.class(Handle::new(1, 5)), 3);
+    }
+}

@@ -1,0 +1,93 @@
+//! Reserved address space seen as atomic words.
+//!
+//! Owns the only calls to `mmap` and the only place where the kernel's zeroed memory becomes Rust memory.
+//! A region is never unmapped, so a stale index into it can read old data but never fault; its pages cost
+//! nothing until they are touched. Called by the arena and the index.
+
+use std::sync::atomic::AtomicU64;
+
+/// A never-unmapped, zero-filled range of `AtomicU64`.
+#[derive(Clone, Copy)]
+pub struct Region {
+    words: &'static [AtomicU64],
+}
+
+/// Alignment of regions: one huge page, so that the kernel can back them with huge pages from the start.
+const HUGE_PAGE: usize = 2 << 20;
+
+impl Region {
+    /// Reserves `bytes` (rounded up to a huge page) of address space, or `None` when the kernel refuses.
+    pub fn reserve(bytes: usize) -> Option<Self> {
+        let len = bytes.checked_next_multiple_of(HUGE_PAGE)?.max(HUGE_PAGE);
+        let mapped = len.checked_add(HUGE_PAGE)?;
+        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice aliases nothing.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        let offset = base.align_offset(HUGE_PAGE);
+        // SAFETY: `offset` < HUGE_PAGE and the mapping is HUGE_PAGE longer than `len`, so the aligned range
+        // of `len` bytes lies inside it. It is zeroed, which is a valid `AtomicU64`, suitably aligned, and
+        // never unmapped, hence 'static. Only atomic accesses go through the slice.
+        let words = unsafe { std::slice::from_raw_parts(base.cast::<u8>().add(offset).cast::<AtomicU64>(), len / 8) };
+        #[cfg(target_os = "linux")]
+        // SAFETY: the range is the mapping's own; advice changes no contents. Failure costs speed only.
+        unsafe {
+            libc::madvise(words.as_ptr() as *mut libc::c_void, len, libc::MADV_HUGEPAGE);
+        }
+        Some(Self { words })
+    }
+
+    /// The words.
+    #[inline]
+    pub fn words(&self) -> &'static [AtomicU64] {
+        self.words
+    }
+
+    /// Gives the memory of words `from..to` back to the kernel; they read as zero afterwards.
+    pub fn discard(&self, from: usize, to: usize) {
+        let range = &self.words[from..to];
+        // SAFETY: the range lies inside this region; atomics racing with the discard see zero or old words,
+        // both valid.
+        unsafe {
+            libc::madvise(range.as_ptr() as *mut libc::c_void, std::mem::size_of_val(range), libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// Hints the processor to load the cache line of `word`.
+#[inline(always)]
+pub fn prefetch(word: &AtomicU64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing architecturally and the address is valid.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn region_is_zeroed_aligned_and_discardable() {
+        let region = Region::reserve(1 << 20).unwrap();
+        assert_eq!(region.words().as_ptr() as usize % HUGE_PAGE, 0);
+        region.words()[5].store(7, Relaxed);
+        region.discard(0, region.words().len());
+        assert_eq!(region.words()[5].load(Relaxed), 0);
+    }
+}

@@ -1,0 +1,333 @@
+//! Values on their way in and out: reservations and pins.
+//!
+//! A [`Reservation`] owns an unlinked item while its value arrives; dropping it frees everything. A large
+//! value (over `slab_chunk_max`) is a chain of chunks that grows as bytes arrive, so an announced length
+//! alone takes no memory. A [`Pinned`] value stays readable outside the bucket's lock: the item counts its
+//! readers, and whoever unlinks it leaves the freeing to the last of them.
+//!
+//! ```text
+//! chain chunk:  word 0 = 0 (no item)   word 1 = next chunk u32 | bytes used u32   data from byte 16
+//! ```
+
+use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
+use super::item::{Item, Meta, iflag};
+use super::store::Store;
+use super::write::OutOfMemory;
+use crate::limits::COPY_MAX;
+use std::io::IoSlice;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+/// Set in the pin word's low half when the item was unlinked while pinned.
+const DEAD: u64 = 1 << 31;
+const COUNT: u64 = DEAD - 1;
+
+/// Bytes of a chain chunk before its data.
+const CHAIN_HEADER: usize = 16;
+
+/// An item whose value is arriving. Nobody else can see it.
+pub struct Reservation {
+    store: &'static Store,
+    handle: Handle,
+    item: Item,
+    vlen: usize,
+    written: usize,
+    /// Last chunk of the chain and the bytes used in it; for chunked items only.
+    tail: Option<(Handle, usize)>,
+    now: u32,
+}
+
+impl Reservation {
+    /// Takes a chunk for an item and writes all but the value. `None` when memory is short.
+    pub(super) fn new(store: &'static Store, meta: &Meta, key: &[u8], now: u32) -> Option<Self> {
+        let mut meta = *meta;
+        if meta.cas == 0 && store.needs_wide_cas() {
+            meta.cas = store.next_cas();
+        }
+        let nominal = store.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0);
+        let chunked = store.sizes.is_chunked(nominal);
+        let iflags = meta.layout_flags(now, chunked);
+        let physical = meta.physical(iflags);
+        let mut item = None;
+        let handle = if chunked {
+            let handle = store.take_chunk(store.sizes.class_of_physical(physical), now)?;
+            let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
+            store.slabs.class(store.sizes.largest()).enlist(handle, &mut written, nominal);
+            item = Some(written);
+            handle
+        } else {
+            let class = store.sizes.class_of(nominal, physical)?;
+            store.take_chunk_for(class, now, |class, handle| {
+                let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
+                class.enlist(handle, &mut written, nominal);
+                item = Some(written);
+            })?
+        };
+        let item = item?;
+        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, now })
+    }
+
+    /// Value bytes still missing.
+    #[inline]
+    pub fn missing(&self) -> usize {
+        self.vlen - self.written
+    }
+
+    /// Slab class that users see.
+    pub fn class(&self) -> u8 {
+        self.store.lru_class(self.handle, &self.item) as u8
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.item.head().has(iflag::CHUNKED)
+    }
+
+    /// Appends value bytes, at most [`Reservation::missing`].
+    ///
+    /// # Errors
+    /// No chunk could be had for a large value; the reservation is of no further use.
+    #[inline]
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), OutOfMemory> {
+        debug_assert!(bytes.len() <= self.missing());
+        if !self.is_chunked() {
+            copy_in(self.item.chunk(), self.item.head().value_offset() + self.written, bytes);
+            self.written += bytes.len();
+            return Ok(());
+        }
+        while !bytes.is_empty() {
+            let target = self.target()?;
+            let n = target.len().min(bytes.len());
+            target[..n].copy_from_slice(&bytes[..n]);
+            self.advance(n);
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    /// Memory where the next value bytes go, for values over `COPY_MAX`; never empty while bytes are missing.
+    ///
+    /// # Errors
+    /// As [`Reservation::write`].
+    pub fn target(&mut self) -> Result<&mut [u8], OutOfMemory> {
+        let (chunk, from, to) = if self.is_chunked() {
+            let (handle, used) = self.tail_with_room()?;
+            let chunk = self.store.arena.chunk(handle);
+            let from = CHAIN_HEADER + used;
+            (chunk, from, (from + self.missing()).min(chunk.len() * 8))
+        } else {
+            let from = self.item.head().value_offset() + self.written;
+            (self.item.chunk(), from, self.item.head().value_offset() + self.vlen)
+        };
+        debug_assert!(self.vlen > COPY_MAX, "smaller values may be read optimistically and are written as words");
+        // SAFETY: the chunk belongs to this reservation alone until it is committed: it is not in the index,
+        // and eviction and sweeps read word 0 and keys only.
+        Ok(unsafe { exclusive_bytes(chunk, from, to) })
+    }
+
+    /// Says that the first `n` bytes of [`Reservation::target`] are value bytes now.
+    pub fn advance(&mut self, n: usize) {
+        self.written += n;
+        if let Some((handle, used)) = &mut self.tail {
+            *used += n;
+            let cell = &self.store.arena.chunk(*handle)[1];
+            cell.store(cell.load(Relaxed) & 0xffff_ffff | (*used as u64) << 32, Relaxed);
+        }
+    }
+
+    /// The last chunk of the chain, a new one if it is full.
+    fn tail_with_room(&mut self) -> Result<(Handle, usize), OutOfMemory> {
+        if let Some((handle, used)) = self.tail
+            && CHAIN_HEADER + used < self.store.arena.chunk(handle).len() * 8
+        {
+            return Ok((handle, used));
+        }
+        let class = self.store.sizes.class_of_physical(CHAIN_HEADER + self.missing());
+        let handle = self.store.take_chunk(class, self.now).ok_or(OutOfMemory)?;
+        let chunk = self.store.arena.chunk(handle);
+        chunk[1].store(0, Relaxed);
+        match self.tail {
+            None => chain_head(&self.item, Some(handle)),
+            Some((tail, _)) => {
+                let cell = &self.store.arena.chunk(tail)[1];
+                cell.store(cell.load(Relaxed) & !0xffff_ffff | u64::from(handle.raw()), Relaxed);
+            }
+        }
+        self.tail = Some((handle, 0));
+        Ok((handle, 0))
+    }
+
+    /// Hands the item over to the index; it must be linked by the caller.
+    pub(super) fn into_item(self) -> (Handle, Item) {
+        let parts = (self.handle, self.item);
+        std::mem::forget(self);
+        parts
+    }
+
+    pub(super) fn item(&self) -> &Item {
+        &self.item
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Marks the new item stale: it keeps the old one's expiry time and win token.
+    pub(super) fn mark_stale(&mut self, token: u8, exptime: u32, now: u32) {
+        self.item.change_flags(0, iflag::STALE | token);
+        if self.item.can_hold_exptime(exptime, now) {
+            self.item.set_exptime(exptime, now);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.store.free_item(self.handle, self.item);
+    }
+}
+
+/// Sets the first chunk of a chunked item's chain.
+fn chain_head(item: &Item, first: Option<Handle>) {
+    if let Some(word) = item.pin_word() {
+        let raw = u64::from(first.map_or(0, Handle::raw));
+        word.store(word.load(Relaxed) & 0xffff_ffff | raw << 32, Relaxed);
+    }
+}
+
+/// First chunk of a chunked item's chain.
+fn chain_of(item: &Item) -> Option<Handle> {
+    Handle::from_raw((item.pin_word()?.load(Relaxed) >> 32) as u32)
+}
+
+impl Store {
+    /// The next chunk of a chain and the bytes used in this one.
+    fn chain_link(&self, handle: Handle) -> (Option<Handle>, usize) {
+        let word = self.arena.chunk(handle).get(1).map_or(0, |word| word.load(Relaxed));
+        (Handle::from_raw(word as u32), (word >> 32) as usize)
+    }
+
+    /// Frees the chain of a chunked item that nobody reads.
+    pub(super) fn free_chain(&'static self, item: &Item) {
+        let mut next = chain_of(item);
+        while let Some(handle) = next {
+            next = self.chain_link(handle).0;
+            let class = self.arena.class(handle);
+            self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
+        }
+    }
+}
+
+/// A value that stays readable until this guard drops, however its key changes meanwhile.
+pub struct Pinned {
+    store: &'static Store,
+    handle: Handle,
+    item: Item,
+    /// Chunk of the next unwritten byte and the offset in it.
+    chunk: Handle,
+    offset: usize,
+    remaining: usize,
+}
+
+impl Pinned {
+    /// Pins the value of a linked item whose bucket the caller has locked; `None` if the value is small.
+    pub(super) fn new(store: &'static Store, handle: Handle, item: &Item) -> Option<Self> {
+        let word = item.pin_word()?;
+        word.fetch_add(1, AcqRel);
+        let chain = item.head().has(iflag::CHUNKED);
+        let (chunk, offset) =
+            if chain { (chain_of(item).unwrap_or(handle), CHAIN_HEADER) } else { (handle, item.head().value_offset()) };
+        Some(Self { store, handle, item: *item, chunk, offset, remaining: item.vlen() })
+    }
+
+    /// Called with an unlinked item: true if readers hold it, the last of which will free it.
+    pub(super) fn leave_to_readers(item: &Item) -> bool {
+        match item.pin_word() {
+            Some(word) => word.fetch_or(DEAD, AcqRel) & COUNT != 0,
+            None => false,
+        }
+    }
+
+    /// Bytes not yet written.
+    #[inline]
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn is_chain(&self) -> bool {
+        self.item.head().has(iflag::CHUNKED)
+    }
+
+    /// Unwritten bytes in one chunk from `offset` on, and the next chunk.
+    fn piece(&self, chunk: Handle, offset: usize, wanted: usize) -> (&[u8], Option<Handle>) {
+        let words = self.store.arena.chunk(chunk);
+        let (next, end) = if self.is_chain() {
+            let (next, used) = self.store.chain_link(chunk);
+            (next, (CHAIN_HEADER + used).min(offset + wanted))
+        } else {
+            (None, offset + wanted)
+        };
+        // SAFETY: while pinned, neither the item nor its chain is freed or written: in-place changes skip
+        // pinned items and freeing waits for the last pin.
+        (unsafe { stable_bytes(words, offset, end) }, next)
+    }
+
+    /// Appends the unwritten bytes to `slices`, until `slices` holds `max`.
+    pub fn io_slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>, max: usize) {
+        let (mut chunk, mut offset, mut left) = (self.chunk, self.offset, self.remaining);
+        while left > 0 && slices.len() < max {
+            let (bytes, next) = self.piece(chunk, offset, left);
+            if !bytes.is_empty() {
+                slices.push(IoSlice::new(bytes));
+            }
+            left -= bytes.len();
+            match next {
+                Some(next) if left > 0 => (chunk, offset) = (next, CHAIN_HEADER),
+                _ => return,
+            }
+        }
+    }
+
+    /// Marks `n` bytes as written; `n` is at most [`Pinned::remaining`].
+    pub fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let (here, next) = {
+                let (bytes, next) = self.piece(self.chunk, self.offset, self.remaining);
+                (bytes.len(), next)
+            };
+            let taken = n.min(here);
+            n -= taken;
+            self.remaining -= taken;
+            self.offset += taken;
+            if taken == here {
+                match next {
+                    Some(next) if self.remaining > 0 => (self.chunk, self.offset) = (next, CHAIN_HEADER),
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with every unwritten piece in order.
+    pub fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
+        let (mut chunk, mut offset, mut left) = (self.chunk, self.offset, self.remaining);
+        while left > 0 {
+            let (bytes, next) = self.piece(chunk, offset, left);
+            each(bytes);
+            left -= bytes.len();
+            match next {
+                Some(next) => (chunk, offset) = (next, CHAIN_HEADER),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let word: Option<&AtomicU64> = self.item.pin_word();
+        if let Some(word) = word
+            && word.fetch_sub(1, AcqRel) & (DEAD | COUNT) == DEAD | 1
+        {
+            self.store.free_item(self.handle, self.item);
+        }
+    }
+}

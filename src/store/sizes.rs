@@ -1,0 +1,220 @@
+//! Slab class arithmetic: memcached's nominal sizes and our physical strides.
+//!
+//! Owns the table of classes; knows no memory. *Nominal* is what memcached would need for an item and what
+//! users see (`chunk_size`, `size=`, `bytes`); *physical* is what our denser item takes.
+
+use crate::limits::CLASSES;
+
+/// Bytes of one slab page.
+pub const PAGE_BYTES: usize = 1 << 20;
+
+/// memcached's item header, counted in nominal sizes.
+pub const NOMINAL_HEADER: usize = 48;
+
+/// Nominal bytes of a CAS id.
+const NOMINAL_CAS: usize = 8;
+
+/// Pages beyond `-m` that must exist: each class may always take its first one.
+pub const CLASSES_PAGES: usize = CLASSES;
+
+/// Slots a page may have: a handle keeps 15 bits for the slot.
+const SLOTS_MAX: usize = 1 << 15;
+
+/// Values above `COPY_MAX` carry a pin word and an ext word; a class that can hold one has this nominal size.
+const LARGE_NOMINAL: usize = crate::limits::COPY_MAX + NOMINAL_HEADER + 8;
+
+/// What decides the class table, as given on the command line.
+#[derive(Clone, Debug)]
+pub struct SizeConfig {
+    /// `-n`: bytes of key, value and flags in the smallest class.
+    pub chunk_size: usize,
+    /// `-f`: ratio between neighbouring classes.
+    pub growth_factor: f64,
+    /// `-o slab_chunk_max` in bytes: the largest chunk.
+    pub chunk_max: usize,
+    /// `-I` in bytes: the largest nominal item.
+    pub item_size_max: usize,
+    /// `-o slab_sizes`: explicit sizes, ascending; empty = by factor.
+    pub slab_sizes: Vec<u32>,
+    /// Whether items have a CAS id (no `-C`).
+    pub use_cas: bool,
+}
+
+/// One class's sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassSize {
+    /// Size users see, in bytes.
+    pub nominal: usize,
+    /// Bytes between chunks in memory; a multiple of 8.
+    pub stride: usize,
+    /// Chunks in one page.
+    pub per_page: usize,
+}
+
+/// The table of slab classes, 1..=largest.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    classes: [ClassSize; CLASSES],
+    largest: usize,
+    config: SizeConfig,
+    /// Smallest class of a nominal size, by size / 8, up to 4 KB: the hot path's shortcut.
+    small: Vec<u8>,
+}
+
+impl Sizes {
+    /// Computes the table by memcached's rule.
+    pub fn new(config: SizeConfig) -> Self {
+        let mut sizes = Self { classes: [ClassSize::default(); CLASSES], largest: 0, config, small: Vec::new() };
+        let mut size = NOMINAL_HEADER + sizes.config.chunk_size;
+        let mut id = 1;
+        while id < CLASSES - 1 {
+            let nominal = if sizes.config.slab_sizes.is_empty() {
+                if size as f64 >= sizes.config.chunk_max as f64 / sizes.config.growth_factor {
+                    break;
+                }
+                size.next_multiple_of(8)
+            } else {
+                match sizes.config.slab_sizes.get(id - 1) {
+                    Some(given) => (*given as usize).next_multiple_of(8),
+                    None => break,
+                }
+            };
+            sizes.classes[id] = sizes.class_size(nominal);
+            size = (nominal as f64 * sizes.config.growth_factor) as usize;
+            id += 1;
+        }
+        sizes.largest = id;
+        sizes.classes[id] = sizes.class_size(sizes.config.chunk_max);
+        sizes.small = (0..=512).map(|eighths| sizes.search(eighths * 8) as u8).collect();
+        sizes
+    }
+
+    fn class_size(&self, nominal: usize) -> ClassSize {
+        // Our header is 16 bytes, and NUL, CR and LF are not stored.
+        let saved = NOMINAL_HEADER - 16 + if self.config.use_cas { NOMINAL_CAS } else { 0 };
+        let large = if nominal >= LARGE_NOMINAL { 16 } else { 0 };
+        let stride = (nominal - saved + large).next_multiple_of(8).clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
+        ClassSize { nominal, stride, per_page: PAGE_BYTES / stride }
+    }
+
+    fn search(&self, nominal: usize) -> usize {
+        (1..=self.largest).find(|&id| self.classes[id].nominal >= nominal).unwrap_or(self.largest)
+    }
+
+    /// Size users see of an item: key and value lengths in bytes.
+    #[inline]
+    pub fn nominal(&self, klen: usize, vlen: usize, has_flags: bool) -> usize {
+        NOMINAL_HEADER
+            + if self.config.use_cas { NOMINAL_CAS } else { 0 }
+            + if has_flags { 4 } else { 0 }
+            + klen
+            + 1
+            + vlen
+            + 2
+    }
+
+    /// Whether a nominal size is within `-I`.
+    #[inline]
+    pub fn fits(&self, nominal: usize) -> bool {
+        nominal <= self.config.item_size_max
+    }
+
+    /// Whether an item of this nominal size is kept as a chain of chunks.
+    #[inline]
+    pub fn is_chunked(&self, nominal: usize) -> bool {
+        nominal > self.config.chunk_max
+    }
+
+    /// Smallest class for an item of this nominal size (at most the largest chunk) and physical size.
+    #[inline]
+    pub fn class_of(&self, nominal: usize, physical: usize) -> Option<usize> {
+        let mut id = match self.small.get(nominal.div_ceil(8)) {
+            Some(&id) => usize::from(id),
+            None => self.search_from_middle(nominal),
+        };
+        while physical > self.classes[id].stride {
+            id += 1;
+            if id > self.largest {
+                return None;
+            }
+        }
+        Some(id)
+    }
+
+    fn search_from_middle(&self, nominal: usize) -> usize {
+        let classes = &self.classes[1..=self.largest];
+        (classes.partition_point(|c| c.nominal < nominal) + 1).min(self.largest)
+    }
+
+    /// Smallest class whose chunks take `physical` bytes.
+    pub fn class_of_physical(&self, physical: usize) -> usize {
+        let classes = &self.classes[1..=self.largest];
+        (classes.partition_point(|c| c.stride < physical) + 1).min(self.largest)
+    }
+
+    /// Number of the largest class.
+    pub fn largest(&self) -> usize {
+        self.largest
+    }
+
+    /// Sizes of class `id`.
+    #[inline]
+    pub fn class(&self, id: usize) -> &ClassSize {
+        &self.classes[id]
+    }
+
+    /// What the table was made from.
+    pub fn config(&self) -> &SizeConfig {
+        &self.config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn default_config() -> SizeConfig {
+        SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        }
+    }
+
+    #[test]
+    fn default_table_is_memcacheds() {
+        let sizes = Sizes::new(default_config());
+        let nominal: Vec<usize> = (1..=sizes.largest()).map(|id| sizes.class(id).nominal).collect();
+        assert_eq!(nominal.len(), 39);
+        let known = [
+            96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
+            8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103496, 129376, 161720, 202152,
+            252696, 315872, 394840, 524288,
+        ];
+        assert_eq!(nominal, known);
+    }
+
+    #[test]
+    fn every_size_finds_the_smallest_class_that_holds_it() {
+        let sizes = Sizes::new(default_config());
+        for nominal in (60..20_000).chain([100_000, 394_840, 394_841, 524_288]) {
+            let id = sizes.class_of(nominal, 0).unwrap();
+            assert!(sizes.class(id).nominal >= nominal);
+            assert!(id == 1 || sizes.class(id - 1).nominal < nominal);
+        }
+    }
+
+    #[test]
+    fn slots_fit_a_handle_at_any_chunk_size() {
+        for chunk_size in [1, 8, 48, 1000] {
+            let sizes = Sizes::new(SizeConfig { chunk_size, ..default_config() });
+            for id in 1..=sizes.largest() {
+                assert!(sizes.class(id).per_page <= SLOTS_MAX);
+                assert_eq!(sizes.class(id).stride % 8, 0);
+            }
+        }
+    }
+}

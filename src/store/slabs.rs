@@ -1,0 +1,447 @@
+//! Slab classes: pages, free chunks and who leaves when memory is short.
+//!
+//! One [`Class`] a slab class, each under its own lock (rank: docs/locking.md), and the pool of pages they
+//! share. Eviction is S3-FIFO: new items stand in a FIFO ring (the HOT segment, a tenth of the class); at its
+//! end an item that was read moves to the main part, one that was not leaves. The main part is a clock: a
+//! hand walks the slots of the class's pages, takes one from each item's frequency and evicts at zero.
+//!
+//! ```text
+//! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD) --hand--> out
+//!              `--not read--> out
+//! ```
+//! A ring entry outlives its item: the chunk's `RING` bit says that an entry exists, so a chunk has at most
+//! one and the ring is never longer than the class. Main holds no links at all.
+//!
+//! Knows items only by their head; the caller (the store) unlinks victims from the index.
+
+use super::arena::{Arena, Handle};
+use super::item::{Head, Item, state};
+use super::sizes::{PAGE_BYTES, Sizes};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The ring's share of a class's items, in percent.
+const RING_PCT: usize = 10;
+
+/// Items looked at in one search for a victim before the least used one seen is taken.
+const SEARCH: usize = 64;
+
+/// Slots the hand may pass in one search, free ones included.
+const HAND_STEPS: usize = 1024;
+
+/// Pages in use and free, and how many there may be.
+pub struct Pages {
+    next: u32,
+    exist: u32,
+    /// Freed pages (class 0, the global page pool).
+    free: Vec<u32>,
+    /// Pages handed to classes.
+    used: u64,
+    /// Bytes that were counted as allocated before the first page.
+    precharged: u64,
+    limit: u64,
+}
+
+impl Pages {
+    fn new(exist: usize, limit: u64, precharged: u64) -> Self {
+        Self { next: 1, exist: exist as u32, free: Vec::new(), used: 0, precharged, limit }
+    }
+
+    /// A page for a class; its first one may exceed the limit, as in memcached.
+    fn take(&mut self, first: bool) -> Option<u32> {
+        let fits = self.malloced() + PAGE_BYTES as u64 <= self.limit;
+        if !fits && !first {
+            return None;
+        }
+        let page = self.free.pop().or_else(|| {
+            (self.next <= self.exist).then(|| {
+                self.next += 1;
+                self.next - 1
+            })
+        })?;
+        self.used += 1;
+        Some(page)
+    }
+
+    fn malloced(&self) -> u64 {
+        self.precharged + self.used * PAGE_BYTES as u64
+    }
+}
+
+/// Counters of one class since the last reset; each is the `stats items` row of the same name.
+#[derive(Clone, Copy, Default, Debug)]
+#[allow(missing_docs)]
+pub struct ClassCounts {
+    pub evicted: u64,
+    pub evicted_nonzero: u64,
+    pub evicted_unfetched: u64,
+    pub evicted_active: u64,
+    /// Seconds since the last access of the last evicted item.
+    pub evicted_time: u32,
+    pub outofmemory: u64,
+    pub reclaimed: u64,
+    pub expired_unfetched: u64,
+    pub crawler_reclaimed: u64,
+    pub crawler_items_checked: u64,
+    pub lrutail_reflocked: u64,
+    pub moves_to_cold: u64,
+    pub moves_to_warm: u64,
+    pub moves_within_lru: u64,
+    pub direct_reclaims: u64,
+}
+
+/// One class at one moment.
+#[derive(Clone, Copy, Default, Debug)]
+#[allow(missing_docs)]
+pub struct ClassView {
+    pub counts: ClassCounts,
+    pub pages: u64,
+    pub used_chunks: u64,
+    pub total_chunks: u64,
+    pub items: u64,
+    pub hot: u64,
+    pub warm: u64,
+    pub cold: u64,
+    /// Nominal bytes of the class's items.
+    pub requested: u64,
+    /// Seconds since the last access of the oldest item of the ring and under the hand; 0 = none.
+    pub age_hot: u32,
+    pub age_cold: u32,
+}
+
+/// What a class found when it looked for memory.
+pub enum Take {
+    /// A chunk for the caller.
+    Chunk(Handle),
+    /// The search ended at this item: unlink it; then the chunk is the caller's, or must be freed.
+    Victim(Handle),
+    /// Nothing may be taken.
+    Nothing,
+}
+
+/// One slab class.
+#[derive(Default)]
+pub struct Class {
+    id: usize,
+    per_page: u32,
+    stride: usize,
+    pages: Vec<u32>,
+    free: Option<Handle>,
+    free_len: u64,
+    /// Next chunk never used of the newest page.
+    carve: u32,
+    used: u64,
+    ring: VecDeque<Handle>,
+    /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
+    chains: VecDeque<Handle>,
+    hand: (usize, u32),
+    items: [u64; 3],
+    requested: u64,
+    /// Counters since the last reset.
+    pub counts: ClassCounts,
+}
+
+fn segment(label: u8) -> usize {
+    usize::from((label & state::SEGMENT) >> 2).min(2)
+}
+
+impl Class {
+    fn new(id: usize, sizes: &Sizes) -> Self {
+        let size = sizes.class(id);
+        Self { id, per_page: size.per_page as u32, stride: size.stride, ..Self::default() }
+    }
+
+    /// A free chunk, from the list, the newest page or a new page.
+    fn take_free(&mut self, arena: &Arena, pages: &Mutex<Pages>) -> Option<Handle> {
+        if let Some(handle) = self.free {
+            let link = arena.chunk(handle).get(1).map_or(0, |word| word.load(Relaxed) as u32);
+            self.free = Handle::from_raw(link);
+            self.free_len -= 1;
+            self.used += 1;
+            return Some(handle);
+        }
+        if self.pages.is_empty() || self.carve == self.per_page {
+            let page = pages.lock().take(self.pages.is_empty())?;
+            arena.assign(page, self.id, self.stride);
+            self.pages.push(page);
+            self.carve = 0;
+        }
+        let page = *self.pages.last()?;
+        let handle = Handle::new(page, self.carve);
+        self.carve += 1;
+        self.used += 1;
+        Some(handle)
+    }
+
+    /// Counts a new item and puts it into the ring. `item` is written and not yet linked.
+    pub fn enlist(&mut self, handle: Handle, item: &mut Item, nominal: usize) {
+        self.items[0] += 1;
+        self.requested += nominal as u64;
+        if !item.head().is(state::RING) {
+            item.change_state(0, state::RING);
+            self.ring.push_back(handle);
+        }
+    }
+
+    /// Counts an item out. Its chunk must be unlinked already.
+    pub fn delist(&mut self, handle: Handle, item: &mut Item, nominal: usize, chunked: bool) {
+        let count = &mut self.items[segment(item.head().state())];
+        *count = count.saturating_sub(1);
+        self.requested = self.requested.saturating_sub(nominal as u64);
+        if chunked {
+            // The head's chunk may come back in another class: no entry may stay behind. Large items are few.
+            let list = if item.head().is(state::RING) { &mut self.ring } else { &mut self.chains };
+            if let Some(at) = list.iter().position(|&entry| entry == handle) {
+                list.remove(at);
+            }
+            item.change_state(state::RING, 0);
+        }
+    }
+
+    /// Puts a chunk on the free list.
+    pub fn free(&mut self, arena: &Arena, handle: Handle) {
+        let chunk = arena.chunk(handle);
+        if let (Some(head), Some(link)) = (chunk.first(), chunk.get(1)) {
+            head.store(head.load(Relaxed) & u64::from(state::RING) << 16, Relaxed);
+            link.store(u64::from(self.free.map_or(0, Handle::raw)), Relaxed);
+            self.free = Some(handle);
+            self.free_len += 1;
+            self.used -= 1;
+        }
+    }
+
+    /// The item that should leave next. It is still linked, no longer in the ring.
+    fn victim(&mut self, arena: &Arena) -> Option<Handle> {
+        let ring_max = (self.items.iter().sum::<u64>() as usize * RING_PCT / 100).max(1);
+        if self.ring.len() > ring_max
+            && let Some(handle) = self.ring_tail(arena)
+        {
+            return Some(handle);
+        }
+        self.clock(arena).or_else(|| self.ring_tail(arena))
+    }
+
+    /// Pops the ring until an unread item comes; read ones move to the main part.
+    fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
+        for _ in 0..SEARCH {
+            let handle = self.ring.pop_front()?;
+            if let Some(&next) = self.ring.front() {
+                arena.prefetch(next);
+            }
+            let Some(mut item) = Item::at(arena.chunk(handle)) else {
+                // A free chunk, or one of a chain: the entry was left over.
+                if let Some(word) = arena.chunk(handle).first() {
+                    word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
+                }
+                continue;
+            };
+            if !item.head().is(state::LINKED) {
+                self.ring.push_back(handle); // still being filled
+            } else if item.head().is(state::FREQ) {
+                item.change_state(state::RING | state::FREQ | state::SEGMENT, state::WARM);
+                self.relabel(state::HOT, state::WARM);
+                self.counts.moves_to_warm += 1;
+                if item.head().has(super::item::iflag::CHUNKED) {
+                    self.chains.push_back(handle);
+                }
+            } else {
+                item.change_state(state::RING | state::SEGMENT, state::COLD);
+                self.relabel(state::HOT, state::COLD);
+                self.counts.moves_to_cold += 1;
+                if item.head().has(super::item::iflag::CHUNKED) {
+                    self.chains.push_front(handle);
+                }
+                return Some(handle);
+            }
+        }
+        None
+    }
+
+    fn relabel(&mut self, from: u8, to: u8) {
+        let from = &mut self.items[segment(from)];
+        if *from > 0 {
+            *from -= 1;
+            self.items[segment(to)] += 1;
+        }
+    }
+
+    /// Walks the hand until an item without frequency comes, taking one from each it passes.
+    fn clock(&mut self, arena: &Arena) -> Option<Handle> {
+        let mut least: Option<(u8, Handle)> = None;
+        let mut seen = 0;
+        for _ in 0..HAND_STEPS {
+            let from_chains = !self.chains.is_empty() && (self.pages.is_empty() || seen % 2 == 0);
+            let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
+            let head = Head::of(arena.chunk(handle));
+            let chain = head.has(super::item::iflag::CHUNKED);
+            if from_chains {
+                self.chains.push_back(handle);
+            } else if head.klen() == 0 || !head.is(state::LINKED) || head.is(state::RING) || chain {
+                continue;
+            }
+            let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
+            let freq = head.state() & state::FREQ;
+            if freq == 0 {
+                return Some(handle);
+            }
+            self.second_chance(&mut item, freq);
+            if least.is_none_or(|(f, _)| freq < f) {
+                least = Some((freq, handle));
+            }
+            seen += 1;
+            if seen == SEARCH {
+                break;
+            }
+        }
+        least.map(|(_, handle)| handle)
+    }
+
+    fn second_chance(&mut self, item: &mut Item, freq: u8) {
+        let label = item.head().state() & state::SEGMENT;
+        let new_label = if freq == 1 { state::COLD } else { label };
+        item.change_state(state::FREQ | state::SEGMENT, (freq - 1) | new_label);
+        if new_label == label {
+            self.counts.moves_within_lru += 1;
+        } else {
+            self.relabel(label, new_label);
+            self.counts.moves_to_cold += 1;
+        }
+    }
+
+    /// The chunk under the hand; the hand moves on.
+    fn hand_next(&mut self) -> Option<Handle> {
+        let (page, slot) = self.hand;
+        let number = *self.pages.get(page).or(self.pages.first())?;
+        let page = if page < self.pages.len() { page } else { 0 };
+        let last = page + 1 == self.pages.len();
+        let end = if last { self.carve } else { self.per_page };
+        self.hand = if slot + 1 < end {
+            (page, slot + 1)
+        } else if last {
+            (0, 0)
+        } else {
+            (page + 1, 0)
+        };
+        Some(Handle::new(number, slot))
+    }
+
+    fn view(&self, arena: &Arena, now: u32) -> ClassView {
+        let idle = |handle: Option<&Handle>| {
+            handle.and_then(|&h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
+        };
+        let under_hand = self.pages.get(self.hand.0).map(|&page| Handle::new(page, self.hand.1));
+        let total = match self.pages.len() as u64 {
+            0 => 0,
+            pages => pages * u64::from(self.per_page),
+        };
+        ClassView {
+            counts: self.counts,
+            pages: self.pages.len() as u64,
+            used_chunks: self.used,
+            total_chunks: total,
+            items: self.items.iter().sum(),
+            hot: self.items[0],
+            warm: self.items[1],
+            cold: self.items[2],
+            requested: self.requested,
+            age_hot: idle(self.ring.front()),
+            age_cold: idle(under_hand.as_ref()),
+        }
+    }
+}
+
+/// All classes and the pages.
+pub struct Slabs {
+    classes: Vec<Mutex<Class>>,
+    pages: Mutex<Pages>,
+    may_evict: bool,
+}
+
+impl Slabs {
+    /// Empty classes for `sizes`, with at most `limit` bytes of pages out of `exist` pages.
+    pub fn new(sizes: &Sizes, exist: usize, limit: u64, precharged: u64, may_evict: bool) -> Self {
+        Self {
+            classes: (0..=sizes.largest()).map(|id| Mutex::new(Class::new(id, sizes))).collect(),
+            pages: Mutex::new(Pages::new(exist, limit, precharged)),
+            may_evict,
+        }
+    }
+
+    /// The class, locked.
+    #[inline]
+    pub fn class(&self, id: usize) -> parking_lot::MutexGuard<'_, Class> {
+        self.classes[id].lock()
+    }
+
+    /// A chunk, or the item to be evicted for one.
+    pub fn take(&self, class: &mut Class, arena: &Arena) -> Take {
+        if let Some(handle) = class.take_free(arena, &self.pages) {
+            return Take::Chunk(handle);
+        }
+        if !self.may_evict {
+            return Take::Nothing;
+        }
+        class.victim(arena).map_or(Take::Nothing, Take::Victim)
+    }
+
+    /// Frees a chunk.
+    pub fn give(&self, class: &mut Class, arena: &Arena, handle: Handle) {
+        class.free(arena, handle);
+    }
+
+    /// Items held, summed class by class.
+    pub fn items(&self) -> u64 {
+        self.classes.iter().map(|class| class.lock().items.iter().sum::<u64>()).sum()
+    }
+
+    /// Nominal bytes of all items.
+    pub fn bytes(&self) -> u64 {
+        self.classes.iter().map(|class| class.lock().requested).sum()
+    }
+
+    /// Number of classes, the page pool (0) included.
+    pub fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// One class's state.
+    pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
+        self.class(id).view(arena, now)
+    }
+
+    /// Pages of a class at this moment, with the slots of each that were ever used.
+    pub fn pages_of(&self, id: usize) -> Vec<(u32, u32)> {
+        let class = self.class(id);
+        let last = class.pages.len().saturating_sub(1);
+        let slots = |at| if at == last { class.carve } else { class.per_page };
+        class.pages.iter().enumerate().map(|(at, &page)| (page, slots(at))).collect()
+    }
+
+    /// Bytes of pages handed out, as `total_malloced` tells them.
+    pub fn malloced(&self) -> u64 {
+        self.pages.lock().malloced()
+    }
+
+    /// Pages nobody has.
+    pub fn free_pages(&self) -> u64 {
+        self.pages.lock().free.len() as u64
+    }
+
+    /// Changes how many bytes of pages there may be. False when address space does not reach that far.
+    pub fn set_limit(&self, limit: u64) -> bool {
+        let mut pages = self.pages.lock();
+        if limit / PAGE_BYTES as u64 > u64::from(pages.exist) {
+            return false;
+        }
+        pages.limit = limit;
+        true
+    }
+
+    /// Clears every class's counters.
+    pub fn reset_counts(&self) {
+        for class in &self.classes {
+            class.lock().counts = ClassCounts::default();
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! The store: lookups under the bucket's lock, expiry, flush, eviction and growth.
+//!
+//! Lock order (docs/locking.md): a class's lock, then a bucket's, then an overflow pool's. A bucket's
+//! holder never takes a class's lock: chunks are freed after the bucket is unlocked.
+
+use super::arena::{Arena, Handle};
+use super::index::{Bucket, Index, Slot};
+use super::item::{Item, SEQ_MASK, iflag, state};
+use super::reserve::Pinned;
+use super::sizes::{SizeConfig, Sizes};
+use super::slabs::{ClassView, Slabs, Take};
+use super::write::Lapse;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Victims looked at for one chunk before the allocation fails.
+const EVICT_TRIES: usize = 50;
+
+/// What a store is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Class sizes and item limits.
+    pub sizes: SizeConfig,
+    /// Bytes of item memory (`-m`).
+    pub maxbytes: u64,
+    /// Whether items may be evicted (no `-M`).
+    pub evict: bool,
+    /// Items the index is made for at first.
+    pub initial_items: u64,
+    /// Whether the index may grow.
+    pub may_grow: bool,
+    /// Reserve address space for `maxbytes` only (all mapped memory is going to be locked).
+    pub exact: bool,
+    /// Bytes that count as allocated before the first page.
+    pub precharged: u64,
+}
+
+/// All items. Lives as long as the process: values may be on their way out when a server stops.
+pub struct Store {
+    pub(super) arena: Arena,
+    pub(super) sizes: Sizes,
+    pub(super) slabs: Slabs,
+    pub(super) index: Index,
+    /// Last sequence number (= CAS id) given out.
+    seq: AtomicU64,
+    /// Items with a sequence number up to this are flushed; 0 = none.
+    flush_seq: AtomicU64,
+    /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
+    oldest_live: AtomicU32,
+    /// Growth steps that the index has finished.
+    growths: AtomicU64,
+}
+
+/// What a lookup found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<R> {
+    /// A live item, and what the visitor made of it.
+    Hit(R),
+    /// Nothing.
+    Miss,
+    /// An item whose time was over; it is gone now.
+    Lapsed(Lapse),
+}
+
+/// A linked live item under its bucket's lock.
+pub struct Entry {
+    pub(super) store: &'static Store,
+    pub(super) handle: Handle,
+    pub(super) item: Item,
+    unlink: bool,
+}
+
+impl Entry {
+    /// Value length in bytes.
+    #[inline]
+    pub fn vlen(&self) -> usize {
+        self.item.vlen()
+    }
+
+    /// Client flags.
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.item.flags()
+    }
+
+    /// CAS id.
+    #[inline]
+    pub fn cas(&self) -> u64 {
+        self.item.cas()
+    }
+
+    /// Gives the item a new CAS id.
+    pub fn set_cas(&mut self, cas: u64) {
+        self.item.set_seq(cas);
+    }
+
+    /// Expiry time, 0 = never.
+    pub fn exptime(&self, now: u32) -> u32 {
+        self.item.exptime(now)
+    }
+
+    /// Changes the expiry time; false if the layout has no room for it (the item must be rewritten).
+    pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
+        let fits = self.item.can_hold_exptime(exptime, now);
+        if fits {
+            self.item.set_exptime(exptime, now);
+        }
+        fits
+    }
+
+    /// Time of the last access.
+    pub fn atime(&self, now: u32) -> u32 {
+        self.item.atime(now)
+    }
+
+    /// Item flags (`iflag`).
+    pub fn iflags(&self) -> u8 {
+        self.item.head().iflags()
+    }
+
+    /// Changes `STALE` and `TOKEN` marks.
+    pub fn change_flags(&mut self, clear: u8, set: u8) {
+        self.item.change_flags(clear, set);
+    }
+
+    /// State bits (`state`).
+    #[inline]
+    pub fn state(&self) -> u8 {
+        self.item.head().state()
+    }
+
+    /// Whether it was read before.
+    pub fn fetched(&self) -> bool {
+        self.state() & state::FETCHED != 0
+    }
+
+    /// Slab class that users see.
+    #[inline]
+    pub fn class(&self) -> u8 {
+        self.store.lru_class(self.handle, &self.item) as u8
+    }
+
+    /// Size that users see: header, CAS, key, flags, value and line end.
+    pub fn nominal(&self) -> usize {
+        self.store.nominal_of(&self.item)
+    }
+
+    /// Whether the value is a chain of chunks.
+    pub fn is_chunked(&self) -> bool {
+        self.item.head().has(iflag::CHUNKED)
+    }
+
+    /// Appends the key to `out`.
+    pub fn copy_key(&self, out: &mut Vec<u8>) {
+        self.item.copy_key(out);
+    }
+
+    /// Appends the value to `out`; for values up to `COPY_MAX`.
+    #[inline]
+    pub fn copy_value(&self, out: &mut Vec<u8>) {
+        self.item.copy_value(out);
+    }
+
+    /// A guard under which the value stays readable after the lock is gone; for values over `COPY_MAX`.
+    pub fn pin(&self) -> Option<Pinned> {
+        Pinned::new(self.store, self.handle, &self.item)
+    }
+
+    /// Whether a reader outside the lock holds the value.
+    pub fn is_pinned(&self) -> bool {
+        self.item.pin_word().is_some_and(|word| word.load(Relaxed) as u32 != 0)
+    }
+
+    /// Overwrites the first bytes of the value in place; the value must not be pinned.
+    pub fn overwrite(&mut self, bytes: &[u8]) {
+        self.item.overwrite_value(bytes);
+    }
+
+    /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated
+    /// and the second is the same.
+    #[inline]
+    pub fn bump(&mut self, now: u32) {
+        let head = self.item.head();
+        if head.state() & state::SATURATED != state::SATURATED {
+            let freq = (head.state() & state::FREQ) + 1;
+            let active = if head.is(state::FETCHED) { state::ACTIVE } else { 0 };
+            let (clear, set) = if freq <= state::FREQ { (state::FREQ, freq) } else { (0, 0) };
+            self.item.change_state(clear, set | state::FETCHED | active);
+        }
+        self.item.set_atime(now);
+    }
+
+    /// Says that the item must go when the visitor returns.
+    pub fn unlink(&mut self) {
+        self.unlink = true;
+    }
+}
+
+impl Store {
+    /// Reserves address space and makes an empty store; `None` when the kernel gives too little.
+    pub fn leak(config: &Config) -> Option<&'static Self> {
+        let sizes = Sizes::new(config.sizes.clone());
+        let arena = Arena::reserve(config.maxbytes, config.exact)?;
+        let slabs = Slabs::new(&sizes, arena.pages(), config.maxbytes, config.precharged, config.evict);
+        let index = Index::new(config.initial_items, config.may_grow)?;
+        Some(Box::leak(Box::new(Self {
+            arena,
+            sizes,
+            slabs,
+            index,
+            seq: AtomicU64::new(1),
+            flush_seq: AtomicU64::new(0),
+            oldest_live: AtomicU32::new(0),
+            growths: AtomicU64::new(0),
+        })))
+    }
+
+    /// The class table.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// A new CAS id; the first is 2.
+    #[inline]
+    pub fn next_cas(&self) -> u64 {
+        self.seq.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
+    pub(super) fn needs_wide_cas(&self) -> bool {
+        self.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
+    }
+
+    /// Loads the bucket of `hash` ahead of a lookup.
+    #[inline]
+    pub fn prefetch_bucket(&'static self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Loads the items that a lookup of `hash` will look at; its bucket should be loaded already.
+    #[inline]
+    pub fn prefetch_items(&'static self, hash: u64) {
+        self.index.peek(hash, |raw| {
+            if let Some(handle) = Handle::from_raw(raw) {
+                self.arena.prefetch(handle);
+            }
+        });
+    }
+
+    #[inline]
+    pub(super) fn item(&self, raw: u32) -> Option<(Handle, Item)> {
+        let handle = Handle::from_raw(raw)?;
+        Some((handle, Item::at(self.arena.chunk(handle))?))
+    }
+
+    /// The linked item of `key` in its locked bucket.
+    #[inline]
+    pub(super) fn find(&self, bucket: &Bucket, key: &[u8], hash: u64) -> Option<(Slot, Handle, Item)> {
+        let mut found = None;
+        let (slot, _) = bucket.find(hash, |raw| {
+            found = self.item(raw).filter(|(_, item)| item.key_is(key));
+            found.is_some()
+        })?;
+        found.map(|(handle, item)| (slot, handle, item))
+    }
+
+    /// Class that users see: a large item counts in the largest class, wherever its head lies.
+    #[inline]
+    pub(super) fn lru_class(&self, handle: Handle, item: &Item) -> usize {
+        if item.head().has(iflag::CHUNKED) { self.sizes.largest() } else { self.arena.class(handle) }
+    }
+
+    pub(super) fn nominal_of(&self, item: &Item) -> usize {
+        self.sizes.nominal(item.head().klen(), item.vlen(), item.head().has(iflag::FLAGS))
+    }
+
+    /// Whether an item's time is over, and how.
+    #[inline]
+    pub(super) fn lapse(&self, item: &Item, now: u32) -> Option<Lapse> {
+        let flush_seq = self.flush_seq.load(Relaxed);
+        if flush_seq != 0 && flush_seq.wrapping_sub(item.seq()) & SEQ_MASK < 1 << 39 {
+            return Some(Lapse::Flushed);
+        }
+        let oldest = self.oldest_live.load(Relaxed);
+        if oldest != 0 && oldest <= now && item.atime(now) <= oldest {
+            return Some(Lapse::Flushed);
+        }
+        item.is_expired(now).then_some(Lapse::Expired)
+    }
+
+    /// Shows the live item of `key` to `visit`, under its bucket's lock. An item whose time is over is removed.
+    /// `visit` must not block, allocate much or call the store.
+    #[inline]
+    pub fn visit<R>(&'static self, key: &[u8], hash: u64, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Found<R> {
+        let mut bucket = self.index.lock(hash);
+        let Some((slot, handle, item)) = self.find(&bucket, key, hash) else { return Found::Miss };
+        if let Some(lapse) = self.lapse(&item, now) {
+            self.unlink(bucket, slot, handle, item);
+            return Found::Lapsed(lapse);
+        }
+        let mut entry = Entry { store: self, handle, item, unlink: false };
+        let result = visit(&mut entry);
+        if entry.unlink {
+            bucket.remove(slot);
+            let mut item = entry.item;
+            item.change_state(state::LINKED, 0);
+            drop(bucket);
+            self.release(handle, item);
+        }
+        Found::Hit(result)
+    }
+
+    /// Takes an item out of its locked bucket and frees it.
+    pub(super) fn unlink(&'static self, mut bucket: Bucket, slot: Slot, handle: Handle, mut item: Item) {
+        bucket.remove(slot);
+        item.change_state(state::LINKED, 0);
+        drop(bucket);
+        self.release(handle, item);
+    }
+
+    /// Frees an unlinked item, at once or when its last reader is done. No bucket lock may be held.
+    pub(super) fn release(&'static self, handle: Handle, item: Item) {
+        if !Pinned::leave_to_readers(&item) {
+            self.free_item(handle, item);
+        }
+    }
+
+    /// Gives back all chunks of an unlinked item that nobody reads.
+    pub(super) fn free_item(&'static self, handle: Handle, mut item: Item) {
+        let nominal = self.nominal_of(&item);
+        let class = self.arena.class(handle);
+        if !item.head().has(iflag::CHUNKED) {
+            let mut class = self.slabs.class(class);
+            class.delist(handle, &mut item, nominal, false);
+            self.slabs.give(&mut class, &self.arena, handle);
+            return;
+        }
+        self.slabs.class(self.sizes.largest()).delist(handle, &mut item, nominal, true);
+        self.free_chain(&item);
+        self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
+    }
+
+    /// A chunk of `class`, evicting if need be.
+    pub(super) fn take_chunk(&'static self, class_id: usize, now: u32) -> Option<Handle> {
+        self.take_chunk_for(class_id, now, |_, _| ())
+    }
+
+    /// The same, calling `then` for the chunk before the class's lock is released.
+    pub(super) fn take_chunk_for(
+        &'static self,
+        class_id: usize,
+        now: u32,
+        then: impl FnOnce(&mut super::slabs::Class, Handle),
+    ) -> Option<Handle> {
+        let mut class = self.slabs.class(class_id);
+        for _ in 0..EVICT_TRIES {
+            match self.slabs.take(&mut class, &self.arena) {
+                Take::Chunk(handle) => {
+                    then(&mut class, handle);
+                    return Some(handle);
+                }
+                Take::Nothing => break,
+                Take::Victim(handle) => {
+                    let Some(mut item) = self.evict(&mut class, handle, now) else { continue };
+                    if item.head().has(iflag::CHUNKED) {
+                        drop(class);
+                        self.free_item(handle, item);
+                        class = self.slabs.class(class_id);
+                    } else {
+                        let nominal = self.nominal_of(&item);
+                        class.delist(handle, &mut item, nominal, false);
+                        self.slabs.give(&mut class, &self.arena, handle);
+                    }
+                }
+            }
+        }
+        class.counts.outofmemory += 1;
+        None
+    }
+
+    /// Unlinks a victim; `None` if it has gone meanwhile or a reader still holds it (its chunk follows later).
+    fn evict(&'static self, class: &mut super::slabs::Class, handle: Handle, now: u32) -> Option<Item> {
+        let item = Item::at(self.arena.chunk(handle))?;
+        let mut key = Vec::with_capacity(item.head().klen() + 16);
+        item.copy_key(&mut key);
+        let hash = crate::hash::hash(&key);
+        let mut bucket = self.index.lock(hash);
+        let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
+        let mut item = Item::at(self.arena.chunk(handle))?;
+        let lapse = self.lapse(&item, now);
+        bucket.remove(slot);
+        item.change_state(state::LINKED, 0);
+        drop(bucket);
+        let counts = &mut class.counts;
+        let fetched = item.head().is(state::FETCHED);
+        if lapse.is_some() {
+            counts.reclaimed += 1;
+            counts.expired_unfetched += u64::from(!fetched);
+        } else {
+            counts.evicted += 1;
+            counts.evicted_time = now.saturating_sub(item.atime(now));
+            counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
+            counts.evicted_unfetched += u64::from(!fetched);
+            counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
+        }
+        if Pinned::leave_to_readers(&item) {
+            counts.lrutail_reflocked += 1;
+            return None;
+        }
+        Some(item)
+    }
+
+    /// `flush_all`: `oldest_live` as memcached computes it (0 cancels a pending one).
+    pub fn flush(&self, oldest_live: u32, now: u32) {
+        self.oldest_live.store(oldest_live, Relaxed);
+        if oldest_live != 0 && oldest_live <= now {
+            self.flush_seq.store(self.seq.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// The time that `stats settings` shows as `oldest`.
+    pub fn oldest_live(&self) -> u32 {
+        self.oldest_live.load(Relaxed)
+    }
+
+    /// Removes items whose time is over from up to `pages` pages of class `class`, from page `from` on.
+    /// Gives the next page, or `None` at the end.
+    pub fn sweep(&'static self, class: usize, from: usize, pages: usize, now: u32) -> Option<usize> {
+        let all = self.slabs.pages_of(class);
+        let (mut checked, mut reclaimed, mut unfetched) = (0, 0, 0);
+        for (page, slots) in all.iter().skip(from).take(pages) {
+            for slot in 0..*slots {
+                let handle = Handle::new(*page, slot);
+                let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
+                checked += 1;
+                if item.head().is(state::LINKED) && self.lapse(&item, now).is_some() {
+                    let fetched = item.head().is(state::FETCHED);
+                    if self.unlink_lapsed(handle, item, now) {
+                        reclaimed += 1;
+                        unfetched += u64::from(!fetched);
+                    }
+                }
+            }
+        }
+        let mut locked = self.slabs.class(class);
+        locked.counts.crawler_items_checked += checked;
+        locked.counts.crawler_reclaimed += reclaimed;
+        locked.counts.expired_unfetched += unfetched;
+        locked.counts.reclaimed += reclaimed;
+        (from + pages < all.len()).then_some(from + pages)
+    }
+
+    fn unlink_lapsed(&'static self, handle: Handle, item: Item, now: u32) -> bool {
+        let mut key = Vec::with_capacity(256 + 16);
+        item.copy_key(&mut key);
+        let hash = crate::hash::hash(&key);
+        let bucket = self.index.lock(hash);
+        let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
+        let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };
+        let lapsed = self.lapse(&item, now).is_some();
+        if lapsed {
+            self.unlink(bucket, slot, handle, item);
+        }
+        lapsed
+    }
+
+    /// One step of index growth; true when there is nothing to do. Called by one thread.
+    pub fn grow_step(&'static self, buckets: u64) -> bool {
+        if !self.index.is_growing() {
+            return !(self.index.wants_growth(self.slabs.items()) && self.index.begin_growth());
+        }
+        let mut key = Vec::with_capacity(256 + 16);
+        let done = self.index.grow(buckets, |raw| {
+            key.clear();
+            if let Some((_, item)) = self.item(raw) {
+                item.copy_key(&mut key);
+            }
+            crate::hash::hash(&key)
+        });
+        self.growths.fetch_add(u64::from(done), Relaxed);
+        done
+    }
+
+    /// Whether the index is growing, its bytes and its slots.
+    pub fn index_view(&'static self) -> (bool, u64, u64) {
+        (self.index.is_growing(), self.index.bytes(), self.index.slots())
+    }
+
+    /// Calls `each` with every live linked item until it gives false.
+    pub fn scan(&'static self, now: u32, mut each: impl FnMut(&Entry) -> bool) {
+        self.index.scan(|raw| match self.item(raw) {
+            Some((handle, item)) if self.lapse(&item, now).is_none() => {
+                each(&Entry { store: self, handle, item, unlink: false })
+            }
+            _ => true,
+        });
+    }
+
+    /// Shows the linked items of one class in memory order, each under its bucket's lock, until `each` gives
+    /// false.
+    pub fn scan_class(&'static self, class: usize, mut each: impl FnMut(&Entry) -> bool) {
+        let mut key = Vec::with_capacity(256 + 16);
+        for (page, slots) in self.slabs.pages_of(class) {
+            for handle in (0..slots).map(|slot| Handle::new(page, slot)) {
+                let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
+                key.clear();
+                item.copy_key(&mut key);
+                let hash = crate::hash::hash(&key);
+                let bucket = self.index.lock(hash);
+                if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
+                    continue;
+                }
+                let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
+                if !each(&Entry { store: self, handle, item, unlink: false }) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// State of each class, by class number; entry 0 is empty.
+    pub fn classes(&self, now: u32) -> Vec<ClassView> {
+        (0..self.slabs.len()).map(|id| self.slabs.view(id, &self.arena, now)).collect()
+    }
+
+    /// Items held.
+    pub fn items(&self) -> u64 {
+        self.slabs.items()
+    }
+
+    /// Nominal bytes of all items.
+    pub fn bytes(&self) -> u64 {
+        self.slabs.bytes()
+    }
+
+    /// Bytes of pages handed out.
+    pub fn malloced(&self) -> u64 {
+        self.slabs.malloced()
+    }
+
+    /// Pages in the global pool.
+    pub fn free_pages(&self) -> u64 {
+        self.slabs.free_pages()
+    }
+
+    /// Changes the memory limit; false if it cannot be.
+    pub fn set_limit(&self, bytes: u64) -> bool {
+        self.slabs.set_limit(bytes)
+    }
+
+    /// `stats reset` for the classes.
+    pub fn reset_counts(&self) {
+        self.slabs.reset_counts();
+    }
+}

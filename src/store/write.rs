@@ -1,0 +1,315 @@
+//! Writes: reserving, committing, appending.
+//!
+//! Owns the rules under which a new item takes its key: set, add, replace, compare and swap, append,
+//! prepend. Called by `cache` for every mutation that stores a value.
+
+use super::arena::Handle;
+use super::item::{Item, Meta, iflag, state};
+use super::reserve::{Pinned, Reservation};
+use super::store::Store;
+use crate::limits::COPY_MAX;
+
+/// No memory for an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// How an item's time ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// Its expiry time came.
+    Expired,
+    /// A flush came.
+    Flushed,
+}
+
+/// Under which condition a value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // memcached's verbs
+pub enum Mode {
+    Set,
+    Add,
+    Replace,
+    Append,
+    Prepend,
+    Cas,
+}
+
+/// What a write wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    /// The verb.
+    pub mode: Mode,
+    /// CAS id to compare with; 0 = none. `Cas`, `Append` and `Prepend` compare.
+    pub compare: u64,
+    /// An older `compare` may store too; the item is then marked stale.
+    pub stale_ok: bool,
+    /// CAS id of the stored item.
+    pub cas: u64,
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the protocol's words
+pub enum Stored {
+    /// Stored, with this value length.
+    Stored {
+        vlen: usize,
+    },
+    NotStored,
+    Exists,
+    NotFound,
+    NoMemory,
+}
+
+/// What a write met on its way, for counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Met {
+    /// The old item's time was over.
+    pub lapse: Option<Lapse>,
+    /// Class of the old live item.
+    pub old_class: Option<u8>,
+}
+
+impl Store {
+    /// Takes memory for an item with room for `meta.vlen` bytes of value.
+    pub fn reserve(&'static self, key: &[u8], meta: &Meta, now: u32) -> Option<Reservation> {
+        Reservation::new(self, meta, key, now)
+    }
+
+    /// Makes a filled reservation the item of its key, if the verb's condition holds; else frees it.
+    pub fn commit(
+        &'static self,
+        reservation: Reservation,
+        key: &[u8],
+        hash: u64,
+        write: Write,
+        now: u32,
+    ) -> (Stored, Met) {
+        debug_assert_eq!(reservation.missing(), 0);
+        match write.mode {
+            Mode::Append | Mode::Prepend => self.concatenate(reservation, key, hash, write, now),
+            _ => self.link(reservation, key, hash, write, now, None),
+        }
+    }
+
+    /// Stores by the verb's rule. `only_over` names the item that must still be the key's.
+    fn link(
+        &'static self,
+        mut new: Reservation,
+        key: &[u8],
+        hash: u64,
+        write: Write,
+        now: u32,
+        only_over: Option<(Handle, u64)>,
+    ) -> (Stored, Met) {
+        let mut met = Met::default();
+        let mut bucket = self.index.lock(hash);
+        let found = self.find(&bucket, key, hash);
+        let live = found.as_ref().is_some_and(|(_, _, item)| {
+            met.lapse = self.lapse(item, now);
+            met.lapse.is_none()
+        });
+        if let (true, Some((_, handle, old))) = (live, &found) {
+            met.old_class = Some(self.lru_class(*handle, old) as u8);
+            let mut old = *old;
+            if let Some(outcome) = refuse(&mut old, &mut new, write, now) {
+                drop(bucket);
+                return (outcome, met);
+            }
+            if only_over.is_some_and(|only| only != (*handle, old.seq())) {
+                drop(bucket);
+                return (Stored::NotStored, met);
+            }
+        } else if !stores_without_item(write.mode) || only_over.is_some() {
+            if let Some((slot, handle, item)) = found {
+                self.unlink(bucket, slot, handle, item);
+            }
+            let missing = if write.mode == Mode::Cas { Stored::NotFound } else { Stored::NotStored };
+            return (missing, met);
+        }
+        let vlen = new.item().vlen();
+        let (handle, mut item) = new.into_item();
+        item.set_seq(write.cas);
+        item.set_atime(now);
+        let Some((slot, old_handle, mut old)) = found else {
+            item.change_state(0, state::LINKED);
+            if bucket.insert(hash, handle.raw()) {
+                return (Stored::Stored { vlen }, met);
+            }
+            item.change_state(state::LINKED, 0);
+            drop(bucket);
+            self.free_item(handle, item);
+            return (Stored::NoMemory, met);
+        };
+        // The new value inherits the key's standing, and a write counts as a use.
+        let freq = if live { ((old.head().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
+        item.change_state(state::FREQ, state::LINKED | freq);
+        bucket.replace(slot, handle.raw());
+        old.change_state(state::LINKED, 0);
+        drop(bucket);
+        self.release(old_handle, old);
+        (Stored::Stored { vlen }, met)
+    }
+
+    /// Appends or prepends: makes an item of both values and swaps it in if the key's item is still the same.
+    fn concatenate(&'static self, extra: Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> (Stored, Met) {
+        loop {
+            let mut met = Met::default();
+            let seen = self.visit(key, hash, now, |entry| {
+                met.old_class = Some(entry.class());
+                if write.compare != 0 && write.compare != entry.cas() {
+                    return None;
+                }
+                let meta = Meta {
+                    klen: key.len(),
+                    vlen: entry.vlen() + extra.item().vlen(),
+                    flags: entry.flags(),
+                    exptime: entry.exptime(now),
+                    iflags: entry.iflags() & iflag::KEY_BINARY,
+                    cas: 0,
+                };
+                Some((meta, (entry.handle, entry.item.seq())))
+            });
+            let (meta, same) = match seen {
+                super::store::Found::Hit(Some(seen)) => seen,
+                super::store::Found::Hit(None) => return (Stored::Exists, met),
+                super::store::Found::Miss => return (Stored::NotStored, met),
+                super::store::Found::Lapsed(lapse) => {
+                    return (Stored::NotStored, Met { lapse: Some(lapse), ..met });
+                }
+            };
+            let Some(mut joined) = self.fitting(&meta).and_then(|meta| self.reserve(key, &meta, now)) else {
+                return (Stored::NotStored, met);
+            };
+            let first = write.mode == Mode::Prepend;
+            let Some(old_value) = self.read(key, hash, now, same) else { continue };
+            let parts = [ValueRef::New(&extra), ValueRef::Old(&old_value)];
+            let order = if first { [0, 1] } else { [1, 0] };
+            if order.iter().any(|&part| parts[part].copy_to(self, &mut joined).is_err()) {
+                return (Stored::NotStored, met);
+            }
+            let set = Write { mode: Mode::Set, compare: 0, ..write };
+            match self.link(joined, key, hash, set, now, Some(same)) {
+                (Stored::NotStored, _) => continue, // another writer came first
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The meta if such an item may exist.
+    fn fitting(&self, meta: &Meta) -> Option<Meta> {
+        self.sizes.fits(self.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0)).then_some(*meta)
+    }
+
+    /// The value of the item that was seen, or `None` if it is no longer the key's.
+    fn read(&'static self, key: &[u8], hash: u64, now: u32, same: (Handle, u64)) -> Option<OldValue> {
+        let read = self.visit(key, hash, now, |entry| {
+            if (entry.handle, entry.item.seq()) != same {
+                return None;
+            }
+            Some(match entry.pin() {
+                Some(pinned) => OldValue::Pinned(pinned),
+                None => {
+                    let mut bytes = Vec::with_capacity(COPY_MAX + 16);
+                    entry.copy_value(&mut bytes);
+                    OldValue::Copied(bytes)
+                }
+            })
+        });
+        match read {
+            super::store::Found::Hit(value) => value,
+            _ => None,
+        }
+    }
+
+    /// Gives the item of `key` a new exptime where its layout has no room for it: the item is rewritten.
+    /// False if it is gone, has changed, or memory is short.
+    pub fn rewrite_exptime(&'static self, key: &[u8], hash: u64, exptime: u32, now: u32) -> bool {
+        let seen = self.visit(key, hash, now, |entry| {
+            let meta = Meta {
+                klen: key.len(),
+                vlen: entry.vlen(),
+                flags: entry.flags(),
+                exptime,
+                iflags: entry.iflags(),
+                cas: 0,
+            };
+            (meta, (entry.handle, entry.item.seq()), entry.cas())
+        });
+        let super::store::Found::Hit((meta, same, cas)) = seen else { return false };
+        let Some(mut copy) = self.reserve(key, &meta, now) else { return false };
+        let Some(value) = self.read(key, hash, now, same) else { return false };
+        if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
+            return false;
+        }
+        let write = Write { mode: Mode::Set, compare: 0, stale_ok: false, cas };
+        matches!(self.link(copy, key, hash, write, now, Some(same)).0, Stored::Stored { .. })
+    }
+}
+
+enum OldValue {
+    Pinned(Pinned),
+    Copied(Vec<u8>),
+}
+
+/// A value to copy from: one that just arrived or the one that is stored.
+enum ValueRef<'a> {
+    New(&'a Reservation),
+    Old(&'a OldValue),
+}
+
+impl ValueRef<'_> {
+    fn copy_to(&self, store: &'static Store, to: &mut Reservation) -> Result<(), OutOfMemory> {
+        match self {
+            Self::Old(OldValue::Copied(bytes)) => to.write(bytes),
+            Self::Old(OldValue::Pinned(pinned)) => copy_pieces(pinned, to),
+            Self::New(reservation) => {
+                let item = reservation.item();
+                if let Some(pinned) = Pinned::new(store, reservation.handle(), item) {
+                    return copy_pieces(&pinned, to);
+                }
+                let mut bytes = Vec::with_capacity(item.vlen() + 16);
+                item.copy_value(&mut bytes);
+                to.write(&bytes)
+            }
+        }
+    }
+}
+
+fn copy_pieces(pinned: &Pinned, to: &mut Reservation) -> Result<(), OutOfMemory> {
+    let mut copied = Ok(());
+    pinned.for_each_piece(|bytes| {
+        if copied.is_ok() {
+            copied = to.write(bytes);
+        }
+    });
+    copied
+}
+
+fn stores_without_item(mode: Mode) -> bool {
+    matches!(mode, Mode::Set | Mode::Add)
+}
+
+/// The outcome of a write that a live item stands against; `None` if it may store. A stale write takes over
+/// what it must from the old item.
+fn refuse(old: &mut Item, new: &mut Reservation, write: Write, now: u32) -> Option<Stored> {
+    match write.mode {
+        Mode::Add => {
+            old.set_atime(now);
+            Some(Stored::NotStored)
+        }
+        Mode::Cas => {
+            let stored = old.cas();
+            if write.compare == stored && write.compare != 0 {
+                None
+            } else if write.stale_ok && write.compare != 0 && write.compare < stored {
+                let token = old.head().iflags() & iflag::TOKEN;
+                new.mark_stale(token, old.exptime(now), now);
+                None
+            } else {
+                Some(Stored::Exists)
+            }
+        }
+        _ => None,
+    }
+}
