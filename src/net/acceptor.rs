@@ -13,7 +13,8 @@ use super::workers::Dispatcher;
 use crate::limits::ACCEPT_BATCH;
 use crate::proto::{ConnCard, ConnState, Protocol, Shared};
 use mio::net::UdpSocket;
-use mio::{Registry, Token};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,8 @@ pub struct Acceptor {
     first_token: usize,
     pause: Option<Pause>,
     seen: Descriptors,
+    /// To ask whether a listener has someone waiting; opened early, as it is needed when nothing can be.
+    probe: Poll,
 }
 
 struct Open {
@@ -72,8 +75,8 @@ impl Acceptor {
         registry: &Registry,
         first_token: usize,
     ) -> io::Result<Self> {
-        let seen = Descriptors::default();
-        let mut acceptor = Self { shared, listeners: Vec::new(), dispatcher, first_token, pause: None, seen };
+        let (seen, probe) = (Descriptors::default(), Poll::new()?);
+        let mut acceptor = Self { shared, listeners: Vec::new(), dispatcher, first_token, pause: None, seen, probe };
         for mut listener in listeners {
             if let ListenSocket::Udp(socket) = listener.socket {
                 acceptor.share_out(socket, listener.local)?;
@@ -177,12 +180,30 @@ impl Acceptor {
                     self.listeners[index].pending = false;
                     return;
                 }
+                Accepted::Full(_) if !self.someone_waits(index) => {
+                    self.listeners[index].pending = false;
+                    return;
+                }
                 Accepted::Full(error) => {
                     say(&format!("accept4(): {}", plain(&error)));
                     return self.stop_accepting(registry);
                 }
             }
         }
+    }
+
+    /// Whether an accept failed for a client. The kernel looks for a descriptor before it looks for a client,
+    /// so the attempt after the last one fails even when that one was served.
+    fn someone_waits(&mut self, index: usize) -> bool {
+        let (fd, mut events) = (self.listeners[index].listener.socket.fd(), Events::with_capacity(1));
+        let mut source = SourceFd(&fd);
+        let answer = self
+            .probe
+            .registry()
+            .register(&mut source, Token(0), Interest::READABLE)
+            .and_then(|()| self.probe.poll(&mut events, Some(Duration::ZERO)))
+            .and_then(|()| self.probe.registry().deregister(&mut source));
+        answer.is_err() || !events.is_empty()
     }
 
     /// Turns away or dispatches a client; false if no more fit. Nothing is allocated before that is known.

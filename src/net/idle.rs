@@ -75,6 +75,7 @@ mod tests {
     fn r4_1_each_token_comes_at_its_second_and_once() {
         let mut wheel = Wheel::new(3, 62);
         wheel.insert(7, wheel.deadline(62));
+        assert_eq!(due(&mut wheel, 63), []);
         wheel.insert(8, wheel.deadline(63));
         assert_eq!(due(&mut wheel, 65), []);
         assert_eq!(due(&mut wheel, 66), [7]);
