@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{ConnTable, Control, Shared};
-use crate::settings::{self, Exit, Settings};
+use crate::settings::{self, Exit, Runtime, Settings};
 use crate::stats::Stats;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
@@ -200,7 +200,7 @@ impl Server {
     /// everything down. The error is one of the poll itself.
     pub fn run(mut self, mut signals: Option<Signals>) -> io::Result<()> {
         let served = self.serve(signals.as_mut());
-        let verbose = self.shared.settings.verbose > 0;
+        let verbose = self.shared.runtime.verbose() > 0;
         match served {
             Ok(Stop::Graceful) => {
                 say(format_args!("Gracefully stopping"));
@@ -338,6 +338,7 @@ fn shared(settings: Settings, requests: Arc<Requests>) -> Shared {
         stats: Stats::new(settings.num_threads as usize),
         conns: ConnTable::default(),
         control: Box::new(move |control| requests.ask(control)),
+        runtime: Runtime::new(&settings),
         settings,
     }
 }
