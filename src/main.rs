@@ -1,42 +1,65 @@
-//! The oxcached binary: words in, exit code out.
-//!
-//! Owns the process's standard streams at start. It must not know any option.
+//! The oxcached binary: command line, process, server, exit code.
 
-use std::io::Write as _;
+use oxcached::server::{self, Server, StartError};
+use oxcached::settings::{self, Action, Settings};
+use oxcached::sys::signal::Signals;
+use oxcached::sys::{error_text, pidfile, say};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use oxcached::settings::{self, Action, Exit};
-use oxcached::sys::user::process_uids;
-
 fn main() -> ExitCode {
+    // First of all, so that a signal during start-up stops the server in order.
+    let signals = match Signals::install() {
+        Ok(signals) => signals,
+        Err(e) => {
+            say(format_args!("failed to install signal handlers: {}", error_text(&e)));
+            return ExitCode::FAILURE;
+        }
+    };
     match settings::parse(std::env::args_os()) {
+        Ok(Action::Run(settings)) => start_and_run(*settings, signals).unwrap_or_else(|e| {
+            say(format_args!("{}", e.message));
+            exit_code(e.code)
+        }),
         Ok(Action::Print { text, warnings }) => {
-            say(&warnings.concat());
-            // A reader that has gone away is no reason to fail.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            let _ = io::stderr().write_all(warnings.concat().as_bytes());
+            let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Ok(Action::Run(settings)) => {
-            say(&settings.warnings.concat());
-            let (uid, euid) = process_uids();
-            match settings::check_user(uid, euid, &settings).and_then(|_| settings::check_start(&settings)) {
-                Ok(()) => {
-                    println!("settings ok");
-                    ExitCode::SUCCESS
-                }
-                Err(exit) => leave(&exit),
-            }
+        Err(exit) => {
+            let _ = io::stderr().write_all(exit.stderr.as_bytes());
+            exit_code(exit.code)
         }
-        Err(exit) => leave(&exit),
     }
 }
 
-fn leave(exit: &Exit) -> ExitCode {
-    say(&exit.stderr);
-    ExitCode::from(u8::try_from(exit.code).unwrap_or(1))
+fn start_and_run(settings: Settings, signals: Signals) -> Result<ExitCode, StartError> {
+    let _ = io::stderr().write_all(settings.warnings.concat().as_bytes());
+    start_log(settings.verbose);
+    server::prepare_process(&settings)?;
+    let (pid_file, daemon) = (settings.pid_file.clone(), settings.daemonize);
+    let server = Server::start(settings)?;
+    if let Some(path) = &pid_file {
+        pidfile::write(path);
+    }
+    let ran = server.run(Some(signals));
+    if let Some(path) = pid_file.filter(|_| daemon) {
+        pidfile::remove(&path);
+    }
+    Ok(if ran.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Standard error may be closed; that must not stop a start.
-fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+/// Internal log lines go to stderr too: errors always, more with each `-v`; `RUST_LOG` has the last word.
+fn start_log(verbose: i32) {
+    let level = match verbose {
+        0 => log::LevelFilter::Error,
+        1 => log::LevelFilter::Warn,
+        2 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

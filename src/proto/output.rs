@@ -29,6 +29,35 @@ pub struct Mark {
 }
 
 impl Output {
+    /// An output that knows where each reply ends, for [`Output::replies`].
+    pub fn with_ends() -> Self {
+        Self { ends: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The replies one by one, each as the slices that make it up; nothing may have been written yet. Replies
+    /// that were taken back or empty give an empty one. A value at the very end of a reply belongs to it: every
+    /// reply begins with literal bytes.
+    pub fn replies(&self) -> impl Iterator<Item = Vec<IoSlice<'_>>> {
+        let ends = self.ends.iter().flatten().copied().filter(|end| *end < self.bytes.len());
+        let mut at = 0;
+        let mut pins = self.pins.iter().peekable();
+        ends.chain([self.bytes.len()]).map(move |end| {
+            let mut slices = Vec::new();
+            while let Some((before, value)) = pins.next_if(|(before, _)| *before <= end) {
+                if at < *before {
+                    slices.push(IoSlice::new(&self.bytes[at..*before]));
+                    at = *before;
+                }
+                value.io_slices(&mut slices, usize::MAX);
+            }
+            if at < end {
+                slices.push(IoSlice::new(&self.bytes[at..end]));
+                at = end;
+            }
+            slices
+        })
+    }
+
     /// The literal bytes, to append to.
     #[inline]
     pub fn bytes(&mut self) -> &mut Vec<u8> {
@@ -57,6 +86,9 @@ impl Output {
     #[inline]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
+        if let Some(ends) = &mut self.ends {
+            ends.retain(|end| *end <= mark.bytes);
+        }
         while self.pins.len() > mark.pins {
             if let Some((_, value)) = self.pins.pop_back() {
                 self.pinned_bytes -= value.remaining();

@@ -1,8 +1,42 @@
 //! The kernel's and libc's corner: every foreign call the crate makes outside the memory kernel.
 //!
-//! Owns the `unsafe` needed for them and hands out safe functions. It must not know what a setting, a connection or an
-//! item is; any layer may call it.
+//! Owns the `unsafe` needed for them and hands out safe functions, and writes lines to the operator. It must not know
+//! what a setting, a connection or an item is; any layer may call it.
 
 pub mod getopt;
 pub mod number;
+pub mod pidfile;
+pub mod process;
+pub mod resolve;
+pub mod signal;
 pub mod user;
+
+use std::fmt;
+use std::io::{self, Write};
+
+/// Writes one line to stderr in a single `write`. A closed or broken stderr must not stop a server, so
+/// failures are dropped (`eprintln!` would panic).
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// The system's words for an error number, without the `(os error N)` that std appends; 0 is `Success`.
+pub fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_text_is_strerror() {
+        assert_eq!(error_text(&io::Error::from_raw_os_error(0)), "Success");
+        assert_eq!(error_text(&io::Error::from_raw_os_error(libc::EADDRINUSE)), "Address already in use");
+        assert_eq!(error_text(&io::Error::other("plain")), "plain");
+    }
+}

@@ -1,0 +1,328 @@
+//! The main thread's side of the network: accepting, rejecting, pausing.
+//!
+//! Owns the listening sockets. Never touches a client's bytes, except to turn it away. Must not know workers
+//! beyond the dispatcher. `server` calls it from its event loop.
+//!
+//! Listeners are edge-triggered like everything else: one that may have more is remembered and asked again.
+
+use super::hub::{is_verbose, say};
+use super::listener::{ListenSocket, Listener};
+use super::notify::{Message, NewConn, NewUdp};
+use super::transport::Transport;
+use super::workers::Dispatcher;
+use crate::limits::ACCEPT_BATCH;
+use crate::proto::{ConnCard, ConnState, Protocol, Shared};
+use mio::net::UdpSocket;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+use socket2::SockRef;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How often a pause looks for a free descriptor.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Numbers of connections, never reused within the process.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Accepts clients and hands them to the workers.
+pub struct Acceptor {
+    shared: Arc<Shared>,
+    listeners: Vec<Open>,
+    dispatcher: Dispatcher,
+    first_token: usize,
+    pause: Option<Pause>,
+    seen: Descriptors,
+    /// To ask whether a listener has someone waiting; opened early, as it is needed when nothing can be.
+    probe: Poll,
+}
+
+struct Open {
+    listener: Listener,
+    /// An accept may find someone.
+    pending: bool,
+}
+
+struct Pause {
+    since: Instant,
+    next_look: Instant,
+}
+
+/// What one attempt to accept came to.
+enum Accepted {
+    Client(Transport, Option<SocketAddr>),
+    /// Nobody is waiting.
+    Nobody,
+    /// That client is lost, the next may do.
+    Lost,
+    /// No descriptors, or no memory: only time helps.
+    Full(io::Error),
+}
+
+impl Acceptor {
+    /// Takes over `listeners`: datagram sockets go to the workers, the others are registered with tokens from
+    /// `first_token` upwards, in order.
+    pub fn new(
+        shared: Arc<Shared>,
+        listeners: Vec<Listener>,
+        dispatcher: Dispatcher,
+        registry: &Registry,
+        first_token: usize,
+    ) -> io::Result<Self> {
+        let (seen, probe) = (Descriptors::default(), Poll::new()?);
+        let mut acceptor = Self { shared, listeners: Vec::new(), dispatcher, first_token, pause: None, seen, probe };
+        for mut listener in listeners {
+            if let ListenSocket::Udp(socket) = listener.socket {
+                acceptor.share_out(socket, listener.local)?;
+                continue;
+            }
+            let index = acceptor.listeners.len();
+            listener.socket.register(registry, Token(first_token + index))?;
+            acceptor.enter(&listener);
+            acceptor.listeners.push(Open { listener, pending: false });
+        }
+        acceptor.shared.stats.globals.accepting_conns.store(true, Relaxed);
+        Ok(acceptor)
+    }
+
+    /// Makes a listener known to `stats`, where it counts like a connection.
+    fn enter(&mut self, listener: &Listener) {
+        let shared = &self.shared;
+        let fd = listener.socket.fd();
+        let mut card = ConnCard::new(None, listener.local, ConnState::Listening, shared.clock.now());
+        card.path = listener.path.as_deref().map(Into::into);
+        shared.conns.insert(fd, Arc::new(card));
+        shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
+        shared.stats.globals.total_conns.fetch_add(1, Relaxed);
+        if is_verbose(shared, 2) {
+            let protocol = match listener.protocol {
+                Protocol::Negotiating => "auto-negotiate",
+                Protocol::Ascii => "ascii",
+            };
+            say(&format!("<{fd} server listening ({protocol})"));
+        }
+        self.count_structure(fd);
+    }
+
+    /// Gives a datagram socket to `num_threads_per_udp` workers, each with a descriptor of its own.
+    fn share_out(&mut self, socket: UdpSocket, local: Option<SocketAddr>) -> io::Result<()> {
+        let clones = (self.shared.settings.num_threads_per_udp as usize).clamp(1, self.dispatcher.workers());
+        let mut sockets = Vec::with_capacity(clones);
+        for _ in 1..clones {
+            let clone = socket.as_fd().try_clone_to_owned()?;
+            sockets.push(UdpSocket::from_std(clone.into()));
+        }
+        sockets.insert(0, socket);
+        for socket in sockets {
+            let mut card = ConnCard::new(None, local, ConnState::Read, self.shared.clock.now());
+            card.udp = true;
+            self.count_structure(socket.as_raw_fd());
+            if !self.dispatcher.dispatch(Message::Udp(NewUdp { socket, card: Arc::new(card) })) {
+                return Err(io::Error::other("no worker takes the datagram socket"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts from the listener of `token`, a batch at most.
+    pub fn ready(&mut self, token: Token, registry: &Registry) {
+        let index = token.0.wrapping_sub(self.first_token);
+        if self.pause.is_none() && index < self.listeners.len() {
+            self.accept_batch(index, registry);
+        }
+    }
+
+    /// How long the caller may sleep before [`Acceptor::on_timer`]; `None` = until an event.
+    pub fn timeout(&self) -> Option<Duration> {
+        match &self.pause {
+            Some(pause) => Some(pause.next_look.saturating_duration_since(Instant::now())),
+            None => self.listeners.iter().any(|open| open.pending).then_some(Duration::ZERO),
+        }
+    }
+
+    /// Goes on with what could not be done at once; cheap to call too often.
+    pub fn on_timer(&mut self, registry: &Registry) {
+        if let Some(pause) = &mut self.pause {
+            let now = Instant::now();
+            if now < pause.next_look {
+                return;
+            }
+            pause.next_look = now + PAUSE;
+            if self.has_free_descriptor() {
+                self.resume(registry);
+            }
+            return;
+        }
+        for index in 0..self.listeners.len() {
+            if self.listeners[index].pending && self.pause.is_none() {
+                self.accept_batch(index, registry);
+            }
+        }
+    }
+
+    fn accept_batch(&mut self, index: usize, registry: &Registry) {
+        self.listeners[index].pending = true;
+        for _ in 0..ACCEPT_BATCH {
+            match accept(&self.listeners[index].listener.socket) {
+                Accepted::Client(transport, peer) => {
+                    if !self.admit(index, transport, peer) {
+                        return self.stop_accepting(registry);
+                    }
+                }
+                Accepted::Lost => {}
+                Accepted::Nobody => {
+                    self.listeners[index].pending = false;
+                    return;
+                }
+                Accepted::Full(_) if !self.someone_waits(index) => {
+                    self.listeners[index].pending = false;
+                    return;
+                }
+                Accepted::Full(error) => {
+                    say(&format!("accept4(): {}", plain(&error)));
+                    return self.stop_accepting(registry);
+                }
+            }
+        }
+    }
+
+    /// Whether an accept failed for a client. The kernel looks for a descriptor before it looks for a client,
+    /// so the attempt after the last one fails even when that one was served.
+    fn someone_waits(&mut self, index: usize) -> bool {
+        let (fd, mut events) = (self.listeners[index].listener.socket.fd(), Events::with_capacity(1));
+        let mut source = SourceFd(&fd);
+        let answer = self
+            .probe
+            .registry()
+            .register(&mut source, Token(0), Interest::READABLE)
+            .and_then(|()| self.probe.poll(&mut events, Some(Duration::ZERO)))
+            .and_then(|()| self.probe.registry().deregister(&mut source));
+        answer.is_err() || !events.is_empty()
+    }
+
+    /// Turns away or dispatches a client; false if no more fit. Nothing is allocated before that is known.
+    fn admit(&mut self, index: usize, mut transport: Transport, peer: Option<SocketAddr>) -> bool {
+        let (fd, globals) = (transport.fd(), &self.shared.stats.globals);
+        let maxconns = i64::from(self.shared.settings.maxconns);
+        if self.shared.settings.maxconns_fast {
+            if i64::from(fd) >= maxconns - 1 {
+                globals.rejected_conns.fetch_add(1, Relaxed);
+                // One attempt: who does not take this line at once is closed without it.
+                let _ = transport.write(b"ERROR Too many open connections\r\n");
+                return true;
+            }
+        } else if i64::from(fd) >= maxconns {
+            // Only if the descriptor limit could not be set to maxconns, which otherwise refuses first.
+            return false;
+        }
+        self.count_structure(fd);
+        let listener = &self.listeners[index].listener;
+        let mut card = ConnCard::new(peer, listener.local, ConnState::NewCmd, self.shared.clock.now());
+        card.path = listener.path.as_deref().map(Into::into);
+        let (card, protocol, id) = (Arc::new(card), listener.protocol, NEXT_ID.fetch_add(1, Relaxed));
+        if !self.dispatcher.dispatch(Message::Conn(NewConn { transport, card, protocol, id })) {
+            log::warn!("no worker takes connection {id}; it is closed");
+        }
+        true
+    }
+
+    /// `connection_structures` counts descriptors ever used, as memcached keeps one structure for each.
+    fn count_structure(&mut self, fd: i32) {
+        if self.seen.insert(fd) {
+            self.shared.stats.globals.conn_structs.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn stop_accepting(&mut self, registry: &Registry) {
+        let globals = &self.shared.stats.globals;
+        globals.accepting_conns.store(false, Relaxed);
+        globals.listen_disabled_num.fetch_add(1, Relaxed);
+        let now = Instant::now();
+        self.pause = Some(Pause { since: now, next_look: now + PAUSE });
+        for open in &mut self.listeners {
+            if let Err(error) = open.listener.socket.deregister(registry) {
+                log::error!("deregistering a listener: {error}");
+            }
+            listen(&open.listener.socket, 0);
+        }
+    }
+
+    fn resume(&mut self, registry: &Registry) {
+        let Some(pause) = self.pause.take() else { return };
+        let globals = &self.shared.stats.globals;
+        globals.time_in_listen_disabled_us.fetch_add(pause.since.elapsed().as_micros() as u64, Relaxed);
+        globals.accepting_conns.store(true, Relaxed);
+        for (index, open) in self.listeners.iter_mut().enumerate() {
+            listen(&open.listener.socket, self.shared.settings.backlog);
+            // Asked at once, so that who queued up meanwhile waits for no event.
+            open.pending = true;
+            if let Err(error) = open.listener.socket.register(registry, Token(self.first_token + index)) {
+                log::error!("registering a listener: {error}");
+            }
+        }
+    }
+
+    /// Whether an accept would find a descriptor. Looking at the table itself instead of waiting to be told of
+    /// a close cannot miss one, and sees those that are not ours.
+    fn has_free_descriptor(&self) -> bool {
+        let limit = i64::from(self.shared.settings.maxconns);
+        UnixDatagram::unbound().is_ok_and(|probe| i64::from(probe.as_raw_fd()) < limit)
+    }
+}
+
+fn accept(socket: &ListenSocket) -> Accepted {
+    let accepted = match socket {
+        ListenSocket::Tcp(listener) => listener.accept().map(|(stream, peer)| (Transport::Tcp(stream), Some(peer))),
+        ListenSocket::Unix(listener) => listener.accept().map(|(stream, _)| (Transport::Unix(stream), None)),
+        ListenSocket::Udp(_) => return Accepted::Nobody,
+    };
+    let error = match accepted {
+        Ok((transport, peer)) => return Accepted::Client(transport, peer),
+        Err(error) => error,
+    };
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Accepted::Nobody,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Accepted::Full(error),
+        Some(libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM) => Accepted::Lost,
+        _ => {
+            say(&format!("accept4(): {}", plain(&error)));
+            Accepted::Lost
+        }
+    }
+}
+
+fn listen(socket: &ListenSocket, backlog: i32) {
+    if let Err(error) = SockRef::from(socket).listen(backlog) {
+        say(&format!("listen: {}", plain(&error)));
+    }
+}
+
+/// The system's words for `error`, without the number that Rust adds.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// A set of descriptor numbers.
+#[derive(Default)]
+struct Descriptors(Vec<u64>);
+
+impl Descriptors {
+    /// Adds `fd`; true if it was not in the set.
+    fn insert(&mut self, fd: i32) -> bool {
+        let fd = fd.unsigned_abs() as usize;
+        if fd / 64 >= self.0.len() {
+            self.0.resize(fd / 64 + 1, 0);
+        }
+        let (word, bit) = (&mut self.0[fd / 64], 1 << (fd % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+}

@@ -1,0 +1,373 @@
+//! One connection: its socket, its readiness, and one turn at the desk.
+//!
+//! Owns the order of reading, running and writing, and the rule that a connection with unsent replies and a
+//! full send buffer is neither read nor run. Must not know other connections or threads; `worker` gives it
+//! turns and does what the turn's end asks for.
+//!
+//! ```text
+//!            readable            lines             Read: replies written
+//!   Wait ───────────────► fill ────────► run ──────────────────────────► fill … until drained ─► Wait
+//!    ▲  ▲                                 │ Yield: budget used up ─► Requeue
+//!    │  └── writable: the rest is sent ───┤ Flush, or a write that blocks ─► Wait (blocked)
+//!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
+//!                                         └ Close, Abort, end of stream, error ─► Close
+//! ```
+
+use super::desk::Kept;
+use super::hub::Hub;
+use super::notify::NewConn;
+use super::talk::Talk;
+use super::transport::Transport;
+use crate::proto::{CloseReason, ConnCard, ConnState, Cx, Output, Step};
+use crate::stats::Counter;
+use mio::Token;
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+/// Reads of one turn; a client whose bytes are not commands (a value to swallow) must not keep the worker.
+const READS_MAX: u32 = 16;
+
+/// Unsent reply bytes at which a turn that ends for its budget writes: more would only leave the cache, and a
+/// peer that does not read is found out while little waits for it.
+const YIELD_WRITE: usize = 32 * 1024;
+
+/// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// Nothing to do before the next event.
+    Wait,
+    /// More to do, but others first.
+    Requeue,
+    /// The connection is over.
+    Close(CloseReason),
+}
+
+/// One connection of a worker. Small: idle ones are nothing but this and their card.
+pub(super) struct Conn<S> {
+    transport: Transport,
+    id: u64,
+    card: Arc<ConnCard>,
+    /// Bytes left over from the last turn while someone else is at the desk.
+    pub(super) kept: Option<Box<Kept>>,
+    last_cmd: u32,
+    state: ConnState,
+    /// Bytes may be there: an event said so and no short read has shown the contrary since.
+    pub(super) readable: bool,
+    /// The send buffer may have room.
+    pub(super) writable: bool,
+    /// The peer has sent its last byte: read on until the end shows, no further event will come.
+    pub(super) ended: bool,
+    /// Unsent replies met a full send buffer.
+    pub(super) blocked: bool,
+    /// The reply comes from elsewhere.
+    pub(super) suspended: bool,
+    /// In the worker's ready queue.
+    pub(super) queued: bool,
+    /// The session must run before anything is read.
+    run_first: bool,
+    /// Counted against the read buffer limit.
+    charged: bool,
+    watches_writes: bool,
+    session: S,
+}
+
+/// Result of one read.
+enum Fill {
+    Some,
+    Drained,
+    Ended,
+    Failed,
+}
+
+/// Result of writing.
+#[derive(PartialEq, Eq)]
+enum Sent {
+    All,
+    Blocked,
+    Failed,
+}
+
+impl<S: Talk> Conn<S> {
+    pub(super) fn new(new: NewConn, now: u32) -> Self {
+        Self {
+            transport: new.transport,
+            id: new.id,
+            card: new.card,
+            kept: None,
+            last_cmd: now,
+            state: ConnState::NewCmd,
+            readable: false,
+            writable: true,
+            ended: false,
+            blocked: false,
+            suspended: false,
+            queued: false,
+            run_first: false,
+            charged: false,
+            watches_writes: false,
+            session: S::new(new.protocol),
+        }
+    }
+
+    pub(super) fn register(&mut self, hub: &Hub, token: usize) -> std::io::Result<()> {
+        self.transport.register(&hub.registry, Token(token))
+    }
+
+    /// One turn: what can be done with the bytes that are there and the budget of one wake-up.
+    pub(super) fn turn(&mut self, token: usize, hub: &mut Hub) -> After {
+        let after = self.steps(token, hub);
+        if after == After::Wait {
+            let over = !self.charge(hub);
+            if over {
+                hub.counters.add(Counter::ReadBufOom, 1);
+                hub.desk.output.put(b"SERVER_ERROR out of memory reading request\r\n");
+                self.write(token, hub);
+                return After::Close(CloseReason::Error);
+            }
+            let state = if self.blocked { ConnState::Mwrite } else { self.session.waiting_state() };
+            if state != self.state {
+                self.state = state;
+                self.card.set_state(state);
+            }
+        }
+        after
+    }
+
+    fn steps(&mut self, token: usize, hub: &mut Hub) -> After {
+        if self.blocked {
+            match self.write(token, hub) {
+                Sent::All => {}
+                Sent::Blocked => return After::Wait,
+                Sent::Failed => return After::Close(CloseReason::Error),
+            }
+        }
+        if self.suspended {
+            return After::Wait;
+        }
+        let mut budget = hub.reqs_per_event;
+        let mut reads = READS_MAX;
+        let mut step = if self.run_first { self.run(hub, &mut budget) } else { Step::Read };
+        loop {
+            self.run_first = !matches!(step, Step::Read);
+            match step {
+                Step::Read | Step::Flush => match self.write(token, hub) {
+                    Sent::All => {}
+                    Sent::Blocked => return After::Wait,
+                    Sent::Failed => return After::Close(CloseReason::Error),
+                },
+                Step::Yield => return self.give_way(token, hub),
+                Step::Suspend => return self.suspend(token, hub),
+                Step::Close(reason) => {
+                    self.write(token, hub);
+                    return After::Close(reason);
+                }
+                Step::Abort(reason) => return After::Close(reason),
+            }
+            if !self.run_first {
+                if !self.readable {
+                    return After::Wait;
+                }
+                if reads == 0 {
+                    return After::Requeue;
+                }
+                reads -= 1;
+                match self.fill(hub) {
+                    Fill::Some => {}
+                    Fill::Drained => return After::Wait,
+                    Fill::Ended => return After::Close(CloseReason::Normal),
+                    Fill::Failed => return After::Close(CloseReason::Error),
+                }
+            }
+            step = self.run(hub, &mut budget);
+        }
+    }
+
+    /// The budget is used up. Few replies stay and leave with those of the next turn.
+    fn give_way(&mut self, token: usize, hub: &mut Hub) -> After {
+        hub.counters.add(Counter::ConnYields, 1);
+        if hub.desk.output.remaining() >= YIELD_WRITE {
+            match self.write(token, hub) {
+                Sent::All => {}
+                Sent::Blocked => return After::Wait,
+                Sent::Failed => return After::Close(CloseReason::Error),
+            }
+        }
+        After::Requeue
+    }
+
+    fn suspend(&mut self, token: usize, hub: &mut Hub) -> After {
+        self.suspended = true;
+        let sent = self.write(token, hub);
+        self.session.suspended(hub.mailbox.remote(token));
+        if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
+    }
+
+    /// Takes the late reply; the caller gives a turn next. False if none is waited for.
+    pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) -> bool {
+        if self.suspended {
+            self.suspended = false;
+            self.session.resume(reply, out);
+        }
+        !self.suspended
+    }
+
+    fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {
+        let before = *budget;
+        let mut cx = Cx { shared: &hub.shared, counters: &hub.counters, fd: self.transport.fd() };
+        let step = self.session.run(&mut cx, &mut hub.desk.input, &mut hub.desk.output, budget);
+        if *budget != before {
+            let now = hub.shared.clock.now();
+            // The card is another cache line, shared with readers: touched once a second.
+            if now != self.last_cmd {
+                self.last_cmd = now;
+                self.card.set_last_cmd(now);
+            }
+        }
+        step
+    }
+
+    fn fill(&mut self, hub: &mut Hub) -> Fill {
+        let input = &mut hub.desk.input;
+        loop {
+            let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
+                Some(target) => {
+                    // What follows the value comes along, so that a value read to its end shows a drained socket.
+                    let (value, rest) = (target.len(), input.space().len());
+                    let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
+                    let result = self.transport.read_vectored(&mut parts);
+                    if let Ok(n) = result {
+                        self.session.uploaded(n.min(value));
+                        input.filled(n.saturating_sub(value));
+                    }
+                    (result, value + rest)
+                }
+                None => {
+                    input.grow();
+                    let asked = input.space().len();
+                    let result = self.transport.read(input.space());
+                    if let Ok(n) = result {
+                        input.filled(n);
+                    }
+                    (result, asked)
+                }
+            };
+            match result {
+                Ok(0) => return Fill::Ended,
+                Ok(n) => {
+                    self.readable = self.ended || n >= asked;
+                    hub.counters.add(Counter::BytesRead, n as u64);
+                    return Fill::Some;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Fill::Drained;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Fill::Failed,
+            }
+        }
+    }
+
+    fn write(&mut self, token: usize, hub: &mut Hub) -> Sent {
+        while !hub.desk.output.is_empty() {
+            let (result, offered) = match hub.desk.output.plain() {
+                Some(bytes) => (self.transport.write(bytes), bytes.len()),
+                None => {
+                    let mut slices = recycle(std::mem::take(&mut hub.slices));
+                    hub.desk.output.io_slices(&mut slices);
+                    let offered = slices.iter().map(|slice| slice.len()).sum();
+                    let result = self.transport.write_vectored(&slices);
+                    hub.slices = recycle(slices);
+                    (result, offered)
+                }
+            };
+            match result {
+                Ok(0) => return Sent::Failed,
+                Ok(n) => {
+                    hub.counters.add(Counter::BytesWritten, n as u64);
+                    hub.desk.output.advance(n);
+                    if n < offered {
+                        return self.block(token, hub);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(token, hub),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Sent::Failed,
+            }
+        }
+        self.blocked = false;
+        Sent::All
+    }
+
+    /// The send buffer is full. The first time, events of its draining have to be asked for; a taken part of a
+    /// write makes the kernel send one just as a refused write does.
+    fn block(&mut self, token: usize, hub: &Hub) -> Sent {
+        self.blocked = true;
+        self.writable = false;
+        if !self.watches_writes {
+            self.watches_writes = true;
+            if let Err(error) = self.transport.watch_writes(&hub.registry, Token(token)) {
+                log::error!("connection {}: watching for writes: {error}", self.id);
+                return Sent::Failed;
+            }
+        }
+        Sent::Blocked
+    }
+
+    /// Keeps the worker's account of connections inside a request; false if this one exceeds the limit.
+    fn charge(&mut self, hub: &mut Hub) -> bool {
+        let inside = !hub.desk.input.is_empty() || self.session.mid_request();
+        if inside == self.charged {
+            return true;
+        }
+        self.charged = inside;
+        if inside { hub.charge() } else { hub.uncharge() }
+    }
+
+    /// Whether the idle timeout applies now, by memcached's rule: waiting for a command, or for its rest.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.blocked && !self.suspended && !self.queued && matches!(self.state, ConnState::NewCmd | ConnState::Read)
+    }
+
+    /// What remains of a connection: gives back all that it held of the worker's, closes the socket.
+    pub(super) fn end(mut self, hub: &mut Hub, reason: CloseReason) {
+        if let Some(kept) = self.kept.take() {
+            hub.desk.discard(*kept);
+        }
+        if self.charged {
+            hub.uncharge();
+        }
+        self.card.set_state(ConnState::Closed);
+        log::debug!("connection {} closed: {reason:?}", self.id);
+    }
+}
+
+impl<S> Conn<S> {
+    /// Process-wide number.
+    #[inline]
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn fd(&self) -> i32 {
+        self.transport.fd()
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        self.transport.is_tcp()
+    }
+
+    pub(super) fn card(&self) -> &Arc<ConnCard> {
+        &self.card
+    }
+
+    pub(super) fn last_cmd(&self) -> u32 {
+        self.last_cmd
+    }
+}
+
+/// The same allocation for slices of another lifetime: an empty vector collects into itself.
+fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
+    slices.clear();
+    slices.into_iter().map(|_| IoSlice::new(&[])).collect()
+}

@@ -1,0 +1,50 @@
+//! One worker's connections by token.
+//!
+//! Owns them. A token is a slot and, above it, the low half of the connection's never reused number: what
+//! arrives for a connection that has gone finds nothing, even when its slot is taken again. Knows nothing of
+//! what a connection does; `worker` calls it.
+
+use super::conn::Conn;
+use slab::Slab;
+
+/// Connections of one worker.
+pub(super) struct Table<S> {
+    slab: Slab<Conn<S>>,
+}
+
+/// The token of connection number `id` in `slot`.
+fn token(slot: usize, id: u64) -> usize {
+    slot | (id as u32 as usize) << 32
+}
+
+fn slot(token: usize) -> usize {
+    token & u32::MAX as usize
+}
+
+impl<S> Table<S> {
+    pub(super) fn new() -> Self {
+        Self { slab: Slab::new() }
+    }
+
+    /// Enters a connection; the answer is its token.
+    pub(super) fn insert(&mut self, conn: Conn<S>) -> usize {
+        let id = conn.id();
+        token(self.slab.insert(conn), id)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Conn<S>> {
+        let slot = slot(at);
+        self.slab.get_mut(slot).filter(|conn| token(slot, conn.id()) == at)
+    }
+
+    pub(super) fn remove(&mut self, at: usize) -> Option<Conn<S>> {
+        self.get_mut(at)?;
+        self.slab.try_remove(slot(at))
+    }
+
+    /// Tokens of all connections.
+    pub(super) fn tokens(&self) -> Vec<usize> {
+        self.slab.iter().map(|(slot, conn)| token(slot, conn.id())).collect()
+    }
+}

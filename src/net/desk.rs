@@ -1,0 +1,265 @@
+//! The one pair of buffers at which a worker's connections take turns.
+//!
+//! Owns the shared buffers, the spares, and the rule what a connection keeps when another one needs the desk:
+//! nothing if nothing is left over, a small exact copy of half a command, or the buffer itself, swapped for a
+//! spare. The desk is cleared only when someone else comes, so a connection that has it to itself moves no
+//! byte. Must not know sockets or sessions; `worker` calls it.
+
+use crate::limits::READ_BUF;
+use crate::proto::{Input, Output};
+use crate::stats::Globals;
+use std::mem::{replace, take};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A rest up to this size is copied, because a copy is cheaper than a spare buffer.
+const COPY_REST_MAX: usize = 4096;
+
+/// Whole buffers lent at a time; beyond that rests are copied. Bounds memory under many pipelining clients.
+const LENT_MAX: usize = 32;
+
+/// Spares kept of each kind.
+const SPARES: usize = 16;
+
+/// What a connection keeps while it is not at the desk.
+pub(super) struct Kept {
+    input: Rest,
+    output: Option<Output>,
+}
+
+enum Rest {
+    Nothing,
+    Copy(Box<[u8]>),
+    Whole(Input),
+}
+
+impl Rest {
+    /// Memory to be shown in `stats`.
+    fn size(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Copy(bytes) => bytes.len(),
+            Self::Whole(input) => READ_BUF.max(input.bytes().len()),
+        }
+    }
+}
+
+/// One worker's buffers.
+pub(super) struct Desk {
+    /// Received bytes of the owner.
+    pub(super) input: Input,
+    /// Replies of the owner.
+    pub(super) output: Output,
+    owner: Option<usize>,
+    lent: usize,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    gauges: Gauges,
+}
+
+impl Desk {
+    pub(super) fn new() -> Self {
+        let (read_bytes, read_free) = (READ_BUF as i64, READ_BUF as i64);
+        let gauges = Gauges { changed: true, read_count: 1, read_bytes, read_free, ..Gauges::default() };
+        Self {
+            input: Input::default(),
+            output: Output::default(),
+            owner: None,
+            lent: 0,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            gauges,
+        }
+    }
+
+    /// Token of the connection whose bytes lie here.
+    #[inline]
+    pub(super) fn owner(&self) -> Option<usize> {
+        self.owner
+    }
+
+    /// Seats `token` at the empty desk, with what it kept.
+    #[inline]
+    pub(super) fn seat(&mut self, token: usize, kept: Option<Box<Kept>>) {
+        debug_assert!(self.owner.is_none());
+        self.owner = Some(token);
+        if let Some(kept) = kept {
+            self.unpack(*kept);
+        }
+    }
+
+    /// Ends the owner's turn: the desk is free if nothing is left on it.
+    #[inline]
+    pub(super) fn rise(&mut self) {
+        if self.input.is_empty() && self.output.is_empty() {
+            self.input.reset();
+            self.owner = None;
+        }
+    }
+
+    /// Clears the desk for someone else; the owner has to keep the answer.
+    pub(super) fn vacate(&mut self) -> Option<Box<Kept>> {
+        self.owner = None;
+        let rest = self.input.bytes().len();
+        let input = if rest == 0 {
+            Rest::Nothing
+        } else if rest > READ_BUF || (rest > COPY_REST_MAX && self.lent < LENT_MAX) {
+            // A buffer that has grown goes as it is: copying it for each arriving segment would be quadratic.
+            self.lent += 1;
+            Rest::Whole(replace(&mut self.input, self.inputs.pop().unwrap_or_default()))
+        } else {
+            Rest::Copy(self.input.bytes().into())
+        };
+        self.input.reset();
+        let output =
+            (!self.output.is_empty()).then(|| replace(&mut self.output, self.outputs.pop().unwrap_or_default()));
+        if rest == 0 && output.is_none() {
+            return None;
+        }
+        let kept = Kept { input, output };
+        self.gauges.count(&kept, 1);
+        Some(Box::new(kept))
+    }
+
+    /// Drops what is on the desk: its owner is gone.
+    pub(super) fn wipe(&mut self) {
+        self.owner = None;
+        self.input.reset();
+        self.output.clear();
+    }
+
+    /// Takes back what a connection kept that is gone.
+    pub(super) fn discard(&mut self, kept: Kept) {
+        self.gauges.count(&kept, -1);
+        if let Rest::Whole(input) = kept.input {
+            self.lent -= 1;
+            self.spare_input(input);
+        }
+        if let Some(output) = kept.output {
+            self.spare_output(output);
+        }
+    }
+
+    fn unpack(&mut self, kept: Kept) {
+        self.gauges.count(&kept, -1);
+        match kept.input {
+            Rest::Nothing => {}
+            Rest::Copy(bytes) => self.input.append(&bytes),
+            Rest::Whole(input) => {
+                self.lent -= 1;
+                let spare = replace(&mut self.input, input);
+                self.spare_input(spare);
+            }
+        }
+        if let Some(output) = kept.output {
+            let spare = replace(&mut self.output, output);
+            self.spare_output(spare);
+        }
+    }
+
+    fn spare_input(&mut self, mut input: Input) {
+        if self.inputs.len() < SPARES {
+            input.reset();
+            self.inputs.push(input);
+        }
+    }
+
+    fn spare_output(&mut self, mut output: Output) {
+        if self.outputs.len() < SPARES {
+            output.clear();
+            self.outputs.push(output);
+        }
+    }
+
+    /// Makes the changes since the last call visible in `stats`.
+    #[inline]
+    pub(super) fn publish(&mut self, globals: &Globals) {
+        if self.gauges.changed {
+            take(&mut self.gauges).publish(globals);
+        }
+    }
+}
+
+/// Changes of the process-wide gauges, gathered so that a turn touches no shared cache line.
+#[derive(Default)]
+struct Gauges {
+    changed: bool,
+    read_count: i64,
+    read_bytes: i64,
+    read_free: i64,
+    reply_count: i64,
+    reply_bytes: i64,
+}
+
+impl Gauges {
+    fn count(&mut self, kept: &Kept, sign: i64) {
+        self.changed = true;
+        let size = kept.input.size() as i64;
+        if size > 0 {
+            self.read_count += sign;
+            self.read_bytes += sign * size;
+        }
+        if let Some(output) = &kept.output {
+            self.reply_count += sign;
+            self.reply_bytes += sign * output.remaining() as i64;
+        }
+    }
+
+    fn publish(self, globals: &Globals) {
+        let add = |gauge: &AtomicU64, change: i64| {
+            if change != 0 {
+                // Two's complement: adding a negative change wraps to a subtraction.
+                gauge.fetch_add(change as u64, Relaxed);
+            }
+        };
+        add(&globals.read_buf_count, self.read_count);
+        add(&globals.read_buf_bytes, self.read_bytes);
+        add(&globals.read_buf_bytes_free, self.read_free);
+        add(&globals.response_obj_count, self.reply_count);
+        add(&globals.response_obj_bytes, self.reply_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r3_2_what_is_kept_is_exact_and_comes_back() {
+        let globals = Globals::default();
+        let mut desk = Desk::new();
+        desk.seat(1, None);
+        desk.input.append(b"get a");
+        desk.output.put(b"END\r\n");
+        desk.rise();
+        assert_eq!(desk.owner(), Some(1));
+        let kept = desk.vacate().unwrap();
+        desk.publish(&globals);
+        assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64 + 5);
+        assert_eq!(globals.response_obj_bytes.load(Relaxed), 5);
+        desk.seat(2, None);
+        desk.rise();
+        assert_eq!(desk.owner(), None);
+        desk.seat(1, Some(kept));
+        assert_eq!((desk.input.bytes(), desk.output.plain()), (&b"get a"[..], Some(&b"END\r\n"[..])));
+        desk.publish(&globals);
+        assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64);
+        assert_eq!(globals.response_obj_count.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn r3_3_whole_buffers_are_lent_up_to_a_bound() {
+        let mut desk = Desk::new();
+        let mut all = Vec::new();
+        for token in 0..LENT_MAX + 2 {
+            desk.seat(token, None);
+            desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
+            all.push(desk.vacate().unwrap());
+        }
+        assert_eq!(desk.lent, LENT_MAX);
+        assert!(matches!(all[LENT_MAX].input, Rest::Copy(_)));
+        for kept in all {
+            desk.discard(*kept);
+        }
+        assert_eq!((desk.lent, desk.inputs.len()), (0, SPARES));
+    }
+}

@@ -1,0 +1,70 @@
+//! What all connections of one worker use: its desk, counters, poll registry and accounts.
+//!
+//! Owns them. Must not know the connections; `worker` lends it to the one whose turn it is.
+
+use super::desk::Desk;
+use super::notify::Mailbox;
+use crate::limits::REQUEST_CHARGE;
+use crate::proto::Shared;
+use crate::stats::Counters;
+use mio::Registry;
+use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
+
+/// One worker's belongings.
+pub(super) struct Hub {
+    pub(super) shared: Arc<Shared>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) registry: Registry,
+    pub(super) mailbox: Mailbox,
+    pub(super) desk: Desk,
+    /// Memory for the slices of a vectored write.
+    pub(super) slices: Vec<IoSlice<'static>>,
+    /// Commands in one turn (`-R`).
+    pub(super) reqs_per_event: u32,
+    /// Connections inside a request, and how many may be.
+    charged: u64,
+    charged_max: u64,
+}
+
+impl Hub {
+    pub(super) fn new(shared: &Arc<Shared>, number: usize, registry: Registry, mailbox: Mailbox) -> Self {
+        let settings = &shared.settings;
+        let limit = u64::from(settings.read_buf_mem_limit) / u64::from(settings.num_threads.max(1));
+        let charged_max = if limit == 0 { u64::MAX } else { (limit / REQUEST_CHARGE as u64).max(1) };
+        Self {
+            shared: Arc::clone(shared),
+            counters: Arc::clone(&shared.stats.workers[number]),
+            registry,
+            mailbox,
+            desk: Desk::new(),
+            slices: Vec::new(),
+            reqs_per_event: settings.reqs_per_event.max(1),
+            charged: 0,
+            charged_max,
+        }
+    }
+
+    /// Counts one more connection as inside a request; false if it is one too many (it is counted all the same).
+    pub(super) fn charge(&mut self) -> bool {
+        self.charged += 1;
+        self.charged <= self.charged_max
+    }
+
+    /// Takes one back; always true, the counterpart of [`Hub::charge`].
+    pub(super) fn uncharge(&mut self) -> bool {
+        self.charged -= 1;
+        true
+    }
+}
+
+/// Whether lines for operators at `level` (the count of `-v`) are wanted.
+pub(super) fn is_verbose(shared: &Shared, level: i32) -> bool {
+    shared.settings.verbose >= level
+}
+
+/// Writes one line to standard error in one call, so that lines of several threads stay whole. A closed
+/// standard error is no reason to stop.
+pub(super) fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}

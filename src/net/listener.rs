@@ -1,0 +1,66 @@
+//! A listening socket and what its clients inherit from it.
+//!
+//! Owns the socket. Must not know how it was opened (`open` does that from the settings) nor what happens to
+//! its clients. `server` collects the listeners, `acceptor` takes them over.
+
+use crate::proto::Protocol;
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// One listening socket.
+pub struct Listener {
+    /// The socket: bound, listening unless it is a datagram socket, non-blocking.
+    pub socket: ListenSocket,
+    /// Address that it listens on; `None` for unix sockets.
+    pub local: Option<SocketAddr>,
+    /// Path of a unix socket.
+    pub path: Option<String>,
+    /// Protocol that its clients speak.
+    pub protocol: Protocol,
+}
+
+/// The kinds of listening sockets.
+pub enum ListenSocket {
+    /// Stream socket on a network address.
+    Tcp(mio::net::TcpListener),
+    /// Stream socket on a path.
+    Unix(mio::net::UnixListener),
+    /// Datagram socket on a network address.
+    Udp(mio::net::UdpSocket),
+}
+
+impl ListenSocket {
+    /// The descriptor: the socket's name in verbose lines and `stats conns`.
+    pub fn fd(&self) -> i32 {
+        self.as_fd().as_raw_fd()
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.source().register(registry, token, Interest::READABLE)
+    }
+
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(socket) => socket,
+            Self::Unix(socket) => socket,
+            Self::Udp(socket) => socket,
+        }
+    }
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
+        }
+    }
+}

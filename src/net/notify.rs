@@ -1,0 +1,168 @@
+//! How other threads reach a worker: channels, one bell, and the handle of a reply that comes later.
+//!
+//! Owns what is in flight: a message owns its socket, so a dropped message is a closed socket. Must not know
+//! what the worker does with it. `acceptor` sends connections, sources of late replies send those, `workers`
+//! rings for the end.
+
+use super::transport::Transport;
+use crate::limits::WORKER_QUEUE;
+use crate::proto::{ConnCard, Protocol};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use mio::net::UdpSocket;
+use mio::{Registry, Token, Waker};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+
+/// Token of the bell in every worker's poll; no connection's token has this slot.
+pub(super) const BELL: Token = Token(usize::MAX);
+
+/// An accepted connection on its way to its worker.
+pub(super) struct NewConn {
+    pub(super) transport: Transport,
+    pub(super) card: Arc<ConnCard>,
+    pub(super) protocol: Protocol,
+    /// Process-wide number of the connection, never reused.
+    pub(super) id: u64,
+}
+
+/// A datagram socket (or a clone of one) on its way to its worker.
+pub(super) struct NewUdp {
+    pub(super) socket: UdpSocket,
+    pub(super) card: Arc<ConnCard>,
+}
+
+/// What the main thread sends.
+pub(super) enum Message {
+    Conn(NewConn),
+    Udp(NewUdp),
+}
+
+/// A late reply; `None` says that it will never come.
+pub(super) struct Resume {
+    pub(super) token: usize,
+    pub(super) reply: Option<Vec<u8>>,
+}
+
+/// Whether and how a worker shall end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum End {
+    No,
+    Drop,
+    Graceful,
+}
+
+struct Bell {
+    waker: Waker,
+    /// Set by the first sender since the worker last looked: one system call wakes it for a whole batch.
+    rung: AtomicBool,
+    end: AtomicU8,
+}
+
+/// The senders' side. Clones are cheap.
+#[derive(Clone)]
+pub(super) struct Mailbox {
+    messages: Sender<Message>,
+    replies: Sender<Resume>,
+    bell: Arc<Bell>,
+}
+
+/// The worker's side.
+pub(super) struct Inbox {
+    pub(super) messages: Receiver<Message>,
+    /// Not bounded by itself: each parked connection has at most one reply on the way.
+    pub(super) replies: Receiver<Resume>,
+    bell: Arc<Bell>,
+}
+
+/// Both sides for the worker whose poll has `registry`.
+pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
+    let bell = Arc::new(Bell {
+        waker: Waker::new(registry, BELL)?,
+        rung: AtomicBool::new(false),
+        end: AtomicU8::new(End::No as u8),
+    });
+    let (messages, messages_in) = bounded(WORKER_QUEUE);
+    let (replies, replies_in) = unbounded();
+    let inbox = Inbox { messages: messages_in, replies: replies_in, bell: Arc::clone(&bell) };
+    Ok((Mailbox { messages, replies, bell }, inbox))
+}
+
+impl Mailbox {
+    /// Sends without ever blocking; gives the message back when the queue is full or the worker gone.
+    pub(super) fn send(&self, message: Message) -> Result<(), Message> {
+        self.messages.try_send(message).map_err(crossbeam_channel::TrySendError::into_inner)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Asks the worker to end.
+    pub(super) fn end(&self, how: End) {
+        self.bell.end.store(how as u8, Release);
+        self.bell.ring();
+    }
+
+    /// Handle for the late reply of the connection `token`.
+    pub(super) fn remote(&self, token: usize) -> Remote {
+        Remote { mailbox: self.clone(), token, answered: false }
+    }
+}
+
+impl Inbox {
+    /// Must be called before the queues are emptied: whoever sends after that rings again.
+    pub(super) fn answer_bell(&self) {
+        self.bell.rung.swap(false, AcqRel);
+    }
+
+    pub(super) fn end(&self) -> End {
+        match self.bell.end.load(Acquire) {
+            0 => End::No,
+            1 => End::Drop,
+            _ => End::Graceful,
+        }
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        if !self.rung.swap(true, AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            // The next sender tries again.
+            self.rung.store(false, Release);
+            log::error!("waking a worker: {error}");
+        }
+    }
+}
+
+/// The right to answer one suspended connection, once, from any thread. Dropped unused it closes that
+/// connection, so a source that dies leaves none parked for ever. A connection that has gone in the meantime
+/// is no error: its token fits nothing any more.
+pub struct Remote {
+    mailbox: Mailbox,
+    token: usize,
+    answered: bool,
+}
+
+impl Remote {
+    /// Delivers the reply; never blocks.
+    pub fn resume(mut self, reply: Vec<u8>) {
+        self.answered = true;
+        self.post(Some(reply));
+    }
+
+    fn post(&self, reply: Option<Vec<u8>>) {
+        if self.mailbox.replies.send(Resume { token: self.token, reply }).is_ok() {
+            self.mailbox.bell.ring();
+        }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.post(None);
+        }
+    }
+}

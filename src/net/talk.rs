@@ -1,0 +1,61 @@
+//! What a worker needs of the conversation that it carries.
+//!
+//! Owns the trait; knows no protocol. The product has one implementor, [`Session`]; a trait lets the tests put
+//! a scripted partner in its place and so drive every step a session may ask for, panics included.
+
+use super::notify::Remote;
+use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Step};
+
+/// One connection's protocol side; the contract of each method is that of [`Session`].
+#[allow(missing_docs)]
+pub trait Talk: Send + 'static {
+    fn new(protocol: Protocol) -> Self;
+    fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step;
+    fn upload_target(&mut self) -> Option<&mut [u8]>;
+    fn uploaded(&mut self, n: usize);
+    /// After [`Step::Suspend`]: the connection is parked, the late reply may now be asked for. Whoever gets
+    /// `remote` answers with it; dropping it closes the connection.
+    fn suspended(&mut self, remote: Remote);
+    fn resume(&mut self, reply: &[u8], out: &mut Output);
+    fn waiting_state(&self) -> ConnState;
+    fn mid_request(&self) -> bool;
+}
+
+impl Talk for Session {
+    fn new(protocol: Protocol) -> Self {
+        Session::new(protocol)
+    }
+
+    #[inline]
+    fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
+        Session::run(self, cx, input, out, budget)
+    }
+
+    #[inline]
+    fn upload_target(&mut self) -> Option<&mut [u8]> {
+        Session::upload_target(self)
+    }
+
+    fn uploaded(&mut self, n: usize) {
+        Session::uploaded(self, n);
+    }
+
+    /// No session suspends yet: dropping the handle closes the connection.
+    fn suspended(&mut self, remote: Remote) {
+        drop(remote);
+    }
+
+    fn resume(&mut self, reply: &[u8], out: &mut Output) {
+        Session::resume(self, reply, out);
+    }
+
+    #[inline]
+    fn waiting_state(&self) -> ConnState {
+        Session::waiting_state(self)
+    }
+
+    #[inline]
+    fn mid_request(&self) -> bool {
+        Session::mid_request(self)
+    }
+}

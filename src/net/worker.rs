@@ -1,0 +1,297 @@
+//! One worker: a reactor that gives its connections their turns.
+//!
+//! Owns its poll, connections, ready queue and idle wheel; a connection lives and dies here. Must not know
+//! protocols. `workers` starts it on a thread of its own.
+
+use super::conn::{After, Conn};
+use super::conns::Table;
+use super::hub::{Hub, is_verbose, say};
+use super::idle::Wheel;
+use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
+use super::talk::Talk;
+use super::udp::Datagrams;
+use crate::proto::{CloseReason, Protocol, Shared};
+use crate::stats::Counter;
+use mio::event::Event;
+use mio::{Events, Poll};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 1024;
+
+/// Connections judged by the idle sweep between two polls.
+const SWEEP_SLICE: usize = 256;
+
+/// One reactor.
+pub(super) struct Worker<S> {
+    poll: Poll,
+    inbox: Inbox,
+    hub: Hub,
+    conns: Table<S>,
+    udp: Datagrams<S>,
+    /// Connections with something to do that let others go first; each at most once.
+    ready: VecDeque<usize>,
+    idle: Option<Wheel>,
+}
+
+impl<S: Talk> Worker<S> {
+    pub(super) fn new(shared: &Arc<Shared>, number: usize, poll: Poll, boxes: (Mailbox, Inbox)) -> io::Result<Self> {
+        let registry = poll.registry().try_clone()?;
+        let limit = shared.settings.idle_timeout;
+        Ok(Self {
+            poll,
+            inbox: boxes.1,
+            hub: Hub::new(shared, number, registry, boxes.0),
+            conns: Table::new(),
+            udp: Datagrams::new(),
+            ready: VecDeque::new(),
+            idle: (limit > 0).then(|| Wheel::new(limit.unsigned_abs(), shared.clock.now())),
+        })
+    }
+
+    /// Serves until told to end, then closes everything.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let end = loop {
+            self.hub.desk.publish(&self.hub.shared.stats.globals);
+            // Who is in the queue now gets a turn after this poll; who joins it meanwhile, after the next.
+            let round = self.ready.len();
+            match self.poll.poll(&mut events, self.timeout()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            for event in &events {
+                if event.token() == BELL {
+                    self.answer_bell();
+                } else {
+                    self.event(event);
+                }
+            }
+            for _ in 0..round {
+                if let Some(token) = self.ready.pop_front() {
+                    self.called(token);
+                }
+            }
+            self.sweep();
+            match self.inbox.end() {
+                End::No => {}
+                end => break end,
+            }
+        };
+        self.end(end);
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        match &self.idle {
+            _ if !self.ready.is_empty() => Some(Duration::ZERO),
+            Some(wheel) if wheel.is_due() => Some(Duration::ZERO),
+            Some(_) => Some(Duration::from_secs(1)),
+            None => None,
+        }
+    }
+
+    fn answer_bell(&mut self) {
+        self.inbox.answer_bell();
+        while let Ok(message) = self.inbox.messages.try_recv() {
+            match message {
+                Message::Conn(new) => self.welcome(new),
+                Message::Udp(new) => self.udp.open(new, &self.hub),
+            }
+        }
+        while let Ok(resume) = self.inbox.replies.try_recv() {
+            self.resume(resume);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let token = event.token().0;
+        if Datagrams::<S>::owns(token) {
+            self.udp_turn(token, event.is_writable());
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let broken = event.is_error();
+        conn.ended |= broken || event.is_read_closed();
+        conn.readable |= event.is_readable() || conn.ended;
+        conn.writable |= broken || event.is_writable() || event.is_write_closed();
+        let wanted = if conn.blocked { conn.writable } else { conn.readable && !conn.suspended };
+        if wanted && !conn.queued {
+            self.drive(token);
+        }
+    }
+
+    /// Its place in the ready queue has come up.
+    fn called(&mut self, token: usize) {
+        if Datagrams::<S>::owns(token) {
+            self.udp_turn(token, false);
+        } else if let Some(conn) = self.conns.get_mut(token) {
+            conn.queued = false;
+            self.drive(token);
+        }
+    }
+
+    fn udp_turn(&mut self, token: usize, writable: bool) {
+        let turn = catch_unwind(AssertUnwindSafe(|| self.udp.turn(token, writable, &self.hub)));
+        match turn {
+            Ok(true) => self.ready.push_back(token),
+            Ok(false) => {}
+            Err(_) => log::error!("a datagram made its session panic; it is dropped"),
+        }
+    }
+
+    /// Gives a connection its turn. A panic costs that connection and nothing else.
+    fn drive(&mut self, token: usize) {
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            self.seat(token);
+            let conn = self.conns.get_mut(token)?;
+            Some(conn.turn(token, &mut self.hub))
+        }));
+        match turn {
+            Ok(Some(After::Wait)) => self.hub.desk.rise(),
+            Ok(Some(After::Requeue)) => {
+                self.hub.desk.rise();
+                if let Some(conn) = self.conns.get_mut(token) {
+                    conn.queued = true;
+                    self.ready.push_back(token);
+                }
+            }
+            Ok(Some(After::Close(reason))) => self.close(token, reason),
+            Ok(None) => {}
+            Err(_) => {
+                log::error!("a connection made its worker panic; it is closed");
+                self.close(token, CloseReason::Error);
+            }
+        }
+    }
+
+    /// Gives `token` the desk; whoever had it keeps what is left of his.
+    #[inline]
+    fn seat(&mut self, token: usize) {
+        let owner = self.hub.desk.owner();
+        if owner == Some(token) {
+            return;
+        }
+        if let Some(owner) = owner {
+            let kept = self.hub.desk.vacate();
+            if let Some(conn) = self.conns.get_mut(owner) {
+                conn.kept = kept;
+            }
+        }
+        if let Some(conn) = self.conns.get_mut(token) {
+            self.hub.desk.seat(token, conn.kept.take());
+        }
+    }
+
+    /// Takes in a connection.
+    fn welcome(&mut self, new: NewConn) {
+        let shared = Arc::clone(&self.hub.shared);
+        let now = shared.clock.now();
+        let protocol = new.protocol;
+        let conn = Conn::new(new, now);
+        let (fd, is_tcp) = (conn.fd(), conn.is_tcp());
+        shared.conns.insert(fd, Arc::clone(conn.card()));
+        shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
+        shared.stats.globals.total_conns.fetch_add(1, Relaxed);
+        if is_verbose(&shared, 2) {
+            say(&match protocol {
+                Protocol::Negotiating => format!("<{fd} new auto-negotiating client connection"),
+                Protocol::Ascii => format!("<{fd} new ascii client connection."),
+            });
+        }
+        let token = self.conns.insert(conn);
+        if let Some(conn) = self.conns.get_mut(token)
+            && let Err(error) = conn.register(&self.hub, token)
+        {
+            log::error!("registering a connection: {error}");
+            self.close(token, CloseReason::Error);
+        } else if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
+            wheel.insert(token, wheel.deadline(now));
+        }
+    }
+
+    fn resume(&mut self, Resume { token, reply }: Resume) {
+        let Some(reply) = reply else {
+            if self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
+                self.close(token, CloseReason::Error);
+            }
+            return;
+        };
+        let taken = catch_unwind(AssertUnwindSafe(|| {
+            self.seat(token);
+            self.conns.get_mut(token).is_some_and(|conn| conn.resume(&reply, &mut self.hub.desk.output))
+        }));
+        match taken {
+            Ok(true) => self.drive(token),
+            Ok(false) => {}
+            Err(_) => {
+                log::error!("a late reply made its worker panic; its connection is closed");
+                self.close(token, CloseReason::Error);
+            }
+        }
+    }
+
+    /// Judges a slice of the connections whose idle deadline has come.
+    fn sweep(&mut self) {
+        let now = self.hub.shared.clock.now();
+        let Some(wheel) = &mut self.idle else { return };
+        wheel.turn(now);
+        let mut kicked = Vec::new();
+        for _ in 0..SWEEP_SLICE {
+            let Some(token) = wheel.pop() else { break };
+            let Some(conn) = self.conns.get_mut(token) else { continue };
+            if !wheel.expired(conn.last_cmd(), now) {
+                wheel.insert(token, wheel.deadline(conn.last_cmd()));
+            } else if conn.is_idle() {
+                kicked.push(token);
+            } else {
+                wheel.insert(token, now + 1);
+            }
+        }
+        for token in kicked {
+            self.hub.counters.add(Counter::IdleKicks, 1);
+            self.close(token, CloseReason::IdleTimeout);
+        }
+    }
+
+    /// The one way out for a connection. A second call finds nothing and does nothing.
+    fn close(&mut self, token: usize, reason: CloseReason) {
+        let Some(conn) = self.conns.remove(token) else { return };
+        if self.hub.desk.owner() == Some(token) {
+            self.hub.desk.wipe();
+        }
+        let fd = conn.fd();
+        let shared = &self.hub.shared;
+        // Before the descriptor is closed: the next connection may get the same number at once.
+        shared.conns.remove(fd);
+        if is_verbose(shared, 2) {
+            say(&format!("<{fd} connection closed."));
+        }
+        shared.stats.globals.curr_conns.fetch_sub(1, Relaxed);
+        conn.end(&mut self.hub, reason);
+    }
+
+    /// Closes everything. A graceful end first gives who is in the middle of a pipeline one more turn.
+    fn end(&mut self, end: End) {
+        if end == End::Graceful {
+            for _ in 0..self.ready.len() {
+                if let Some(token) = self.ready.pop_front() {
+                    self.called(token);
+                }
+            }
+        }
+        for token in self.conns.tokens() {
+            self.close(token, CloseReason::Shutdown);
+        }
+        self.udp.close(&self.hub);
+        self.hub.desk.publish(&self.hub.shared.stats.globals);
+        // What is still on its way: messages own their sockets.
+        while self.inbox.messages.try_recv().is_ok() {}
+    }
+}

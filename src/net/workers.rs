@@ -1,0 +1,107 @@
+//! All workers: starting them, handing connections to them, stopping them.
+//!
+//! Owns the threads. Must not know what a worker does. `server` starts and stops, `acceptor` dispatches.
+
+use super::notify::{End, Mailbox, Message, mailbox};
+use super::talk::Talk;
+use super::worker::Worker;
+use crate::proto::{Session, Shared};
+use mio::Poll;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The running workers. Dropping this without a stop leaves them running.
+pub struct Workers {
+    boxes: Arc<[Mailbox]>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `settings.num_threads` workers.
+    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        Self::start_talking::<Session>(shared)
+    }
+
+    /// As [`Workers::start`], with another partner for the clients than the product's sessions.
+    pub fn start_talking<S: Talk>(shared: &Arc<Shared>) -> io::Result<Self> {
+        let (mut boxes, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..shared.settings.num_threads.max(1) as usize {
+            match start_one::<S>(shared, number) {
+                Ok((to, thread)) => {
+                    boxes.push(to);
+                    threads.push(thread);
+                }
+                Err(error) => {
+                    Self { boxes: boxes.into(), threads }.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Self { boxes: boxes.into(), threads })
+    }
+
+    /// What hands connections to these workers.
+    pub fn dispatcher(&self) -> Dispatcher {
+        Dispatcher { boxes: Arc::clone(&self.boxes), next: 0 }
+    }
+
+    /// Drops every connection where it is and waits for the threads.
+    pub fn stop(self) {
+        self.end(End::Drop);
+    }
+
+    /// Lets pipelines that are being worked on have one more turn, then as [`Workers::stop`].
+    pub fn stop_gracefully(self) {
+        self.end(End::Graceful);
+    }
+
+    fn end(self, how: End) {
+        for to in self.boxes.iter() {
+            to.end(how);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                log::error!("a worker had panicked");
+            }
+        }
+    }
+}
+
+fn start_one<S: Talk>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mailbox, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let (to, from) = mailbox(poll.registry())?;
+    let worker = Worker::<S>::new(shared, number, poll, (to.clone(), from))?;
+    let thread = std::thread::Builder::new().name("mc-worker".into()).spawn(move || {
+        if let Err(error) = worker.run() {
+            log::error!("worker {number} stopped: {error}");
+        }
+    })?;
+    Ok((to, thread))
+}
+
+/// Hands sockets to workers, round robin. Never blocks.
+pub struct Dispatcher {
+    boxes: Arc<[Mailbox]>,
+    next: usize,
+}
+
+impl Dispatcher {
+    /// Sends to the next worker that takes it; false if none did, and then the message's socket is closed.
+    pub(super) fn dispatch(&mut self, mut message: Message) -> bool {
+        for _ in 0..self.boxes.len() {
+            let to = &self.boxes[self.next];
+            self.next = (self.next + 1) % self.boxes.len();
+            match to.send(message) {
+                Ok(()) => return true,
+                Err(back) => message = back,
+            }
+        }
+        false
+    }
+
+    /// Number of workers.
+    pub(super) fn workers(&self) -> usize {
+        self.boxes.len()
+    }
+}

@@ -1,0 +1,374 @@
+//! One server: what it is made of, the order in which it comes up, the main thread's loop, and how it goes down.
+//!
+//! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. It must not touch a
+//! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
+
+use crate::clock::Clock;
+use crate::net::{self, Acceptor, Dispatcher, Workers};
+use crate::proto::{ConnTable, Control, Shared};
+use crate::settings::{self, Exit, Runtime, Settings};
+use crate::stats::Stats;
+use crate::sys::signal::{Signal, Signals};
+use crate::sys::user::{Account, process_uids};
+use crate::sys::{error_text, process, say};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Exit code for a plain failure.
+const FAILURE: i32 = 1;
+/// Exit code for what the operating system refuses (`EX_OSERR`).
+const OS_ERROR: i32 = 71;
+
+const WAKE: Token = Token(0);
+const SIGNALS: Token = Token(1);
+/// Listener `n` has token `FIRST_LISTENER + n`.
+const FIRST_LISTENER: usize = 2;
+
+/// Events taken from the kernel at once; more simply wait for the next round.
+const EVENTS: usize = 128;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a server did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// Exit code of the process.
+    pub code: i32,
+    /// For stderr, without a last line feed.
+    pub message: String,
+}
+
+impl StartError {
+    fn new(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The error of a step that has no words of its own for its failure.
+    fn from_io(code: i32, what: &str, error: &io::Error) -> Self {
+        Self::new(code, format!("{what}: {}", error_text(error)))
+    }
+}
+
+impl From<Exit> for StartError {
+    fn from(exit: Exit) -> Self {
+        Self::new(exit.code, exit.stderr.strip_suffix('\n').unwrap_or(&exit.stderr))
+    }
+}
+
+/// Does to the process what `settings` ask for: limits, the change of user, daemon, locked memory, in the order in
+/// which memcached does it (and so with the error that it finds first). Must run while the process has one thread,
+/// and before [`Server::start`], whose sockets and memory then belong to the new user and the right process.
+pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
+    // Looked up first, for a low descriptor limit would hide the user table; judged in its turn.
+    let (uid, euid) = process_uids();
+    let account = settings::check_user(uid, euid, settings);
+    if settings.maxcore && !process::allow_core_files() {
+        return Err(StartError::new(OS_ERROR, "failed to ensure corefile creation"));
+    }
+    if process::limit_open_files(settings.maxconns.into()).is_err() && !settings.relaxed_privileges {
+        return Err(StartError::new(
+            OS_ERROR,
+            "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
+        ));
+    }
+    if let Some(account) = account? {
+        become_account(account, settings)?;
+    }
+    if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
+        return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));
+    }
+    if settings.lock_memory
+        && let Err(e) = process::lock_memory()
+    {
+        say(format_args!("warning: -k invalid, mlockall() failed: {}", error_text(&e)));
+    }
+    Ok(())
+}
+
+fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
+    if let Err(e) = process::drop_groups() {
+        let words = format!("failed to drop supplementary groups: {}", error_text(&e));
+        // EPERM: the process is already confined (a container), which is what was wanted.
+        if e.raw_os_error() != Some(libc::EPERM) {
+            return Err(StartError::new(OS_ERROR, words));
+        }
+        say(format_args!("{words}"));
+    }
+    process::become_user(account).map_err(|_| {
+        let name = String::from_utf8_lossy(settings.username.as_deref().unwrap_or_default()).into_owned();
+        StartError::new(OS_ERROR, format!("failed to assume identity of user {name}"))
+    })
+}
+
+/// Requests to the main thread, from sessions and from whoever holds a [`Handle`].
+#[derive(Default)]
+struct Requests {
+    exit: AtomicBool,
+    graceful: AtomicBool,
+    /// Set once the main thread's poll exists, which is before any session runs.
+    waker: OnceLock<Waker>,
+}
+
+impl Requests {
+    fn ask(&self, control: Control) {
+        match control {
+            Control::Shutdown => self.exit.store(true, Relaxed),
+            Control::ShutdownGraceful => self.graceful.store(true, Relaxed),
+        }
+        // A failing wake-up costs a delay of one clock tick, no more.
+        if let Some(waker) = self.waker.get() {
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// Stops a server from another thread.
+#[derive(Clone)]
+pub struct Handle(Arc<Requests>);
+
+impl Handle {
+    /// Asks the server to stop, as the `shutdown` commands do.
+    pub fn shutdown(&self, how: Control) {
+        self.0.ask(how);
+    }
+}
+
+/// How a server was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Exit,
+    Graceful,
+}
+
+/// A server that listens and whose workers run; [`Server::run`] makes it accept.
+pub struct Server {
+    shared: Arc<Shared>,
+    requests: Arc<Requests>,
+    workers: Workers,
+    acceptor: Acceptor,
+    addresses: Vec<SocketAddr>,
+    poll: Poll,
+    next_tick: Instant,
+}
+
+impl Server {
+    /// Brings a server up: poll, shared state, workers, clock, listening sockets.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
+        settings::check_start(&settings)?;
+        let poll = Poll::new().map_err(failed("epoll_create"))?;
+        let requests = Arc::new(Requests::default());
+        let waker = Waker::new(poll.registry(), WAKE).map_err(failed("eventfd"))?;
+        // The cell is new, so this sets it.
+        let _ = requests.waker.set(waker);
+        let shared = Arc::new(shared(settings, Arc::clone(&requests)));
+        let next_tick = Instant::now() + TICK;
+        let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
+
+        match listen(&shared, workers.dispatcher(), poll.registry()) {
+            Ok((acceptor, addresses)) => Ok(Self { shared, requests, workers, acceptor, addresses, poll, next_tick }),
+            Err(e) => {
+                workers.stop();
+                Err(e)
+            }
+        }
+    }
+
+    /// Network addresses that it listens on, in the order of opening.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What all its sessions share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// A means of stopping it.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.requests))
+    }
+
+    /// Serves until told to stop, by signal (if `signals` are given), by command or by a [`Handle`]; then takes
+    /// everything down. The error is one of the poll itself.
+    pub fn run(mut self, mut signals: Option<Signals>) -> io::Result<()> {
+        let served = self.serve(signals.as_mut());
+        let verbose = self.shared.runtime.verbose() > 0;
+        match served {
+            Ok(Stop::Graceful) => {
+                say(format_args!("Gracefully stopping"));
+                self.stop_gracefully(verbose);
+            }
+            Ok(Stop::Exit) => {
+                if verbose {
+                    say(format_args!("Exiting normally"));
+                }
+                self.workers.stop();
+            }
+            Err(_) => {
+                say(format_args!("Exiting on error"));
+                self.workers.stop();
+            }
+        }
+        served.map(|_| ())
+    }
+
+    /// Runs it on a thread of its own, for tests.
+    pub fn spawn(self) -> io::Result<Running> {
+        let (handle, addresses) = (self.handle(), self.addresses.clone());
+        let thread = thread::Builder::new().name("mc-main".to_owned()).spawn(move || self.run(None))?;
+        Ok(Running { handle, addresses, thread })
+    }
+
+    fn serve(&mut self, mut signals: Option<&mut Signals>) -> io::Result<Stop> {
+        if let Some(signals) = &mut signals {
+            self.poll.registry().register(signals.source(), SIGNALS, Interest::READABLE)?;
+        }
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let until_tick = self.next_tick.saturating_duration_since(Instant::now());
+            let timeout = self.acceptor.timeout().map_or(until_tick, |t| t.min(until_tick));
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let mut signalled = None;
+            for event in &events {
+                match event.token() {
+                    WAKE => {}
+                    SIGNALS => signalled = signals.as_deref_mut(),
+                    listener => self.acceptor.ready(listener, self.poll.registry()),
+                }
+            }
+            self.acceptor.on_timer(self.poll.registry());
+            if let Some(stop) = self.asked(signalled) {
+                return Ok(stop);
+            }
+            self.tick();
+        }
+    }
+
+    /// What signals (looked at only when there is news) and sessions have asked for.
+    fn asked(&self, signals: Option<&mut Signals>) -> Option<Stop> {
+        let mut stop = None;
+        for signal in signals.map(Signals::take).unwrap_or_default() {
+            match signal {
+                Signal::Exit => stop = Some(Stop::Exit),
+                Signal::Graceful => stop = stop.or(Some(Stop::Graceful)),
+                // Nothing that can be reloaded exists yet (authentication file, certificates).
+                Signal::Reload => {}
+            }
+        }
+        if self.requests.exit.load(Relaxed) {
+            stop = Some(Stop::Exit);
+        } else if self.requests.graceful.load(Relaxed) {
+            stop = stop.or(Some(Stop::Graceful));
+        }
+        stop
+    }
+
+    /// Moves the clock when a second is full. Ticks are laid out from the start, so that they do not drift.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tick {
+            return;
+        }
+        self.shared.clock.tick();
+        let behind = now.duration_since(self.next_tick).as_secs();
+        self.next_tick += TICK + Duration::from_secs(behind);
+    }
+
+    /// Stops every thread in memcached's order, saying so with `verbose`.
+    fn stop_gracefully(self, verbose: bool) {
+        let tell = |line: &str| {
+            if verbose {
+                say(format_args!("{line}"));
+            }
+        };
+        let settings = &self.shared.settings;
+        tell("stopped assoc");
+        tell("asking workers to stop");
+        tell("asking background threads to stop");
+        tell("stopped lru crawler");
+        if settings.lru_maintainer_thread {
+            tell("stopped maintainer");
+        }
+        if settings.slab_reassign {
+            tell("stopped slab mover");
+        }
+        tell("stopped logger thread");
+        tell("stopped idle timeout thread");
+        tell("closing connections");
+        tell("reaping worker threads");
+        self.workers.stop_gracefully();
+        tell("all background threads stopped");
+    }
+}
+
+/// Opens the listening sockets and makes the main thread's side of the network.
+fn listen(
+    shared: &Arc<Shared>,
+    dispatcher: Dispatcher,
+    registry: &Registry,
+) -> Result<(Acceptor, Vec<SocketAddr>), StartError> {
+    let port_file = std::env::var_os("MEMCACHED_PORT_FILENAME");
+    let listeners = net::open(&shared.settings, port_file.as_deref().map(Path::new))
+        .map_err(|net::OpenError(message)| StartError::new(OS_ERROR, message))?;
+    let addresses = listeners.iter().filter_map(|l| l.local).collect();
+    let acceptor = Acceptor::new(Arc::clone(shared), listeners, dispatcher, registry, FIRST_LISTENER)
+        .map_err(|e| StartError::from_io(FAILURE, "failed to create listening connection", &e))?;
+    let gauges = &shared.stats.globals;
+    let used = gauges.curr_conns.load(Relaxed) + gauges.reserved_fds.load(Relaxed);
+    if used + 1 >= u64::from(shared.settings.maxconns) {
+        return Err(StartError::new(FAILURE, "Maxconns setting is too low, use -c to increase."));
+    }
+    Ok((acceptor, addresses))
+}
+
+fn shared(settings: Settings, requests: Arc<Requests>) -> Shared {
+    Shared {
+        clock: Clock::real(),
+        stats: Stats::new(settings.num_threads as usize),
+        conns: ConnTable::default(),
+        control: Box::new(move |control| requests.ask(control)),
+        runtime: Runtime::new(&settings),
+        settings,
+    }
+}
+
+/// A server on a thread of its own.
+pub struct Running {
+    handle: Handle,
+    addresses: Vec<SocketAddr>,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Network addresses that it listens on, in the order of opening.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// A means of stopping it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Stops it and waits until it is gone.
+    pub fn shutdown(self) -> io::Result<()> {
+        self.handle.shutdown(Control::Shutdown);
+        self.wait()
+    }
+
+    /// Waits until it is gone: somebody else stops it.
+    pub fn wait(self) -> io::Result<()> {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}

@@ -1,0 +1,165 @@
+//! What a server does to its own process: descriptor and core limits, identity, daemon, locked memory, umask.
+//!
+//! Knows no settings and prints nothing: it returns errors and `server` finds the words. `server` calls it
+//! while the process still has one thread.
+#![allow(unsafe_code)]
+
+use super::user::Account;
+use std::fs::OpenOptions;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(target_env = "gnu")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+type Resource = libc::c_int;
+
+fn limit(resource: Resource) -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place to write one rlimit to.
+    check(unsafe { libc::getrlimit(resource, &mut limit) })?;
+    Ok(limit)
+}
+
+fn set_limit(resource: Resource, soft: libc::rlim_t, hard: libc::rlim_t) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is a valid rlimit that the call only reads.
+    check(unsafe { libc::setrlimit(resource, &limit) })
+}
+
+/// Sets both the soft and the hard limit of open descriptors to `count`.
+pub fn limit_open_files(count: u64) -> io::Result<()> {
+    set_limit(libc::RLIMIT_NOFILE, count, count)
+}
+
+/// Raises the core file limit to infinity, else to the hard limit. `false` if core files would still be empty.
+pub fn allow_core_files() -> bool {
+    if let Ok(old) = limit(libc::RLIMIT_CORE)
+        && set_limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY, libc::RLIM_INFINITY).is_err()
+    {
+        let _ = set_limit(libc::RLIMIT_CORE, old.rlim_max, old.rlim_max);
+    }
+    limit(libc::RLIMIT_CORE).is_ok_and(|now| now.rlim_cur != 0)
+}
+
+/// Gives up all supplementary groups.
+pub fn drop_groups() -> io::Result<()> {
+    // SAFETY: with a count of 0 the list is not read.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })
+}
+
+/// Becomes `account`, group first: without root the group could no longer be changed.
+pub fn become_user(account: Account) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setgid(account.gid) })?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::setuid(account.uid) })
+}
+
+/// Goes on as a background process: the parent leaves with status 0, the child leads a new session.
+/// `keep_cwd` stays in the current directory (core files are written there) instead of `/`, `keep_std`
+/// leaves stdin, stdout and stderr as they are.
+///
+/// Must be called while the process has one thread: others would not exist in the child.
+pub fn daemonize(keep_cwd: bool, keep_std: bool) -> io::Result<()> {
+    // SAFETY: the process has one thread (contract above), so no lock can be held by a thread that is gone.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {}
+        // SAFETY: leaves at once without running anything twice that the child will run.
+        _ => unsafe { libc::_exit(0) },
+    }
+    // SAFETY: takes nothing.
+    if unsafe { libc::setsid() } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    if !keep_cwd {
+        std::env::set_current_dir("/")?;
+    }
+    if !keep_std && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        for fd in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+            // SAFETY: both are descriptors of this process; std never caches what 0, 1 and 2 stand for.
+            if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Locks present and future memory against swapping, pages as they are touched: the item arena reserves
+/// address space for all of its limit, which must not be populated at once. Kernels before 4.4 know only
+/// how to lock everything.
+pub fn lock_memory() -> io::Result<()> {
+    let all = libc::MCL_CURRENT | libc::MCL_FUTURE;
+    // SAFETY: takes flags only.
+    let locked = check(unsafe { libc::mlockall(all | libc::MCL_ONFAULT) });
+    match locked {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            // SAFETY: takes flags only.
+            check(unsafe { libc::mlockall(all) })
+        }
+        other => other,
+    }
+}
+
+/// Runs `make` under a umask that lets exactly `mode` through. The umask is the process's: other threads
+/// must not create files meanwhile.
+pub fn with_mode<T>(mode: u32, make: impl FnOnce() -> T) -> T {
+    // SAFETY: takes a number and cannot fail.
+    let old = unsafe { libc::umask(!(mode & 0o777) & 0o777) };
+    let made = make();
+    // SAFETY: as above.
+    unsafe { libc::umask(old) };
+    made
+}
+
+/// Whether a process `pid` exists that this one may signal.
+pub fn is_running(pid: u32) -> bool {
+    // SAFETY: signal 0 delivers nothing.
+    unsafe { libc::kill(pid.cast_signed(), 0) == 0 }
+}
+
+/// Processor time that the process has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel on its behalf.
+    pub system: Duration,
+}
+
+/// Processor time used so far, for `rusage_user` and `rusage_system`.
+pub fn usage() -> Usage {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: `usage` has room for one rusage. The call cannot fail with these arguments; if it did the
+    // zeroes, which are a valid rusage, would stay.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let duration = |t: libc::timeval| Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64);
+    Usage { user: duration(usage.ru_utime), system: duration(usage.ru_stime) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_runs_and_uses_time() {
+        assert!(is_running(std::process::id()));
+        let before = usage();
+        let mut x = 0u64;
+        while usage().user == before.user && usage().system == before.system && x < 1 << 30 {
+            x += 1;
+        }
+        assert!(usage().user + usage().system > before.user + before.system);
+    }
+}

@@ -1,0 +1,20 @@
+//! The network layer in process: real sockets, a scripted partner instead of the protocols.
+//!
+//! Names cite the lines of docs/connection.md that a test holds. No fixed ports; waiting is always for an
+//! observable state, with a deadline that only a failure reaches.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "net/harness.rs"]
+mod harness;
+#[path = "net/script.rs"]
+mod script;
+
+#[path = "net/accept.rs"]
+mod accept;
+#[path = "net/stream.rs"]
+mod stream;
+#[path = "net/timeouts.rs"]
+mod timeouts;
+#[path = "net/udp.rs"]
+mod udp;

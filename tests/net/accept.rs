@@ -1,0 +1,142 @@
+//! Limits, pauses and kinds of listeners.
+
+use crate::harness::{Client, Server, settings, tcp, until};
+use oxcached::net::{ListenSocket, Listener};
+use oxcached::proto::{ConnState, Protocol};
+use oxcached::settings::Settings;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::Relaxed;
+
+#[test]
+fn r2_2_the_client_too_many_is_told_and_closed() {
+    let server = Server::with(Settings { maxconns: 4, ..settings() }, vec![tcp()]);
+    for n in 1..=3 {
+        let mut client = server.client();
+        assert_eq!(client.line(), "ERROR Too many open connections");
+        client.expect_end();
+        assert_eq!(server.gauge(|g| &g.rejected_conns), n);
+    }
+    assert_eq!((server.open(), server.gauge(|g| &g.total_conns)), (1, 1));
+}
+
+#[test]
+fn r6_connections_and_listeners_have_cards() {
+    let server = Server::with(settings(), vec![tcp(), tcp()]);
+    until("listeners", || server.in_state(ConnState::Listening) == 2);
+    let mut client = server.client();
+    until("new", || server.in_state(ConnState::NewCmd) == 1);
+    assert_eq!(client.ask("echo a"), "a");
+    until("reading", || server.in_state(ConnState::Read) == 1);
+    let cards = server.shared.conns.list();
+    let (_, card) = cards.iter().find(|(_, card)| card.peer.is_some()).unwrap();
+    assert_eq!(card.peer.unwrap(), client.stream.get_ref().local_addr().unwrap());
+    assert_eq!(card.local.unwrap(), server.addr);
+    assert_eq!((server.open(), server.gauge(|g| &g.total_conns)), (3, 3));
+    assert!(server.gauge(|g| &g.conn_structs) == 3);
+}
+
+#[test]
+fn unix_sockets_serve_too() {
+    let path = std::env::temp_dir().join(format!("oxcached-net-{}", std::process::id()));
+    let socket = mio::net::UnixListener::bind(&path).unwrap();
+    let name = path.to_str().map(str::to_owned);
+    let listener =
+        Listener { socket: ListenSocket::Unix(socket), local: None, path: name.clone(), protocol: Protocol::Ascii };
+    let server = Server::with(settings(), vec![listener]);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    stream.write_all("big 1000000\r\necho a\r\n".as_bytes()).unwrap();
+    let mut client = Client { stream: BufReader::new(stream) };
+    assert_eq!(client.line().len(), 1_000_000);
+    assert_eq!(client.line(), "a");
+    let cards = server.shared.conns.list();
+    assert_eq!(cards.len(), 2);
+    assert!(cards.iter().all(|(_, card)| card.peer.is_none() && card.path.as_deref() == name.as_deref()));
+}
+
+/// The server of [`r2_3_emfile_pauses_and_resumes`], which runs it under a small descriptor limit: says its
+/// port, then answers each line with `accepting disabled_num disabled_us`.
+#[test]
+#[ignore = "started by r2_3_emfile_pauses_and_resumes"]
+fn emfile_server() {
+    if std::env::var_os("OXCACHED_EMFILE").is_none() {
+        return;
+    }
+    let server = Server::with(Settings { maxconns_fast: false, ..settings() }, vec![tcp()]);
+    println!("\nport {}", server.addr.port());
+    for line in std::io::stdin().lines() {
+        line.unwrap();
+        let globals = &server.shared.stats.globals;
+        println!(
+            "{} {} {}",
+            u8::from(globals.accepting_conns.load(Relaxed)),
+            globals.listen_disabled_num.load(Relaxed),
+            globals.time_in_listen_disabled_us.load(Relaxed)
+        );
+    }
+}
+
+#[test]
+fn r2_3_emfile_pauses_and_resumes() {
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 32; exec \"$0\" accept::emfile_server --exact --ignored --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env("OXCACHED_EMFILE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut lines = BufReader::new(from).lines().map(Result::unwrap);
+    let port: u16 = lines.find_map(|line| line.strip_prefix("port ").map(|port| port.parse().unwrap())).unwrap();
+    let mut stats = || -> Vec<u64> {
+        writeln!(to).unwrap();
+        lines.next().unwrap().split(' ').map(|number| number.parse().unwrap()).collect()
+    };
+    let connect = || Client::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
+
+    let mut clients = Vec::new();
+    while clients.len() < 100 {
+        let mut client = connect();
+        client.send("echo a\r\n");
+        client.stream.get_ref().set_nonblocking(true).unwrap();
+        let mut paused = false;
+        until("an answer or a pause", || {
+            paused = stats()[0] == 0;
+            paused || client.stream.fill_buf().is_ok()
+        });
+        client.stream.get_ref().set_nonblocking(false).unwrap();
+        clients.push(client);
+        if paused {
+            break;
+        }
+    }
+    assert!((10..32).contains(&clients.len()), "{} clients fitted", clients.len());
+    // The one that did not fit waits unserved; the others go on.
+    let mut waiting = clients.pop().unwrap();
+    let mut first = clients.swap_remove(0);
+    assert_eq!(first.line(), "a");
+    assert_eq!(first.ask("echo b"), "b");
+    assert_eq!(stats()[..2], [0, 1]);
+    // A place becomes free: the waiting one gets it, and accepting is on with nobody else waiting.
+    drop(first);
+    assert_eq!(waiting.line(), "a");
+    until("accepting", || stats()[0] == 1);
+    assert_eq!(stats()[1], 1);
+    assert!(stats()[2] > 0);
+    // Full again at the next client, and room again.
+    let mut next = connect();
+    next.send("echo c\r\n");
+    until("a second pause", || stats()[..2] == [0, 2]);
+    drop(waiting);
+    assert_eq!(next.line(), "c");
+    drop(to);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(errors.matches("accept4(): Too many open files\n").count(), 2, "{errors}");
+}

@@ -1,0 +1,176 @@
+//! A server made of the network layer alone, and clients for it.
+
+use crate::script::Script;
+use mio::{Events, Poll, Token, Waker};
+use oxcached::clock::Clock;
+use oxcached::net::{Acceptor, ListenSocket, Listener, Talk, Workers};
+use oxcached::proto::{ConnState, ConnTable, Protocol, Shared};
+use oxcached::settings::Settings;
+use oxcached::stats::{Counter, Stats};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What only a failing test waits for.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Settings for one worker.
+pub fn settings() -> Settings {
+    Settings { num_threads: 1, num_threads_per_udp: 1, maxconns: 100_000, ..Settings::default() }
+}
+
+/// A TCP listener on a port of the system's choice.
+pub fn tcp() -> Listener {
+    let socket = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let local = Some(socket.local_addr().unwrap());
+    Listener { socket: ListenSocket::Tcp(socket), local, path: None, protocol: Protocol::Negotiating }
+}
+
+pub struct Server {
+    pub shared: Arc<Shared>,
+    pub addr: SocketAddr,
+    workers: Option<Workers>,
+    main: Option<JoinHandle<()>>,
+    end: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Server {
+    /// One worker, one TCP listener, the scripted partner.
+    pub fn new() -> Self {
+        Self::with(settings(), vec![tcp()])
+    }
+
+    pub fn with(settings: Settings, listeners: Vec<Listener>) -> Self {
+        Self::start::<Script>(settings, listeners, Clock::real())
+    }
+
+    pub fn start<S: Talk>(settings: Settings, listeners: Vec<Listener>, clock: Clock) -> Self {
+        let stats = Stats::new(settings.num_threads as usize);
+        let (conns, control) = (ConnTable::default(), Box::new(|_| ()));
+        let runtime = oxcached::settings::Runtime::new(&settings);
+        let shared = Arc::new(Shared { settings, runtime, clock, stats, conns, control });
+        let workers = Workers::start_talking::<S>(&shared).unwrap();
+        let addr = listeners[0].local.unwrap_or(([0, 0, 0, 0], 0).into());
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let end = Arc::new(AtomicBool::new(false));
+        let dispatcher = workers.dispatcher();
+        let mut acceptor = Acceptor::new(Arc::clone(&shared), listeners, dispatcher, poll.registry(), 1).unwrap();
+        let ended = Arc::clone(&end);
+        let main = std::thread::spawn(move || {
+            let mut events = Events::with_capacity(16);
+            while !ended.load(Relaxed) {
+                poll.poll(&mut events, acceptor.timeout()).unwrap();
+                for event in &events {
+                    acceptor.ready(event.token(), poll.registry());
+                }
+                acceptor.on_timer(poll.registry());
+            }
+        });
+        Self { shared, addr, workers: Some(workers), main: Some(main), end, waker }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(TcpStream::connect(self.addr).unwrap())
+    }
+
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.shared.stats.totals().get(counter)
+    }
+
+    pub fn gauge(&self, gauge: impl Fn(&oxcached::stats::Globals) -> &AtomicU64) -> u64 {
+        gauge(&self.shared.stats.globals).load(Relaxed)
+    }
+
+    /// Open sockets, listeners included.
+    pub fn open(&self) -> u64 {
+        self.gauge(|g| &g.curr_conns)
+    }
+
+    /// Number of cards in `state`.
+    pub fn in_state(&self, state: ConnState) -> usize {
+        self.shared.conns.list().iter().filter(|(_, card)| card.state() == state).count()
+    }
+
+    pub fn stop(&mut self, graceful: bool) {
+        self.end.store(true, Relaxed);
+        self.waker.wake().unwrap();
+        if let Some(main) = self.main.take() {
+            main.join().unwrap();
+        }
+        match self.workers.take() {
+            Some(workers) if graceful => workers.stop_gracefully(),
+            Some(workers) => workers.stop(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(false);
+    }
+}
+
+/// A client that reads with a deadline.
+pub struct Client<S: Read = TcpStream> {
+    pub stream: BufReader<S>,
+}
+
+impl Client {
+    pub fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_ref().write_all(bytes.as_ref()).unwrap();
+    }
+
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\r\n"));
+        self.line()
+    }
+
+    /// Closes so that the peer sees a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+impl<S: Read> Client<S> {
+    /// The next line without its end; empty at the end of the stream.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        // A close with unread bytes shows as a reset.
+        if let Err(error) = self.stream.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+}

@@ -1,0 +1,126 @@
+//! A partner for clients that does what a line asks of it, so that every step of a session can be driven.
+
+use oxcached::net::{Remote, Talk};
+use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Step};
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// Suspended conversations by the name that their line gave.
+static LATER: Mutex<Option<HashMap<String, Remote>>> = Mutex::new(None);
+
+/// Takes the handle of the conversation suspended under `name`, once it is.
+pub fn later(name: &str) -> Option<Remote> {
+    LATER.lock().unwrap().as_mut().and_then(|all| all.remove(name))
+}
+
+#[derive(Default)]
+pub struct Script {
+    upload: Vec<u8>,
+    arrived: usize,
+    name: String,
+}
+
+impl Script {
+    fn command(&mut self, line: &str, out: &mut Output) -> Step {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "echo" => out.put(rest.as_bytes()),
+            "big" => out.put(&vec![b'b'; rest.parse().unwrap()]),
+            "multi" => {
+                for word in rest.split(' ') {
+                    out.put(word.as_bytes());
+                    out.put(b"\r\n");
+                    out.end_of_reply();
+                }
+                return Step::Read;
+            }
+            "none" => return Step::Read,
+            "upload" => {
+                self.upload = vec![0; rest.parse().unwrap()];
+                self.arrived = 0;
+                return Step::Read;
+            }
+            "flush" => {
+                out.put(b"flushed\r\n");
+                return Step::Flush;
+            }
+            "later" => {
+                self.name = rest.to_owned();
+                return Step::Suspend;
+            }
+            "panic" => panic!("as asked"),
+            "last" => {
+                out.put(rest.as_bytes());
+                out.put(b"\r\n");
+                return Step::Close(CloseReason::Error);
+            }
+            "quit" => return Step::Close(CloseReason::Normal),
+            "abort" => return Step::Abort(CloseReason::Error),
+            other => out.put(format!("what is {other}?").as_bytes()),
+        }
+        out.put(b"\r\n");
+        out.end_of_reply();
+        Step::Read
+    }
+}
+
+impl Talk for Script {
+    fn new(_: Protocol) -> Self {
+        Self::default()
+    }
+
+    fn run(&mut self, _: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
+        loop {
+            if !self.upload.is_empty() {
+                let n = input.bytes().len().min(self.upload.len() - self.arrived);
+                self.upload[self.arrived..self.arrived + n].copy_from_slice(&input.bytes()[..n]);
+                input.consume(n);
+                self.arrived += n;
+                if self.arrived < self.upload.len() {
+                    return Step::Read;
+                }
+                let sum: u64 = self.upload.iter().map(|byte| u64::from(*byte)).sum();
+                out.put(format!("sum {sum}\r\n").as_bytes());
+                self.upload = Vec::new();
+            }
+            let Some(end) = input.bytes().iter().position(|byte| *byte == b'\n') else { return Step::Read };
+            if *budget == 0 {
+                return Step::Yield;
+            }
+            if out.is_full() {
+                return Step::Flush;
+            }
+            *budget -= 1;
+            let line = String::from_utf8_lossy(&input.bytes()[..end]).trim_end().to_owned();
+            input.consume(end + 1);
+            match self.command(&line, out) {
+                Step::Read => {}
+                step => return step,
+            }
+        }
+    }
+
+    fn upload_target(&mut self) -> Option<&mut [u8]> {
+        (self.arrived < self.upload.len()).then(|| &mut self.upload[self.arrived..])
+    }
+
+    fn uploaded(&mut self, n: usize) {
+        self.arrived += n;
+    }
+
+    fn suspended(&mut self, remote: Remote) {
+        LATER.lock().unwrap().get_or_insert_default().insert(self.name.clone(), remote);
+    }
+
+    fn resume(&mut self, reply: &[u8], out: &mut Output) {
+        out.put(reply);
+    }
+
+    fn waiting_state(&self) -> ConnState {
+        if self.upload.is_empty() { ConnState::Read } else { ConnState::Nread }
+    }
+
+    fn mid_request(&self) -> bool {
+        !self.upload.is_empty()
+    }
+}

@@ -1,0 +1,263 @@
+//! Turns, buffers, backpressure, suspension, closing.
+
+use crate::harness::{Client, Server, settings, tcp, until};
+use crate::script::later;
+use oxcached::clock::Clock;
+use oxcached::limits::{OUTPUT_HIGH, READ_BUF};
+use oxcached::proto::{ConnState, Session};
+use oxcached::settings::Settings;
+use oxcached::stats::Counter;
+use std::io::{BufRead, Read};
+use std::net::Shutdown;
+
+#[test]
+fn the_products_session_answers() {
+    let server = Server::start::<Session>(settings(), vec![tcp()], Clock::real());
+    let mut client = server.client();
+    assert_eq!(client.ask("nonsense"), "ERROR");
+    client.send("quit\r\n");
+    client.expect_end();
+    until("close", || server.open() == 1);
+    assert_eq!(server.counter(Counter::BytesRead), 16);
+    assert_eq!(server.counter(Counter::BytesWritten), 7);
+}
+
+#[test]
+fn r1_4_clients_are_spread_round_robin() {
+    let server = Server::with(Settings { num_threads: 4, ..settings() }, vec![tcp()]);
+    let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("echo a"), "a");
+    }
+    for worker in 0..4 {
+        let mut totals = oxcached::stats::Stats::new(0);
+        totals.workers = vec![server.shared.stats.workers[worker].clone()];
+        assert_eq!(totals.totals().get(Counter::BytesRead), 16);
+    }
+}
+
+#[test]
+fn r3_1_yield_and_every_reply_in_order() {
+    let server = Server::new();
+    let (mut one, mut two) = (server.client(), server.client());
+    let lines = |name: &str| (0..5000).map(|n| format!("echo {name}{n}\r\n")).collect::<String>();
+    one.send(lines("a"));
+    two.send(lines("b"));
+    for n in 0..5000 {
+        assert_eq!(one.line(), format!("a{n}"));
+        assert_eq!(two.line(), format!("b{n}"));
+    }
+    // At least: how the bytes are cut into reads decides how often less than a whole budget is there.
+    assert!(server.counter(Counter::ConnYields) >= 2);
+}
+
+#[test]
+fn r3_1_an_endless_pipeline_does_not_starve_others() {
+    let server = Server::new();
+    let endless = server.client();
+    let stream = endless.stream.get_ref().try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        let lines = "echo x\r\n".repeat(1000);
+        while std::io::Write::write_all(&mut &stream, lines.as_bytes()).is_ok() {}
+    });
+    let mut reading = endless.stream.get_ref().try_clone().unwrap();
+    let reader = std::thread::spawn(move || while reading.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {});
+    let mut other = server.client();
+    for _ in 0..200 {
+        assert_eq!(other.ask("echo y"), "y");
+    }
+    endless.stream.get_ref().shutdown(Shutdown::Both).unwrap();
+    writer.join().unwrap();
+    reader.join().unwrap();
+}
+
+#[test]
+fn r3_2_an_idle_connection_holds_no_buffer_and_half_a_command_an_exact_copy() {
+    let server = Server::new();
+    let read_bytes = || server.gauge(|g| &g.read_buf_bytes);
+    let (mut one, mut two) = (server.client(), server.client());
+    assert_eq!(one.ask("echo a"), "a");
+    until("gauge", || read_bytes() == READ_BUF as u64);
+    one.send("echo hal");
+    until("half", || server.counter(Counter::BytesRead) == 8 + 8);
+    assert_eq!(two.ask("echo b"), "b");
+    until("gauge", || read_bytes() == READ_BUF as u64 + 8);
+    assert_eq!(one.ask("f"), "half");
+    until("gauge", || read_bytes() == READ_BUF as u64);
+}
+
+#[test]
+fn r3_3_backpressure_bounded_and_only_he_waits() {
+    let server = Server::new();
+    let (mut deaf, mut other) = (server.client(), server.client());
+    deaf.send("big 100000\r\n".repeat(400));
+    deaf.send("echo done\r\n");
+    until("a blocked writer", || server.in_state(ConnState::Mwrite) == 1);
+    assert_eq!(other.ask("echo b"), "b");
+    until("gauge", || server.gauge(|g| &g.response_obj_count) == 1);
+    assert!(server.gauge(|g| &g.response_obj_bytes) <= (OUTPUT_HIGH + 100_002) as u64);
+    for _ in 0..400 {
+        let mut line = Vec::new();
+        deaf.stream.read_until(b'\n', &mut line).unwrap();
+        assert_eq!(line.len(), 100_002);
+    }
+    assert_eq!(deaf.line(), "done");
+    until("gauge", || server.gauge(|g| &g.response_obj_count) == 0);
+}
+
+#[test]
+fn r3_3_a_client_that_sends_without_reading_is_no_longer_read() {
+    let server = Server::new();
+    let deaf = server.client();
+    let stream = deaf.stream.get_ref();
+    stream.set_nonblocking(true).unwrap();
+    let lines = "big 1000\r\n".repeat(1000);
+    let mut sent = 0;
+    let mut write = || match std::io::Write::write(&mut &*stream, lines[sent % lines.len()..].as_bytes()) {
+        Ok(n) => sent += n,
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+    };
+    until("a blocked writer", || {
+        write();
+        server.in_state(ConnState::Mwrite) == 1
+    });
+    let read = server.counter(Counter::BytesRead);
+    for _ in 0..100 {
+        write();
+        assert_eq!(server.client().ask("echo b"), "b");
+    }
+    assert_eq!(server.counter(Counter::BytesRead), read + 100 * 8);
+}
+
+#[test]
+fn large_uploads_go_straight_to_their_place() {
+    let server = Server::new();
+    let (mut one, mut two) = (server.client(), server.client());
+    let value = vec![3; 5_000_000];
+    one.send("upload 5000000\r\n");
+    one.send(&value[..2_000_000]);
+    assert_eq!(two.ask("echo b"), "b");
+    one.send(&value[2_000_000..]);
+    one.send("echo next\r\n");
+    assert_eq!(one.line(), "sum 15000000");
+    assert_eq!(one.line(), "next");
+}
+
+#[test]
+fn replies_leave_on_flush() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.send("flush\r\nflush\r\necho end\r\n");
+    assert_eq!([client.line(), client.line(), client.line()], ["flushed", "flushed", "end"]);
+}
+
+#[test]
+fn suspended_replies_come_in_order() {
+    let server = Server::new();
+    let (mut client, mut other) = (server.client(), server.client());
+    client.send("echo a\r\nlater order\r\necho b\r\n");
+    assert_eq!(client.line(), "a");
+    assert_eq!(other.ask("echo c"), "c");
+    client.send("echo d\r\n");
+    let mut remote = None;
+    until("suspended", || {
+        remote = later("order");
+        remote.is_some()
+    });
+    remote.unwrap().resume(b"late\r\n".to_vec());
+    assert_eq!([client.line(), client.line(), client.line()], ["late", "b", "d"]);
+}
+
+#[test]
+fn a_source_that_dies_closes_what_it_owes() {
+    let server = Server::new();
+    let mut client = server.client();
+    client.send("later death\r\n");
+    until("suspended", || later("death").is_some());
+    client.expect_end();
+    until("close", || server.open() == 1);
+}
+
+#[test]
+fn r2_5_stale_token_a_late_reply_for_a_gone_server_is_no_error() {
+    let mut server = Server::new();
+    let mut client = server.client();
+    client.send("later gone\r\n");
+    let mut remote = None;
+    until("suspended", || {
+        remote = later("gone");
+        remote.is_some()
+    });
+    server.stop(false);
+    client.expect_end();
+    remote.unwrap().resume(b"late\r\n".to_vec());
+}
+
+#[test]
+fn r3_5_close_counts_once_whatever_the_way() {
+    let server = Server::new();
+    for _ in 0..10 {
+        for bye in ["quit\r\n", "abort\r\n", "panic\r\n", "echo a\r\nquit\r\nquit\r\n"] {
+            let mut client = server.client();
+            client.send(bye);
+            while !client.line().is_empty() {}
+        }
+        drop(server.client());
+        server.client().reset();
+        let mut half = server.client();
+        half.send("echo b\r\nup");
+        half.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(half.line(), "b");
+        half.expect_end();
+        let mut last = server.client();
+        assert_eq!(last.ask("last words"), "words");
+        last.expect_end();
+    }
+    until("all closed", || server.gauge(|g| &g.total_conns) == 81 && server.open() == 1);
+    assert_eq!(server.shared.conns.list().len(), 1);
+    until("buffers", || server.gauge(|g| &g.read_buf_count) == 1);
+    assert_eq!(server.client().ask("echo still"), "still");
+}
+
+#[test]
+fn r3_6_a_panic_costs_its_connection_only() {
+    let server = Server::new();
+    let (mut bad, mut good) = (server.client(), server.client());
+    good.send("echo ha");
+    bad.send("echo a\r\npanic\r\necho b\r\n");
+    bad.expect_end();
+    assert_eq!(good.ask("lf"), "half");
+}
+
+#[test]
+fn r3_6_read_buffer_limit_answers_and_closes() {
+    let server = Server::with(Settings { read_buf_mem_limit: 2 * 16 * 1024, ..settings() }, vec![tcp()]);
+    let mut inside: Vec<_> = (0..2).map(|_| server.client()).collect();
+    for (n, client) in inside.iter_mut().enumerate() {
+        client.send("upload 10\r\nab");
+        until("inside", || server.counter(Counter::BytesRead) == 13 * (n as u64 + 1));
+    }
+    let mut idle = server.client();
+    assert_eq!(idle.ask("echo a"), "a");
+    let mut third = server.client();
+    third.send("echo ha");
+    assert_eq!(third.line(), "SERVER_ERROR out of memory reading request");
+    third.expect_end();
+    assert_eq!(server.counter(Counter::ReadBufOom), 1);
+    inside[0].send("cdefghij");
+    assert!(inside[0].line().starts_with("sum"));
+    idle.send("echo ha");
+    assert_eq!(idle.ask("lf"), "half");
+}
+
+#[test]
+fn r3_5_stopping_closes_every_client() {
+    for graceful in [false, true] {
+        let mut server = Server::with(Settings { num_threads: 3, ..settings() }, vec![tcp()]);
+        let mut clients: Vec<Client> = (0..9).map(|_| server.client()).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("echo a"), "a"));
+        server.stop(graceful);
+        clients.iter_mut().for_each(Client::expect_end);
+        assert_eq!(server.open(), 1);
+    }
+}

@@ -1,0 +1,86 @@
+//! Datagram framing.
+
+use crate::harness::{Server, settings, until};
+use oxcached::net::{ListenSocket, Listener};
+use oxcached::proto::Protocol;
+use oxcached::settings::Settings;
+use oxcached::stats::Counter;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+fn server(settings: Settings) -> (Server, UdpSocket) {
+    let socket = mio::net::UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let local = Some(socket.local_addr().unwrap());
+    let listener = Listener { socket: ListenSocket::Udp(socket), local, path: None, protocol: Protocol::Negotiating };
+    let server = Server::with(settings, vec![listener]);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.connect(server.addr).unwrap();
+    (server, client)
+}
+
+fn ask(client: &UdpSocket, id: u8, body: &str) {
+    client.send(&[&[0, id, 0, 0, 0, 1, 0, 0], body.as_bytes()].concat()).unwrap();
+}
+
+/// Header (id, sequence, total) and body of the next datagram.
+fn answer(client: &UdpSocket) -> ([u16; 4], Vec<u8>) {
+    let mut bytes = [0; 2000];
+    let n = client.recv(&mut bytes).unwrap();
+    assert!((8..=1400).contains(&n));
+    let header = [0, 2, 4, 6].map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    (header, bytes[8..n].to_vec())
+}
+
+#[test]
+fn trap_21_each_reply_is_a_series_of_its_own() {
+    let (server, client) = server(settings());
+    ask(&client, 11, "multi a b\r\necho c\r\n");
+    for body in ["a\r\n", "b\r\n", "c\r\n"] {
+        assert_eq!(answer(&client), ([11, 0, 1, 0], body.into()));
+    }
+    ask(&client, 12, "big 3000\r\n");
+    for (sequence, len) in [(0, 1392), (1, 1392), (2, 218)] {
+        let (header, body) = answer(&client);
+        assert_eq!((header, body.len()), ([12, sequence, 3, 0], len));
+    }
+    assert_eq!(server.counter(Counter::BytesRead), 8 + 11 + 8 + 8 + 10);
+}
+
+#[test]
+fn trap_21_what_is_not_one_whole_request_is_dropped() {
+    let (server, client) = server(settings());
+    client.send(&[0, 1, 0, 0, 0, 2, 0, 0, b'e', b'\n']).unwrap();
+    client.send(&[0, 1, 0, 0]).unwrap();
+    client.send(&[0, 1, 0, 0, 0, 1, 0, 0]).unwrap();
+    ask(&client, 2, "echo no newline");
+    ask(&client, 3, "none\r\n");
+    ask(&client, 4, "panic\r\n");
+    ask(&client, 5, "abort\r\n");
+    ask(&client, 6, "echo a\r\n");
+    assert_eq!(answer(&client), ([6, 0, 1, 0], b"a\r\n".into()));
+    assert_eq!(server.open(), 1);
+}
+
+#[test]
+fn trap_21_quit_is_answered_with_a_bare_header() {
+    let (_server, client) = server(settings());
+    ask(&client, 7, "echo a\r\nquit\r\necho b\r\n");
+    assert_eq!(answer(&client), ([7, 0, 1, 0], b"a\r\n".into()));
+    assert_eq!(answer(&client), ([7, 0, 0, 0], vec![]));
+    ask(&client, 8, "echo c\r\n");
+    assert_eq!(answer(&client), ([8, 0, 1, 0], b"c\r\n".into()));
+}
+
+#[test]
+fn every_worker_has_a_descriptor_of_its_own() {
+    let (mut server, client) = server(Settings { num_threads: 3, num_threads_per_udp: 3, ..settings() });
+    until("sockets", || server.open() == 3);
+    assert!(server.shared.conns.list().iter().all(|(_, card)| card.udp && card.local == Some(server.addr)));
+    for n in 0..100 {
+        ask(&client, n, "echo a\r\n");
+        assert_eq!(answer(&client).0[0], u16::from(n));
+    }
+    server.stop(false);
+    assert_eq!((server.open(), server.shared.conns.list().len()), (0, 0));
+}

@@ -1,0 +1,505 @@
+//! The process from outside: start, files, identity, signals, exit codes and what it says on stderr. Runs the real
+//! binary; whatever waits, waits for something observable, up to a deadline.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind::ConnectionReset, Read};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn am_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A directory of one test, removed with everything in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("oxcached-process-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        // A server that has become somebody else must still be able to write here.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn wait_for(&self, name: &str) -> String {
+        let path = self.path(name);
+        eventually(name, || path.exists());
+        fs::read_to_string(path).unwrap_or_default()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port that was free a moment ago, for TCP and UDP.
+fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A command line with `-u root` where that is needed.
+fn command(args: &[&str]) -> Command {
+    let mut command = bare_command(args);
+    if am_root() {
+        command.args(["-u", "root"]);
+    }
+    command
+}
+
+fn bare_command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_remove("MEMCACHED_PORT_FILENAME").env_remove("RUST_LOG");
+    command
+}
+
+/// Runs a command line that must end by itself: exit code and stderr.
+fn fails(command: Command) -> (Option<i32>, String) {
+    let process = Process { child: Some({ command }.spawn().unwrap()) };
+    let (status, text) = process.end();
+    (status.code(), text)
+}
+
+/// A running server.
+struct Process {
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Starts one and waits for its port file `ports` in `scratch`.
+    fn start(scratch: &Scratch, args: &[&str]) -> Self {
+        let _ = fs::remove_file(scratch.path("ports"));
+        let child = command(args).env("MEMCACHED_PORT_FILENAME", scratch.path("ports")).spawn().unwrap();
+        let mut process = Self { child: Some(child) };
+        process.up("port file", || scratch.path("ports").exists());
+        process
+    }
+
+    /// Waits for a sign of life, with a clear failure if the server ends instead.
+    fn up(&mut self, what: &str, mut sign: impl FnMut() -> bool) {
+        eventually(what, || {
+            let gone = self.child.as_mut().unwrap().try_wait().unwrap();
+            if let Some(status) = gone {
+                let mut text = String::new();
+                let _ = self.child.as_mut().unwrap().stderr.take().unwrap().read_to_string(&mut text);
+                panic!("server ended with {status}: {text}");
+            }
+            sign()
+        });
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Waits for the end: status and stderr.
+    fn end(mut self) -> (ExitStatus, String) {
+        let mut child = self.child.take().unwrap();
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() && start.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let late = child.try_wait().unwrap().is_none();
+        if late {
+            child.kill().unwrap();
+        }
+        let status = child.wait().unwrap();
+        let mut text = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        assert!(!late, "did not end; said: {text}");
+        (status, text)
+    }
+
+    fn stop(self, name: &str) -> (Option<i32>, String) {
+        self.signal(name);
+        let (status, text) = self.end();
+        assert_eq!(status.signal(), None, "killed by a signal");
+        (status.code(), text)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
+    assert!(status.success());
+}
+
+fn quiet() -> (Option<i32>, String) {
+    (Some(0), String::new())
+}
+
+/// The port file: what each kind of line says.
+fn ports(scratch: &Scratch) -> BTreeMap<String, Vec<u16>> {
+    let mut ports = BTreeMap::<_, Vec<u16>>::new();
+    for line in fs::read_to_string(scratch.path("ports")).unwrap().lines() {
+        let (kind, port) = line.split_once(": ").unwrap();
+        ports.entry(kind.to_owned()).or_default().push(port.parse().unwrap());
+    }
+    ports
+}
+
+#[test]
+fn the_port_file_names_every_socket_of_the_list() {
+    let scratch = Scratch::new();
+    let server =
+        Process::start(&scratch, &["-l", "127.0.0.1,127.0.0.1:-1;proto[ascii]:127.0.0.1", "-p", "-1", "-U", "-1"]);
+    let found = ports(&scratch);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["TCP INET", "UDP INET"]);
+    assert_eq!((found["TCP INET"].len(), found["UDP INET"].len()), (3, 3));
+    for port in &found["TCP INET"] {
+        TcpStream::connect(("127.0.0.1", *port)).unwrap();
+    }
+    assert!(!scratch.path("ports.lck").exists());
+    assert_eq!(server.stop("TERM"), quiet());
+}
+
+/// Upstream's t/issue_67.t, with free ports in place of fixed ones.
+#[test]
+fn tcp_and_udp_ports_follow_from_each_other() {
+    #[derive(Clone, Copy, Debug)]
+    enum Want {
+        None,
+        Any,
+        Port(u16),
+    }
+    use Want::{Any, None, Port};
+    let (a, b) = (free_port(), free_port());
+    let (p, q) = (a.to_string(), b.to_string());
+    let cases: [(&[&str], Want, Want); 10] = [
+        (&["-p", &p], Port(a), None),
+        (&["-U", &p], Port(a), Port(a)),
+        (&["-p", "-1"], Any, None),
+        (&["-U", "-1"], Any, Any),
+        (&["-p", "0"], None, None),
+        (&["-p", &p, "-U", &q], Port(a), Port(b)),
+        (&["-p", &p, "-U", "0"], Port(a), None),
+        (&["-p", "-1", "-U", &q], Any, Port(b)),
+        (&["-p", &p, "-U", "-1"], Port(a), Any),
+        (&["-p", "abc"], None, None),
+    ];
+    for (args, tcp, udp) in cases {
+        let scratch = Scratch::new();
+        let server = Process::start(&scratch, args);
+        let found = ports(&scratch);
+        for (name, want) in [("TCP", tcp), ("UDP", udp)] {
+            let got = found.get(&format!("{name} INET")).or_else(|| found.get(&format!("{name} INET6")));
+            let right = match want {
+                None => got.is_none(),
+                Any => got.is_some_and(|p| p[0] != 0 && p[0] != 11211),
+                Port(port) => got.is_some_and(|p| *p == [port]),
+            };
+            assert!(right, "{args:?}: {name} should be {want:?}, is {got:?}");
+        }
+        assert_eq!(server.stop("TERM"), quiet());
+    }
+}
+
+#[test]
+fn a_unix_socket_has_its_mode_and_outlives_the_server() {
+    let scratch = Scratch::new();
+    let path = scratch.path("sock");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    for (args, expected) in [(&[][..], 0o700), (&["-a", "770"][..], 0o770)] {
+        let mut all = vec!["-s", path.to_str().unwrap(), "-p", "-1"];
+        all.extend(args);
+        let child = command(&all).env("MEMCACHED_PORT_FILENAME", scratch.path("ports")).spawn().unwrap();
+        let mut server = Process { child: Some(child) };
+        server.up("unix socket", || UnixStream::connect(&path).is_ok());
+        assert_eq!(mode(), expected);
+        assert!(!scratch.path("ports").exists(), "a unix socket has no port");
+        assert_eq!(server.stop("TERM"), quiet());
+        assert!(fs::metadata(&path).unwrap().file_type().is_socket(), "left for the next start to replace");
+    }
+}
+
+#[test]
+fn a_stale_unix_socket_goes_and_a_file_stays() {
+    let scratch = Scratch::new();
+    let path = scratch.path("sock");
+    drop(UnixListener::bind(&path).unwrap());
+    let mut server = Process { child: Some(command(&["-s", path.to_str().unwrap()]).spawn().unwrap()) };
+    server.up("unix socket", || UnixStream::connect(&path).is_ok());
+    assert_eq!(server.stop("INT"), quiet());
+
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "mine").unwrap();
+    let (code, text) = fails(command(&["-s", path.to_str().unwrap()]));
+    assert_eq!(code, Some(71));
+    let why = "Address already in use";
+    assert_eq!(text, format!("bind(): {why}\nfailed to listen on UNIX socket: {}: {why}\n", path.display()));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn the_pid_file_of_a_foreground_server_stays() {
+    let scratch = Scratch::new();
+    let path = scratch.text("pid");
+    let server = Process::start(&scratch, &["-p", "-1", "-P", &path]);
+    let pid = server.pid();
+    assert_eq!(scratch.wait_for("pid"), format!("{pid}\n"));
+    assert!(!scratch.path("pid.tmp").exists());
+
+    // A second server finds the first alive, says so, and takes the file over.
+    let second = Process::start(&scratch, &["-p", "-1", "-P", &path]);
+    let new = format!("{}\n", second.pid());
+    eventually("second pid", || fs::read_to_string(scratch.path("pid")).unwrap() == new);
+    let warning = format!("WARNING: The pid file contained the following (running) pid: {pid}\n");
+    assert_eq!(second.stop("TERM"), (Some(0), warning));
+    assert_eq!(server.stop("TERM"), quiet());
+    assert_eq!(scratch.wait_for("pid"), new);
+}
+
+#[test]
+fn a_pid_file_that_cannot_be_written_is_only_mentioned() {
+    let scratch = Scratch::new();
+    let path = scratch.text("no/pid");
+    let server = Process::start(&scratch, &["-p", "-1", "-P", &path]);
+    let text = format!("Could not open the pid file {path}.tmp for writing: No such file or directory\n");
+    assert_eq!(server.stop("TERM"), (Some(0), text));
+}
+
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
+}
+
+/// Whether the process is gone, or waits only for init to notice its end.
+fn ended(pid: u32) -> bool {
+    stat(pid).is_none_or(|fields| fields[0] == "Z")
+}
+
+#[test]
+fn a_daemon_leaves_its_starter_and_takes_its_pid_file_along() {
+    let scratch = Scratch::new();
+    let here = std::env::current_dir().unwrap();
+    for (extra, cwd, null) in
+        [(&[][..], Path::new("/"), true), (&["-v"][..], Path::new("/"), false), (&["-r"][..], &here, true)]
+    {
+        let path = scratch.text("pid");
+        let mut all = vec!["-d", "-p", "-1", "-P", &path];
+        all.extend(extra);
+        // Not a pipe: nobody would ever see its end while the daemon holds it.
+        let status =
+            command(&all).stdout(Stdio::null()).stderr(fs::File::create(scratch.path("err")).unwrap()).status();
+        assert_eq!(status.unwrap().code(), Some(0));
+        let pid: u32 = scratch.wait_for("pid").trim().parse().unwrap();
+        assert_eq!(stat(pid).unwrap()[3], pid.to_string(), "leads its session");
+        let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+        assert_eq!(link("cwd"), cwd, "{extra:?}");
+        assert_eq!(link("fd/2") == Path::new("/dev/null"), null, "{extra:?}");
+        signal(pid, "TERM");
+        eventually("end of the daemon", || ended(pid));
+        assert!(!scratch.path("pid").exists());
+        let said = if null { "" } else { "Exiting normally\n" };
+        assert_eq!(scratch.wait_for("err"), said);
+    }
+}
+
+#[test]
+fn root_must_say_whom_to_become() {
+    if !am_root() {
+        return;
+    }
+    let must = (Some(64), "must add '-u root' to start as root\n".to_owned());
+    assert_eq!(fails(bare_command(&["-p", "-1"])), must);
+    assert_eq!(fails(bare_command(&["-p", "-1", "-u", ""])), must);
+    let unknown = "can't find the user no-such-user to switch to\n".to_owned();
+    assert_eq!(fails(bare_command(&["-u", "no-such-user"])), (Some(67), unknown));
+}
+
+#[test]
+fn root_becomes_the_user_before_anything_is_opened() {
+    if !am_root() {
+        return;
+    }
+    let Some(nobody) = oxcached::sys::user::find_account(b"nobody") else { return };
+    let scratch = Scratch::new();
+    let path = scratch.path("sock");
+    let mut server =
+        Process { child: Some(bare_command(&["-s", path.to_str().unwrap(), "-u", "nobody"]).spawn().unwrap()) };
+    server.up("unix socket", || UnixStream::connect(&path).is_ok());
+    assert_eq!(fs::metadata(&path).unwrap().uid(), nobody.uid);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+        line[name.len()..].split_ascii_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<u32>>()
+    };
+    assert_eq!((field("Uid:"), field("Gid:")), (vec![nobody.uid; 4], vec![nobody.gid; 4]));
+    assert_eq!(field("Groups:"), Vec::<u32>::new());
+    assert_eq!(server.stop("TERM"), quiet());
+}
+
+#[test]
+fn the_descriptor_limit_is_the_connection_limit() {
+    let scratch = Scratch::new();
+    let server = Process::start(&scratch, &["-p", "-1", "-c", "321", "-r"]);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let limit = |name: &str| {
+        let line = limits.lines().find(|l| l.starts_with(name)).unwrap();
+        let mut words = line[name.len()..].split_ascii_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    assert_eq!(limit("Max open files"), ("321".to_owned(), "321".to_owned()));
+    let (soft, hard) = limit("Max core file size");
+    assert_eq!(soft, hard);
+    assert_eq!(server.stop("TERM"), quiet());
+    assert_eq!(fails(command(&["-p", "-1", "-c", "5"])).0, Some(1));
+}
+
+#[test]
+fn signals_end_the_server_with_code_0() {
+    let graceful = "Gracefully stopping\n";
+    let threads = "stopped assoc\nasking workers to stop\nasking background threads to stop\nstopped lru crawler\n\
+                   stopped maintainer\nstopped slab mover\nstopped logger thread\nstopped idle timeout thread\n\
+                   closing connections\nreaping worker threads\nall background threads stopped\n";
+    let both = format!("{graceful}{threads}");
+    for (verbose, name, said) in [
+        (false, "INT", ""),
+        (true, "INT", "Exiting normally\n"),
+        (false, "TERM", ""),
+        (true, "TERM", "Exiting normally\n"),
+        (false, "USR1", graceful),
+        (true, "USR1", &both),
+    ] {
+        let scratch = Scratch::new();
+        let args: &[&str] = if verbose { &["-p", "-1", "-v"] } else { &["-p", "-1"] };
+        let server = Process::start(&scratch, args);
+        let port = ports(&scratch)["TCP INET"][0];
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(server.stop(name), (Some(0), said.to_owned()), "{name}, verbose: {verbose}");
+        // The client sees the end of its connection, in whichever form.
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        let end = client.read(&mut [0; 16]);
+        assert!(matches!(&end, Ok(0)) || end.as_ref().is_err_and(|e| e.kind() == ConnectionReset), "{end:?}");
+    }
+}
+
+#[test]
+fn sighup_changes_nothing_that_can_be_seen() {
+    let scratch = Scratch::new();
+    let server = Process::start(&scratch, &["-p", "-1", "-v"]);
+    let port = ports(&scratch)["TCP INET"][0];
+    for _ in 0..3 {
+        server.signal("HUP");
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+    assert_eq!(server.stop("TERM"), (Some(0), "Exiting normally\n".to_owned()));
+}
+
+#[test]
+fn sigpipe_is_ignored() {
+    let scratch = Scratch::new();
+    let server = Process::start(&scratch, &["-p", "-1"]);
+    server.signal("PIPE");
+    assert_eq!(server.stop("TERM"), quiet());
+}
+
+#[test]
+fn a_port_in_use_is_code_71() {
+    let scratch = Scratch::new();
+    let server = Process::start(&scratch, &["-p", "-1", "-l", "127.0.0.1"]);
+    let tcp = ports(&scratch)["TCP INET"][0].to_string();
+    // Not a second server: two datagram sockets with SO_REUSEADDR may share a port.
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = datagrams.local_addr().unwrap().port().to_string();
+    for (args, what) in [
+        (vec!["-p", &tcp, "-l", "127.0.0.1"], "one of interface(s) 127.0.0.1".to_owned()),
+        (vec!["-p", "0", "-U", &udp, "-l", "127.0.0.1"], "one of interface(s) 127.0.0.1".to_owned()),
+        (vec!["-l", &format!("127.0.0.1:{tcp}")], format!("one of interface(s) 127.0.0.1:{tcp}")),
+    ] {
+        let said = format!("failed to listen on {what}: Address already in use\n");
+        assert_eq!(fails(command(&args)), (Some(71), said));
+    }
+    assert_eq!(server.stop("TERM"), quiet());
+
+    // A given port is held on every family, so that none is left for the second server.
+    let port = free_port();
+    let server = Process::start(&scratch, &["-p", &port.to_string()]);
+    let said = format!("failed to listen on TCP port {port}: Address already in use\n");
+    assert_eq!(fails(command(&["-p", &port.to_string()])), (Some(71), said));
+    assert_eq!(server.stop("TERM"), quiet());
+}
+
+#[test]
+fn a_bad_listen_list_is_code_71() {
+    for (list, complaint) in [
+        ("[::1", "Invalid IPV6 address: \"[::1\""),
+        ("[::1]:x", "Invalid port number: \"x\"\n"),
+        ("proto[ascii:127.0.0.1", "Invalid protocol spec: \"[ascii:127.0.0.1\"\n"),
+        ("proto[proxy]:127.0.0.1", "Server not built with proxy: \"proto[proxy\"\n"),
+        ("tag[123456789]:127.0.0.1", "Listener tags must be between 1 and 8 characters: \"123456789\"\n"),
+        ("notls:127.0.0.1", "'notls' option is valid only when SSL is enabled\n"),
+        ("mtls:127.0.0.1", "'otls' option is valid only when SSL is enabled\n"),
+    ] {
+        let said = format!("{complaint}failed to listen on one of interface(s) {list}: Success\n");
+        assert_eq!(fails(command(&["-p", "-1", "-l", list])), (Some(71), said));
+    }
+    let why = "Cannot assign requested address";
+    let said = format!("bind(): {why}\nfailed to listen on one of interface(s) 203.0.113.9: {why}\n");
+    assert_eq!(fails(command(&["-p", "-1", "-l", "203.0.113.9"])), (Some(71), said));
+    let said = "getaddrinfo(): Servname not supported for ai_socktype\nfailed to listen on TCP port -2: Success\n";
+    assert_eq!(fails(command(&["-p", "-2"])), (Some(71), said.to_owned()));
+}
+
+#[test]
+fn verbose_twice_names_the_listeners() {
+    let scratch = Scratch::new();
+    let server =
+        Process::start(&scratch, &["-p", "-1", "-U", "-1", "-t", "2", "-l", "127.0.0.1;proto[ascii]:127.0.0.1", "-vv"]);
+    let (code, text) = server.stop("TERM");
+    assert_eq!(code, Some(0));
+    let words: Vec<&str> = text.lines().filter_map(|l| l.split_once(" server listening ")).map(|(_, w)| w).collect();
+    let mut expected = vec!["(auto-negotiate)", "(ascii)"];
+    expected.extend(["(udp)"; 4]);
+    assert_eq!(words, expected, "{text}");
+    assert!(text.contains(" send buffer was ") && text.ends_with("Exiting normally\n"), "{text}");
+}
