@@ -3,11 +3,13 @@
 //! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. It must not touch a
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{ConnTable, Control, Shared};
 use crate::settings::{self, Exit, Runtime, Settings};
 use crate::stats::Stats;
+use crate::store::{self, Store};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
@@ -168,7 +170,7 @@ impl Server {
         let waker = Waker::new(poll.registry(), WAKE).map_err(failed("eventfd"))?;
         // The cell is new, so this sets it.
         let _ = requests.waker.set(waker);
-        let shared = Arc::new(shared(settings, Arc::clone(&requests)));
+        let shared = Arc::new(shared(settings, Arc::clone(&requests))?);
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
@@ -332,14 +334,41 @@ fn listen(
     Ok((acceptor, addresses))
 }
 
-fn shared(settings: Settings, requests: Arc<Requests>) -> Shared {
-    Shared {
+fn shared(settings: Settings, requests: Arc<Requests>) -> Result<Shared, StartError> {
+    let store = Store::leak(&store_config(&settings))
+        .ok_or_else(|| StartError::new(FAILURE, "Failed to reserve address space for item memory"))?;
+    Ok(Shared {
         clock: Clock::real(),
         stats: Stats::new(settings.num_threads as usize),
+        cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
         conns: ConnTable::default(),
         control: Box::new(move |control| requests.ask(control)),
         runtime: Runtime::new(&settings),
         settings,
+    })
+}
+
+/// The store that `settings` ask for.
+fn store_config(settings: &Settings) -> store::Config {
+    let power = if settings.hashpower_init > 0 { settings.hashpower_init } else { settings::HASHPOWER_DEFAULT };
+    // Pretends that so many bytes are allocated already: how memcached's own tests reach limits above 4 GB.
+    let precharged = std::env::var("T_MEMD_INITIAL_MALLOC").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    store::Config {
+        sizes: store::SizeConfig {
+            chunk_size: settings.chunk_size as usize,
+            growth_factor: settings.factor,
+            chunk_max: settings.slab_chunk_size_max as usize,
+            item_size_max: settings.item_size_max as usize,
+            slab_sizes: settings.slab_sizes.clone().unwrap_or_default(),
+            use_cas: settings.use_cas,
+        },
+        maxbytes: settings.maxbytes,
+        evict: settings.evict_to_free,
+        // memcached's table doubles at 1.5 items a bucket.
+        initial_items: (1u64 << power) * 3 / 2,
+        may_grow: settings.hash_expand,
+        exact: settings.lock_memory,
+        precharged,
     }
 }
 

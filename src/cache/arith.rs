@@ -38,7 +38,11 @@ pub enum Sum {
 enum Next {
     Finished(Sum),
     /// The result needs a longer item.
-    Longer { number: u64, meta: Meta, cas: u64 },
+    Longer {
+        number: u64,
+        meta: Meta,
+        cas: u64,
+    },
 }
 
 /// Longest number: 2^64 - 1 in decimal.

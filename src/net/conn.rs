@@ -213,7 +213,7 @@ impl<S: Talk> Conn<S> {
 
     fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {
         let before = *budget;
-        let mut cx = Cx { shared: &hub.shared, counters: &hub.counters, fd: self.transport.fd() };
+        let mut cx = Cx::new(&hub.shared, &hub.counters, self.transport.fd());
         let step = self.session.run(&mut cx, &mut hub.desk.input, &mut hub.desk.output, budget);
         if *budget != before {
             let now = hub.shared.clock.now();

@@ -149,7 +149,7 @@ impl Endpoint {
         // The datagram ends, so no client can go on for ever and the budget is only there to be counted down.
         let mut budget = u32::MAX;
         let quit = loop {
-            let mut cx = Cx { shared: &hub.shared, counters: &hub.counters, fd: self.socket.as_raw_fd() };
+            let mut cx = Cx::new(&hub.shared, &hub.counters, self.socket.as_raw_fd());
             let step = session.run(&mut cx, input, output, &mut budget);
             self.reply(reply, output, hub);
             match step {

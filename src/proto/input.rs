@@ -4,6 +4,7 @@
 //! one that all its connections share while they run; a connection that stops in mid-command keeps its
 //! rest in a small copy of its own.
 
+use super::text::Ahead;
 use crate::limits::READ_BUF;
 
 /// A receive buffer: `start..end` holds unconsumed bytes.
@@ -11,11 +12,13 @@ pub struct Input {
     buf: Vec<u8>,
     start: usize,
     end: usize,
+    /// What is known of the commands in it; scratch of one session's run.
+    ahead: Ahead,
 }
 
 impl Default for Input {
     fn default() -> Self {
-        Self { buf: vec![0; READ_BUF], start: 0, end: 0 }
+        Self { buf: vec![0; READ_BUF], start: 0, end: 0, ahead: Ahead::none() }
     }
 }
 
@@ -24,6 +27,12 @@ impl Input {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.buf[self.start..self.end]
+    }
+
+    /// Unconsumed bytes and the scratch that belongs to them.
+    #[inline]
+    pub(super) fn parts(&mut self) -> (&[u8], &mut Ahead) {
+        (&self.buf[self.start..self.end], &mut self.ahead)
     }
 
     /// Whether everything is consumed.
@@ -36,6 +45,7 @@ impl Input {
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.start += n;
+        self.ahead.consumed(n);
         debug_assert!(self.start <= self.end);
         if self.start == self.end {
             self.start = 0;

@@ -2,8 +2,10 @@
 
 mod input;
 mod output;
+mod report;
 mod session;
 mod shared;
+mod text;
 
 pub use input::Input;
 pub use output::Output;

@@ -3,8 +3,9 @@
 //! `net` hands it received bytes ([`Input`]) and takes its replies ([`Output`]); [`Session::run`] says what
 //! must happen next. Knows no sockets, threads or timers.
 
+use super::text::{self, Next};
 use super::{Cx, Input, Output};
-use crate::limits::LINE_WAIT_MAX;
+use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,64 +102,199 @@ pub enum Step {
     Abort(CloseReason),
 }
 
+/// Where a conversation stands.
+#[derive(Default)]
+enum State {
+    /// Nothing heard yet: the first byte decides the protocol.
+    Negotiating,
+    /// Between commands, or inside a line.
+    #[default]
+    Command,
+    /// A value is arriving.
+    Value(Box<text::Upload>),
+    /// Bytes that nobody wants are arriving.
+    Swallow(u64),
+    /// A multiget stopped because the output was full; its line is still at the front of the input.
+    Multiget(text::Multiget),
+}
+
 /// One connection's protocol state.
 pub struct Session {
-    protocol: Protocol,
+    state: State,
 }
 
 impl Session {
     /// A session that has heard nothing yet.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol }
+        let state = match protocol {
+            Protocol::Negotiating => State::Negotiating,
+            Protocol::Ascii => State::Command,
+        };
+        Self { state }
     }
 
     /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
     /// `budget` commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
-        let _ = (cx.fd, self.protocol);
+        input.parts().1.forget();
         loop {
-            let Some(end) = memchr::memchr(b'\n', input.bytes()) else {
-                return if input.bytes().len() > LINE_WAIT_MAX { Step::Abort(CloseReason::Error) } else { Step::Read };
+            let step = match &mut self.state {
+                State::Negotiating => self.negotiate(cx, input),
+                State::Command => self.command(cx, input, out, budget),
+                State::Value(_) => self.value(cx, input, out),
+                State::Swallow(left) => {
+                    let n = (*left).min(input.bytes().len() as u64);
+                    *left -= n;
+                    input.consume(n as usize);
+                    if *left == 0 {
+                        self.state = State::Command;
+                        None
+                    } else {
+                        Some(Step::Read)
+                    }
+                }
+                State::Multiget(_) => self.multiget(cx, input, out),
             };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
+        if input.is_empty() {
+            return Some(Step::Read);
+        }
+        // Bytes of the binary protocol (0x80) are taken for text until it exists.
+        if cx.verbose > 1 {
+            crate::sys::say(format_args!("{}: Client using the ascii protocol", cx.fd));
+        }
+        self.state = State::Command;
+        None
+    }
+
+    /// Runs commands until something other than a next line is due.
+    #[inline]
+    fn command(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+        loop {
+            let (bytes, ahead) = input.parts();
+            if bytes.is_empty() {
+                return Some(Step::Read);
+            }
+            let Some((newline, hash)) = ahead.line(bytes, *budget, &cx.shared.cache) else {
+                return Some(unfinished_line(bytes));
+            };
+            if newline >= LINE_MAX && !text::is_get_line(bytes) {
+                return Some(Step::Abort(CloseReason::Error));
+            }
             if *budget == 0 {
-                return Step::Yield;
+                return Some(Step::Yield);
             }
             if out.is_full() {
-                return Step::Flush;
+                return Some(Step::Flush);
+            }
+            if cx.reply_cap.is_some_and(|cap| out.reply_count() >= cap) {
+                cx.counters.add(crate::stats::Counter::ResponseOom, 1);
+                return Some(Step::Abort(CloseReason::Error));
             }
             *budget -= 1;
-            let quit = input.bytes().starts_with(b"quit");
-            input.consume(end + 1);
-            if quit {
-                return Step::Close(CloseReason::Normal);
+            let (line, rest) = bytes.split_at(newline + 1);
+            let ran = text::run(cx, line, rest, out, hash);
+            if let Next::Multiget(stopped) = ran.next {
+                self.state = State::Multiget(stopped);
+                return Some(Step::Flush);
             }
-            out.put(b"ERROR\r\n");
+            input.consume(newline + 1 + ran.used);
+            out.end_of_reply();
+            match ran.next {
+                Next::Line => {}
+                Next::Upload(upload) => {
+                    self.state = State::Value(upload);
+                    return None;
+                }
+                Next::Swallow(left) => {
+                    self.state = State::Swallow(left);
+                    return None;
+                }
+                Next::Close(reason) => return Some(Step::Close(reason)),
+                Next::Abort(reason) => return Some(Step::Abort(reason)),
+                Next::Multiget(_) => {}
+            }
+        }
+    }
+
+    fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
+        let State::Value(upload) = &mut self.state else { return None };
+        let used = upload.take(input.bytes());
+        input.consume(used);
+        if !upload.is_complete() {
+            return Some(Step::Read);
+        }
+        if let State::Value(upload) = std::mem::take(&mut self.state) {
+            text::finish_upload(cx, *upload, out);
             out.end_of_reply();
         }
+        None
+    }
+
+    fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
+        let State::Multiget(stopped) = self.state else { return None };
+        let Some(newline) = memchr::memchr(b'\n', input.bytes()) else {
+            return Some(Step::Abort(CloseReason::Error)); // the line was there when it stopped
+        };
+        let ran = text::resume_multiget(cx, &input.bytes()[..=newline], out, stopped);
+        if let Next::Multiget(stopped) = ran.next {
+            self.state = State::Multiget(stopped);
+            return Some(Step::Flush);
+        }
+        input.consume(newline + 1);
+        out.end_of_reply();
+        self.state = State::Command;
+        None
     }
 
     /// Memory of a large value that waits for its bytes, to be read into directly.
     pub fn upload_target(&mut self) -> Option<&mut [u8]> {
-        None
+        match &mut self.state {
+            State::Value(upload) => upload.target(),
+            _ => None,
+        }
     }
 
     /// Says that `n` bytes were read into [`Session::upload_target`].
     pub fn uploaded(&mut self, n: usize) {
-        let _ = n;
+        if let State::Value(upload) = &mut self.state {
+            upload.advance(n);
+        }
     }
 
     /// Delivers the reply that a suspended session waits for; the session may run again.
     pub fn resume(&mut self, reply: &[u8], out: &mut Output) {
         out.put(reply);
+        out.end_of_reply();
     }
 
     /// State to show in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
-        ConnState::Read
+        match self.state {
+            State::Value(_) => ConnState::Nread,
+            State::Swallow(_) => ConnState::Swallow,
+            State::Multiget(_) => ConnState::Mwrite,
+            State::Negotiating | State::Command => ConnState::Read,
+        }
     }
 
     /// Whether the session is inside a request (a value is arriving): it counts against read buffer limits.
     pub fn mid_request(&self) -> bool {
-        false
+        !matches!(self.state, State::Negotiating | State::Command)
+    }
+}
+
+/// What to do with bytes that hold no whole line.
+fn unfinished_line(bytes: &[u8]) -> Step {
+    if bytes.len() <= LINE_WAIT_MAX || (text::is_get_line(bytes) && bytes.len() <= GET_LINE_MAX) {
+        Step::Read
+    } else {
+        Step::Abort(CloseReason::Error)
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Built by `server`, handed down as one `Arc`. Holds no sockets.
 
+use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
+use crate::limits::REPLY_CHARGE;
 use crate::settings::{Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use parking_lot::Mutex;
@@ -21,6 +23,8 @@ pub struct Shared {
     pub runtime: Runtime,
     /// Seconds since start.
     pub clock: Clock,
+    /// Items and verbs.
+    pub cache: Cache,
     /// Counters and gauges.
     pub stats: Stats,
     /// Open connections, for `stats conns`.
@@ -38,6 +42,15 @@ pub enum Control {
     ShutdownGraceful,
 }
 
+impl Shared {
+    /// `stats reset`: all counters start again.
+    pub fn reset_stats(&self) {
+        self.stats.reset();
+        self.cache.store.reset_counts();
+        self.cache.prefixes.clear();
+    }
+}
+
 /// What a session is given for one run.
 pub struct Cx<'a> {
     /// The process's state.
@@ -46,6 +59,26 @@ pub struct Cx<'a> {
     pub counters: &'a Counters,
     /// The connection's descriptor: its name in verbose lines and `stats conns`.
     pub fd: i32,
+    /// Level of verbose lines.
+    pub verbose: u32,
+    /// Replies one connection may leave unsent, if `read_buf_mem_limit` bounds them.
+    pub reply_cap: Option<u32>,
+}
+
+impl<'a> Cx<'a> {
+    /// For one run of the session of descriptor `fd`.
+    #[inline]
+    pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
+        let limit = shared.settings.read_buf_mem_limit;
+        let reply_cap = (limit != 0).then(|| (limit / shared.settings.num_threads / REPLY_CHARGE as u32).max(1));
+        Self { shared, counters, fd, verbose: shared.runtime.verbose(), reply_cap }
+    }
+
+    /// The verbs, at this moment.
+    #[inline]
+    pub fn verbs(&self) -> Verbs<'a> {
+        Verbs { cache: &self.shared.cache, counters: self.counters, now: self.shared.clock.now() }
+    }
 }
 
 /// A connection as others see it. Written by its worker, read by anyone.

@@ -10,29 +10,25 @@ use crate::proto::report::Report;
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
 
-/// An admin command.
+/// An admin command: replies and says nothing more, or closes the connection.
 type Command = fn(&mut Run<'_, '_>, &Tokens<'_>) -> Next;
 
 /// The admin command of that name.
 pub(super) fn find(word: &[u8]) -> Option<Command> {
     let commands: &[(&str, Command)] = &[
         ("shutdown", shutdown),
-        ("slabs", |run, tokens| replied(slabs(run, tokens))),
-        ("cache_memlimit", |run, tokens| replied(cache_memlimit(run, tokens))),
-        ("flush_all", |run, tokens| replied(flush_all(run, tokens))),
-        ("lru_crawler", |run, tokens| replied(lru_crawler(run, tokens))),
-        ("verbosity", |run, tokens| replied(verbosity(run, tokens))),
-        ("lru", |run, tokens| replied(lru(run, tokens))),
+        ("slabs", slabs),
+        ("cache_memlimit", cache_memlimit),
+        ("flush_all", flush_all),
+        ("lru_crawler", lru_crawler),
+        ("verbosity", verbosity),
+        ("lru", lru),
         #[cfg(feature = "debug-commands")]
-        ("debugtime", |run, tokens| replied(debugtime(run, tokens))),
+        ("debugtime", debugtime),
         #[cfg(feature = "debug-commands")]
-        ("debugitem", |run, tokens| replied(debugitem(run, tokens))),
+        ("debugitem", debugitem),
     ];
     commands.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, command)| *command)
-}
-
-fn replied((): ()) -> Next {
-    Next::Line
 }
 
 fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
@@ -57,7 +53,7 @@ fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     const LEVEL_MAX: u32 = 2;
     match number(tokens, 1) {
         Some(level) => {
-            run.cx.shared.runtime.set_verbose(level.min(LEVEL_MAX) as i32);
+            run.cx.shared.runtime.set_verbose(level.min(LEVEL_MAX));
             run.reply("OK");
         }
         None => run.reply(BAD_FORMAT),

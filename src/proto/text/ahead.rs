@@ -56,6 +56,13 @@ impl Ahead {
         Some((newline, self.known[0].hash))
     }
 
+    /// Forgets what was scanned: other bytes stand there now.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.len = 0;
+        self.next = 0;
+    }
+
     /// Says that `n` bytes were consumed.
     #[inline]
     pub fn consumed(&mut self, n: usize) {

@@ -81,7 +81,6 @@ pub(in crate::proto) fn resume(cx: &super::Cx<'_>, line: &[u8], out: &mut super:
 fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
     let Multiget { kind, mut done } = stopped;
     let start = run.out.mark();
-    let replies = run.out.replies();
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
         let mut len = 0;
@@ -107,13 +106,13 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
             run.verbs.cache.store.prefetch_items(hash);
         }
         for &(from, to, hash) in &group[..len] {
-            if run.cx.reply_cap.is_some_and(|cap| run.out.replies() >= cap) {
+            if run.cx.reply_cap.is_some_and(|cap| run.out.reply_count() >= cap) {
                 run.out.rewind(start);
-                run.out.set_replies(replies);
                 run.verbs.counters.add(Counter::ResponseOom, 1);
                 run.reply("SERVER_ERROR out of memory writing get response");
                 return Ran::line();
             }
+            run.out.end_of_reply(); // each key is a reply of its own
             fetch(run, &Key::hashed(&text[from..to], hash), kind);
             done = to;
             if run.out.is_full() {
@@ -159,7 +158,6 @@ fn end(run: &mut Run<'_, '_>) {
         run.log(format_args!(">{} END\n", run.cx.fd));
     }
     run.out.put(b"END\r\n");
-    run.out.end_of_reply();
 }
 
 /// Looks one key up and appends its `VALUE` block.

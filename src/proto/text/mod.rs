@@ -17,7 +17,7 @@ pub(super) use storage::{Upload, finish as finish_upload};
 use super::{CloseReason, Cx, Output};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
-use crate::limits::KEY_MAX;
+use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 use crate::settings::VERSION;
 use std::io::Write as _;
 use tokens::Tokens;
@@ -108,13 +108,7 @@ impl Run<'_, '_> {
 /// Runs the command in `line` (newline included); `rest` is what has arrived behind it. `hash` is the hash of
 /// the second word if it was computed ahead.
 #[inline]
-pub(super) fn run(
-    cx: &Cx<'_>,
-    line: &[u8],
-    rest: &[u8],
-    out: &mut Output,
-    hash: Option<u64>,
-) -> Ran {
+pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash: Option<u64>) -> Ran {
     let verbs = cx.verbs();
     let mut run = Run { cx, verbs, out, noreply: false };
     if cx.verbose > 1 {
@@ -157,6 +151,13 @@ pub(super) fn run(
         }
         _ => unknown(&mut run, text),
     }
+}
+
+/// Whether an over-long line may go on: only `get` and `gets` have no bound on their keys.
+pub(super) fn is_get_line(bytes: &[u8]) -> bool {
+    let spaces = bytes.iter().take_while(|&&byte| byte == b' ').count();
+    let word = &bytes[spaces..];
+    spaces <= LEADING_SPACES_MAX && (word.starts_with(b"get ") || word.starts_with(b"gets "))
 }
 
 /// The line without its newline and one carriage return before it.
