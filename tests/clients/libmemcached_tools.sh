@@ -8,7 +8,7 @@ client=libmemcached-tools
 server=$MEMC_HOST:$MEMC_PORT
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cd "$work"
+cd "$work" || exit 1
 
 for tool in memccp memccapable; do
     command -v "$tool" >/dev/null || { echo "$tool is not installed" >&2; exit 1; }
