@@ -1,0 +1,61 @@
+# Everything a person does with this repository, by name. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build run test unit clients conformance differential check audit bench fmt clean
+
+PORT ?= 11211
+MEMORY ?= 64
+# memcached refuses to run as root unless told which user to be.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),-u root)
+RESULTS := .cache/results
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the optimised server, target/release/oxcached
+	@cargo build --release
+
+run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, ARGS= for more options)
+	@echo
+	@echo "Starting oxcached on port $(PORT), with $(MEMORY) MiB for items. Talk to it from another terminal:"
+	@echo
+	@echo "    printf 'set greeting 0 60 5\\r\\nhello\\r\\nget greeting\\r\\nquit\\r\\n' | nc localhost $(PORT)"
+	@echo
+	@echo "Control-C stops it."
+	@exec target/release/oxcached $(AS_ROOT) -p $(PORT) -m $(MEMORY) $(ARGS)
+
+test: unit clients conformance ## every test: Rust, real clients, memcached's own test files
+
+unit: ## the Rust tests alone
+	@mkdir -p $(RESULTS)
+	cargo test --no-fail-fast 2>&1 | tee $(RESULTS)/unit
+
+clients: build ## real clients in five languages against the server
+	@scripts/clients
+
+conformance: ## memcached's own test files against the server (MEMCACHED_SRC= for a source tree)
+	@scripts/conformance
+
+differential: build ## random commands to oxcached and memcached, compared (MEMCACHED_BIN=, DIFF_SECONDS=)
+	@DIFF_SECONDS=$${DIFF_SECONDS:-60} cargo test --release --test differential -- --nocapture
+
+check: ## formatting, lints, documentation and the house rules
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --all-targets --features debug-commands -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items
+	cargo test --quiet --test tidy
+
+audit: ## licences, origins and advisories of the dependencies, by cargo-deny
+	@scripts/audit
+
+bench: build ## oxcached and memcached side by side
+	@scripts/bench
+
+fmt: ## format the code
+	cargo fmt
+
+clean: ## remove what was built and fetched
+	rm -rf target .cache
