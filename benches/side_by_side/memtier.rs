@@ -1,0 +1,55 @@
+//! Owns the runs with memtier_benchmark: its flags, and its JSON result. Called by `main` for a `Plan` that asks for it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::args::Args;
+use crate::report::Run;
+use crate::server::Server;
+use crate::wire::{self, KEY_FIRST, KEY_PREFIX};
+use crate::workload::Plan;
+use crate::{Outcome, machine};
+
+/// Fills the server and has memtier load it.
+pub fn run(args: &Args, binary: &Path, server: &Server, plan: &Plan, extra: &[&str]) -> Outcome<Run> {
+    wire::fill(&mut server.connect()?, 0, plan.keys, plan.value_size)?;
+    let directory = tempfile::tempdir()?;
+    let result = directory.path().join("result.json");
+    let mut command = machine::bound(args.load_core, binary.as_os_str());
+    command
+        .args(["--server=127.0.0.1", "--threads=1", "--distinct-client-seed", "--hide-histogram"])
+        .arg(format!("--port={}", server.port()))
+        .arg(format!("--clients={}", plan.connections))
+        .arg(format!("--data-size={}", plan.value_size))
+        .arg(format!("--key-prefix={KEY_PREFIX}"))
+        .arg(format!("--key-minimum={KEY_FIRST}"))
+        .arg(format!("--key-maximum={}", KEY_FIRST + plan.keys - 1))
+        .arg(format!("--test-time={}", args.seconds.as_secs().max(1)))
+        .arg(format!("--json-out-file={}", result.display()));
+    if !extra.iter().any(|flag| flag.starts_with("--protocol")) {
+        command.arg("--protocol=memcache_text");
+    }
+    command.args(extra).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+
+    let (operations_before, cpu_before, started) = (server.operations()?, server.cpu_ns()?, Instant::now());
+    let status = command.status()?;
+    let (elapsed, cpu_ns) = (started.elapsed(), server.cpu_ns()? - cpu_before);
+    if !status.success() {
+        return Err(format!("memtier failed: {status}").into());
+    }
+    // Memtier counts commands; the server's own count is one a key, as in every other workload.
+    let operations = server.operations()? - operations_before;
+    let latency_us = latencies(&fs::read_to_string(&result)?)?;
+    Ok(Run::load(operations, elapsed, cpu_ns, latency_us, server.rss_bytes()?))
+}
+
+/// p50, p99 and p99.9 of all commands, in microseconds (memtier writes milliseconds).
+fn latencies(json: &str) -> Outcome<[Option<f64>; 3]> {
+    let root = serde_json::from_str::<Value>(json)?;
+    let table = &root["ALL STATS"]["Totals"]["Percentile Latencies"];
+    Ok(["p50.00", "p99.00", "p99.90"].map(|name| table[name].as_f64().map(|ms| ms * 1000.0)))
+}
