@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 
 use crate::histogram::Histogram;
 use crate::report::Run;
@@ -80,6 +81,8 @@ struct Loader<'a> {
     buffer: Vec<u8>,
     latency: Histogram,
     operations: u64,
+    /// Connections made so far.
+    opened: u32,
     /// Whether a finished batch is followed by another.
     sending: bool,
 }
@@ -97,6 +100,7 @@ impl<'a> Loader<'a> {
             buffer: vec![0; CARRY_MAX + READ_BYTES],
             latency: Histogram::new(),
             operations: 0,
+            opened: 0,
             sending: true,
         };
         let batches = Template::all(plan);
@@ -117,8 +121,10 @@ impl<'a> Loader<'a> {
         Ok(loader)
     }
 
-    fn connect(&self, slot: usize) -> Outcome<TcpStream> {
-        let mut stream = TcpStream::connect(self.address)?;
+    fn connect(&mut self, slot: usize) -> Outcome<TcpStream> {
+        let mut stream =
+            if self.plan.churn { connect_from(self.opened, self.address)? } else { TcpStream::connect(self.address)? };
+        self.opened += 1;
         self.poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -243,5 +249,17 @@ impl<'a> Loader<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Connects from one of many loopback addresses: each has its own ports, so closed connections that the kernel still
+/// remembers do not use them all up.
+fn connect_from(number: u32, to: SocketAddr) -> Outcome<TcpStream> {
+    let from = SocketAddr::from(([127, 0, 1 + (number / 250 % 200) as u8, 1 + (number % 250) as u8], 0));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+    socket.bind(&from.into())?;
+    match socket.connect(&to.into()) {
+        Err(problem) if problem.raw_os_error() != Some(libc::EINPROGRESS) => Err(problem.into()),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }

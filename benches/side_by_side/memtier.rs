@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -35,21 +35,24 @@ pub fn run(args: &Args, binary: &Path, server: &Server, plan: &Plan, extra: &[&s
     }
     command.args(extra).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
 
-    let (operations_before, cpu_before, started) = (server.operations()?, server.cpu_ns()?, Instant::now());
+    let (operations_before, cpu_before) = (server.operations()?, server.cpu_ns()?);
     let status = command.status()?;
-    let (elapsed, cpu_ns) = (started.elapsed(), server.cpu_ns()? - cpu_before);
+    let cpu_ns = server.cpu_ns()? - cpu_before;
     if !status.success() {
         return Err(format!("memtier failed: {status}").into());
     }
     // Memtier counts commands; the server's own count is one a key, as in every other workload.
     let operations = server.operations()? - operations_before;
-    let latency_us = latencies(&fs::read_to_string(&result)?)?;
+    let (elapsed, latency_us) = timing(&fs::read_to_string(&result)?)?;
     Ok(Run::load(operations, elapsed, cpu_ns, latency_us, server.rss_bytes()?))
 }
 
-/// p50, p99 and p99.9 of all commands, in microseconds (memtier writes milliseconds).
-fn latencies(json: &str) -> Outcome<[Option<f64>; 3]> {
+/// How long the load lasted; p50, p99 and p99.9 of all commands in microseconds. Memtier writes milliseconds.
+fn timing(json: &str) -> Outcome<(Duration, [Option<f64>; 3])> {
     let root = serde_json::from_str::<Value>(json)?;
-    let table = &root["ALL STATS"]["Totals"]["Percentile Latencies"];
-    Ok(["p50.00", "p99.00", "p99.90"].map(|name| table[name].as_f64().map(|ms| ms * 1000.0)))
+    let stats = &root["ALL STATS"];
+    let elapsed_ms = stats["Runtime"]["Total duration"].as_u64().ok_or("memtier's result has no duration")?;
+    let table = &stats["Totals"]["Percentile Latencies"];
+    let latency_us = ["p50.00", "p99.00", "p99.90"].map(|name| table[name].as_f64().map(|ms| ms * 1000.0));
+    Ok((Duration::from_millis(elapsed_ms), latency_us))
 }

@@ -149,7 +149,7 @@ static WORKLOADS: [Workload; 19] = [
         "mget50",
         0.29,
         "gets of 50 keys, a key counted as one operation",
-        Plan { tool: memtier(&["--ratio=0:1", "--multi-key-get=50"]), keys_per_get: 50, ..BASE },
+        Plan { tool: memtier(&["--ratio=0:50", "--multi-key-get=50"]), keys_per_get: 50, ..BASE },
     ),
     load("crush1", 0.77, "single gets, server core full", BASE),
     load("crush50", 0.16, "50 gets a write, server core full", Plan { depth: 50, ..BASE }),
