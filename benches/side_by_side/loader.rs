@@ -13,11 +13,11 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use crate::histogram::Histogram;
-use crate::report::Run;
+use crate::report::{Load, Run};
 use crate::server::Server;
 use crate::template::{Digits, Template};
 use crate::workload::{Plan, Verb};
-use crate::{Outcome, wire};
+use crate::{Outcome, machine, wire};
 
 /// Runs unmeasured at first: caches warm up, connections spread out.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -31,9 +31,11 @@ pub fn measure(server: &Server, plan: &Plan, seconds: Duration) -> Outcome<Run> 
     let mut loader = Loader::new(server.port(), plan)?;
     loader.run_for(WARM_UP)?;
     loader.forget();
+    let own_before = machine::cpu_ns(std::process::id())?;
     let (cpu_before, started) = (server.cpu_ns()?, Instant::now());
     loader.run_for(seconds)?;
     let (cpu_ns, elapsed) = (server.cpu_ns()? - cpu_before, started.elapsed());
+    let own_ns = machine::cpu_ns(std::process::id())? - own_before;
     let operations = loader.operations;
     loader.drain()?;
     let stats = wire::stats(&mut server.connect()?)?;
@@ -42,7 +44,7 @@ pub fn measure(server: &Server, plan: &Plan, seconds: Duration) -> Outcome<Run> 
         return Err(format!("{misses} gets missed: the server lost keys").into());
     }
     let latency_us = [0.5, 0.99, 0.999].map(|share| loader.latency.percentile_us(share));
-    Ok(Run::load(operations, elapsed, cpu_ns, latency_us, server.rss_bytes()?))
+    Ok(Run::load(Load::new(operations, elapsed, cpu_ns, Some(own_ns), latency_us), server.rss_bytes()?))
 }
 
 /// A byte string that comes once in each reply and never in a value.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::args::Args;
-use crate::report::Run;
+use crate::report::{Load, Run};
 use crate::server::Server;
 use crate::wire::{self, KEY_FIRST, KEY_PREFIX};
 use crate::workload::Plan;
@@ -44,7 +44,7 @@ pub fn run(args: &Args, binary: &Path, server: &Server, plan: &Plan, extra: &[&s
     // Memtier counts commands; the server's own count is one a key, as in every other workload.
     let operations = server.operations()? - operations_before;
     let (elapsed, latency_us) = timing(&fs::read_to_string(&result)?)?;
-    Ok(Run::load(operations, elapsed, cpu_ns, latency_us, server.rss_bytes()?))
+    Ok(Run::load(Load::new(operations, elapsed, cpu_ns, None, latency_us), server.rss_bytes()?))
 }
 
 /// How long the load lasted; p50, p99 and p99.9 of all commands in microseconds. Memtier writes milliseconds.

@@ -23,22 +23,41 @@ pub struct Run {
 pub struct Load {
     pub operations: u64,
     pub operations_per_sec: f64,
+    /// The server's CPU time an operation.
+    pub cpu_us: f64,
     /// Share of one core that the server used.
     pub busy: f64,
+    /// The same of the load generator: near 1 beside an idle server, it was the bottleneck.
+    pub generator_busy: Option<f64>,
     /// p50, p99, p99.9 of a batch.
     pub latency_us: [Option<f64>; 3],
 }
 
-impl Run {
-    /// A load's cost is the server's CPU microseconds an operation.
-    pub fn load(operations: u64, elapsed: Duration, cpu_ns: u64, latency_us: [Option<f64>; 3], rss_bytes: u64) -> Run {
-        let load = Load {
+impl Load {
+    /// `cpu_ns` is the server's; `own_ns` the load generator's, where it is known.
+    pub fn new(
+        operations: u64,
+        elapsed: Duration,
+        cpu_ns: u64,
+        own_ns: Option<u64>,
+        latency_us: [Option<f64>; 3],
+    ) -> Load {
+        let share = |ns: u64| ns as f64 / elapsed.as_nanos() as f64;
+        Load {
             operations,
             operations_per_sec: operations as f64 / elapsed.as_secs_f64(),
-            busy: cpu_ns as f64 / elapsed.as_nanos() as f64,
+            cpu_us: cpu_ns as f64 / 1000.0 / operations.max(1) as f64,
+            busy: share(cpu_ns),
+            generator_busy: own_ns.map(share),
             latency_us,
-        };
-        Run { cost: cpu_ns as f64 / 1000.0 / operations.max(1) as f64, rss_bytes, load: Some(load) }
+        }
+    }
+}
+
+impl Run {
+    /// A load's cost is the server's CPU microseconds an operation.
+    pub fn load(load: Load, rss_bytes: u64) -> Run {
+        Run { cost: load.cpu_us, rss_bytes, load: Some(load) }
     }
 
     pub fn cost_only(cost: f64, rss_bytes: u64) -> Run {
@@ -50,7 +69,9 @@ impl Run {
             json!({
                 "operations": load.operations,
                 "operations_per_sec": load.operations_per_sec,
+                "cpu_us": load.cpu_us,
                 "busy": load.busy,
+                "generator_busy": load.generator_busy,
                 "p50_us": load.latency_us[0],
                 "p99_us": load.latency_us[1],
                 "p999_us": load.latency_us[2],
@@ -123,9 +144,10 @@ fn summary(workload: &Workload, runs: &[&Run]) -> String {
         let load = |figure: &dyn Fn(&Load) -> Option<f64>| over(&|run| run.load.as_ref().and_then(figure));
         let latency = [0, 1, 2].map(|index| load(&|load| load.latency_us[index]));
         line += &format!(
-            "  {:9.0} op/s  core {:3.0} %  p50/p99/p99.9 {:.0} / {:.0} / {:.0} us",
+            "  {:9.0} op/s  core {:3.0} % (load {:.0} %)  p50/p99/p99.9 {:.0} / {:.0} / {:.0} us",
             load(&|load| Some(load.operations_per_sec)),
             load(&|load| Some(load.busy * 100.0)),
+            load(&|load| load.generator_busy.map(|share| share * 100.0)),
             latency[0],
             latency[1],
             latency[2],
