@@ -35,7 +35,7 @@ const STREAMS: &[&[&[u8]]] = &[
     &[b"set a 0 0 1\r\nx\r\nflush_all 1000000000\r\nget a\r\nflush_all\r\nget a\r\nset a 0 0 1\r\ny\r\nget a\r\n"],
     &[b"flush_all abc\r\nflush_all 99999999999\r\nflush_all -1\r\nflush_all 0 noreply\r\nflush_all 1 2 3\r\n"],
     // Sub-commands by prefix.
-    &[b"stats r\r\nstats item\r\nstats noreply\r\nslabs a 1\r\nlru mode f\r\nstats detail o\r\nstats sizes\r\nstats sizes_enable\r\n"],
+    &[b"stats r\r\nstats item\r\nstats noreply\r\nslabs a 1\r\nlru mode f\r\nlru mode segmented\r\nlru mode s\r\nstats detail o\r\nstats sizes\r\nstats sizes_enable\r\n"],
     &[b"stats cachedump\r\nstats cachedump 1\r\nstats cachedump 64 0\r\nstats cachedump a b\r\nstats detail\r\nstats detail x\r\n"],
     // Refusals that name themselves.
     &[b"shutdown\r\nshutdown graceful\r\nrefresh_certs\r\nmisbehave\r\ncache_memlimit 1\r\ncache_memlimit x\r\ncache_memlimit 1000000001\r\n"],
@@ -44,6 +44,8 @@ const STREAMS: &[&[&[u8]]] = &[
     &[b"GET / HTTP/1.1\r\n"],
     &[b"get / HTTP/1.1\r\n"],
     &[b"get a", b"\r\n"],
+    &[b"watch foo\r\n"],
+    &[b"version\r\nwatch fetchers\r\n"],
 ];
 
 /// Lines without their newline: what is read, how often it is repeated, and what follows later.

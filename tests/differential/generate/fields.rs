@@ -90,12 +90,19 @@ const VALUES: &[&str] = &[
     "4294967296",
 ];
 
+/// A key far from the length limit.
+pub fn short_key(random: &mut Rng) -> Vec<u8> {
+    match random.u8(..40) {
+        0 => b"\x01\x7f\xff\0z".to_vec(),
+        _ => pick(random, KEYS).as_bytes().to_vec(),
+    }
+}
+
 pub fn key(random: &mut Rng) -> Vec<u8> {
     match random.u8(..40) {
         0 => vec![b'L'; 249],
         1 => vec![b'L'; 250],
-        2 => b"\x01\x7f\xff\0z".to_vec(),
-        _ => pick(random, KEYS).as_bytes().to_vec(),
+        _ => short_key(random),
     }
 }
 

@@ -20,34 +20,48 @@ pub fn read(random: &mut Rng) -> Vec<u8> {
     };
     for _ in 0..keys {
         line.push(b' ');
-        // Long keys many times over would make a long line, and those have rules of their own.
-        let key = if keys > 5 { b"num".to_vec() } else { fields::key(random) };
+        let key = fields::short_key(random);
         line.extend_from_slice(&key);
     }
     line
 }
 
-/// A read with a key that is too long. To be sent alone: memcached throws away the replies of earlier commands with it,
-/// if they were in the same read.
+/// A read with a key at the length limit or over it. To be sent alone: memcached throws away the replies of earlier commands as
+/// well, if they were in the same read.
 pub fn long_key(random: &mut Rng) -> Command {
     let verb = pick(random, &["get", "gets", "gat 0", "gats -1", "gat x"]);
-    let mut words = vec![verb.as_bytes().to_vec(), vec![b'L'; random.usize(251..400)]];
+    let mut words = vec![verb.as_bytes().to_vec(), vec![b'L'; random.usize(249..256)]];
     for _ in 0..random.usize(..4) {
         words.insert(random.usize(1..=words.len()), fields::key(random));
     }
     Command::bytes([words.join(&b' ').as_slice(), b"\r\n"].concat())
 }
 
-/// delete, incr, decr, touch, flush_all: lines without their end.
+/// incr, decr: lines without their end.
+pub fn arithmetic(random: &mut Rng) -> Vec<u8> {
+    let verb = pick(random, &["incr", "decr"]);
+    let argument = format!(" {}", fields::number(random));
+    on_key(random, verb, &argument)
+}
+
+/// delete, touch, flush_all: lines without their end.
 pub fn change(random: &mut Rng) -> Vec<u8> {
+    match random.u8(..10) {
+        0..4 => {
+            let argument = pick(random, &["", "", " 0", " 10", " 0 noreply", " abc"]);
+            on_key(random, "delete", argument)
+        }
+        4..8 => {
+            let argument = format!(" {}", fields::exptime(random));
+            on_key(random, "touch", &argument)
+        }
+        _ => flush(random),
+    }
+}
+
+/// A command, a key, an argument, now and then without the last of them.
+fn on_key(random: &mut Rng, verb: &str, argument: &str) -> Vec<u8> {
     let key = fields::any_key(random);
-    let (verb, argument) = match random.u8(..20) {
-        0..4 => ("delete", pick(random, &["", "", " 0", " 10", " 0 noreply", " abc"]).to_owned()),
-        4..10 => ("incr", format!(" {}", fields::number(random))),
-        10..16 => ("decr", format!(" {}", fields::number(random))),
-        16..19 => ("touch", format!(" {}", fields::exptime(random))),
-        _ => return flush(random),
-    };
     let mut line = [verb.as_bytes(), b" ", &key, argument.as_bytes(), fields::tail(random).as_bytes()].concat();
     if random.u8(..30) == 0 {
         line.truncate(line.iter().rposition(|byte| *byte == b' ').unwrap_or(line.len()));

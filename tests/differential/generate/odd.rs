@@ -66,7 +66,8 @@ pub fn line(random: &mut Rng) -> Vec<u8> {
     match random.u8(..8) {
         // Words of the protocol in any order.
         0 => {
-            let words = ["get", "set", "a", "0", "1", "noreply", "cas", "incr", "touch", "gat", "x", "stats", "-1"];
+            let words =
+                ["get", "set", "a", "0", "1", "noreply", "cas", "decrement", "touch", "gat", "x", "slabs", "-1"];
             let chosen = (0..random.usize(1..30)).map(|_| words[random.usize(..words.len())]);
             let text = chosen.collect::<Vec<_>>().join(" ");
             // A storage line would take the following commands for its value; those are made elsewhere.
