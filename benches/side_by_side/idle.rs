@@ -1,0 +1,34 @@
+//! Owns the measure of a connection at rest: resident memory before and after many clients came, were served once, and
+//! stayed. Called by `main`.
+
+use std::io::{Read, Write};
+
+use crate::report::Run;
+use crate::server::Server;
+use crate::{Outcome, wire};
+
+/// Opens `connections`, one after the other.
+pub fn measure(server: &Server, connections: usize) -> Outcome<Run> {
+    // What the first clients cost (buffers, caches of the allocator) is not the price of one more.
+    let mut warm = Vec::new();
+    for _ in 0..20 {
+        warm.push(served(server)?);
+    }
+    let before = server.rss_bytes()?;
+    let mut held = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        held.push(served(server)?);
+    }
+    wire::sync(&mut server.connect()?)?;
+    let after = server.rss_bytes()?;
+    let bytes = after.saturating_sub(before) as f64 / connections as f64;
+    Ok(Run::cost_only(bytes, after))
+}
+
+fn served(server: &Server) -> Outcome<std::net::TcpStream> {
+    let mut stream = server.connect()?;
+    stream.write_all(b"get nothing\r\n")?;
+    let mut reply = [0; 5];
+    stream.read_exact(&mut reply)?;
+    if &reply == b"END\r\n" { Ok(stream) } else { Err("a get of nothing found something".into()) }
+}

@@ -1,0 +1,128 @@
+//! Owns what counts as equal: which replies are compared byte by byte, and which carry clock values, addresses or an
+//! order that neither server promises. Called by `drive` for every exchange.
+
+/// How the replies of an exchange are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    Exact,
+    /// Lines in any order: `stats detail dump` walks a hash table.
+    Lines,
+    /// `stats`: the names in order, the values of `STATS_EXACT`.
+    Stats,
+    /// `stats settings`: all but the socket's path.
+    Settings,
+    /// `stats slabs`: names in order; sizes and counters, not how many chunks happen to be free.
+    Slabs,
+    /// metadump: lines in any order, without the times of access and expiry.
+    Dump,
+}
+
+/// Rows of `stats` that depend on the commands alone. The others depend on the clock, on memory, or on when a
+/// background thread ran.
+const STATS_EXACT: &[&str] = &[
+    "version",
+    "pointer_size",
+    "max_connections",
+    "reserved_fds",
+    "cmd_get",
+    "cmd_set",
+    "cmd_flush",
+    "cmd_touch",
+    "cmd_meta",
+    "get_hits",
+    "get_misses",
+    "delete_misses",
+    "delete_hits",
+    "incr_misses",
+    "incr_hits",
+    "decr_misses",
+    "decr_hits",
+    "cas_misses",
+    "cas_hits",
+    "cas_badval",
+    "touch_hits",
+    "touch_misses",
+    "store_too_large",
+    "store_no_memory",
+    "auth_cmds",
+    "auth_errors",
+    "limit_maxbytes",
+    "accepting_conns",
+    "listen_disabled_num",
+    "threads",
+    "total_items",
+    "evictions",
+    "rejected_connections",
+];
+
+/// Fields of `stats slabs` that depend on the commands alone.
+const SLABS_EXACT: &[&str] = &[
+    "chunk_size",
+    "chunks_per_page",
+    "get_hits",
+    "cmd_set",
+    "delete_hits",
+    "incr_hits",
+    "decr_hits",
+    "cas_hits",
+    "cas_badval",
+    "touch_hits",
+];
+
+impl Compare {
+    /// The part of a reply that both servers must agree on.
+    pub fn essence(self, reply: &[u8]) -> Vec<u8> {
+        let lines = reply.split_inclusive(|byte| *byte == b'\n');
+        match self {
+            Compare::Exact => reply.to_vec(),
+            Compare::Lines => sorted(lines.map(<[u8]>::to_vec)),
+            Compare::Stats => masked(lines, |name| STATS_EXACT.contains(&name)),
+            Compare::Settings => masked(lines, |name| name != "domain_socket"),
+            Compare::Slabs => {
+                masked(lines, |name| name.split_once(':').is_some_and(|(_, field)| SLABS_EXACT.contains(&field)))
+            }
+            Compare::Dump => sorted(lines.map(without_times)),
+        }
+    }
+}
+
+fn sorted(lines: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut lines = lines.collect::<Vec<_>>();
+    lines.sort();
+    lines.concat()
+}
+
+/// Keeps the values of the `STAT` rows that `exact` names, and only the names of the others.
+fn masked<'a>(lines: impl Iterator<Item = &'a [u8]>, exact: impl Fn(&str) -> bool) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for line in lines {
+        let text = String::from_utf8_lossy(line);
+        let mut words = text.splitn(3, ' ');
+        match (words.next(), words.next()) {
+            (Some("STAT"), Some(name)) if !exact(name) => {
+                kept.extend_from_slice(format!("STAT {name} <masked>\r\n").as_bytes());
+            }
+            _ => kept.extend_from_slice(line),
+        }
+    }
+    kept
+}
+
+/// A metadump line with `exp=` and `la=` emptied; `exp=-1` (never) stays.
+fn without_times(line: &[u8]) -> Vec<u8> {
+    let words = line.split(|byte| *byte == b' ').map(|word| match word {
+        _ if word.starts_with(b"la=") => b"la=".as_slice(),
+        _ if word.starts_with(b"exp=") && word != b"exp=-1" => b"exp=",
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+#[test]
+fn clock_values_are_masked() {
+    let dump = b"OK\r\nkey=a exp=-1 la=17 cas=2 fetch=no cls=1 size=61 flags=0 \nEND\r\n";
+    let later = b"OK\r\nkey=a exp=-1 la=18 cas=2 fetch=no cls=1 size=61 flags=0 \nEND\r\n";
+    assert_eq!(Compare::Dump.essence(dump), Compare::Dump.essence(later));
+    let stats = b"STAT pid 1\r\nSTAT cmd_get 2\r\nEND\r\n";
+    assert_eq!(Compare::Stats.essence(stats), b"STAT pid <masked>\r\nSTAT cmd_get 2\r\nEND\r\n");
+}

@@ -1,0 +1,140 @@
+//! Owns the hand-written cases: the behaviours that are most often got wrong, each by itself, on every run. Called by
+//! `main`, before the random cases.
+
+use crate::compare::Compare;
+use crate::stream::{Case, Command, End, Exchange, Part};
+
+/// One case an entry: writes on one connection, each read before the next is sent.
+const STREAMS: &[&[&[u8]]] = &[
+    // Sound replies of every verb.
+    &[b"set a 5 0 1\r\nx\r\nget a\r\ngets a\r\nadd a 0 0 1\r\ny\r\nreplace a 1 0 2\r\nzz\r\nappend a 9 9 1\r\n!\r\n"],
+    &[b"set a 0 0 1\r\nx\r\nprepend a 0 0 1\r\n<\r\ngat 0 a b a\r\ngats 0 a\r\ntouch a 0\r\ntouch b 0\r\ndelete a\r\n"],
+    &[b"set a 0 0 1\r\nx\r\ncas a 0 0 1 2\r\ny\r\ncas a 0 0 1 2\r\nz\r\ncas b 0 0 1 2\r\nz\r\ngets a\r\n"],
+    // A line comes in pieces, byte by byte.
+    &[b"s", b"et", b" a 0 ", b"0 2", b"\r", b"\n", b"x", b"y\r", b"\n", b"get a", b"\r\n"],
+    // Bad data chunks: what was not eaten is a command.
+    &[b"set a 0 0 1\r\nxyz\r\nget a\r\n"],
+    &[b"set a 0 0 3\r\nxyz\nversion\r\nversion\r\n"],
+    &[b"set a 0 0 1 noreply\r\nxyz\r\nget a\r\n"],
+    // noreply, where it is honoured and where not.
+    &[b"foo noreply\r\nset k x noreply\r\nset k 0 0 noreply\r\nset noreply 0 0 1\r\nx\r\ndelete noreply\r\nget noreply\r\n"],
+    &[b"incr a noreply\r\nincr a 1 noreply\r\nincr a x noreply\r\ntouch a x noreply\r\nflush_all noreply\r\nverbosity noreply\r\n"],
+    &[b"slabs reassign 1 2 noreply\r\nlru mode foo noreply\r\nlru_crawler foo noreply\r\nversion noreply\r\nget a noreply\r\n"],
+    // Short lines.
+    &[b"get\r\n\r\n\na\r\nmn\nab\r\nabc\nmn\r\n"],
+    &[b" get a\r\nget  a\r\nget a \r\nGET a\r\nget\ta\r\nget a\r\r\n"],
+    // Numbers.
+    &[b"set n 0 0 2\r\n10\r\ndecr n 1\r\nget n\r\nincr n 1\r\nget n\r\nincr n 95\r\nget n\r\ndecr n 1000\r\nget n\r\n"],
+    &[b"set n 0 0 20\r\n18446744073709551615\r\nincr n 1\r\nget n\r\nincr n 18446744073709551616\r\nincr n -1\r\nincr n\r\n"],
+    &[b"set n 0 0 2\r\n 7\r\nincr n 1\r\nset n 0 0 0\r\n\r\nincr n 1\r\nset n 0 0 2\r\n-5\r\nincr n 1\r\nincr m 1\r\n"],
+    &[b"set a 4294967295 0 1\r\nx\r\nget a\r\nset a 4294967296 0 1\r\nx\r\nget a\r\nset a -1 0 1\r\nx\r\nset a +5 0 1\r\nx\r\nget a\r\n"],
+    &[b"set a 0 2147483648 1\r\nx\r\nget a\r\nset a 0 2592001 1\r\nx\r\nget a\r\nset a 0 -1 1\r\nx\r\nget a\r\nset a 0 2592000 1\r\nx\r\nget a\r\n"],
+    &[b"set a 0 0 2147483646\r\nget a\r\nset a 0 0 -1\r\nset a 0 0 01\r\nx\r\nset a 0 0 +1\r\nx\r\n"],
+    &[b"set a 0 0 1\r\nx\r\ntouch a 2147483648\r\ngat 2147483648 a\r\ntouch a abc\r\ngat abc a\r\ntouch a -1\r\nget a\r\n"],
+    // Flushes: of now, of a past that changes nothing, of a time that is no number.
+    &[b"set a 0 0 1\r\nx\r\nflush_all 1000000000\r\nget a\r\nflush_all\r\nget a\r\nset a 0 0 1\r\ny\r\nget a\r\n"],
+    &[b"flush_all abc\r\nflush_all 99999999999\r\nflush_all -1\r\nflush_all 0 noreply\r\nflush_all 1 2 3\r\n"],
+    // Sub-commands by prefix.
+    &[b"stats r\r\nstats item\r\nstats noreply\r\nslabs a 1\r\nlru mode f\r\nlru mode segmented\r\nlru mode s\r\nstats detail o\r\nstats sizes\r\nstats sizes_enable\r\n"],
+    &[b"stats cachedump\r\nstats cachedump 1\r\nstats cachedump 64 0\r\nstats cachedump a b\r\nstats detail\r\nstats detail x\r\n"],
+    // Refusals that name themselves.
+    &[b"shutdown\r\nshutdown graceful\r\nrefresh_certs\r\nmisbehave\r\ncache_memlimit 1\r\ncache_memlimit x\r\ncache_memlimit 1000000001\r\n"],
+    // Ends of connections.
+    &[b"version\r\nquit\r\nversion\r\n"],
+    &[b"GET / HTTP/1.1\r\n"],
+    &[b"get / HTTP/1.1\r\n"],
+    &[b"get a", b"\r\n"],
+    &[b"watch foo\r\n"],
+    &[b"version\r\nwatch fetchers\r\n"],
+];
+
+/// Lines without their newline: what is read, how often it is repeated, and what follows later.
+const LONG: &[(&[u8], &[u8], usize)] = &[
+    (b"gat 0 ", b"k", 2042),
+    (b"gat 0 ", b"k", 2043),
+    (b"get ", b"kkkk ", 500),
+    (b"gets ", b"kkkk ", 4000),
+    (b"get ", b"k", 2045),
+    (b"", b" ", 2048),
+    (b"", b" ", 2049),
+    (b"foo ", b"x", 2044),
+    (b"foo ", b"x", 2045),
+];
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = STREAMS.iter().map(|writes| plain(writes)).collect::<Vec<_>>();
+    for (head, unit, times) in LONG {
+        let line = [*head, &unit.repeat(*times)].concat();
+        cases.push(plain(&[&line, b"\r\n"]));
+        cases.push(plain(&[&[line.as_slice(), b"\r\n"].concat()]));
+    }
+    for spaces in [100, 101] {
+        let line = [" ".repeat(spaces).as_bytes(), b"get ", "kkk ".repeat(1000).as_bytes()].concat();
+        cases.push(plain(&[&line, b"\r\n"]));
+    }
+    for length in [249, 250, 251] {
+        let key = "k".repeat(length);
+        let text =
+            format!("set a 0 0 1\r\nx\r\nset {key} 0 0 1\r\nx\r\nget a {key} a\r\ngets {key}\r\ngat 0 a {key}\r\n");
+        let more =
+            format!("incr {key} 1\r\ntouch {key} 0\r\ndelete {key}\r\nset {key} 0 0 1 noreply\r\nx\r\nget a\r\n");
+        cases.push(plain(&[text.as_bytes(), more.as_bytes()]));
+    }
+    for value_size in [1_048_515, 1_048_516, 1_048_517, 1_048_576] {
+        for tail in ["", " noreply"] {
+            let value = "v".repeat(value_size);
+            let text = format!(
+                "set a 0 0 1\r\nx\r\nset a 0 0 {value_size}{tail}\r\n{value}\r\nget a\r\nappend a 0 0 1\r\nx\r\n"
+            );
+            cases.push(plain(&[text.as_bytes()]));
+        }
+    }
+    cases.push(reports());
+    cases.push(dump());
+    cases.push(Case {
+        flags: Vec::new(),
+        exchanges: vec![
+            Exchange { end: End::HalfClose, ..Exchange::new(0, vec![Command::bytes(b"set a 0 0 10\r\nhello")]) },
+            Exchange::new(0, vec![Command::bytes(b"get a\r\n")]),
+        ],
+    });
+    cases
+}
+
+fn plain(writes: &[&[u8]]) -> Case {
+    let mut command = Command::default();
+    for (index, bytes) in writes.iter().enumerate() {
+        if index > 0 {
+            command = command.then(Part::Barrier);
+        }
+        command = command.then_bytes(*bytes);
+    }
+    Case { flags: Vec::new(), exchanges: vec![Exchange::new(0, vec![command])] }
+}
+
+fn one(line: &[u8], compare: Compare) -> Exchange {
+    Exchange { compare, ..Exchange::new(0, vec![Command::bytes(line)]) }
+}
+
+fn reports() -> Case {
+    let exchanges = vec![
+        one(b"stats detail on\r\nset p:x 0 0 1\r\nx\r\nget p:x p:y q:z\r\ndelete p:x\r\nget plain\r\n", Compare::Exact),
+        one(b"stats detail dump\r\n", Compare::Lines),
+        one(b"stats\r\n", Compare::Stats),
+        one(b"stats settings\r\n", Compare::Settings),
+        one(b"stats slabs\r\n", Compare::Slabs),
+        one(b"stats reset\r\n", Compare::Exact),
+        one(b"stats\r\n", Compare::Stats),
+        one(b"stats detail dump\r\n", Compare::Lines),
+    ];
+    Case { flags: Vec::new(), exchanges }
+}
+
+fn dump() -> Case {
+    let exchanges = vec![
+        one(b"set a 0 0 1\r\nx\r\nset b/\xff 7 0 1\r\nx\r\nset c 0 0 90\r\n", Compare::Exact),
+        one(&[[b'v'; 90].as_slice(), b"\r\nget c\r\n"].concat(), Compare::Exact),
+        one(b"lru_crawler metadump all\r\n", Compare::Dump),
+    ];
+    Case { flags: Vec::new(), exchanges }
+}

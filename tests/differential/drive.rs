@@ -1,0 +1,261 @@
+//! Owns the running of a case: the same bytes to both servers, their replies side by side. Called by `main` and `shrink`.
+//!
+//! No reply is waited for by guessing times: an exchange ends with a command whose reply is unique (the sentinel), or
+//! with the client's half-close, after which the server's close ends the reply. Where the sentinel itself was swallowed
+//! by an unfinished value, `PATIENCE` passes and both connections are half-closed; how long that was changes nothing in
+//! what is compared.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mio::net::UnixStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::known;
+use crate::server::Server;
+use crate::stream::{CONNECTIONS, Case, End, Exchange, Part, shown};
+
+/// Silence after which a missing sentinel is taken as swallowed.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Silence after which a server is taken as hanging.
+const HANG: Duration = Duration::from_secs(20);
+
+pub struct Binaries {
+    pub ours: PathBuf,
+    pub reference: PathBuf,
+}
+
+/// Two replies that should have been the same.
+pub struct Difference {
+    /// Index of the exchange.
+    pub at: usize,
+    pub what: String,
+    pub ours: Vec<u8>,
+    pub reference: Vec<u8>,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let same = self.ours.iter().zip(&self.reference).take_while(|(a, b)| a == b).count();
+        let from = same.saturating_sub(100);
+        let tail = |reply: &[u8]| shown(&reply[from.min(reply.len())..], 2000);
+        writeln!(out, "{}; the replies are equal for {same} bytes (shown from byte {from})", self.what)?;
+        writeln!(out, "  oxcached:  {}", tail(&self.ours))?;
+        write!(out, "  memcached: {}", tail(&self.reference))
+    }
+}
+
+/// Runs a case on fresh servers; `None` when all replies were the same.
+pub fn run(binaries: &Binaries, case: &Case) -> Option<Difference> {
+    let mut runner = Runner::new(binaries, case);
+    (0..case.exchanges.len()).find_map(|at| runner.exchange(at, &case.exchanges[at]))
+}
+
+/// A connection to one server.
+struct Wire {
+    stream: UnixStream,
+    output: Vec<u8>,
+    written: usize,
+    input: Vec<u8>,
+    closed: bool,
+}
+
+impl Wire {
+    /// Writes and reads until the socket has no more to give or take.
+    fn pump(&mut self) {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(problem) if problem.kind() == ErrorKind::WouldBlock => break,
+                Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
+                // The server has closed: the rest is for nobody, and reading shows the close.
+                Err(_) => self.written = self.output.len(),
+            }
+        }
+        let mut chunk = [0; 65536];
+        while !self.closed {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => self.closed = true,
+                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Err(problem) if problem.kind() == ErrorKind::WouldBlock => break,
+                Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
+                // Reset: a close that left some of our bytes unread.
+                Err(_) => self.closed = true,
+            }
+        }
+    }
+}
+
+struct Runner {
+    /// Ours, then the reference.
+    servers: [Server; 2],
+    slots: [Option<[Wire; 2]>; CONNECTIONS],
+    poll: Poll,
+    sentinels: u64,
+    /// The cas id last shown by the reference, by key.
+    cas: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Runner {
+    fn new(binaries: &Binaries, case: &Case) -> Runner {
+        let servers = [&binaries.ours, &binaries.reference].map(|binary| Server::start(binary, &case.flags));
+        Runner { servers, slots: [const { None }; 3], poll: Poll::new().unwrap(), sentinels: 0, cas: HashMap::new() }
+    }
+
+    fn exchange(&mut self, at: usize, exchange: &Exchange) -> Option<Difference> {
+        let slot = exchange.connection;
+        let mut wires = match self.slots[slot].take() {
+            Some(wires) => wires,
+            None => self.open(),
+        };
+        let writes = self.writes(exchange);
+        if wires[0].written == 0 && writes.iter().any(|(_, barrier)| *barrier) {
+            self.settle(&mut wires);
+        }
+        let mut sent = Vec::new();
+        for (bytes, barrier) in &writes {
+            sent.extend_from_slice(bytes);
+            wires.iter_mut().for_each(|wire| wire.output.extend_from_slice(bytes));
+            self.pump_until(&mut wires, HANG, |wire| wire.written == wire.output.len());
+            if *barrier && let Some(dead) = self.barrier() {
+                return Some(difference(at, dead, wires));
+            }
+        }
+        let mark = match exchange.end {
+            End::HalfClose => None,
+            End::Sentinel => Some(self.sentinel(&mut wires)),
+        };
+        let synced = mark.is_some_and(|mark| {
+            self.pump_until(&mut wires, PATIENCE, |wire| wire.closed || wire.input.ends_with(&mark))
+        });
+        if !synced {
+            for wire in &wires {
+                // Fails when the server has closed first: just as well.
+                let _ = wire.stream.shutdown(Shutdown::Write);
+            }
+            if !self.pump_until(&mut wires, HANG, |wire| wire.closed) {
+                return Some(difference(at, "a server neither answers nor closes".into(), wires));
+            }
+        }
+        self.remember_cas(&wires[1].input);
+        self.verdict(at, exchange, &sent, wires)
+    }
+
+    /// Compares, and keeps the connection for the next exchange.
+    fn verdict(&mut self, at: usize, exchange: &Exchange, sent: &[u8], mut wires: [Wire; 2]) -> Option<Difference> {
+        let closed = wires.each_ref().map(|wire| wire.closed);
+        let [ours, reference] = wires.each_ref().map(|wire| exchange.compare.essence(&wire.input));
+        if (ours != reference || closed[0] != closed[1]) && known::explain(sent, &ours, &reference).is_none() {
+            let mut what = match closed {
+                [true, false] => "only oxcached closed the connection".to_owned(),
+                [false, true] => "only memcached closed the connection".to_owned(),
+                _ => "different replies".to_owned(),
+            };
+            if let Some(status) = self.servers[0].death() {
+                what += &format!("; oxcached has ended: {status}");
+            }
+            return Some(Difference { at, what, ours, reference });
+        }
+        if closed == [false, false] {
+            for wire in &mut wires {
+                wire.input.clear();
+                wire.output.clear();
+                wire.written = 0;
+            }
+            self.slots[exchange.connection] = Some(wires);
+        }
+        None
+    }
+
+    fn open(&mut self) -> [Wire; 2] {
+        self.servers.each_ref().map(|server| {
+            let stream = server.connect().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let mut stream = UnixStream::from_std(stream);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(0), interest).unwrap();
+            Wire { stream, output: Vec::new(), written: 0, input: Vec::new(), closed: false }
+        })
+    }
+
+    /// Makes sure that a worker holds a connection: a barrier is worth nothing while it still waits to be handed over.
+    fn settle(&mut self, wires: &mut [Wire; 2]) {
+        let mark = self.sentinel(wires);
+        self.pump_until(wires, HANG, |wire| wire.closed || wire.input.ends_with(&mark));
+    }
+
+    /// The exchange's bytes, one entry a write, and whether a barrier follows it.
+    fn writes(&self, exchange: &Exchange) -> Vec<(Vec<u8>, bool)> {
+        let mut writes = vec![(Vec::new(), false)];
+        for part in exchange.commands.iter().flat_map(|command| &command.parts) {
+            let last = writes.last_mut().unwrap();
+            match part {
+                Part::Bytes(bytes) => last.0.extend_from_slice(bytes),
+                Part::Cas(key) => last.0.extend_from_slice(self.cas.get(key).map_or(b"1", Vec::as_slice)),
+                Part::Split | Part::Barrier => {
+                    last.1 = matches!(part, Part::Barrier);
+                    writes.push((Vec::new(), false));
+                }
+            }
+        }
+        writes.retain(|(bytes, barrier)| *barrier || !bytes.is_empty());
+        writes
+    }
+
+    /// Asks for a reply that nothing else brings; returns its bytes.
+    fn sentinel(&mut self, wires: &mut [Wire; 2]) -> Vec<u8> {
+        self.sentinels += 1;
+        let number = self.sentinels;
+        for wire in wires {
+            wire.output.extend_from_slice(format!("md __sentinel O{number}\r\n").as_bytes());
+        }
+        format!("NF O{number}\r\n").into_bytes()
+    }
+
+    fn barrier(&mut self) -> Option<String> {
+        let names = ["oxcached", "memcached"];
+        let problems = self.servers.iter_mut().zip(names).filter_map(|(server, name)| {
+            let problem = server.barrier().err()?;
+            Some(format!("{name} no longer answers: {problem}, {:?}", server.death()))
+        });
+        problems.collect::<Vec<_>>().into_iter().next()
+    }
+
+    /// Moves bytes on both wires until `done` holds for both (true) or nothing has moved for `patience` (false).
+    fn pump_until(&mut self, wires: &mut [Wire; 2], patience: Duration, done: impl Fn(&Wire) -> bool) -> bool {
+        let mut events = Events::with_capacity(64);
+        let (mut moved, mut before) = (Instant::now(), (0, 0));
+        loop {
+            wires.iter_mut().for_each(Wire::pump);
+            if wires.iter().all(&done) {
+                return true;
+            }
+            let now = wires.iter().fold((0, 0), |sum, wire| (sum.0 + wire.written, sum.1 + wire.input.len()));
+            if now != before {
+                (moved, before) = (Instant::now(), now);
+            }
+            let Some(left) = patience.checked_sub(moved.elapsed()) else { return false };
+            match self.poll.poll(&mut events, Some(left)) {
+                Err(problem) if problem.kind() != ErrorKind::Interrupted => panic!("poll: {problem}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn remember_cas(&mut self, reply: &[u8]) {
+        for line in reply.split(|byte| *byte == b'\n') {
+            let words = line.trim_ascii_end().split(|byte| *byte == b' ').collect::<Vec<_>>();
+            if let [b"VALUE", key, _, _, cas] = words[..] {
+                self.cas.insert(key.to_vec(), cas.to_vec());
+            }
+        }
+    }
+}
+
+fn difference(at: usize, what: String, wires: [Wire; 2]) -> Difference {
+    let [ours, reference] = wires.map(|wire| wire.input);
+    Difference { at, what, ours, reference }
+}

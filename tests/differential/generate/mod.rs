@@ -1,0 +1,115 @@
+//! Owns the making of random cases: which kinds of exchange, in which proportion, on which connection, cut where.
+//! Called by `main` with a seeded generator: the same seed makes the same case.
+
+mod admin;
+mod fields;
+mod lookup;
+mod odd;
+mod storage;
+
+use fastrand::Rng;
+
+use crate::compare::Compare;
+use crate::stream::{CONNECTIONS, Case, Command, End, Exchange, Part};
+
+const EXCHANGES_MAX: usize = 150;
+
+/// Flags of every case. With its LRU maintainer at work, memcached now and then holds a reference to an item that was
+/// read twice, and incr and decr then store a new item, as long as the number is, in place of a padded one.
+const ALWAYS: &[&str] = &["-o", "no_lru_maintainer"];
+
+/// Further flags; most cases run with none.
+const FLAGS: &[&[&str]] =
+    &[&["-C"], &["-F"], &["-X"], &["-D", "/"], &["-I", "2m"], &["-R", "1"], &["-M"], &["-B", "ascii"]];
+
+/// One case.
+pub fn case(random: &mut Rng) -> Case {
+    let mut flags = ALWAYS.to_vec();
+    if random.u8(..4) == 0 {
+        flags.extend_from_slice(pick(random, FLAGS));
+    }
+    let exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| exchanges(random)).collect();
+    Case { flags, exchanges }
+}
+
+/// Usually one exchange; two where the second uses what the first learnt.
+fn exchanges(random: &mut Rng) -> Vec<Exchange> {
+    let connection = random.usize(..CONNECTIONS);
+    let alone = |command: Command| vec![Exchange::new(connection, vec![command])];
+    match random.u8(..100) {
+        // Shows a cas id, so that a later command can use it.
+        0..12 => {
+            let key = fields::key(random);
+            let gets = Command::bytes([b"gets ", key.as_slice(), b"\r\n"].concat());
+            let cas = storage::cas(random, &key);
+            vec![Exchange::new(connection, vec![gets]), Exchange::new(random.usize(..CONNECTIONS), vec![cas])]
+        }
+        12..15 => alone(storage::large(random)),
+        15..19 => alone(odd::long_line(random)),
+        19..22 => alone(odd::closing(random)),
+        30..32 => alone(lookup::long_key(random)),
+        22..24 => vec![Exchange { end: End::HalfClose, ..Exchange::new(connection, vec![odd::unfinished(random)]) }],
+        24..30 => {
+            let (line, compare) = admin::report(random);
+            vec![Exchange { compare, ..Exchange::new(connection, vec![Command::bytes(line)]) }]
+        }
+        _ => vec![pipeline(random, connection)],
+    }
+}
+
+/// Several short commands in a row, cut anywhere.
+fn pipeline(random: &mut Rng, connection: usize) -> Exchange {
+    let count = if random.u8(..20) == 0 { random.usize(15..70) } else { random.usize(1..7) };
+    let theme = if random.bool() { Theme::Reads } else { Theme::Arithmetic };
+    let mut commands = (0..count).map(|_| short(random, theme)).collect::<Vec<_>>();
+    if random.u8(..3) == 0 {
+        for _ in 0..random.usize(1..5) {
+            let chosen = random.usize(..commands.len());
+            cut(random, &mut commands[chosen]);
+        }
+    }
+    Exchange { compare: Compare::Exact, ..Exchange::new(connection, commands) }
+}
+
+/// Reads and arithmetic do not meet in one pipeline: while the reply to a read waits in the same batch, memcached's incr
+/// and decr store a new item in place of a padded one.
+#[derive(Clone, Copy)]
+enum Theme {
+    Reads,
+    Arithmetic,
+}
+
+/// A command whose lines are short enough to be cut without the line rules coming in.
+fn short(random: &mut Rng, theme: Theme) -> Command {
+    match (random.u8(..100), theme) {
+        (0..30, _) => storage::store(random),
+        (30..55, Theme::Reads) => odd::varied(random, lookup::read),
+        (30..55, Theme::Arithmetic) => odd::varied(random, lookup::arithmetic),
+        (55..70, _) => odd::varied(random, lookup::change),
+        (70..80, _) => odd::varied(random, admin::line),
+        (80..91, Theme::Reads) => Command::bytes(odd::line(random)),
+        _ => storage::broken(random),
+    }
+}
+
+/// Cuts one of a command's byte strings into two writes.
+fn cut(random: &mut Rng, command: &mut Command) {
+    let index = random.usize(..command.parts.len());
+    let Part::Bytes(bytes) = &mut command.parts[index] else { return };
+    let rest = bytes.split_off(random.usize(..=bytes.len()));
+    let end = if random.bool() { Part::Barrier } else { Part::Split };
+    command.parts.insert(index + 1, end);
+    command.parts.insert(index + 2, Part::Bytes(rest));
+}
+
+fn pick<'a, T: ?Sized>(random: &mut Rng, choices: &[&'a T]) -> &'a T {
+    choices[random.usize(..choices.len())]
+}
+
+#[test]
+fn equal_seeds_make_equal_cases() {
+    for seed in 0..50 {
+        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed)).describe());
+        assert_eq!(first, second);
+    }
+}

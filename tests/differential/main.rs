@@ -1,0 +1,78 @@
+//! Differential test: random and hand-written text-protocol streams go to oxcached and to a real memcached, and every
+//! byte that comes back is compared.
+//!
+//! Owns the order of the work: the corpus first, then random cases until the time is over. A case starts both servers
+//! afresh, so that cas ids, statistics and items agree from the first command on; a case that differs is shrunk and
+//! printed. Called by `cargo test --test differential`.
+//!
+//! Environment: `MEMCACHED_BIN` (without it the test says so and does nothing), `OXCACHED_BIN`, `DIFF_SECONDS` (10),
+//! `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`.
+
+#![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
+
+mod compare;
+mod corpus;
+mod drive;
+mod generate;
+mod known;
+mod server;
+mod shrink;
+mod stream;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use drive::Binaries;
+use stream::Case;
+
+#[test]
+fn replies_equal_memcached() {
+    let Some(binaries) = binaries() else { return };
+    for case in corpus::cases() {
+        check(&binaries, &case, "corpus");
+    }
+    if std::env::var_os("DIFF_CORPUS_ONLY").is_some() {
+        return;
+    }
+    let seed = number("DIFF_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
+    let time = Duration::from_secs(number("DIFF_SECONDS").unwrap_or(10));
+    println!("DIFF_SEED={seed} DIFF_SECONDS={}", time.as_secs());
+    let (started, mut cases, mut commands) = (Instant::now(), 0, 0);
+    while started.elapsed() < time {
+        let case_seed = seed + cases;
+        let case = generate::case(&mut fastrand::Rng::with_seed(case_seed));
+        commands += case.exchanges.iter().map(|exchange| exchange.commands.len()).sum::<usize>();
+        check(&binaries, &case, &format!("DIFF_SEED={case_seed}"));
+        cases += 1;
+    }
+    println!("{cases} cases, {commands} commands, no difference");
+}
+
+/// The two servers; `None`, with the reason printed, where there is no memcached to compare with.
+fn binaries() -> Option<Binaries> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let Some(reference) = set("MEMCACHED_BIN") else {
+        println!("skipped: MEMCACHED_BIN names no memcached to compare with");
+        return None;
+    };
+    if !Path::new(&reference).is_file() {
+        println!("skipped: MEMCACHED_BIN={} is not a file", reference.display());
+        return None;
+    }
+    let ours = set("OXCACHED_BIN").unwrap_or_else(|| OsString::from(env!("CARGO_BIN_EXE_oxcached")));
+    Some(Binaries { ours: PathBuf::from(ours), reference: PathBuf::from(reference) })
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Runs one case; a difference is made as small as it goes and ends the test.
+fn check(binaries: &Binaries, case: &Case, origin: &str) {
+    let Some(found) = drive::run(binaries, case) else { return };
+    println!("{origin}: difference, {}; shrinking", found.what);
+    let (small, difference) = shrink::shrink(case, found, |candidate| drive::run(binaries, candidate));
+    panic!("{origin}\n{}\n{difference}", small.describe());
+}

@@ -1,0 +1,105 @@
+//! Owns the shape of a case: exchanges on a few connections, each a list of commands cut into writes. Built by `generate`
+//! and `corpus`, run by `drive`, reduced by `shrink`.
+
+use crate::compare::Compare;
+
+/// Connections a case may use at a time.
+pub const CONNECTIONS: usize = 3;
+
+/// Everything that one pair of fresh servers is sent.
+#[derive(Clone)]
+pub struct Case {
+    /// Further flags of both servers.
+    pub flags: Vec<&'static str>,
+    pub exchanges: Vec<Exchange>,
+}
+
+/// What is sent on one connection before anything is sent on another.
+#[derive(Clone)]
+pub struct Exchange {
+    pub connection: usize,
+    pub commands: Vec<Command>,
+    pub end: End,
+    pub compare: Compare,
+}
+
+/// The unit of shrinking: as a rule a command line with its value.
+#[derive(Clone, Default)]
+pub struct Command {
+    pub parts: Vec<Part>,
+}
+
+#[derive(Clone)]
+pub enum Part {
+    Bytes(Vec<u8>),
+    /// The cas id that the reference last showed for this key.
+    Cas(Vec<u8>),
+    /// Ends a write.
+    Split,
+    /// Ends a write, and waits until the server has taken it in.
+    Barrier,
+}
+
+/// How it is known that all replies have come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A last command whose reply cannot be mistaken.
+    Sentinel,
+    /// The client closes its sending side, and reads until the server closes.
+    HalfClose,
+}
+
+impl Command {
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Command {
+        Command { parts: vec![Part::Bytes(bytes.into())] }
+    }
+
+    pub fn then(mut self, part: Part) -> Command {
+        self.parts.push(part);
+        self
+    }
+
+    pub fn then_bytes(self, bytes: impl Into<Vec<u8>>) -> Command {
+        self.then(Part::Bytes(bytes.into()))
+    }
+}
+
+impl Exchange {
+    pub fn new(connection: usize, commands: Vec<Command>) -> Exchange {
+        Exchange { connection, commands, end: End::Sentinel, compare: Compare::Exact }
+    }
+}
+
+impl Case {
+    /// The case as text, one line a write.
+    pub fn describe(&self) -> String {
+        let mut text = format!("server flags: {:?}\n", self.flags);
+        for exchange in &self.exchanges {
+            for command in &exchange.commands {
+                text += &format!("  connection {}: ", exchange.connection);
+                for part in &command.parts {
+                    match part {
+                        Part::Bytes(bytes) => text += &shown(bytes, 600),
+                        Part::Cas(key) => text += &format!("<last cas of {}>", shown(key, 300)),
+                        Part::Split => text += "<next write>",
+                        Part::Barrier => text += "<next write, when this one was read>",
+                    }
+                }
+                text.push('\n');
+            }
+            if exchange.end == End::HalfClose {
+                text += &format!("  connection {}: <close for sending>\n", exchange.connection);
+            }
+        }
+        text
+    }
+}
+
+/// Bytes as printable text, the middle left out where there are many.
+pub fn shown(bytes: &[u8], most: usize) -> String {
+    if bytes.len() <= most {
+        return bytes.escape_ascii().to_string();
+    }
+    let (head, tail) = (&bytes[..most / 2], &bytes[bytes.len() - most / 2..]);
+    format!("{}<{} bytes>{}", head.escape_ascii(), bytes.len() - most / 2 * 2, tail.escape_ascii())
+}
