@@ -5,6 +5,7 @@ pub mod clock;
 pub mod decimal;
 pub mod hash;
 pub mod limits;
+pub mod maint;
 pub mod net;
 pub mod proto;
 pub mod server;

@@ -3,13 +3,11 @@
 //! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. It must not touch a
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
-use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::maint::Chores;
 use crate::net::{self, Acceptor, Dispatcher, Workers};
-use crate::proto::{ConnTable, Control, Shared};
-use crate::settings::{self, Exit, Runtime, Settings};
-use crate::stats::Stats;
-use crate::store::{self, Store};
+use crate::proto::{Control, Shared};
+use crate::settings::{self, Exit, Settings};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
@@ -154,6 +152,7 @@ pub struct Server {
     shared: Arc<Shared>,
     requests: Arc<Requests>,
     workers: Workers,
+    chores: Chores,
     acceptor: Acceptor,
     addresses: Vec<SocketAddr>,
     poll: Poll,
@@ -170,12 +169,20 @@ impl Server {
         let waker = Waker::new(poll.registry(), WAKE).map_err(failed("eventfd"))?;
         // The cell is new, so this sets it.
         let _ = requests.waker.set(waker);
-        let shared = Arc::new(shared(settings, Arc::clone(&requests))?);
+        let asked = Arc::clone(&requests);
+        let shared = Shared::new(settings, Clock::real(), Box::new(move |control| asked.ask(control)))
+            .ok_or_else(|| StartError::new(FAILURE, "Failed to reserve address space for item memory"))?;
+        let shared = Arc::new(shared);
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
+        let clock = Arc::clone(&shared);
+        let chores = Chores::start(shared.cache.store, move || clock.clock.now());
+        let chores = chores.map_err(failed("Can't create thread"))?;
         match listen(&shared, workers.dispatcher(), poll.registry()) {
-            Ok((acceptor, addresses)) => Ok(Self { shared, requests, workers, acceptor, addresses, poll, next_tick }),
+            Ok((acceptor, addresses)) => {
+                Ok(Self { shared, requests, workers, chores, acceptor, addresses, poll, next_tick })
+            }
             Err(e) => {
                 workers.stop();
                 Err(e)
@@ -295,6 +302,7 @@ impl Server {
             }
         };
         let settings = &self.shared.settings;
+        self.chores.stop();
         tell("stopped assoc");
         tell("asking workers to stop");
         tell("asking background threads to stop");
@@ -332,44 +340,6 @@ fn listen(
         return Err(StartError::new(FAILURE, "Maxconns setting is too low, use -c to increase."));
     }
     Ok((acceptor, addresses))
-}
-
-fn shared(settings: Settings, requests: Arc<Requests>) -> Result<Shared, StartError> {
-    let store = Store::leak(&store_config(&settings))
-        .ok_or_else(|| StartError::new(FAILURE, "Failed to reserve address space for item memory"))?;
-    Ok(Shared {
-        clock: Clock::real(),
-        stats: Stats::new(settings.num_threads as usize),
-        cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
-        conns: ConnTable::default(),
-        control: Box::new(move |control| requests.ask(control)),
-        runtime: Runtime::new(&settings),
-        settings,
-    })
-}
-
-/// The store that `settings` ask for.
-fn store_config(settings: &Settings) -> store::Config {
-    let power = if settings.hashpower_init > 0 { settings.hashpower_init } else { settings::HASHPOWER_DEFAULT };
-    // Pretends that so many bytes are allocated already: how memcached's own tests reach limits above 4 GB.
-    let precharged = std::env::var("T_MEMD_INITIAL_MALLOC").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    store::Config {
-        sizes: store::SizeConfig {
-            chunk_size: settings.chunk_size as usize,
-            growth_factor: settings.factor,
-            chunk_max: settings.slab_chunk_size_max as usize,
-            item_size_max: settings.item_size_max as usize,
-            slab_sizes: settings.slab_sizes.clone().unwrap_or_default(),
-            use_cas: settings.use_cas,
-        },
-        maxbytes: settings.maxbytes,
-        evict: settings.evict_to_free,
-        // memcached's table doubles at 1.5 items a bucket.
-        initial_items: (1u64 << power) * 3 / 2,
-        may_grow: settings.hash_expand,
-        exact: settings.lock_memory,
-        precharged,
-    }
 }
 
 /// A server on a thread of its own.

@@ -13,12 +13,12 @@ pub struct Input {
     start: usize,
     end: usize,
     /// What is known of the commands in it; scratch of one session's run.
-    ahead: Ahead,
+    ahead: Box<Ahead>,
 }
 
 impl Default for Input {
     fn default() -> Self {
-        Self { buf: vec![0; READ_BUF], start: 0, end: 0, ahead: Ahead::none() }
+        Self { buf: vec![0; READ_BUF], start: 0, end: 0, ahead: Box::new(Ahead::none()) }
     }
 }
 

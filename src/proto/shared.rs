@@ -5,8 +5,9 @@
 use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::limits::REPLY_CHARGE;
-use crate::settings::{Runtime, Settings};
+use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
+use crate::store::{self, Store};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +34,30 @@ pub struct Shared {
     pub control: Box<dyn Fn(Control) + Send + Sync>,
 }
 
+/// The store that `settings` ask for.
+fn store_config(settings: &Settings) -> store::Config {
+    let power = if settings.hashpower_init > 0 { settings.hashpower_init } else { settings::HASHPOWER_DEFAULT };
+    // Pretends that so many bytes are allocated already: how memcached's own tests reach limits above 4 GB.
+    let precharged = std::env::var("T_MEMD_INITIAL_MALLOC").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    store::Config {
+        sizes: store::SizeConfig {
+            chunk_size: settings.chunk_size as usize,
+            growth_factor: settings.factor,
+            chunk_max: settings.slab_chunk_size_max as usize,
+            item_size_max: settings.item_size_max as usize,
+            slab_sizes: settings.slab_sizes.clone().unwrap_or_default(),
+            use_cas: settings.use_cas,
+        },
+        maxbytes: settings.maxbytes,
+        evict: settings.evict_to_free,
+        // memcached's table doubles at 1.5 items a bucket.
+        initial_items: (1u64 << power) * 3 / 2,
+        may_grow: settings.hash_expand,
+        exact: settings.lock_memory,
+        precharged,
+    }
+}
+
 /// What a session may ask of the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -43,6 +68,20 @@ pub enum Control {
 }
 
 impl Shared {
+    /// The state of a server that has not served yet; `None` without address space for its items.
+    pub fn new(settings: Settings, clock: Clock, control: Box<dyn Fn(Control) + Send + Sync>) -> Option<Self> {
+        let store = Store::leak(&store_config(&settings))?;
+        Some(Self {
+            clock,
+            stats: Stats::new(settings.num_threads as usize),
+            cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
+            conns: ConnTable::default(),
+            control,
+            runtime: Runtime::new(&settings),
+            settings,
+        })
+    }
+
     /// `stats reset`: all counters start again.
     pub fn reset_stats(&self) {
         self.stats.reset();

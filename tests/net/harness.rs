@@ -59,10 +59,7 @@ impl Server {
     }
 
     pub fn start<S: Talk>(settings: Settings, listeners: Vec<Listener>, clock: Clock) -> Self {
-        let stats = Stats::new(settings.num_threads as usize);
-        let (conns, control) = (ConnTable::default(), Box::new(|_| ()));
-        let runtime = oxcached::settings::Runtime::new(&settings);
-        let shared = Arc::new(Shared { settings, runtime, clock, stats, conns, control });
+        let shared = Arc::new(Shared::new(settings, clock, Box::new(|_| ())).unwrap());
         let workers = Workers::start_talking::<S>(&shared).unwrap();
         let addr = listeners[0].local.unwrap_or(([0, 0, 0, 0], 0).into());
         let mut poll = Poll::new().unwrap();

@@ -10,25 +10,23 @@ use crate::proto::report::Report;
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
 
-/// An admin command: replies and says nothing more, or closes the connection.
-type Command = fn(&mut Run<'_, '_>, &Tokens<'_>) -> Next;
-
-/// The admin command of that name.
-pub(super) fn find(word: &[u8]) -> Option<Command> {
-    let commands: &[(&str, Command)] = &[
-        ("shutdown", shutdown),
-        ("slabs", slabs),
-        ("cache_memlimit", cache_memlimit),
-        ("flush_all", flush_all),
-        ("lru_crawler", lru_crawler),
-        ("verbosity", verbosity),
-        ("lru", lru),
+/// Runs the admin command that the first token names; `None` if there is no such command.
+pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
+    match tokens.get(0) {
+        b"shutdown" => return Some(shutdown(run, tokens)),
+        b"slabs" => slabs(run, tokens),
+        b"cache_memlimit" => cache_memlimit(run, tokens),
+        b"flush_all" => flush_all(run, tokens),
+        b"lru_crawler" => lru_crawler(run, tokens),
+        b"verbosity" => verbosity(run, tokens),
+        b"lru" => lru(run, tokens),
         #[cfg(feature = "debug-commands")]
-        ("debugtime", debugtime),
+        b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
-        ("debugitem", debugitem),
-    ];
-    commands.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, command)| *command)
+        b"debugitem" => debugitem(run, tokens),
+        _ => return None,
+    }
+    Some(Next::Line)
 }
 
 fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {

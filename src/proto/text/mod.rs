@@ -1,8 +1,8 @@
 //! The text protocol: one command line in, one reply out.
 //!
 //! Owns which words are commands and in what order memcached checks them; the session above owns state
-//! between commands, `cache` below what a verb means. Hot commands go through one `match`; admin commands
-//! through a table.
+//! between commands, `cache` below what a verb means. Hot commands go through one `match`, admin commands
+//! through another.
 
 mod admin;
 mod ahead;
@@ -218,8 +218,8 @@ fn touch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> Ran {
     let tokens = Tokens::split(text);
     run.noreply = tokens.last() == b"noreply";
-    if let Some(command) = admin::find(tokens.get(0)) {
-        return Ran::then(command(run, &tokens));
+    if let Some(next) = admin::run(run, &tokens) {
+        return Ran::then(next);
     }
     if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") {
         return Ran::then(Next::Abort(CloseReason::Error));
