@@ -130,6 +130,7 @@ impl<S: Talk> Worker<S> {
     /// Its place in the ready queue has come up.
     fn called(&mut self, token: usize) {
         if Datagrams::<S>::owns(token) {
+            self.udp.dequeue(token);
             self.udp_turn(token, false);
         } else if let Some(conn) = self.conns.get_mut(token) {
             conn.queued = false;
@@ -139,10 +140,13 @@ impl<S: Talk> Worker<S> {
 
     fn udp_turn(&mut self, token: usize, writable: bool) {
         let turn = catch_unwind(AssertUnwindSafe(|| self.udp.turn(token, writable, &self.hub)));
-        match turn {
-            Ok(true) => self.ready.push_back(token),
-            Ok(false) => {}
-            Err(_) => log::error!("a datagram made its session panic; it is dropped"),
+        // After a panic there may be more datagrams as well, and no event to come for them.
+        let more = turn.unwrap_or_else(|_| {
+            log::error!("a datagram made its session panic; it is dropped");
+            true
+        });
+        if more && self.udp.enqueue(token) {
+            self.ready.push_back(token);
         }
     }
 

@@ -113,7 +113,7 @@ fn r3_3_a_client_that_sends_without_reading_is_no_longer_read() {
     stream.set_nonblocking(true).unwrap();
     let lines = "big 1000\r\n".repeat(1000);
     let mut sent = 0;
-    let mut write = || match std::io::Write::write(&mut &*stream, lines[sent % lines.len()..].as_bytes()) {
+    let mut write = || match std::io::Write::write(&mut &*stream, &lines.as_bytes()[sent % lines.len()..]) {
         Ok(n) => sent += n,
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
     };
