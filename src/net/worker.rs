@@ -182,11 +182,11 @@ impl<S: Talk> Worker<S> {
         if owner == Some(token) {
             return;
         }
-        if let Some(owner) = owner {
-            let kept = self.hub.desk.vacate();
-            if let Some(conn) = self.conns.get_mut(owner) {
-                conn.kept = kept;
-            }
+        match owner.map(|owner| self.conns.get_mut(owner)) {
+            Some(Some(conn)) => conn.kept = self.hub.desk.vacate(conn.queued),
+            // Closing wipes the desk; were an owner ever gone without, his bytes must not reach the next.
+            Some(None) => self.hub.desk.wipe(),
+            None => {}
         }
         if let Some(conn) = self.conns.get_mut(token) {
             self.hub.desk.seat(token, conn.kept.take());
