@@ -202,13 +202,10 @@ impl<S: Talk> Conn<S> {
         if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
     }
 
-    /// Takes the late reply; the caller gives a turn next. False if none is waited for.
-    pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) -> bool {
-        if self.suspended {
-            self.suspended = false;
-            self.session.resume(reply, out);
-        }
-        !self.suspended
+    /// Takes the late reply that it waits for; the caller gives a turn next.
+    pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) {
+        self.suspended = false;
+        self.session.resume(reply, out);
     }
 
     fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {

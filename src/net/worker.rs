@@ -221,23 +221,21 @@ impl<S: Talk> Worker<S> {
     }
 
     fn resume(&mut self, Resume { token, reply }: Resume) {
-        let Some(reply) = reply else {
-            if self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
-                self.close(token, CloseReason::Error);
-            }
+        if !self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
             return;
-        };
+        }
+        let Some(reply) = reply else { return self.close(token, CloseReason::Error) };
         let taken = catch_unwind(AssertUnwindSafe(|| {
             self.seat(token);
-            self.conns.get_mut(token).is_some_and(|conn| conn.resume(&reply, &mut self.hub.desk.output))
-        }));
-        match taken {
-            Ok(true) => self.drive(token),
-            Ok(false) => {}
-            Err(_) => {
-                log::error!("a late reply made its worker panic; its connection is closed");
-                self.close(token, CloseReason::Error);
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.resume(&reply, &mut self.hub.desk.output);
             }
+        }));
+        if taken.is_ok() {
+            self.drive(token);
+        } else {
+            log::error!("a late reply made its worker panic; its connection is closed");
+            self.close(token, CloseReason::Error);
         }
     }
 
