@@ -202,13 +202,10 @@ impl<S: Talk> Conn<S> {
         if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
     }
 
-    /// Takes the late reply; the caller gives a turn next. False if none is waited for.
-    pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) -> bool {
-        if self.suspended {
-            self.suspended = false;
-            self.session.resume(reply, out);
-        }
-        !self.suspended
+    /// Takes the late reply that it waits for; the caller gives a turn next.
+    pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) {
+        self.suspended = false;
+        self.session.resume(reply, out);
     }
 
     fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {
@@ -370,4 +367,22 @@ impl<S> Conn<S> {
 fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
     slices.clear();
     slices.into_iter().map(|_| IoSlice::new(&[])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vectored_write_allocates_once() {
+        let mut slices: Vec<IoSlice<'static>> = Vec::with_capacity(7);
+        let before = slices.as_ptr();
+        for _ in 0..3 {
+            let bytes = [1, 2, 3];
+            let mut here = recycle(slices);
+            here.push(IoSlice::new(&bytes));
+            slices = recycle(here);
+        }
+        assert_eq!((slices.as_ptr(), slices.capacity()), (before, 7));
+    }
 }

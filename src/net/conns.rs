@@ -48,3 +48,36 @@ impl<S> Table<S> {
         self.slab.iter().map(|(slot, conn)| token(slot, conn.id())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::notify::NewConn;
+    use crate::net::transport::Transport;
+    use crate::proto::{ConnCard, ConnState, Protocol, Session};
+    use std::sync::Arc;
+
+    fn conn(id: u64) -> Conn<Session> {
+        let (end, _) = mio::net::UnixStream::pair().unwrap();
+        let card = Arc::new(ConnCard::new(None, None, ConnState::NewCmd, 62));
+        Conn::new(NewConn { transport: Transport::Unix(end), card, protocol: Protocol::Negotiating, id }, 62)
+    }
+
+    #[test]
+    fn r2_5_a_stale_token_finds_nothing_though_its_slot_is_taken() {
+        let mut table = Table::new();
+        let old = table.insert(conn(1));
+        assert!(table.get_mut(old).is_some());
+        assert!(table.remove(old).is_some());
+        let new = table.insert(conn(2));
+        assert_eq!(slot(old), slot(new));
+        assert!(table.get_mut(old).is_none() && table.remove(old).is_none());
+        assert!(table.get_mut(new).is_some());
+        assert_eq!(table.tokens(), [new]);
+    }
+
+    #[test]
+    fn idle_connections_stay_small() {
+        assert!(size_of::<Conn<()>>() <= 64);
+    }
+}

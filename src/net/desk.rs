@@ -96,13 +96,14 @@ impl Desk {
         }
     }
 
-    /// Clears the desk for someone else; the owner has to keep the answer.
-    pub(super) fn vacate(&mut self) -> Option<Box<Kept>> {
+    /// Clears the desk for someone else; the owner has to keep the answer. `soon` says that he is in the ready
+    /// queue; one who waits for his peer may wait for ever, and keeps no more than he must.
+    pub(super) fn vacate(&mut self, soon: bool) -> Option<Box<Kept>> {
         self.owner = None;
         let rest = self.input.bytes().len();
         let input = if rest == 0 {
             Rest::Nothing
-        } else if rest > READ_BUF || (rest > COPY_REST_MAX && self.lent < LENT_MAX) {
+        } else if rest > READ_BUF || (soon && rest > COPY_REST_MAX && self.lent < LENT_MAX) {
             // A buffer that has grown goes as it is: copying it for each arriving segment would be quadratic.
             self.lent += 1;
             Rest::Whole(replace(&mut self.input, self.inputs.pop().unwrap_or_default()))
@@ -110,10 +111,13 @@ impl Desk {
             Rest::Copy(self.input.bytes().into())
         };
         self.input.reset();
-        let output =
+        let mut output =
             (!self.output.is_empty()).then(|| replace(&mut self.output, self.outputs.pop().unwrap_or_default()));
         if rest == 0 && output.is_none() {
             return None;
+        }
+        if let (false, Some(output)) = (soon, &mut output) {
+            output.compact();
         }
         let kept = Kept { input, output };
         self.gauges.count(&kept, 1);
@@ -232,7 +236,7 @@ mod tests {
         desk.output.put(b"END\r\n");
         desk.rise();
         assert_eq!(desk.owner(), Some(1));
-        let kept = desk.vacate().unwrap();
+        let kept = desk.vacate(false).unwrap();
         desk.publish(&globals);
         assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64 + 5);
         assert_eq!(globals.response_obj_bytes.load(Relaxed), 5);
@@ -253,10 +257,16 @@ mod tests {
         for token in 0..LENT_MAX + 2 {
             desk.seat(token, None);
             desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
-            all.push(desk.vacate().unwrap());
+            all.push(desk.vacate(true).unwrap());
         }
         assert_eq!(desk.lent, LENT_MAX);
         assert!(matches!(all[LENT_MAX].input, Rest::Copy(_)));
+        desk.discard(*all.remove(0));
+        desk.seat(0, None);
+        desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
+        let waiting = desk.vacate(false).unwrap();
+        assert!(matches!(waiting.input, Rest::Copy(_)), "who waits for his peer gets no whole buffer");
+        all.push(waiting);
         for kept in all {
             desk.discard(*kept);
         }

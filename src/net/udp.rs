@@ -56,6 +56,8 @@ struct Endpoint {
     /// Datagrams for a full send buffer; while there are any, no request is received.
     unsent: VecDeque<(SocketAddr, Vec<u8>)>,
     unsent_bytes: usize,
+    /// In the worker's ready queue.
+    queued: bool,
 }
 
 impl<S: Talk> Datagrams<S> {
@@ -86,7 +88,20 @@ impl<S: Talk> Datagrams<S> {
             say(&format!("<{fd} server listening (udp)"));
         }
         self.request.resize(REQUEST_MAX, 0);
-        self.sockets.push(Endpoint { socket: new.socket, card: new.card, unsent: VecDeque::new(), unsent_bytes: 0 });
+        let (socket, card) = (new.socket, new.card);
+        self.sockets.push(Endpoint { socket, card, unsent: VecDeque::new(), unsent_bytes: 0, queued: false });
+    }
+
+    /// Notes that a socket is in the ready queue; false if it was already.
+    pub(super) fn enqueue(&mut self, token: usize) -> bool {
+        self.sockets.get_mut(token - FIRST).is_some_and(|endpoint| !std::mem::replace(&mut endpoint.queued, true))
+    }
+
+    /// Notes that a socket has left the ready queue.
+    pub(super) fn dequeue(&mut self, token: usize) {
+        if let Some(endpoint) = self.sockets.get_mut(token - FIRST) {
+            endpoint.queued = false;
+        }
     }
 
     /// Answers a batch of datagrams; true if there may be more.

@@ -130,6 +130,7 @@ impl<S: Talk> Worker<S> {
     /// Its place in the ready queue has come up.
     fn called(&mut self, token: usize) {
         if Datagrams::<S>::owns(token) {
+            self.udp.dequeue(token);
             self.udp_turn(token, false);
         } else if let Some(conn) = self.conns.get_mut(token) {
             conn.queued = false;
@@ -139,10 +140,13 @@ impl<S: Talk> Worker<S> {
 
     fn udp_turn(&mut self, token: usize, writable: bool) {
         let turn = catch_unwind(AssertUnwindSafe(|| self.udp.turn(token, writable, &self.hub)));
-        match turn {
-            Ok(true) => self.ready.push_back(token),
-            Ok(false) => {}
-            Err(_) => log::error!("a datagram made its session panic; it is dropped"),
+        // After a panic there may be more datagrams as well, and no event to come for them.
+        let more = turn.unwrap_or_else(|_| {
+            log::error!("a datagram made its session panic; it is dropped");
+            true
+        });
+        if more && self.udp.enqueue(token) {
+            self.ready.push_back(token);
         }
     }
 
@@ -178,11 +182,11 @@ impl<S: Talk> Worker<S> {
         if owner == Some(token) {
             return;
         }
-        if let Some(owner) = owner {
-            let kept = self.hub.desk.vacate();
-            if let Some(conn) = self.conns.get_mut(owner) {
-                conn.kept = kept;
-            }
+        match owner.map(|owner| self.conns.get_mut(owner)) {
+            Some(Some(conn)) => conn.kept = self.hub.desk.vacate(conn.queued),
+            // Closing wipes the desk; were an owner ever gone without, his bytes must not reach the next.
+            Some(None) => self.hub.desk.wipe(),
+            None => {}
         }
         if let Some(conn) = self.conns.get_mut(token) {
             self.hub.desk.seat(token, conn.kept.take());
@@ -217,23 +221,21 @@ impl<S: Talk> Worker<S> {
     }
 
     fn resume(&mut self, Resume { token, reply }: Resume) {
-        let Some(reply) = reply else {
-            if self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
-                self.close(token, CloseReason::Error);
-            }
+        if !self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
             return;
-        };
+        }
+        let Some(reply) = reply else { return self.close(token, CloseReason::Error) };
         let taken = catch_unwind(AssertUnwindSafe(|| {
             self.seat(token);
-            self.conns.get_mut(token).is_some_and(|conn| conn.resume(&reply, &mut self.hub.desk.output))
-        }));
-        match taken {
-            Ok(true) => self.drive(token),
-            Ok(false) => {}
-            Err(_) => {
-                log::error!("a late reply made its worker panic; its connection is closed");
-                self.close(token, CloseReason::Error);
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.resume(&reply, &mut self.hub.desk.output);
             }
+        }));
+        if taken.is_ok() {
+            self.drive(token);
+        } else {
+            log::error!("a late reply made its worker panic; its connection is closed");
+            self.close(token, CloseReason::Error);
         }
     }
 

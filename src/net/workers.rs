@@ -9,7 +9,11 @@ use crate::proto::{Session, Shared};
 use mio::Poll;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
+
+/// Descriptors that memcached sets aside for each worker and shows as `reserved_fds`.
+const RESERVED_FDS: u64 = 5;
 
 /// The running workers. Dropping this without a stop leaves them running.
 pub struct Workers {
@@ -72,6 +76,7 @@ fn start_one<S: Talk>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mailbo
     let poll = Poll::new()?;
     let (to, from) = mailbox(poll.registry())?;
     let worker = Worker::<S>::new(shared, number, poll, (to.clone(), from))?;
+    shared.stats.globals.reserved_fds.fetch_add(RESERVED_FDS, Relaxed);
     let thread = std::thread::Builder::new().name("mc-worker".into()).spawn(move || {
         if let Err(error) = worker.run() {
             log::error!("worker {number} stopped: {error}");

@@ -61,6 +61,17 @@ impl Output {
         })
     }
 
+    /// Gives back all memory beyond what waits to be sent: for a peer that may keep it waiting for long.
+    pub fn compact(&mut self) {
+        let sent = std::mem::take(&mut self.sent);
+        self.bytes.drain(..sent);
+        self.bytes.shrink_to_fit();
+        // Bytes are sent in order, so none of the offsets that are left lies before `sent`.
+        self.pins.iter_mut().for_each(|(before, _)| *before -= sent);
+        self.pins.shrink_to_fit();
+        self.ends.iter_mut().flatten().for_each(|end| *end = end.saturating_sub(sent));
+    }
+
     /// The literal bytes, to append to.
     #[inline]
     pub fn bytes(&mut self) -> &mut Vec<u8> {

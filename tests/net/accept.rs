@@ -65,7 +65,7 @@ fn emfile_server() {
     if std::env::var_os("OXCACHED_EMFILE").is_none() {
         return;
     }
-    let server = Server::with(Settings { maxconns_fast: false, ..settings() }, vec![tcp()]);
+    let server = Server::with(Settings { maxconns_fast: false, verbose: 2, ..settings() }, vec![tcp()]);
     println!("\nport {}", server.addr.port());
     for line in std::io::stdin().lines() {
         line.unwrap();
@@ -139,4 +139,8 @@ fn r2_3_emfile_pauses_and_resumes() {
     assert!(output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(errors.matches("accept4(): Too many open files\n").count(), 2, "{errors}");
+    // Lines as memcached's at -vv; the first client's descriptor is whatever was free, the same in both lines.
+    assert_eq!(errors.matches(" server listening (auto-negotiate)\n").count(), 1, "{errors}");
+    let new = errors.lines().find_map(|line| line.strip_suffix(" new auto-negotiating client connection"));
+    assert!(errors.contains(&format!("{} connection closed.\n", new.unwrap())), "{errors}");
 }

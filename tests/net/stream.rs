@@ -7,7 +7,7 @@ use oxcached::limits::{OUTPUT_HIGH, READ_BUF};
 use oxcached::proto::{ConnState, Session};
 use oxcached::settings::Settings;
 use oxcached::stats::Counter;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
 use std::net::Shutdown;
 
 #[test]
@@ -58,7 +58,7 @@ fn r3_1_an_endless_pipeline_does_not_starve_others() {
     let stream = endless.stream.get_ref().try_clone().unwrap();
     let writer = std::thread::spawn(move || {
         let lines = "echo x\r\n".repeat(1000);
-        while std::io::Write::write_all(&mut &stream, lines.as_bytes()).is_ok() {}
+        while (&stream).write_all(lines.as_bytes()).is_ok() {}
     });
     let mut reading = endless.stream.get_ref().try_clone().unwrap();
     let reader = std::thread::spawn(move || while reading.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {});
@@ -113,7 +113,7 @@ fn r3_3_a_client_that_sends_without_reading_is_no_longer_read() {
     stream.set_nonblocking(true).unwrap();
     let lines = "big 1000\r\n".repeat(1000);
     let mut sent = 0;
-    let mut write = || match std::io::Write::write(&mut &*stream, lines[sent % lines.len()..].as_bytes()) {
+    let mut write = || match (&*stream).write(&lines.as_bytes()[sent % lines.len()..]) {
         Ok(n) => sent += n,
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
     };
@@ -260,4 +260,53 @@ fn r3_5_stopping_closes_every_client() {
         clients.iter_mut().for_each(Client::expect_end);
         assert_eq!(server.open(), 1);
     }
+}
+
+/// A small generator of the same numbers every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+#[test]
+fn r3_2_no_byte_reaches_another_client_however_turns_and_cuts_fall() {
+    let server = Server::with(Settings { reqs_per_event: 3, ..settings() }, vec![tcp()]);
+    std::thread::scope(|scope| {
+        for id in 0..8 {
+            let (mut reader, mut numbers) = (server.client(), Numbers(id));
+            let mut writer = reader.stream.get_ref().try_clone().unwrap();
+            let asked: Vec<_> = (0..1500)
+                .map(|n| match numbers.below(20) {
+                    0 => (format!("big {}\r\n", 1000 * numbers.below(200)), None),
+                    1 => (format!("upload {}\r\n{}", 40_000, "a".repeat(40_000)), Some("sum 3880000".to_owned())),
+                    _ => (format!("echo {id}-{n}\r\n"), Some(format!("{id}-{n}"))),
+                })
+                .collect();
+            let sent = asked.clone();
+            scope.spawn(move || {
+                let bytes: Vec<u8> = sent.into_iter().flat_map(|(line, _)| line.into_bytes()).collect();
+                let mut at = 0;
+                while at < bytes.len() {
+                    let most = [1, 30, 3000, 90_000][numbers.below(4)];
+                    let end = bytes.len().min(at + 1 + numbers.below(most));
+                    writer.write_all(&bytes[at..end]).unwrap();
+                    at = end;
+                }
+            });
+            scope.spawn(move || {
+                for (line, reply) in asked {
+                    let got = reader.line();
+                    match reply {
+                        Some(reply) => assert_eq!(got, reply),
+                        None => assert_eq!(format!("big {}\r\n", got.len()), line),
+                    }
+                }
+            });
+        }
+    });
+    until("buffers", || server.gauge(|g| &g.read_buf_count) == 1 && server.gauge(|g| &g.response_obj_count) == 0);
 }
