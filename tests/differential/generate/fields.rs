@@ -24,7 +24,8 @@ const FLAGS_ODD: &[&str] = &[
     "99999999999999999999999999",
 ];
 
-/// Expiry times whose effect does not depend on the moment: never, at once, or far from now.
+/// Expiry times whose effect does not depend on the moment: never, at once, or far from now. None is empty: the fields
+/// behind it would move up, and a cas id become the length of a value that never comes.
 const EXPTIMES_ODD: &[&str] = &[
     "-1",
     "-100",
@@ -45,7 +46,6 @@ const EXPTIMES_ODD: &[&str] = &[
     "100000x",
     "1000.5",
     "0x10000",
-    "",
 ];
 
 /// Lengths that are refused; none that would swallow what follows.

@@ -177,6 +177,6 @@ pub fn unfinished(random: &mut Rng) -> Command {
         b"",
     ];
     let text = pick(random, texts).to_vec();
-    // What the same connection stored before stays, what was not finished does not appear.
-    Command::bytes([b"get ", key.as_slice(), b"\r\n"].concat()).then_bytes(text)
+    // The barrier: memcached holds replies back while a value is unfinished, and loses them when the client closes.
+    Command::bytes([b"get ", key.as_slice(), b"\r\n"].concat()).then(Part::Barrier).then_bytes(text)
 }
