@@ -4,8 +4,10 @@
 //! and a [`Verbs`] a run and call these; the store below does the work under its bucket locks.
 
 mod arith;
+mod meta;
 
-pub use arith::{Arith, Sum};
+pub use arith::{Adjust, Adjusted, Arith, Sum};
+pub use meta::{Discard, Discarded, Peek, Put, Recache, Seen, Vivify};
 
 use crate::clock::Clock;
 use crate::hash;
@@ -189,17 +191,9 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
         }
-        let store = self.cache.store;
-        let nominal = store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0);
-        let refused = if !store.sizes().fits(nominal) {
-            self.counters.add(Counter::StoreTooLarge, 1);
-            Refused::TooLarge
-        } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
-            self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
-            return Ok(reservation);
-        } else {
-            self.counters.add(Counter::StoreNoMemory, 1);
-            Refused::NoMemory
+        let refused = match self.take(key, meta) {
+            Ok(reservation) => return Ok(reservation),
+            Err(refused) => refused,
         };
         if mode == Mode::Set {
             self.remove(key);
@@ -207,16 +201,38 @@ impl Verbs<'_> {
         Err(refused)
     }
 
+    /// Takes memory for a value, or counts that there is none.
+    #[inline]
+    fn take(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
+        let store = self.cache.store;
+        let nominal = store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0);
+        if !store.sizes().fits(nominal) {
+            self.counters.add(Counter::StoreTooLarge, 1);
+            Err(Refused::TooLarge)
+        } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
+            self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
+            Ok(reservation)
+        } else {
+            self.counters.add(Counter::StoreNoMemory, 1);
+            Err(Refused::NoMemory)
+        }
+    }
+
     /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.
     #[inline]
     pub fn commit(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> Stored {
         let compare = if mode == Mode::Cas && !self.cache.use_cas { 0 } else { compare };
-        let write = Write { mode, compare, stale_ok: false, cas: self.cache.store.next_cas() };
+        let write = Write { compare, ..Write::new(mode, self.cache.store.next_cas()) };
+        self.commit_as(reservation, key, write)
+    }
+
+    #[inline]
+    fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
         let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
         if let Some(lapse) = met.lapse {
             self.count_lapse(lapse);
         }
-        if mode == Mode::Cas {
+        if write.mode == Mode::Cas {
             match (stored, met.old_class) {
                 (Stored::Stored { .. }, Some(class)) => self.counters.add_class(class, ClassCounter::CasHits),
                 (Stored::Exists, Some(class)) => self.counters.add_class(class, ClassCounter::CasBadval),

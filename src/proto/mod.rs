@@ -1,6 +1,7 @@
 //! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
 
 mod input;
+mod meta;
 mod output;
 mod report;
 mod session;

@@ -107,9 +107,26 @@ fn key_and_value(line: &[u8]) -> (Option<u64>, usize) {
             let vlen = rest[end + 1..].split(|&byte| byte == b' ').nth(2);
             (hash(&rest[..end]), vlen.and_then(crate::decimal::token_u32).map_or(0, |n| n as usize + 2))
         }
+        b"mg" | b"md" | b"ma" => (meta_hash(rest).map(|(hash, _)| hash), 0),
+        b"ms" => match meta_hash(rest) {
+            Some((hash, behind)) => {
+                let vlen = behind.split(|&byte| byte == b' ').next().and_then(crate::decimal::token_u32);
+                (Some(hash), vlen.map_or(0, |n| n as usize + 2))
+            }
+            None => (None, 0),
+        },
         b"delete" => (hash(&rest[..memchr::memchr(b' ', rest).unwrap_or(rest.len())]), 0),
         _ => (None, 0),
     }
+}
+
+/// Hash of a meta command's key, and what stands behind it; nothing if the key may be base64.
+#[inline]
+fn meta_hash(rest: &[u8]) -> Option<(u64, &[u8])> {
+    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let behind = rest.get(end + 1..).unwrap_or_default();
+    let binary = behind.split(|&byte| byte == b' ').any(|word| word.first() == Some(&b'b'));
+    if binary { None } else { Some((hash(&rest[..end])?, behind)) }
 }
 
 #[inline]

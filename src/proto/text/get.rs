@@ -195,11 +195,11 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
 
 #[cold]
 fn log_lookup(run: &Run<'_, '_>, key: &Key<'_>, hit: bool) {
-    let shown = String::from_utf8_lossy(key.bytes());
     if run.cx.verbose > 2 {
-        run.log(format_args!("> {} {shown}\n", if hit { "FOUND KEY" } else { "NOT FOUND" }));
+        run.log_lookup(key, hit);
     }
     if hit {
+        let shown = String::from_utf8_lossy(key.bytes());
         run.log(format_args!(">{} sending key {shown}\n", run.cx.fd));
     }
 }
