@@ -19,10 +19,10 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
 //! | 1 | [`store`] | the memory kernel: items, index, classes, eviction |
 //! | 2 | [`cache`] | the verbs, protocol-free |
-//! | 3 | [`maint`] | chores |
+//! | 3 | [`maint`] | chores, the logger |
 //! | 4 | [`proto`] | bytes to verbs and back, no sockets |
 //! | 5 | [`net`] | sockets, workers, connections |
 //! | 6 | [`server`] | everything wired; `main` |
@@ -32,6 +32,7 @@
 pub mod cache;
 pub mod clock;
 pub mod decimal;
+pub mod events;
 pub mod hash;
 pub mod limits;
 pub mod maint;

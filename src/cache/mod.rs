@@ -5,16 +5,19 @@
 
 mod arith;
 mod meta;
+mod tell;
 
 pub use arith::{Adjust, Adjusted, Arith, Sum};
 pub use meta::{Discard, Discarded, Peek, Put, Recache, Seen, Vivify};
 
 use crate::clock::Clock;
+use crate::events::Log;
 use crate::hash;
 use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
 use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tell::Shape;
 
 /// A legal key: 1..=250 bytes, with its hash.
 #[derive(Clone, Copy)]
@@ -104,6 +107,8 @@ pub struct Verbs<'a> {
     pub counters: &'a Counters,
     /// Relative time.
     pub now: u32,
+    /// Where watchers hear of it.
+    pub log: Log<'a>,
 }
 
 impl Verbs<'_> {
@@ -122,7 +127,7 @@ impl Verbs<'_> {
     #[inline]
     fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         let mut rewrite = false;
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.visit(key, |entry| {
             let place = (entry.class(), entry.state());
             entry.bump(self.now);
             if let Some(exptime) = touch {
@@ -195,6 +200,7 @@ impl Verbs<'_> {
             Ok(reservation) => return Ok(reservation),
             Err(refused) => refused,
         };
+        self.tell_store(key, mode, refused.into(), Shape::default());
         if mode == Mode::Set {
             self.remove(key);
         }
@@ -228,7 +234,7 @@ impl Verbs<'_> {
 
     #[inline]
     fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
-        let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        let (stored, met) = self.commit_told(reservation, key, write);
         if let Some(lapse) = met.lapse {
             self.count_lapse(lapse);
         }
@@ -247,7 +253,7 @@ impl Verbs<'_> {
 
     /// Removes an item without counting a delete.
     pub fn remove(&self, key: &Key<'_>) {
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, Entry::unlink);
+        let found = self.visit(key, Entry::unlink);
         self.live(found);
     }
 
@@ -256,13 +262,14 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Delete);
         }
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.visit(key, |entry| {
             entry.unlink();
-            entry.class()
+            Shape { class: entry.class(), size: entry.vlen(), exptime: 0 }
         });
         match self.live(found) {
-            Some(class) => {
-                self.counters.add_class(class, ClassCounter::DeleteHits);
+            Some(shape) => {
+                self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                self.tell_deleted(key, false, shape);
                 Done::Done
             }
             None => {

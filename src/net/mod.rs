@@ -16,6 +16,7 @@ mod open;
 mod talk;
 mod transport;
 mod udp;
+mod watching;
 mod worker;
 mod workers;
 

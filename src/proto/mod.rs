@@ -8,7 +8,8 @@ mod session;
 mod shared;
 mod text;
 
+pub use crate::events::CloseReason;
 pub use input::Input;
 pub use output::Output;
-pub use session::{CloseReason, ConnState, Protocol, Session, Step};
+pub use session::{ConnState, Protocol, Session, Step};
 pub use shared::{ConnCard, ConnTable, Control, Cx, Shared};

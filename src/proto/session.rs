@@ -5,7 +5,9 @@
 
 use super::text::{self, Next};
 use super::{Cx, Input, Output};
+use crate::events::CloseReason;
 use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
+use crate::maint::{Seat, Sink};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,16 +76,6 @@ impl ConnState {
     }
 }
 
-/// Why a connection ends, in the words of `watch connevents`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CloseReason {
-    Error,
-    Normal,
-    IdleTimeout,
-    Shutdown,
-}
-
 /// What a session wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -96,6 +88,8 @@ pub enum Step {
     Flush,
     /// The reply comes later, through [`Session::resume`]: write what is there, do not read, do not run.
     Suspend,
+    /// The connection watches from now on: give its socket away, through [`Session::hand_over`], and forget it.
+    HandOver,
     /// Write the replies (without waiting for the peer beyond its send buffer), then close.
     Close(CloseReason),
     /// Close at once, dropping unsent replies.
@@ -116,6 +110,8 @@ enum State {
     Swallow(u64),
     /// A multiget stopped because the output was full; its line is still at the front of the input.
     Multiget(text::Multiget),
+    /// It is going to watch: nothing that comes is read any more.
+    Watching(Option<Seat>),
 }
 
 /// One connection's protocol state.
@@ -154,6 +150,7 @@ impl Session {
                     }
                 }
                 State::Multiget(_) => self.multiget(cx, input, out),
+                State::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
                 return step;
@@ -206,6 +203,7 @@ impl Session {
             }
             input.consume(newline + 1 + ran.used);
             out.end_of_reply();
+            cx.piped.set(true);
             match ran.next {
                 Next::Line => {}
                 Next::Upload(upload) => {
@@ -218,6 +216,10 @@ impl Session {
                 }
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Abort(reason) => return Some(Step::Abort(reason)),
+                Next::Watch(seat) => {
+                    self.state = State::Watching(Some(seat));
+                    return Some(Step::HandOver);
+                }
                 Next::Multiget(_) => {}
             }
         }
@@ -233,6 +235,7 @@ impl Session {
         if let State::Value(upload) = std::mem::take(&mut self.state) {
             text::finish_upload(cx, *upload, out);
             out.end_of_reply();
+            cx.piped.set(true);
         }
         None
     }
@@ -274,12 +277,22 @@ impl Session {
         out.end_of_reply();
     }
 
+    /// After [`Step::HandOver`]: gives the connection's socket to whoever tells watchers.
+    pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
+        if let State::Watching(seat) = &mut self.state
+            && let Some(seat) = seat.take()
+        {
+            seat.take(socket);
+        }
+    }
+
     /// State to show in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
         match self.state {
             State::Value(_) => ConnState::Nread,
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
+            State::Watching(_) => ConnState::Watch,
             State::Negotiating | State::Command => ConnState::Read,
         }
     }

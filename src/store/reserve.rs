@@ -76,6 +76,16 @@ impl Reservation {
         self.vlen - self.written
     }
 
+    /// Length of the value.
+    pub fn vlen(&self) -> usize {
+        self.vlen
+    }
+
+    /// Expiry time, 0 = never.
+    pub fn exptime(&self) -> u32 {
+        self.item.exptime(self.now)
+    }
+
     /// Slab class that users see.
     pub fn class(&self) -> u8 {
         self.store.lru_class(self.handle, &self.item) as u8

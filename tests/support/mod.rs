@@ -128,7 +128,7 @@ impl Client {
                 Step::Read => return,
                 Step::Yield => {}
                 Step::Flush => self.receive(),
-                Step::Suspend => panic!("nothing suspends"),
+                Step::Suspend | Step::HandOver => panic!("nothing suspends or watches"),
                 Step::Close(_) => {
                     self.closed = true;
                     return;

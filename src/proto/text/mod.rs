@@ -19,6 +19,7 @@ use super::{CloseReason, Cx, Output, meta};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
+use crate::maint::Seat;
 use crate::settings::VERSION;
 use std::io::Write as _;
 
@@ -35,6 +36,8 @@ pub(super) enum Next {
     Swallow(u64),
     /// A multiget stopped because the output is full.
     Multiget(Multiget),
+    /// The connection becomes a watcher.
+    Watch(Seat),
     /// Close after the replies are written.
     Close(CloseReason),
     /// Close at once.
@@ -158,14 +161,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
             admin::stats(&mut run, &Tokens::split(text));
             Ran::line()
         }
-        b"watch" => {
-            run.reply("CLIENT_ERROR watch commands not allowed");
-            Ran::line()
-        }
-        b"mn" => {
-            run.reply("MN");
-            Ran::line()
-        }
+        b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
 }
