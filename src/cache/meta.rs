@@ -232,14 +232,8 @@ impl Verbs<'_> {
         let chosen = self.chosen(vivify.chosen);
         let token = if peek.spoilt { 0 } else { iflag::TOKEN };
         let room = if chosen.is_some() { iflag::CAS } else { 0 };
-        let meta = Meta {
-            klen: key.bytes().len(),
-            vlen: 0,
-            flags: 0,
-            exptime: vivify.exptime,
-            iflags: token | room,
-            cas: 0,
-        };
+        let meta =
+            Meta { klen: key.bytes().len(), vlen: 0, flags: 0, exptime: vivify.exptime, iflags: token | room, cas: 0 };
         let mut reservation = store.reserve(key.bytes(), &meta, self.now).ok_or(Stored::NoMemory)?;
         if peek.bump {
             reservation.note_fetch();
@@ -380,6 +374,14 @@ impl Verbs<'_> {
             self.remove(key);
         }
         taken
+    }
+
+    /// Says that nothing is to be stored after all. The CAS id is used up, since memcached takes it when the
+    /// command begins.
+    pub fn abandon_put(&self, put: &Put) {
+        if put.chosen.is_none() {
+            self.cache.store.next_cas();
+        }
     }
 
     /// Stores a filled reservation; gives also the CAS id to show, 0 if nothing was stored.

@@ -143,12 +143,11 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         b"incr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, true)),
         b"decr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, false)),
         b"touch" => simple(&mut run, text, 3, touch),
-        b"mg" => one_line(meta::get(&mut run, line, hash)),
         b"ms" => meta::set(&mut run, line, rest, hash),
-        b"md" => one_line(meta::delete(&mut run, line, hash)),
-        b"ma" => one_line(meta::arith(&mut run, line, hash)),
-        b"me" => one_line(meta::inspect(&mut run, line)),
-        b"mn" => one_line(run.reply("MN")),
+        b"mg" | b"md" | b"ma" | b"me" | b"mn" => {
+            meta::run(&mut run, text, hash);
+            Ran::line()
+        }
         b"quit" => Ran::then(Next::Close(CloseReason::Normal)),
         b"version" => {
             run.reply(&format!("VERSION {VERSION}"));
@@ -164,12 +163,6 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         }
         _ => unknown(&mut run, text),
     }
-}
-
-/// The end of a command without a value.
-#[inline]
-fn one_line((): ()) -> Ran {
-    Ran::line()
 }
 
 /// Whether an over-long line may go on: only `get` and `gets` have no bound on their keys.

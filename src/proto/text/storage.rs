@@ -122,13 +122,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
 impl Arrival<'_> {
     /// Takes the value at the front of `rest` and finishes the command, or leaves both to an [`Upload`].
     #[inline]
-    pub fn receive(
-        self,
-        run: &mut Run<'_, '_>,
-        mut reservation: Reservation,
-        key: &Key<'_>,
-        rest: &[u8],
-    ) -> Ran {
+    pub fn receive(self, run: &mut Run<'_, '_>, mut reservation: Reservation, key: &Key<'_>, rest: &[u8]) -> Ran {
         let vlen = reservation.missing();
         if rest.len() < vlen + 2 {
             let mut upload = Upload {
@@ -153,8 +147,10 @@ impl Arrival<'_> {
     fn finish(self, run: &mut Run<'_, '_>, key: &Key<'_>, full: Option<Reservation>, end: &[u8]) {
         let Some(reservation) = full else { return run.reply("SERVER_ERROR Out of memory during read") };
         if end != b"\r\n" {
-            // `ms` is never quiet about this.
-            run.noreply &= matches!(self, Self::Text(..));
+            if let Self::Meta(order, _) = self {
+                run.noreply = false; // `ms` is never quiet about this
+                order.abandon(run);
+            }
             return run.reply("CLIENT_ERROR bad data chunk");
         }
         match self {

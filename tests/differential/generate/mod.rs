@@ -4,6 +4,7 @@
 mod admin;
 mod fields;
 mod lookup;
+mod meta;
 mod odd;
 mod storage;
 
@@ -44,6 +45,15 @@ fn exchanges(random: &mut Rng) -> Vec<Exchange> {
             let cas = storage::cas(random, &key);
             vec![Exchange::new(connection, vec![gets]), Exchange::new(random.usize(..CONNECTIONS), vec![cas])]
         }
+        // The same with the meta commands.
+        32..40 => {
+            let key = fields::key(random);
+            let gets = Command::bytes([b"gets ", key.as_slice(), b"\r\n"].concat());
+            let second = if random.bool() { meta::cas(random, &key) } else { meta::compare(random, &key) };
+            let second =
+                Exchange { compare: Compare::Meta, ..Exchange::new(random.usize(..CONNECTIONS), vec![second]) };
+            vec![Exchange::new(connection, vec![gets]), second]
+        }
         12..15 => alone(storage::large(random)),
         15..19 => alone(odd::long_line(random)),
         19..22 => alone(odd::closing(random)),
@@ -68,7 +78,7 @@ fn pipeline(random: &mut Rng, connection: usize) -> Exchange {
             cut(random, &mut commands[chosen]);
         }
     }
-    Exchange { compare: Compare::Exact, ..Exchange::new(connection, commands) }
+    Exchange { compare: Compare::Meta, ..Exchange::new(connection, commands) }
 }
 
 /// Reads and arithmetic do not meet in one pipeline: while the reply to a read waits in the same batch, memcached's incr
@@ -82,12 +92,15 @@ enum Theme {
 /// A command whose lines are short enough to be cut without the line rules coming in.
 fn short(random: &mut Rng, theme: Theme) -> Command {
     match (random.u8(..100), theme) {
-        (0..30, _) => storage::store(random),
-        (30..55, Theme::Reads) => odd::varied(random, lookup::read),
-        (30..55, Theme::Arithmetic) => odd::varied(random, lookup::arithmetic),
-        (55..70, _) => odd::varied(random, lookup::change),
-        (70..80, _) => odd::varied(random, admin::line),
-        (80..91, Theme::Reads) => Command::bytes(odd::line(random)),
+        (0..20, _) => storage::store(random),
+        (20..30, _) => meta::store(random),
+        (30..45, Theme::Reads) => odd::varied(random, lookup::read),
+        (30..45, Theme::Arithmetic) => odd::varied(random, lookup::arithmetic),
+        (45..65, _) => odd::varied(random, |random| meta::line(random, theme)),
+        (65..75, _) => odd::varied(random, lookup::change),
+        (75..82, _) => odd::varied(random, admin::line),
+        (82..91, Theme::Reads) => Command::bytes(odd::line(random)),
+        (91..93, _) => meta::broken(random),
         _ => storage::broken(random),
     }
 }
