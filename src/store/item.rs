@@ -3,7 +3,7 @@
 //! ```text
 //! word 0   klen u8 | iflags u8 | state u8 | vlen u16 | exptime u24
 //! word 1   seq u40 | atime u24
-//! [pin     count u31, dead u1 | first chunk u32]   if the value is large (over COPY_MAX)
+//! [pin     count u31, dead u1 | first chunk u32]   if the value is large: over COPY_MAX, or a chain
 //! [ext     vlen u32 | exptime u32]                 if the value is large or the TTL over 90 days
 //! [cas     u64]                                    if the CAS id is not `seq`
 //! key, padded by nothing
@@ -119,10 +119,11 @@ impl Head {
     }
 
     /// Whether pin and ext words are there because of the value's size. Their presence must not depend on
-    /// the ext word itself, so a large value keeps 65535 in the short field.
+    /// the ext word itself, so a value over `COPY_MAX` keeps 65535 in the short field. A shorter value is a
+    /// chain where `slab_chunk_max` is that small.
     #[inline]
     pub fn is_large(self) -> bool {
-        self.vlen16() > COPY_MAX
+        self.vlen16() > COPY_MAX || self.has(iflag::CHUNKED)
     }
 
     /// Word of the ext word, if there is one.
@@ -170,7 +171,7 @@ impl Meta {
         if self.flags != 0 {
             flags |= iflag::FLAGS;
         }
-        if self.vlen > COPY_MAX || self.exptime > now.saturating_add(EXPTIME_SHORT_MAX) {
+        if self.vlen > COPY_MAX || chunked || self.exptime > now.saturating_add(EXPTIME_SHORT_MAX) {
             flags |= iflag::EXT;
         }
         if self.cas != 0 {

@@ -192,10 +192,15 @@ impl Entry {
     /// Appends the value to `out`; for values up to `COPY_MAX`.
     #[inline]
     pub fn copy_value(&self, out: &mut Vec<u8>) {
-        self.item.copy_value(out);
+        if !self.is_chunked() {
+            self.item.copy_value(out);
+        } else if let Some(value) = self.pin() {
+            value.for_each_piece(|bytes| out.extend_from_slice(bytes));
+        }
     }
 
-    /// A guard under which the value stays readable after the lock is gone; for values over `COPY_MAX`.
+    /// A guard under which the value stays readable after the lock is gone; for large values: over `COPY_MAX`,
+    /// or chunked.
     pub fn pin(&self) -> Option<Pinned> {
         Pinned::new(self.store, self.handle, &self.item)
     }
@@ -369,16 +374,16 @@ impl Store {
     }
 
     /// Gives back all chunks of an unlinked item that nobody reads.
-    pub(super) fn free_item(&'static self, handle: Handle, mut item: Item) {
+    pub(super) fn free_item(&'static self, handle: Handle, item: Item) {
         let nominal = self.nominal_of(&item);
         let class = self.arena.class(handle);
         if !item.head().has(iflag::CHUNKED) {
             let mut class = self.slabs.class(class);
-            class.delist(handle, &mut item, nominal, false);
+            class.delist(&self.arena, handle, nominal, false);
             self.slabs.give(&mut class, &self.arena, handle);
             return;
         }
-        self.slabs.class(self.sizes.largest()).delist(handle, &mut item, nominal, true);
+        self.slabs.class(self.sizes.largest()).delist(&self.arena, handle, nominal, true);
         self.free_chain(&item);
         self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
     }
@@ -404,14 +409,14 @@ impl Store {
                 }
                 Take::Nothing => break,
                 Take::Victim(handle) => {
-                    let Some(mut item) = self.evict(&mut class, handle, now) else { continue };
+                    let Some(item) = self.evict(&mut class, handle, now) else { continue };
                     if item.head().has(iflag::CHUNKED) {
                         drop(class);
                         self.free_item(handle, item);
                         class = self.slabs.class(class_id);
                     } else {
                         let nominal = self.nominal_of(&item);
-                        class.delist(handle, &mut item, nominal, false);
+                        class.delist(&self.arena, handle, nominal, false);
                         self.slabs.give(&mut class, &self.arena, handle);
                     }
                 }
@@ -424,9 +429,9 @@ impl Store {
     /// Unlinks a victim; `None` if it has gone meanwhile or a reader still holds it (its chunk follows later).
     fn evict(&'static self, class: &mut super::slabs::Class, handle: Handle, now: u32) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
-        let mut key = Vec::with_capacity(item.head().klen() + 16);
-        item.copy_key(&mut key);
-        let hash = crate::hash::hash(&key);
+        class.key.clear();
+        item.copy_key(&mut class.key);
+        let hash = crate::hash::hash(&class.key);
         let mut bucket = self.index.lock(hash);
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
