@@ -6,7 +6,7 @@
 use super::{Key, Verbs};
 use crate::decimal;
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Found, Meta, Mode, Stored, Write, iflag};
+use crate::store::{Found, Meta, Mode, Scratch, Stored, Write, iflag};
 
 /// What to add.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +44,6 @@ enum Next {
         cas: u64,
     },
 }
-
-/// Longest number: 2^64 - 1 in decimal.
-const DIGITS_MAX: usize = 20;
 
 impl Verbs<'_> {
     /// Adds to or subtracts from the number that the item holds.
@@ -94,7 +91,7 @@ impl Verbs<'_> {
             // memcached would look into a longer value; a number padded to more than 4 KB is not one here.
             return Next::Finished(Sum::NonNumeric);
         }
-        let mut value = Vec::with_capacity(vlen + 16);
+        let mut value = Scratch::take();
         entry.copy_value(&mut value);
         let Some(old) = decimal::c_unsigned(&value) else { return Next::Finished(Sum::NonNumeric) };
         let number = if arith.incr { old.wrapping_add(arith.delta) } else { old.saturating_sub(arith.delta) };
@@ -124,9 +121,7 @@ impl Verbs<'_> {
     fn store_longer(&self, key: &Key<'_>, number: u64, meta: &Meta, seen: u64) -> Option<Sum> {
         let store = self.cache.store;
         let Some(mut reservation) = store.reserve(key.bytes(), meta, self.now) else { return Some(Sum::NoMemory) };
-        let mut digits = Vec::with_capacity(DIGITS_MAX);
-        decimal::put(&mut digits, number);
-        if reservation.write(&digits).is_err() {
+        if reservation.write(itoa::Buffer::new().format(number).as_bytes()).is_err() {
             return Some(Sum::NoMemory);
         }
         let cas = store.next_cas();

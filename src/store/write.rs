@@ -6,8 +6,8 @@
 use super::arena::Handle;
 use super::item::{Item, Meta, iflag, state};
 use super::reserve::{Pinned, Reservation};
+use super::scratch::Scratch;
 use super::store::Store;
-use crate::limits::COPY_MAX;
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl Store {
             Some(match entry.pin() {
                 Some(pinned) => OldValue::Pinned(pinned),
                 None => {
-                    let mut bytes = Vec::with_capacity(COPY_MAX + 16);
+                    let mut bytes = Scratch::take();
                     entry.copy_value(&mut bytes);
                     OldValue::Copied(bytes)
                 }
@@ -249,7 +249,7 @@ impl Store {
 
 enum OldValue {
     Pinned(Pinned),
-    Copied(Vec<u8>),
+    Copied(Scratch),
 }
 
 /// A value to copy from: one that just arrived or the one that is stored.
@@ -268,7 +268,7 @@ impl ValueRef<'_> {
                 if let Some(pinned) = Pinned::new(store, reservation.handle(), item) {
                     return copy_pieces(&pinned, to);
                 }
-                let mut bytes = Vec::with_capacity(item.vlen() + 16);
+                let mut bytes = Scratch::take();
                 item.copy_value(&mut bytes);
                 to.write(&bytes)
             }
