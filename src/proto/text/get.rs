@@ -164,10 +164,11 @@ fn end(run: &mut Run<'_, '_>) {
 #[inline]
 fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
     let (out, show_cas) = (&mut *run.out, run.verbs.cache.use_cas);
+    // Room for the longest copied reply: nothing is allocated under the bucket's lock.
+    out.bytes().reserve(COPY_MAX + KEY_MAX + 96);
     let hit = run.verbs.fetch(key, kind.touch, |entry| {
         let vlen = entry.vlen();
         let bytes = out.bytes();
-        bytes.reserve(COPY_MAX.min(vlen) + KEY_MAX + 80);
         bytes.extend_from_slice(b"VALUE ");
         bytes.extend_from_slice(key.bytes());
         bytes.push(b' ');
