@@ -51,21 +51,27 @@ const DIGITS_MAX: usize = 20;
 impl Verbs<'_> {
     /// Adds to or subtracts from the number that the item holds.
     pub fn arith(&self, key: &Key<'_>, arith: Arith) -> Sum {
+        let sum = self.add(key, arith);
+        if sum == Sum::NotFound {
+            self.counters.add(if arith.incr { Counter::IncrMisses } else { Counter::DecrMisses }, 1);
+        }
+        sum
+    }
+
+    /// The same, without counting a miss.
+    pub(super) fn add(&self, key: &Key<'_>, arith: Arith) -> Sum {
         loop {
             let mut class = 0;
             let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| {
                 class = entry.class();
-                if arith.compare != 0 && arith.compare != entry.cas() {
-                    return Next::Finished(Sum::Exists);
-                }
                 self.add_in_place(key, arith, entry)
             });
             let next = match found {
                 Found::Hit(next) => next,
-                Found::Miss => return self.arith_miss(arith),
+                Found::Miss => return Sum::NotFound,
                 Found::Lapsed(lapse) => {
                     self.count_lapse(lapse);
-                    return self.arith_miss(arith);
+                    return Sum::NotFound;
                 }
             };
             let sum = match next {
@@ -83,15 +89,16 @@ impl Verbs<'_> {
         }
     }
 
-    fn arith_miss(&self, arith: Arith) -> Sum {
-        self.counters.add(if arith.incr { Counter::IncrMisses } else { Counter::DecrMisses }, 1);
-        Sum::NotFound
-    }
-
     fn add_in_place(&self, key: &Key<'_>, arith: Arith, entry: &mut crate::store::Entry) -> Next {
         let vlen = entry.vlen();
-        if vlen == 0 || vlen > crate::limits::COPY_MAX || entry.is_chunked() {
-            // memcached would look into a longer value; a number padded to more than 4 KB is not one here.
+        if vlen == 0 || entry.is_chunked() {
+            return Next::Finished(Sum::NonNumeric);
+        }
+        if arith.compare != 0 && arith.compare != self.shown_cas(entry) {
+            return Next::Finished(Sum::Exists);
+        }
+        if vlen > crate::limits::COPY_MAX {
+            // memcached would look into it; a number padded to more than 4 KB is not one here.
             return Next::Finished(Sum::NonNumeric);
         }
         let mut value = Vec::with_capacity(vlen + 16);

@@ -4,8 +4,10 @@
 //! and a [`Verbs`] a run and call these; the store below does the work under its bucket locks.
 
 mod arith;
+mod conditional;
 
 pub use arith::{Arith, Sum};
+pub use conditional::{Deleted, Initial};
 
 use crate::clock::Clock;
 use crate::hash;
@@ -186,19 +188,32 @@ impl Verbs<'_> {
     /// The value is too large, or memory is short.
     #[inline]
     pub fn begin(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
+        let reserved = self.reserve(key, meta, mode);
+        match reserved {
+            Ok(_) => {}
+            Err(Refused::TooLarge) => self.counters.add(Counter::StoreTooLarge, 1),
+            Err(Refused::NoMemory) => self.counters.add(Counter::StoreNoMemory, 1),
+        }
+        reserved
+    }
+
+    /// Takes memory for a value as [`Verbs::begin`] does, without counting a refusal.
+    ///
+    /// # Errors
+    /// The value is too large, or memory is short.
+    #[inline]
+    pub fn reserve(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
         }
         let store = self.cache.store;
         let nominal = store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0);
         let refused = if !store.sizes().fits(nominal) {
-            self.counters.add(Counter::StoreTooLarge, 1);
             Refused::TooLarge
         } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
             self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
             return Ok(reservation);
         } else {
-            self.counters.add(Counter::StoreNoMemory, 1);
             Refused::NoMemory
         };
         if mode == Mode::Set {
@@ -210,6 +225,12 @@ impl Verbs<'_> {
     /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.
     #[inline]
     pub fn commit(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> Stored {
+        self.commit_numbered(reservation, key, mode, compare).0
+    }
+
+    /// The same, giving also the CAS id that clients see of a stored item.
+    #[inline]
+    pub fn commit_numbered(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> (Stored, u64) {
         let compare = if mode == Mode::Cas && !self.cache.use_cas { 0 } else { compare };
         let write = Write { mode, compare, stale_ok: false, cas: self.cache.store.next_cas() };
         let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
@@ -226,7 +247,7 @@ impl Verbs<'_> {
         if matches!(stored, Stored::Stored { .. }) {
             self.counters.add(Counter::TotalItems, 1);
         }
-        stored
+        (stored, if self.cache.use_cas { write.cas } else { 0 })
     }
 
     /// Removes an item without counting a delete.
@@ -263,8 +284,8 @@ impl Verbs<'_> {
     }
 
     /// `flush_all`; `exptime` as given by the client, 0 or less = now.
-    pub fn flush(&self, exptime: i32, clock: &Clock) {
-        let oldest = if exptime > 0 { clock.expiry(i64::from(exptime)).wrapping_sub(1) } else { self.now - 1 };
+    pub fn flush(&self, exptime: i64, clock: &Clock) {
+        let oldest = if exptime > 0 { clock.expiry(exptime).wrapping_sub(1) } else { self.now - 1 };
         self.cache.store.flush(oldest, self.now);
     }
 }

@@ -5,15 +5,14 @@
 //! through another.
 
 mod admin;
-mod ahead;
 mod get;
 mod storage;
 mod tokens;
 
-pub(super) use ahead::Ahead;
 pub(super) use get::{Multiget, resume as resume_multiget};
-pub(super) use storage::{Upload, finish as finish_upload};
+pub(super) use storage::finish as finish_upload;
 
+use super::upload::Upload;
 use super::{CloseReason, Cx, Output};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;

@@ -8,6 +8,7 @@ use super::{BAD_FORMAT, Next, Ran, Run, Tokens};
 use crate::cache::{Key, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
+use crate::proto::upload::{Origin, Upload};
 use crate::store::{Meta, Mode, OutOfMemory, Reservation, Stored};
 
 /// A storage verb.
@@ -27,66 +28,6 @@ pub const PREPEND: Verb = Verb(Mode::Prepend);
 /// `cas`
 pub const CAS: Verb = Verb(Mode::Cas);
 
-/// A value that is arriving.
-pub struct Upload {
-    /// `None` after memory ran out: the rest is swallowed.
-    reservation: Option<Reservation>,
-    /// Value bytes still to come.
-    missing: usize,
-    end: [u8; 2],
-    end_len: usize,
-    key: Box<[u8]>,
-    mode: Mode,
-    compare: u64,
-    noreply: bool,
-}
-
-impl Upload {
-    /// Takes what is there; gives the bytes used. It is complete when [`Upload::is_complete`] says so.
-    pub fn take(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.missing);
-        self.write(&bytes[..n]);
-        let rest = &bytes[n..];
-        let ends = if self.missing == 0 { rest.len().min(2 - self.end_len) } else { 0 };
-        self.end[self.end_len..self.end_len + ends].copy_from_slice(&rest[..ends]);
-        self.end_len += ends;
-        n + ends
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.missing -= bytes.len();
-        if let Some(reservation) = &mut self.reservation
-            && reservation.write(bytes) == Err(OutOfMemory)
-        {
-            self.reservation = None;
-        }
-    }
-
-    /// Whether value and line end are there.
-    pub fn is_complete(&self) -> bool {
-        self.end_len == 2
-    }
-
-    /// Memory for the next value bytes, if so much is missing that it pays to read them there directly.
-    pub fn target(&mut self) -> Option<&mut [u8]> {
-        if self.missing < crate::limits::DIRECT_READ_MIN {
-            return None;
-        }
-        if self.reservation.as_mut()?.target().is_err() {
-            self.reservation = None;
-        }
-        self.reservation.as_mut()?.target().ok()
-    }
-
-    /// Says that `n` bytes were put into [`Upload::target`].
-    pub fn advance(&mut self, n: usize) {
-        if let Some(reservation) = &mut self.reservation {
-            reservation.advance(n);
-            self.missing -= n;
-        }
-    }
-}
-
 /// Runs a storage command; `rest` begins with the value.
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, hash: Option<u64>) -> Ran {
@@ -102,16 +43,8 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
         return swallow(rest, vlen);
     };
     if rest.len() < vlen + 2 {
-        let mut upload = Upload {
-            reservation: Some(reservation),
-            missing: vlen,
-            end: [0; 2],
-            end_len: 0,
-            key: key.bytes().into(),
-            mode: verb.0,
-            compare,
-            noreply: run.noreply,
-        };
+        let origin = Origin::Text { noreply: run.noreply };
+        let mut upload = Upload::new(reservation, &key, verb.0, compare, origin);
         let used = upload.take(rest);
         return Ran { used, next: Next::Upload(Box::new(upload)) };
     }
@@ -127,13 +60,15 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
 }
 
 /// Finishes a complete upload.
-pub(in crate::proto) fn finish(cx: &super::Cx<'_>, upload: Upload, out: &mut super::Output) {
-    let mut run = Run { cx, verbs: cx.verbs(), out, noreply: upload.noreply };
-    let Some(reservation) = upload.reservation else { return run.reply("SERVER_ERROR Out of memory during read") };
+pub(in crate::proto) fn finish(cx: &super::Cx<'_>, mut upload: Upload, out: &mut super::Output, noreply: bool) {
+    let mut run = Run { cx, verbs: cx.verbs(), out, noreply };
+    let Some(reservation) = upload.reservation.take() else {
+        return run.reply("SERVER_ERROR Out of memory during read");
+    };
     if &upload.end != b"\r\n" {
         return run.reply("CLIENT_ERROR bad data chunk");
     }
-    let Some(key) = Key::new(&upload.key) else { return };
+    let Some(key) = upload.key() else { return };
     let stored = run.verbs.commit(reservation, &key, upload.mode, upload.compare);
     run.reply(reply_to(stored));
 }
