@@ -88,9 +88,12 @@ pub fn c_signed(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() }
 }
 
-/// A floating point token.
+/// A floating point token: a C number, so white space inside the token ends it.
 pub fn token_f64(token: &[u8]) -> Option<f64> {
-    std::str::from_utf8(token).ok()?.parse().ok()
+    let start = token.iter().position(|&byte| !is_space(byte))?;
+    let rest = &token[start..];
+    let end = rest.iter().position(|&byte| is_space(byte) || byte == 0).unwrap_or(rest.len());
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
 /// Appends a number in decimal.
@@ -133,5 +136,7 @@ mod tests {
         assert_eq!(c_signed(b"-12 "), Some(-12));
         assert_eq!(c_signed(b"9223372036854775808"), None);
         assert_eq!(c_signed(b"word"), None);
+        assert_eq!(token_f64(b"2.0\r"), Some(2.0));
+        assert_eq!(token_f64(b"2.0x"), None);
     }
 }

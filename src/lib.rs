@@ -1,4 +1,33 @@
 //! oxcached: a drop-in replacement for memcached.
+//!
+//! ```text
+//!  main thread            worker 1..N                          chores thread
+//!  listeners, signals,    one poll each; a connection lives    grows the index,
+//!  clock tick             and dies on one worker               sweeps out expired items
+//!      │  accept               ▲
+//!      └── fd over a bounded ──┘  read → session → verbs → store → write
+//!          channel, waker
+//! ```
+//!
+//! The *main thread* owns every listening socket, the signals and the one-second tick; it never touches a
+//! client's bytes and pauses accepting when descriptors run out. A *worker* is one reactor: one poll, its
+//! connections in a slab, one shared pair of buffers, counters that it alone writes. The *chores thread* does
+//! what the store needs done beside requests, in steps that hold one bucket's lock for well under a
+//! microsecond.
+//!
+//! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):
+//!
+//! | layer | modules | what |
+//! |---|---|---|
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] | leaves |
+//! | 1 | [`store`] | the memory kernel: items, index, classes, eviction |
+//! | 2 | [`cache`] | the verbs, protocol-free |
+//! | 3 | [`maint`] | chores |
+//! | 4 | [`proto`] | bytes to verbs and back, no sockets |
+//! | 5 | [`net`] | sockets, workers, connections |
+//! | 6 | [`server`] | everything wired; `main` |
+//!
+//! `docs/architecture.md` follows one request through all of them.
 
 pub mod cache;
 pub mod clock;

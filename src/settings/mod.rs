@@ -4,7 +4,7 @@
 //! the settings that changes while the server runs. It must not know how a setting is carried out. Called by `main`
 //! at start; afterwards every layer reads the result.
 //!
-//! The road: [`parse`] (words to [`Settings`], no side effects beyond the scanner's own complaints) -> [`check_user`]
+//! The road: [`parse()`] (words to [`Settings`], no side effects beyond the scanner's own complaints) -> [`check_user`]
 //! -> [`check_start`] -> [`Runtime::new`]. The three are apart because a user may hit several errors at once and must
 //! see the one the original server reports first.
 

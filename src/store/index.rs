@@ -38,6 +38,9 @@ const TABLES_MAX: usize = 128;
 /// Average fill of the slots at which the table grows.
 const GROW_AT: f64 = 0.8;
 
+/// Moved buckets whose memory is given back together: 4 MB, two huge pages.
+const DISCARD_BUCKETS: u64 = 1 << 16;
+
 /// Tries before a waiter lets another thread have the core: the holder may be waiting for it.
 const SPINS: u32 = 100;
 
@@ -363,21 +366,27 @@ impl Index {
     pub fn lock(&'static self, hash: u64) -> Bucket {
         loop {
             let current = self.current.load(Acquire);
-            let number = current & LOW_HALF;
-            if current >> 32 != 0 {
-                // Growing: the old table counts until the bucket has moved.
-                let old = self.table((current >> 32) - 1);
-                let bucket = old.lock(old.bucket_of(hash));
-                if !bucket.is_moved() && self.in_use((current >> 32) - 1) {
-                    return bucket;
-                }
+            // Growing: the old table counts until the bucket has moved.
+            if current >> 32 != 0
+                && let Some(bucket) = self.lock_in((current >> 32) - 1, hash)
+            {
+                return bucket;
             }
-            let table = self.table(number);
-            let bucket = table.lock(table.bucket_of(hash));
-            if !bucket.is_moved() && self.in_use(number) {
+            if let Some(bucket) = self.lock_in(current & LOW_HALF, hash) {
                 return bucket;
             }
         }
+    }
+
+    /// Locks the bucket in one table, unless it has moved on to the next.
+    #[inline]
+    fn lock_in(&'static self, number: u64, hash: u64) -> Option<Bucket> {
+        let table = self.table(number);
+        let place = table.bucket_of(hash);
+        let bucket = table.lock(place);
+        // Behind the cursor the memory may be given back already, and the moved bit with it.
+        let moved = bucket.is_moved() || (place as u64) < table.cursor.load(Acquire);
+        (!moved && self.in_use(number)).then_some(bucket)
     }
 
     #[inline]
@@ -448,14 +457,18 @@ impl Index {
             });
             bucket.line.change_bits(0, MOVED);
         }
-        old.cursor.store(to, Relaxed);
-        if to < old.len {
-            return false;
+        old.cursor.store(to, Release);
+        if to == old.len {
+            self.current.store(current & LOW_HALF, Release);
+            old.overflow.discard(0, old.overflow.words().len());
         }
-        self.current.store(current & LOW_HALF, Release);
-        old.buckets.discard(0, old.buckets.words().len());
-        old.overflow.discard(0, old.overflow.words().len());
-        true
+        // Memory goes back as the move proceeds, so that two whole tables never stand beside each other.
+        let whole = |bucket: u64| bucket / DISCARD_BUCKETS * DISCARD_BUCKETS;
+        let until = if to == old.len { old.buckets.words().len() } else { whole(to) as usize * 8 };
+        if until > whole(from) as usize * 8 {
+            old.buckets.discard(whole(from) as usize * 8, until);
+        }
+        to == old.len
     }
 
     /// Calls `each` with every handle, bucket by bucket; returns early when it gives false.

@@ -23,9 +23,14 @@ const STREAMS: &[&[&[u8]]] = &[
     // Short lines.
     &[b"get\r\n\r\n\na\r\nmn\nab\r\nabc\nmn\r\n"],
     &[b" get a\r\nget  a\r\nget a \r\nGET a\r\nget\ta\r\nget a\r\r\n"],
-    // Numbers.
-    &[b"set n 0 0 2\r\n10\r\ndecr n 1\r\nget n\r\nincr n 1\r\nget n\r\nincr n 95\r\nget n\r\ndecr n 1000\r\nget n\r\n"],
-    &[b"set n 0 0 20\r\n18446744073709551615\r\nincr n 1\r\nget n\r\nincr n 18446744073709551616\r\nincr n -1\r\nincr n\r\n"],
+    // Numbers. Arithmetic is not sent behind a read: see docs/compat.md.
+    &[
+        b"set n 0 0 2\r\n10\r\ndecr n 1\r\nget n\r\n",
+        b"incr n 1\r\nget n\r\n",
+        b"incr n 95\r\nget n\r\n",
+        b"decr n 1000\r\nget n\r\n",
+    ],
+    &[b"set n 0 0 20\r\n18446744073709551615\r\nincr n 1\r\nget n\r\n", b"incr n 18446744073709551616\r\nincr n -1\r\nincr n\r\n"],
     &[b"set n 0 0 2\r\n 7\r\nincr n 1\r\nset n 0 0 0\r\n\r\nincr n 1\r\nset n 0 0 2\r\n-5\r\nincr n 1\r\nincr m 1\r\n"],
     &[b"set a 4294967295 0 1\r\nx\r\nget a\r\nset a 4294967296 0 1\r\nx\r\nget a\r\nset a -1 0 1\r\nx\r\nset a +5 0 1\r\nx\r\nget a\r\n"],
     &[b"set a 0 2147483648 1\r\nx\r\nget a\r\nset a 0 2592001 1\r\nx\r\nget a\r\nset a 0 -1 1\r\nx\r\nget a\r\nset a 0 2592000 1\r\nx\r\nget a\r\n"],
@@ -74,11 +79,13 @@ pub fn cases() -> Vec<Case> {
     }
     for length in [249, 250, 251] {
         let key = "k".repeat(length);
-        let text =
-            format!("set a 0 0 1\r\nx\r\nset {key} 0 0 1\r\nx\r\nget a {key} a\r\ngets {key}\r\ngat 0 a {key}\r\n");
-        let more =
+        let stored = format!("set a 0 0 1\r\nx\r\nset {key} 0 0 1\r\nx\r\n");
+        let reads = ["get a", "gets", "gat 0 a"].map(|verb| format!("{verb} {key} a\r\n"));
+        let changes =
             format!("incr {key} 1\r\ntouch {key} 0\r\ndelete {key}\r\nset {key} 0 0 1 noreply\r\nx\r\nget a\r\n");
-        cases.push(plain(&[text.as_bytes(), more.as_bytes()]));
+        // Each read by itself: one with a key that is too long takes earlier replies with it.
+        let writes = [&stored, &reads[0], &reads[1], &reads[2], &changes];
+        cases.push(plain(&writes.map(|text| text.as_bytes())));
     }
     for value_size in [1_048_515, 1_048_516, 1_048_517, 1_048_576] {
         for tail in ["", " noreply"] {
@@ -132,8 +139,7 @@ fn reports() -> Case {
 
 fn dump() -> Case {
     let exchanges = vec![
-        one(b"set a 0 0 1\r\nx\r\nset b/\xff 7 0 1\r\nx\r\nset c 0 0 90\r\n", Compare::Exact),
-        one(&[[b'v'; 90].as_slice(), b"\r\nget c\r\n"].concat(), Compare::Exact),
+        one(b"set a 0 0 1\r\nx\r\nset b/\xff 7 0 1\r\nx\r\nset c 0 0 9\r\n123456789\r\nget c\r\n", Compare::Exact),
         one(b"lru_crawler metadump all\r\n", Compare::Dump),
     ];
     Case { flags: Vec::new(), exchanges }

@@ -209,10 +209,11 @@ impl Runner {
     fn sentinel(&mut self, wires: &mut [Wire; 2]) -> Vec<u8> {
         self.sentinels += 1;
         let number = self.sentinels;
+        let command = format!("set __sentinel 0 0 8 noreply\r\n{number:08}\r\nget __sentinel\r\n");
         for wire in wires {
-            wire.output.extend_from_slice(format!("md __sentinel O{number}\r\n").as_bytes());
+            wire.output.extend_from_slice(command.as_bytes());
         }
-        format!("NF O{number}\r\n").into_bytes()
+        format!("VALUE __sentinel 0 8\r\n{number:08}\r\nEND\r\n").into_bytes()
     }
 
     fn barrier(&mut self) -> Option<String> {

@@ -29,9 +29,8 @@ use stream::Case;
 #[test]
 fn replies_equal_memcached() {
     let Some(binaries) = binaries() else { return };
-    for case in corpus::cases() {
-        check(&binaries, &case, "corpus");
-    }
+    let reports = corpus::cases().iter().filter_map(|case| check(&binaries, case, "corpus")).collect::<Vec<_>>();
+    assert!(reports.is_empty(), "{} cases of the corpus differ\n\n{}", reports.len(), reports.join("\n\n"));
     if std::env::var_os("DIFF_CORPUS_ONLY").is_some() {
         return;
     }
@@ -43,7 +42,9 @@ fn replies_equal_memcached() {
         let case_seed = seed + cases;
         let case = generate::case(&mut fastrand::Rng::with_seed(case_seed));
         commands += case.exchanges.iter().map(|exchange| exchange.commands.len()).sum::<usize>();
-        check(&binaries, &case, &format!("DIFF_SEED={case_seed}"));
+        if let Some(report) = check(&binaries, &case, &format!("DIFF_SEED={case_seed}")) {
+            panic!("{report}");
+        }
         cases += 1;
     }
     println!("{cases} cases, {commands} commands, no difference");
@@ -69,10 +70,10 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// Runs one case; a difference is made as small as it goes and ends the test.
-fn check(binaries: &Binaries, case: &Case, origin: &str) {
-    let Some(found) = drive::run(binaries, case) else { return };
+/// Runs one case; a difference is made as small as it goes and told.
+fn check(binaries: &Binaries, case: &Case, origin: &str) -> Option<String> {
+    let found = drive::run(binaries, case)?;
     println!("{origin}: difference, {}; shrinking", found.what);
     let (small, difference) = shrink::shrink(case, found, |candidate| drive::run(binaries, candidate));
-    panic!("{origin}\n{}\n{difference}", small.describe());
+    Some(format!("{origin}\n{}\n{difference}", small.describe()))
 }

@@ -22,6 +22,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"lru_crawler" => lru_crawler(run, tokens),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
+        b"refresh_certs" => run.reply("Error TLS not enabled"),
         #[cfg(feature = "debug-commands")]
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
@@ -121,8 +122,10 @@ fn automove(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         let Some(ratio) = float(tokens, 3) else { return run.reply("ERROR") };
         runtime.set_slab_automove_ratio(ratio);
     } else if tokens.is(2, "freeratio") {
-        // A setting of flash storage alone, which this build has not.
-        return run.reply("ERROR");
+        // Read by flash storage alone, which does not exist: checked and forgotten.
+        if float(tokens, 3).is_none() {
+            return run.reply("ERROR");
+        }
     } else if tokens.is(2, "window") {
         let Some(window) = number(tokens, 3) else { return run.reply(BAD_FORMAT) };
         if !(3..=1800).contains(&window) {
