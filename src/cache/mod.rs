@@ -211,7 +211,6 @@ impl Verbs<'_> {
         let refused = if !store.sizes().fits(nominal) {
             Refused::TooLarge
         } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
-            self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
             return Ok(reservation);
         } else {
             Refused::NoMemory
@@ -231,6 +230,7 @@ impl Verbs<'_> {
     /// The same, giving also the CAS id that clients see of a stored item.
     #[inline]
     pub fn commit_numbered(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> (Stored, u64) {
+        self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
         let compare = if mode == Mode::Cas && !self.cache.use_cas { 0 } else { compare };
         let write = Write { mode, compare, stale_ok: false, cas: self.cache.store.next_cas() };
         let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
@@ -248,6 +248,12 @@ impl Verbs<'_> {
             self.counters.add(Counter::TotalItems, 1);
         }
         (stored, if self.cache.use_cas { write.cas } else { 0 })
+    }
+
+    /// Drops a filled reservation whose value is not to be stored after all; it counts as a set all the same.
+    pub fn reject(&self, reservation: Reservation) {
+        self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
+        drop(reservation);
     }
 
     /// Removes an item without counting a delete.

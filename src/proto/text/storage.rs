@@ -51,6 +51,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
     if reservation.write(&rest[..vlen]) == Err(OutOfMemory) {
         run.reply("SERVER_ERROR Out of memory during read");
     } else if &rest[vlen..vlen + 2] != b"\r\n" {
+        run.verbs.reject(reservation);
         run.reply("CLIENT_ERROR bad data chunk");
     } else {
         let stored = run.verbs.commit(reservation, &key, verb.0, compare);
@@ -66,6 +67,7 @@ pub(in crate::proto) fn finish(cx: &super::Cx<'_>, mut upload: Upload, out: &mut
         return run.reply("SERVER_ERROR Out of memory during read");
     };
     if &upload.end != b"\r\n" {
+        run.verbs.reject(reservation);
         return run.reply("CLIENT_ERROR bad data chunk");
     }
     let Some(key) = upload.key() else { return };
