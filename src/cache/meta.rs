@@ -123,7 +123,7 @@ enum Next {
 impl Verbs<'_> {
     /// CAS id as clients see it.
     #[inline]
-    pub(super) fn shown_cas(&self, cas: u64) -> u64 {
+    pub fn shown_cas(&self, cas: u64) -> u64 {
         if self.cache.use_cas { cas } else { 0 }
     }
 

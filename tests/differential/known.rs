@@ -1,6 +1,8 @@
 //! Owns the known, deliberate differences: each with a predicate and the reason, the same reasons as in docs/compat.md.
 //! Called by `drive` when two replies differ.
 
+use crate::compare::packets;
+
 /// One difference that is not an error.
 pub struct Known {
     /// As the heading in docs/compat.md.
@@ -49,6 +51,12 @@ fn absent_settings(_: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     kept.eq(lines(ours))
 }
 
+/// Whether packets end in the middle of one.
+fn unfinished_packet(sent: &[u8]) -> bool {
+    let whole = packets(sent).map(|(header, body)| header.len() + body.len()).sum::<usize>();
+    sent.first() == Some(&0x80) && whole < sent.len()
+}
+
 /// A value that never ends: memcached loses the replies of the commands before it.
 fn unfinished_value(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     let mut left = sent.len();
@@ -58,5 +66,5 @@ fn unfinished_value(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
         let announced = announced.and_then(|text| text.trim().parse::<usize>().ok());
         announced.is_some_and(|value| value + 2 > left)
     });
-    unfinished && ours.starts_with(reference)
+    (unfinished || unfinished_packet(sent)) && ours.starts_with(reference)
 }

@@ -5,16 +5,15 @@
 //! through another.
 
 mod admin;
-mod ahead;
 mod get;
 mod storage;
 mod tokens;
 
-pub(super) use ahead::Ahead;
 pub(super) use get::{Multiget, resume as resume_multiget};
-pub(super) use storage::{Arrival, Upload, finish as finish_upload, swallow};
+pub(super) use storage::{Arrival, finish as finish_upload, swallow};
 pub(super) use tokens::Tokens;
 
+use super::upload::Upload;
 use super::{CloseReason, Cx, Output, meta};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
