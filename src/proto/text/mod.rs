@@ -161,10 +161,6 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
             run.reply("CLIENT_ERROR watch commands not allowed");
             Ran::line()
         }
-        b"mn" => {
-            run.reply("MN");
-            Ran::line()
-        }
         _ => unknown(&mut run, text),
     }
 }
