@@ -19,15 +19,14 @@ const FLAGS: [u32; 5] = [0, 0, 1, 5, u32::MAX];
 /// Never, at once, or far from now.
 const EXPTIMES: [u32; 9] = [0, 0, 0, 0, 100_000, 2_592_000, 2_592_001, 2_000_000_000, u32::MAX];
 const NUMBERS: [u64; 9] = [0, 1, 1, 5, 10, 99, 4_294_967_296, u64::MAX - 1, u64::MAX];
-/// Words of `stat` whose replies depend on the commands alone.
-const WORDS: [&str; 12] = [
+/// Words of `stat` whose replies depend on the commands alone. A bare `detail` does not: memcached reads past it.
+const WORDS: [&str; 11] = [
     "reset",
     "resetXYZ",
     "sizes",
     "sizes_enable",
     "detail on",
     "detail off",
-    "detail",
     "detail x",
     "conns",
     "cachedump 1 0",
