@@ -6,7 +6,7 @@
 use super::{Key, Verbs, Vivify};
 use crate::decimal;
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Entry, Meta, Mode, Room, Stored, Version, Write, iflag};
+use crate::store::{Entry, Meta, Mode, Room, Scratch, Stored, Version, Write, iflag};
 
 /// What to add.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +82,6 @@ enum Next {
     },
 }
 
-/// Longest number: 2^64 - 1 in decimal.
-const DIGITS_MAX: usize = 20;
-
 impl Verbs<'_> {
     /// Adds to or subtracts from the number that the item holds.
     pub fn arith(&self, key: &Key<'_>, arith: Arith) -> Sum {
@@ -155,7 +152,7 @@ impl Verbs<'_> {
             // memcached would look into a longer value; a number padded to more than 4 KB is not one here.
             return NON_NUMERIC;
         }
-        let mut value = Vec::with_capacity(vlen + 16);
+        let mut value = Scratch::take();
         entry.copy_value(&mut value);
         let Some(old) = decimal::c_unsigned(&value) else { return NON_NUMERIC };
         let number = if arith.incr { old.wrapping_add(arith.delta) } else { old.saturating_sub(arith.delta) };
@@ -203,9 +200,7 @@ impl Verbs<'_> {
         const NO_MEMORY: Option<Adjusted> = Some(Adjusted::Refused(Sum::NoMemory));
         let store = self.cache.store;
         let Some(mut reservation) = store.reserve(key.bytes(), meta, self.now) else { return NO_MEMORY };
-        let mut digits = Vec::with_capacity(DIGITS_MAX);
-        decimal::put(&mut digits, number);
-        if reservation.write(&digits).is_err() {
+        if reservation.write(itoa::Buffer::new().format(number).as_bytes()).is_err() {
             return NO_MEMORY;
         }
         let write = Write::new(Mode::Set, store.next_cas());
@@ -223,8 +218,8 @@ impl Verbs<'_> {
     /// Makes an item that holds `number`; `None` if there is one already.
     fn make_number(&self, key: &Key<'_>, vivify: Vivify, number: u64) -> Option<Adjusted> {
         let store = self.cache.store;
-        let mut digits = Vec::with_capacity(DIGITS_MAX);
-        decimal::put(&mut digits, number);
+        let mut text = itoa::Buffer::new();
+        let digits = text.format(number).as_bytes();
         let chosen = self.chosen(vivify.chosen);
         let meta = Meta {
             klen: key.bytes().len(),
@@ -235,7 +230,7 @@ impl Verbs<'_> {
             cas: 0,
         };
         let Some(mut reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Adjusted::NotMade) };
-        if reservation.write(&digits).is_err() {
+        if reservation.write(digits).is_err() {
             return Some(Adjusted::NotMade);
         }
         let write = self.write_choosing(Mode::Add, chosen);

@@ -126,7 +126,7 @@ enum Next {
 impl Verbs<'_> {
     /// CAS id as clients see it.
     #[inline]
-    pub(super) fn shown_cas(&self, cas: u64) -> u64 {
+    pub fn shown_cas(&self, cas: u64) -> u64 {
         if self.cache.use_cas { cas } else { 0 }
     }
 
@@ -379,10 +379,18 @@ impl Verbs<'_> {
         }
         let taken = self.take(key, &meta);
         if let Err(refused) = taken {
-            self.tell_store(key, put.mode, refused.into(), Shape::default());
+            self.tell_refused(key, put.mode, refused);
             self.remove(key);
         }
         taken
+    }
+
+    /// Says that nothing is to be stored after all. The CAS id is used up, since memcached takes it when the
+    /// command begins.
+    pub fn abandon_put(&self, put: &Put) {
+        if put.chosen.is_none() {
+            self.cache.store.next_cas();
+        }
     }
 
     /// Stores a filled reservation; gives also the CAS id to show, 0 if nothing was stored.

@@ -143,6 +143,12 @@ impl Verbs<'_> {
         self.log.put(&Event::ItemStore { key, status, verb, ttl, class, fd, size });
     }
 
+    /// A store for which there is no room.
+    #[cold]
+    pub(super) fn tell_refused(&self, key: &Key<'_>, mode: Mode, refused: Refused) {
+        self.tell_store(key, mode, refused.into(), Shape::default());
+    }
+
     /// An item that a client deleted; `meta` says with which of the two commands that tell.
     #[inline]
     pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, Shape { class, size, .. }: Shape) {

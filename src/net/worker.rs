@@ -208,6 +208,7 @@ impl<S: Talk> Worker<S> {
             say(&match protocol {
                 Protocol::Negotiating => format!("<{fd} new auto-negotiating client connection"),
                 Protocol::Ascii => format!("<{fd} new ascii client connection."),
+                Protocol::Binary => format!("<{fd} new binary client connection."),
             });
         }
         conn.announce(&self.hub);

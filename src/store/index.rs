@@ -329,8 +329,9 @@ impl Bucket {
         self.line.0[0].store(word & !LOW_HALF | low, Relaxed);
     }
 
+    /// Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
     fn is_moved(&self) -> bool {
-        self.line.0[0].load(Relaxed) & MOVED != 0
+        self.line.0[0].load(Acquire) & MOVED != 0
     }
 }
 

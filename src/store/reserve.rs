@@ -33,6 +33,8 @@ pub struct Reservation {
     written: usize,
     /// Last chunk of the chain and the bytes used in it; for chunked items only.
     tail: Option<(Handle, usize)>,
+    /// As asked for: the item itself keeps a time that has passed as `now`.
+    exptime: u32,
     now: u32,
 }
 
@@ -67,7 +69,7 @@ impl Reservation {
             handle
         };
         let item = item?;
-        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, now })
+        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, exptime: meta.exptime, now })
     }
 
     /// Value bytes still missing.
@@ -81,9 +83,9 @@ impl Reservation {
         self.vlen
     }
 
-    /// Expiry time, 0 = never.
+    /// Expiry time as it was asked for, 0 = never.
     pub fn exptime(&self) -> u32 {
-        self.item.exptime(self.now)
+        self.exptime
     }
 
     /// Slab class that users see.

@@ -5,8 +5,8 @@
 
 use super::item::{Item, Meta, iflag, state};
 use super::reserve::{Pinned, Reservation};
+use super::scratch::Scratch;
 use super::store::{Found, Store, Version};
-use crate::limits::COPY_MAX;
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,7 +287,7 @@ impl Store {
             Some(match entry.pin() {
                 Some(pinned) => OldValue::Pinned(pinned),
                 None => {
-                    let mut bytes = Vec::with_capacity(COPY_MAX + 16);
+                    let mut bytes = Scratch::take();
                     entry.copy_value(&mut bytes);
                     OldValue::Copied(bytes)
                 }
@@ -353,7 +353,7 @@ impl Store {
 
 enum OldValue {
     Pinned(Pinned),
-    Copied(Vec<u8>),
+    Copied(Scratch),
 }
 
 /// A value to copy from: one that just arrived or the one that is stored.
@@ -372,7 +372,7 @@ impl ValueRef<'_> {
                 if let Some(pinned) = Pinned::new(store, reservation.handle(), item) {
                     return copy_pieces(&pinned, to);
                 }
-                let mut bytes = Vec::with_capacity(item.vlen() + 16);
+                let mut bytes = Scratch::take();
                 item.copy_value(&mut bytes);
                 to.write(&bytes)
             }

@@ -70,9 +70,14 @@ pub struct Client {
 
 impl Client {
     pub fn new(shared: &Arc<Shared>) -> Self {
+        Self::of_worker(shared, 0)
+    }
+
+    /// A connection of worker number `worker`, whose counters only one thread may write.
+    pub fn of_worker(shared: &Arc<Shared>, worker: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
-            counters: Arc::clone(&shared.stats.workers[0]),
+            counters: Arc::clone(&shared.stats.workers[worker]),
             session: Session::new(Protocol::Negotiating),
             input: Input::default(),
             out: Output::default(),

@@ -1,9 +1,9 @@
 //! `ma`: increment and decrement.
 
 use super::flags::{Flags, LONG_OPAQUE};
-use super::{check, echo, put_number, put_ttl};
+use super::{echo, put_number, put_ttl};
 use crate::cache::{Adjust, Adjusted, Arith, Key, Sum, Vivify};
-use crate::proto::text::{Run, Tokens, strip_end};
+use crate::proto::text::{Run, Tokens};
 
 /// A number to show, and the item it belongs to.
 struct Shown {
@@ -13,13 +13,9 @@ struct Shown {
     made: bool,
 }
 
-/// Runs the command in `line`; `hash` is that of the second word, if known.
-pub fn run(run: &mut Run<'_, '_>, line: &[u8], hash: Option<u64>) {
-    let tokens = Tokens::split(strip_end(line));
-    if !check(run, &tokens) {
-        return;
-    }
-    let Ok(flags) = Flags::parse(&tokens, 2, &run.cx.shared.clock) else {
+/// Runs the command; `hash` is that of the second word, if known.
+pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
+    let Ok(flags) = Flags::parse(tokens, 2, &run.cx.shared.clock) else {
         return run.reply("CLIENT_ERROR invalid or duplicate flag");
     };
     let incr = match flags.mode {
@@ -41,10 +37,10 @@ pub fn run(run: &mut Run<'_, '_>, line: &[u8], hash: Option<u64>) {
     );
     let status = match adjusted {
         Adjusted::Number { number, cas, exptime } => {
-            return show(run, &tokens, &flags, &key, Shown { number, cas, exptime, made: false });
+            return show(run, tokens, &flags, &key, Shown { number, cas, exptime, made: false });
         }
         Adjusted::Made { cas } => {
-            return show(run, &tokens, &flags, &key, Shown { number: flags.initial, cas, exptime: 0, made: true });
+            return show(run, tokens, &flags, &key, Shown { number: flags.initial, cas, exptime: 0, made: true });
         }
         Adjusted::NotMade => return run.reply("SERVER_ERROR Out of memory allocating new item"),
         Adjusted::Refused(Sum::NonNumeric) => {
@@ -75,7 +71,7 @@ fn show(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, flags: &Flags<'_>, key: &Key
     let mut text = itoa::Buffer::new();
     let digits = text.format(shown.number);
     if flags.value {
-        put_number(run.out, b"VA", digits.len() as u64);
+        put_number(run.out, b"VA ", digits.len() as u64);
     } else {
         run.out.put(b"HD");
     }

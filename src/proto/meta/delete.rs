@@ -1,18 +1,14 @@
 //! `md`: delete, empty or mark stale.
 
 use super::flags::LONG_OPAQUE;
-use super::{check, echo, parse};
+use super::{echo, parse};
 use crate::cache::{Discard, Discarded};
-use crate::proto::text::{Run, Tokens, strip_end};
+use crate::proto::text::{Run, Tokens};
 
-/// Runs the command in `line`; `hash` is that of the second word, if known.
+/// Runs the command; `hash` is that of the second word, if known.
 #[inline]
-pub fn run(run: &mut Run<'_, '_>, line: &[u8], hash: Option<u64>) {
-    let tokens = Tokens::split(strip_end(line));
-    if !check(run, &tokens) {
-        return;
-    }
-    let Some(flags) = parse(run, &tokens, 2) else { return };
+pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
+    let Some(flags) = parse(run, tokens, 2) else { return };
     if flags.long_opaque.is_some() {
         return run.reply(LONG_OPAQUE);
     }

@@ -3,27 +3,23 @@
 //! Owns the reply's words and their order. What the fetch makes of the item is [`Peek`]'s.
 
 use super::flags::{Flags, LONG_OPAQUE};
-use super::{check, echo, parse, put_number, put_ttl};
+use super::{echo, parse, put_number, put_ttl};
 use crate::cache::{Key, Peek, Recache, Seen, Vivify};
 use crate::limits::{COPY_MAX, KEY_MAX};
 use crate::proto::Output;
-use crate::proto::text::{Run, Tokens, strip_end};
+use crate::proto::text::{Run, Tokens};
 use crate::store::Entry;
 
 /// Most bytes of a reply's words beside key and value.
 const WORDS_ROOM: usize = 256;
 
-/// Runs the command in `line`; `hash` is that of the second word, if known.
+/// Runs the command; `hash` is that of the second word, if known.
 #[inline]
-pub fn run(run: &mut Run<'_, '_>, line: &[u8], hash: Option<u64>) {
-    let tokens = Tokens::split(strip_end(line));
-    if !check(run, &tokens) {
-        return;
-    }
-    let Some(flags) = parse(run, &tokens, 2) else { return };
+pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
+    let Some(flags) = parse(run, tokens, 2) else { return };
     let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
     let (out, now) = (&mut *run.out, run.verbs.now);
-    let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| show(out, &tokens, &flags, &key, seen, entry, now));
+    let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| show(out, tokens, &flags, &key, seen, entry, now));
     run.out.count_reply();
     if run.cx.verbose > 2 {
         run.log_lookup(&key, hit);
@@ -70,7 +66,7 @@ fn show(
     let value_room = if with_value { COPY_MAX.min(seen.vlen) } else { 0 };
     out.bytes().reserve(value_room + 2 * KEY_MAX + WORDS_ROOM);
     if with_value {
-        put_number(out, b"VA", seen.vlen as u64);
+        put_number(out, b"VA ", seen.vlen as u64);
     } else {
         out.put(b"HD");
     }

@@ -1,19 +1,17 @@
 //! `me`: an item's inner values, for people who look for errors.
 
 use super::key::{decode, put_key};
-use super::is_sound;
 use crate::cache::Key;
 use crate::limits::KEY_MAX;
-use crate::proto::text::{BAD_FORMAT, Run, Tokens, strip_end};
+use crate::proto::text::{BAD_FORMAT, Run, Tokens};
 use crate::stats::Counter;
 use crate::store::iflag;
 use std::io::Write as _;
 
-/// Runs the command in `line`. The only one of the six that `cmd_meta` counts.
-pub fn run(run: &mut Run<'_, '_>, line: &[u8]) {
-    let tokens = Tokens::split(strip_end(line));
+/// Runs the command. The only one of the six that `cmd_meta` counts.
+pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
     let text = tokens.get(1);
-    if !is_sound(&tokens, 2) || text.len() > KEY_MAX {
+    if text.len() > KEY_MAX {
         return run.reply(BAD_FORMAT);
     }
     let mut decoded = None;

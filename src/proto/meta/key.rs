@@ -16,7 +16,7 @@ const LAX: GeneralPurpose =
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let mut text: Vec<u8> = text.iter().copied().filter(in_alphabet).collect();
-    if text.is_empty() || text.len() % 4 != 0 {
+    if text.is_empty() || !text.len().is_multiple_of(4) {
         return None;
     }
     let end = text.chunks(4).position(|quantum| quantum.contains(&b'='));

@@ -12,10 +12,6 @@ mod inspect;
 mod key;
 mod set;
 
-pub(super) use arith::run as arith;
-pub(super) use delete::run as delete;
-pub(super) use get::run as get;
-pub(super) use inspect::run as inspect;
 pub(super) use set::{Order, finish as finish_set, run as set};
 
 use super::Output;
@@ -23,6 +19,20 @@ use super::text::{BAD_FORMAT, Run, Tokens};
 use crate::decimal;
 use flags::Flags;
 use key::put_key;
+
+/// Runs a command without a value; `text` is its line. `hash` is that of the second word, if known.
+#[inline]
+pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], hash: Option<u64>) {
+    let command = match text[1] {
+        b'n' => return run.reply("MN"),
+        b'g' => get::run,
+        b'd' => delete::run,
+        b'a' => arith::run,
+        _ => inspect::run,
+    };
+    let tokens = Tokens::split(text);
+    if is_sound(&tokens, 2) { command(run, &tokens, hash) } else { run.reply(BAD_FORMAT) }
+}
 
 /// The flags of a command whose words from `from` on are flags, or the error reply.
 #[inline]
@@ -43,16 +53,6 @@ fn is_sound(tokens: &Tokens<'_>, from: usize) -> bool {
     // memcached's letters are a range of bytes that holds six other characters too.
     let begins_flag = |token: &[u8]| matches!(token.first(), Some(b'A'..=b'z' | b'0'..=b'9'));
     tokens.len() >= from && (from..tokens.len()).all(|at| begins_flag(tokens.get(at)))
-}
-
-/// Checks a line's shape, or replies.
-#[inline]
-fn check(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> bool {
-    let sound = is_sound(tokens, 2);
-    if !sound {
-        run.reply(BAD_FORMAT);
-    }
-    sound
 }
 
 /// Appends the flags that every command echoes, if `word` is one of them.
@@ -76,7 +76,7 @@ fn echo(out: &mut Output, word: &[u8], key: &[u8], binary: bool) {
 
 /// Appends a flag with a number.
 #[inline]
-fn put_number(out: &mut Output, flag: &[u8; 2], number: u64) {
+fn put_number(out: &mut Output, flag: &[u8], number: u64) {
     out.put(flag);
     decimal::put(out.bytes(), number);
 }

@@ -21,6 +21,13 @@ pub struct Order {
     pub quiet: bool,
 }
 
+impl Order {
+    /// The value is not to be stored after all.
+    pub fn abandon(&self, run: &Run<'_, '_>) {
+        run.verbs.abandon_put(&self.put);
+    }
+}
+
 /// Runs the command in `line`; `rest` begins with the value. `hash` is that of the second word, if known.
 #[inline]
 pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -> Ran {
@@ -57,7 +64,10 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
         cas: 0,
     };
     match run.verbs.begin_put(key, &meta, &put) {
-        Ok(_) if flags.long_opaque.is_some() => run.reply(LONG_OPAQUE),
+        Ok(_) if flags.long_opaque.is_some() => {
+            run.verbs.abandon_put(&put);
+            run.reply(LONG_OPAQUE);
+        }
         Ok(reservation) => {
             let order = Order { put, vlen, binary: flags.is_binary(), quiet: flags.quiet };
             return Some((order, reservation));

@@ -5,16 +5,15 @@
 //! through another.
 
 mod admin;
-mod ahead;
 mod get;
 mod storage;
 mod tokens;
 
-pub(super) use ahead::Ahead;
 pub(super) use get::{Multiget, resume as resume_multiget};
-pub(super) use storage::{Arrival, Upload, finish as finish_upload, swallow};
+pub(super) use storage::{Arrival, finish as finish_upload, swallow};
 pub(super) use tokens::Tokens;
 
+use super::upload::Upload;
 use super::{CloseReason, Cx, Output, meta};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
@@ -146,12 +145,11 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         b"incr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, true)),
         b"decr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, false)),
         b"touch" => simple(&mut run, text, 3, touch),
-        b"mg" => one_line(meta::get(&mut run, line, hash)),
         b"ms" => meta::set(&mut run, line, rest, hash),
-        b"md" => one_line(meta::delete(&mut run, line, hash)),
-        b"ma" => one_line(meta::arith(&mut run, line, hash)),
-        b"me" => one_line(meta::inspect(&mut run, line)),
-        b"mn" => one_line(run.reply("MN")),
+        b"mg" | b"md" | b"ma" | b"me" | b"mn" => {
+            meta::run(&mut run, text, hash);
+            Ran::line()
+        }
         b"quit" => Ran::then(Next::Close(CloseReason::Normal)),
         b"version" => {
             run.reply(&format!("VERSION {VERSION}"));
@@ -164,12 +162,6 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
-}
-
-/// The end of a command without a value.
-#[inline]
-fn one_line((): ()) -> Ran {
-    Ran::line()
 }
 
 /// Whether an over-long line may go on: only `get` and `gets` have no bound on their keys.
