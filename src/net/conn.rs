@@ -188,7 +188,11 @@ impl<S: Talk> Conn<S> {
                 },
                 Step::Yield => return self.give_way(token, hub),
                 Step::Suspend => return self.suspend(token, hub),
-                Step::HandOver => return After::HandOver,
+                Step::HandOver => {
+                    // The new owner knows of no replies: they leave now or never.
+                    let sent = self.write(token, hub) == Sent::All;
+                    return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
+                }
                 Step::Close(reason) => {
                     self.write(token, hub);
                     return After::Close(reason);

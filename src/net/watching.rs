@@ -54,9 +54,6 @@ impl Sink for Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         let fd = self.transport.fd();
-        if is_verbose(&self.shared, 2) {
-            say(&format!("<{fd} connection closing from side thread."));
-        }
         if self.shared.events.wants(Class::CONNEVENTS) {
             // memcached knows no other reason for a watcher's end.
             self.shared.events.put(&Event::ConnClose { peer: self.card.peer, reason: CloseReason::Error, fd });

@@ -91,7 +91,8 @@ pub enum Step {
     Flush,
     /// The reply comes later, through [`Session::resume`]: write what is there, do not read, do not run.
     Suspend,
-    /// The connection watches from now on: give its socket away, through [`Session::hand_over`], and forget it.
+    /// The connection watches from now on: write the replies, give its socket away, through
+    /// [`Session::hand_over`], and forget the rest.
     HandOver,
     /// Write the replies (without waiting for the peer beyond its send buffer), then close.
     Close(CloseReason),
