@@ -747,6 +747,31 @@ arithmetic "" r"
     0
 "
 
+arithmetic_on_a_padded_large_value "" r"
+    > ms n 5000 T100
+    > \x20{4990}79\x20{8}
+    HD
+    > ma n v t T50 E99 c
+    VA 2 t100 c99
+    80
+    > mg n s v t c
+    VA 5000 s5000 t50 c99
+    80\x20{4998}
+    > incr n 920
+    1000
+    > ms n 5000
+    > 7\x20b{4998}
+    HD
+    > ma n MD v
+    VA 1
+    6
+    > ms n 5000
+    > b{5000}
+    HD
+    > ma n
+    CLIENT_ERROR cannot increment or decrement non-numeric value
+"
+
 arithmetic_refuses "" r"
     > ms s 1
     > a
