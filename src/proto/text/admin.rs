@@ -22,7 +22,10 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"lru_crawler" => lru_crawler(run, tokens),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
-        b"refresh_certs" => run.reply("Error TLS not enabled"),
+        b"refresh_certs" => {
+            run.noreply = false; // memcached does not ask here
+            run.reply("Error TLS not enabled");
+        }
         #[cfg(feature = "debug-commands")]
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
