@@ -34,7 +34,7 @@ fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
     let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
     let mut reservation = store.reserve(key, &meta, NOW).unwrap();
     reservation.write(value).unwrap();
-    let write = Write { mode: Mode::Set, compare: 0, stale_ok: false, cas: store.next_cas() };
+    let write = Write::new(Mode::Set, store.next_cas());
     store.commit(reservation, key, hash(key), write, NOW).0
 }
 

@@ -48,7 +48,7 @@ pub enum Protocol {
     Negotiating,
     /// Text only.
     Ascii,
-    /// Binary only. No option leads here yet.
+    /// Binary only.
     Binary,
 }
 

@@ -30,5 +30,5 @@ pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;
 pub use sizes::{PAGE_BYTES, SizeConfig, Sizes};
 pub use slabs::{ClassCounts, ClassView};
-pub use store::{Config, Entry, Found, Store};
-pub use write::{Lapse, Met, Mode, OutOfMemory, Stored, Write};
+pub use store::{Config, Entry, Found, Store, Version};
+pub use write::{Lapse, Met, Mode, OutOfMemory, Room, Stored, Write};

@@ -10,7 +10,7 @@
 //! ```
 
 use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
-use super::item::{Item, Meta, iflag};
+use super::item::{Item, Meta, iflag, state};
 use super::store::Store;
 use super::write::OutOfMemory;
 use crate::limits::COPY_MAX;
@@ -175,6 +175,11 @@ impl Reservation {
 
     pub(super) fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Notes that the client who made the item has seen it: its first fetch.
+    pub fn note_fetch(&mut self) {
+        self.item.change_state(state::FREQ, state::FETCHED | 1);
     }
 
     /// Marks the new item stale: it keeps the old one's expiry time and win token.
