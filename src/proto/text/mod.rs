@@ -6,11 +6,14 @@
 
 mod admin;
 mod ahead;
+mod crawler;
+mod dump;
 mod get;
 mod storage;
 mod tokens;
 
 pub(super) use ahead::Ahead;
+pub(super) use dump::{Dump, begin as begin_dump};
 pub(super) use get::{Multiget, resume as resume_multiget};
 pub(super) use storage::{Upload, finish as finish_upload};
 
@@ -35,6 +38,8 @@ pub(super) enum Next {
     Swallow(u64),
     /// A multiget stopped because the output is full.
     Multiget(Multiget),
+    /// A dump of items is asked for.
+    Dump(dump::Ask),
     /// Close after the replies are written.
     Close(CloseReason),
     /// Close at once.
