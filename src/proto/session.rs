@@ -161,7 +161,7 @@ impl Session {
                     if dump.step(cx, out) {
                         out.end_of_reply();
                         self.state = State::Command;
-                        None
+                        Some(Step::Flush) // what follows may be the next dump
                     } else {
                         Some(Step::Yield)
                     }

@@ -121,7 +121,8 @@ impl Client {
             let mut cx = Cx::new(&self.shared, &self.counters, 7);
             match self.session.run(&mut cx, &mut self.input, &mut self.out, &mut budget) {
                 Step::Read => return,
-                Step::Yield => {}
+                Step::Yield if self.out.remaining() < 32 * 1024 => {}
+                Step::Yield => self.receive(),
                 Step::Flush => self.receive(),
                 Step::Suspend => panic!("nothing suspends"),
                 Step::Close(_) => {
