@@ -177,8 +177,9 @@ impl Server {
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
-        let clock = Arc::clone(&shared);
-        let chores = Chores::start(shared.cache.store, move || clock.clock.now());
+        let source = Arc::clone(&shared);
+        let moment = move || source.moment();
+        let chores = Chores::start(shared.cache.store, Arc::clone(&shared.crawler), moment);
         let chores = chores.map_err(failed("Can't create thread"))?;
         let counted = Arc::clone(&shared);
         let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));

@@ -5,8 +5,9 @@
 
 use super::{Key, Verbs, Vivify};
 use crate::decimal;
+use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Entry, Meta, Mode, Room, Scratch, Stored, Version, Write, iflag};
+use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Room, Scratch, Stored, Version, Write, iflag};
 
 /// What to add.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,13 @@ pub struct Arith {
     pub delta: u64,
     /// CAS id the item must have; 0 = any.
     pub compare: u64,
+}
+
+impl Arith {
+    /// The result for an item that holds `old`.
+    fn of(self, old: u64) -> u64 {
+        if self.incr { old.wrapping_add(self.delta) } else { old.saturating_sub(self.delta) }
+    }
 }
 
 /// How it ended.
@@ -74,6 +82,12 @@ pub enum Adjusted {
 enum Next {
     Finished(Adjusted),
     MakeRoom,
+    /// The value is too large to be read and changed under the lock.
+    Large {
+        value: Pinned,
+        meta: Meta,
+        version: Version,
+    },
     /// The result needs a longer item.
     Longer {
         number: u64,
@@ -118,10 +132,16 @@ impl Verbs<'_> {
                         Room::NoMemory => Adjusted::Refused(Sum::NoMemory),
                     }
                 }
+                Some(Next::Large { value, meta, version }) => {
+                    match self.add_large(key, adjust, &value, meta, version) {
+                        Some(adjusted) => adjusted,
+                        None => continue, // another writer came first
+                    }
+                }
                 Some(Next::Longer { number, meta, version }) => {
                     match self.store_longer(key, number, &meta, version, adjust.chosen) {
                         Some(adjusted) => adjusted,
-                        None => continue, // another writer came first
+                        None => continue,
                     }
                 }
             };
@@ -148,17 +168,20 @@ impl Verbs<'_> {
         if arith.compare != 0 && arith.compare != self.shown_cas(entry.cas()) {
             return Next::Finished(Adjusted::Refused(Sum::Exists));
         }
-        if vlen > crate::limits::COPY_MAX {
-            // memcached would look into a longer value; a number padded to more than 4 KB is not one here.
-            return NON_NUMERIC;
+        let exptime = entry.exptime(self.now);
+        if vlen > COPY_MAX {
+            let Some(value) = entry.pin() else { return NON_NUMERIC };
+            let wide = if chosen.is_some() { iflag::CAS } else { 0 };
+            let iflags = entry.iflags() & (iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN) | wide;
+            let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), exptime, iflags, cas: 0 };
+            return Next::Large { value, meta, version: entry.version() };
         }
         let mut value = Scratch::take();
         entry.copy_value(&mut value);
         let Some(old) = decimal::c_unsigned(&value) else { return NON_NUMERIC };
-        let number = if arith.incr { old.wrapping_add(arith.delta) } else { old.saturating_sub(arith.delta) };
+        let number = arith.of(old);
         let mut text = itoa::Buffer::new();
         let digits = text.format(number).as_bytes();
-        let exptime = entry.exptime(self.now);
         if digits.len() > vlen {
             let meta = Meta {
                 klen: key.bytes().len(),
@@ -188,6 +211,50 @@ impl Verbs<'_> {
         Next::Finished(Adjusted::Number { number, cas: self.shown_cas(chosen.unwrap_or(cas)), exptime })
     }
 
+    /// Adds to a number that padding has made a large value: readers may hold it, so another item as large
+    /// takes its place. `None` if it no longer has the value of `version`.
+    #[cold]
+    fn add_large(
+        &self,
+        key: &Key<'_>,
+        adjust: Adjust,
+        value: &Pinned,
+        meta: Meta,
+        version: Version,
+    ) -> Option<Adjusted> {
+        let mut text = Vec::with_capacity(meta.vlen);
+        value.for_each_piece(|bytes| text.extend_from_slice(bytes));
+        let Some(old) = decimal::c_unsigned(&text) else { return Some(Adjusted::Refused(Sum::NonNumeric)) };
+        let number = adjust.arith.of(old);
+        text.clear();
+        decimal::put(&mut text, number);
+        text.resize(meta.vlen, b' ');
+        let exptime = meta.exptime;
+        let meta = Meta { exptime: adjust.touch.unwrap_or(exptime), ..meta };
+        let write = Write { chosen: adjust.chosen, ..Write::new(Mode::Set, self.cache.store.next_cas()) };
+        let cas = self.shown_cas(adjust.chosen.unwrap_or(write.cas));
+        match self.replace(key, &text, &meta, version, write) {
+            Ok(Stored::Stored { .. }) => Some(Adjusted::Number { number, cas, exptime }),
+            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
+            Ok(_) => None,
+        }
+    }
+
+    /// Makes an item with this value and puts it in the place of the one with the value of `version`.
+    fn replace(
+        &self,
+        key: &Key<'_>,
+        value: &[u8],
+        meta: &Meta,
+        version: Version,
+        write: Write,
+    ) -> Result<Stored, OutOfMemory> {
+        let store = self.cache.store;
+        let mut reservation = store.reserve(key.bytes(), meta, self.now).ok_or(OutOfMemory)?;
+        reservation.write(value)?;
+        Ok(store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version))
+    }
+
     /// Replaces the item by one that holds the longer number, if it still has the value of `version`.
     fn store_longer(
         &self,
@@ -197,21 +264,17 @@ impl Verbs<'_> {
         version: Version,
         chosen: Option<u64>,
     ) -> Option<Adjusted> {
-        const NO_MEMORY: Option<Adjusted> = Some(Adjusted::Refused(Sum::NoMemory));
-        let store = self.cache.store;
-        let Some(mut reservation) = store.reserve(key.bytes(), meta, self.now) else { return NO_MEMORY };
-        if reservation.write(itoa::Buffer::new().format(number).as_bytes()).is_err() {
-            return NO_MEMORY;
-        }
-        let write = Write::new(Mode::Set, store.next_cas());
-        match store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version) {
-            Stored::Stored { .. } => {
+        let mut text = itoa::Buffer::new();
+        let digits = text.format(number).as_bytes();
+        let write = Write::new(Mode::Set, self.cache.store.next_cas());
+        match self.replace(key, digits, meta, version, write) {
+            Ok(Stored::Stored { .. }) => {
                 self.counters.add(Counter::TotalItems, 1);
                 let cas = self.shown_cas(chosen.unwrap_or(write.cas));
                 Some(Adjusted::Number { number, cas, exptime: meta.exptime })
             }
-            Stored::NoMemory => NO_MEMORY,
-            _ => None,
+            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
+            Ok(_) => None,
         }
     }
 

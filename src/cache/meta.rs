@@ -106,7 +106,7 @@ pub struct Put {
     pub stale_ok: bool,
     /// Appending to nothing stores.
     pub vivify: bool,
-    /// CAS id of the stored item.
+    /// CAS id of the stored item; 0 stands for a new one.
     pub chosen: Option<u64>,
 }
 
@@ -365,13 +365,17 @@ impl Verbs<'_> {
         Some(Discarded::Done)
     }
 
+    fn chosen_for(&self, put: &Put) -> Option<u64> {
+        self.chosen(put.chosen).filter(|&cas| cas != 0)
+    }
+
     /// Takes memory for a value. When there is none the old item goes, whatever the mode.
     ///
     /// # Errors
     /// The value is too large, or memory is short.
     pub fn begin_put(&self, key: &Key<'_>, meta: &Meta, put: &Put) -> Result<Reservation, Refused> {
         let mut meta = *meta;
-        if self.chosen(put.chosen).is_some() {
+        if self.chosen_for(put).is_some() {
             meta.iflags |= iflag::CAS;
         }
         if put.stale_ok {
@@ -395,7 +399,7 @@ impl Verbs<'_> {
 
     /// Stores a filled reservation; gives also the CAS id to show, 0 if nothing was stored.
     pub fn commit_put(&self, reservation: Reservation, key: &Key<'_>, put: &Put) -> (Stored, u64) {
-        let chosen = self.chosen(put.chosen);
+        let chosen = self.chosen_for(put);
         let write = Write {
             compare: self.shown_cas(put.compare),
             stale_ok: put.stale_ok,

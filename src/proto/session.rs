@@ -116,6 +116,8 @@ enum State {
     Multiget(text::Multiget),
     /// It is going to watch: nothing that comes is read any more.
     Watching(Option<Seat>),
+    /// Items are listed, some at a time; what arrives meanwhile waits.
+    Dump(Box<text::Dump>),
 }
 
 /// One connection's protocol state.
@@ -139,11 +141,12 @@ impl Session {
     /// `budget` commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
+        let granted = *budget;
         loop {
             let step = match &mut self.state {
                 State::Negotiating => self.negotiate(cx, input),
                 State::Command if self.binary => self.packets(cx, input, out, budget),
-                State::Command => self.command(cx, input, out, budget),
+                State::Command => self.command(cx, input, out, budget, granted),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -158,6 +161,15 @@ impl Session {
                 }
                 State::Multiget(_) => self.multiget(cx, input, out),
                 State::Watching(_) => Some(Step::HandOver),
+                State::Dump(dump) => {
+                    if dump.step(cx, out) {
+                        out.end_of_reply();
+                        self.state = State::Command;
+                        Some(Step::Flush) // what follows may be the next dump
+                    } else {
+                        Some(Step::Yield)
+                    }
+                }
             };
             if let Some(step) = step {
                 return step;
@@ -176,9 +188,16 @@ impl Session {
         None
     }
 
-    /// Runs commands until something other than a next line is due.
+    /// Runs commands until something other than a next line is due. The turn began with the budget `granted`.
     #[inline]
-    fn command(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+    fn command(
+        &mut self,
+        cx: &Cx<'_>,
+        input: &mut Input,
+        out: &mut Output,
+        budget: &mut u32,
+        granted: u32,
+    ) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
             if bytes.is_empty() {
@@ -212,6 +231,15 @@ impl Session {
                 Next::Swallow(left) => {
                     self.state = State::Swallow(left);
                     return None;
+                }
+                Next::Dump(ask) => {
+                    // What earlier turns left unsent goes out before it.
+                    let first = *budget + 1 == granted;
+                    if let Some(dump) = text::begin_dump(cx, &ask, first, out) {
+                        self.state = State::Dump(dump);
+                        return None;
+                    }
+                    out.end_of_reply();
                 }
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Abort(reason) => return Some(Step::Abort(reason)),
@@ -330,14 +358,14 @@ impl Session {
             State::Value(_) => ConnState::Nread,
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
-            State::Watching(_) => ConnState::Watch,
+            State::Dump(_) | State::Watching(_) => ConnState::Watch,
             State::Negotiating | State::Command => ConnState::Read,
         }
     }
 
     /// Whether the session is inside a request (a value is arriving): it counts against read buffer limits.
     pub fn mid_request(&self) -> bool {
-        !matches!(self.state, State::Negotiating | State::Command)
+        !matches!(self.state, State::Negotiating | State::Command | State::Dump(_))
     }
 }
 

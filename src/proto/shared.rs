@@ -6,7 +6,7 @@ use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::events::{Events, Log};
 use crate::limits::REPLY_CHARGE;
-use crate::maint::Watchers;
+use crate::maint::{Crawler, Moment, Watchers};
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Store};
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::ConnState;
 
@@ -31,6 +32,8 @@ pub struct Shared {
     pub cache: Cache,
     /// Counters and gauges.
     pub stats: Stats,
+    /// What sessions may ask of the crawler.
+    pub crawler: Arc<Crawler>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// What happens, for watchers.
@@ -84,6 +87,7 @@ impl Shared {
             clock,
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
+            crawler: Arc::default(),
             conns: ConnTable::default(),
             watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
             events,
@@ -98,6 +102,16 @@ impl Shared {
         self.stats.reset();
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();
+        self.crawler.reset();
+    }
+
+    /// What the chores must know, now.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            now: self.clock.now(),
+            enabled: self.runtime.lru_crawler(),
+            sleep: Duration::from_micros(self.runtime.lru_crawler_sleep().into()),
+        }
     }
 }
 

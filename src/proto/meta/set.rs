@@ -98,7 +98,7 @@ fn put(flags: &Flags<'_>) -> Option<Put> {
         compare: flags.compare.unwrap_or(0),
         stale_ok: flags.stale && mode == Mode::Cas,
         vivify: joins && flags.vivify.is_some(),
-        chosen: flags.chosen.filter(|&cas| cas != 0), // 0 chooses nothing here
+        chosen: flags.chosen,
     })
 }
 

@@ -5,10 +5,13 @@
 //! through another.
 
 mod admin;
+mod crawler;
+mod dump;
 mod get;
 mod storage;
 mod tokens;
 
+pub(super) use dump::{Dump, begin as begin_dump};
 pub(super) use get::{Multiget, resume as resume_multiget};
 pub(super) use storage::{Arrival, finish as finish_upload, swallow};
 pub(super) use tokens::Tokens;
@@ -37,6 +40,8 @@ pub(super) enum Next {
     Multiget(Multiget),
     /// The connection becomes a watcher.
     Watch(Seat),
+    /// A dump of items is asked for.
+    Dump(dump::Ask),
     /// Close after the replies are written.
     Close(CloseReason),
     /// Close at once.

@@ -99,7 +99,7 @@ pub fn line(random: &mut Rng, theme: Theme) -> Vec<u8> {
         (0..6, Theme::Arithmetic) => "ma",
         (6 | 7, _) => "md",
         (8, _) => "me",
-        _ => pick(random, &["mn", "mn", "mn x", "mnx", "mx a", "m", "mg", "md", "ma", "me"]),
+        _ => pick(random, &["mn", "mn", "mn x", "mnx", "mx a", "m", "md", "me"]),
     };
     if verb.len() != 2 || verb == "mn" {
         return verb.as_bytes().to_vec();
