@@ -8,6 +8,7 @@ use crate::limits::REPLY_CHARGE;
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Store};
+use crate::tls::Tls;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub struct Shared {
     pub cache: Cache,
     /// Counters and gauges.
     pub stats: Stats,
+    /// Certificates; `None` without `-Z`.
+    pub tls: Option<Tls>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// Requests from sessions to the main thread.
@@ -75,6 +78,7 @@ impl Shared {
             clock,
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
+            tls: None,
             conns: ConnTable::default(),
             control,
             runtime: Runtime::new(&settings),
@@ -85,6 +89,9 @@ impl Shared {
     /// `stats reset`: all counters start again.
     pub fn reset_stats(&self) {
         self.stats.reset();
+        if let Some(tls) = &self.tls {
+            tls.counters().reset();
+        }
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();
     }
