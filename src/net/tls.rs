@@ -111,8 +111,8 @@ impl TlsStream {
         sink.take(&mut self.tls);
         if sink.taken == 0 && !self.ended && !self.failed {
             self.receive(&mut sink, scratch)?;
-            // Handshake, key update, alert: answered at once; what the socket does not take is `has_unsent`.
-            if self.tls.wants_write() {
+            // Handshake, key update: answered at once; what the socket does not take is `has_unsent`.
+            if !self.failed && self.tls.wants_write() {
                 self.flush()?;
             }
         }
