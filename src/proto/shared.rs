@@ -9,6 +9,7 @@ use crate::maint::{Crawler, Moment};
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Store};
+use crate::tls::Tls;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub stats: Stats,
     /// What sessions may ask of the crawler.
     pub crawler: Arc<Crawler>,
+    /// Certificates; `None` without `-Z`.
+    pub tls: Option<Tls>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// Requests from sessions to the main thread.
@@ -80,6 +83,7 @@ impl Shared {
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
             crawler: Arc::default(),
+            tls: None,
             conns: ConnTable::default(),
             control,
             runtime: Runtime::new(&settings),
@@ -90,6 +94,9 @@ impl Shared {
     /// `stats reset`: all counters start again.
     pub fn reset_stats(&self) {
         self.stats.reset();
+        if let Some(tls) = &self.tls {
+            tls.counters().reset();
+        }
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();
         self.crawler.reset();
