@@ -6,7 +6,9 @@
 use super::text::{self, Next};
 use super::upload::{Origin, Upload};
 use super::{Cx, Input, Output, binary};
+use crate::events::CloseReason;
 use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
+use crate::maint::{Seat, Sink};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +79,6 @@ impl ConnState {
     }
 }
 
-/// Why a connection ends, in the words of `watch connevents`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CloseReason {
-    Error,
-    Normal,
-    IdleTimeout,
-    Shutdown,
-}
-
 /// What a session wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -99,6 +91,9 @@ pub enum Step {
     Flush,
     /// The reply comes later, through [`Session::resume`]: write what is there, do not read, do not run.
     Suspend,
+    /// The connection watches from now on: write the replies, give its socket away, through
+    /// [`Session::hand_over`], and forget the rest.
+    HandOver,
     /// Write the replies (without waiting for the peer beyond its send buffer), then close.
     Close(CloseReason),
     /// Close at once, dropping unsent replies.
@@ -121,6 +116,8 @@ enum State {
     Multiget(text::Multiget),
     /// Items are listed, some at a time; what arrives meanwhile waits.
     Dump(Box<text::Dump>),
+    /// It is going to watch: nothing that comes is read any more.
+    Watching(Option<Seat>),
 }
 
 /// One connection's protocol state.
@@ -172,6 +169,7 @@ impl Session {
                         Some(Step::Yield)
                     }
                 }
+                State::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
                 return step;
@@ -223,6 +221,7 @@ impl Session {
             }
             input.consume(newline + 1 + ran.used);
             out.end_of_reply();
+            cx.piped.set(true);
             match ran.next {
                 Next::Line => {}
                 Next::Upload(upload) => {
@@ -244,6 +243,10 @@ impl Session {
                 }
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Abort(reason) => return Some(Step::Abort(reason)),
+                Next::Watch(seat) => {
+                    self.state = State::Watching(Some(seat));
+                    return Some(Step::HandOver);
+                }
                 Next::Multiget(_) => {}
             }
         }
@@ -298,6 +301,7 @@ impl Session {
                 Origin::Text { .. } | Origin::Meta(..) => text::finish_upload(cx, *upload, out),
             }
             out.end_of_reply();
+            cx.piped.set(true);
         }
         None
     }
@@ -339,6 +343,15 @@ impl Session {
         out.end_of_reply();
     }
 
+    /// After [`Step::HandOver`]: gives the connection's socket to whoever tells watchers.
+    pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
+        if let State::Watching(seat) = &mut self.state
+            && let Some(seat) = seat.take()
+        {
+            seat.take(socket);
+        }
+    }
+
     /// State to show in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
         match self.state {
@@ -346,6 +359,7 @@ impl Session {
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
             State::Dump(_) => ConnState::Watch,
+            State::Watching(_) => ConnState::Watch,
             State::Negotiating | State::Command => ConnState::Read,
         }
     }

@@ -10,7 +10,9 @@ use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassView, Slabs, Take};
 use super::write::Lapse;
+use crate::events::{Class, Event, Events};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
 const EVICT_TRIES: usize = 50;
@@ -50,6 +52,8 @@ pub struct Store {
     oldest_live: AtomicU32,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
+    /// Who hears of evictions, if anybody.
+    events: OnceLock<Arc<Events>>,
 }
 
 /// What a lookup found.
@@ -258,7 +262,13 @@ impl Store {
             unnumbered: AtomicU64::new(0),
             oldest_live: AtomicU32::new(0),
             growths: AtomicU64::new(0),
+            events: OnceLock::new(),
         })))
+    }
+
+    /// Has evictions recorded in `events`; the first one given counts.
+    pub fn report_to(&self, events: Arc<Events>) {
+        let _ = self.events.set(events);
     }
 
     /// The class table.
@@ -456,6 +466,17 @@ impl Store {
             counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
             counts.evicted_unfetched += u64::from(!fetched);
             counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
+            if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
+                let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, &item));
+                events.put(&Event::Eviction {
+                    key: &class.key,
+                    fetched,
+                    ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) },
+                    idle: now.saturating_sub(item.atime(now)),
+                    class: class_id as u8,
+                    size: item.vlen(),
+                });
+            }
         }
         if Pinned::leave_to_readers(&item) {
             counts.lrutail_reflocked += 1;

@@ -129,7 +129,7 @@ impl Client {
                 Step::Yield if self.out.remaining() < 32 * 1024 => {}
                 Step::Yield => self.receive(),
                 Step::Flush => self.receive(),
-                Step::Suspend => panic!("nothing suspends"),
+                Step::Suspend | Step::HandOver => panic!("nothing suspends or watches"),
                 Step::Close(_) => {
                     self.closed = true;
                     return;

@@ -1,11 +1,13 @@
-//! Admin commands: stats, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
+//! Admin commands: stats, watch, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
 //!
 //! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
 //! answer as memcached does when that engine is switched off.
 
 use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
+use crate::events::Class;
 use crate::limits::CLASSES;
+use crate::maint::{Refused, Seat};
 use crate::proto::report::{Report, Rows};
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
@@ -178,6 +180,33 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         runtime.set_warm_max_factor(warm_factor);
         run.reply("OK");
     }
+}
+
+/// `watch`: checks in memcached's order, takes a seat.
+pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let refusal = match try_watch(run, tokens) {
+        Ok(seat) => return Next::Watch(seat),
+        Err(refusal) => refusal,
+    };
+    run.reply(refusal);
+    Next::Line
+}
+
+fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static str> {
+    if !run.cx.shared.settings.watch_enabled {
+        return Err("CLIENT_ERROR watch commands not allowed");
+    }
+    if run.cx.piped.get() || !run.out.is_empty() {
+        return Err("ERROR cannot pipeline other commands before watch");
+    }
+    let mut classes = if tokens.len() > 1 { Class::NONE } else { Class::FETCHERS };
+    for at in 1..tokens.len() {
+        classes = classes.and(Class::named(tokens.get(at)).ok_or("ERROR")?);
+    }
+    run.cx.shared.watchers.seat(classes).map_err(|refused| match refused {
+        Refused::TooMany => "WATCHER_TOO_MANY log watcher limit reached",
+        Refused::Failed => "WATCHER_FAILED failed to add log watcher",
+    })
 }
 
 /// Rows as `STAT name value` lines.
