@@ -21,7 +21,7 @@
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
-//! | 1 | [`store`] | the memory kernel: items, index, classes, eviction |
+//! | 1 | [`store`] [`tls`] | the memory kernel: items, index, classes, eviction; certificates |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
 //! | 4 | [`proto`] | bytes to verbs and back, no sockets |
@@ -44,3 +44,4 @@ pub mod settings;
 pub mod stats;
 pub mod store;
 pub mod sys;
+pub mod tls;

@@ -11,6 +11,7 @@ use crate::settings::{self, Exit, Settings};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
+use crate::tls::Tls;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Exit code for a plain failure.
 const FAILURE: i32 = 1;
+/// Exit code for files named by an option that cannot be used (`EX_USAGE`).
+const USAGE: i32 = 64;
 /// Exit code for what the operating system refuses (`EX_OSERR`).
 const OS_ERROR: i32 = 71;
 
@@ -90,6 +93,12 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
         say(format_args!("warning: -k invalid, mlockall() failed: {}", error_text(&e)));
     }
     Ok(())
+}
+
+/// Loads the certificates that `settings` name. For a process that changes its user this comes before
+/// [`prepare_process`], because the key may be root's alone; so does memcached.
+pub fn load_tls(settings: &Settings) -> Result<Option<Tls>, StartError> {
+    Tls::load(settings).map_err(|complaint| StartError::new(USAGE, complaint))
 }
 
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
@@ -161,8 +170,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Brings a server up: poll, shared state, workers, clock, listening sockets.
+    /// Brings a server up: certificates, poll, shared state, workers, clock, listening sockets.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let tls = load_tls(&settings)?;
+        Self::start_with(settings, tls)
+    }
+
+    /// As [`Server::start`], with certificates that are loaded already.
+    pub fn start_with(settings: Settings, tls: Option<Tls>) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
@@ -173,7 +188,7 @@ impl Server {
         let asked = Arc::clone(&requests);
         let shared = Shared::new(settings, Clock::real(), Box::new(move |control| asked.ask(control)))
             .ok_or_else(|| StartError::new(FAILURE, "Failed to reserve address space for item memory"))?;
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared { tls, ..shared });
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
@@ -276,8 +291,7 @@ impl Server {
             match signal {
                 Signal::Exit => stop = Some(Stop::Exit),
                 Signal::Graceful => stop = stop.or(Some(Stop::Graceful)),
-                // Nothing that can be reloaded exists yet (authentication file, certificates).
-                Signal::Reload => {}
+                Signal::Reload => self.reload(),
             }
         }
         if self.requests.exit.load(Relaxed) {
@@ -286,6 +300,15 @@ impl Server {
             stop = stop.or(Some(Stop::Graceful));
         }
         stop
+    }
+
+    /// Reads again what may have changed: the certificates.
+    fn reload(&self) {
+        if let Some(tls) = &self.shared.tls
+            && let Err(complaint) = tls.refresh(self.shared.clock.now())
+        {
+            say(format_args!("Could not reload TLS certificates on SIGHUP: {complaint}"));
+        }
     }
 
     /// Moves the clock when a second is full. Ticks are laid out from the start, so that they do not drift.

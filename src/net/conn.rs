@@ -209,6 +209,10 @@ impl<S: Talk> Conn<S> {
                 reads -= 1;
                 match self.fill(hub) {
                     Fill::Some => {}
+                    // What the handshake has to say may meet a full send buffer too.
+                    Fill::Drained if self.write(token, hub) == Sent::Failed => {
+                        return After::Close(CloseReason::Error);
+                    }
                     Fill::Drained => return After::Wait,
                     Fill::Ended => return After::Close(CloseReason::Normal),
                     Fill::Failed => return After::Close(CloseReason::Error),
@@ -262,43 +266,42 @@ impl<S: Talk> Conn<S> {
 
     fn fill(&mut self, hub: &mut Hub) -> Fill {
         let input = &mut hub.desk.input;
-        loop {
-            let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
-                Some(target) => {
-                    // What follows the value comes along, so that a value read to its end shows a drained socket.
-                    let (value, rest) = (target.len(), input.space().len());
-                    let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
-                    let result = self.transport.read_vectored(&mut parts);
-                    if let Ok(n) = result {
-                        self.session.uploaded(n.min(value));
-                        input.filled(n.saturating_sub(value));
-                    }
-                    (result, value + rest)
+        let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
+            Some(target) => {
+                // What follows the value comes along, so that a value read to its end shows a drained socket.
+                let (value, rest) = (target.len(), input.space().len());
+                let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
+                let result = self.transport.read_vectored(&mut parts, &mut hub.scratch);
+                if let Ok(n) = result {
+                    self.session.uploaded(n.min(value));
+                    input.filled(n.saturating_sub(value));
                 }
-                None => {
-                    input.grow();
-                    let asked = input.space().len();
-                    let result = self.transport.read(input.space());
-                    if let Ok(n) = result {
-                        input.filled(n);
-                    }
-                    (result, asked)
-                }
-            };
-            match result {
-                Ok(0) => return Fill::Ended,
-                Ok(n) => {
-                    self.readable = self.ended || n >= asked;
-                    hub.counters.add(Counter::BytesRead, n as u64);
-                    return Fill::Some;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    return Fill::Drained;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Fill::Failed,
+                (result, value + rest)
             }
+            None => {
+                input.grow();
+                let asked = input.space().len();
+                let result = self.transport.read(input.space(), &mut hub.scratch);
+                if let Ok(n) = result {
+                    input.filled(n);
+                }
+                (result, asked)
+            }
+        };
+        match result {
+            Ok(0) => Fill::Ended,
+            Ok(n) => {
+                self.readable = self.ended || self.transport.may_have_more(n, asked);
+                hub.counters.add(Counter::BytesRead, n as u64);
+                Fill::Some
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Fill::Drained
+            }
+            // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
+            Err(_) => Fill::Failed,
         }
     }
 
@@ -320,7 +323,7 @@ impl<S: Talk> Conn<S> {
                 Ok(n) => {
                     hub.counters.add(Counter::BytesWritten, n as u64);
                     hub.desk.output.advance(n);
-                    if n < offered {
+                    if self.transport.is_full(n, offered) {
                         return self.block(token, hub);
                     }
                 }
@@ -329,8 +332,14 @@ impl<S: Talk> Conn<S> {
                 Err(_) => return Sent::Failed,
             }
         }
-        self.blocked = false;
-        Sent::All
+        match self.transport.flush() {
+            Ok(true) => {
+                self.blocked = false;
+                Sent::All
+            }
+            Ok(false) => self.block(token, hub),
+            Err(_) => Sent::Failed,
+        }
     }
 
     /// The send buffer is full. The first time, events of its draining have to be asked for; a taken part of a
@@ -366,6 +375,7 @@ impl<S: Talk> Conn<S> {
     /// What remains of a connection: gives back all that it held of the worker's, closes the socket.
     pub(super) fn end(mut self, hub: &mut Hub, reason: CloseReason) {
         self.give_back(hub);
+        self.transport.close();
         let (peer, fd) = (self.card.peer, self.fd());
         hub.tell(&Event::ConnClose { peer, reason, fd });
         leave(&hub.shared, &self.card, fd);
@@ -405,6 +415,16 @@ impl<S> Conn<S> {
 
     pub(super) fn is_tcp(&self) -> bool {
         self.transport.is_tcp()
+    }
+
+    /// Whether the client has still to finish its TLS handshake.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.transport.is_handshaking()
+    }
+
+    /// Counts a handshake that took too long.
+    pub(super) fn too_slow(&self) {
+        self.transport.too_slow();
     }
 
     pub(super) fn card(&self) -> &Arc<ConnCard> {

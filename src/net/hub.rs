@@ -23,6 +23,8 @@ pub(super) struct Hub {
     pub(super) desk: Desk,
     /// Memory for the slices of a vectored write.
     pub(super) slices: Vec<IoSlice<'static>>,
+    /// Memory for cipher text; none until a connection needs it.
+    pub(super) scratch: Vec<u8>,
     /// Commands in one turn (`-R`).
     pub(super) reqs_per_event: u32,
     /// Connections inside a request, and how many may be.
@@ -43,6 +45,7 @@ impl Hub {
             mailbox,
             desk: Desk::new(),
             slices: Vec::new(),
+            scratch: Vec::new(),
             reqs_per_event: settings.reqs_per_event.max(1),
             charged: 0,
             charged_max,

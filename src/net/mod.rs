@@ -14,6 +14,7 @@ mod listener;
 mod notify;
 mod open;
 mod talk;
+mod tls;
 mod transport;
 mod udp;
 mod watching;

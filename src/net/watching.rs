@@ -21,25 +21,31 @@ pub(super) struct Watching {
     transport: Transport,
     card: Arc<ConnCard>,
     shared: Arc<Shared>,
+    /// For reading from an encrypted socket.
+    scratch: Vec<u8>,
 }
 
 impl Watching {
     /// `transport` must be in no poll any more.
     pub(super) fn new(transport: Transport, card: Arc<ConnCard>, shared: Arc<Shared>) -> Self {
         card.set_state(ConnState::Watch);
-        Self { transport, card, shared }
+        Self { transport, card, shared, scratch: Vec::new() }
     }
 }
 
 impl Sink for Watching {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // An encrypted stream may still hold what it took before.
+        if !self.transport.flush()? {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         self.transport.write(bytes)
     }
 
     fn listen(&mut self) -> bool {
         let mut bytes = [0; READ];
         for _ in 0..READS {
-            match self.transport.read(&mut bytes) {
+            match self.transport.read(&mut bytes, &mut self.scratch) {
                 Ok(0) => return false,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,

@@ -10,6 +10,7 @@ use super::idle::Wheel;
 use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
 use super::talk::Talk;
 use super::udp::Datagrams;
+use crate::limits::TLS_HANDSHAKE_SECONDS;
 use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
 use mio::event::Event;
@@ -37,6 +38,8 @@ pub(super) struct Worker<S> {
     /// Connections with something to do that let others go first; each at most once.
     ready: VecDeque<usize>,
     idle: Option<Wheel>,
+    /// When to look whether a client has finished its TLS handshake; `None` without `-Z`.
+    handshakes: Option<Wheel>,
 }
 
 impl<S: Talk> Worker<S> {
@@ -51,6 +54,7 @@ impl<S: Talk> Worker<S> {
             udp: Datagrams::new(),
             ready: VecDeque::new(),
             idle: (limit > 0).then(|| Wheel::new(limit.unsigned_abs(), shared.clock.now())),
+            handshakes: shared.tls.is_some().then(|| Wheel::new(TLS_HANDSHAKE_SECONDS, shared.clock.now())),
         })
     }
 
@@ -79,6 +83,7 @@ impl<S: Talk> Worker<S> {
                 }
             }
             self.sweep();
+            self.sweep_handshakes();
             match self.inbox.end() {
                 End::No => {}
                 end => break end,
@@ -89,12 +94,12 @@ impl<S: Talk> Worker<S> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        match &self.idle {
-            _ if !self.ready.is_empty() => Some(Duration::ZERO),
-            Some(wheel) if wheel.is_due() => Some(Duration::ZERO),
-            Some(_) => Some(Duration::from_secs(1)),
-            None => None,
+        let mut wheels = self.idle.iter().chain(&self.handshakes).peekable();
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
         }
+        wheels.peek()?;
+        Some(if wheels.any(Wheel::is_due) { Duration::ZERO } else { Duration::from_secs(1) })
     }
 
     fn answer_bell(&mut self) {
@@ -200,7 +205,7 @@ impl<S: Talk> Worker<S> {
         let now = shared.clock.now();
         let protocol = new.protocol;
         let conn = Conn::new(new, now);
-        let (fd, is_tcp) = (conn.fd(), conn.is_tcp());
+        let (fd, is_tcp, handshaking) = (conn.fd(), conn.is_tcp(), conn.is_handshaking());
         shared.conns.insert(fd, Arc::clone(conn.card()));
         shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
         shared.stats.globals.total_conns.fetch_add(1, Relaxed);
@@ -218,7 +223,12 @@ impl<S: Talk> Worker<S> {
         {
             log::error!("registering a connection: {error}");
             self.close(token, CloseReason::Error);
-        } else if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
+            return;
+        }
+        if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
+            wheel.insert(token, wheel.deadline(now));
+        }
+        if let (true, Some(wheel)) = (handshaking, &mut self.handshakes) {
             wheel.insert(token, wheel.deadline(now));
         }
     }
@@ -262,6 +272,18 @@ impl<S: Talk> Worker<S> {
         for token in kicked {
             self.hub.counters.add(Counter::IdleKicks, 1);
             self.close(token, CloseReason::IdleTimeout);
+        }
+    }
+
+    /// Closes the connections that have taken too long for their TLS handshake, a slice at a time.
+    fn sweep_handshakes(&mut self) {
+        let Some(wheel) = &mut self.handshakes else { return };
+        wheel.turn(self.hub.shared.clock.now());
+        let due: Vec<usize> = std::iter::from_fn(|| wheel.pop()).take(SWEEP_SLICE).collect();
+        for token in due {
+            let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.is_handshaking()) else { continue };
+            conn.too_slow();
+            self.close(token, CloseReason::Error);
         }
     }
 

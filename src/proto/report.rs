@@ -169,8 +169,20 @@ impl Report<'_, '_> {
         gauge(out, "log_watcher_skipped", &globals.log_watcher_skipped);
         gauge(out, "log_watcher_sent", &globals.log_watcher_sent);
         gauge(out, "log_watchers", &globals.log_watchers);
+        self.tls(out);
         row(out, "unexpected_napi_ids", 0);
         row(out, "round_robin_fallback", 0);
+    }
+
+    fn tls(&self, out: &mut dyn Rows) {
+        let shared = self.cx.shared;
+        let Some(tls) = &shared.tls else { return };
+        if shared.settings.ssl.session_cache {
+            gauge(out, "ssl_new_sessions", &tls.counters().new_sessions);
+        }
+        gauge(out, "ssl_handshake_errors", &tls.counters().handshake_errors);
+        gauge(out, "ssl_proto_errors", &tls.counters().proto_errors);
+        row(out, "time_since_server_cert_refresh", self.verbs.now.saturating_sub(tls.refreshed()));
     }
 
     fn items_totals(&self, out: &mut dyn Rows) {

@@ -114,10 +114,10 @@ enum State {
     Swallow(u64),
     /// A multiget stopped because the output was full; its line is still at the front of the input.
     Multiget(text::Multiget),
-    /// It is going to watch: nothing that comes is read any more.
-    Watching(Option<Seat>),
     /// Items are listed, some at a time; what arrives meanwhile waits.
     Dump(Box<text::Dump>),
+    /// It is going to watch: nothing that comes is read any more.
+    Watching(Option<Seat>),
 }
 
 /// One connection's protocol state.
@@ -160,7 +160,6 @@ impl Session {
                     }
                 }
                 State::Multiget(_) => self.multiget(cx, input, out),
-                State::Watching(_) => Some(Step::HandOver),
                 State::Dump(dump) => {
                     if dump.step(cx, out) {
                         out.end_of_reply();
@@ -170,6 +169,7 @@ impl Session {
                         Some(Step::Yield)
                     }
                 }
+                State::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
                 return step;
@@ -358,7 +358,8 @@ impl Session {
             State::Value(_) => ConnState::Nread,
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
-            State::Dump(_) | State::Watching(_) => ConnState::Watch,
+            State::Dump(_) => ConnState::Watch,
+            State::Watching(_) => ConnState::Watch,
             State::Negotiating | State::Command => ConnState::Read,
         }
     }

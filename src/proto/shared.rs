@@ -6,10 +6,12 @@ use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::events::{Events, Log};
 use crate::limits::REPLY_CHARGE;
-use crate::maint::{Crawler, Moment, Watchers};
+use crate::maint::Watchers;
+use crate::maint::{Crawler, Moment};
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Store};
+use crate::tls::Tls;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ pub struct Shared {
     pub stats: Stats,
     /// What sessions may ask of the crawler.
     pub crawler: Arc<Crawler>,
+    /// Certificates; `None` without `-Z`.
+    pub tls: Option<Tls>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// What happens, for watchers.
@@ -88,6 +92,7 @@ impl Shared {
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
             crawler: Arc::default(),
+            tls: None,
             conns: ConnTable::default(),
             watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
             events,
@@ -100,6 +105,9 @@ impl Shared {
     /// `stats reset`: all counters start again.
     pub fn reset_stats(&self) {
         self.stats.reset();
+        if let Some(tls) = &self.tls {
+            tls.counters().reset();
+        }
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();
         self.crawler.reset();

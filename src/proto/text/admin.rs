@@ -24,10 +24,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"lru_crawler" => return Some(super::crawler::run(run, tokens)),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
-        b"refresh_certs" => {
-            run.noreply = false; // memcached does not ask here
-            run.reply("Error TLS not enabled");
-        }
+        b"refresh_certs" => refresh_certs(run),
         #[cfg(feature = "debug-commands")]
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
@@ -52,6 +49,15 @@ fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
     };
     (run.cx.shared.control)(control);
     Next::Abort(CloseReason::Shutdown)
+}
+
+fn refresh_certs(run: &mut Run<'_, '_>) {
+    run.noreply = false; // memcached does not ask here
+    match run.cx.shared.tls.as_ref().map(|tls| tls.refresh(run.verbs.now)) {
+        None => run.reply("Error TLS not enabled"),
+        Some(Ok(())) => run.reply("OK"),
+        Some(Err(complaint)) => run.reply(&complaint),
+    }
 }
 
 fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {

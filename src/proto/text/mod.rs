@@ -38,10 +38,10 @@ pub(super) enum Next {
     Swallow(u64),
     /// A multiget stopped because the output is full.
     Multiget(Multiget),
-    /// The connection becomes a watcher.
-    Watch(Seat),
     /// A dump of items is asked for.
     Dump(dump::Ask),
+    /// The connection becomes a watcher.
+    Watch(Seat),
     /// Close after the replies are written.
     Close(CloseReason),
     /// Close at once.
