@@ -301,7 +301,13 @@ impl<S: Talk> Conn<S> {
             }
             // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
             Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
-            Err(_) => Fill::Failed,
+            Err(error) => {
+                if error.kind() == ErrorKind::InvalidData {
+                    let (fd, message) = (self.fd(), error.to_string());
+                    hub.tell(&Event::TlsError { fd, message: message.as_bytes() });
+                }
+                Fill::Failed
+            }
         }
     }
 
