@@ -41,6 +41,9 @@ pub const DIRECT_READ_MIN: usize = 16 * 1024;
 /// Largest value length a client may announce (memcached: `INT_MAX - 2`).
 pub const VALUE_LEN_MAX: u32 = i32::MAX as u32 - 2;
 
+/// Largest body of a packet (memcached's bound of `-I`).
+pub const BODY_MAX: u32 = 1 << 30;
+
 /// Token slots of one command line (memcached's 24 less its end marker).
 pub const TOKENS_MAX: usize = 23;
 

@@ -188,7 +188,6 @@ fn what_is_not_built_says_so_by_name() {
         ("-e f", 1, "not supported yet: -e, --memory-file\n"),
         ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
         ("-L", 1, "not supported yet: -L, --enable-largepages\n"),
-        ("-B binary", 1, "not supported yet: -B, --protocol=binary\n"),
         ("-o ext_path=/f:1G", 1, "not supported yet: -o ext_path\n"),
         ("-o ssl_kernel_tls", 1, "not supported yet: -o ssl_kernel_tls\n"),
         ("-o drop_privileges", 1, "not supported yet: -o drop_privileges\n"),
@@ -249,6 +248,7 @@ fn values_in_every_spelling() {
     assert_eq!(settings(&["-U", "99", "-p", "98"]).port, 98);
     assert_eq!((settings(&["-U", "0"]).port, settings(&["-U70000", "-p1"]).udpport), (11211, 70000));
     assert_eq!(settings(&["-B", " ascii"]).listeners[0].protocol, Protocol::Ascii);
+    assert_eq!(settings(&["-B", "binary"]).listeners[0].protocol, Protocol::Binary);
     let got = settings(&["-I", "2M", "-o", "no_chunked_items,slab_automove,hashpower=20,"]);
     assert_eq!((got.item_size_max, got.slab_chunk_size_max), (2 << 20, 1 << 19));
     assert_eq!((got.slab_automove, got.hashpower_init), (1, 20));
@@ -294,8 +294,6 @@ fn bad_listeners_fail_at_start_not_before() {
         let general = format!("failed to listen on one of interface(s) {list}: Success\n");
         assert_eq!((exit.code, exit.stderr), (71, format!("{complaint}{general}")), "{list}");
     }
-    let exit = check_start(&settings(&["-l", "proto[binary]:a"])).unwrap_err();
-    assert_eq!((exit.code, exit.stderr.as_str()), (1, "not supported yet: -l proto[binary]\n"));
     assert_eq!(check_start(&settings(&["-p0", "-l", "notls:a"])), Ok(()));
 }
 

@@ -4,8 +4,12 @@
 //! and a [`Verbs`] a run and call these; the store below does the work under its bucket locks.
 
 mod arith;
+mod conditional;
+mod meta;
 
-pub use arith::{Arith, Sum};
+pub use arith::{Adjust, Adjusted, Arith, Sum};
+pub use conditional::{Deleted, Initial};
+pub use meta::{Discard, Discarded, Peek, Put, Recache, Seen, Vivify};
 
 use crate::clock::Clock;
 use crate::hash;
@@ -179,8 +183,8 @@ impl Verbs<'_> {
         self.counters.add(counter, 1);
     }
 
-    /// Takes memory for a value. When there is none for a `Set`, the old item goes too: better nothing than a
-    /// stale value.
+    /// Takes memory for a value, and counts a set. When there is none for a `Set`, the old item goes too: better
+    /// nothing than a stale value.
     ///
     /// # Errors
     /// The value is too large, or memory is short.
@@ -189,34 +193,78 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
         }
-        let store = self.cache.store;
-        let nominal = store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0);
-        let refused = if !store.sizes().fits(nominal) {
-            self.counters.add(Counter::StoreTooLarge, 1);
-            Refused::TooLarge
-        } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
-            self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
-            return Ok(reservation);
-        } else {
-            self.counters.add(Counter::StoreNoMemory, 1);
-            Refused::NoMemory
-        };
-        if mode == Mode::Set {
+        let taken = self.take(key, meta);
+        if taken.is_err() && mode == Mode::Set {
             self.remove(key);
         }
-        Err(refused)
+        taken
+    }
+
+    /// Takes memory for a value as [`Verbs::begin`] does, without counting: the packet protocol counts sets
+    /// whose value has come, and no refusals.
+    ///
+    /// # Errors
+    /// The value is too large, or memory is short.
+    #[inline]
+    pub fn reserve(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
+        }
+        let taken = self.room(key, meta);
+        if taken.is_err() && mode == Mode::Set {
+            self.remove(key);
+        }
+        taken
+    }
+
+    #[inline]
+    fn room(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
+        let store = self.cache.store;
+        if !store.sizes().fits(store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0)) {
+            return Err(Refused::TooLarge);
+        }
+        store.reserve(key.bytes, meta, self.now).ok_or(Refused::NoMemory)
+    }
+
+    /// Takes memory for a value and counts a set, or counts that there is none.
+    #[inline]
+    fn take(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
+        let taken = self.room(key, meta);
+        match &taken {
+            Ok(reservation) => self.counters.add_class(reservation.class(), ClassCounter::SetCmds),
+            Err(Refused::TooLarge) => self.counters.add(Counter::StoreTooLarge, 1),
+            Err(Refused::NoMemory) => self.counters.add(Counter::StoreNoMemory, 1),
+        }
+        taken
     }
 
     /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.
     #[inline]
     pub fn commit(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> Stored {
+        self.commit_as(reservation, key, self.write(mode, compare))
+    }
+
+    /// The same for a reservation that was not counted, giving also the CAS id that clients see of a stored item.
+    #[inline]
+    pub fn commit_numbered(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> (Stored, u64) {
+        self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
+        let write = self.write(mode, compare);
+        (self.commit_as(reservation, key, write), self.shown_cas(write.cas))
+    }
+
+    #[inline]
+    fn write(&self, mode: Mode, compare: u64) -> Write {
         let compare = if mode == Mode::Cas && !self.cache.use_cas { 0 } else { compare };
-        let write = Write { mode, compare, stale_ok: false, cas: self.cache.store.next_cas() };
+        Write { compare, ..Write::new(mode, self.cache.store.next_cas()) }
+    }
+
+    #[inline]
+    fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
         let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
         if let Some(lapse) = met.lapse {
             self.count_lapse(lapse);
         }
-        if mode == Mode::Cas {
+        if write.mode == Mode::Cas {
             match (stored, met.old_class) {
                 (Stored::Stored { .. }, Some(class)) => self.counters.add_class(class, ClassCounter::CasHits),
                 (Stored::Exists, Some(class)) => self.counters.add_class(class, ClassCounter::CasBadval),
@@ -263,8 +311,8 @@ impl Verbs<'_> {
     }
 
     /// `flush_all`; `exptime` as given by the client, 0 or less = now.
-    pub fn flush(&self, exptime: i32, clock: &Clock) {
-        let oldest = if exptime > 0 { clock.expiry(i64::from(exptime)).wrapping_sub(1) } else { self.now - 1 };
+    pub fn flush(&self, exptime: i64, clock: &Clock) {
+        let oldest = if exptime > 0 { clock.expiry(exptime).wrapping_sub(1) } else { self.now - 1 };
         self.cache.store.flush(oldest, self.now);
     }
 }

@@ -106,6 +106,7 @@ impl Acceptor {
             let protocol = match listener.protocol {
                 Protocol::Negotiating => "auto-negotiate",
                 Protocol::Ascii => "ascii",
+                Protocol::Binary => "binary",
             };
             say(&format!("<{fd} server listening ({protocol})"));
         }

@@ -14,7 +14,7 @@
 //! ```
 
 use super::desk::Kept;
-use super::hub::Hub;
+use super::hub::{Hub, say};
 use super::notify::NewConn;
 use super::talk::Talk;
 use super::transport::Transport;
@@ -130,7 +130,27 @@ impl<S: Talk> Conn<S> {
                 self.card.set_state(state);
             }
         }
+        if hub.shared.runtime.verbose() > 2 {
+            self.tell_states(after);
+        }
         after
+    }
+
+    /// The states that a turn went through, for `-vvv`. A turn is one: its steps are told together.
+    #[cold]
+    fn tell_states(&self, after: After) {
+        let last = match after {
+            After::Wait => self.state,
+            After::Requeue => ConnState::NewCmd,
+            After::Close(_) => ConnState::Closing,
+        };
+        let states = [ConnState::Waiting, ConnState::Read, ConnState::ParseCmd, last];
+        let mut text = String::new();
+        for pair in states.windows(2) {
+            let (from, to) = (pair[0].name(), pair[1].name());
+            text.push_str(&format!("{}: going from {from} to {to}\n", self.fd()));
+        }
+        say(text.trim_end());
     }
 
     fn steps(&mut self, token: usize, hub: &mut Hub) -> After {

@@ -231,7 +231,8 @@ impl Opener<'_> {
     ) {
         let protocol = match protocol {
             settings::Protocol::Negotiating => proto::Protocol::Negotiating,
-            _ => proto::Protocol::Ascii,
+            settings::Protocol::Ascii => proto::Protocol::Ascii,
+            settings::Protocol::Binary => proto::Protocol::Binary,
         };
         self.listeners.push(Listener { socket, local, path, protocol, transport });
     }

@@ -166,10 +166,12 @@ impl Endpoint {
         let quit = loop {
             let mut cx = Cx::new(&hub.shared, &hub.counters, self.socket.as_raw_fd());
             let step = session.run(&mut cx, input, output, &mut budget);
+            let silent = output.ends_with_nothing();
             self.reply(reply, output, hub);
             match step {
                 Step::Flush => {}
-                Step::Close(reason) => break reason == CloseReason::Normal,
+                // A farewell that says nothing is a bare header.
+                Step::Close(reason) => break silent && reason == CloseReason::Normal,
                 Step::Read | Step::Yield | Step::Suspend | Step::Abort(_) => break false,
             }
         };

@@ -212,6 +212,7 @@ impl<S: Talk> Worker<S> {
             say(&match protocol {
                 Protocol::Negotiating => format!("<{fd} new auto-negotiating client connection"),
                 Protocol::Ascii => format!("<{fd} new ascii client connection."),
+                Protocol::Binary => format!("<{fd} new binary client connection."),
             });
         }
         let token = self.conns.insert(conn);

@@ -1,11 +1,15 @@
 //! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
 
+mod ahead;
+mod binary;
 mod input;
+mod meta;
 mod output;
 mod report;
 mod session;
 mod shared;
 mod text;
+mod upload;
 
 pub use input::Input;
 pub use output::Output;

@@ -4,7 +4,8 @@
 //! must happen next. Knows no sockets, threads or timers.
 
 use super::text::{self, Next};
-use super::{Cx, Input, Output};
+use super::upload::{Origin, Upload};
+use super::{Cx, Input, Output, binary};
 use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
 
 /// Which protocol a connection speaks.
@@ -14,6 +15,8 @@ pub enum Protocol {
     Negotiating,
     /// Text and meta commands.
     Ascii,
+    /// Packets.
+    Binary,
 }
 
 /// Connection states by memcached's names, as `stats conns` and `-vvv` show them.
@@ -107,11 +110,11 @@ pub enum Step {
 enum State {
     /// Nothing heard yet: the first byte decides the protocol.
     Negotiating,
-    /// Between commands, or inside a line.
+    /// Between commands, or inside a line or the head of a packet.
     #[default]
     Command,
     /// A value is arriving.
-    Value(Box<text::Upload>),
+    Value(Box<Upload>),
     /// Bytes that nobody wants are arriving.
     Swallow(u64),
     /// A multiget stopped because the output was full; its line is still at the front of the input.
@@ -121,6 +124,8 @@ enum State {
 /// One connection's protocol state.
 pub struct Session {
     state: State,
+    /// Commands are packets.
+    binary: bool,
 }
 
 impl Session {
@@ -128,9 +133,9 @@ impl Session {
     pub fn new(protocol: Protocol) -> Self {
         let state = match protocol {
             Protocol::Negotiating => State::Negotiating,
-            Protocol::Ascii => State::Command,
+            Protocol::Ascii | Protocol::Binary => State::Command,
         };
-        Self { state }
+        Self { state, binary: protocol == Protocol::Binary }
     }
 
     /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
@@ -140,6 +145,7 @@ impl Session {
         loop {
             let step = match &mut self.state {
                 State::Negotiating => self.negotiate(cx, input),
+                State::Command if self.binary => self.packets(cx, input, out, budget),
                 State::Command => self.command(cx, input, out, budget),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
@@ -162,12 +168,11 @@ impl Session {
     }
 
     fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
-        if input.is_empty() {
-            return Some(Step::Read);
-        }
-        // Bytes of the binary protocol (0x80) are taken for text until it exists.
+        let Some(first) = input.bytes().first() else { return Some(Step::Read) };
+        self.binary = *first == binary::REQUEST;
         if cx.verbose > 1 {
-            crate::sys::say(format_args!("{}: Client using the ascii protocol", cx.fd));
+            let name = if self.binary { "binary" } else { "ascii" };
+            crate::sys::say(format_args!("{}: Client using the {name} protocol", cx.fd));
         }
         self.state = State::Command;
         None
@@ -187,15 +192,8 @@ impl Session {
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Abort(CloseReason::Error));
             }
-            if *budget == 0 {
-                return Some(Step::Yield);
-            }
-            if out.is_full() {
-                return Some(Step::Flush);
-            }
-            if cx.reply_cap.is_some_and(|cap| out.reply_count() >= cap) {
-                cx.counters.add(crate::stats::Counter::ResponseOom, 1);
-                return Some(Step::Abort(CloseReason::Error));
+            if let Some(step) = wait_first(cx, out, *budget) {
+                return Some(step);
             }
             *budget -= 1;
             let (line, rest) = bytes.split_at(newline + 1);
@@ -223,6 +221,42 @@ impl Session {
         }
     }
 
+    /// Runs packets until something other than a next packet is due.
+    #[inline]
+    fn packets(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+        loop {
+            let (bytes, ahead) = input.parts();
+            let head = match binary::front(bytes) {
+                binary::Front::Packet(head) => head,
+                binary::Front::Unfinished => return Some(Step::Read),
+                binary::Front::Foreign => {
+                    binary::trace_foreign(cx, bytes);
+                    return Some(Step::Abort(CloseReason::Error));
+                }
+            };
+            if let Some(step) = wait_first(cx, out, *budget) {
+                return Some(step);
+            }
+            let hash = ahead.packet(bytes, *budget, &cx.shared.cache, binary::guess);
+            *budget -= 1;
+            let (used, next) = binary::run(cx, head, bytes, out, hash);
+            input.consume(used);
+            out.end_of_reply();
+            match next {
+                binary::Next::Packet => {}
+                binary::Next::Upload(upload) => {
+                    self.state = State::Value(upload);
+                    return None;
+                }
+                binary::Next::Swallow(left) => {
+                    self.state = State::Swallow(left);
+                    return None;
+                }
+                binary::Next::Close(reason) => return Some(Step::Close(reason)),
+            }
+        }
+    }
+
     fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
         let State::Value(upload) = &mut self.state else { return None };
         let used = upload.take(input.bytes());
@@ -231,7 +265,10 @@ impl Session {
             return Some(Step::Read);
         }
         if let State::Value(upload) = std::mem::take(&mut self.state) {
-            text::finish_upload(cx, *upload, out);
+            match upload.origin {
+                Origin::Binary(..) => binary::finish_upload(cx, *upload, out),
+                Origin::Text { .. } | Origin::Meta(..) => text::finish_upload(cx, *upload, out),
+            }
             out.end_of_reply();
         }
         None
@@ -288,6 +325,22 @@ impl Session {
     pub fn mid_request(&self) -> bool {
         !matches!(self.state, State::Negotiating | State::Command)
     }
+}
+
+/// What has to happen before the next command may run.
+#[inline]
+fn wait_first(cx: &Cx<'_>, out: &Output, budget: u32) -> Option<Step> {
+    if budget == 0 {
+        return Some(Step::Yield);
+    }
+    if out.is_full() {
+        return Some(Step::Flush);
+    }
+    if cx.reply_cap.is_some_and(|cap| out.reply_count() >= cap) {
+        cx.counters.add(crate::stats::Counter::ResponseOom, 1);
+        return Some(Step::Abort(CloseReason::Error));
+    }
+    None
 }
 
 /// What to do with bytes that hold no whole line.

@@ -61,6 +61,7 @@ pub(super) fn license(settings: &Settings) -> String {
 }
 
 const PACKAGES: &[(&str, &str)] = &[
+    ("base64", "MIT OR Apache-2.0"),
     ("crossbeam-channel", "MIT OR Apache-2.0"),
     ("env_logger", "MIT OR Apache-2.0"),
     ("itoa", "MIT OR Apache-2.0"),

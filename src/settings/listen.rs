@@ -126,7 +126,7 @@ fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exi
     if "ascii".starts_with(name) {
         Ok(Protocol::Ascii)
     } else if "binary".starts_with(name) {
-        Err(Exit::not_yet("-l proto[binary]"))
+        Ok(Protocol::Binary)
     } else if "negotiating".starts_with(name) {
         Ok(Protocol::Negotiating)
     } else if "proxy".starts_with(name) {
@@ -185,6 +185,7 @@ mod tests {
             ("proto[ascii]:a:11", Some("a"), Some(11), Protocol::Ascii, None),
             ("proto[as]:a", Some("a"), None, Protocol::Ascii, None),
             ("proto[]:a", Some("a"), None, Protocol::Ascii, None),
+            ("proto[binary]:a", Some("a"), None, Protocol::Binary, None),
             ("proto[what]:a", Some("a"), None, Protocol::Negotiating, None),
             ("tag[web]:a", Some("a"), None, Protocol::Negotiating, Some("web")),
             ("tag_12345678_:a", Some("a"), None, Protocol::Negotiating, Some("12345678")),

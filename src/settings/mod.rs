@@ -50,7 +50,7 @@ pub enum Protocol {
     Negotiating,
     /// Text only.
     Ascii,
-    /// Binary only. No option leads here yet.
+    /// Binary only.
     Binary,
 }
 

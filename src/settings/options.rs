@@ -101,11 +101,11 @@ pub(super) static FLAGS: &[Flag] = &[
         "address to serve; separate several with commas, or\n\
          repeat the option. Each is a name, an IPv4 address, an\n\
          [IPv6] address or *, then :port if it has its own. In\n\
-         front may stand proto[ascii]: or proto[negotiating]:\n\
-         and tag[name]: (1 to 8 characters); first of all, with\n\
-         -Z, notls:, btls: (asks for no client certificate) or\n\
-         mtls: (requires one). Without the option every address\n\
-         is served",
+         front may stand proto[ascii]:, proto[binary]: or\n\
+         proto[negotiating]: and tag[name]: (1 to 8 characters);\n\
+         first of all, with -Z, notls:, btls: (asks for no client\n\
+         certificate) or mtls: (requires one). Without the option\n\
+         every address is served",
         add_listen,
     ),
     Flag::switch(b'd', "daemon", "go to the background", |settings| settings.daemonize = true),
@@ -205,7 +205,7 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     })
     .default(|settings| settings.backlog.to_string()),
-    Flag::value(b'B', "protocol", "<name>", "ascii or auto (default: auto-negotiate)", set_protocol),
+    Flag::value(b'B', "protocol", "<name>", "ascii, binary or auto (default: auto-negotiate)", set_protocol),
     Flag::value(
         b'I',
         "max-item-size",
@@ -258,7 +258,7 @@ fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     draft.settings.binding_protocol = match value {
         b"auto" => Protocol::Negotiating,
         b"ascii" => Protocol::Ascii,
-        b"binary" => return Err(Exit::not_yet("-B, --protocol=binary")),
+        b"binary" => Protocol::Binary,
         _ => {
             let value = String::from_utf8_lossy(value);
             return Err(Exit::line(

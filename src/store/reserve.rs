@@ -10,7 +10,7 @@
 //! ```
 
 use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
-use super::item::{Item, Meta, iflag};
+use super::item::{Item, Meta, iflag, state};
 use super::store::Store;
 use super::write::OutOfMemory;
 use crate::limits::COPY_MAX;
@@ -44,23 +44,27 @@ impl Reservation {
             meta.cas = store.next_cas();
         }
         let nominal = store.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0);
-        let chunked = store.sizes.is_chunked(nominal);
-        let iflags = meta.layout_flags(now, chunked);
-        let physical = meta.physical(iflags);
+        let iflags = meta.layout_flags(now, false);
+        let class = match store.sizes.is_chunked(nominal) {
+            true => None,
+            // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
+            false => store.sizes.class_of(nominal, meta.physical(iflags)),
+        };
         let mut item = None;
-        let handle = if chunked {
-            let handle = store.take_chunk(store.sizes.class_of_physical(physical), now)?;
-            let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
-            store.slabs.class(store.sizes.largest()).enlist(handle, &mut written, nominal);
-            item = Some(written);
-            handle
-        } else {
-            let class = store.sizes.class_of(nominal, physical)?;
+        let handle = if let Some(class) = class {
             store.take_chunk_for(class, now, |class, handle| {
                 let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
-                class.enlist(handle, &mut written, nominal);
+                class.enlist(handle, &mut written, nominal, true);
                 item = Some(written);
             })?
+        } else {
+            let iflags = meta.layout_flags(now, true);
+            let (largest, class) = (store.sizes.largest(), store.sizes.class_of_physical(meta.physical(iflags)));
+            let handle = store.take_chunk(class, now)?;
+            let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
+            store.slabs.class(largest).enlist(handle, &mut written, nominal, class == largest);
+            item = Some(written);
+            handle
         };
         let item = item?;
         Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, now })
@@ -103,7 +107,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Memory where the next value bytes go, for values over `COPY_MAX`; never empty while bytes are missing.
+    /// Memory where the next value bytes go, for large values; never empty while bytes are missing.
     ///
     /// # Errors
     /// As [`Reservation::write`].
@@ -117,7 +121,10 @@ impl Reservation {
             let from = self.item.head().value_offset() + self.written;
             (self.item.chunk(), from, self.item.head().value_offset() + self.vlen)
         };
-        debug_assert!(self.vlen > COPY_MAX, "smaller values may be read optimistically and are written as words");
+        debug_assert!(
+            self.vlen > COPY_MAX || self.is_chunked(),
+            "smaller values may be read optimistically and are written as words"
+        );
         // SAFETY: the chunk belongs to this reservation alone until it is committed: it is not in the index,
         // and eviction and sweeps read word 0 and keys only.
         Ok(unsafe { exclusive_bytes(chunk, from, to) })
@@ -168,6 +175,11 @@ impl Reservation {
 
     pub(super) fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Notes that the client who made the item has seen it: its first fetch.
+    pub fn note_fetch(&mut self) {
+        self.item.change_state(state::FREQ, state::FETCHED | 1);
     }
 
     /// Marks the new item stale: it keeps the old one's expiry time and win token.

@@ -93,7 +93,9 @@ impl Sizes {
         // Our header is 16 bytes, and NUL, CR and LF are not stored.
         let saved = NOMINAL_HEADER - 16 + if self.config.use_cas { NOMINAL_CAS } else { 0 };
         let large = if nominal >= LARGE_NOMINAL { 16 } else { 0 };
-        let stride = (nominal - saved + large).next_multiple_of(8).clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
+        // `-n 1 -o slab_sizes` reaches sizes below what a header alone takes.
+        let stride =
+            (nominal.saturating_sub(saved) + large).next_multiple_of(8).clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
         ClassSize { nominal, stride, per_page: PAGE_BYTES / stride }
     }
 

@@ -12,10 +12,15 @@
 //! A ring entry outlives its item: the chunk's `RING` bit says that an entry exists, so a chunk has at most
 //! one and the ring is never longer than the class. Main holds no links at all.
 //!
+//! A large item counts in the largest class, but its head lies in a chunk of a small one. It stands in the
+//! largest class's ring while its label is HOT, in `chains` after that, and leaves them when it is freed. The
+//! `RING` bit of its head belongs to the small class, whose ring may still have an entry of the chunk's
+//! former item.
+//!
 //! Knows items only by their head; the caller (the store) unlinks victims from the index.
 
 use super::arena::{Arena, Handle};
-use super::item::{Head, Item, state};
+use super::item::{Head, Item, iflag, state};
 use super::sizes::{PAGE_BYTES, Sizes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -124,6 +129,7 @@ pub enum Take {
 #[derive(Default)]
 pub struct Class {
     id: usize,
+    is_largest: bool,
     per_page: u32,
     stride: usize,
     pages: Vec<u32>,
@@ -138,8 +144,17 @@ pub struct Class {
     hand: (usize, u32),
     items: [u64; 3],
     requested: u64,
+    /// Room for a victim's key.
+    pub key: Vec<u8>,
     /// Counters since the last reset.
     pub counts: ClassCounts,
+}
+
+/// Says that no entry of the chunk is in its class's ring.
+fn unmark(arena: &Arena, handle: Handle) {
+    if let Some(word) = arena.chunk(handle).first() {
+        word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
+    }
 }
 
 fn segment(label: u8) -> usize {
@@ -149,7 +164,8 @@ fn segment(label: u8) -> usize {
 impl Class {
     fn new(id: usize, sizes: &Sizes) -> Self {
         let size = sizes.class(id);
-        Self { id, per_page: size.per_page as u32, stride: size.stride, ..Self::default() }
+        let is_largest = id == sizes.largest();
+        Self { id, is_largest, per_page: size.per_page as u32, stride: size.stride, ..Self::default() }
     }
 
     /// A free chunk, from the list, the newest page or a new page.
@@ -174,28 +190,38 @@ impl Class {
         Some(handle)
     }
 
-    /// Counts a new item and puts it into the ring. `item` is written and not yet linked.
-    pub fn enlist(&mut self, handle: Handle, item: &mut Item, nominal: usize) {
+    /// Counts a new item and puts it into the ring. `item` is written and not yet linked; `own` says that its
+    /// chunk is of this class.
+    pub fn enlist(&mut self, handle: Handle, item: &mut Item, nominal: usize, own: bool) {
         self.items[0] += 1;
         self.requested += nominal as u64;
-        if !item.head().is(state::RING) {
-            item.change_state(0, state::RING);
-            self.ring.push_back(handle);
+        if own && item.head().is(state::RING) {
+            return;
         }
+        if own {
+            item.change_state(0, state::RING);
+        }
+        self.ring.push_back(handle);
     }
 
     /// Counts an item out. Its chunk must be unlinked already.
-    pub fn delist(&mut self, handle: Handle, item: &mut Item, nominal: usize, chunked: bool) {
-        let count = &mut self.items[segment(item.head().state())];
+    pub fn delist(&mut self, arena: &Arena, handle: Handle, nominal: usize, chunked: bool) {
+        // Read anew: the label may have changed until this class was locked.
+        let head = Head::of(arena.chunk(handle));
+        let count = &mut self.items[segment(head.state())];
+        debug_assert!(*count > 0 && self.requested >= nominal as u64);
         *count = count.saturating_sub(1);
         self.requested = self.requested.saturating_sub(nominal as u64);
         if chunked {
             // The head's chunk may come back in another class: no entry may stay behind. Large items are few.
-            let list = if item.head().is(state::RING) { &mut self.ring } else { &mut self.chains };
+            let hot = head.state() & state::SEGMENT == state::HOT;
+            let list = if hot { &mut self.ring } else { &mut self.chains };
             if let Some(at) = list.iter().position(|&entry| entry == handle) {
                 list.remove(at);
             }
-            item.change_state(state::RING, 0);
+            if hot && arena.class(handle) == self.id {
+                unmark(arena, handle);
+            }
         }
     }
 
@@ -229,27 +255,27 @@ impl Class {
             if let Some(&next) = self.ring.front() {
                 arena.prefetch(next);
             }
-            let Some(mut item) = Item::at(arena.chunk(handle)) else {
-                // A free chunk, or one of a chain: the entry was left over.
-                if let Some(word) = arena.chunk(handle).first() {
-                    word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
-                }
+            let item = Item::at(arena.chunk(handle));
+            let Some(mut item) = item.filter(|item| self.is_largest || !item.head().has(iflag::CHUNKED)) else {
+                // A free chunk, one of a chain or a large item's head: the entry was left over.
+                unmark(arena, handle);
                 continue;
             };
+            let mark = if arena.class(handle) == self.id { state::RING } else { 0 };
             if !item.head().is(state::LINKED) {
                 self.ring.push_back(handle); // still being filled
             } else if item.head().is(state::FREQ) {
-                item.change_state(state::RING | state::FREQ | state::SEGMENT, state::WARM);
+                item.change_state(mark | state::FREQ | state::SEGMENT, state::WARM);
                 self.relabel(state::HOT, state::WARM);
                 self.counts.moves_to_warm += 1;
-                if item.head().has(super::item::iflag::CHUNKED) {
+                if item.head().has(iflag::CHUNKED) {
                     self.chains.push_back(handle);
                 }
             } else {
-                item.change_state(state::RING | state::SEGMENT, state::COLD);
+                item.change_state(mark | state::SEGMENT, state::COLD);
                 self.relabel(state::HOT, state::COLD);
                 self.counts.moves_to_cold += 1;
-                if item.head().has(super::item::iflag::CHUNKED) {
+                if item.head().has(iflag::CHUNKED) {
                     self.chains.push_front(handle);
                 }
                 return Some(handle);
@@ -270,14 +296,16 @@ impl Class {
     fn clock(&mut self, arena: &Arena) -> Option<Handle> {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
-        for _ in 0..HAND_STEPS {
-            let from_chains = !self.chains.is_empty() && (self.pages.is_empty() || seen % 2 == 0);
+        for step in 0..HAND_STEPS {
+            let from_chains = !self.chains.is_empty() && (self.pages.is_empty() || step % 2 == 0);
             let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
-            let head = Head::of(arena.chunk(handle));
-            let chain = head.has(super::item::iflag::CHUNKED);
             if from_chains {
                 self.chains.push_back(handle);
-            } else if head.klen() == 0 || !head.is(state::LINKED) || head.is(state::RING) || chain {
+            }
+            let head = Head::of(arena.chunk(handle));
+            // Not linked: deleted, and its reader is not done yet.
+            let mine = from_chains || !(head.is(state::RING) || head.has(iflag::CHUNKED));
+            if head.klen() == 0 || !head.is(state::LINKED) || !mine {
                 continue;
             }
             let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };

@@ -44,6 +44,8 @@ pub struct Store {
     seq: AtomicU64,
     /// Items with a sequence number up to this are flushed; 0 = none.
     flush_seq: AtomicU64,
+    /// Highest sequence number of an item for which no id was given out.
+    unnumbered: AtomicU64,
     /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
     oldest_live: AtomicU32,
     /// Growth steps that the index has finished.
@@ -61,11 +63,28 @@ pub enum Found<R> {
     Lapsed(Lapse),
 }
 
+/// Names one state of a key's value: another value, or another place for it, has another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    handle: Handle,
+    /// Changes with a value that changes in place.
+    seq: u64,
+    /// Tells an item from a later one in the same chunk.
+    bucket: u32,
+}
+
+impl Version {
+    pub(super) fn of(bucket: &Bucket, handle: Handle, item: &Item) -> Self {
+        Self { handle, seq: item.seq(), bucket: bucket.version() }
+    }
+}
+
 /// A linked live item under its bucket's lock.
 pub struct Entry {
     pub(super) store: &'static Store,
     pub(super) handle: Handle,
     pub(super) item: Item,
+    bucket: u32,
     unlink: bool,
 }
 
@@ -88,9 +107,25 @@ impl Entry {
         self.item.cas()
     }
 
-    /// Gives the item a new CAS id.
+    /// Gives the item a new CAS id, one of [`Store::next_cas`].
     pub fn set_cas(&mut self, cas: u64) {
         self.item.set_seq(cas);
+    }
+
+    /// Shows a CAS id of the client's choice; [`Entry::has_room`] must have said that it can.
+    pub fn choose_cas(&mut self, cas: u64) {
+        self.item.choose_cas(cas);
+    }
+
+    /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
+    /// else [`Store::make_room`] helps.
+    pub fn has_room(&self, exptime: Option<u32>, cas: bool, now: u32) -> bool {
+        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now)) && (!cas || self.item.can_hold_cas())
+    }
+
+    /// The value's version, for [`Store::commit_over`].
+    pub fn version(&self) -> Version {
+        Version { handle: self.handle, seq: self.item.seq(), bucket: self.bucket }
     }
 
     /// Expiry time, 0 = never.
@@ -157,10 +192,15 @@ impl Entry {
     /// Appends the value to `out`; for values up to `COPY_MAX`.
     #[inline]
     pub fn copy_value(&self, out: &mut Vec<u8>) {
-        self.item.copy_value(out);
+        if !self.is_chunked() {
+            self.item.copy_value(out);
+        } else if let Some(value) = self.pin() {
+            value.for_each_piece(|bytes| out.extend_from_slice(bytes));
+        }
     }
 
-    /// A guard under which the value stays readable after the lock is gone; for values over `COPY_MAX`.
+    /// A guard under which the value stays readable after the lock is gone; for large values: over `COPY_MAX`,
+    /// or chunked.
     pub fn pin(&self) -> Option<Pinned> {
         Pinned::new(self.store, self.handle, &self.item)
     }
@@ -209,6 +249,7 @@ impl Store {
             index,
             seq: AtomicU64::new(1),
             flush_seq: AtomicU64::new(0),
+            unnumbered: AtomicU64::new(0),
             oldest_live: AtomicU32::new(0),
             growths: AtomicU64::new(0),
         })))
@@ -223,6 +264,14 @@ impl Store {
     #[inline]
     pub fn next_cas(&self) -> u64 {
         self.seq.fetch_add(1, Relaxed) + 1
+    }
+
+    /// A sequence number for an item that shows a CAS id of the client's choice: it is later than the last
+    /// flush and earlier than the next, as every item's must be, but no id is used up for it.
+    pub fn unnumbered_seq(&self) -> u64 {
+        let seq = self.seq.load(Relaxed).max(self.flush_seq.load(Relaxed) + 1);
+        self.unnumbered.fetch_max(seq, Relaxed);
+        seq
     }
 
     /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
@@ -297,7 +346,7 @@ impl Store {
             self.unlink(bucket, slot, handle, item);
             return Found::Lapsed(lapse);
         }
-        let mut entry = Entry { store: self, handle, item, unlink: false };
+        let mut entry = Entry { store: self, handle, item, bucket: bucket.version(), unlink: false };
         let result = visit(&mut entry);
         if entry.unlink {
             bucket.remove(slot);
@@ -325,16 +374,16 @@ impl Store {
     }
 
     /// Gives back all chunks of an unlinked item that nobody reads.
-    pub(super) fn free_item(&'static self, handle: Handle, mut item: Item) {
+    pub(super) fn free_item(&'static self, handle: Handle, item: Item) {
         let nominal = self.nominal_of(&item);
         let class = self.arena.class(handle);
         if !item.head().has(iflag::CHUNKED) {
             let mut class = self.slabs.class(class);
-            class.delist(handle, &mut item, nominal, false);
+            class.delist(&self.arena, handle, nominal, false);
             self.slabs.give(&mut class, &self.arena, handle);
             return;
         }
-        self.slabs.class(self.sizes.largest()).delist(handle, &mut item, nominal, true);
+        self.slabs.class(self.sizes.largest()).delist(&self.arena, handle, nominal, true);
         self.free_chain(&item);
         self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
     }
@@ -360,14 +409,14 @@ impl Store {
                 }
                 Take::Nothing => break,
                 Take::Victim(handle) => {
-                    let Some(mut item) = self.evict(&mut class, handle, now) else { continue };
+                    let Some(item) = self.evict(&mut class, handle, now) else { continue };
                     if item.head().has(iflag::CHUNKED) {
                         drop(class);
                         self.free_item(handle, item);
                         class = self.slabs.class(class_id);
                     } else {
                         let nominal = self.nominal_of(&item);
-                        class.delist(handle, &mut item, nominal, false);
+                        class.delist(&self.arena, handle, nominal, false);
                         self.slabs.give(&mut class, &self.arena, handle);
                     }
                 }
@@ -380,9 +429,9 @@ impl Store {
     /// Unlinks a victim; `None` if it has gone meanwhile or a reader still holds it (its chunk follows later).
     fn evict(&'static self, class: &mut super::slabs::Class, handle: Handle, now: u32) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
-        let mut key = Vec::with_capacity(item.head().klen() + 16);
-        item.copy_key(&mut key);
-        let hash = crate::hash::hash(&key);
+        class.key.clear();
+        item.copy_key(&mut class.key);
+        let hash = crate::hash::hash(&class.key);
         let mut bucket = self.index.lock(hash);
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
@@ -413,6 +462,7 @@ impl Store {
     pub fn flush(&self, oldest_live: u32, now: u32) {
         self.oldest_live.store(oldest_live, Relaxed);
         if oldest_live != 0 && oldest_live <= now {
+            self.seq.fetch_max(self.unnumbered.load(Relaxed), Relaxed);
             self.flush_seq.store(self.seq.load(Relaxed), Relaxed);
         }
     }
@@ -489,7 +539,7 @@ impl Store {
     pub fn scan(&'static self, now: u32, mut each: impl FnMut(&Entry) -> bool) {
         self.index.scan(|raw| match self.item(raw) {
             Some((handle, item)) if self.lapse(&item, now).is_none() => {
-                each(&Entry { store: self, handle, item, unlink: false })
+                each(&Entry { store: self, handle, item, bucket: 0, unlink: false })
             }
             _ => true,
         });
@@ -510,7 +560,7 @@ impl Store {
                     continue;
                 }
                 let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
-                if !each(&Entry { store: self, handle, item, unlink: false }) {
+                if !each(&Entry { store: self, handle, item, bucket: bucket.version(), unlink: false }) {
                     return;
                 }
             }

@@ -54,7 +54,10 @@ impl Script {
                 out.put(b"\r\n");
                 return Step::Close(CloseReason::Error);
             }
-            "quit" => return Step::Close(CloseReason::Normal),
+            "quit" => {
+                out.end_of_reply();
+                return Step::Close(CloseReason::Normal);
+            }
             "abort" => return Step::Abort(CloseReason::Error),
             other => out.put(format!("what is {other}?").as_bytes()),
         }

@@ -6,9 +6,11 @@
 use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
 use crate::limits::CLASSES;
-use crate::proto::report::Report;
+use crate::proto::report::{Report, Rows};
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
+use std::fmt::Display;
+use std::io::Write as _;
 
 /// Runs the admin command that the first token names; `None` if there is no such command.
 pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
@@ -48,10 +50,16 @@ fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
 }
 
 fn refresh_certs(run: &mut Run<'_, '_>) {
-    match run.cx.shared.tls.as_ref().map(|tls| tls.refresh(run.verbs.now)) {
-        None => run.reply("Error TLS not enabled"),
-        Some(Ok(())) => run.reply("OK"),
-        Some(Err(complaint)) => run.reply(&complaint),
+    let result = match &run.cx.shared.tls {
+        Some(tls) => tls.refresh(run.verbs.now),
+        None => Err("Error TLS not enabled".to_owned()),
+    };
+    match result {
+        Ok(()) => run.reply("OK"),
+        Err(complaint) => {
+            run.noreply = false; // memcached does not ask here
+            run.reply(&complaint);
+        }
     }
 }
 
@@ -107,7 +115,7 @@ fn flush_all(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
             None => return run.reply("CLIENT_ERROR invalid exptime argument"),
         }
     }
-    run.verbs.flush(exptime, &run.cx.shared.clock);
+    run.verbs.flush(i64::from(exptime), &run.cx.shared.clock);
     run.cx.shared.runtime.set_oldest_live(run.verbs.cache.store.oldest_live());
     run.reply("OK");
 }
@@ -202,10 +210,20 @@ fn lru_crawler(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     }
 }
 
+/// Rows as `STAT name value` lines.
+struct StatLines<'a>(&'a mut Vec<u8>);
+
+impl Rows for StatLines<'_> {
+    fn row(&mut self, name: &dyn Display, value: &dyn Display) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.0, "STAT {name} {value}\r\n");
+    }
+}
+
 /// `stats` in all its forms.
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     let report = Report { cx: run.cx, verbs: run.verbs };
-    let out = run.out.bytes();
+    let out = &mut StatLines(run.out.bytes());
     if tokens.len() == 1 {
         report.general(out);
     } else if tokens.is(1, "reset") {

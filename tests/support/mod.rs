@@ -1,0 +1,200 @@
+//! A client without sockets: bytes into a `Session`, replies out of it.
+//!
+//! Owns what `net` does for a connection, in its shortest form: input, output, the steps a session asks for.
+//! Used by the tests that run the server's inside in process: `model`, `split`, `stress`, `alloc`.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use oxcached::clock::Clock;
+use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
+use oxcached::settings::{Action, Settings, parse};
+use oxcached::stats::Counters;
+use oxcached::store::Store;
+use std::sync::Arc;
+
+/// Unix time at which a manual clock starts.
+pub const UNIX: i64 = 1_000_000_000;
+
+/// Settings as the command line would give them.
+pub fn settings(args: &str) -> Settings {
+    let words = std::iter::once("oxcached").chain(args.split_ascii_whitespace());
+    match parse(words.map(Into::into)).unwrap() {
+        Action::Run(settings) => *settings,
+        Action::Print { text, .. } => panic!("{text}"),
+    }
+}
+
+/// The shared state of a server with these arguments, on a manual clock.
+pub fn shared(args: &str) -> Arc<Shared> {
+    shared_with(settings(args))
+}
+
+/// The same from settings.
+pub fn shared_with(settings: Settings) -> Arc<Shared> {
+    Arc::new(Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap())
+}
+
+/// Visits every page of every class once, as the chores' thread does within a minute.
+pub fn sweep(store: &'static Store, now: u32) {
+    for class in 1..=store.sizes().largest() {
+        let mut at = Some(0);
+        while let Some(from) = at {
+            at = store.sweep(class, from, 16, now);
+        }
+    }
+}
+
+/// Asserts that the store holds no item, and that no chunk is in use by anything.
+#[track_caller]
+pub fn assert_empty(shared: &Shared) {
+    let store = shared.cache.store;
+    for (class, view) in store.classes(shared.clock.now()).iter().enumerate() {
+        assert_eq!(view.used_chunks, 0, "chunks in use in class {class}: {view:?}");
+        assert_eq!((view.items, view.requested), (0, 0), "counted in class {class}: {view:?}");
+    }
+    assert_eq!((store.items(), store.bytes()), (0, 0));
+}
+
+/// One connection.
+pub struct Client {
+    pub shared: Arc<Shared>,
+    pub counters: Arc<Counters>,
+    session: Session,
+    input: Input,
+    out: Output,
+    /// Replies received and not yet looked at.
+    pub got: Vec<u8>,
+    /// The session ended the conversation.
+    pub closed: bool,
+}
+
+impl Client {
+    pub fn new(shared: &Arc<Shared>) -> Self {
+        Self::of_worker(shared, 0)
+    }
+
+    /// A connection of worker number `worker`, whose counters only one thread may write.
+    pub fn of_worker(shared: &Arc<Shared>, worker: usize) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            counters: Arc::clone(&shared.stats.workers[worker]),
+            session: Session::new(Protocol::Negotiating),
+            input: Input::default(),
+            out: Output::default(),
+            got: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Another conversation with the same buffers.
+    pub fn restart(&mut self) {
+        self.session = Session::new(Protocol::Negotiating);
+        self.input.reset();
+        self.out.clear();
+        self.got.clear();
+        self.closed = false;
+    }
+
+    /// One arrival of bytes; replies go to `got`.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.arrive(bytes);
+        self.receive();
+    }
+
+    /// One arrival of bytes; the last replies stay in the output.
+    fn arrive(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.closed {
+            let n = match self.session.upload_target().filter(|target| !target.is_empty()) {
+                Some(target) => {
+                    let n = target.len().min(bytes.len());
+                    target[..n].copy_from_slice(&bytes[..n]);
+                    self.session.uploaded(n);
+                    n
+                }
+                None => {
+                    self.input.grow();
+                    let space = self.input.space();
+                    let n = space.len().min(bytes.len());
+                    space[..n].copy_from_slice(&bytes[..n]);
+                    self.input.filled(n);
+                    n
+                }
+            };
+            bytes = &bytes[n..];
+            self.run();
+        }
+    }
+
+    fn run(&mut self) {
+        loop {
+            let mut budget = self.shared.settings.reqs_per_event;
+            let mut cx = Cx::new(&self.shared, &self.counters, 7);
+            match self.session.run(&mut cx, &mut self.input, &mut self.out, &mut budget) {
+                Step::Read => return,
+                Step::Yield => {}
+                Step::Flush => self.receive(),
+                Step::Suspend => panic!("nothing suspends"),
+                Step::Close(_) => {
+                    self.closed = true;
+                    return;
+                }
+                Step::Abort(_) => {
+                    self.out.clear();
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) {
+        drain(&mut self.out, &mut self.got);
+    }
+
+    /// Sends a request; gives all its replies.
+    pub fn ask(&mut self, request: &[u8]) -> Vec<u8> {
+        self.feed(request);
+        std::mem::take(&mut self.got)
+    }
+
+    /// Sends a request and leaves its replies unread; what earlier requests left must be read already.
+    pub fn ask_and_hold(&mut self, request: &[u8]) -> Held {
+        self.arrive(request);
+        Held { before: std::mem::take(&mut self.got), out: std::mem::take(&mut self.out) }
+    }
+}
+
+/// Replies that wait for a slow reader, large values pinned.
+pub struct Held {
+    before: Vec<u8>,
+    out: Output,
+}
+
+impl Held {
+    pub fn read(mut self) -> Vec<u8> {
+        drain(&mut self.out, &mut self.before);
+        self.before
+    }
+}
+
+/// Writes all of `out` to `to`, in pieces that end anywhere.
+fn drain(out: &mut Output, to: &mut Vec<u8>) {
+    while !out.is_empty() {
+        if let Some(bytes) = out.plain() {
+            to.extend_from_slice(bytes);
+            out.clear();
+            return;
+        }
+        let mut slices = Vec::new();
+        out.io_slices(&mut slices);
+        let most = 1 + to.len() % 70_001 + slices[0].len();
+        let mut taken = 0;
+        for slice in slices {
+            let n = slice.len().min(most - taken);
+            to.extend_from_slice(&slice[..n]);
+            taken += n;
+        }
+        assert!(taken > 0, "an output that is not empty has something to write");
+        out.advance(taken);
+    }
+}
