@@ -53,6 +53,9 @@ pub const ACCEPT_BATCH: usize = 64;
 /// New connections and other messages waiting for one worker.
 pub const WORKER_QUEUE: usize = 4096;
 
+/// Clients that may watch at a time.
+pub const WATCHERS_MAX: usize = 20;
+
 /// Slab classes, numbered 1..=63; 0 is the global page pool.
 pub const CLASSES: usize = 64;
 

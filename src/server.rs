@@ -4,7 +4,7 @@
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
 use crate::clock::Clock;
-use crate::maint::Chores;
+use crate::maint::{Chores, Logger, Tally};
 use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared};
 use crate::settings::{self, Exit, Settings};
@@ -162,6 +162,7 @@ pub struct Server {
     requests: Arc<Requests>,
     workers: Workers,
     chores: Chores,
+    logger: Logger,
     acceptor: Acceptor,
     addresses: Vec<SocketAddr>,
     poll: Poll,
@@ -191,12 +192,16 @@ impl Server {
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
-        let clock = Arc::clone(&shared);
-        let chores = Chores::start(shared.cache.store, move || clock.clock.now());
+        let source = Arc::clone(&shared);
+        let moment = move || source.moment();
+        let chores = Chores::start(shared.cache.store, Arc::clone(&shared.crawler), moment);
         let chores = chores.map_err(failed("Can't create thread"))?;
+        let counted = Arc::clone(&shared);
+        let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));
+        let logger = logger.map_err(failed("Can't start logger thread"))?;
         match listen(&shared, workers.dispatcher(), poll.registry()) {
             Ok((acceptor, addresses)) => {
-                Ok(Self { shared, requests, workers, chores, acceptor, addresses, poll, next_tick })
+                Ok(Self { shared, requests, workers, chores, logger, acceptor, addresses, poll, next_tick })
             }
             Err(e) => {
                 workers.stop();
@@ -336,6 +341,7 @@ impl Server {
         if settings.slab_reassign {
             tell("stopped slab mover");
         }
+        self.logger.stop();
         tell("stopped logger thread");
         tell("stopped idle timeout thread");
         tell("closing connections");
@@ -343,6 +349,16 @@ impl Server {
         self.workers.stop_gracefully();
         tell("all background threads stopped");
     }
+}
+
+/// Enters what the logger has done.
+fn count(shared: &Shared, tally: Tally) {
+    let globals = &shared.stats.globals;
+    globals.log_worker_dropped.fetch_add(tally.dropped, Relaxed);
+    globals.log_worker_written.fetch_add(tally.written, Relaxed);
+    globals.log_watcher_skipped.fetch_add(tally.skipped, Relaxed);
+    globals.log_watcher_sent.fetch_add(tally.sent, Relaxed);
+    globals.log_watchers.store(tally.watchers, Relaxed);
 }
 
 /// Opens the listening sockets and makes the main thread's side of the network.

@@ -109,9 +109,10 @@ impl Verbs<'_> {
     /// The same with extras.
     pub fn adjust(&self, key: &Key<'_>, adjust: Adjust) -> Adjusted {
         let adjust = Adjust { chosen: self.chosen(adjust.chosen), ..adjust };
+        let mut told = false;
         loop {
             let mut class = 0;
-            let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| {
+            let found = self.visit_once(key, &mut told, |entry| {
                 class = entry.class();
                 self.add_in_place(key, adjust, entry)
             });
@@ -296,7 +297,7 @@ impl Verbs<'_> {
             return Some(Adjusted::NotMade);
         }
         let write = self.write_choosing(Mode::Add, chosen);
-        match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
+        match self.commit_told(reservation, key, write).0 {
             Stored::Stored { .. } => {
                 self.counters.add(Counter::TotalItems, 1);
                 Some(Adjusted::Made { cas: self.shown_cas(chosen.unwrap_or(write.cas)) })

@@ -30,7 +30,7 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
         }
-        let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| {
+        let found = self.visit(key, |entry| {
             if compare != 0 && compare != self.shown_cas(entry.cas()) {
                 return None;
             }

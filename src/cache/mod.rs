@@ -6,17 +6,20 @@
 mod arith;
 mod conditional;
 mod meta;
+mod tell;
 
 pub use arith::{Adjust, Adjusted, Arith, Sum};
 pub use conditional::{Deleted, Initial};
 pub use meta::{Discard, Discarded, Peek, Put, Recache, Seen, Vivify};
 
 use crate::clock::Clock;
+use crate::events::Log;
 use crate::hash;
 use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
 use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tell::Shape;
 
 /// A legal key: 1..=250 bytes, with its hash.
 #[derive(Clone, Copy)]
@@ -106,6 +109,8 @@ pub struct Verbs<'a> {
     pub counters: &'a Counters,
     /// Relative time.
     pub now: u32,
+    /// Where watchers hear of it.
+    pub log: Log<'a>,
 }
 
 impl Verbs<'_> {
@@ -124,7 +129,7 @@ impl Verbs<'_> {
     #[inline]
     fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         let mut rewrite = false;
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.visit(key, |entry| {
             let place = (entry.class(), entry.state());
             entry.bump(self.now);
             if let Some(exptime) = touch {
@@ -194,6 +199,9 @@ impl Verbs<'_> {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
         }
         let taken = self.take(key, meta);
+        if let Err(refused) = taken {
+            self.tell_refused(key, mode, refused);
+        }
         if taken.is_err() && mode == Mode::Set {
             self.remove(key);
         }
@@ -211,6 +219,9 @@ impl Verbs<'_> {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
         }
         let taken = self.room(key, meta);
+        if let Err(refused) = taken {
+            self.tell_refused(key, mode, refused);
+        }
         if taken.is_err() && mode == Mode::Set {
             self.remove(key);
         }
@@ -260,7 +271,7 @@ impl Verbs<'_> {
 
     #[inline]
     fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
-        let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        let (stored, met) = self.commit_told(reservation, key, write);
         if let Some(lapse) = met.lapse {
             self.count_lapse(lapse);
         }
@@ -279,7 +290,7 @@ impl Verbs<'_> {
 
     /// Removes an item without counting a delete.
     pub fn remove(&self, key: &Key<'_>) {
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, Entry::unlink);
+        let found = self.visit(key, Entry::unlink);
         self.live(found);
     }
 
@@ -288,13 +299,14 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Delete);
         }
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.visit(key, |entry| {
             entry.unlink();
-            entry.class()
+            Shape { class: entry.class(), size: entry.vlen(), exptime: 0 }
         });
         match self.live(found) {
-            Some(class) => {
-                self.counters.add_class(class, ClassCounter::DeleteHits);
+            Some(shape) => {
+                self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                self.tell_deleted(key, false, shape);
                 Done::Done
             }
             None => {

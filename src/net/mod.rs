@@ -17,6 +17,7 @@ mod talk;
 mod tls;
 mod transport;
 mod udp;
+mod watching;
 mod worker;
 mod workers;
 

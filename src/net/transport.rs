@@ -129,6 +129,11 @@ impl Transport {
         self.source().reregister(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Ends events.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(stream) => stream,

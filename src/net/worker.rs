@@ -171,6 +171,7 @@ impl<S: Talk> Worker<S> {
                     self.ready.push_back(token);
                 }
             }
+            Ok(Some(After::HandOver)) => self.hand_over(token),
             Ok(Some(After::Close(reason))) => self.close(token, reason),
             Ok(None) => {}
             Err(_) => {
@@ -215,6 +216,7 @@ impl<S: Talk> Worker<S> {
                 Protocol::Binary => format!("<{fd} new binary client connection."),
             });
         }
+        conn.announce(&self.hub);
         let token = self.conns.insert(conn);
         if let Some(conn) = self.conns.get_mut(token)
             && let Err(error) = conn.register(&self.hub, token)
@@ -287,19 +289,24 @@ impl<S: Talk> Worker<S> {
 
     /// The one way out for a connection. A second call finds nothing and does nothing.
     fn close(&mut self, token: usize, reason: CloseReason) {
-        let Some(conn) = self.conns.remove(token) else { return };
+        if let Some(conn) = self.take_out(token) {
+            conn.end(&mut self.hub, reason);
+        }
+    }
+
+    /// The connection goes on elsewhere; what it has sent besides is forgotten.
+    fn hand_over(&mut self, token: usize) {
+        if let Some(conn) = self.take_out(token) {
+            conn.hand_over(&mut self.hub);
+        }
+    }
+
+    fn take_out(&mut self, token: usize) -> Option<Conn<S>> {
+        let conn = self.conns.remove(token)?;
         if self.hub.desk.owner() == Some(token) {
             self.hub.desk.wipe();
         }
-        let fd = conn.fd();
-        let shared = &self.hub.shared;
-        // Before the descriptor is closed: the next connection may get the same number at once.
-        shared.conns.remove(fd);
-        if is_verbose(shared, 2) {
-            say(&format!("<{fd} connection closed."));
-        }
-        shared.stats.globals.curr_conns.fetch_sub(1, Relaxed);
-        conn.end(&mut self.hub, reason);
+        Some(conn)
     }
 
     /// Closes everything. A graceful end first gives who is in the middle of a pipeline one more turn.

@@ -11,7 +11,8 @@ mod shared;
 mod text;
 mod upload;
 
+pub use crate::events::CloseReason;
 pub use input::Input;
 pub use output::Output;
-pub use session::{CloseReason, ConnState, Protocol, Session, Step};
+pub use session::{ConnState, Protocol, Session, Step};
 pub use shared::{ConnCard, ConnTable, Control, Cx, Shared};

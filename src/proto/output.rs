@@ -78,6 +78,11 @@ impl Output {
         self.ends.iter_mut().flatten().for_each(|end| *end = end.saturating_sub(sent));
     }
 
+    /// Whether the replies leave as datagrams.
+    pub fn is_datagrams(&self) -> bool {
+        self.ends.is_some()
+    }
+
     /// The literal bytes, to append to.
     #[inline]
     pub fn bytes(&mut self) -> &mut Vec<u8> {

@@ -157,8 +157,8 @@ impl Report<'_, '_> {
             row(out, "slabs_moved", 0);
         }
         if shared.runtime.lru_crawler() {
-            row(out, "lru_crawler_running", 0);
-            row(out, "lru_crawler_starts", 0);
+            row(out, "lru_crawler_running", u8::from(shared.crawler.is_running()));
+            row(out, "lru_crawler_starts", shared.crawler.starts());
         }
         if shared.runtime.lru_maintainer_thread() {
             row(out, "lru_maintainer_juggles", 0);

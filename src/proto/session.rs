@@ -6,7 +6,9 @@
 use super::text::{self, Next};
 use super::upload::{Origin, Upload};
 use super::{Cx, Input, Output, binary};
+use crate::events::CloseReason;
 use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
+use crate::maint::{Seat, Sink};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +79,6 @@ impl ConnState {
     }
 }
 
-/// Why a connection ends, in the words of `watch connevents`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CloseReason {
-    Error,
-    Normal,
-    IdleTimeout,
-    Shutdown,
-}
-
 /// What a session wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -99,6 +91,9 @@ pub enum Step {
     Flush,
     /// The reply comes later, through [`Session::resume`]: write what is there, do not read, do not run.
     Suspend,
+    /// The connection watches from now on: write the replies, give its socket away, through
+    /// [`Session::hand_over`], and forget the rest.
+    HandOver,
     /// Write the replies (without waiting for the peer beyond its send buffer), then close.
     Close(CloseReason),
     /// Close at once, dropping unsent replies.
@@ -119,6 +114,10 @@ enum State {
     Swallow(u64),
     /// A multiget stopped because the output was full; its line is still at the front of the input.
     Multiget(text::Multiget),
+    /// Items are listed, some at a time; what arrives meanwhile waits.
+    Dump(Box<text::Dump>),
+    /// It is going to watch: nothing that comes is read any more.
+    Watching(Option<Seat>),
 }
 
 /// One connection's protocol state.
@@ -142,11 +141,12 @@ impl Session {
     /// `budget` commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
+        let granted = *budget;
         loop {
             let step = match &mut self.state {
                 State::Negotiating => self.negotiate(cx, input),
                 State::Command if self.binary => self.packets(cx, input, out, budget),
-                State::Command => self.command(cx, input, out, budget),
+                State::Command => self.command(cx, input, out, budget, granted),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -160,6 +160,16 @@ impl Session {
                     }
                 }
                 State::Multiget(_) => self.multiget(cx, input, out),
+                State::Dump(dump) => {
+                    if dump.step(cx, out) {
+                        out.end_of_reply();
+                        self.state = State::Command;
+                        Some(Step::Flush) // what follows may be the next dump
+                    } else {
+                        Some(Step::Yield)
+                    }
+                }
+                State::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
                 return step;
@@ -178,9 +188,16 @@ impl Session {
         None
     }
 
-    /// Runs commands until something other than a next line is due.
+    /// Runs commands until something other than a next line is due. The turn began with the budget `granted`.
     #[inline]
-    fn command(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+    fn command(
+        &mut self,
+        cx: &Cx<'_>,
+        input: &mut Input,
+        out: &mut Output,
+        budget: &mut u32,
+        granted: u32,
+    ) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
             if bytes.is_empty() {
@@ -204,6 +221,7 @@ impl Session {
             }
             input.consume(newline + 1 + ran.used);
             out.end_of_reply();
+            cx.piped.set(true);
             match ran.next {
                 Next::Line => {}
                 Next::Upload(upload) => {
@@ -214,8 +232,21 @@ impl Session {
                     self.state = State::Swallow(left);
                     return None;
                 }
+                Next::Dump(ask) => {
+                    // What earlier turns left unsent goes out before it.
+                    let first = *budget + 1 == granted;
+                    if let Some(dump) = text::begin_dump(cx, &ask, first, out) {
+                        self.state = State::Dump(dump);
+                        return None;
+                    }
+                    out.end_of_reply();
+                }
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Abort(reason) => return Some(Step::Abort(reason)),
+                Next::Watch(seat) => {
+                    self.state = State::Watching(Some(seat));
+                    return Some(Step::HandOver);
+                }
                 Next::Multiget(_) => {}
             }
         }
@@ -270,6 +301,7 @@ impl Session {
                 Origin::Text { .. } | Origin::Meta(..) => text::finish_upload(cx, *upload, out),
             }
             out.end_of_reply();
+            cx.piped.set(true);
         }
         None
     }
@@ -311,19 +343,30 @@ impl Session {
         out.end_of_reply();
     }
 
+    /// After [`Step::HandOver`]: gives the connection's socket to whoever tells watchers.
+    pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
+        if let State::Watching(seat) = &mut self.state
+            && let Some(seat) = seat.take()
+        {
+            seat.take(socket);
+        }
+    }
+
     /// State to show in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
         match self.state {
             State::Value(_) => ConnState::Nread,
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
+            State::Dump(_) => ConnState::Watch,
+            State::Watching(_) => ConnState::Watch,
             State::Negotiating | State::Command => ConnState::Read,
         }
     }
 
     /// Whether the session is inside a request (a value is arriving): it counts against read buffer limits.
     pub fn mid_request(&self) -> bool {
-        !matches!(self.state, State::Negotiating | State::Command)
+        !matches!(self.state, State::Negotiating | State::Command | State::Dump(_))
     }
 }
 

@@ -63,6 +63,7 @@ fn trap_21_what_is_not_one_whole_request_is_dropped() {
     ask(&client, 3, "none\r\n");
     ask(&client, 4, "panic\r\n");
     ask(&client, 5, "abort\r\n");
+    ask(&client, 7, "away\r\n");
     ask(&client, 6, "echo a\r\n");
     assert_eq!(answer(&client), ([6, 0, 1, 0], b"a\r\n".into()));
     assert_eq!(server.open(), 1);

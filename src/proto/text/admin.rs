@@ -1,11 +1,13 @@
-//! Admin commands: stats, slabs, lru, lru_crawler, flush_all, verbosity, cache_memlimit, shutdown.
+//! Admin commands: stats, watch, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
 //!
 //! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
 //! answer as memcached does when that engine is switched off.
 
 use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
+use crate::events::Class;
 use crate::limits::CLASSES;
+use crate::maint::{Refused, Seat};
 use crate::proto::report::{Report, Rows};
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
@@ -19,7 +21,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"slabs" => slabs(run, tokens),
         b"cache_memlimit" => cache_memlimit(run, tokens),
         b"flush_all" => flush_all(run, tokens),
-        b"lru_crawler" => lru_crawler(run, tokens),
+        b"lru_crawler" => return Some(super::crawler::run(run, tokens)),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
         b"refresh_certs" => refresh_certs(run),
@@ -76,7 +78,7 @@ fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 }
 
 /// Token `at` as number; `None` if there is none.
-fn number(tokens: &Tokens<'_>, at: usize) -> Option<u32> {
+pub(super) fn number(tokens: &Tokens<'_>, at: usize) -> Option<u32> {
     if at < tokens.len() { decimal::token_u32(tokens.get(at)) } else { None }
 }
 
@@ -185,29 +187,31 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     }
 }
 
-fn lru_crawler(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
-    let runtime = &run.cx.shared.runtime;
-    let three = tokens.len() == 3;
-    if three && (tokens.is(1, "crawl") || tokens.is(1, "metadump") || tokens.is(1, "mgdump")) {
-        run.reply("CLIENT_ERROR lru crawler disabled");
-    } else if three && tokens.is(1, "tocrawl") {
-        let Some(items) = number(tokens, 2) else { return run.reply(BAD_FORMAT) };
-        runtime.set_lru_crawler_tocrawl(items);
-        run.reply("OK");
-    } else if three && tokens.is(1, "sleep") {
-        let Some(micros) = number(tokens, 2) else { return run.reply(BAD_FORMAT) };
-        if micros > 1_000_000 {
-            return run.reply("CLIENT_ERROR sleep must be one second or less");
-        }
-        runtime.set_lru_crawler_sleep(micros);
-        run.reply("OK");
-    } else if tokens.len() == 2 && tokens.is(1, "enable") {
-        run.reply("ERROR failed to start lru crawler thread");
-    } else if tokens.len() == 2 && tokens.is(1, "disable") {
-        run.reply("OK");
-    } else {
-        run.reply("ERROR");
+/// `watch`: checks in memcached's order, takes a seat.
+pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let refusal = match try_watch(run, tokens) {
+        Ok(seat) => return Next::Watch(seat),
+        Err(refusal) => refusal,
+    };
+    run.reply(refusal);
+    Next::Line
+}
+
+fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static str> {
+    if !run.cx.shared.settings.watch_enabled {
+        return Err("CLIENT_ERROR watch commands not allowed");
     }
+    if run.cx.piped.get() || !run.out.is_empty() {
+        return Err("ERROR cannot pipeline other commands before watch");
+    }
+    let mut classes = if tokens.len() > 1 { Class::NONE } else { Class::FETCHERS };
+    for at in 1..tokens.len() {
+        classes = classes.and(Class::named(tokens.get(at)).ok_or("ERROR")?);
+    }
+    run.cx.shared.watchers.seat(classes).map_err(|refused| match refused {
+        Refused::TooMany => "WATCHER_TOO_MANY log watcher limit reached",
+        Refused::Failed => "WATCHER_FAILED failed to add log watcher",
+    })
 }
 
 /// Rows as `STAT name value` lines.
@@ -285,17 +289,20 @@ fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         return run.reply("CLIENT_ERROR Illegal slab id");
     }
     let (now, clock) = (run.verbs.now, &run.cx.shared.clock);
-    let (mut dump, mut shown) = (Vec::new(), 0);
-    run.verbs.cache.store.scan_class(class as usize, |entry| {
-        let exptime = entry.exptime(now);
-        if entry.iflags() & iflag::KEY_BINARY != 0 || (exptime != 0 && exptime <= now) {
+    // All at once: nothing is allocated under a bucket's lock.
+    let (mut dump, mut shown) = (Vec::with_capacity(DUMP_MAX + 512), 0);
+    let store = run.verbs.cache.store;
+    store.walk(&mut store.begin_walk(1 << class), u32::MAX, now, |entry| {
+        if entry.iflags() & iflag::KEY_BINARY != 0 {
             return true;
         }
         let start = dump.len();
         dump.extend_from_slice(b"ITEM ");
         entry.copy_key(&mut dump);
+        let exptime = entry.exptime(now);
         let unix = if exptime == 0 { 0 } else { clock.unix(exptime) };
-        dump.extend_from_slice(format!(" [{} b; {unix} s]\r\n", entry.vlen()).as_bytes());
+        // Writing to a Vec cannot fail.
+        let _ = write!(dump, " [{} b; {unix} s]\r\n", entry.vlen());
         if dump.len() + 6 > DUMP_MAX {
             dump.truncate(start);
             return false;
