@@ -3,10 +3,11 @@
 //! Owns memcached's number rules: wrap at 2^64, floor at 0, a shorter result padded with spaces in place, a
 //! longer one in a new item. Called through [`Verbs`] by every protocol.
 
-use super::{Key, Verbs};
+use super::{Key, Verbs, Vivify};
 use crate::decimal;
+use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Found, Meta, Mode, Stored, Write, iflag};
+use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Room, Scratch, Stored, Version, Write, iflag};
 
 /// What to add.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,13 @@ pub struct Arith {
     pub delta: u64,
     /// CAS id the item must have; 0 = any.
     pub compare: u64,
+}
+
+impl Arith {
+    /// The result for an item that holds `old`.
+    fn of(self, old: u64) -> u64 {
+        if self.incr { old.wrapping_add(self.delta) } else { old.saturating_sub(self.delta) }
+    }
 }
 
 /// How it ended.
@@ -34,70 +42,144 @@ pub enum Sum {
     Exists,
 }
 
+/// Addition with the meta command's extras.
+#[derive(Clone, Copy, Debug)]
+pub struct Adjust {
+    /// What to add.
+    pub arith: Arith,
+    /// A new expiry time. As in memcached it is lost where the result needs a longer item.
+    pub touch: Option<u32>,
+    /// CAS id to show; lost likewise.
+    pub chosen: Option<u64>,
+    /// The item to make where there is none, and its number.
+    pub vivify: Option<(Vivify, u64)>,
+}
+
+/// How the addition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adjusted {
+    /// The item holds a new number.
+    Number {
+        /// The number.
+        number: u64,
+        /// CAS id to show.
+        cas: u64,
+        /// Expiry time before the touch.
+        exptime: u32,
+    },
+    /// An item was made.
+    Made {
+        /// CAS id to show.
+        cas: u64,
+    },
+    /// No memory to make one.
+    NotMade,
+    /// There is no number; never [`Sum::Number`].
+    Refused(Sum),
+}
+
 /// What is to be done after a look at the item.
 enum Next {
-    Finished(Sum),
+    Finished(Adjusted),
+    MakeRoom,
+    /// The value is too large to be read and changed under the lock.
+    Large {
+        value: Pinned,
+        meta: Meta,
+        version: Version,
+    },
     /// The result needs a longer item.
     Longer {
         number: u64,
         meta: Meta,
-        cas: u64,
+        version: Version,
     },
 }
-
-/// Longest number: 2^64 - 1 in decimal.
-const DIGITS_MAX: usize = 20;
 
 impl Verbs<'_> {
     /// Adds to or subtracts from the number that the item holds.
     pub fn arith(&self, key: &Key<'_>, arith: Arith) -> Sum {
+        match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify: None }) {
+            Adjusted::Number { number, cas, .. } => Sum::Number(number, cas),
+            Adjusted::Refused(sum) => sum,
+            Adjusted::Made { .. } | Adjusted::NotMade => Sum::NotFound,
+        }
+    }
+
+    /// The same with extras.
+    pub fn adjust(&self, key: &Key<'_>, adjust: Adjust) -> Adjusted {
+        let adjust = Adjust { chosen: self.chosen(adjust.chosen), ..adjust };
+        let mut told = false;
         loop {
             let mut class = 0;
-            let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| {
+            let found = self.visit_once(key, &mut told, |entry| {
                 class = entry.class();
-                if arith.compare != 0 && arith.compare != entry.cas() {
-                    return Next::Finished(Sum::Exists);
-                }
-                self.add_in_place(key, arith, entry)
+                self.add_in_place(key, adjust, entry)
             });
-            let next = match found {
-                Found::Hit(next) => next,
-                Found::Miss => return self.arith_miss(arith),
-                Found::Lapsed(lapse) => {
-                    self.count_lapse(lapse);
-                    return self.arith_miss(arith);
+            let adjusted = match self.live(found) {
+                None => match adjust.vivify {
+                    None => return self.arith_miss(adjust.arith),
+                    Some((vivify, number)) => match self.make_number(key, vivify, number) {
+                        Some(made) => return made,
+                        None => continue, // another client made one meanwhile
+                    },
+                },
+                Some(Next::Finished(adjusted)) => adjusted,
+                Some(Next::MakeRoom) => {
+                    let (store, wide) = (self.cache.store, adjust.chosen.is_some());
+                    match store.make_room(key.bytes(), key.hash(), adjust.touch, wide, self.now) {
+                        Room::Retry => continue,
+                        Room::NoMemory => Adjusted::Refused(Sum::NoMemory),
+                    }
+                }
+                Some(Next::Large { value, meta, version }) => {
+                    match self.add_large(key, adjust, &value, meta, version) {
+                        Some(adjusted) => adjusted,
+                        None => continue, // another writer came first
+                    }
+                }
+                Some(Next::Longer { number, meta, version }) => {
+                    match self.store_longer(key, number, &meta, version, adjust.chosen) {
+                        Some(adjusted) => adjusted,
+                        None => continue,
+                    }
                 }
             };
-            let sum = match next {
-                Next::Finished(sum) => sum,
-                Next::Longer { number, meta, cas } => match self.store_longer(key, number, &meta, cas) {
-                    Some(sum) => sum,
-                    None => continue, // another writer came first
-                },
-            };
-            if matches!(sum, Sum::Number(..) | Sum::NoMemory) {
-                let counter = if arith.incr { ClassCounter::IncrHits } else { ClassCounter::DecrHits };
+            if matches!(adjusted, Adjusted::Number { .. } | Adjusted::Refused(Sum::NoMemory)) {
+                let counter = if adjust.arith.incr { ClassCounter::IncrHits } else { ClassCounter::DecrHits };
                 self.counters.add_class(class, counter);
             }
-            return sum;
+            return adjusted;
         }
     }
 
-    fn arith_miss(&self, arith: Arith) -> Sum {
+    fn arith_miss(&self, arith: Arith) -> Adjusted {
         self.counters.add(if arith.incr { Counter::IncrMisses } else { Counter::DecrMisses }, 1);
-        Sum::NotFound
+        Adjusted::Refused(Sum::NotFound)
     }
 
-    fn add_in_place(&self, key: &Key<'_>, arith: Arith, entry: &mut crate::store::Entry) -> Next {
+    fn add_in_place(&self, key: &Key<'_>, adjust: Adjust, entry: &mut Entry) -> Next {
+        const NON_NUMERIC: Next = Next::Finished(Adjusted::Refused(Sum::NonNumeric));
+        let Adjust { arith, touch, chosen, .. } = adjust;
         let vlen = entry.vlen();
-        if vlen == 0 || vlen > crate::limits::COPY_MAX || entry.is_chunked() {
-            // memcached would look into a longer value; a number padded to more than 4 KB is not one here.
-            return Next::Finished(Sum::NonNumeric);
+        if vlen == 0 || entry.is_chunked() {
+            return NON_NUMERIC;
         }
-        let mut value = Vec::with_capacity(vlen + 16);
+        if arith.compare != 0 && arith.compare != self.shown_cas(entry.cas()) {
+            return Next::Finished(Adjusted::Refused(Sum::Exists));
+        }
+        let exptime = entry.exptime(self.now);
+        if vlen > COPY_MAX {
+            let Some(value) = entry.pin() else { return NON_NUMERIC };
+            let wide = if chosen.is_some() { iflag::CAS } else { 0 };
+            let iflags = entry.iflags() & (iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN) | wide;
+            let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), exptime, iflags, cas: 0 };
+            return Next::Large { value, meta, version: entry.version() };
+        }
+        let mut value = Scratch::take();
         entry.copy_value(&mut value);
-        let Some(old) = decimal::c_unsigned(&value) else { return Next::Finished(Sum::NonNumeric) };
-        let number = if arith.incr { old.wrapping_add(arith.delta) } else { old.saturating_sub(arith.delta) };
+        let Some(old) = decimal::c_unsigned(&value) else { return NON_NUMERIC };
+        let number = arith.of(old);
         let mut text = itoa::Buffer::new();
         let digits = text.format(number).as_bytes();
         if digits.len() > vlen {
@@ -105,11 +187,14 @@ impl Verbs<'_> {
                 klen: key.bytes().len(),
                 vlen: digits.len(),
                 flags: entry.flags(),
-                exptime: entry.exptime(self.now),
-                iflags: entry.iflags() & iflag::KEY_BINARY,
+                exptime,
+                iflags: 0, // that the key was given as base64 is forgotten, as memcached does
                 cas: 0,
             };
-            return Next::Longer { number, meta, cas: entry.cas() };
+            return Next::Longer { number, meta, version: entry.version() };
+        }
+        if !entry.has_room(touch, chosen.is_some(), self.now) {
+            return Next::MakeRoom;
         }
         let cas = self.cache.store.next_cas();
         value.clear();
@@ -117,27 +202,108 @@ impl Verbs<'_> {
         value.resize(vlen, b' ');
         entry.overwrite(&value);
         entry.set_cas(cas);
-        Next::Finished(Sum::Number(number, cas))
+        if let Some(chosen) = chosen {
+            entry.choose_cas(chosen);
+        }
+        if let Some(exptime) = touch {
+            entry.set_exptime(exptime, self.now);
+        }
+        Next::Finished(Adjusted::Number { number, cas: self.shown_cas(chosen.unwrap_or(cas)), exptime })
     }
 
-    /// Replaces the item by one that holds the longer number, if it is still the one with CAS id `seen`.
-    fn store_longer(&self, key: &Key<'_>, number: u64, meta: &Meta, seen: u64) -> Option<Sum> {
-        let store = self.cache.store;
-        let Some(mut reservation) = store.reserve(key.bytes(), meta, self.now) else { return Some(Sum::NoMemory) };
-        let mut digits = Vec::with_capacity(DIGITS_MAX);
-        decimal::put(&mut digits, number);
-        if reservation.write(&digits).is_err() {
-            return Some(Sum::NoMemory);
+    /// Adds to a number that padding has made a large value: readers may hold it, so another item as large
+    /// takes its place. `None` if it no longer has the value of `version`.
+    #[cold]
+    fn add_large(
+        &self,
+        key: &Key<'_>,
+        adjust: Adjust,
+        value: &Pinned,
+        meta: Meta,
+        version: Version,
+    ) -> Option<Adjusted> {
+        let mut text = Vec::with_capacity(meta.vlen);
+        value.for_each_piece(|bytes| text.extend_from_slice(bytes));
+        let Some(old) = decimal::c_unsigned(&text) else { return Some(Adjusted::Refused(Sum::NonNumeric)) };
+        let number = adjust.arith.of(old);
+        text.clear();
+        decimal::put(&mut text, number);
+        text.resize(meta.vlen, b' ');
+        let exptime = meta.exptime;
+        let meta = Meta { exptime: adjust.touch.unwrap_or(exptime), ..meta };
+        let write = Write { chosen: adjust.chosen, ..Write::new(Mode::Set, self.cache.store.next_cas()) };
+        let cas = self.shown_cas(adjust.chosen.unwrap_or(write.cas));
+        match self.replace(key, &text, &meta, version, write) {
+            Ok(Stored::Stored { .. }) => Some(Adjusted::Number { number, cas, exptime }),
+            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
+            Ok(_) => None,
         }
-        let cas = store.next_cas();
-        let write = Write { mode: Mode::Cas, compare: seen, stale_ok: false, cas };
-        match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
+    }
+
+    /// Makes an item with this value and puts it in the place of the one with the value of `version`.
+    fn replace(
+        &self,
+        key: &Key<'_>,
+        value: &[u8],
+        meta: &Meta,
+        version: Version,
+        write: Write,
+    ) -> Result<Stored, OutOfMemory> {
+        let store = self.cache.store;
+        let mut reservation = store.reserve(key.bytes(), meta, self.now).ok_or(OutOfMemory)?;
+        reservation.write(value)?;
+        Ok(store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version))
+    }
+
+    /// Replaces the item by one that holds the longer number, if it still has the value of `version`.
+    fn store_longer(
+        &self,
+        key: &Key<'_>,
+        number: u64,
+        meta: &Meta,
+        version: Version,
+        chosen: Option<u64>,
+    ) -> Option<Adjusted> {
+        let mut text = itoa::Buffer::new();
+        let digits = text.format(number).as_bytes();
+        let write = Write::new(Mode::Set, self.cache.store.next_cas());
+        match self.replace(key, digits, meta, version, write) {
+            Ok(Stored::Stored { .. }) => {
+                self.counters.add(Counter::TotalItems, 1);
+                let cas = self.shown_cas(chosen.unwrap_or(write.cas));
+                Some(Adjusted::Number { number, cas, exptime: meta.exptime })
+            }
+            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
+            Ok(_) => None,
+        }
+    }
+
+    /// Makes an item that holds `number`; `None` if there is one already.
+    fn make_number(&self, key: &Key<'_>, vivify: Vivify, number: u64) -> Option<Adjusted> {
+        let store = self.cache.store;
+        let mut text = itoa::Buffer::new();
+        let digits = text.format(number).as_bytes();
+        let chosen = self.chosen(vivify.chosen);
+        let meta = Meta {
+            klen: key.bytes().len(),
+            vlen: digits.len(),
+            flags: 0,
+            exptime: vivify.exptime,
+            iflags: if chosen.is_some() { iflag::CAS } else { 0 },
+            cas: 0,
+        };
+        let Some(mut reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Adjusted::NotMade) };
+        if reservation.write(digits).is_err() {
+            return Some(Adjusted::NotMade);
+        }
+        let write = self.write_choosing(Mode::Add, chosen);
+        match self.commit_told(reservation, key, write).0 {
             Stored::Stored { .. } => {
                 self.counters.add(Counter::TotalItems, 1);
-                Some(Sum::Number(number, cas))
+                Some(Adjusted::Made { cas: self.shown_cas(chosen.unwrap_or(write.cas)) })
             }
-            Stored::NoMemory => Some(Sum::NoMemory),
-            _ => None,
+            Stored::NotStored => None,
+            _ => Some(Adjusted::NotMade),
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Chores: what the store needs done beside serving requests.
 //!
-//! Owns one thread that grows the index and sweeps out items whose time is over, in small steps. A chore has
-//! a `step`; the thread only loops. Knows the store and the crawler's handle, no sockets. Started and stopped by
-//! `server`.
+//! Owns one thread that grows the index and sweeps out items whose time is over, in small steps (a chore has a `step`;
+//! the thread only loops), and another one that tells watchers what happens. Knows the store, the crawler's handle and
+//! the events, no sockets. Started and stopped by `server`.
 
 mod crawler;
+mod log;
 mod sweep;
+mod watcher;
+
+pub use log::{Logger, Refused, Seat, Tally, Watchers};
+pub use watcher::Sink;
 
 pub use crawler::Crawler;
 pub use sweep::all_classes;

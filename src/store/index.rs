@@ -246,6 +246,12 @@ impl Bucket {
         }
     }
 
+    /// Changes whenever a handle of the bucket does.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.line.0[0].load(Relaxed) as u32 / VERSION as u32
+    }
+
     /// Puts another handle into a slot: the same key lives elsewhere now.
     #[inline]
     pub fn replace(&mut self, slot: Slot, handle: u32) {
@@ -328,8 +334,9 @@ impl Bucket {
         self.line.0[0].store(word & !LOW_HALF | low, Relaxed);
     }
 
+    /// Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
     fn is_moved(&self) -> bool {
-        self.line.0[0].load(Relaxed) & MOVED != 0
+        self.line.0[0].load(Acquire) & MOVED != 0
     }
 }
 

@@ -156,16 +156,18 @@ pub struct Meta {
     pub flags: u32,
     /// Relative expiry time, 0 = never.
     pub exptime: u32,
-    /// `iflag::KEY_BINARY`, `STALE`, `TOKEN` as wanted.
+    /// `iflag::KEY_BINARY`, `STALE`, `TOKEN` as wanted; `EXT` and `CAS` make room for a long TTL or a CAS id
+    /// of the client's choice.
     pub iflags: u8,
-    /// CAS id chosen by the client, 0 = the store's own.
+    /// First content of the CAS word, 0 = none.
     pub cas: u64,
 }
 
 impl Meta {
     /// Item flags of the layout.
     pub fn layout_flags(&self, now: u32, chunked: bool) -> u8 {
-        let mut flags = self.iflags & (iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN);
+        const ASKED: u8 = iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN | iflag::EXT | iflag::CAS;
+        let mut flags = self.iflags & ASKED;
         if self.flags != 0 {
             flags |= iflag::FLAGS;
         }
@@ -300,6 +302,34 @@ impl Item {
         if self.head.has(iflag::CAS) {
             self.chunk[self.head.key_word() - 1].store(seq, Relaxed);
         }
+    }
+
+    /// Whether there is room for a CAS id that is not the sequence number.
+    #[inline]
+    pub fn can_hold_cas(&self) -> bool {
+        self.head.has(iflag::CAS)
+    }
+
+    /// Shows another CAS id than the sequence number; [`Item::can_hold_cas`] must be true.
+    pub fn choose_cas(&self, cas: u64) {
+        debug_assert!(self.can_hold_cas());
+        if self.can_hold_cas() {
+            self.chunk[self.head.key_word() - 1].store(cas, Relaxed);
+        }
+    }
+
+    /// Takes over what distinguishes `old`, whose key and value this item holds already, and links it.
+    pub fn take_over(&mut self, old: &Item, now: u32) {
+        const KEPT: u8 = state::FREQ | state::FETCHED | state::ACTIVE;
+        const MARKS: u8 = iflag::STALE | iflag::TOKEN;
+        self.set_seq(old.seq());
+        if self.can_hold_cas() {
+            self.choose_cas(old.cas());
+        }
+        self.set_atime(old.atime(now));
+        self.set_exptime(old.exptime(now), now);
+        self.change_flags(MARKS, old.head.iflags() & MARKS);
+        self.change_state(KEPT, old.head.state() & KEPT | state::LINKED);
     }
 
     /// Relative time of the last access, completed from 24 bits with `now`.

@@ -10,7 +10,7 @@
 //! ```
 
 use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
-use super::item::{Item, Meta, iflag};
+use super::item::{Item, Meta, iflag, state};
 use super::store::Store;
 use super::write::OutOfMemory;
 use crate::limits::COPY_MAX;
@@ -33,6 +33,8 @@ pub struct Reservation {
     written: usize,
     /// Last chunk of the chain and the bytes used in it; for chunked items only.
     tail: Option<(Handle, usize)>,
+    /// As asked for: the item itself keeps a time that has passed as `now`.
+    exptime: u32,
     now: u32,
 }
 
@@ -67,13 +69,23 @@ impl Reservation {
             handle
         };
         let item = item?;
-        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, now })
+        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, exptime: meta.exptime, now })
     }
 
     /// Value bytes still missing.
     #[inline]
     pub fn missing(&self) -> usize {
         self.vlen - self.written
+    }
+
+    /// Length of the value.
+    pub fn vlen(&self) -> usize {
+        self.vlen
+    }
+
+    /// Expiry time as it was asked for, 0 = never.
+    pub fn exptime(&self) -> u32 {
+        self.exptime
     }
 
     /// Slab class that users see.
@@ -175,6 +187,11 @@ impl Reservation {
 
     pub(super) fn handle(&self) -> Handle {
         self.handle
+    }
+
+    /// Notes that the client who made the item has seen it: its first fetch.
+    pub fn note_fetch(&mut self) {
+        self.item.change_state(state::FREQ, state::FETCHED | 1);
     }
 
     /// Marks the new item stale: it keeps the old one's expiry time and win token.

@@ -10,7 +10,9 @@ use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassView, Slabs, Take};
 use super::write::Lapse;
+use crate::events::{Class, Event, Events};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
 const EVICT_TRIES: usize = 50;
@@ -44,10 +46,14 @@ pub struct Store {
     seq: AtomicU64,
     /// Items with a sequence number up to this are flushed; 0 = none.
     flush_seq: AtomicU64,
+    /// Highest sequence number of an item for which no id was given out.
+    unnumbered: AtomicU64,
     /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
     oldest_live: AtomicU32,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
+    /// Who hears of evictions, if anybody.
+    events: OnceLock<Arc<Events>>,
 }
 
 /// What a lookup found.
@@ -61,18 +67,36 @@ pub enum Found<R> {
     Lapsed(Lapse),
 }
 
+/// Names one state of a key's value: another value, or another place for it, has another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    handle: Handle,
+    /// Changes with a value that changes in place.
+    seq: u64,
+    /// Tells an item from a later one in the same chunk.
+    bucket: u32,
+}
+
+impl Version {
+    pub(super) fn of(bucket: &Bucket, handle: Handle, item: &Item) -> Self {
+        Self { handle, seq: item.seq(), bucket: bucket.version() }
+    }
+}
+
 /// A linked live item under its bucket's lock.
 pub struct Entry {
     pub(super) store: &'static Store,
     pub(super) handle: Handle,
     pub(super) item: Item,
+    bucket: u32,
     unlink: bool,
 }
 
 impl Entry {
-    /// The item of `handle`, whose bucket the caller holds.
-    pub(super) fn of(store: &'static Store, handle: Handle, item: Item) -> Self {
-        Self { store, handle, item, unlink: false }
+    /// The item of `handle`, whose bucket the caller holds. A walk that only shows it may give no version.
+    #[inline]
+    pub(super) fn of(store: &'static Store, version: Option<&Bucket>, handle: Handle, item: Item) -> Self {
+        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false }
     }
 
     /// Value length in bytes.
@@ -93,9 +117,25 @@ impl Entry {
         self.item.cas()
     }
 
-    /// Gives the item a new CAS id.
+    /// Gives the item a new CAS id, one of [`Store::next_cas`].
     pub fn set_cas(&mut self, cas: u64) {
         self.item.set_seq(cas);
+    }
+
+    /// Shows a CAS id of the client's choice; [`Entry::has_room`] must have said that it can.
+    pub fn choose_cas(&mut self, cas: u64) {
+        self.item.choose_cas(cas);
+    }
+
+    /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
+    /// else [`Store::make_room`] helps.
+    pub fn has_room(&self, exptime: Option<u32>, cas: bool, now: u32) -> bool {
+        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now)) && (!cas || self.item.can_hold_cas())
+    }
+
+    /// The value's version, for [`Store::commit_over`].
+    pub fn version(&self) -> Version {
+        Version { handle: self.handle, seq: self.item.seq(), bucket: self.bucket }
     }
 
     /// Expiry time, 0 = never.
@@ -219,9 +259,16 @@ impl Store {
             index,
             seq: AtomicU64::new(1),
             flush_seq: AtomicU64::new(0),
+            unnumbered: AtomicU64::new(0),
             oldest_live: AtomicU32::new(0),
             growths: AtomicU64::new(0),
+            events: OnceLock::new(),
         })))
+    }
+
+    /// Has evictions recorded in `events`; the first one given counts.
+    pub fn report_to(&self, events: Arc<Events>) {
+        let _ = self.events.set(events);
     }
 
     /// The class table.
@@ -233,6 +280,14 @@ impl Store {
     #[inline]
     pub fn next_cas(&self) -> u64 {
         self.seq.fetch_add(1, Relaxed) + 1
+    }
+
+    /// A sequence number for an item that shows a CAS id of the client's choice: it is later than the last
+    /// flush and earlier than the next, as every item's must be, but no id is used up for it.
+    pub fn unnumbered_seq(&self) -> u64 {
+        let seq = self.seq.load(Relaxed).max(self.flush_seq.load(Relaxed) + 1);
+        self.unnumbered.fetch_max(seq, Relaxed);
+        seq
     }
 
     /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
@@ -307,7 +362,7 @@ impl Store {
             self.unlink(bucket, slot, handle, item);
             return Found::Lapsed(lapse);
         }
-        let mut entry = Entry::of(self, handle, item);
+        let mut entry = Entry::of(self, Some(&bucket), handle, item);
         let result = visit(&mut entry);
         if entry.unlink {
             bucket.remove(slot);
@@ -411,6 +466,17 @@ impl Store {
             counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
             counts.evicted_unfetched += u64::from(!fetched);
             counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
+            if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
+                let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, &item));
+                events.put(&Event::Eviction {
+                    key: &class.key,
+                    fetched,
+                    ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) },
+                    idle: now.saturating_sub(item.atime(now)),
+                    class: class_id as u8,
+                    size: item.vlen(),
+                });
+            }
         }
         if Pinned::leave_to_readers(&item) {
             counts.lrutail_reflocked += 1;
@@ -423,6 +489,7 @@ impl Store {
     pub fn flush(&self, oldest_live: u32, now: u32) {
         self.oldest_live.store(oldest_live, Relaxed);
         if oldest_live != 0 && oldest_live <= now {
+            self.seq.fetch_max(self.unnumbered.load(Relaxed), Relaxed);
             self.flush_seq.store(self.seq.load(Relaxed), Relaxed);
         }
     }

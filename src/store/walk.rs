@@ -73,7 +73,7 @@ impl Store {
                 return true; // gone meanwhile
             }
             let item = Item::at(self.arena.chunk(handle)).filter(|item| self.lapse(item, now).is_none());
-            item.is_none_or(|item| each(&Entry::of(self, handle, item)))
+            item.is_none_or(|item| each(&Entry::of(self, None, handle, item)))
         })
     }
 
@@ -92,7 +92,7 @@ impl Store {
             if let Some((handle, item)) = self.item(raw)
                 && self.lapse(&item, now).is_none()
             {
-                each(&Entry::of(self, handle, item));
+                each(&Entry::of(self, None, handle, item));
             }
         })
     }

@@ -3,11 +3,10 @@
 //! Owns the rules under which a new item takes its key: set, add, replace, compare and swap, append,
 //! prepend. Called by `cache` for every mutation that stores a value.
 
-use super::arena::Handle;
 use super::item::{Item, Meta, iflag, state};
 use super::reserve::{Pinned, Reservation};
-use super::store::Store;
-use crate::limits::COPY_MAX;
+use super::scratch::Scratch;
+use super::store::{Found, Store, Version};
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +42,33 @@ pub struct Write {
     pub compare: u64,
     /// An older `compare` may store too; the item is then marked stale.
     pub stale_ok: bool,
-    /// CAS id of the stored item.
+    /// `Append` and `Prepend` store what they were given when there is nothing to join it to.
+    pub vivify: bool,
+    /// Sequence number of the stored item, and its CAS id unless one is chosen.
     pub cas: u64,
+    /// CAS id that the client chose; the item must have been reserved with room for it.
+    pub chosen: Option<u64>,
+}
+
+impl Write {
+    /// A plain write under `mode`, with CAS id `cas`.
+    pub fn new(mode: Mode, cas: u64) -> Self {
+        Self { mode, compare: 0, stale_ok: false, vivify: false, cas, chosen: None }
+    }
+
+    /// Item flags that make the room which the write will need.
+    fn room(&self) -> u8 {
+        if self.chosen.is_some() { iflag::CAS } else { 0 }
+    }
+}
+
+/// How making room in an item ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is room now, or somebody else changed the item: look again.
+    Retry,
+    /// There is no memory for a roomier item.
+    NoMemory,
 }
 
 /// How a write ended.
@@ -61,13 +85,17 @@ pub enum Stored {
     NoMemory,
 }
 
-/// What a write met on its way, for counters.
+/// What a write met on its way, for counters and watchers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Met {
     /// The old item's time was over.
     pub lapse: Option<Lapse>,
     /// Class of the old live item.
     pub old_class: Option<u8>,
+    /// Its value length.
+    pub old_vlen: usize,
+    /// Class and expiry time of an item made of two values.
+    pub joined: Option<(u8, u32)>,
 }
 
 impl Store {
@@ -92,7 +120,22 @@ impl Store {
         }
     }
 
-    /// Stores by the verb's rule. `only_over` names the item that must still be the key's.
+    /// Makes a filled reservation the item of its key if that still has the value of `version`; else frees it
+    /// and gives `NotStored`.
+    pub fn commit_over(
+        &'static self,
+        reservation: Reservation,
+        key: &[u8],
+        hash: u64,
+        write: Write,
+        now: u32,
+        version: Version,
+    ) -> Stored {
+        debug_assert!(write.mode == Mode::Set && reservation.missing() == 0);
+        self.link(reservation, key, hash, write, now, Some(version)).0
+    }
+
+    /// Stores by the verb's rule. `only_over` names the value that must still be the key's.
     fn link(
         &'static self,
         mut new: Reservation,
@@ -100,7 +143,7 @@ impl Store {
         hash: u64,
         write: Write,
         now: u32,
-        only_over: Option<(Handle, u64)>,
+        only_over: Option<Version>,
     ) -> (Stored, Met) {
         let mut met = Met::default();
         let mut bucket = self.index.lock(hash);
@@ -111,12 +154,13 @@ impl Store {
         });
         if let (true, Some((_, handle, old))) = (live, &found) {
             met.old_class = Some(self.lru_class(*handle, old) as u8);
+            met.old_vlen = old.vlen();
             let mut old = *old;
             if let Some(outcome) = refuse(&mut old, &mut new, write, now) {
                 drop(bucket);
                 return (outcome, met);
             }
-            if only_over.is_some_and(|only| only != (*handle, old.seq())) {
+            if only_over.is_some_and(|only| only != Version::of(&bucket, *handle, &old)) {
                 drop(bucket);
                 return (Stored::NotStored, met);
             }
@@ -130,6 +174,9 @@ impl Store {
         let vlen = new.item().vlen();
         let (handle, mut item) = new.into_item();
         item.set_seq(write.cas);
+        if let Some(chosen) = write.chosen {
+            item.choose_cas(chosen);
+        }
         item.set_atime(now);
         let Some((slot, old_handle, mut old)) = found else {
             item.change_state(0, state::LINKED);
@@ -157,25 +204,35 @@ impl Store {
             let mut met = Met::default();
             let seen = self.visit(key, hash, now, |entry| {
                 met.old_class = Some(entry.class());
+                met.old_vlen = entry.vlen();
                 if write.compare != 0 && write.compare != entry.cas() {
                     return None;
                 }
+                // That the key was given as base64 is forgotten here, as memcached does.
                 let meta = Meta {
                     klen: key.len(),
                     vlen: entry.vlen() + extra.item().vlen(),
                     flags: entry.flags(),
                     exptime: entry.exptime(now),
-                    iflags: entry.iflags() & iflag::KEY_BINARY,
+                    iflags: write.room(),
                     cas: 0,
                 };
-                Some((meta, (entry.handle, entry.item.seq())))
+                Some((meta, entry.version()))
             });
             let (meta, same) = match seen {
-                super::store::Found::Hit(Some(seen)) => seen,
-                super::store::Found::Hit(None) => return (Stored::Exists, met),
-                super::store::Found::Miss => return (Stored::NotStored, met),
-                super::store::Found::Lapsed(lapse) => {
-                    return (Stored::NotStored, Met { lapse: Some(lapse), ..met });
+                Found::Hit(Some(seen)) => seen,
+                Found::Hit(None) => return (Stored::Exists, met),
+                Found::Miss | Found::Lapsed(_) => {
+                    if let Found::Lapsed(lapse) = seen {
+                        met.lapse = Some(lapse);
+                    }
+                    if !write.vivify {
+                        return (Stored::NotStored, met);
+                    }
+                    match self.link_copy(&extra, key, hash, write, now) {
+                        Stored::NotStored => continue, // another writer came first
+                        outcome => return (outcome, met),
+                    }
                 }
             };
             let Some(mut joined) = self.fitting(&meta).and_then(|meta| self.reserve(key, &meta, now)) else {
@@ -189,11 +246,31 @@ impl Store {
                 return (Stored::NotStored, met);
             }
             let set = Write { mode: Mode::Set, compare: 0, ..write };
+            let class = joined.class();
             match self.link(joined, key, hash, set, now, Some(same)) {
                 (Stored::NotStored, _) => continue, // another writer came first
-                outcome => return outcome,
+                (stored, met) => return (stored, Met { joined: Some((class, meta.exptime)), ..met }),
             }
         }
+    }
+
+    /// Adds a copy of what was to be joined: `extra` is still needed if another writer comes first.
+    fn link_copy(&'static self, extra: &Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> Stored {
+        let item = extra.item();
+        let meta = Meta {
+            klen: key.len(),
+            vlen: item.vlen(),
+            flags: item.flags(),
+            exptime: item.exptime(now),
+            iflags: item.head().iflags() & iflag::KEY_BINARY | write.room(),
+            cas: 0,
+        };
+        let Some(mut copy) = self.reserve(key, &meta, now) else { return Stored::NoMemory };
+        if ValueRef::New(extra).copy_to(self, &mut copy).is_err() {
+            return Stored::NoMemory;
+        }
+        let add = Write { mode: Mode::Add, compare: 0, ..write };
+        self.link(copy, key, hash, add, now, None).0
     }
 
     /// The meta if such an item may exist.
@@ -202,54 +279,81 @@ impl Store {
     }
 
     /// The value of the item that was seen, or `None` if it is no longer the key's.
-    fn read(&'static self, key: &[u8], hash: u64, now: u32, same: (Handle, u64)) -> Option<OldValue> {
+    fn read(&'static self, key: &[u8], hash: u64, now: u32, same: Version) -> Option<OldValue> {
         let read = self.visit(key, hash, now, |entry| {
-            if (entry.handle, entry.item.seq()) != same {
+            if entry.version() != same {
                 return None;
             }
             Some(match entry.pin() {
                 Some(pinned) => OldValue::Pinned(pinned),
                 None => {
-                    let mut bytes = Vec::with_capacity(COPY_MAX + 16);
+                    let mut bytes = Scratch::take();
                     entry.copy_value(&mut bytes);
                     OldValue::Copied(bytes)
                 }
             })
         });
         match read {
-            super::store::Found::Hit(value) => value,
+            Found::Hit(value) => value,
             _ => None,
         }
     }
 
-    /// Gives the item of `key` a new exptime where its layout has no room for it: the item is rewritten.
-    /// False if it is gone, has changed, or memory is short.
+    /// Gives the item of `key` a new exptime where its layout has no room for it. False if it is gone, or
+    /// memory is short.
     pub fn rewrite_exptime(&'static self, key: &[u8], hash: u64, exptime: u32, now: u32) -> bool {
+        while self.make_room(key, hash, Some(exptime), false, now) == Room::Retry {
+            match self.visit(key, hash, now, |entry| entry.set_exptime(exptime, now)) {
+                Found::Hit(false) => {}
+                Found::Hit(true) => return true,
+                Found::Miss | Found::Lapsed(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Lays the item of `key` out anew, with room for this expiry time (if any) and for a CAS id of the
+    /// client's choice (if wanted). Nothing that a client can see changes.
+    pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Room {
         let seen = self.visit(key, hash, now, |entry| {
+            let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
+            let long = if entry.has_room(exptime, false, now) { 0 } else { iflag::EXT };
             let meta = Meta {
                 klen: key.len(),
                 vlen: entry.vlen(),
                 flags: entry.flags(),
-                exptime,
-                iflags: entry.iflags(),
+                exptime: entry.exptime(now),
+                iflags: kept | long | if cas { iflag::CAS } else { 0 },
                 cas: 0,
             };
-            (meta, (entry.handle, entry.item.seq()), entry.cas())
+            (meta, entry.version())
         });
-        let super::store::Found::Hit((meta, same, cas)) = seen else { return false };
-        let Some(mut copy) = self.reserve(key, &meta, now) else { return false };
-        let Some(value) = self.read(key, hash, now, same) else { return false };
+        let Found::Hit((meta, same)) = seen else { return Room::Retry };
+        let Some(mut copy) = self.reserve(key, &meta, now) else { return Room::NoMemory };
+        let Some(value) = self.read(key, hash, now, same) else { return Room::Retry };
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
-            return false;
+            return Room::NoMemory;
         }
-        let write = Write { mode: Mode::Set, compare: 0, stale_ok: false, cas };
-        matches!(self.link(copy, key, hash, write, now, Some(same)).0, Stored::Stored { .. })
+        let mut bucket = self.index.lock(hash);
+        let found = self.find(&bucket, key, hash);
+        let Some((slot, old_handle, mut old)) = found.filter(|(_, h, item)| Version::of(&bucket, *h, item) == same)
+        else {
+            drop(bucket);
+            return Room::Retry;
+        };
+        let (handle, mut item) = copy.into_item();
+        item.take_over(&old, now);
+        bucket.replace(slot, handle.raw());
+        old.change_state(state::LINKED, 0);
+        drop(bucket);
+        self.release(old_handle, old);
+        Room::Retry
     }
 }
 
 enum OldValue {
     Pinned(Pinned),
-    Copied(Vec<u8>),
+    Copied(Scratch),
 }
 
 /// A value to copy from: one that just arrived or the one that is stored.
@@ -268,7 +372,7 @@ impl ValueRef<'_> {
                 if let Some(pinned) = Pinned::new(store, reservation.handle(), item) {
                     return copy_pieces(&pinned, to);
                 }
-                let mut bytes = Vec::with_capacity(item.vlen() + 16);
+                let mut bytes = Scratch::take();
                 item.copy_value(&mut bytes);
                 to.write(&bytes)
             }

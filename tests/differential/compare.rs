@@ -5,6 +5,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
     Exact,
+    /// All but what counts seconds in the replies of meta commands.
+    Meta,
     /// Lines in any order: `stats detail dump` walks a hash table.
     Lines,
     /// `stats`: the names in order, the values of `STATS_EXACT`.
@@ -15,6 +17,9 @@ pub enum Compare {
     Slabs,
     /// metadump: lines in any order, without the times of access and expiry.
     Dump,
+    /// `Stats` and `Settings` with a packet a row.
+    StatPackets,
+    SettingPackets,
 }
 
 /// Rows of `stats` that depend on the commands alone. The others depend on the clock, on memory, or on when a
@@ -74,6 +79,7 @@ impl Compare {
         let lines = reply.split_inclusive(|byte| *byte == b'\n');
         match self {
             Compare::Exact => reply.to_vec(),
+            Compare::Meta => lines.flat_map(without_seconds).collect(),
             Compare::Lines => sorted(lines.map(<[u8]>::to_vec)),
             Compare::Stats => masked(lines, |name| STATS_EXACT.contains(&name)),
             Compare::Settings => masked(lines, |name| name != "domain_socket"),
@@ -81,8 +87,36 @@ impl Compare {
                 masked(lines, |name| name.split_once(':').is_some_and(|(_, field)| SLABS_EXACT.contains(&field)))
             }
             Compare::Dump => sorted(lines.map(without_times)),
+            Compare::StatPackets => Compare::Stats.essence(&as_lines(reply)),
+            Compare::SettingPackets => Compare::Settings.essence(&as_lines(reply)),
         }
     }
+}
+
+/// The packets of a reply: header and body.
+pub fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 24], &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, rest) = bytes.split_first_chunk::<24>()?;
+        let body = u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let (body, rest) = rest.split_at_checked(body)?;
+        bytes = rest;
+        Some((header, body))
+    })
+}
+
+/// Rows of packets as `STAT` lines; other packets as they are.
+fn as_lines(reply: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (header, body) in packets(reply) {
+        let key = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        match body.split_at_checked(key) {
+            Some((name, value)) if header[1] == 0x10 && key > 0 => {
+                lines.extend([b"STAT ", name, b" ", value, b"\r\n"].concat());
+            }
+            _ => lines.extend([header.as_slice(), body].concat()),
+        }
+    }
+    lines
 }
 
 fn sorted(lines: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
@@ -117,11 +151,34 @@ fn without_times(line: &[u8]) -> Vec<u8> {
     words.collect::<Vec<_>>().join(&b' ')
 }
 
+/// A reply line without the seconds that a meta command shows: those since an access, and many of those that are left.
+/// Values lose them too where they look like replies.
+fn without_seconds(line: &[u8]) -> Vec<u8> {
+    if !matches!(line.get(..3), Some(b"HD " | b"VA " | b"ME ")) {
+        return line.to_vec();
+    }
+    let number = |word: &[u8], name: &[u8]| word.strip_prefix(name).is_some_and(|rest| rest[0].is_ascii_digit());
+    let words = line.split(|byte| *byte == b' ').map(|word| {
+        let bare = word.trim_ascii_end();
+        let kept: &[u8] = match bare {
+            _ if bare.len() > 5 && number(bare, b"t") => b"t",
+            _ if bare.len() > 1 && number(bare, b"l") => b"l",
+            _ if bare.len() > 3 && number(bare, b"la=") => b"la=",
+            _ if bare.len() > 8 && number(bare, b"exp=") => b"exp=",
+            _ => return word.to_vec(),
+        };
+        [kept, &word[bare.len()..]].concat()
+    });
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
 #[test]
 fn clock_values_are_masked() {
     let dump = b"OK\r\nkey=a exp=-1 la=17 cas=2 fetch=no cls=1 size=61 flags=0 \nEND\r\n";
     let later = b"OK\r\nkey=a exp=-1 la=18 cas=2 fetch=no cls=1 size=61 flags=0 \nEND\r\n";
     assert_eq!(Compare::Dump.essence(dump), Compare::Dump.essence(later));
+    let reply = b"HD t99999 l0\r\nVA 2 c5 t-1 l12\r\nl5\r\nME a exp=100000 la=1 cas=2\r\n";
+    assert_eq!(Compare::Meta.essence(reply), b"HD t l\r\nVA 2 c5 t-1 l\r\nl5\r\nME a exp= la= cas=2\r\n");
     let stats = b"STAT pid 1\r\nSTAT cmd_get 2\r\nEND\r\n";
     assert_eq!(Compare::Stats.essence(stats), b"STAT pid <masked>\r\nSTAT cmd_get 2\r\nEND\r\n");
 }

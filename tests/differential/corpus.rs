@@ -50,7 +50,9 @@ const STREAMS: &[&[&[u8]]] = &[
     &[b"get / HTTP/1.1\r\n"],
     &[b"get a", b"\r\n"],
     &[b"watch foo\r\n"],
+    &[b"watch fetchers noreply\r\n"],
     &[b"version\r\nwatch fetchers\r\n"],
+    &[b"set a 0 0 1 noreply\r\nx\r\nwatch\r\n"],
 ];
 
 /// Lines without their newline: what is read, how often it is repeated, and what follows later.

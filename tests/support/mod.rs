@@ -65,9 +65,14 @@ pub struct Client {
 
 impl Client {
     pub fn new(shared: &Arc<Shared>) -> Self {
+        Self::of_worker(shared, 0)
+    }
+
+    /// A connection of worker number `worker`, whose counters only one thread may write.
+    pub fn of_worker(shared: &Arc<Shared>, worker: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
-            counters: Arc::clone(&shared.stats.workers[0]),
+            counters: Arc::clone(&shared.stats.workers[worker]),
             session: Session::new(Protocol::Negotiating),
             input: Input::default(),
             out: Output::default(),
@@ -124,7 +129,7 @@ impl Client {
                 Step::Yield if self.out.remaining() < 32 * 1024 => {}
                 Step::Yield => self.receive(),
                 Step::Flush => self.receive(),
-                Step::Suspend => panic!("nothing suspends"),
+                Step::Suspend | Step::HandOver => panic!("nothing suspends or watches"),
                 Step::Close(_) => {
                     self.closed = true;
                     return;

@@ -1,14 +1,17 @@
-//! Admin commands: stats, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
+//! Admin commands: stats, watch, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
 //!
 //! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
 //! answer as memcached does when that engine is switched off.
 
 use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
+use crate::events::Class;
 use crate::limits::CLASSES;
-use crate::proto::report::Report;
+use crate::maint::{Refused, Seat};
+use crate::proto::report::{Report, Rows};
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
+use std::fmt::Display;
 use std::io::Write as _;
 
 /// Runs the admin command that the first token names; `None` if there is no such command.
@@ -21,7 +24,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"lru_crawler" => return Some(super::crawler::run(run, tokens)),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
-        b"refresh_certs" => run.reply("Error TLS not enabled"),
+        b"refresh_certs" => refresh_certs(run),
         #[cfg(feature = "debug-commands")]
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
@@ -46,6 +49,15 @@ fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
     };
     (run.cx.shared.control)(control);
     Next::Abort(CloseReason::Shutdown)
+}
+
+fn refresh_certs(run: &mut Run<'_, '_>) {
+    run.noreply = false; // memcached does not ask here
+    match run.cx.shared.tls.as_ref().map(|tls| tls.refresh(run.verbs.now)) {
+        None => run.reply("Error TLS not enabled"),
+        Some(Ok(())) => run.reply("OK"),
+        Some(Err(complaint)) => run.reply(&complaint),
+    }
 }
 
 fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
@@ -100,7 +112,7 @@ fn flush_all(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
             None => return run.reply("CLIENT_ERROR invalid exptime argument"),
         }
     }
-    run.verbs.flush(exptime, &run.cx.shared.clock);
+    run.verbs.flush(i64::from(exptime), &run.cx.shared.clock);
     run.cx.shared.runtime.set_oldest_live(run.verbs.cache.store.oldest_live());
     run.reply("OK");
 }
@@ -170,10 +182,47 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     }
 }
 
+/// `watch`: checks in memcached's order, takes a seat.
+pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let refusal = match try_watch(run, tokens) {
+        Ok(seat) => return Next::Watch(seat),
+        Err(refusal) => refusal,
+    };
+    run.reply(refusal);
+    Next::Line
+}
+
+fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static str> {
+    if !run.cx.shared.settings.watch_enabled {
+        return Err("CLIENT_ERROR watch commands not allowed");
+    }
+    if run.cx.piped.get() || !run.out.is_empty() {
+        return Err("ERROR cannot pipeline other commands before watch");
+    }
+    let mut classes = if tokens.len() > 1 { Class::NONE } else { Class::FETCHERS };
+    for at in 1..tokens.len() {
+        classes = classes.and(Class::named(tokens.get(at)).ok_or("ERROR")?);
+    }
+    run.cx.shared.watchers.seat(classes).map_err(|refused| match refused {
+        Refused::TooMany => "WATCHER_TOO_MANY log watcher limit reached",
+        Refused::Failed => "WATCHER_FAILED failed to add log watcher",
+    })
+}
+
+/// Rows as `STAT name value` lines.
+struct StatLines<'a>(&'a mut Vec<u8>);
+
+impl Rows for StatLines<'_> {
+    fn row(&mut self, name: &dyn Display, value: &dyn Display) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.0, "STAT {name} {value}\r\n");
+    }
+}
+
 /// `stats` in all its forms.
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     let report = Report { cx: run.cx, verbs: run.verbs };
-    let out = run.out.bytes();
+    let out = &mut StatLines(run.out.bytes());
     if tokens.len() == 1 {
         report.general(out);
     } else if tokens.is(1, "reset") {

@@ -52,7 +52,9 @@ pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, h
         run.reply(BAD_FORMAT);
         return Ran::line();
     }
-    run.noreply = super::Tokens::split(text).last() == b"noreply";
+    // The word counts for the line's first reply alone.
+    let tokens = super::Tokens::split(text);
+    run.noreply = tokens.last() == b"noreply" && tokens.get(1).len() > KEY_MAX;
     many(run, text, Multiget { kind, done: word })
 }
 
@@ -83,14 +85,14 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
     let start = run.out.mark();
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
-        let mut len = 0;
+        let (mut len, mut long) = (0, false);
         let mut scan = done;
         while len < GROUP
             && let Some((from, to)) = next_key(text, scan)
         {
             if to - from > KEY_MAX {
-                run.out.rewind(start);
-                return too_long(run);
+                long = true; // but the keys before it are fetched
+                break;
             }
             let hash = crate::hash::hash(&text[from..to]);
             run.verbs.cache.store.prefetch_bucket(hash);
@@ -98,7 +100,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
             len += 1;
             scan = to;
         }
-        if len == 0 {
+        if len == 0 && !long {
             end(run);
             return Ran::line();
         }
@@ -123,6 +125,10 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
                 }
                 return Ran::then(Next::Multiget(Multiget { kind, done }));
             }
+        }
+        if long {
+            run.out.rewind(start);
+            return too_long(run);
         }
     }
 }
@@ -195,11 +201,11 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
 
 #[cold]
 fn log_lookup(run: &Run<'_, '_>, key: &Key<'_>, hit: bool) {
-    let shown = String::from_utf8_lossy(key.bytes());
     if run.cx.verbose > 2 {
-        run.log(format_args!("> {} {shown}\n", if hit { "FOUND KEY" } else { "NOT FOUND" }));
+        run.log_lookup(key, hit);
     }
     if hit {
+        let shown = String::from_utf8_lossy(key.bytes());
         run.log(format_args!(">{} sending key {shown}\n", run.cx.fd));
     }
 }

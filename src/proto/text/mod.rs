@@ -5,28 +5,28 @@
 //! through another.
 
 mod admin;
-mod ahead;
 mod crawler;
 mod dump;
 mod get;
 mod storage;
 mod tokens;
 
-pub(super) use ahead::Ahead;
 pub(super) use dump::{Dump, begin as begin_dump};
 pub(super) use get::{Multiget, resume as resume_multiget};
-pub(super) use storage::{Upload, finish as finish_upload};
+pub(super) use storage::{Arrival, finish as finish_upload, swallow};
+pub(super) use tokens::Tokens;
 
-use super::{CloseReason, Cx, Output};
+use super::upload::Upload;
+use super::{CloseReason, Cx, Output, meta};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
+use crate::maint::Seat;
 use crate::settings::VERSION;
 use std::io::Write as _;
-use tokens::Tokens;
 
 /// The reply to most things that cannot be parsed.
-const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
+pub(super) const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
 
 /// What the session must do after a command.
 pub(super) enum Next {
@@ -40,6 +40,8 @@ pub(super) enum Next {
     Multiget(Multiget),
     /// A dump of items is asked for.
     Dump(dump::Ask),
+    /// The connection becomes a watcher.
+    Watch(Seat),
     /// Close after the replies are written.
     Close(CloseReason),
     /// Close at once.
@@ -53,7 +55,7 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    fn line() -> Self {
+    pub fn line() -> Self {
         Self { used: 0, next: Next::Line }
     }
 
@@ -96,9 +98,16 @@ impl Run<'_, '_> {
         let _ = std::io::stderr().write_all(line.to_string().as_bytes());
     }
 
+    /// How a lookup ended, for `-vvv`.
+    #[cold]
+    pub fn log_lookup(&self, key: &Key<'_>, hit: bool) {
+        let shown = String::from_utf8_lossy(key.bytes());
+        self.log(format_args!("> {} {shown}\n", if hit { "FOUND KEY" } else { "NOT FOUND" }));
+    }
+
     /// A legal key of the current command, or the error reply.
     #[inline]
-    fn key<'k>(&mut self, bytes: &'k [u8], hash: Option<u64>) -> Option<Key<'k>> {
+    pub fn key<'k>(&mut self, bytes: &'k [u8], hash: Option<u64>) -> Option<Key<'k>> {
         if bytes.len() > KEY_MAX {
             self.reply(BAD_FORMAT);
             return None;
@@ -141,6 +150,11 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         b"incr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, true)),
         b"decr" => simple(&mut run, text, 3, |run, tokens| arith(run, tokens, false)),
         b"touch" => simple(&mut run, text, 3, touch),
+        b"ms" => meta::set(&mut run, line, rest, hash),
+        b"mg" | b"md" | b"ma" | b"me" | b"mn" => {
+            meta::run(&mut run, text, hash);
+            Ran::line()
+        }
         b"quit" => Ran::then(Next::Close(CloseReason::Normal)),
         b"version" => {
             run.reply(&format!("VERSION {VERSION}"));
@@ -150,14 +164,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
             admin::stats(&mut run, &Tokens::split(text));
             Ran::line()
         }
-        b"watch" => {
-            run.reply("CLIENT_ERROR watch commands not allowed");
-            Ran::line()
-        }
-        b"mn" => {
-            run.reply("MN");
-            Ran::line()
-        }
+        b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
 }
@@ -171,7 +178,7 @@ pub(super) fn is_get_line(bytes: &[u8]) -> bool {
 
 /// The line without its newline and one carriage return before it.
 #[inline]
-fn strip_end(line: &[u8]) -> &[u8] {
+pub(super) fn strip_end(line: &[u8]) -> &[u8] {
     let text = &line[..line.len() - 1];
     text.strip_suffix(b"\r").unwrap_or(text)
 }

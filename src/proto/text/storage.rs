@@ -1,6 +1,6 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`.
 //!
-//! Owns the storage line and the value behind it. A value that has arrived whole is stored at once; else its
+//! Owns the storage line and the value behind it, behind an `ms` line too. A value that has arrived whole is stored at once; else its
 //! reservation becomes an [`Upload`] that the session fills. The two bytes after the value must be CRLF and
 //! are never stored.
 
@@ -8,7 +8,9 @@ use super::{BAD_FORMAT, Next, Ran, Run, Tokens};
 use crate::cache::{Key, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
-use crate::store::{Meta, Mode, OutOfMemory, Reservation, Stored};
+use crate::proto::meta;
+use crate::proto::upload::{Origin, Upload};
+use crate::store::{Meta, Mode, Reservation, Stored};
 
 /// A storage verb.
 #[derive(Clone, Copy, Debug)]
@@ -27,64 +29,13 @@ pub const PREPEND: Verb = Verb(Mode::Prepend);
 /// `cas`
 pub const CAS: Verb = Verb(Mode::Cas);
 
-/// A value that is arriving.
-pub struct Upload {
-    /// `None` after memory ran out: the rest is swallowed.
-    reservation: Option<Reservation>,
-    /// Value bytes still to come.
-    missing: usize,
-    end: [u8; 2],
-    end_len: usize,
-    key: Box<[u8]>,
-    mode: Mode,
-    compare: u64,
-    noreply: bool,
-}
-
-impl Upload {
-    /// Takes what is there; gives the bytes used. It is complete when [`Upload::is_complete`] says so.
-    pub fn take(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.missing);
-        self.write(&bytes[..n]);
-        let rest = &bytes[n..];
-        let ends = if self.missing == 0 { rest.len().min(2 - self.end_len) } else { 0 };
-        self.end[self.end_len..self.end_len + ends].copy_from_slice(&rest[..ends]);
-        self.end_len += ends;
-        n + ends
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.missing -= bytes.len();
-        if let Some(reservation) = &mut self.reservation
-            && reservation.write(bytes) == Err(OutOfMemory)
-        {
-            self.reservation = None;
-        }
-    }
-
-    /// Whether value and line end are there.
-    pub fn is_complete(&self) -> bool {
-        self.end_len == 2
-    }
-
-    /// Memory for the next value bytes, if so much is missing that it pays to read them there directly.
-    pub fn target(&mut self) -> Option<&mut [u8]> {
-        if self.missing < crate::limits::DIRECT_READ_MIN {
-            return None;
-        }
-        if self.reservation.as_mut()?.target().is_err() {
-            self.reservation = None;
-        }
-        self.reservation.as_mut()?.target().ok()
-    }
-
-    /// Says that `n` bytes were put into [`Upload::target`].
-    pub fn advance(&mut self, n: usize) {
-        if let Some(reservation) = &mut self.reservation {
-            reservation.advance(n);
-            self.missing -= n;
-        }
-    }
+/// What a value arrives for.
+#[derive(Clone, Copy)]
+pub(in crate::proto) enum Arrival<'a> {
+    /// A storage verb, and the CAS id it compares with.
+    Text(Mode, u64),
+    /// `ms`, with the line's flags.
+    Meta(meta::Order, &'a [u8]),
 }
 
 /// Runs a storage command; `rest` begins with the value.
@@ -98,44 +49,71 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
     };
     let vlen = vlen as usize;
     run.noreply = tokens.last() == b"noreply";
-    let Some((key, mut reservation, compare)) = begin(run, line, &tokens, vlen, verb.0, hash) else {
+    let Some((key, reservation, compare)) = begin(run, line, &tokens, vlen, verb.0, hash) else {
         return swallow(rest, vlen);
     };
-    if rest.len() < vlen + 2 {
-        let mut upload = Upload {
-            reservation: Some(reservation),
-            missing: vlen,
-            end: [0; 2],
-            end_len: 0,
-            key: key.bytes().into(),
-            mode: verb.0,
-            compare,
-            noreply: run.noreply,
-        };
-        let used = upload.take(rest);
-        return Ran { used, next: Next::Upload(Box::new(upload)) };
+    Arrival::Text(verb.0, compare).receive(run, reservation, &key, rest)
+}
+
+impl Arrival<'_> {
+    /// Takes the value at the front of `rest` and finishes the command, or leaves both to an [`Upload`].
+    #[inline]
+    pub fn receive(self, run: &mut Run<'_, '_>, mut reservation: Reservation, key: &Key<'_>, rest: &[u8]) -> Ran {
+        let vlen = reservation.missing();
+        if rest.len() < vlen + 2 {
+            let mut upload = Upload::new(reservation, key, self.keep(run.noreply));
+            let used = upload.take(rest);
+            return Ran { used, next: Next::Upload(Box::new(upload)) };
+        }
+        let full = reservation.write(&rest[..vlen]).is_ok().then_some(reservation);
+        self.finish(run, key, full, &rest[vlen..vlen + 2]);
+        Ran { used: vlen + 2, next: Next::Line }
     }
-    if reservation.write(&rest[..vlen]) == Err(OutOfMemory) {
-        run.reply("SERVER_ERROR Out of memory during read");
-    } else if &rest[vlen..vlen + 2] != b"\r\n" {
-        run.reply("CLIENT_ERROR bad data chunk");
-    } else {
-        let stored = run.verbs.commit(reservation, &key, verb.0, compare);
-        run.reply(reply_to(stored));
+
+    /// The value is there, if memory was, and `end` is what stands behind it.
+    #[inline]
+    fn finish(self, run: &mut Run<'_, '_>, key: &Key<'_>, full: Option<Reservation>, end: &[u8]) {
+        let Some(reservation) = full else { return run.reply("SERVER_ERROR Out of memory during read") };
+        if end != b"\r\n" {
+            if let Self::Meta(order, _) = self {
+                run.noreply = false; // `ms` is never quiet about this
+                order.abandon(run);
+            }
+            return run.reply("CLIENT_ERROR bad data chunk");
+        }
+        match self {
+            Self::Text(mode, compare) => {
+                let stored = run.verbs.commit(reservation, key, mode, compare);
+                run.reply(reply_to(stored));
+            }
+            Self::Meta(order, words) => meta::finish_set(run, order, words, key, reservation),
+        }
     }
-    Ran { used: vlen + 2, next: Next::Line }
+
+    fn keep(self, noreply: bool) -> Origin {
+        match self {
+            Self::Text(mode, compare) => Origin::Text { mode, compare, noreply },
+            Self::Meta(order, words) => Origin::Meta(order, words.into()),
+        }
+    }
 }
 
 /// Finishes a complete upload.
 pub(in crate::proto) fn finish(cx: &super::Cx<'_>, upload: Upload, out: &mut super::Output) {
-    let mut run = Run { cx, verbs: cx.verbs(), out, noreply: upload.noreply };
-    let Some(reservation) = upload.reservation else { return run.reply("SERVER_ERROR Out of memory during read") };
-    if &upload.end != b"\r\n" {
-        return run.reply("CLIENT_ERROR bad data chunk");
-    }
+    let mut run = Run { cx, verbs: cx.verbs(), out, noreply: false };
     let Some(key) = Key::new(&upload.key) else { return };
-    let stored = run.verbs.commit(reservation, &key, upload.mode, upload.compare);
-    run.reply(reply_to(stored));
+    let arrival = match &upload.origin {
+        Origin::Text { mode, compare, noreply } => {
+            run.noreply = *noreply;
+            Arrival::Text(*mode, *compare)
+        }
+        Origin::Meta(order, words) => {
+            run.noreply = order.quiet;
+            Arrival::Meta(*order, words)
+        }
+        Origin::Binary(..) => return, // packets finish their own
+    };
+    arrival.finish(&mut run, &key, upload.reservation, &upload.end);
 }
 
 #[inline]
@@ -190,7 +168,8 @@ fn begin<'k>(
     }
 }
 
-fn swallow(rest: &[u8], vlen: usize) -> Ran {
+/// Passes over a value of `vlen` bytes that nobody wants.
+pub(in crate::proto) fn swallow(rest: &[u8], vlen: usize) -> Ran {
     let unwanted = vlen + 2;
     let used = unwanted.min(rest.len());
     Ran { used, next: if used < unwanted { Next::Swallow((unwanted - used) as u64) } else { Next::Line } }

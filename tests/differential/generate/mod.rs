@@ -2,15 +2,17 @@
 //! Called by `main` with a seeded generator: the same seed makes the same case.
 
 mod admin;
+mod binary;
 mod fields;
 mod lookup;
+mod meta;
 mod odd;
 mod storage;
 
 use fastrand::Rng;
 
 use crate::compare::Compare;
-use crate::stream::{CONNECTIONS, Case, Command, End, Exchange, Part};
+use crate::stream::{ALL_CONNECTIONS, CONNECTIONS, Case, Command, End, Exchange, Part};
 
 const EXCHANGES_MAX: usize = 150;
 
@@ -22,13 +24,19 @@ const ALWAYS: &[&str] = &["-o", "no_lru_maintainer"];
 const FLAGS: &[&[&str]] =
     &[&["-C"], &["-F"], &["-X"], &["-D", "/"], &["-I", "2m"], &["-R", "1"], &["-M"], &["-B", "ascii"]];
 
-/// One case.
-pub fn case(random: &mut Rng) -> Case {
+/// One case, of packets alone if `only_packets`.
+pub fn case(random: &mut Rng, only_packets: bool) -> Case {
     let mut flags = ALWAYS.to_vec();
     if random.u8(..4) == 0 {
-        flags.extend_from_slice(pick(random, FLAGS));
+        let more = pick(random, FLAGS);
+        flags.extend_from_slice(if only_packets && more[0] == "-B" { &[] } else { more });
     }
-    let exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| exchanges(random)).collect();
+    let packets = !flags.contains(&"-B") && (only_packets || random.u8(..3) > 0);
+    let make = |random: &mut Rng| match packets && (only_packets || random.bool()) {
+        true => packets_of(random),
+        false => exchanges(random),
+    };
+    let exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| make(random)).collect();
     Case { flags, exchanges }
 }
 
@@ -44,6 +52,15 @@ fn exchanges(random: &mut Rng) -> Vec<Exchange> {
             let cas = storage::cas(random, &key);
             vec![Exchange::new(connection, vec![gets]), Exchange::new(random.usize(..CONNECTIONS), vec![cas])]
         }
+        // The same with the meta commands.
+        32..40 => {
+            let key = fields::key(random);
+            let gets = Command::bytes([b"gets ", key.as_slice(), b"\r\n"].concat());
+            let second = if random.bool() { meta::cas(random, &key) } else { meta::compare(random, &key) };
+            let second =
+                Exchange { compare: Compare::Meta, ..Exchange::new(random.usize(..CONNECTIONS), vec![second]) };
+            vec![Exchange::new(connection, vec![gets]), second]
+        }
         12..15 => alone(storage::large(random)),
         15..19 => alone(odd::long_line(random)),
         19..22 => alone(odd::closing(random)),
@@ -53,12 +70,29 @@ fn exchanges(random: &mut Rng) -> Vec<Exchange> {
             let (line, compare) = admin::report(random);
             vec![Exchange { compare, ..Exchange::new(connection, vec![Command::bytes(line)]) }]
         }
-        _ => vec![pipeline(random, connection)],
+        _ => vec![pipeline(random, connection, short)],
+    }
+}
+
+/// The same with packets, on the connections that are kept for them.
+fn packets_of(random: &mut Rng) -> Vec<Exchange> {
+    let connection = random.usize(CONNECTIONS..ALL_CONNECTIONS);
+    let alone = |command: Command| vec![Exchange::new(connection, vec![command])];
+    match random.u8(..100) {
+        0..15 => alone(binary::show(random)),
+        15..19 => alone(binary::large(random)),
+        19..24 => alone(binary::closing(random)),
+        24..26 => vec![Exchange { end: End::HalfClose, ..Exchange::new(connection, vec![binary::unfinished(random)]) }],
+        26..30 => {
+            let (command, compare) = binary::report(random);
+            vec![Exchange { compare, ..Exchange::new(connection, vec![command]) }]
+        }
+        _ => vec![pipeline(random, connection, binary::short)],
     }
 }
 
 /// Several short commands in a row, cut anywhere.
-fn pipeline(random: &mut Rng, connection: usize) -> Exchange {
+fn pipeline(random: &mut Rng, connection: usize, short: fn(&mut Rng, Theme) -> Command) -> Exchange {
     let count = if random.u8(..20) == 0 { random.usize(15..70) } else { random.usize(1..7) };
     let theme = if random.bool() { Theme::Reads } else { Theme::Arithmetic };
     let mut commands = (0..count).map(|_| short(random, theme)).collect::<Vec<_>>();
@@ -68,7 +102,7 @@ fn pipeline(random: &mut Rng, connection: usize) -> Exchange {
             cut(random, &mut commands[chosen]);
         }
     }
-    Exchange { compare: Compare::Exact, ..Exchange::new(connection, commands) }
+    Exchange { compare: Compare::Meta, ..Exchange::new(connection, commands) }
 }
 
 /// Reads and arithmetic do not meet in one pipeline: while the reply to a read waits in the same batch, memcached's incr
@@ -82,12 +116,15 @@ enum Theme {
 /// A command whose lines are short enough to be cut without the line rules coming in.
 fn short(random: &mut Rng, theme: Theme) -> Command {
     match (random.u8(..100), theme) {
-        (0..30, _) => storage::store(random),
-        (30..55, Theme::Reads) => odd::varied(random, lookup::read),
-        (30..55, Theme::Arithmetic) => odd::varied(random, lookup::arithmetic),
-        (55..70, _) => odd::varied(random, lookup::change),
-        (70..80, _) => odd::varied(random, admin::line),
-        (80..91, Theme::Reads) => Command::bytes(odd::line(random)),
+        (0..20, _) => storage::store(random),
+        (20..30, _) => meta::store(random),
+        (30..45, Theme::Reads) => odd::varied(random, lookup::read),
+        (30..45, Theme::Arithmetic) => odd::varied(random, lookup::arithmetic),
+        (45..65, _) => odd::varied(random, |random| meta::line(random, theme)),
+        (65..75, _) => odd::varied(random, lookup::change),
+        (75..82, _) => odd::varied(random, admin::line),
+        (82..91, Theme::Reads) => Command::bytes(odd::line(random)),
+        (91..93, _) => meta::broken(random),
         _ => storage::broken(random),
     }
 }
@@ -109,7 +146,7 @@ fn pick<'a, T: ?Sized>(random: &mut Rng, choices: &[&'a T]) -> &'a T {
 #[test]
 fn equal_seeds_make_equal_cases() {
     for seed in 0..50 {
-        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed)).describe());
+        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed), false).describe());
         assert_eq!(first, second);
     }
 }

@@ -1,0 +1,416 @@
+//! What the meta commands add to the verbs: a fetch that may make, touch or claim an item, a delete that may
+//! leave something behind, a store that may settle for stale, a look without traces.
+//!
+//! Owns stale marks and win tokens: who gets one and when it is taken back. Called by the meta protocol.
+//! `stats detail` does not count meta commands, as in memcached.
+
+use super::tell::Shape;
+use super::{Key, Refused, Verbs};
+use crate::events::{Lookup, StoreStatus};
+use crate::stats::{ClassCounter, Counter};
+use crate::store::{Entry, Found, Meta, Mode, Reservation, Room, Stored, Version, Write, iflag, state};
+
+/// An item to make where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Vivify {
+    /// Its expiry time.
+    pub exptime: u32,
+    /// Its CAS id, if the client chose one.
+    pub chosen: Option<u64>,
+}
+
+/// Claims an item that is about to expire.
+#[derive(Clone, Copy, Debug)]
+pub struct Recache {
+    /// Claims it if it expires before this moment.
+    pub before: u32,
+    /// The touch of the same command comes first.
+    pub touched: bool,
+}
+
+/// What a meta fetch does besides showing the item.
+#[derive(Clone, Copy, Debug)]
+pub struct Peek {
+    /// A new expiry time.
+    pub touch: Option<u32>,
+    /// Claim the item if it is about to expire.
+    pub recache: Option<Recache>,
+    /// Make it if it is not there.
+    pub vivify: Option<Vivify>,
+    /// Count it as used.
+    pub bump: bool,
+    /// The reply will be an error: nobody wins the token, and a hit is not counted.
+    pub spoilt: bool,
+}
+
+/// An item as a meta fetch met it: before it was touched, bumped or claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Value length in bytes.
+    pub vlen: usize,
+    /// Client flags.
+    pub flags: u32,
+    /// CAS id to show.
+    pub cas: u64,
+    /// Expiry time.
+    pub exptime: u32,
+    /// Seconds since the last access.
+    pub idle: u32,
+    /// It was read before.
+    pub fetched: bool,
+    /// Its key was given as base64.
+    pub binary: bool,
+    /// It is marked stale.
+    pub stale: bool,
+    /// Somebody else has the token.
+    pub sent: bool,
+    /// This fetch got the token.
+    pub won: bool,
+    /// This fetch made the item.
+    pub made: bool,
+}
+
+/// What a meta delete does.
+#[derive(Clone, Copy, Debug)]
+pub struct Discard {
+    /// CAS id that the item must have.
+    pub compare: Option<u64>,
+    /// Mark the item stale and take the token back, instead of removing it.
+    pub stale: bool,
+    /// Leave an item without value and with these client flags.
+    pub empty: Option<u32>,
+    /// Expiry time of what stays.
+    pub exptime: Option<u32>,
+    /// CAS id of what stays.
+    pub chosen: Option<u64>,
+}
+
+/// How a meta delete ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the protocol's words
+pub enum Discarded {
+    Done,
+    NotFound,
+    Exists,
+    NoMemory,
+}
+
+/// What a meta store wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Put {
+    /// The verb; `Cas` where a CAS id was given for a set or replace.
+    pub mode: Mode,
+    /// CAS id to compare with, 0 = none that matches.
+    pub compare: u64,
+    /// An older `compare` may store too, as stale.
+    pub stale_ok: bool,
+    /// Appending to nothing stores.
+    pub vivify: bool,
+    /// CAS id of the stored item; 0 stands for a new one.
+    pub chosen: Option<u64>,
+}
+
+/// What is to be done after a look at the item to discard.
+enum Next {
+    Finished(Discarded),
+    Removed(Shape),
+    MakeRoom,
+    /// An empty item is to take its place.
+    Empty {
+        cas: u64,
+        version: Version,
+        shape: Shape,
+    },
+}
+
+impl Verbs<'_> {
+    /// CAS id as clients see it.
+    #[inline]
+    pub fn shown_cas(&self, cas: u64) -> u64 {
+        if self.cache.use_cas { cas } else { 0 }
+    }
+
+    /// A choice that counts: without CAS ids (`-C`) there is nothing to choose.
+    #[inline]
+    pub(super) fn chosen(&self, cas: Option<u64>) -> Option<u64> {
+        cas.filter(|_| self.cache.use_cas)
+    }
+
+    /// A write whose item shows `chosen`, or a new CAS id.
+    pub(super) fn write_choosing(&self, mode: Mode, chosen: Option<u64>) -> Write {
+        let store = self.cache.store;
+        let seq = if chosen.is_some() { store.unnumbered_seq() } else { store.next_cas() };
+        Write { chosen, ..Write::new(mode, seq) }
+    }
+
+    /// Looks `key` up and shows the item to `show`, with what it was before: under the bucket's lock a linked
+    /// one, or none for an item that was only just made and has no value. Nothing is shown where the reply
+    /// will be an error. False on a miss.
+    #[inline]
+    pub fn peek(&self, key: &Key<'_>, peek: &Peek, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
+        let (mut cramped, mut told) = (false, false);
+        loop {
+            let found = self.visit_once(key, &mut told, |entry| {
+                if !cramped && !entry.has_room(peek.touch, false, self.now) {
+                    return None;
+                }
+                let place = (entry.class(), entry.state());
+                let seen = self.meet(entry, peek);
+                if !peek.spoilt {
+                    show(&seen, Some(entry));
+                }
+                Some(place)
+            });
+            match found {
+                Found::Hit(Some(place)) => {
+                    if !peek.spoilt {
+                        self.count_fetch(peek.touch.is_some(), Some(place));
+                    }
+                    return true;
+                }
+                Found::Hit(None) => {
+                    let room = self.cache.store.make_room(key.bytes(), key.hash(), peek.touch, false, self.now);
+                    // Without memory for the new time, the item keeps its old one.
+                    cramped = room == Room::NoMemory;
+                    continue;
+                }
+                Found::Lapsed(lapse) => self.count_lapse(lapse),
+                Found::Miss => {}
+            }
+            match peek.vivify.map(|vivify| self.make(key, peek, vivify)) {
+                Some(Ok(seen)) => {
+                    if !peek.spoilt {
+                        show(&seen, None);
+                    }
+                    return true;
+                }
+                Some(Err(Stored::NotStored)) => {} // another client made one meanwhile
+                _ => {
+                    self.count_fetch(false, None);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// What a linked item is, and what the fetch makes of it.
+    #[inline]
+    fn meet(&self, entry: &mut Entry, peek: &Peek) -> Seen {
+        let (iflags, exptime) = (entry.iflags(), entry.exptime(self.now));
+        let (sent, stale) = (iflags & iflag::TOKEN != 0, iflags & iflag::STALE != 0);
+        let expires_soon = peek.recache.is_some_and(|recache| {
+            let judged = if recache.touched { peek.touch.unwrap_or(exptime) } else { exptime };
+            judged != 0 && judged < recache.before
+        });
+        let won = !peek.spoilt && !sent && (stale || expires_soon);
+        let seen = Seen {
+            vlen: entry.vlen(),
+            flags: entry.flags(),
+            cas: self.shown_cas(entry.cas()),
+            exptime,
+            idle: self.now.saturating_sub(entry.atime(self.now)),
+            fetched: entry.fetched(),
+            binary: iflags & iflag::KEY_BINARY != 0,
+            stale,
+            sent,
+            won,
+            made: false,
+        };
+        if let Some(exptime) = peek.touch {
+            entry.set_exptime(exptime, self.now);
+        }
+        if won {
+            entry.change_flags(0, iflag::TOKEN);
+        }
+        if peek.bump {
+            entry.bump(self.now);
+        }
+        seen
+    }
+
+    /// Makes an empty item for the client who asked first: he has the token.
+    #[cold]
+    fn make(&self, key: &Key<'_>, peek: &Peek, vivify: Vivify) -> Result<Seen, Stored> {
+        let store = self.cache.store;
+        let chosen = self.chosen(vivify.chosen);
+        let token = if peek.spoilt { 0 } else { iflag::TOKEN };
+        let room = if chosen.is_some() { iflag::CAS } else { 0 };
+        let meta =
+            Meta { klen: key.bytes().len(), vlen: 0, flags: 0, exptime: vivify.exptime, iflags: token | room, cas: 0 };
+        let mut reservation = store.reserve(key.bytes(), &meta, self.now).ok_or(Stored::NoMemory)?;
+        if peek.bump {
+            reservation.note_fetch();
+        }
+        let class = reservation.class();
+        let write = self.write_choosing(Mode::Add, chosen);
+        match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
+            Stored::Stored { .. } => {}
+            refused => return Err(refused),
+        }
+        self.counters.add(Counter::TotalItems, 1);
+        if !peek.spoilt {
+            self.count_fetch(peek.touch.is_some(), Some((class, state::HOT)));
+        }
+        Ok(Seen {
+            vlen: 0,
+            flags: 0,
+            cas: self.shown_cas(chosen.unwrap_or(write.cas)),
+            exptime: 0,
+            idle: 0,
+            fetched: false,
+            binary: false,
+            stale: false,
+            sent: false,
+            won: true,
+            made: true,
+        })
+    }
+
+    /// Shows an item, leaving no trace of the look; `None` if there is none.
+    pub fn inspect<R>(&self, key: &Key<'_>, show: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let found = self.visit(key, |entry| show(entry));
+        self.live(found)
+    }
+
+    /// Deletes, empties or marks an item.
+    pub fn discard(&self, key: &Key<'_>, discard: Discard) -> Discarded {
+        let discard = Discard { chosen: self.chosen(discard.chosen), ..discard };
+        let mut told = false;
+        loop {
+            let found = self.visit_once(key, &mut told, |entry| self.discard_entry(discard, entry));
+            let done = match self.live(found) {
+                None => Discarded::NotFound,
+                Some(Next::Finished(done)) => done,
+                Some(Next::Removed(shape)) => {
+                    self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                    self.tell_deleted(key, true, shape);
+                    Discarded::Done
+                }
+                Some(Next::MakeRoom) => {
+                    let wide = discard.chosen.is_some();
+                    let store = self.cache.store;
+                    match store.make_room(key.bytes(), key.hash(), discard.exptime, wide, self.now) {
+                        Room::Retry => continue,
+                        Room::NoMemory => Discarded::NoMemory,
+                    }
+                }
+                Some(Next::Empty { cas, version, shape }) => match self.empty(key, discard, cas, version, shape) {
+                    Some(done) => done,
+                    None => continue, // another writer came first
+                },
+            };
+            if matches!(done, Discarded::NotFound | Discarded::Exists) {
+                self.counters.add(Counter::DeleteMisses, 1);
+            }
+            return done;
+        }
+    }
+
+    fn discard_entry(&self, discard: Discard, entry: &mut Entry) -> Next {
+        let cas = self.shown_cas(entry.cas());
+        if discard.compare.is_some_and(|compare| compare != cas) {
+            return Next::Finished(Discarded::Exists);
+        }
+        let shape = Shape { class: entry.class(), size: entry.vlen(), exptime: 0 };
+        if discard.empty.is_some() {
+            return Next::Empty { cas, version: entry.version(), shape };
+        }
+        if !discard.stale {
+            entry.unlink();
+            return Next::Removed(shape);
+        }
+        if !entry.has_room(discard.exptime, discard.chosen.is_some(), self.now) {
+            return Next::MakeRoom;
+        }
+        if let Some(exptime) = discard.exptime {
+            entry.set_exptime(exptime, self.now);
+        }
+        entry.change_flags(iflag::TOKEN, iflag::STALE);
+        match discard.chosen {
+            Some(cas) => entry.choose_cas(cas),
+            None => entry.set_cas(self.cache.store.next_cas()),
+        }
+        Next::Finished(Discarded::Done)
+    }
+
+    /// Puts an empty item in the place of the one with CAS id `cas`; `None` if that has changed.
+    fn empty(&self, key: &Key<'_>, discard: Discard, cas: u64, version: Version, old: Shape) -> Option<Discarded> {
+        let store = self.cache.store;
+        let kept = if discard.stale { None } else { self.chosen(Some(cas)) };
+        let chosen = discard.chosen.or(kept);
+        let stale = if discard.stale { iflag::STALE } else { 0 };
+        let room = if chosen.is_some() { iflag::CAS } else { 0 };
+        let meta = Meta {
+            klen: key.bytes().len(),
+            vlen: 0,
+            flags: discard.empty.unwrap_or(0),
+            exptime: discard.exptime.unwrap_or(0),
+            iflags: stale | room,
+            cas: 0,
+        };
+        let Some(reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Discarded::NoMemory) };
+        let shape = Shape { class: reservation.class(), size: 0, exptime: meta.exptime };
+        let write = self.write_choosing(Mode::Set, chosen);
+        match store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version) {
+            Stored::Stored { .. } => {}
+            _ => return None,
+        }
+        self.counters.add(Counter::TotalItems, 1);
+        self.tell_lookup(key, Lookup::Found, old);
+        self.tell_store(key, Mode::Set, StoreStatus::Stored, shape);
+        if !discard.stale {
+            self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+            self.tell_deleted(key, true, shape);
+        }
+        Some(Discarded::Done)
+    }
+
+    fn chosen_for(&self, put: &Put) -> Option<u64> {
+        self.chosen(put.chosen).filter(|&cas| cas != 0)
+    }
+
+    /// Takes memory for a value. When there is none the old item goes, whatever the mode.
+    ///
+    /// # Errors
+    /// The value is too large, or memory is short.
+    pub fn begin_put(&self, key: &Key<'_>, meta: &Meta, put: &Put) -> Result<Reservation, Refused> {
+        let mut meta = *meta;
+        if self.chosen_for(put).is_some() {
+            meta.iflags |= iflag::CAS;
+        }
+        if put.stale_ok {
+            meta.iflags |= iflag::EXT; // the item may inherit any expiry time
+        }
+        let taken = self.take(key, &meta);
+        if let Err(refused) = taken {
+            self.tell_refused(key, put.mode, refused);
+            self.remove(key);
+        }
+        taken
+    }
+
+    /// Says that nothing is to be stored after all. The CAS id is used up, since memcached takes it when the
+    /// command begins.
+    pub fn abandon_put(&self, put: &Put) {
+        if put.chosen.is_none() {
+            self.cache.store.next_cas();
+        }
+    }
+
+    /// Stores a filled reservation; gives also the CAS id to show, 0 if nothing was stored.
+    pub fn commit_put(&self, reservation: Reservation, key: &Key<'_>, put: &Put) -> (Stored, u64) {
+        let chosen = self.chosen_for(put);
+        let write = Write {
+            compare: self.shown_cas(put.compare),
+            stale_ok: put.stale_ok,
+            vivify: put.vivify,
+            ..self.write_choosing(put.mode, chosen)
+        };
+        let stored = self.commit_as(reservation, key, write);
+        let shown = match stored {
+            Stored::Stored { .. } => self.shown_cas(chosen.unwrap_or(write.cas)),
+            _ => 0,
+        };
+        (stored, shown)
+    }
+}

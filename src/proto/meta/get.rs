@@ -1,0 +1,105 @@
+//! `mg`: fetch with options.
+//!
+//! Owns the reply's words and their order. What the fetch makes of the item is [`Peek`]'s.
+
+use super::flags::{Flags, LONG_OPAQUE};
+use super::{echo, parse, put_number, put_ttl};
+use crate::cache::{Key, Peek, Recache, Seen, Vivify};
+use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::proto::Output;
+use crate::proto::text::{Run, Tokens};
+use crate::store::Entry;
+
+/// Most bytes of a reply's words beside key and value.
+const WORDS_ROOM: usize = 256;
+
+/// Runs the command; `hash` is that of the second word, if known.
+#[inline]
+pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
+    let Some(flags) = parse(run, tokens, 2) else { return };
+    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
+    let (out, now) = (&mut *run.out, run.verbs.now);
+    let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| show(out, tokens, &flags, &key, seen, entry, now));
+    run.out.count_reply();
+    if run.cx.verbose > 2 {
+        run.log_lookup(&key, hit);
+    }
+    if flags.long_opaque.is_some() {
+        run.reply(LONG_OPAQUE);
+    } else if !hit && !flags.quiet {
+        run.out.put(b"EN");
+        for at in 2..tokens.len() {
+            echo(run.out, tokens.get(at), key.bytes(), flags.is_binary());
+        }
+        run.out.put(b"\r\n");
+    }
+}
+
+/// What the flags ask of the fetch.
+#[inline]
+fn peek(flags: &Flags<'_>) -> Peek {
+    let spoilt = flags.long_opaque.is_some();
+    let touch = flags.in_effect(flags.touch);
+    Peek {
+        touch: touch.map(|(_, exptime)| exptime),
+        recache: flags
+            .in_effect(flags.recache)
+            .map(|(at, before)| Recache { before, touched: touch.is_some_and(|(touch_at, _)| touch_at < at) }),
+        vivify: flags.vivify.map(|_| Vivify { exptime: flags.made_exptime(), chosen: flags.chosen }),
+        bump: !(flags.no_bump || spoilt && flags.bumps_late),
+        spoilt,
+    }
+}
+
+/// Appends the reply to a hit.
+#[inline]
+fn show(
+    out: &mut Output,
+    tokens: &Tokens<'_>,
+    flags: &Flags<'_>,
+    key: &Key<'_>,
+    seen: &Seen,
+    entry: Option<&Entry>,
+    now: u32,
+) {
+    let with_value = flags.value && flags.compare != Some(seen.cas);
+    let value_room = if with_value { COPY_MAX.min(seen.vlen) } else { 0 };
+    out.bytes().reserve(value_room + 2 * KEY_MAX + WORDS_ROOM);
+    if with_value {
+        put_number(out, b"VA ", seen.vlen as u64);
+    } else {
+        out.put(b"HD");
+    }
+    let mut exptime = seen.exptime;
+    for at in 2..tokens.len() {
+        let word = tokens.get(at);
+        match (word[0], flags.touch, flags.vivify) {
+            (b'T', Some((_, touched)), _) => exptime = touched,
+            (b'N', _, Some((_, made))) if seen.made => exptime = made,
+            (b's', ..) => put_number(out, b" s", seen.vlen as u64),
+            (b't', ..) => put_ttl(out, exptime, now),
+            (b'c', ..) => put_number(out, b" c", seen.cas),
+            (b'f', ..) => put_number(out, b" f", u64::from(seen.flags)),
+            (b'l', ..) => put_number(out, b" l", u64::from(seen.idle)),
+            (b'h', ..) => put_number(out, b" h", u64::from(seen.fetched)),
+            _ => echo(out, word, key.bytes(), seen.binary),
+        }
+    }
+    for (shown, mark) in [(seen.sent, b" Z"), (seen.stale, b" X"), (seen.won, b" W")] {
+        if shown {
+            out.put(mark);
+        }
+    }
+    out.put(b"\r\n");
+    if !with_value {
+        return;
+    }
+    if let Some(entry) = entry {
+        if seen.vlen <= COPY_MAX {
+            entry.copy_value(out.bytes());
+        } else if let Some(value) = entry.pin() {
+            out.pin(value);
+        }
+    }
+    out.put(b"\r\n");
+}

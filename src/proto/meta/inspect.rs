@@ -1,0 +1,46 @@
+//! `me`: an item's inner values, for people who look for errors.
+
+use super::key::{decode, put_key};
+use crate::cache::Key;
+use crate::limits::KEY_MAX;
+use crate::proto::text::{BAD_FORMAT, Run, Tokens};
+use crate::stats::Counter;
+use crate::store::iflag;
+use std::io::Write as _;
+
+/// Runs the command. The only one of the six that `cmd_meta` counts.
+pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
+    let text = tokens.get(1);
+    if text.len() > KEY_MAX {
+        return run.reply(BAD_FORMAT);
+    }
+    let mut decoded = None;
+    // A lone `b` is overlooked, as in memcached.
+    if tokens.len() >= 4 && tokens.get(2) == b"b" {
+        decoded = decode(text);
+        if decoded.is_none() {
+            return run.reply(BAD_FORMAT);
+        }
+    }
+    let Some(key) = Key::new(decoded.as_deref().unwrap_or(text)) else { return run.reply(BAD_FORMAT) };
+    let (now, show_cas) = (run.verbs.now, run.verbs.cache.use_cas);
+    let bytes = run.out.bytes();
+    let hit = run.verbs.inspect(&key, |entry| {
+        bytes.extend_from_slice(b"ME ");
+        put_key(bytes, key.bytes(), entry.iflags() & iflag::KEY_BINARY != 0);
+        let exptime = match entry.exptime(now) {
+            0 => -1,
+            exptime => i64::from(exptime) - i64::from(now),
+        };
+        let idle = now.saturating_sub(entry.atime(now));
+        let cas = if show_cas { entry.cas() } else { 0 };
+        let fetched = if entry.fetched() { "yes" } else { "no" };
+        let (class, size) = (entry.class(), entry.nominal());
+        // Writing into a vector does not fail.
+        let _ = write!(bytes, " exp={exptime} la={idle} cas={cas} fetch={fetched} cls={class} size={size}\r\n");
+    });
+    if hit.is_none() {
+        run.reply("EN");
+    }
+    run.cx.counters.add(Counter::MetaCmds, 1);
+}

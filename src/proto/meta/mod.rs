@@ -1,0 +1,92 @@
+//! The meta commands: `mg`, `ms`, `md`, `ma`, `mn`, `me`.
+//!
+//! Owns their grammar and replies; what they do to items is `cache`'s. A command is a key and flags, each one
+//! letter with its argument attached; flags that ask for something come back in the order in which they were
+//! given. Called by the text dispatcher, with whose lines these are mixed.
+
+mod arith;
+mod delete;
+mod flags;
+mod get;
+mod inspect;
+mod key;
+mod set;
+
+pub(super) use set::{Order, finish as finish_set, run as set};
+
+use super::Output;
+use super::text::{BAD_FORMAT, Run, Tokens};
+use crate::decimal;
+use flags::Flags;
+use key::put_key;
+
+/// Runs a command without a value; `text` is its line. `hash` is that of the second word, if known.
+#[inline]
+pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], hash: Option<u64>) {
+    let command = match text[1] {
+        b'n' => return run.reply("MN"),
+        b'g' => get::run,
+        b'd' => delete::run,
+        b'a' => arith::run,
+        _ => inspect::run,
+    };
+    let tokens = Tokens::split(text);
+    if is_sound(&tokens, 2) { command(run, &tokens, hash) } else { run.reply(BAD_FORMAT) }
+}
+
+/// The flags of a command whose words from `from` on are flags, or the error reply.
+#[inline]
+fn parse<'a>(run: &mut Run<'_, '_>, tokens: &Tokens<'a>, from: usize) -> Option<Flags<'a>> {
+    match Flags::parse(tokens, from, &run.cx.shared.clock) {
+        Ok(flags) => Some(flags),
+        Err(error) => {
+            run.reply(error);
+            None
+        }
+    }
+}
+
+/// Whether a line has its key, and flags that begin like flags. What fails here is a broken line, not a
+/// command with a wrong flag.
+#[inline]
+fn is_sound(tokens: &Tokens<'_>, from: usize) -> bool {
+    // memcached's letters are a range of bytes that holds six other characters too.
+    let begins_flag = |token: &[u8]| matches!(token.first(), Some(b'A'..=b'z' | b'0'..=b'9'));
+    tokens.len() >= from && (from..tokens.len()).all(|at| begins_flag(tokens.get(at)))
+}
+
+/// Appends the flags that every command echoes, if `word` is one of them.
+#[inline]
+fn echo(out: &mut Output, word: &[u8], key: &[u8], binary: bool) {
+    match word.first() {
+        Some(b'O') => {
+            out.put(b" ");
+            out.put(word);
+        }
+        Some(b'k') => {
+            out.put(b" k");
+            put_key(out.bytes(), key, binary);
+            if binary {
+                out.put(b" b");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Appends a flag with a number.
+#[inline]
+fn put_number(out: &mut Output, flag: &[u8], number: u64) {
+    out.put(flag);
+    decimal::put(out.bytes(), number);
+}
+
+/// Appends the `t` flag: seconds left until `exptime`. A time that has passed wraps around, as in memcached.
+#[inline]
+fn put_ttl(out: &mut Output, exptime: u32, now: u32) {
+    if exptime == 0 {
+        out.put(b" t-1");
+    } else {
+        put_number(out, b" t", u64::from(exptime.wrapping_sub(now)));
+    }
+}
