@@ -9,6 +9,8 @@ use crate::decimal;
 use crate::limits::KEY_MAX;
 use crate::proto::{Cx, Output};
 use crate::store::{Entry, Walk, iflag};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Bytes after which a step ends; the longest line may follow.
 const STEP_BYTES: usize = 32 * 1024;
@@ -207,17 +209,11 @@ fn escape(out: &mut Vec<u8>, start: usize) {
 
 /// Writes the bytes from `start` on in base64.
 fn to_base64(out: &mut Vec<u8>, start: usize) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut key = [0; KEY_MAX + 5];
-    let len = out.len() - start;
-    key[..len].copy_from_slice(&out[start..]);
-    out.truncate(start);
-    for three in key[..len].chunks(3) {
-        let bits = three.iter().fold(0, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - three.len()));
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit) & 63) as usize;
-            out.push(if digit <= three.len() { DIGITS[value] } else { b'=' });
-        }
+    // A key's length is one byte.
+    let mut text = [0; 255_usize.div_ceil(3) * 4];
+    if let Ok(len) = STANDARD.encode_slice(&out[start..], &mut text) {
+        out.truncate(start);
+        out.extend_from_slice(&text[..len]);
     }
 }
 
