@@ -85,7 +85,8 @@ pub enum Step {
     /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it gives
     /// a slice, else into the input buffer ([`Input::grow`] first when it is full).
     Read,
-    /// The budget is used up and input remains: let others run, then call again. Replies may stay unsent.
+    /// The budget is used up and input remains, or a dump goes on: let others run, then call again. Replies may
+    /// stay unsent.
     Yield,
     /// Replies reached their bound, or must leave now: write all of them, then call again.
     Flush,

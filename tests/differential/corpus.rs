@@ -99,7 +99,9 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.push(reports());
-    cases.push(dump());
+    for of in ["metadump all", "metadump hash", "metadump 2,+1", "metadump 63", "mgdump all", "mgdump hash"] {
+        cases.push(dump(of));
+    }
     cases.push(Case {
         flags: Vec::new(),
         exchanges: vec![
@@ -139,10 +141,17 @@ fn reports() -> Case {
     Case { flags: Vec::new(), exchanges }
 }
 
-fn dump() -> Case {
+/// One dump a case: right behind another one memcached may still say that it is busy.
+fn dump(of: &str) -> Case {
     let exchanges = vec![
         one(b"set a 0 0 1\r\nx\r\nset b/\xff 7 0 1\r\nx\r\nset c 0 0 9\r\n123456789\r\nget c\r\n", Compare::Exact),
-        one(b"lru_crawler metadump all\r\n", Compare::Dump),
+        one(b"lru_crawler metadump 64\r\n", Compare::Exact),
+        one(b"lru_crawler mgdump 0\r\n", Compare::Exact),
+        one(b"lru_crawler mgdump 1,word\r\n", Compare::Exact),
+        one(b"lru_crawler crawl 1x\r\n", Compare::Exact),
+        one(b"lru_crawler mgdump all noreply\r\n", Compare::Exact),
+        one(b"version\r\nlru_crawler metadump all\r\n", Compare::Exact),
+        one(format!("lru_crawler {of}\r\n").as_bytes(), Compare::Dump),
     ];
     Case { flags: Vec::new(), exchanges }
 }
