@@ -97,6 +97,40 @@ fn steady_requests_allocate_nothing() {
     }
 }
 
+/// A packet: opcode, extras, key, value.
+fn packet(opcode: u8, extras: &[u8], key: &str, value: &[u8]) -> Vec<u8> {
+    let body = (extras.len() + key.len() + value.len()) as u32;
+    let head = [&[0x80, opcode, 0, key.len() as u8, extras.len() as u8, 0, 0, 0], &body.to_be_bytes()[..]].concat();
+    [head.as_slice(), &[0; 12], extras, key.as_bytes(), value].concat()
+}
+
+#[test]
+fn steady_packets_allocate_nothing() {
+    let all = |request: &dyn Fn(&str) -> Vec<u8>| (0..100).map(|n| request(&format!("key{n}"))).collect::<Vec<_>>();
+    let set = |key: &str, len: usize| packet(0x01, &[0, 0, 0, 5, 0, 0, 0, 100], key, &vec![b'v'; len]);
+    let number = |key: &str| {
+        let one = [&[0; 7], &[1][..], &[0; 12]].concat();
+        [packet(0x01, &[0; 8], key, b"1"), packet(0x05, &one, key, b""), packet(0x06, &one, key, b"")].concat()
+    };
+    let pipeline = |key: &str| {
+        [set(key, 700), packet(0x0c, &[], key, b""), packet(0x09, &[], "none", b""), packet(0x0a, &[], "", b"")]
+            .concat()
+    };
+    let mut client = Client::new(&shared("-m 64"));
+    for (name, requests) in [
+        ("set", all(&|key| set(key, 10))),
+        ("set 10,000", all(&|key| set(key, 10_000))),
+        ("pipeline", all(&pipeline)),
+        ("get", all(&|key| packet(0x00, &[], key, b""))),
+        ("touch", all(&|key| packet(0x1d, &[0, 0, 0, 100], key, b""))),
+        ("append", all(&|key| packet(0x0e, &[], key, b""))),
+        ("incr", all(&number)),
+        ("delete", all(&|key| packet(0x04, &[], key, b""))),
+    ] {
+        assert_eq!(allocations(&mut client, &requests), 0, "{name}");
+    }
+}
+
 #[test]
 fn eviction_allocates_nothing() {
     let mut client = Client::new(&shared("-m 8"));

@@ -576,6 +576,35 @@ a_chosen_cas_id_lives_with_its_item "" r"
     > mg m v
     VA 1
     7
+    > ms m 1 c
+    > 7
+    HD c4
+    > mg o N0 E9
+    HD W
+    > flush_all
+    OK
+    > mg o
+    EN
+    > ms o 1 c
+    > 7
+    HD c5
+    > flush_all
+    OK
+    > ms o 1 E1
+    > 7
+    HD
+    > flush_all
+    OK
+    > mg o
+    EN
+    > ms o 1 E1
+    > 7
+    HD
+    > mg o
+    HD
+    > ms o 1 c
+    > 7
+    HD c6
 "
 
 store_errors "" r"

@@ -160,7 +160,7 @@ fn short_conversations() {
         b"get a\r\nquit\r\nget a\r\n",
         b"GET / HTTP/1.1\r\nget a\r\n",
         b"shutdown\r\nslabs reassign 1 2\r\nlru tune 10 20 0.1 2.0\r\nlru_crawler tocrawl 1\r\ncache_memlimit 1\r\n",
-        b"stats nothing\r\nstats detail\r\nstats reset\r\nstats cachedump 1\r\nwatch\r\n",
+        b"stats nothing\r\nstats detail\r\nstats reset\r\nstats cachedump 1\r\n",
         b" get a\r\n  set a 0 0 1\r\nx\r\nset  a  0  0  1 \r\nx\r\nget a\r\n",
         b"set a 0 0 1 noreply \r\nx\r\nset b 0 0 1 norepl\r\nx\r\nget a b\r\n",
         b"incr a 1\r\nincr\r\nincr a\r\ndecr a -1\r\ntouch\r\ntouch a\r\ngat\r\ngat 0\r\ngat x a\r\ndelete\r\n",

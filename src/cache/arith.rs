@@ -196,19 +196,17 @@ impl Verbs<'_> {
         if !entry.has_room(touch, chosen.is_some(), self.now) {
             return Next::MakeRoom;
         }
-        let cas = self.cache.store.next_cas();
+        let cas = self.cache.store.next_cas(); // used up also where the client chose one
         value.clear();
         value.extend_from_slice(digits);
         value.resize(vlen, b' ');
         entry.overwrite(&value);
+        let cas = chosen.unwrap_or(cas);
         entry.set_cas(cas);
-        if let Some(chosen) = chosen {
-            entry.choose_cas(chosen);
-        }
         if let Some(exptime) = touch {
             entry.set_exptime(exptime, self.now);
         }
-        Next::Finished(Adjusted::Number { number, cas: self.shown_cas(chosen.unwrap_or(cas)), exptime })
+        Next::Finished(Adjusted::Number { number, cas: self.shown_cas(cas), exptime })
     }
 
     /// Adds to a number that padding has made a large value: readers may hold it, so another item as large
@@ -231,10 +229,10 @@ impl Verbs<'_> {
         text.resize(meta.vlen, b' ');
         let exptime = meta.exptime;
         let meta = Meta { exptime: adjust.touch.unwrap_or(exptime), ..meta };
-        let write = Write { chosen: adjust.chosen, ..Write::new(Mode::Set, self.cache.store.next_cas()) };
-        let cas = self.shown_cas(adjust.chosen.unwrap_or(write.cas));
+        let cas = self.cache.store.next_cas(); // used up also where the client chose one
+        let write = Write { chosen: adjust.chosen.is_some(), ..Write::new(Mode::Set, adjust.chosen.unwrap_or(cas)) };
         match self.replace(key, &text, &meta, version, write) {
-            Ok(Stored::Stored { .. }) => Some(Adjusted::Number { number, cas, exptime }),
+            Ok(Stored::Stored { .. }) => Some(Adjusted::Number { number, cas: self.shown_cas(write.cas), exptime }),
             Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
             Ok(_) => None,
         }
@@ -300,7 +298,7 @@ impl Verbs<'_> {
         match self.commit_told(reservation, key, write).0 {
             Stored::Stored { .. } => {
                 self.counters.add(Counter::TotalItems, 1);
-                Some(Adjusted::Made { cas: self.shown_cas(chosen.unwrap_or(write.cas)) })
+                Some(Adjusted::Made { cas: self.shown_cas(write.cas) })
             }
             Stored::NotStored => None,
             _ => Some(Adjusted::NotMade),

@@ -138,9 +138,10 @@ impl Verbs<'_> {
 
     /// A write whose item shows `chosen`, or a new CAS id.
     pub(super) fn write_choosing(&self, mode: Mode, chosen: Option<u64>) -> Write {
-        let store = self.cache.store;
-        let seq = if chosen.is_some() { store.unnumbered_seq() } else { store.next_cas() };
-        Write { chosen, ..Write::new(mode, seq) }
+        match chosen {
+            Some(cas) => Write { chosen: true, ..Write::new(mode, cas) },
+            None => Write::new(mode, self.cache.store.next_cas()),
+        }
     }
 
     /// Looks `key` up and shows the item to `show`, with what it was before: under the bucket's lock a linked
@@ -254,7 +255,7 @@ impl Verbs<'_> {
         Ok(Seen {
             vlen: 0,
             flags: 0,
-            cas: self.shown_cas(chosen.unwrap_or(write.cas)),
+            cas: self.shown_cas(write.cas),
             exptime: 0,
             idle: 0,
             fetched: false,
@@ -326,10 +327,7 @@ impl Verbs<'_> {
             entry.set_exptime(exptime, self.now);
         }
         entry.change_flags(iflag::TOKEN, iflag::STALE);
-        match discard.chosen {
-            Some(cas) => entry.choose_cas(cas),
-            None => entry.set_cas(self.cache.store.next_cas()),
-        }
+        entry.set_cas(discard.chosen.unwrap_or_else(|| self.cache.store.next_cas()));
         Next::Finished(Discarded::Done)
     }
 
@@ -408,7 +406,7 @@ impl Verbs<'_> {
         };
         let stored = self.commit_as(reservation, key, write);
         let shown = match stored {
-            Stored::Stored { .. } => self.shown_cas(chosen.unwrap_or(write.cas)),
+            Stored::Stored { .. } => self.shown_cas(write.cas),
             _ => 0,
         };
         (stored, shown)

@@ -9,11 +9,10 @@ mod log;
 mod sweep;
 mod watcher;
 
-pub use log::{Logger, Refused, Seat, Tally, Watchers};
-pub use watcher::Sink;
-
 pub use crawler::Crawler;
+pub use log::{Logger, Refused, Seat, Tally, Watchers};
 pub use sweep::all_classes;
+pub use watcher::Sink;
 
 use crate::store::Store;
 use std::io;

@@ -301,7 +301,13 @@ impl<S: Talk> Conn<S> {
             }
             // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
             Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
-            Err(_) => Fill::Failed,
+            Err(error) => {
+                // Nobody else says this; what a socket says is no news to a watcher.
+                if error.kind() == ErrorKind::InvalidData {
+                    self.tell_tls_error(hub, &error.to_string());
+                }
+                Fill::Failed
+            }
         }
     }
 
@@ -422,9 +428,15 @@ impl<S> Conn<S> {
         self.transport.is_handshaking()
     }
 
-    /// Counts a handshake that took too long.
-    pub(super) fn too_slow(&self) {
+    /// Counts and records a handshake that took too long.
+    pub(super) fn too_slow(&self, hub: &Hub) {
         self.transport.too_slow();
+        self.tell_tls_error(hub, "handshake timed out");
+    }
+
+    #[cold]
+    fn tell_tls_error(&self, hub: &Hub, message: &str) {
+        hub.tell(&Event::TlsError { fd: self.transport.fd(), message: message.as_bytes() });
     }
 
     pub(super) fn card(&self) -> &Arc<ConnCard> {

@@ -28,8 +28,8 @@ pub(super) struct TlsStream {
     drained: bool,
     /// The peer has sent its last byte.
     ended: bool,
-    /// Nothing more is to be understood of what arrives.
-    failed: bool,
+    /// Why nothing more is to be understood of what arrives.
+    failure: Option<Error>,
 }
 
 /// Where decrypted bytes go: slices, filled in order.
@@ -81,7 +81,7 @@ impl TlsStream {
         let mut tls = ServerConnection::new(config)?;
         tls.set_buffer_limit(Some(state.write_size()));
         let counters = Arc::clone(state.counters());
-        Ok(Self { socket, tls, counters, drained: false, ended: false, failed: false })
+        Ok(Self { socket, tls, counters, drained: false, ended: false, failure: None })
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -104,24 +104,25 @@ impl TlsStream {
 
     /// Reads from the socket once at most, through `scratch`, whose contents mean nothing between calls. `Interrupted`
     /// says that bytes came but nothing for the caller in them: it must call again, when others have had their turn.
+    /// `InvalidData` is TLS's own complaint; its text is for watchers.
     pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
         // Known anew only by asking: since the last time there may have been an event.
         self.drained = false;
         let mut sink = Sink { parts: into, part: 0, at: 0, taken: 0 };
         sink.take(&mut self.tls);
-        if sink.taken == 0 && !self.ended && !self.failed {
+        if sink.taken == 0 && !self.ended && self.failure.is_none() {
             self.receive(&mut sink, scratch)?;
             // Handshake, key update: answered at once; what the socket does not take is `has_unsent`.
-            if !self.failed && self.tls.wants_write() {
+            if self.failure.is_none() && self.tls.wants_write() {
                 self.flush()?;
             }
         }
-        match sink.taken {
-            0 if self.failed => Err(ErrorKind::InvalidData.into()),
-            0 if self.ended => Ok(0),
-            0 if self.drained => Err(ErrorKind::WouldBlock.into()),
-            0 => Err(ErrorKind::Interrupted.into()),
-            n => Ok(n),
+        match (sink.taken, &self.failure) {
+            (0, Some(failure)) => Err(io::Error::new(ErrorKind::InvalidData, failure.clone())),
+            (0, None) if self.ended => Ok(0),
+            (0, None) if self.drained => Err(ErrorKind::WouldBlock.into()),
+            (0, None) => Err(ErrorKind::Interrupted.into()),
+            (n, _) => Ok(n),
         }
     }
 
@@ -157,7 +158,7 @@ impl TlsStream {
             }
             Err(error) => return Err(error),
         };
-        while !bytes.is_empty() && !self.failed && !self.ended {
+        while !bytes.is_empty() && self.failure.is_none() && !self.ended {
             self.tls.read_tls(&mut bytes)?;
             self.process(sink);
         }
@@ -167,19 +168,18 @@ impl TlsStream {
     fn process(&mut self, sink: &mut Sink<'_, '_>) {
         let handshaking = self.tls.is_handshaking();
         let processed = self.tls.process_new_packets();
-        match &processed {
+        match processed {
             Ok(state) => self.ended |= state.peer_has_closed(),
             Err(error) => {
-                self.failed = true;
                 let foreign = matches!(error, Error::InvalidMessage(_));
                 let counters = &self.counters;
                 let counter = if handshaking && !foreign { &counters.handshake_errors } else { &counters.proto_errors };
                 counter.fetch_add(1, Relaxed);
-                log::info!("TLS: {error}");
                 // The alert is for who speaks TLS; anybody else would only wonder.
                 if !(handshaking && foreign) {
                     let _ = self.flush();
                 }
+                self.failure = Some(error);
             }
         }
         sink.take(&mut self.tls);
@@ -187,7 +187,7 @@ impl TlsStream {
 
     /// Whether a read may bring something though the last one, which brought `n` of `asked`, was short.
     pub(super) fn may_have_more(&self, n: usize, asked: usize) -> bool {
-        n >= asked || !self.drained || self.ended || self.failed
+        n >= asked || !self.drained || self.ended || self.failure.is_some()
     }
 
     /// Encrypts what fits into the library's buffer and sends it as far as the socket goes. What was taken counts as
@@ -222,7 +222,7 @@ impl TlsStream {
 
     /// Tells the peer that this was all, if the socket takes it at once.
     pub(super) fn close(&mut self) {
-        if !self.failed && !self.tls.is_handshaking() {
+        if self.failure.is_none() && !self.tls.is_handshaking() {
             self.tls.send_close_notify();
             let _ = self.flush();
         }

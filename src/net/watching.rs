@@ -60,6 +60,7 @@ impl Sink for Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         let fd = self.transport.fd();
+        self.transport.close();
         if self.shared.events.wants(Class::CONNEVENTS) {
             // memcached knows no other reason for a watcher's end.
             self.shared.events.put(&Event::ConnClose { peer: self.card.peer, reason: CloseReason::Error, fd });

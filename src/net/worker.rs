@@ -282,7 +282,7 @@ impl<S: Talk> Worker<S> {
         let due: Vec<usize> = std::iter::from_fn(|| wheel.pop()).take(SWEEP_SLICE).collect();
         for token in due {
             let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.is_handshaking()) else { continue };
-            conn.too_slow();
+            conn.too_slow(&self.hub);
             self.close(token, CloseReason::Error);
         }
     }

@@ -101,15 +101,11 @@ pub(super) static FLAGS: &[Flag] = &[
         "address to serve; separate several with commas, or\n\
          repeat the option. Each is a name, an IPv4 address, an\n\
          [IPv6] address or *, then :port if it has its own. In\n\
-          front may stand proto[ascii]:, proto[binary]: or
-\
-          proto[negotiating]: and tag[name]: (1 to 8 characters);
-\
-          first of all, with -Z, notls:, btls: (asks for no
-\
-          client certificate) or mtls: (requires one). Without
-\
-          the option every address is served",
+         front may stand proto[ascii]:, proto[binary]: or\n\
+         proto[negotiating]: and tag[name]: (1 to 8 characters);\n\
+         first of all, with -Z, notls:, btls: (asks for no client\n\
+         certificate) or mtls: (requires one). Without the option\n\
+         every address is served",
         add_listen,
     ),
     Flag::switch(b'd', "daemon", "go to the background", |settings| settings.daemonize = true),

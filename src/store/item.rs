@@ -296,35 +296,33 @@ impl Item {
         if self.head.has(iflag::CAS) { self.word(self.head.key_word() - 1) } else { self.seq() }
     }
 
-    /// Gives the item a new sequence number, and with it a new CAS id.
+    /// Gives the item a new sequence number, which is its CAS id if it has no word for that.
     pub fn set_seq(&self, seq: u64) {
         self.chunk[1].store(self.word(1) & !SEQ_MASK | seq & SEQ_MASK, Relaxed);
-        if self.head.has(iflag::CAS) {
-            self.chunk[self.head.key_word() - 1].store(seq, Relaxed);
-        }
     }
 
-    /// Whether there is room for a CAS id that is not the sequence number.
+    /// Whether there is a word for a CAS id that is not the sequence number.
     #[inline]
     pub fn can_hold_cas(&self) -> bool {
         self.head.has(iflag::CAS)
     }
 
-    /// Shows another CAS id than the sequence number; [`Item::can_hold_cas`] must be true.
-    pub fn choose_cas(&self, cas: u64) {
+    /// Sets the CAS id; [`Item::can_hold_cas`] must be true.
+    pub fn set_cas_word(&self, cas: u64) {
         debug_assert!(self.can_hold_cas());
         if self.can_hold_cas() {
             self.chunk[self.head.key_word() - 1].store(cas, Relaxed);
         }
     }
 
-    /// Takes over what distinguishes `old`, whose key and value this item holds already, and links it.
+    /// Takes over what distinguishes `old`, whose key and value this item holds already, and links it. With a CAS
+    /// word that `old` has not, it needs a new sequence number too.
     pub fn take_over(&mut self, old: &Item, now: u32) {
         const KEPT: u8 = state::FREQ | state::FETCHED | state::ACTIVE;
         const MARKS: u8 = iflag::STALE | iflag::TOKEN;
         self.set_seq(old.seq());
         if self.can_hold_cas() {
-            self.choose_cas(old.cas());
+            self.set_cas_word(old.cas());
         }
         self.set_atime(old.atime(now));
         self.set_exptime(old.exptime(now), now);
@@ -467,7 +465,8 @@ mod tests {
                         assert_eq!(item.cas(), cas);
                         item.change_state(0, state::LINKED);
                         item.set_seq(77);
-                        assert_eq!((item.seq(), item.cas(), item.atime(500)), (77, 77, 500));
+                        let shown = if cas == 0 { 77 } else { cas };
+                        assert_eq!((item.seq(), item.cas(), item.atime(500)), (77, shown, 500));
                         assert!(meta.physical(iflags) <= 12_000 * 8);
                     }
                 }

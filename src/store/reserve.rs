@@ -42,8 +42,8 @@ impl Reservation {
     /// Takes a chunk for an item and writes all but the value. `None` when memory is short.
     pub(super) fn new(store: &'static Store, meta: &Meta, key: &[u8], now: u32) -> Option<Self> {
         let mut meta = *meta;
-        if meta.cas == 0 && store.needs_wide_cas() {
-            meta.cas = store.next_cas();
+        if store.needs_wide_cas() {
+            meta.iflags |= iflag::CAS;
         }
         let nominal = store.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0);
         let iflags = meta.layout_flags(now, false);

@@ -11,7 +11,7 @@ use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
@@ -46,8 +46,10 @@ pub struct Store {
     seq: AtomicU64,
     /// Items with a sequence number up to this are flushed; 0 = none.
     flush_seq: AtomicU64,
-    /// Highest sequence number of an item for which no id was given out.
-    unnumbered: AtomicU64,
+    /// The same of items with a CAS word, whose ids say nothing about their age.
+    wide_seq: AtomicU64,
+    /// The same again.
+    flush_wide: AtomicU64,
     /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
     oldest_live: AtomicU32,
     /// Growth steps that the index has finished.
@@ -117,14 +119,10 @@ impl Entry {
         self.item.cas()
     }
 
-    /// Gives the item a new CAS id, one of [`Store::next_cas`].
+    /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice if
+    /// [`Entry::has_room`] says that it can.
     pub fn set_cas(&mut self, cas: u64) {
-        self.item.set_seq(cas);
-    }
-
-    /// Shows a CAS id of the client's choice; [`Entry::has_room`] must have said that it can.
-    pub fn choose_cas(&mut self, cas: u64) {
-        self.item.choose_cas(cas);
+        self.store.stamp(&self.item, cas);
     }
 
     /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
@@ -259,7 +257,8 @@ impl Store {
             index,
             seq: AtomicU64::new(1),
             flush_seq: AtomicU64::new(0),
-            unnumbered: AtomicU64::new(0),
+            wide_seq: AtomicU64::new(0),
+            flush_wide: AtomicU64::new(0),
             oldest_live: AtomicU32::new(0),
             growths: AtomicU64::new(0),
             events: OnceLock::new(),
@@ -282,12 +281,20 @@ impl Store {
         self.seq.fetch_add(1, Relaxed) + 1
     }
 
-    /// A sequence number for an item that shows a CAS id of the client's choice: it is later than the last
-    /// flush and earlier than the next, as every item's must be, but no id is used up for it.
-    pub fn unnumbered_seq(&self) -> u64 {
-        let seq = self.seq.load(Relaxed).max(self.flush_seq.load(Relaxed) + 1);
-        self.unnumbered.fetch_max(seq, Relaxed);
-        seq
+    /// A new sequence number for an item with a CAS word.
+    pub(super) fn next_wide(&self) -> u64 {
+        self.wide_seq.fetch_add(1, AcqRel) + 1
+    }
+
+    /// Gives an item a new CAS id, and a sequence number that is later than the last flush.
+    #[inline]
+    pub(super) fn stamp(&self, item: &Item, cas: u64) {
+        if item.can_hold_cas() {
+            item.set_seq(self.next_wide());
+            item.set_cas_word(cas);
+        } else {
+            item.set_seq(cas);
+        }
     }
 
     /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
@@ -341,7 +348,8 @@ impl Store {
     /// Whether an item's time is over, and how.
     #[inline]
     pub(super) fn lapse(&self, item: &Item, now: u32) -> Option<Lapse> {
-        let flush_seq = self.flush_seq.load(Relaxed);
+        let wide = item.can_hold_cas();
+        let flush_seq = if wide { &self.flush_wide } else { &self.flush_seq }.load(Relaxed);
         if flush_seq != 0 && flush_seq.wrapping_sub(item.seq()) & SEQ_MASK < 1 << 39 {
             return Some(Lapse::Flushed);
         }
@@ -489,8 +497,9 @@ impl Store {
     pub fn flush(&self, oldest_live: u32, now: u32) {
         self.oldest_live.store(oldest_live, Relaxed);
         if oldest_live != 0 && oldest_live <= now {
-            self.seq.fetch_max(self.unnumbered.load(Relaxed), Relaxed);
             self.flush_seq.store(self.seq.load(Relaxed), Relaxed);
+            // After the other: see `make_room`.
+            self.flush_wide.store(self.wide_seq.fetch_add(0, AcqRel), Relaxed);
         }
     }
 

@@ -44,21 +44,21 @@ pub struct Write {
     pub stale_ok: bool,
     /// `Append` and `Prepend` store what they were given when there is nothing to join it to.
     pub vivify: bool,
-    /// Sequence number of the stored item, and its CAS id unless one is chosen.
+    /// CAS id of the stored item.
     pub cas: u64,
-    /// CAS id that the client chose; the item must have been reserved with room for it.
-    pub chosen: Option<u64>,
+    /// The client chose that id: the item must have been reserved with room for it.
+    pub chosen: bool,
 }
 
 impl Write {
-    /// A plain write under `mode`, with CAS id `cas`.
+    /// A plain write under `mode`, with CAS id `cas`, one of [`Store::next_cas`].
     pub fn new(mode: Mode, cas: u64) -> Self {
-        Self { mode, compare: 0, stale_ok: false, vivify: false, cas, chosen: None }
+        Self { mode, compare: 0, stale_ok: false, vivify: false, cas, chosen: false }
     }
 
     /// Item flags that make the room which the write will need.
     fn room(&self) -> u8 {
-        if self.chosen.is_some() { iflag::CAS } else { 0 }
+        if self.chosen { iflag::CAS } else { 0 }
     }
 }
 
@@ -173,10 +173,7 @@ impl Store {
         }
         let vlen = new.item().vlen();
         let (handle, mut item) = new.into_item();
-        item.set_seq(write.cas);
-        if let Some(chosen) = write.chosen {
-            item.choose_cas(chosen);
-        }
+        self.stamp(&item, write.cas);
         item.set_atime(now);
         let Some((slot, old_handle, mut old)) = found else {
             item.change_state(0, state::LINKED);
@@ -334,15 +331,21 @@ impl Store {
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
             return Room::NoMemory;
         }
+        // Taken before the look whether the item is flushed: a flush that the look misses will count it in.
+        let wide = self.next_wide();
         let mut bucket = self.index.lock(hash);
-        let found = self.find(&bucket, key, hash);
-        let Some((slot, old_handle, mut old)) = found.filter(|(_, h, item)| Version::of(&bucket, *h, item) == same)
-        else {
+        let found = self
+            .find(&bucket, key, hash)
+            .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.lapse(item, now).is_none());
+        let Some((slot, old_handle, mut old)) = found else {
             drop(bucket);
             return Room::Retry;
         };
         let (handle, mut item) = copy.into_item();
         item.take_over(&old, now);
+        if item.can_hold_cas() && !old.can_hold_cas() {
+            item.set_seq(wide);
+        }
         bucket.replace(slot, handle.raw());
         old.change_state(state::LINKED, 0);
         drop(bucket);

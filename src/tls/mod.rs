@@ -50,9 +50,10 @@ struct Configs {
 /// The TLS state of a server.
 pub struct Tls {
     ssl: Ssl,
-    /// One refresh at a time, so that the last one asked for is the one that stays.
-    refreshing: Mutex<()>,
-    current: Mutex<Arc<Configs>>,
+    /// Refreshes asked for.
+    asked: AtomicU64,
+    /// The number of the refresh that brought them, and the configurations.
+    current: Mutex<(u64, Arc<Configs>)>,
     refreshed: AtomicU32,
     counters: Arc<Counters>,
 }
@@ -77,8 +78,8 @@ impl Tls {
         let configs = configs(ssl, &counters)?;
         Ok(Some(Self {
             ssl: ssl.clone(),
-            refreshing: Mutex::new(()),
-            current: Mutex::new(Arc::new(configs)),
+            asked: AtomicU64::new(0),
+            current: Mutex::new((0, Arc::new(configs))),
             // The certificates are older than the clock, which counts from before the start.
             refreshed: AtomicU32::new(0),
             counters,
@@ -90,16 +91,22 @@ impl Tls {
     /// # Errors
     /// The line for whoever asked; everything stays as it was.
     pub fn refresh(&self, now: u32) -> Result<(), String> {
-        let _one_at_a_time = self.refreshing.lock();
+        // Of several at a time the one asked for last stays, whichever reads its files faster.
+        let number = self.asked.fetch_add(1, Relaxed) + 1;
         let configs = Arc::new(configs(&self.ssl, &self.counters)?);
-        *self.current.lock() = configs;
-        self.refreshed.store(now, Relaxed);
+        let mut current = self.current.lock();
+        if number > current.0 {
+            let before = std::mem::replace(&mut *current, (number, configs));
+            drop(current);
+            drop(before);
+            self.refreshed.store(now, Relaxed);
+        }
         Ok(())
     }
 
     /// What a new connection to a listener of this kind is to agree on; `None` for plain ones.
     pub fn config(&self, transport: Transport) -> Option<Arc<ServerConfig>> {
-        let configs = self.current.lock();
+        let (_, configs) = &*self.current.lock();
         let config = match transport {
             Transport::Plain => return None,
             Transport::Tls => &configs.usual,

@@ -40,6 +40,22 @@ fn rubbish_after_the_handshake_is_closed_and_counted() {
 }
 
 #[test]
+fn watchers_are_told() {
+    let host = Host::new("");
+    let mut watcher = host.client();
+    assert_eq!(watcher.ask("watch connevents"), "OK");
+    let mut socket = host.tcp(0);
+    socket.write_all(b"version\r\n").unwrap();
+    let line = loop {
+        let line = watcher.line();
+        if line.contains("type=conntlserr") {
+            break line;
+        }
+    };
+    assert!(line.contains(" fd=") && line.contains(" msg=received corrupt message"), "{line}");
+}
+
+#[test]
 fn versions_below_the_least_are_refused() {
     let host = Host::new("ssl_min_version=3");
     let old = host.files.client_config(&[&TLS12], None);

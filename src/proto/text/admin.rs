@@ -52,11 +52,16 @@ fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
 }
 
 fn refresh_certs(run: &mut Run<'_, '_>) {
-    run.noreply = false; // memcached does not ask here
-    match run.cx.shared.tls.as_ref().map(|tls| tls.refresh(run.verbs.now)) {
-        None => run.reply("Error TLS not enabled"),
-        Some(Ok(())) => run.reply("OK"),
-        Some(Err(complaint)) => run.reply(&complaint),
+    let result = match &run.cx.shared.tls {
+        Some(tls) => tls.refresh(run.verbs.now),
+        None => Err("Error TLS not enabled".to_owned()),
+    };
+    match result {
+        Ok(()) => run.reply("OK"),
+        Err(complaint) => {
+            run.noreply = false; // memcached does not ask here
+            run.reply(&complaint);
+        }
     }
 }
 

@@ -83,6 +83,7 @@ pub(in crate::proto) fn resume(cx: &super::Cx<'_>, line: &[u8], out: &mut super:
 fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
     let Multiget { kind, mut done } = stopped;
     let start = run.out.mark();
+    let mut doomed = false;
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
         let (mut len, mut long) = (0, false);
@@ -119,9 +120,10 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
             done = to;
             if run.out.is_full() {
                 // Once replies have left, an over-long key further on could no longer take them back.
-                if has_long_key(text, done) {
+                doomed = doomed || has_long_key(text, done);
+                if doomed {
                     run.out.rewind(start);
-                    return too_long(run);
+                    continue;
                 }
                 return Ran::then(Next::Multiget(Multiget { kind, done }));
             }
