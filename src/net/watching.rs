@@ -43,6 +43,10 @@ impl Sink for Watching {
     }
 
     fn listen(&mut self) -> bool {
+        // What an encrypted stream has taken and not sent counts as written: nobody else will try again.
+        if self.transport.flush().is_err() {
+            return false;
+        }
         let mut bytes = [0; READ];
         for _ in 0..READS {
             match self.transport.read(&mut bytes, &mut self.scratch) {
@@ -65,6 +69,7 @@ impl Drop for Watching {
             // memcached knows no other reason for a watcher's end.
             self.shared.events.put(&Event::ConnClose { peer: self.card.peer, reason: CloseReason::Error, fd });
         }
+        self.transport.close();
         leave(&self.shared, &self.card, fd);
     }
 }

@@ -5,6 +5,7 @@ use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn value(len: usize) -> Vec<u8> {
     (0..len).map(|at| b'a' + (at % 23) as u8).collect()
@@ -17,6 +18,38 @@ fn set(client: &mut Client, key: &str, bytes: &[u8]) {
 
 fn found(key: &str, bytes: &[u8]) -> Vec<u8> {
     [format!("VALUE {key} 0 {}\r\n", bytes.len()).as_bytes(), bytes, b"\r\nEND\r\n"].concat()
+}
+
+#[test]
+fn a_watcher_may_be_encrypted_and_hears_of_failed_handshakes() {
+    let host = Host::new("");
+    let mut watcher = host.client();
+    assert_eq!(watcher.ask("watch fetchers connevents"), "OK");
+    let mut client = host.client();
+    assert_eq!(client.ask("get k"), "END");
+    let mut socket = host.tcp(0);
+    socket.write_all(b"version\r\n").unwrap();
+    let mut told = 0;
+    for wanted in ["type=item_get key=k", "type=conntlserr fd="] {
+        told += 1;
+        while !watcher.line().contains(wanted) {
+            told += 1;
+        }
+    }
+    // More than fits on the way, and then nothing more: all that was taken comes, to the end of a line.
+    let (lines, globals) = (50_000, &host.shared.stats.globals);
+    let sent = || globals.log_watcher_sent.load(Relaxed);
+    let lost = || globals.log_watcher_skipped.load(Relaxed) + globals.log_worker_dropped.load(Relaxed);
+    for _ in 0..lines / 100 {
+        client.send("get k\r\n".repeat(100));
+        (0..100).for_each(|_| assert_eq!(client.line(), "END"));
+    }
+    until("every line is taken or lost", || sent() + lost() >= lines);
+    while told < sent() {
+        told += u64::from(watcher.line().contains(" type="));
+    }
+    drop(watcher);
+    until("the watcher is gone", || host.shared.watchers.is_empty());
 }
 
 #[test]

@@ -217,8 +217,8 @@ mod tests {
         const INITIAL: &str = "CLIENT_ERROR invalid numeric initial value";
         const DELTA: &str = "CLIENT_ERROR invalid numeric delta value";
         for (line, reply) in [
-            ("mg k b N1 R1 T1 l O P L k s t c f v h u q x C1", Some("CLIENT_ERROR options flags are too long")),
-            ("mg kkkk b N1 R1 T1 l O P L k s t c f v h u q", None),
+            ("mg kkkk b N1 R1 T1 l O P L k s t c f v h u q x I", Some("CLIENT_ERROR options flags are too long")),
+            ("mg kkkk b N1 R1 T1 l O P L k s t c f v h u q x", None),
             ("mg k F1 x C1 E1 M J1 D1 I", None),
             ("mg k k k", Some(DUPLICATE)),
             ("mg k Oa Ob", Some(DUPLICATE)),
