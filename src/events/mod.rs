@@ -2,7 +2,7 @@
 //!
 //! Owns the kinds of events, one bounded ring of them for each worker, and the mask of the classes that somebody
 //! watches. Knows nobody who produces or reads: workers put what they do into their own ring ([`Log`]), the logger
-//! thread (`maint::log`) takes it out and makes lines of it ([`line`]). While nobody watches, a producer tests one bit
+//! thread (`maint::log`) takes it out and makes lines of it ([`mod@line`]). While nobody watches, a producer tests one bit
 //! of a mask that it has loaded once a turn.
 //!
 //! ```text
