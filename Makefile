@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit clients conformance differential check audit bench fmt clean
+.PHONY: help build run test unit loom clients conformance differential check audit bench fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -26,11 +26,16 @@ run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, A
 	@echo "Control-C stops it."
 	@exec target/release/oxcached $(AS_ROOT) -p $(PORT) -m $(MEMORY) $(ARGS)
 
-test: unit clients conformance ## every test: Rust, real clients, memcached's own test files
+test: unit loom clients conformance ## every test: Rust, real clients, memcached's own test files
 
 unit: ## the Rust tests alone
 	@mkdir -p $(RESULTS)
 	cargo test --no-fail-fast 2>&1 | tee $(RESULTS)/unit
+
+loom: ## the store's protocols between threads, in every interleaving
+	@mkdir -p $(RESULTS)
+	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --release --target-dir target/loom --test loom 2>&1 | \
+		tee $(RESULTS)/loom
 
 clients: build ## real clients in five languages against the server
 	@scripts/clients

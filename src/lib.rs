@@ -13,16 +13,17 @@
 //! client's bytes and pauses accepting when descriptors run out. A *worker* is one reactor: one poll, its
 //! connections in a slab, one shared pair of buffers, counters that it alone writes. The *chores thread* does
 //! what the store needs done beside requests, in steps that hold one bucket's lock for well under a
-//! microsecond.
+//! microsecond. The *logger thread* writes to the clients that watch what the workers have recorded; nobody
+//! waits for it.
 //!
 //! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] | leaves |
-//! | 1 | [`store`] | the memory kernel: items, index, classes, eviction |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
+//! | 1 | [`store`] [`tls`] | the memory kernel: items, index, classes, eviction; certificates |
 //! | 2 | [`cache`] | the verbs, protocol-free |
-//! | 3 | [`maint`] | chores |
+//! | 3 | [`maint`] | chores, the logger |
 //! | 4 | [`proto`] | bytes to verbs and back, no sockets |
 //! | 5 | [`net`] | sockets, workers, connections |
 //! | 6 | [`server`] | everything wired; `main` |
@@ -32,6 +33,7 @@
 pub mod cache;
 pub mod clock;
 pub mod decimal;
+pub mod events;
 pub mod hash;
 pub mod limits;
 pub mod maint;
@@ -42,3 +44,4 @@ pub mod settings;
 pub mod stats;
 pub mod store;
 pub mod sys;
+pub mod tls;

@@ -41,6 +41,9 @@ pub const DIRECT_READ_MIN: usize = 16 * 1024;
 /// Largest value length a client may announce (memcached: `INT_MAX - 2`).
 pub const VALUE_LEN_MAX: u32 = i32::MAX as u32 - 2;
 
+/// Largest body of a packet (memcached's bound of `-I`).
+pub const BODY_MAX: u32 = 1 << 30;
+
 /// Token slots of one command line (memcached's 24 less its end marker).
 pub const TOKENS_MAX: usize = 23;
 
@@ -49,6 +52,9 @@ pub const ACCEPT_BATCH: usize = 64;
 
 /// New connections and other messages waiting for one worker.
 pub const WORKER_QUEUE: usize = 4096;
+
+/// Clients that may watch at a time.
+pub const WATCHERS_MAX: usize = 20;
 
 /// Slab classes, numbered 1..=63; 0 is the global page pool.
 pub const CLASSES: usize = 64;
@@ -59,5 +65,22 @@ pub const REPLY_CHARGE: usize = 1024;
 /// Nominal bytes charged against `read_buf_mem_limit` for each connection that is inside a request.
 pub const REQUEST_CHARGE: usize = 16 * 1024;
 
+/// Seconds that a client may take for its TLS handshake.
+pub const TLS_HANDSHAKE_SECONDS: u32 = 10;
+
+/// Sessions kept for resumption, for each kind of TLS listener; the oldest makes room. A session takes some
+/// hundred bytes, and as much again as the client's certificates.
+pub const TLS_SESSIONS: usize = 8192;
+
+/// Least plain text that is encrypted at a time, whatever `ssl_wbuf_size` says.
+pub const TLS_WRITE_MIN: usize = 1024;
+
+/// Cipher text read from a socket in one go (the TLS library would read 4 KB).
+pub const TLS_READ: usize = 32 * 1024;
+
+/// Longest TLS record on the wire: header, 16 KB, and what encryption may add.
+pub const TLS_RECORD_MAX: usize = 5 + 16 * 1024 + 2048;
+
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
+const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
 const _: () = assert!(COPY_MAX < OUTPUT_HIGH);

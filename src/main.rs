@@ -36,9 +36,10 @@ fn main() -> ExitCode {
 fn start_and_run(settings: Settings, signals: Signals) -> Result<ExitCode, StartError> {
     let _ = io::stderr().write_all(settings.warnings.concat().as_bytes());
     start_log(settings.verbose);
+    let tls = server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
     let (pid_file, daemon) = (settings.pid_file.clone(), settings.daemonize);
-    let server = Server::start(settings)?;
+    let server = Server::start_with(settings, tls)?;
     if let Some(path) = &pid_file {
         pidfile::write(path);
     }

@@ -4,13 +4,14 @@
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
 use crate::clock::Clock;
-use crate::maint::Chores;
+use crate::maint::{Chores, Logger, Tally};
 use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared};
 use crate::settings::{self, Exit, Settings};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
+use crate::tls::Tls;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Exit code for a plain failure.
 const FAILURE: i32 = 1;
+/// Exit code for files named by an option that cannot be used (`EX_USAGE`).
+const USAGE: i32 = 64;
 /// Exit code for what the operating system refuses (`EX_OSERR`).
 const OS_ERROR: i32 = 71;
 
@@ -92,6 +95,12 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Loads the certificates that `settings` name. For a process that changes its user this comes before
+/// [`prepare_process`], because the key may be root's alone; so does memcached.
+pub fn load_tls(settings: &Settings) -> Result<Option<Tls>, StartError> {
+    Tls::load(settings).map_err(|complaint| StartError::new(USAGE, complaint))
+}
+
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
     if let Err(e) = process::drop_groups() {
         let words = format!("failed to drop supplementary groups: {}", error_text(&e));
@@ -153,6 +162,7 @@ pub struct Server {
     requests: Arc<Requests>,
     workers: Workers,
     chores: Chores,
+    logger: Logger,
     acceptor: Acceptor,
     addresses: Vec<SocketAddr>,
     poll: Poll,
@@ -160,8 +170,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Brings a server up: poll, shared state, workers, clock, listening sockets.
+    /// Brings a server up: certificates, poll, shared state, workers, clock, listening sockets.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let tls = load_tls(&settings)?;
+        Self::start_with(settings, tls)
+    }
+
+    /// As [`Server::start`], with certificates that are loaded already.
+    pub fn start_with(settings: Settings, tls: Option<Tls>) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
@@ -172,16 +188,20 @@ impl Server {
         let asked = Arc::clone(&requests);
         let shared = Shared::new(settings, Clock::real(), Box::new(move |control| asked.ask(control)))
             .ok_or_else(|| StartError::new(FAILURE, "Failed to reserve address space for item memory"))?;
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared { tls, ..shared });
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
-        let clock = Arc::clone(&shared);
-        let chores = Chores::start(shared.cache.store, move || clock.clock.now());
+        let source = Arc::clone(&shared);
+        let moment = move || source.moment();
+        let chores = Chores::start(shared.cache.store, Arc::clone(&shared.crawler), moment);
         let chores = chores.map_err(failed("Can't create thread"))?;
+        let counted = Arc::clone(&shared);
+        let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));
+        let logger = logger.map_err(failed("Can't start logger thread"))?;
         match listen(&shared, workers.dispatcher(), poll.registry()) {
             Ok((acceptor, addresses)) => {
-                Ok(Self { shared, requests, workers, chores, acceptor, addresses, poll, next_tick })
+                Ok(Self { shared, requests, workers, chores, logger, acceptor, addresses, poll, next_tick })
             }
             Err(e) => {
                 workers.stop();
@@ -271,8 +291,7 @@ impl Server {
             match signal {
                 Signal::Exit => stop = Some(Stop::Exit),
                 Signal::Graceful => stop = stop.or(Some(Stop::Graceful)),
-                // Nothing that can be reloaded exists yet (authentication file, certificates).
-                Signal::Reload => {}
+                Signal::Reload => self.reload(),
             }
         }
         if self.requests.exit.load(Relaxed) {
@@ -281,6 +300,15 @@ impl Server {
             stop = stop.or(Some(Stop::Graceful));
         }
         stop
+    }
+
+    /// Reads again what may have changed: the certificates.
+    fn reload(&self) {
+        if let Some(tls) = &self.shared.tls
+            && let Err(complaint) = tls.refresh(self.shared.clock.now())
+        {
+            say(format_args!("Could not reload TLS certificates on SIGHUP: {complaint}"));
+        }
     }
 
     /// Moves the clock when a second is full. Ticks are laid out from the start, so that they do not drift.
@@ -313,6 +341,7 @@ impl Server {
         if settings.slab_reassign {
             tell("stopped slab mover");
         }
+        self.logger.stop();
         tell("stopped logger thread");
         tell("stopped idle timeout thread");
         tell("closing connections");
@@ -320,6 +349,16 @@ impl Server {
         self.workers.stop_gracefully();
         tell("all background threads stopped");
     }
+}
+
+/// Enters what the logger has done.
+fn count(shared: &Shared, tally: Tally) {
+    let globals = &shared.stats.globals;
+    globals.log_worker_dropped.fetch_add(tally.dropped, Relaxed);
+    globals.log_worker_written.fetch_add(tally.written, Relaxed);
+    globals.log_watcher_skipped.fetch_add(tally.skipped, Relaxed);
+    globals.log_watcher_sent.fetch_add(tally.sent, Relaxed);
+    globals.log_watchers.store(tally.watchers, Relaxed);
 }
 
 /// Opens the listening sockets and makes the main thread's side of the network.

@@ -156,17 +156,40 @@ fn suboptions_out_of_range() {
 }
 
 #[test]
+fn tls_options() {
+    refused(&[
+        ("-Z -p 0", 64, "ERROR: You cannot enable SSL without a TCP port.\n"),
+        ("-Z -p 0 -U 5", 64, "ERROR: You cannot enable SSL without a TCP port.\n"),
+        ("-o ssl_chain_cert", 1, "Missing ssl_chain_cert argument\n"),
+        ("-o ssl_key", 1, "Missing ssl_key argument\n"),
+        ("-o ssl_ca_cert", 1, "Missing ssl_ca_cert argument\n"),
+        ("-o ssl_ciphers", 1, "Missing ssl_ciphers argument\n"),
+        ("-o ssl_keyformat", 1, "Missing ssl_keyformat argument\n"),
+        ("-o ssl_keyformat=x", 1, "could not parse argument to ssl_keyformat\n"),
+        ("-o ssl_wbuf_size", 1, "Missing ssl_wbuf_size argument\n"),
+        ("-o ssl_wbuf_size=x", 1, "could not parse argument to ssl_wbuf_size\n"),
+        ("-o ssl_verify_mode", 1, "Missing ssl_verify_mode argument\n"),
+        ("-o ssl_verify_mode=x", 1, "could not parse argument to ssl_verify_mode\n"),
+        ("-o ssl_verify_mode=4", 1, "Invalid ssl_verify_mode. Use help to see valid options.\n"),
+        ("-o ssl_min_version", 1, "Missing ssl_min_version argument\n"),
+        ("-o ssl_min_version=x", 1, "could not parse argument to ssl_min_version\n"),
+        ("-o ssl_min_version=4", 1, "Invalid ssl_min_version. Use help to see valid options.\n"),
+    ]);
+    assert!(settings(&["-Z", "-U", "5"]).ssl.enabled, "the port comes from -U");
+    assert!(settings(&["-Z", "-s", "/s"]).ssl.enabled, "a unix socket does not mind");
+    assert!(!settings(&["-o", "ssl_session_cache,ssl_min_version=0"]).ssl.enabled);
+}
+
+#[test]
 fn what_is_not_built_says_so_by_name() {
     refused(&[
         ("-S", 1, "not supported yet: -S, --enable-sasl\n"),
         ("-Y f", 1, "not supported yet: -Y, --auth-file\n"),
-        ("-Z", 1, "not supported yet: -Z, --enable-ssl\n"),
         ("-e f", 1, "not supported yet: -e, --memory-file\n"),
         ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
         ("-L", 1, "not supported yet: -L, --enable-largepages\n"),
-        ("-B binary", 1, "not supported yet: -B, --protocol=binary\n"),
         ("-o ext_path=/f:1G", 1, "not supported yet: -o ext_path\n"),
-        ("-o ssl_key", 1, "not supported yet: -o ssl_key\n"),
+        ("-o ssl_kernel_tls", 1, "not supported yet: -o ssl_kernel_tls\n"),
         ("-o drop_privileges", 1, "not supported yet: -o drop_privileges\n"),
     ]);
     let names: Vec<String> = unsupported().map(|(name, _)| name).collect();
@@ -201,8 +224,8 @@ fn help_version_and_licence() {
     }
     // Test suites and scripts take these words for the feature.
     let lower = help.to_lowercase();
-    assert!(lower.contains("unix-socket"));
-    for word in ["ext_path", "proxy_config", "enable-ssl", "sasl", "drop_privileges", "1.1."] {
+    assert!(lower.contains("unix-socket") && lower.contains("enable-ssl"));
+    for word in ["ext_path", "proxy_config", "sasl", "drop_privileges", "1.1."] {
         assert!(!lower.contains(word), "{word}");
     }
 }
@@ -225,6 +248,7 @@ fn values_in_every_spelling() {
     assert_eq!(settings(&["-U", "99", "-p", "98"]).port, 98);
     assert_eq!((settings(&["-U", "0"]).port, settings(&["-U70000", "-p1"]).udpport), (11211, 70000));
     assert_eq!(settings(&["-B", " ascii"]).listeners[0].protocol, Protocol::Ascii);
+    assert_eq!(settings(&["-B", "binary"]).listeners[0].protocol, Protocol::Binary);
     let got = settings(&["-I", "2M", "-o", "no_chunked_items,slab_automove,hashpower=20,"]);
     assert_eq!((got.item_size_max, got.slab_chunk_size_max), (2 << 20, 1 << 19));
     assert_eq!((got.slab_automove, got.hashpower_init), (1, 20));
@@ -270,8 +294,6 @@ fn bad_listeners_fail_at_start_not_before() {
         let general = format!("failed to listen on one of interface(s) {list}: Success\n");
         assert_eq!((exit.code, exit.stderr), (71, format!("{complaint}{general}")), "{list}");
     }
-    let exit = check_start(&settings(&["-l", "proto[binary]:a"])).unwrap_err();
-    assert_eq!((exit.code, exit.stderr.as_str()), (1, "not supported yet: -l proto[binary]\n"));
     assert_eq!(check_start(&settings(&["-p0", "-l", "notls:a"])), Ok(()));
 }
 
@@ -337,7 +359,9 @@ fn stats_settings_by_default() {
          hash_algorithm=murmur3 lru_maintainer_thread=yes lru_segmented=yes hot_lru_pct=20 warm_lru_pct=40 \
          hot_max_factor=0.20 warm_max_factor=2.00 temp_lru=no temporary_ttl=61 idle_timeout=0 \
          watcher_logbuf_size=262144 worker_logbuf_size=65536 read_buf_mem_limit=0 track_sizes=no \
-         inline_ascii_response=no num_napi_ids=0 memory_file=(null) client_flags_size=4"
+         inline_ascii_response=no ssl_enabled=no ssl_chain_cert=(null) ssl_key=(null) ssl_verify_mode=0 \
+         ssl_keyformat=1 ssl_ciphers=NULL ssl_ca_cert=NULL ssl_wbuf_size=16384 ssl_session_cache=no \
+         ssl_kernel_tls=no ssl_min_version=tlsv1.2 num_napi_ids=0 memory_file=(null) client_flags_size=4"
     );
 }
 

@@ -66,6 +66,26 @@ fn every_size_comes_back() {
 }
 
 #[test]
+fn chosen_cas_ids_fit_every_size() {
+    for (args, chunk) in [("", 524_288), ("-o slab_chunk_max=1", 1024), ("-o slab_chunk_max=8", 8192)] {
+        let shared = shared(&format!("-m 100 {args}"));
+        let mut client = Client::new(&shared);
+        for len in (chunk - 120)..(chunk + 10) {
+            let mut request = format!("ms k {len} E1099511627777\r\n").into_bytes();
+            request.extend(value(len));
+            request.extend_from_slice(b"\r\n");
+            assert_eq!(client.ask(&request), b"HD\r\n", "{args} {len}");
+            let mut expected = format!("VA {len} c1099511627777\r\n").into_bytes();
+            expected.extend(value(len));
+            expected.extend_from_slice(b"\r\n");
+            assert!(client.ask(b"mg k c v\r\n") == expected, "{args} {len}");
+        }
+        ask(&mut client, "delete k\r\n");
+        assert_empty(&shared);
+    }
+}
+
+#[test]
 fn the_smallest_classes_that_can_be_asked_for() {
     let shared = shared("-n 1 -o slab_sizes=9-18-30-60-100");
     let mut client = Client::new(&shared);

@@ -501,5 +501,6 @@ fn verbose_twice_names_the_listeners() {
     let mut expected = vec!["(auto-negotiate)", "(ascii)"];
     expected.extend(["(udp)"; 4]);
     assert_eq!(words, expected, "{text}");
-    assert!(text.contains(" send buffer was ") && text.ends_with("Exiting normally\n"), "{text}");
+    // A worker may take its datagram sockets only after the signal came.
+    assert!(text.contains(" send buffer was ") && text.contains("Exiting normally\n"), "{text}");
 }

@@ -7,7 +7,7 @@ use super::{Key, Verbs, Vivify};
 use crate::decimal;
 use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Room, Stored, Version, Write, iflag};
+use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Room, Scratch, Stored, Version, Write, iflag};
 
 /// What to add.
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +97,6 @@ enum Next {
     },
 }
 
-/// Longest number: 2^64 - 1 in decimal.
-const DIGITS_MAX: usize = 20;
-
 impl Verbs<'_> {
     /// Adds to or subtracts from the number that the item holds.
     pub fn arith(&self, key: &Key<'_>, arith: Arith) -> Sum {
@@ -113,9 +110,10 @@ impl Verbs<'_> {
     /// The same with extras.
     pub fn adjust(&self, key: &Key<'_>, adjust: Adjust) -> Adjusted {
         let adjust = Adjust { chosen: self.chosen(adjust.chosen), ..adjust };
+        let mut told = false;
         loop {
             let mut class = 0;
-            let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| {
+            let found = self.visit_once(key, &mut told, |entry| {
                 class = entry.class();
                 self.add_in_place(key, adjust, entry)
             });
@@ -179,7 +177,7 @@ impl Verbs<'_> {
             let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), exptime, iflags, cas: 0 };
             return Next::Large { value, fetched: entry.fetched(), meta, version: entry.version() };
         }
-        let mut value = Vec::with_capacity(vlen + 16);
+        let mut value = Scratch::take();
         entry.copy_value(&mut value);
         let Some(old) = decimal::c_unsigned(&value) else { return NON_NUMERIC };
         let number = arith.of(old);
@@ -268,10 +266,10 @@ impl Verbs<'_> {
         version: Version,
         chosen: Option<u64>,
     ) -> Option<Adjusted> {
-        let mut digits = Vec::with_capacity(DIGITS_MAX);
-        decimal::put(&mut digits, number);
+        let mut text = itoa::Buffer::new();
+        let digits = text.format(number).as_bytes();
         let write = Write::new(Mode::Set, self.cache.store.next_cas());
-        match self.replace(key, (&digits, false), meta, version, write) {
+        match self.replace(key, (digits, false), meta, version, write) {
             Ok(Stored::Stored { .. }) => {
                 self.counters.add(Counter::TotalItems, 1);
                 let cas = self.shown_cas(chosen.unwrap_or(write.cas));
@@ -285,8 +283,8 @@ impl Verbs<'_> {
     /// Makes an item that holds `number`; `None` if there is one already.
     fn make_number(&self, key: &Key<'_>, vivify: Vivify, number: u64) -> Option<Adjusted> {
         let store = self.cache.store;
-        let mut digits = Vec::with_capacity(DIGITS_MAX);
-        decimal::put(&mut digits, number);
+        let mut text = itoa::Buffer::new();
+        let digits = text.format(number).as_bytes();
         let chosen = self.chosen(vivify.chosen);
         let meta = Meta {
             klen: key.bytes().len(),
@@ -297,11 +295,11 @@ impl Verbs<'_> {
             cas: 0,
         };
         let Some(mut reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Adjusted::NotMade) };
-        if reservation.write(&digits).is_err() {
+        if reservation.write(digits).is_err() {
             return Some(Adjusted::NotMade);
         }
         let write = self.write_choosing(Mode::Add, chosen);
-        match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
+        match self.commit_told(reservation, key, write).0 {
             Stored::Stored { .. } => {
                 self.counters.add(Counter::TotalItems, 1);
                 Some(Adjusted::Made { cas: self.shown_cas(write.cas) })

@@ -4,7 +4,9 @@
 //! Owns stale marks and win tokens: who gets one and when it is taken back. Called by the meta protocol.
 //! `stats detail` does not count meta commands, as in memcached.
 
+use super::tell::Shape;
 use super::{Key, Refused, Verbs};
+use crate::events::{Lookup, StoreStatus};
 use crate::stats::{ClassCounter, Counter};
 use crate::store::{Entry, Found, Meta, Mode, Reservation, Room, Stored, Version, Write, iflag, state};
 
@@ -111,19 +113,20 @@ pub struct Put {
 /// What is to be done after a look at the item to discard.
 enum Next {
     Finished(Discarded),
-    Removed(u8),
+    Removed(Shape),
     MakeRoom,
     /// An empty item is to take its place.
     Empty {
         cas: u64,
         version: Version,
+        shape: Shape,
     },
 }
 
 impl Verbs<'_> {
     /// CAS id as clients see it.
     #[inline]
-    pub(super) fn shown_cas(&self, cas: u64) -> u64 {
+    pub fn shown_cas(&self, cas: u64) -> u64 {
         if self.cache.use_cas { cas } else { 0 }
     }
 
@@ -146,9 +149,9 @@ impl Verbs<'_> {
     /// will be an error. False on a miss.
     #[inline]
     pub fn peek(&self, key: &Key<'_>, peek: &Peek, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
-        let mut cramped = false;
+        let (mut cramped, mut told) = (false, false);
         loop {
-            let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| {
+            let found = self.visit_once(key, &mut told, |entry| {
                 if !cramped && !entry.has_room(peek.touch, false, self.now) {
                     return None;
                 }
@@ -266,21 +269,22 @@ impl Verbs<'_> {
 
     /// Shows an item, leaving no trace of the look; `None` if there is none.
     pub fn inspect<R>(&self, key: &Key<'_>, show: impl FnOnce(&Entry) -> R) -> Option<R> {
-        let found = self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| show(entry));
+        let found = self.visit(key, |entry| show(entry));
         self.live(found)
     }
 
     /// Deletes, empties or marks an item.
     pub fn discard(&self, key: &Key<'_>, discard: Discard) -> Discarded {
         let discard = Discard { chosen: self.chosen(discard.chosen), ..discard };
+        let mut told = false;
         loop {
-            let found =
-                self.cache.store.visit(key.bytes(), key.hash(), self.now, |entry| self.discard_entry(discard, entry));
+            let found = self.visit_once(key, &mut told, |entry| self.discard_entry(discard, entry));
             let done = match self.live(found) {
                 None => Discarded::NotFound,
                 Some(Next::Finished(done)) => done,
-                Some(Next::Removed(class)) => {
-                    self.counters.add_class(class, ClassCounter::DeleteHits);
+                Some(Next::Removed(shape)) => {
+                    self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                    self.tell_deleted(key, true, shape);
                     Discarded::Done
                 }
                 Some(Next::MakeRoom) => {
@@ -291,7 +295,7 @@ impl Verbs<'_> {
                         Room::NoMemory => Discarded::NoMemory,
                     }
                 }
-                Some(Next::Empty { cas, version }) => match self.empty(key, discard, cas, version) {
+                Some(Next::Empty { cas, version, shape }) => match self.empty(key, discard, cas, version, shape) {
                     Some(done) => done,
                     None => continue, // another writer came first
                 },
@@ -308,12 +312,13 @@ impl Verbs<'_> {
         if discard.compare.is_some_and(|compare| compare != cas) {
             return Next::Finished(Discarded::Exists);
         }
+        let shape = Shape { class: entry.class(), size: entry.vlen(), exptime: 0 };
         if discard.empty.is_some() {
-            return Next::Empty { cas, version: entry.version() };
+            return Next::Empty { cas, version: entry.version(), shape };
         }
         if !discard.stale {
             entry.unlink();
-            return Next::Removed(entry.class());
+            return Next::Removed(shape);
         }
         if !entry.has_room(discard.exptime, discard.chosen.is_some(), self.now) {
             return Next::MakeRoom;
@@ -327,7 +332,7 @@ impl Verbs<'_> {
     }
 
     /// Puts an empty item in the place of the one with CAS id `cas`; `None` if that has changed.
-    fn empty(&self, key: &Key<'_>, discard: Discard, cas: u64, version: Version) -> Option<Discarded> {
+    fn empty(&self, key: &Key<'_>, discard: Discard, cas: u64, version: Version, old: Shape) -> Option<Discarded> {
         let store = self.cache.store;
         let kept = if discard.stale { None } else { self.chosen(Some(cas)) };
         let chosen = discard.chosen.or(kept);
@@ -342,15 +347,18 @@ impl Verbs<'_> {
             cas: 0,
         };
         let Some(reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Discarded::NoMemory) };
-        let class = reservation.class();
+        let shape = Shape { class: reservation.class(), size: 0, exptime: meta.exptime };
         let write = self.write_choosing(Mode::Set, chosen);
         match store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version) {
             Stored::Stored { .. } => {}
             _ => return None,
         }
         self.counters.add(Counter::TotalItems, 1);
+        self.tell_lookup(key, Lookup::Found, old);
+        self.tell_store(key, Mode::Set, StoreStatus::Stored, shape);
         if !discard.stale {
-            self.counters.add_class(class, ClassCounter::DeleteHits);
+            self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+            self.tell_deleted(key, true, shape);
         }
         Some(Discarded::Done)
     }
@@ -372,7 +380,8 @@ impl Verbs<'_> {
             meta.iflags |= iflag::EXT; // the item may inherit any expiry time
         }
         let taken = self.take(key, &meta);
-        if taken.is_err() {
+        if let Err(refused) = taken {
+            self.tell_refused(key, put.mode, refused);
             self.remove(key);
         }
         taken

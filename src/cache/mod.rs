@@ -4,17 +4,22 @@
 //! and a [`Verbs`] a run and call these; the store below does the work under its bucket locks.
 
 mod arith;
+mod conditional;
 mod meta;
+mod tell;
 
 pub use arith::{Adjust, Adjusted, Arith, Sum};
+pub use conditional::{Deleted, Initial};
 pub use meta::{Discard, Discarded, Peek, Put, Recache, Seen, Vivify};
 
 use crate::clock::Clock;
+use crate::events::Log;
 use crate::hash;
 use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
 use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tell::Shape;
 
 /// A legal key: 1..=250 bytes, with its hash.
 #[derive(Clone, Copy)]
@@ -104,6 +109,8 @@ pub struct Verbs<'a> {
     pub counters: &'a Counters,
     /// Relative time.
     pub now: u32,
+    /// Where watchers hear of it.
+    pub log: Log<'a>,
 }
 
 impl Verbs<'_> {
@@ -122,7 +129,7 @@ impl Verbs<'_> {
     #[inline]
     fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         let mut rewrite = false;
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.visit(key, |entry| {
             let place = (entry.class(), entry.state());
             entry.bump(self.now);
             if let Some(exptime) = touch {
@@ -181,8 +188,8 @@ impl Verbs<'_> {
         self.counters.add(counter, 1);
     }
 
-    /// Takes memory for a value. When there is none for a `Set`, the old item goes too: better nothing than a
-    /// stale value.
+    /// Takes memory for a value, and counts a set. When there is none for a `Set`, the old item goes too: better
+    /// nothing than a stale value.
     ///
     /// # Errors
     /// The value is too large, or memory is short.
@@ -191,44 +198,80 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
         }
-        let refused = match self.take(key, meta) {
-            Ok(reservation) => return Ok(reservation),
-            Err(refused) => refused,
-        };
-        if mode == Mode::Set {
+        let taken = self.take(key, meta);
+        if let Err(refused) = taken {
+            self.tell_refused(key, mode, refused);
+        }
+        if taken.is_err() && mode == Mode::Set {
             self.remove(key);
         }
-        Err(refused)
+        taken
     }
 
-    /// Takes memory for a value, or counts that there is none.
+    /// Takes memory for a value as [`Verbs::begin`] does, without counting: the packet protocol counts sets
+    /// whose value has come, and no refusals.
+    ///
+    /// # Errors
+    /// The value is too large, or memory is short.
+    #[inline]
+    pub fn reserve(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
+        }
+        let taken = self.room(key, meta);
+        if let Err(refused) = taken {
+            self.tell_refused(key, mode, refused);
+        }
+        if taken.is_err() && mode == Mode::Set {
+            self.remove(key);
+        }
+        taken
+    }
+
+    #[inline]
+    fn room(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
+        let store = self.cache.store;
+        if !store.sizes().fits(store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0)) {
+            return Err(Refused::TooLarge);
+        }
+        store.reserve(key.bytes, meta, self.now).ok_or(Refused::NoMemory)
+    }
+
+    /// Takes memory for a value and counts a set, or counts that there is none.
     #[inline]
     fn take(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
-        let store = self.cache.store;
-        let nominal = store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0);
-        if !store.sizes().fits(nominal) {
-            self.counters.add(Counter::StoreTooLarge, 1);
-            Err(Refused::TooLarge)
-        } else if let Some(reservation) = store.reserve(key.bytes, meta, self.now) {
-            self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
-            Ok(reservation)
-        } else {
-            self.counters.add(Counter::StoreNoMemory, 1);
-            Err(Refused::NoMemory)
+        let taken = self.room(key, meta);
+        match &taken {
+            Ok(reservation) => self.counters.add_class(reservation.class(), ClassCounter::SetCmds),
+            Err(Refused::TooLarge) => self.counters.add(Counter::StoreTooLarge, 1),
+            Err(Refused::NoMemory) => self.counters.add(Counter::StoreNoMemory, 1),
         }
+        taken
     }
 
     /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.
     #[inline]
     pub fn commit(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> Stored {
+        self.commit_as(reservation, key, self.write(mode, compare))
+    }
+
+    /// The same for a reservation that was not counted, giving also the CAS id that clients see of a stored item.
+    #[inline]
+    pub fn commit_numbered(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> (Stored, u64) {
+        self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
+        let write = self.write(mode, compare);
+        (self.commit_as(reservation, key, write), self.shown_cas(write.cas))
+    }
+
+    #[inline]
+    fn write(&self, mode: Mode, compare: u64) -> Write {
         let compare = if mode == Mode::Cas && !self.cache.use_cas { 0 } else { compare };
-        let write = Write { compare, ..Write::new(mode, self.cache.store.next_cas()) };
-        self.commit_as(reservation, key, write)
+        Write { compare, ..Write::new(mode, self.cache.store.next_cas()) }
     }
 
     #[inline]
     fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
-        let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        let (stored, met) = self.commit_told(reservation, key, write);
         if let Some(lapse) = met.lapse {
             self.count_lapse(lapse);
         }
@@ -247,7 +290,7 @@ impl Verbs<'_> {
 
     /// Removes an item without counting a delete.
     pub fn remove(&self, key: &Key<'_>) {
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, Entry::unlink);
+        let found = self.visit(key, Entry::unlink);
         self.live(found);
     }
 
@@ -256,13 +299,14 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes, PrefixEvent::Delete);
         }
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.visit(key, |entry| {
             entry.unlink();
-            entry.class()
+            Shape { class: entry.class(), size: entry.vlen(), exptime: 0 }
         });
         match self.live(found) {
-            Some(class) => {
-                self.counters.add_class(class, ClassCounter::DeleteHits);
+            Some(shape) => {
+                self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                self.tell_deleted(key, false, shape);
                 Done::Done
             }
             None => {
@@ -279,8 +323,8 @@ impl Verbs<'_> {
     }
 
     /// `flush_all`; `exptime` as given by the client, 0 or less = now.
-    pub fn flush(&self, exptime: i32, clock: &Clock) {
-        let oldest = if exptime > 0 { clock.expiry(i64::from(exptime)).wrapping_sub(1) } else { self.now - 1 };
+    pub fn flush(&self, exptime: i64, clock: &Clock) {
+        let oldest = if exptime > 0 { clock.expiry(exptime).wrapping_sub(1) } else { self.now - 1 };
         self.cache.store.flush(oldest, self.now);
     }
 }

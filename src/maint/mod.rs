@@ -1,17 +1,25 @@
 //! Chores: what the store needs done beside serving requests.
 //!
-//! Owns one thread that grows the index and sweeps out items whose time is over, in small steps. A chore has
-//! a `step`; the thread only loops. Knows the store, no sockets. Started and stopped by
-//! `server`.
+//! Owns one thread that grows the index and sweeps out items whose time is over, in small steps (a chore has a `step`;
+//! the thread only loops), and another one that tells watchers what happens. Knows the store, the crawler's handle and
+//! the events, no sockets. Started and stopped by `server`.
 
+mod crawler;
+mod log;
 mod sweep;
+mod watcher;
+
+pub use crawler::Crawler;
+pub use log::{Logger, Refused, Seat, Tally, Watchers};
+pub use sweep::all_classes;
+pub use watcher::Sink;
 
 use crate::store::Store;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sweep::Sweep;
 
 /// Buckets moved in one step of index growth; each is locked for well under a microsecond.
@@ -20,6 +28,17 @@ const GROW_BUCKETS: u64 = 256;
 /// Time between two rounds when there is nothing to do.
 const ROUND: Duration = Duration::from_millis(50);
 
+/// What the chores must know of the world, now.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Relative time in seconds.
+    pub now: u32,
+    /// Whether the crawler is switched on.
+    pub enabled: bool,
+    /// Pause between two steps of the crawler.
+    pub sleep: Duration,
+}
+
 /// The thread of chores; stops when told to, or when dropped.
 pub struct Chores {
     stop: Arc<AtomicBool>,
@@ -27,19 +46,32 @@ pub struct Chores {
 }
 
 impl Chores {
-    /// Starts the thread. `now` gives the relative time.
+    /// Starts the thread, which serves `crawler`. `moment` is asked before every step.
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub fn start(store: &'static Store, now: impl Fn() -> u32 + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        store: &'static Store,
+        crawler: Arc<Crawler>,
+        moment: impl Fn() -> Moment + Send + 'static,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let thread = thread::Builder::new().name("mc-assocmaint".to_owned()).spawn(move || {
+            crawler.serve_here();
             let mut sweep = Sweep::default();
+            let mut looked = None;
             while !told.load(Relaxed) {
-                while !store.grow_step(GROW_BUCKETS) && !told.load(Relaxed) {}
-                sweep.step(store, now());
-                thread::park_timeout(ROUND);
+                // Whether the index should grow is asked once a round only: the answer costs a lock a class.
+                let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
+                let growing = is_time && !store.grow_step(GROW_BUCKETS);
+                if is_time && !growing {
+                    looked = Some(Instant::now());
+                }
+                let pause = sweep.step(store, &crawler, &moment()).unwrap_or(ROUND);
+                if !growing && !pause.is_zero() {
+                    thread::park_timeout(pause.min(ROUND));
+                }
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })

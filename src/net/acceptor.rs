@@ -8,10 +8,12 @@
 use super::hub::{is_verbose, say};
 use super::listener::{ListenSocket, Listener};
 use super::notify::{Message, NewConn, NewUdp};
+use super::tls::TlsStream;
 use super::transport::Transport;
 use super::workers::Dispatcher;
 use crate::limits::ACCEPT_BATCH;
 use crate::proto::{ConnCard, ConnState, Protocol, Shared};
+use crate::settings;
 use mio::net::UdpSocket;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -104,6 +106,7 @@ impl Acceptor {
             let protocol = match listener.protocol {
                 Protocol::Negotiating => "auto-negotiate",
                 Protocol::Ascii => "ascii",
+                Protocol::Binary => "binary",
             };
             say(&format!("<{fd} server listening ({protocol})"));
         }
@@ -223,6 +226,13 @@ impl Acceptor {
         }
         self.count_structure(fd);
         let listener = &self.listeners[index].listener;
+        let transport = match wrap(transport, listener.transport, &self.shared) {
+            Ok(transport) => transport,
+            Err(error) => {
+                log::warn!("TLS: {error}; the client is turned away");
+                return true;
+            }
+        };
         let mut card = ConnCard::new(peer, listener.local, ConnState::NewCmd, self.shared.clock.now());
         card.path = listener.path.as_deref().map(Into::into);
         let (card, protocol, id) = (Arc::new(card), listener.protocol, NEXT_ID.fetch_add(1, Relaxed));
@@ -273,6 +283,19 @@ impl Acceptor {
     fn has_free_descriptor(&self) -> bool {
         let limit = i64::from(self.shared.settings.maxconns);
         UnixDatagram::unbound().is_ok_and(|probe| i64::from(probe.as_raw_fd()) < limit)
+    }
+}
+
+/// Puts TLS around a client's socket where its listener wants that. The handshake is its worker's.
+fn wrap(transport: Transport, wanted: settings::Transport, shared: &Shared) -> Result<Transport, rustls::Error> {
+    match (transport, &shared.tls) {
+        (Transport::Tcp(socket), Some(tls)) => match tls.config(wanted) {
+            Some(config) => Ok(Transport::Tls(Box::new(TlsStream::new(socket, config, tls)?))),
+            None => Ok(Transport::Tcp(socket)),
+        },
+        // No listener is anything but plain without `-Z`; were one, its clients must not be served in the clear.
+        (_, None) if wanted != settings::Transport::Plain => Err(rustls::Error::HandshakeNotComplete),
+        (plain, _) => Ok(plain),
     }
 }
 

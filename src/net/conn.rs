@@ -10,6 +10,7 @@
 //!    ▲  ▲                                 │ Yield: budget used up ─► Requeue
 //!    │  └── writable: the rest is sent ───┤ Flush, or a write that blocks ─► Wait (blocked)
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
+//!                                         ├ HandOver ─► HandOver
 //!                                         └ Close, Abort, end of stream, error ─► Close
 //! ```
 
@@ -18,6 +19,8 @@ use super::hub::{Hub, say};
 use super::notify::NewConn;
 use super::talk::Talk;
 use super::transport::Transport;
+use super::watching::{Watching, leave};
+use crate::events::Event;
 use crate::proto::{CloseReason, ConnCard, ConnState, Cx, Output, Step};
 use crate::stats::Counter;
 use mio::Token;
@@ -38,6 +41,8 @@ pub(super) enum After {
     Wait,
     /// More to do, but others first.
     Requeue,
+    /// Somebody else has it from now on.
+    HandOver,
     /// The connection is over.
     Close(CloseReason),
 }
@@ -113,6 +118,11 @@ impl<S: Talk> Conn<S> {
         self.transport.register(&hub.registry, Token(token))
     }
 
+    /// Tells watchers that it is there.
+    pub(super) fn announce(&self, hub: &Hub) {
+        hub.tell(&Event::ConnNew { peer: self.card.peer, fd: self.fd() });
+    }
+
     /// One turn: what can be done with the bytes that are there and the budget of one wake-up.
     pub(super) fn turn(&mut self, token: usize, hub: &mut Hub) -> After {
         let after = self.steps(token, hub);
@@ -142,6 +152,7 @@ impl<S: Talk> Conn<S> {
         let last = match after {
             After::Wait => self.state,
             After::Requeue => ConnState::NewCmd,
+            After::HandOver => ConnState::Watch,
             After::Close(_) => ConnState::Closing,
         };
         let states = [ConnState::Waiting, ConnState::Read, ConnState::ParseCmd, last];
@@ -177,6 +188,11 @@ impl<S: Talk> Conn<S> {
                 },
                 Step::Yield => return self.give_way(token, hub),
                 Step::Suspend => return self.suspend(token, hub),
+                Step::HandOver => {
+                    // The new owner knows of no replies: they leave now or never.
+                    let sent = self.write(token, hub) == Sent::All;
+                    return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
+                }
                 Step::Close(reason) => {
                     self.write(token, hub);
                     return After::Close(reason);
@@ -193,6 +209,10 @@ impl<S: Talk> Conn<S> {
                 reads -= 1;
                 match self.fill(hub) {
                     Fill::Some => {}
+                    // What the handshake has to say may meet a full send buffer too.
+                    Fill::Drained if self.write(token, hub) == Sent::Failed => {
+                        return After::Close(CloseReason::Error);
+                    }
                     Fill::Drained => return After::Wait,
                     Fill::Ended => return After::Close(CloseReason::Normal),
                     Fill::Failed => return After::Close(CloseReason::Error),
@@ -230,8 +250,9 @@ impl<S: Talk> Conn<S> {
 
     fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {
         let before = *budget;
-        let mut cx = Cx::new(&hub.shared, &hub.counters, self.transport.fd());
-        let step = self.session.run(&mut cx, &mut hub.desk.input, &mut hub.desk.output, budget);
+        let Hub { shared, counters, number, desk, .. } = hub;
+        let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number);
+        let step = self.session.run(&mut cx, &mut desk.input, &mut desk.output, budget);
         if *budget != before {
             let now = hub.shared.clock.now();
             // The card is another cache line, shared with readers: touched once a second.
@@ -245,42 +266,47 @@ impl<S: Talk> Conn<S> {
 
     fn fill(&mut self, hub: &mut Hub) -> Fill {
         let input = &mut hub.desk.input;
-        loop {
-            let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
-                Some(target) => {
-                    // What follows the value comes along, so that a value read to its end shows a drained socket.
-                    let (value, rest) = (target.len(), input.space().len());
-                    let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
-                    let result = self.transport.read_vectored(&mut parts);
-                    if let Ok(n) = result {
-                        self.session.uploaded(n.min(value));
-                        input.filled(n.saturating_sub(value));
-                    }
-                    (result, value + rest)
+        let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
+            Some(target) => {
+                // What follows the value comes along, so that a value read to its end shows a drained socket.
+                let (value, rest) = (target.len(), input.space().len());
+                let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
+                let result = self.transport.read_vectored(&mut parts, &mut hub.scratch);
+                if let Ok(n) = result {
+                    self.session.uploaded(n.min(value));
+                    input.filled(n.saturating_sub(value));
                 }
-                None => {
-                    input.grow();
-                    let asked = input.space().len();
-                    let result = self.transport.read(input.space());
-                    if let Ok(n) = result {
-                        input.filled(n);
-                    }
-                    (result, asked)
+                (result, value + rest)
+            }
+            None => {
+                input.grow();
+                let asked = input.space().len();
+                let result = self.transport.read(input.space(), &mut hub.scratch);
+                if let Ok(n) = result {
+                    input.filled(n);
                 }
-            };
-            match result {
-                Ok(0) => return Fill::Ended,
-                Ok(n) => {
-                    self.readable = self.ended || n >= asked;
-                    hub.counters.add(Counter::BytesRead, n as u64);
-                    return Fill::Some;
+                (result, asked)
+            }
+        };
+        match result {
+            Ok(0) => Fill::Ended,
+            Ok(n) => {
+                self.readable = self.ended || self.transport.may_have_more(n, asked);
+                hub.counters.add(Counter::BytesRead, n as u64);
+                Fill::Some
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Fill::Drained
+            }
+            // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
+            Err(error) => {
+                // Nobody else says this; what a socket says is no news to a watcher.
+                if error.kind() == ErrorKind::InvalidData {
+                    self.tell_tls_error(hub, &error.to_string());
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    return Fill::Drained;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Fill::Failed,
+                Fill::Failed
             }
         }
     }
@@ -303,7 +329,7 @@ impl<S: Talk> Conn<S> {
                 Ok(n) => {
                     hub.counters.add(Counter::BytesWritten, n as u64);
                     hub.desk.output.advance(n);
-                    if n < offered {
+                    if self.transport.is_full(n, offered) {
                         return self.block(token, hub);
                     }
                 }
@@ -312,8 +338,14 @@ impl<S: Talk> Conn<S> {
                 Err(_) => return Sent::Failed,
             }
         }
-        self.blocked = false;
-        Sent::All
+        match self.transport.flush() {
+            Ok(true) => {
+                self.blocked = false;
+                Sent::All
+            }
+            Ok(false) => self.block(token, hub),
+            Err(_) => Sent::Failed,
+        }
     }
 
     /// The send buffer is full. The first time, events of its draining have to be asked for; a taken part of a
@@ -348,14 +380,31 @@ impl<S: Talk> Conn<S> {
 
     /// What remains of a connection: gives back all that it held of the worker's, closes the socket.
     pub(super) fn end(mut self, hub: &mut Hub, reason: CloseReason) {
+        self.give_back(hub);
+        self.transport.close();
+        let (peer, fd) = (self.card.peer, self.fd());
+        hub.tell(&Event::ConnClose { peer, reason, fd });
+        leave(&hub.shared, &self.card, fd);
+        log::debug!("connection {} closed: {reason:?}", self.id);
+    }
+
+    /// The connection leaves its worker and goes on as a mere socket.
+    pub(super) fn hand_over(mut self, hub: &mut Hub) {
+        self.give_back(hub);
+        if let Err(error) = self.transport.deregister(&hub.registry) {
+            log::error!("connection {}: deregistering: {error}", self.id);
+        }
+        let Self { transport, card, mut session, .. } = self;
+        session.hand_over(Box::new(Watching::new(transport, card, Arc::clone(&hub.shared))));
+    }
+
+    fn give_back(&mut self, hub: &mut Hub) {
         if let Some(kept) = self.kept.take() {
             hub.desk.discard(*kept);
         }
         if self.charged {
             hub.uncharge();
         }
-        self.card.set_state(ConnState::Closed);
-        log::debug!("connection {} closed: {reason:?}", self.id);
     }
 }
 
@@ -372,6 +421,22 @@ impl<S> Conn<S> {
 
     pub(super) fn is_tcp(&self) -> bool {
         self.transport.is_tcp()
+    }
+
+    /// Whether the client has still to finish its TLS handshake.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.transport.is_handshaking()
+    }
+
+    /// Counts and records a handshake that took too long.
+    pub(super) fn too_slow(&self, hub: &Hub) {
+        self.transport.too_slow();
+        self.tell_tls_error(hub, "handshake timed out");
+    }
+
+    #[cold]
+    fn tell_tls_error(&self, hub: &Hub, message: &str) {
+        hub.tell(&Event::TlsError { fd: self.transport.fd(), message: message.as_bytes() });
     }
 
     pub(super) fn card(&self) -> &Arc<ConnCard> {

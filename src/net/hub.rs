@@ -4,8 +4,9 @@
 
 use super::desk::Desk;
 use super::notify::Mailbox;
+use crate::events::{Event, Log};
 use crate::limits::REQUEST_CHARGE;
-use crate::proto::Shared;
+use crate::proto::{Cx, Shared};
 use crate::stats::Counters;
 use mio::Registry;
 use std::io::{self, IoSlice, Write};
@@ -15,11 +16,15 @@ use std::sync::Arc;
 pub(super) struct Hub {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
+    /// The worker's number.
+    pub(super) number: usize,
     pub(super) registry: Registry,
     pub(super) mailbox: Mailbox,
     pub(super) desk: Desk,
     /// Memory for the slices of a vectored write.
     pub(super) slices: Vec<IoSlice<'static>>,
+    /// Memory for cipher text; none until a connection needs it.
+    pub(super) scratch: Vec<u8>,
     /// Commands in one turn (`-R`).
     pub(super) reqs_per_event: u32,
     /// Connections inside a request, and how many may be.
@@ -35,13 +40,28 @@ impl Hub {
         Self {
             shared: Arc::clone(shared),
             counters: Arc::clone(&shared.stats.workers[number]),
+            number,
             registry,
             mailbox,
             desk: Desk::new(),
             slices: Vec::new(),
+            scratch: Vec::new(),
             reqs_per_event: settings.reqs_per_event.max(1),
             charged: 0,
             charged_max,
+        }
+    }
+
+    /// What a session is given for one run on descriptor `fd`.
+    #[inline]
+    pub(super) fn cx(&self, fd: i32) -> Cx<'_> {
+        Cx::new(&self.shared, &self.counters, fd).of_worker(self.number)
+    }
+
+    /// Records that a connection began or ended, if somebody watches.
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        if self.shared.events.wants(event.class()) {
+            Log::new(&self.shared.events, 0).of_worker(self.number).put(event);
         }
     }
 

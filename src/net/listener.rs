@@ -4,6 +4,7 @@
 //! its clients. `server` collects the listeners, `acceptor` takes them over.
 
 use crate::proto::Protocol;
+use crate::settings::Transport;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
@@ -20,6 +21,8 @@ pub struct Listener {
     pub path: Option<String>,
     /// Protocol that its clients speak.
     pub protocol: Protocol,
+    /// What wraps their bytes.
+    pub transport: Transport,
 }
 
 /// The kinds of listening sockets.

@@ -14,8 +14,10 @@ mod listener;
 mod notify;
 mod open;
 mod talk;
+mod tls;
 mod transport;
 mod udp;
+mod watching;
 mod worker;
 mod workers;
 

@@ -5,7 +5,7 @@
 
 use super::{ListenSocket, Listener};
 use crate::proto;
-use crate::settings::{self, ListenSpec, Settings};
+use crate::settings::{self, ListenSpec, Settings, Transport};
 use crate::sys::resolve::{self, Kind};
 use crate::sys::{error_text, process, say};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -192,7 +192,7 @@ impl Opener<'_> {
             Kind::Stream => ListenSocket::Tcp(mio::net::TcpListener::from_std(socket.into())),
             Kind::Datagram => ListenSocket::Udp(mio::net::UdpSocket::from_std(socket.into())),
         };
-        self.push(socket, local, None, spec.protocol);
+        self.push(socket, local, None, (spec.protocol, spec.transport));
         Ok(())
     }
 
@@ -211,7 +211,7 @@ impl Opener<'_> {
             .inspect_err(|e| self.complain("bind()", e))?;
         socket.listen(self.settings.backlog).inspect_err(|e| self.complain("listen()", e))?;
         let socket = ListenSocket::Unix(mio::net::UnixListener::from_std(OwnedFd::from(socket).into()));
-        self.push(socket, None, Some(path.display().to_string()), self.settings.binding_protocol);
+        self.push(socket, None, Some(path.display().to_string()), (self.settings.binding_protocol, Transport::Plain));
         Ok(())
     }
 
@@ -227,13 +227,14 @@ impl Opener<'_> {
         socket: ListenSocket,
         local: Option<SocketAddr>,
         path: Option<String>,
-        protocol: settings::Protocol,
+        (protocol, transport): (settings::Protocol, Transport),
     ) {
         let protocol = match protocol {
             settings::Protocol::Negotiating => proto::Protocol::Negotiating,
-            _ => proto::Protocol::Ascii,
+            settings::Protocol::Ascii => proto::Protocol::Ascii,
+            settings::Protocol::Binary => proto::Protocol::Binary,
         };
-        self.listeners.push(Listener { socket, local, path, protocol });
+        self.listeners.push(Listener { socket, local, path, protocol, transport });
     }
 
     fn complain(&mut self, what: &str, error: &io::Error) {
@@ -292,7 +293,7 @@ mod tests {
         let entry = |(host, port): &(Option<&str>, Option<i32>)| ListenSpec {
             host: host.map(str::to_owned),
             port: *port,
-            transport: settings::Transport::Plain,
+            transport: Transport::Plain,
             protocol: settings::Protocol::Negotiating,
             tag: None,
         };

@@ -4,6 +4,7 @@
 //! a scripted partner in its place and so drive every step a session may ask for, panics included.
 
 use super::notify::Remote;
+use crate::maint::Sink;
 use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Step};
 
 /// One connection's protocol side; the contract of each method is that of [`Session`].
@@ -17,6 +18,8 @@ pub trait Talk: Send + 'static {
     /// `remote` answers with it; dropping it closes the connection.
     fn suspended(&mut self, remote: Remote);
     fn resume(&mut self, reply: &[u8], out: &mut Output);
+    /// After [`Step::HandOver`]: the connection has left its worker and is `socket` now.
+    fn hand_over(&mut self, socket: Box<dyn Sink>);
     fn waiting_state(&self) -> ConnState;
     fn mid_request(&self) -> bool;
 }
@@ -47,6 +50,10 @@ impl Talk for Session {
 
     fn resume(&mut self, reply: &[u8], out: &mut Output) {
         Session::resume(self, reply, out);
+    }
+
+    fn hand_over(&mut self, socket: Box<dyn Sink>) {
+        Session::hand_over(self, socket);
     }
 
     #[inline]

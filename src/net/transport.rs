@@ -1,8 +1,12 @@
 //! The byte stream under a connection.
 //!
-//! Owns the socket: dropping a [`Transport`] closes it. All stream I/O goes through here, which is where an
-//! encrypted stream will be one more variant. Knows neither buffers nor protocols; `conn` calls it.
+//! Owns the socket: dropping a [`Transport`] closes it. All stream I/O goes through here; an encrypted stream is one
+//! more variant. Knows neither buffers nor protocols; `conn` calls it.
+//!
+//! The contract that all variants share: a read that [`Transport::may_have_more`] denies a successor, or that would
+//! block, has drained the socket; after a write [`Transport::is_full`] tells whether the rest must wait for an event.
 
+use super::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -13,6 +17,8 @@ use std::os::fd::AsRawFd;
 pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Boxed: the state of a TLS connection is large, and plain ones should not pay for it.
+    Tls(Box<TlsStream>),
 }
 
 impl Transport {
@@ -20,25 +26,39 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.socket().as_raw_fd(),
         }
     }
 
     pub(super) fn is_tcp(&self) -> bool {
-        matches!(self, Self::Tcp(_))
+        matches!(self, Self::Tcp(_) | Self::Tls(_))
     }
 
+    /// Reads once. `scratch` is memory for a stream that must first decrypt. An encrypted stream says `Interrupted`
+    /// when bytes came that hold nothing for the caller.
     #[inline]
-    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, into: &mut [u8], scratch: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(into),
             Self::Unix(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(&mut [IoSliceMut::new(into)], scratch),
         }
     }
 
-    pub(super) fn read_vectored(&mut self, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    pub(super) fn read_vectored(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read_vectored(into),
             Self::Unix(stream) => stream.read_vectored(into),
+            Self::Tls(stream) => stream.read(into, scratch),
+        }
+    }
+
+    /// Whether another read may bring something, after one that brought `n` of `asked`.
+    #[inline]
+    pub(super) fn may_have_more(&self, n: usize, asked: usize) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => n >= asked,
+            Self::Tls(stream) => stream.may_have_more(n, asked),
         }
     }
 
@@ -47,6 +67,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(&[IoSlice::new(bytes)]),
         }
     }
 
@@ -54,6 +75,45 @@ impl Transport {
         match self {
             Self::Tcp(stream) => stream.write_vectored(slices),
             Self::Unix(stream) => stream.write_vectored(slices),
+            Self::Tls(stream) => stream.write(slices),
+        }
+    }
+
+    /// Whether the send buffer is full, after a write that took `n` of `offered`.
+    #[inline]
+    pub(super) fn is_full(&self, n: usize, offered: usize) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => n < offered,
+            Self::Tls(stream) => stream.has_unsent(),
+        }
+    }
+
+    /// Sends what earlier writes took and have not sent; false if the send buffer is full.
+    #[inline]
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// Whether the peer has still to finish what comes before its first byte.
+    #[inline]
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.is_handshaking())
+    }
+
+    /// Counts a handshake that took too long.
+    pub(super) fn too_slow(&self) {
+        if let Self::Tls(stream) = self {
+            stream.too_slow();
+        }
+    }
+
+    /// The last word, where the stream has one; whether it can be sent does not matter.
+    pub(super) fn close(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.close();
         }
     }
 
@@ -69,10 +129,16 @@ impl Transport {
         self.source().reregister(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Ends events.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+
     fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
+            Self::Tls(stream) => stream.socket_mut(),
         }
     }
 }

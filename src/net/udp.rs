@@ -10,7 +10,7 @@
 use super::hub::{Hub, is_verbose, say};
 use super::notify::NewUdp;
 use super::talk::Talk;
-use crate::proto::{CloseReason, ConnCard, ConnState, Cx, Input, Output, Protocol, Step};
+use crate::proto::{CloseReason, ConnCard, ConnState, Input, Output, Protocol, Step};
 use crate::stats::Counter;
 use mio::net::UdpSocket;
 use mio::{Interest, Token};
@@ -164,13 +164,15 @@ impl Endpoint {
         // The datagram ends, so no client can go on for ever and the budget is only there to be counted down.
         let mut budget = u32::MAX;
         let quit = loop {
-            let mut cx = Cx::new(&hub.shared, &hub.counters, self.socket.as_raw_fd());
+            let mut cx = hub.cx(self.socket.as_raw_fd());
             let step = session.run(&mut cx, input, output, &mut budget);
+            let silent = output.ends_with_nothing();
             self.reply(reply, output, hub);
             match step {
                 Step::Flush => {}
-                Step::Close(reason) => break reason == CloseReason::Normal,
-                Step::Read | Step::Yield | Step::Suspend | Step::Abort(_) => break false,
+                // A farewell that says nothing is a bare header.
+                Step::Close(reason) => break silent && reason == CloseReason::Normal,
+                Step::Read | Step::Yield | Step::Suspend | Step::HandOver | Step::Abort(_) => break false,
             }
         };
         if quit {

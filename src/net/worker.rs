@@ -10,6 +10,7 @@ use super::idle::Wheel;
 use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
 use super::talk::Talk;
 use super::udp::Datagrams;
+use crate::limits::TLS_HANDSHAKE_SECONDS;
 use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
 use mio::event::Event;
@@ -37,6 +38,8 @@ pub(super) struct Worker<S> {
     /// Connections with something to do that let others go first; each at most once.
     ready: VecDeque<usize>,
     idle: Option<Wheel>,
+    /// When to look whether a client has finished its TLS handshake; `None` without `-Z`.
+    handshakes: Option<Wheel>,
 }
 
 impl<S: Talk> Worker<S> {
@@ -51,6 +54,7 @@ impl<S: Talk> Worker<S> {
             udp: Datagrams::new(),
             ready: VecDeque::new(),
             idle: (limit > 0).then(|| Wheel::new(limit.unsigned_abs(), shared.clock.now())),
+            handshakes: shared.tls.is_some().then(|| Wheel::new(TLS_HANDSHAKE_SECONDS, shared.clock.now())),
         })
     }
 
@@ -79,6 +83,7 @@ impl<S: Talk> Worker<S> {
                 }
             }
             self.sweep();
+            self.sweep_handshakes();
             match self.inbox.end() {
                 End::No => {}
                 end => break end,
@@ -89,12 +94,12 @@ impl<S: Talk> Worker<S> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        match &self.idle {
-            _ if !self.ready.is_empty() => Some(Duration::ZERO),
-            Some(wheel) if wheel.is_due() => Some(Duration::ZERO),
-            Some(_) => Some(Duration::from_secs(1)),
-            None => None,
+        let mut wheels = self.idle.iter().chain(&self.handshakes).peekable();
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
         }
+        wheels.peek()?;
+        Some(if wheels.any(Wheel::is_due) { Duration::ZERO } else { Duration::from_secs(1) })
     }
 
     fn answer_bell(&mut self) {
@@ -166,6 +171,7 @@ impl<S: Talk> Worker<S> {
                     self.ready.push_back(token);
                 }
             }
+            Ok(Some(After::HandOver)) => self.hand_over(token),
             Ok(Some(After::Close(reason))) => self.close(token, reason),
             Ok(None) => {}
             Err(_) => {
@@ -199,7 +205,7 @@ impl<S: Talk> Worker<S> {
         let now = shared.clock.now();
         let protocol = new.protocol;
         let conn = Conn::new(new, now);
-        let (fd, is_tcp) = (conn.fd(), conn.is_tcp());
+        let (fd, is_tcp, handshaking) = (conn.fd(), conn.is_tcp(), conn.is_handshaking());
         shared.conns.insert(fd, Arc::clone(conn.card()));
         shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
         shared.stats.globals.total_conns.fetch_add(1, Relaxed);
@@ -207,15 +213,22 @@ impl<S: Talk> Worker<S> {
             say(&match protocol {
                 Protocol::Negotiating => format!("<{fd} new auto-negotiating client connection"),
                 Protocol::Ascii => format!("<{fd} new ascii client connection."),
+                Protocol::Binary => format!("<{fd} new binary client connection."),
             });
         }
+        conn.announce(&self.hub);
         let token = self.conns.insert(conn);
         if let Some(conn) = self.conns.get_mut(token)
             && let Err(error) = conn.register(&self.hub, token)
         {
             log::error!("registering a connection: {error}");
             self.close(token, CloseReason::Error);
-        } else if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
+            return;
+        }
+        if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
+            wheel.insert(token, wheel.deadline(now));
+        }
+        if let (true, Some(wheel)) = (handshaking, &mut self.handshakes) {
             wheel.insert(token, wheel.deadline(now));
         }
     }
@@ -262,21 +275,38 @@ impl<S: Talk> Worker<S> {
         }
     }
 
+    /// Closes the connections that have taken too long for their TLS handshake, a slice at a time.
+    fn sweep_handshakes(&mut self) {
+        let Some(wheel) = &mut self.handshakes else { return };
+        wheel.turn(self.hub.shared.clock.now());
+        let due: Vec<usize> = std::iter::from_fn(|| wheel.pop()).take(SWEEP_SLICE).collect();
+        for token in due {
+            let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.is_handshaking()) else { continue };
+            conn.too_slow(&self.hub);
+            self.close(token, CloseReason::Error);
+        }
+    }
+
     /// The one way out for a connection. A second call finds nothing and does nothing.
     fn close(&mut self, token: usize, reason: CloseReason) {
-        let Some(conn) = self.conns.remove(token) else { return };
+        if let Some(conn) = self.take_out(token) {
+            conn.end(&mut self.hub, reason);
+        }
+    }
+
+    /// The connection goes on elsewhere; what it has sent besides is forgotten.
+    fn hand_over(&mut self, token: usize) {
+        if let Some(conn) = self.take_out(token) {
+            conn.hand_over(&mut self.hub);
+        }
+    }
+
+    fn take_out(&mut self, token: usize) -> Option<Conn<S>> {
+        let conn = self.conns.remove(token)?;
         if self.hub.desk.owner() == Some(token) {
             self.hub.desk.wipe();
         }
-        let fd = conn.fd();
-        let shared = &self.hub.shared;
-        // Before the descriptor is closed: the next connection may get the same number at once.
-        shared.conns.remove(fd);
-        if is_verbose(shared, 2) {
-            say(&format!("<{fd} connection closed."));
-        }
-        shared.stats.globals.curr_conns.fetch_sub(1, Relaxed);
-        conn.end(&mut self.hub, reason);
+        Some(conn)
     }
 
     /// Closes everything. A graceful end first gives who is in the middle of a pipeline one more turn.

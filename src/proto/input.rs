@@ -4,7 +4,7 @@
 //! one that all its connections share while they run; a connection that stops in mid-command keeps its
 //! rest in a small copy of its own.
 
-use super::text::Ahead;
+use super::ahead::Ahead;
 use crate::limits::READ_BUF;
 
 /// A receive buffer: `start..end` holds unconsumed bytes.

@@ -1,5 +1,7 @@
 //! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
 
+mod ahead;
+mod binary;
 mod input;
 mod meta;
 mod output;
@@ -7,8 +9,10 @@ mod report;
 mod session;
 mod shared;
 mod text;
+mod upload;
 
+pub use crate::events::CloseReason;
 pub use input::Input;
 pub use output::Output;
-pub use session::{CloseReason, ConnState, Protocol, Session, Step};
+pub use session::{ConnState, Protocol, Session, Step};
 pub use shared::{ConnCard, ConnTable, Control, Cx, Shared};

@@ -61,6 +61,12 @@ impl Output {
         })
     }
 
+    /// Whether the reply marked last is there and is empty.
+    pub fn ends_with_nothing(&self) -> bool {
+        let mut ends = self.ends.iter().flatten().rev();
+        ends.next().is_some_and(|last| *last == ends.next().copied().unwrap_or(0))
+    }
+
     /// Gives back all memory beyond what waits to be sent: for a peer that may keep it waiting for long.
     pub fn compact(&mut self) {
         let sent = std::mem::take(&mut self.sent);
@@ -70,6 +76,11 @@ impl Output {
         self.pins.iter_mut().for_each(|(before, _)| *before -= sent);
         self.pins.shrink_to_fit();
         self.ends.iter_mut().flatten().for_each(|end| *end = end.saturating_sub(sent));
+    }
+
+    /// Whether the replies leave as datagrams.
+    pub fn is_datagrams(&self) -> bool {
+        self.ends.is_some()
     }
 
     /// The literal bytes, to append to.

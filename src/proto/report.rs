@@ -1,7 +1,7 @@
 //! What `stats` tells, row by row, in memcached's order.
 //!
 //! Owns names, order and formats of the rows; reads counters, settings, the store's classes and the connection
-//! cards. Independent of the wire: rows go to a buffer as `STAT name value` lines. Called by the text protocol.
+//! cards. Independent of the wire: the protocol that asks gives a sink for the rows.
 
 use super::{ConnState, Cx};
 use crate::cache::Verbs;
@@ -10,7 +10,6 @@ use crate::settings::VERSION;
 use crate::stats::{ClassCounter, Counter};
 use crate::store::ClassView;
 use std::fmt::Display;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -22,13 +21,17 @@ pub struct Report<'a, 'b> {
     pub verbs: Verbs<'a>,
 }
 
-/// Appends one row.
-fn row(out: &mut Vec<u8>, name: impl Display, value: impl Display) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "STAT {name} {value}\r\n");
+/// Where rows go.
+pub trait Rows {
+    /// Takes one row.
+    fn row(&mut self, name: &dyn Display, value: &dyn Display);
 }
 
-fn gauge(out: &mut Vec<u8>, name: &str, value: &AtomicU64) {
+fn row(out: &mut dyn Rows, name: impl Display, value: impl Display) {
+    out.row(&name, &value);
+}
+
+fn gauge(out: &mut dyn Rows, name: &str, value: &AtomicU64) {
     row(out, name, value.load(Relaxed));
 }
 
@@ -60,7 +63,7 @@ const SEGMENT_HITS: [ClassCounter; 4] =
 
 impl Report<'_, '_> {
     /// `stats` without argument.
-    pub fn general(&self, out: &mut Vec<u8>) {
+    pub fn general(&self, out: &mut dyn Rows) {
         self.process(out);
         self.connections(out);
         self.commands(out);
@@ -69,7 +72,7 @@ impl Report<'_, '_> {
         self.items_totals(out);
     }
 
-    fn process(&self, out: &mut Vec<u8>) {
+    fn process(&self, out: &mut dyn Rows) {
         let now = self.verbs.now;
         row(out, "pid", std::process::id());
         row(out, "uptime", now.saturating_sub(UPTIME_OFFSET));
@@ -83,7 +86,7 @@ impl Report<'_, '_> {
         row(out, "rusage_system", seconds(usage.system));
     }
 
-    fn connections(&self, out: &mut Vec<u8>) {
+    fn connections(&self, out: &mut dyn Rows) {
         let (shared, globals) = (self.cx.shared, &self.cx.shared.stats.globals);
         row(out, "max_connections", shared.settings.maxconns);
         row(out, "curr_connections", globals.curr_conns.load(Relaxed).saturating_sub(1));
@@ -103,7 +106,7 @@ impl Report<'_, '_> {
         gauge(out, "reserved_fds", &globals.reserved_fds);
     }
 
-    fn commands(&self, out: &mut Vec<u8>) {
+    fn commands(&self, out: &mut dyn Rows) {
         let totals = self.cx.shared.stats.totals();
         row(out, "cmd_get", totals.get(Counter::GetCmds));
         row(out, "cmd_set", totals.all_classes(ClassCounter::SetCmds));
@@ -129,7 +132,7 @@ impl Report<'_, '_> {
         row(out, "bytes_written", totals.get(Counter::BytesWritten));
     }
 
-    fn network(&self, out: &mut Vec<u8>) {
+    fn network(&self, out: &mut dyn Rows) {
         let (shared, globals) = (self.cx.shared, &self.cx.shared.stats.globals);
         row(out, "limit_maxbytes", shared.runtime.maxbytes());
         row(out, "accepting_conns", u8::from(globals.accepting_conns.load(Relaxed)));
@@ -139,7 +142,7 @@ impl Report<'_, '_> {
         row(out, "conn_yields", shared.stats.totals().get(Counter::ConnYields));
     }
 
-    fn engine(&self, out: &mut Vec<u8>) {
+    fn engine(&self, out: &mut dyn Rows) {
         let (shared, globals) = (self.cx.shared, &self.cx.shared.stats.globals);
         let (growing, bytes, slots) = self.verbs.cache.store.index_view();
         row(out, "hash_power_level", hash_power(slots, shared.settings.hashpower_init));
@@ -154,8 +157,8 @@ impl Report<'_, '_> {
             row(out, "slabs_moved", 0);
         }
         if shared.runtime.lru_crawler() {
-            row(out, "lru_crawler_running", 0);
-            row(out, "lru_crawler_starts", 0);
+            row(out, "lru_crawler_running", u8::from(shared.crawler.is_running()));
+            row(out, "lru_crawler_starts", shared.crawler.starts());
         }
         if shared.runtime.lru_maintainer_thread() {
             row(out, "lru_maintainer_juggles", 0);
@@ -166,11 +169,23 @@ impl Report<'_, '_> {
         gauge(out, "log_watcher_skipped", &globals.log_watcher_skipped);
         gauge(out, "log_watcher_sent", &globals.log_watcher_sent);
         gauge(out, "log_watchers", &globals.log_watchers);
+        self.tls(out);
         row(out, "unexpected_napi_ids", 0);
         row(out, "round_robin_fallback", 0);
     }
 
-    fn items_totals(&self, out: &mut Vec<u8>) {
+    fn tls(&self, out: &mut dyn Rows) {
+        let shared = self.cx.shared;
+        let Some(tls) = &shared.tls else { return };
+        if shared.settings.ssl.session_cache {
+            gauge(out, "ssl_new_sessions", &tls.counters().new_sessions);
+        }
+        gauge(out, "ssl_handshake_errors", &tls.counters().handshake_errors);
+        gauge(out, "ssl_proto_errors", &tls.counters().proto_errors);
+        row(out, "time_since_server_cert_refresh", self.verbs.now.saturating_sub(tls.refreshed()));
+    }
+
+    fn items_totals(&self, out: &mut dyn Rows) {
         let (shared, store) = (self.cx.shared, self.verbs.cache.store);
         row(out, "bytes", store.bytes());
         row(out, "curr_items", store.items());
@@ -199,13 +214,13 @@ impl Report<'_, '_> {
     }
 
     /// `stats settings`.
-    pub fn settings(&self, out: &mut Vec<u8>) {
+    pub fn settings(&self, out: &mut dyn Rows) {
         let shared = self.cx.shared;
         shared.settings.report(&shared.runtime, &mut |name, value| row(out, name, value));
     }
 
     /// `stats items`: classes that hold items.
-    pub fn items(&self, out: &mut Vec<u8>) {
+    pub fn items(&self, out: &mut dyn Rows) {
         let shared = self.cx.shared;
         let totals = shared.stats.totals();
         let segmented = shared.runtime.lru_maintainer_thread();
@@ -254,7 +269,7 @@ impl Report<'_, '_> {
     }
 
     /// `stats slabs`: classes that have pages.
-    pub fn slabs(&self, out: &mut Vec<u8>) {
+    pub fn slabs(&self, out: &mut dyn Rows) {
         let store = self.verbs.cache.store;
         let totals = self.cx.shared.stats.totals();
         let mut active = 0;
@@ -291,7 +306,7 @@ impl Report<'_, '_> {
     }
 
     /// `stats sizes`: items by nominal size in steps of 32 bytes, if they are tracked.
-    pub fn sizes(&self, out: &mut Vec<u8>) {
+    pub fn sizes(&self, out: &mut dyn Rows) {
         if !self.cx.shared.settings.track_sizes {
             return row(out, "sizes_status", "disabled");
         }
@@ -301,7 +316,7 @@ impl Report<'_, '_> {
     }
 
     /// `stats conns`: one group of rows a connection or listener.
-    pub fn conns(&self, out: &mut Vec<u8>) {
+    pub fn conns(&self, out: &mut dyn Rows) {
         for (fd, card) in self.cx.shared.conns.list() {
             let state = if fd == self.cx.fd { ConnState::ParseCmd } else { card.state() };
             let listening = state == ConnState::Listening || (card.udp && state == ConnState::Read);

@@ -4,8 +4,11 @@
 //! must happen next. Knows no sockets, threads or timers.
 
 use super::text::{self, Next};
-use super::{Cx, Input, Output};
+use super::upload::{Origin, Upload};
+use super::{Cx, Input, Output, binary};
+use crate::events::CloseReason;
 use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
+use crate::maint::{Seat, Sink};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub enum Protocol {
     Negotiating,
     /// Text and meta commands.
     Ascii,
+    /// Packets.
+    Binary,
 }
 
 /// Connection states by memcached's names, as `stats conns` and `-vvv` show them.
@@ -74,28 +79,22 @@ impl ConnState {
     }
 }
 
-/// Why a connection ends, in the words of `watch connevents`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CloseReason {
-    Error,
-    Normal,
-    IdleTimeout,
-    Shutdown,
-}
-
 /// What a session wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it gives
     /// a slice, else into the input buffer ([`Input::grow`] first when it is full).
     Read,
-    /// The budget is used up and input remains: let others run, then call again. Replies may stay unsent.
+    /// The budget is used up and input remains, or a dump goes on: let others run, then call again. Replies may
+    /// stay unsent.
     Yield,
     /// Replies reached their bound, or must leave now: write all of them, then call again.
     Flush,
     /// The reply comes later, through [`Session::resume`]: write what is there, do not read, do not run.
     Suspend,
+    /// The connection watches from now on: write the replies, give its socket away, through
+    /// [`Session::hand_over`], and forget the rest.
+    HandOver,
     /// Write the replies (without waiting for the peer beyond its send buffer), then close.
     Close(CloseReason),
     /// Close at once, dropping unsent replies.
@@ -107,20 +106,26 @@ pub enum Step {
 enum State {
     /// Nothing heard yet: the first byte decides the protocol.
     Negotiating,
-    /// Between commands, or inside a line.
+    /// Between commands, or inside a line or the head of a packet.
     #[default]
     Command,
     /// A value is arriving.
-    Value(Box<text::Upload>),
+    Value(Box<Upload>),
     /// Bytes that nobody wants are arriving.
     Swallow(u64),
     /// A multiget stopped because the output was full; its line is still at the front of the input.
     Multiget(text::Multiget),
+    /// Items are listed, some at a time; what arrives meanwhile waits.
+    Dump(Box<text::Dump>),
+    /// It is going to watch: nothing that comes is read any more.
+    Watching(Option<Seat>),
 }
 
 /// One connection's protocol state.
 pub struct Session {
     state: State,
+    /// Commands are packets.
+    binary: bool,
 }
 
 impl Session {
@@ -128,19 +133,21 @@ impl Session {
     pub fn new(protocol: Protocol) -> Self {
         let state = match protocol {
             Protocol::Negotiating => State::Negotiating,
-            Protocol::Ascii => State::Command,
+            Protocol::Ascii | Protocol::Binary => State::Command,
         };
-        Self { state }
+        Self { state, binary: protocol == Protocol::Binary }
     }
 
     /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
     /// `budget` commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
+        let granted = *budget;
         loop {
             let step = match &mut self.state {
                 State::Negotiating => self.negotiate(cx, input),
-                State::Command => self.command(cx, input, out, budget),
+                State::Command if self.binary => self.packets(cx, input, out, budget),
+                State::Command => self.command(cx, input, out, budget, granted),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -154,6 +161,16 @@ impl Session {
                     }
                 }
                 State::Multiget(_) => self.multiget(cx, input, out),
+                State::Dump(dump) => {
+                    if dump.step(cx, out) {
+                        out.end_of_reply();
+                        self.state = State::Command;
+                        Some(Step::Flush) // what follows may be the next dump
+                    } else {
+                        Some(Step::Yield)
+                    }
+                }
+                State::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
                 return step;
@@ -162,20 +179,26 @@ impl Session {
     }
 
     fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
-        if input.is_empty() {
-            return Some(Step::Read);
-        }
-        // Bytes of the binary protocol (0x80) are taken for text until it exists.
+        let Some(first) = input.bytes().first() else { return Some(Step::Read) };
+        self.binary = *first == binary::REQUEST;
         if cx.verbose > 1 {
-            crate::sys::say(format_args!("{}: Client using the ascii protocol", cx.fd));
+            let name = if self.binary { "binary" } else { "ascii" };
+            crate::sys::say(format_args!("{}: Client using the {name} protocol", cx.fd));
         }
         self.state = State::Command;
         None
     }
 
-    /// Runs commands until something other than a next line is due.
+    /// Runs commands until something other than a next line is due. The turn began with the budget `granted`.
     #[inline]
-    fn command(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+    fn command(
+        &mut self,
+        cx: &Cx<'_>,
+        input: &mut Input,
+        out: &mut Output,
+        budget: &mut u32,
+        granted: u32,
+    ) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
             if bytes.is_empty() {
@@ -187,15 +210,8 @@ impl Session {
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Abort(CloseReason::Error));
             }
-            if *budget == 0 {
-                return Some(Step::Yield);
-            }
-            if out.is_full() {
-                return Some(Step::Flush);
-            }
-            if cx.reply_cap.is_some_and(|cap| out.reply_count() >= cap) {
-                cx.counters.add(crate::stats::Counter::ResponseOom, 1);
-                return Some(Step::Abort(CloseReason::Error));
+            if let Some(step) = wait_first(cx, out, *budget) {
+                return Some(step);
             }
             *budget -= 1;
             let (line, rest) = bytes.split_at(newline + 1);
@@ -206,6 +222,7 @@ impl Session {
             }
             input.consume(newline + 1 + ran.used);
             out.end_of_reply();
+            cx.piped.set(true);
             match ran.next {
                 Next::Line => {}
                 Next::Upload(upload) => {
@@ -216,9 +233,58 @@ impl Session {
                     self.state = State::Swallow(left);
                     return None;
                 }
+                Next::Dump(ask) => {
+                    // What earlier turns left unsent goes out before it.
+                    let first = *budget + 1 == granted;
+                    if let Some(dump) = text::begin_dump(cx, &ask, first, out) {
+                        self.state = State::Dump(dump);
+                        return None;
+                    }
+                    out.end_of_reply();
+                }
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Abort(reason) => return Some(Step::Abort(reason)),
+                Next::Watch(seat) => {
+                    self.state = State::Watching(Some(seat));
+                    return Some(Step::HandOver);
+                }
                 Next::Multiget(_) => {}
+            }
+        }
+    }
+
+    /// Runs packets until something other than a next packet is due.
+    #[inline]
+    fn packets(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+        loop {
+            let (bytes, ahead) = input.parts();
+            let head = match binary::front(bytes) {
+                binary::Front::Packet(head) => head,
+                binary::Front::Unfinished => return Some(Step::Read),
+                binary::Front::Foreign => {
+                    binary::trace_foreign(cx, bytes);
+                    return Some(Step::Abort(CloseReason::Error));
+                }
+            };
+            if let Some(step) = wait_first(cx, out, *budget) {
+                return Some(step);
+            }
+            let hash = ahead.packet(bytes, *budget, &cx.shared.cache, binary::guess);
+            *budget -= 1;
+            let (used, next) = binary::run(cx, head, bytes, out, hash);
+            input.consume(used);
+            out.end_of_reply();
+            match next {
+                binary::Next::Packet => {}
+                binary::Next::Upload(upload) => {
+                    self.state = State::Value(upload);
+                    return None;
+                }
+                binary::Next::Swallow(left) => {
+                    self.state = State::Swallow(left);
+                    return None;
+                }
+                binary::Next::Close(reason) => return Some(Step::Close(reason)),
             }
         }
     }
@@ -231,8 +297,12 @@ impl Session {
             return Some(Step::Read);
         }
         if let State::Value(upload) = std::mem::take(&mut self.state) {
-            text::finish_upload(cx, *upload, out);
+            match upload.origin {
+                Origin::Binary(..) => binary::finish_upload(cx, *upload, out),
+                Origin::Text { .. } | Origin::Meta(..) => text::finish_upload(cx, *upload, out),
+            }
             out.end_of_reply();
+            cx.piped.set(true);
         }
         None
     }
@@ -274,20 +344,47 @@ impl Session {
         out.end_of_reply();
     }
 
+    /// After [`Step::HandOver`]: gives the connection's socket to whoever tells watchers.
+    pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
+        if let State::Watching(seat) = &mut self.state
+            && let Some(seat) = seat.take()
+        {
+            seat.take(socket);
+        }
+    }
+
     /// State to show in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
         match self.state {
             State::Value(_) => ConnState::Nread,
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
+            State::Dump(_) => ConnState::Watch,
+            State::Watching(_) => ConnState::Watch,
             State::Negotiating | State::Command => ConnState::Read,
         }
     }
 
     /// Whether the session is inside a request (a value is arriving): it counts against read buffer limits.
     pub fn mid_request(&self) -> bool {
-        !matches!(self.state, State::Negotiating | State::Command)
+        !matches!(self.state, State::Negotiating | State::Command | State::Dump(_))
     }
+}
+
+/// What has to happen before the next command may run.
+#[inline]
+fn wait_first(cx: &Cx<'_>, out: &Output, budget: u32) -> Option<Step> {
+    if budget == 0 {
+        return Some(Step::Yield);
+    }
+    if out.is_full() {
+        return Some(Step::Flush);
+    }
+    if cx.reply_cap.is_some_and(|cap| out.reply_count() >= cap) {
+        cx.counters.add(crate::stats::Counter::ResponseOom, 1);
+        return Some(Step::Abort(CloseReason::Error));
+    }
+    None
 }
 
 /// What to do with bytes that hold no whole line.

@@ -4,15 +4,21 @@
 
 use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
+use crate::events::{Events, Log};
 use crate::limits::REPLY_CHARGE;
+use crate::maint::Watchers;
+use crate::maint::{Crawler, Moment};
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Store};
+use crate::tls::Tls;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::ConnState;
 
@@ -28,8 +34,16 @@ pub struct Shared {
     pub cache: Cache,
     /// Counters and gauges.
     pub stats: Stats,
+    /// What sessions may ask of the crawler.
+    pub crawler: Arc<Crawler>,
+    /// Certificates; `None` without `-Z`.
+    pub tls: Option<Tls>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
+    /// What happens, for watchers.
+    pub events: Arc<Events>,
+    /// Who watches.
+    pub watchers: Arc<Watchers>,
     /// Requests from sessions to the main thread.
     pub control: Box<dyn Fn(Control) + Send + Sync>,
 }
@@ -71,11 +85,17 @@ impl Shared {
     /// The state of a server that has not served yet; `None` without address space for its items.
     pub fn new(settings: Settings, clock: Clock, control: Box<dyn Fn(Control) + Send + Sync>) -> Option<Self> {
         let store = Store::leak(&store_config(&settings))?;
+        let events = Arc::new(Events::new(settings.num_threads as usize, settings.logger_buf_size as usize));
+        store.report_to(Arc::clone(&events));
         Some(Self {
             clock,
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
+            crawler: Arc::default(),
+            tls: None,
             conns: ConnTable::default(),
+            watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
+            events,
             control,
             runtime: Runtime::new(&settings),
             settings,
@@ -85,8 +105,21 @@ impl Shared {
     /// `stats reset`: all counters start again.
     pub fn reset_stats(&self) {
         self.stats.reset();
+        if let Some(tls) = &self.tls {
+            tls.counters().reset();
+        }
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();
+        self.crawler.reset();
+    }
+
+    /// What the chores must know, now.
+    pub fn moment(&self) -> Moment {
+        Moment {
+            now: self.clock.now(),
+            enabled: self.runtime.lru_crawler(),
+            sleep: Duration::from_micros(self.runtime.lru_crawler_sleep().into()),
+        }
     }
 }
 
@@ -102,6 +135,10 @@ pub struct Cx<'a> {
     pub verbose: u32,
     /// Replies one connection may leave unsent, if `read_buf_mem_limit` bounds them.
     pub reply_cap: Option<u32>,
+    /// Where the run's events go.
+    pub log: Log<'a>,
+    /// A command has run since bytes were last read.
+    pub piped: Cell<bool>,
 }
 
 impl<'a> Cx<'a> {
@@ -110,13 +147,21 @@ impl<'a> Cx<'a> {
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let limit = shared.settings.read_buf_mem_limit;
         let reply_cap = (limit != 0).then(|| (limit / shared.settings.num_threads / REPLY_CHARGE as u32).max(1));
-        Self { shared, counters, fd, verbose: shared.runtime.verbose(), reply_cap }
+        let (verbose, log) = (shared.runtime.verbose(), Log::new(&shared.events, fd));
+        Self { shared, counters, fd, verbose, reply_cap, log, piped: Cell::new(false) }
+    }
+
+    /// Has events recorded with those of worker `number`, on whose thread alone it may then be used.
+    #[inline]
+    #[must_use]
+    pub fn of_worker(self, number: usize) -> Self {
+        Self { log: self.log.of_worker(number), ..self }
     }
 
     /// The verbs, at this moment.
     #[inline]
     pub fn verbs(&self) -> Verbs<'a> {
-        Verbs { cache: &self.shared.cache, counters: self.counters, now: self.shared.clock.now() }
+        Verbs { cache: &self.shared.cache, counters: self.counters, now: self.shared.clock.now(), log: self.log }
     }
 }
 

@@ -35,6 +35,9 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     if settings.port > 65535 {
         return usage(format_args!("ERROR: Invalid port number {}.", settings.port));
     }
+    if settings.ssl.enabled && settings.port == 0 {
+        return usage("ERROR: You cannot enable SSL without a TCP port.");
+    }
     // A bad list is reported by `check_start`, after the complaints about the user.
     settings.listeners = listen::listeners(&settings).unwrap_or_default();
     Ok(settings)

@@ -7,11 +7,17 @@ use super::number::strict_i32;
 use super::parse::{Exit, OS_ERROR};
 use super::{Protocol, Settings};
 
-/// What wraps a listener's bytes.
+/// What wraps a TCP listener's bytes; datagrams are always plain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Nothing: plain TCP or UDP.
     Plain,
+    /// TLS; client certificates by [`super::Ssl::verify_mode`].
+    Tls,
+    /// `btls:`: TLS that never asks for a client certificate.
+    TlsNoPeer,
+    /// `mtls:`: TLS that requires a client certificate.
+    TlsPeer,
 }
 
 /// One entry: where to listen. It stands for a TCP listener when [`Settings::port`] is not 0 and for a UDP socket when
@@ -33,8 +39,9 @@ pub struct ListenSpec {
 
 impl ListenSpec {
     /// Every address on the general port.
-    pub(super) fn any(protocol: Protocol) -> Self {
-        ListenSpec { host: None, port: None, transport: Transport::Plain, protocol, tag: None }
+    pub(super) fn any(protocol: Protocol, ssl: bool) -> Self {
+        let transport = if ssl { Transport::Tls } else { Transport::Plain };
+        ListenSpec { host: None, port: None, transport, protocol, tag: None }
     }
 }
 
@@ -45,7 +52,7 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<ListenSpec>, Exit> {
         return Ok(Vec::new());
     }
     let Some(list) = settings.inter.as_deref() else {
-        return Ok(vec![ListenSpec::any(settings.binding_protocol)]);
+        return Ok(vec![ListenSpec::any(settings.binding_protocol, settings.ssl.enabled)]);
     };
     let entries = list.split([',', ';']).filter(|entry| !entry.is_empty());
     entries.map(|entry| parse_entry(entry, list, settings)).collect()
@@ -65,15 +72,26 @@ fn after_colon(text: &str) -> &str {
     rest.as_str()
 }
 
+/// What may stand first, what the complaint calls it, and what it means. The last name is what users of the original
+/// read when they try `mtls`.
+const PREFIXES: [(&str, &str, Transport); 3] = [
+    ("notls", "notls", Transport::Plain),
+    ("btls", "btls", Transport::TlsNoPeer),
+    ("mtls", "otls", Transport::TlsPeer),
+];
+
 fn parse_entry(entry: &str, list: &str, settings: &Settings) -> Result<ListenSpec, Exit> {
-    // The last name is what users of the original read when they try `mtls`.
-    for (prefix, name) in [("notls", "notls"), ("btls", "btls"), ("mtls", "otls")] {
-        if entry.starts_with(prefix) {
-            return Err(bad(format_args!("'{name}' option is valid only when SSL is enabled\n"), settings));
+    let mut spec = ListenSpec::any(settings.binding_protocol, settings.ssl.enabled);
+    let mut rest = entry;
+    for (prefix, name, transport) in PREFIXES {
+        if let Some(text) = entry.strip_prefix(prefix) {
+            if !settings.ssl.enabled {
+                return Err(bad(format_args!("'{name}' option is valid only when SSL is enabled\n"), settings));
+            }
+            spec.transport = transport;
+            rest = after_colon(text);
         }
     }
-    let mut spec = ListenSpec::any(settings.binding_protocol);
-    let mut rest = entry;
     if let Some(text) = rest.strip_prefix("proto") {
         rest = text;
         if let Some(text) = text.strip_prefix('[') {
@@ -108,7 +126,7 @@ fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exi
     if "ascii".starts_with(name) {
         Ok(Protocol::Ascii)
     } else if "binary".starts_with(name) {
-        Err(Exit::not_yet("-l proto[binary]"))
+        Ok(Protocol::Binary)
     } else if "negotiating".starts_with(name) {
         Ok(Protocol::Negotiating)
     } else if "proxy".starts_with(name) {
@@ -167,6 +185,7 @@ mod tests {
             ("proto[ascii]:a:11", Some("a"), Some(11), Protocol::Ascii, None),
             ("proto[as]:a", Some("a"), None, Protocol::Ascii, None),
             ("proto[]:a", Some("a"), None, Protocol::Ascii, None),
+            ("proto[binary]:a", Some("a"), None, Protocol::Binary, None),
             ("proto[what]:a", Some("a"), None, Protocol::Negotiating, None),
             ("tag[web]:a", Some("a"), None, Protocol::Negotiating, Some("web")),
             ("tag_12345678_:a", Some("a"), None, Protocol::Negotiating, Some("12345678")),
@@ -182,6 +201,27 @@ mod tests {
             };
             assert_eq!(read(list).unwrap(), vec![expected], "{list}");
         }
+    }
+
+    #[test]
+    fn prefixes_of_the_transport() {
+        let mut settings =
+            Settings { inter: Some("notls:a:1,btls:b,mtls:proto[ascii]:[::]:2,c".to_owned()), ..Settings::default() };
+        let complaint = "'notls' option is valid only when SSL is enabled\nfailed to listen on one of interface(s) ";
+        assert!(listeners(&settings).unwrap_err().stderr.starts_with(complaint));
+        settings.ssl.enabled = true;
+        let read = listeners(&settings).unwrap();
+        let seen: Vec<_> = read.iter().map(|spec| (spec.transport, spec.host.as_deref(), spec.port)).collect();
+        let expected = [
+            (Transport::Plain, Some("a"), Some(1)),
+            (Transport::TlsNoPeer, Some("b"), None),
+            (Transport::TlsPeer, Some("::"), Some(2)),
+            (Transport::Tls, Some("c"), None),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(read[2].protocol, Protocol::Ascii);
+        settings.inter = None;
+        assert_eq!(listeners(&settings).unwrap()[0].transport, Transport::Tls);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod parse;
 mod report;
 mod row;
 mod runtime;
+mod ssl;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ pub use listen::{ListenSpec, Transport};
 pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
 pub use runtime::Runtime;
+pub use ssl::{MinVersion, Ssl, VerifyMode};
 
 /// The memcached version this server stands in for; what `-V` and the `version` command show.
 pub const VERSION: &str = "1.6.45";
@@ -48,7 +50,7 @@ pub enum Protocol {
     Negotiating,
     /// Text only.
     Ascii,
-    /// Binary only. No option leads here yet.
+    /// Binary only.
     Binary,
 }
 
@@ -199,6 +201,8 @@ pub struct Settings {
     pub sock_cookie_id: u32,
     /// `-o relaxed_privileges`; only a build with `debug-commands` takes it.
     pub relaxed_privileges: bool,
+    /// `-Z` and `-o ssl_*`.
+    pub ssl: Ssl,
     /// `-d`.
     pub daemonize: bool,
     /// `-r`.
@@ -221,7 +225,7 @@ impl Default for Settings {
             port: 11211,
             udpport: 0,
             inter: None,
-            listeners: vec![ListenSpec::any(Protocol::Negotiating)],
+            listeners: vec![ListenSpec::any(Protocol::Negotiating, false)],
             verbose: 0,
             evict_to_free: true,
             socketpath: None,
@@ -270,6 +274,7 @@ impl Default for Settings {
             track_sizes: false,
             sock_cookie_id: 0,
             relaxed_privileges: false,
+            ssl: Ssl::default(),
             daemonize: false,
             maxcore: false,
             lock_memory: false,

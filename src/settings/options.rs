@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use super::number::{atoi, strict_i32, strict_u32, strtol_int};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, Need, Sub, Words};
-use super::{HASHPOWER_DEFAULT, HashAlgorithm, Protocol, SLAB_PAGE_SIZE, Settings, help};
+use super::{HASHPOWER_DEFAULT, HashAlgorithm, Protocol, SLAB_PAGE_SIZE, Settings, help, ssl};
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
 
 /// The options known but not built: canonical name and reason.
 pub fn unsupported() -> impl Iterator<Item = (String, &'static str)> {
     let flags = FLAGS.iter().map(|flag| (help::name(flag), flag.act));
-    let subs = SUBS.iter().map(|sub| (format!("-o {}", sub.name), sub.act));
+    let subs = subs().map(|sub| (format!("-o {}", sub.name), sub.act));
     flags.chain(subs).filter_map(|(name, act)| match act {
         Act::NotYet(reason) => Some((name, reason)),
         _ => None,
@@ -59,7 +59,6 @@ fn path(value: &[u8]) -> PathBuf {
 }
 
 const SASL: &str = "SASL is not built";
-const TLS: &str = "TLS is not built";
 const FLASH: &str = "external storage is not built";
 const PROXY: &str = "the proxy is not built";
 
@@ -102,8 +101,10 @@ pub(super) static FLAGS: &[Flag] = &[
         "address to serve; separate several with commas, or\n\
          repeat the option. Each is a name, an IPv4 address, an\n\
          [IPv6] address or *, then :port if it has its own. In\n\
-         front may stand proto[ascii]: or proto[negotiating]:\n\
-         and tag[name]: (1 to 8 characters). Without the option\n\
+         front may stand proto[ascii]:, proto[binary]: or\n\
+         proto[negotiating]: and tag[name]: (1 to 8 characters);\n\
+         first of all, with -Z, notls:, btls: (asks for no client\n\
+         certificate) or mtls: (requires one). Without the option\n\
          every address is served",
         add_listen,
     ),
@@ -204,7 +205,7 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     })
     .default(|settings| settings.backlog.to_string()),
-    Flag::value(b'B', "protocol", "<name>", "ascii or auto (default: auto-negotiate)", set_protocol),
+    Flag::value(b'B', "protocol", "<name>", "ascii, binary or auto (default: auto-negotiate)", set_protocol),
     Flag::value(
         b'I',
         "max-item-size",
@@ -220,7 +221,9 @@ pub(super) static FLAGS: &[Flag] = &[
     Flag::switch(b'W', "disable-watch", "refuse watch", |settings| settings.watch_enabled = false),
     Flag::new(b'Y', "auth-file", "", Act::NotYet("token authentication is not built")).takes("<file>"),
     Flag::new(b'e', "memory-file", "", Act::NotYet("memory that outlives the process is not built")).takes("<file>"),
-    Flag::new(b'Z', "enable-ssl", "", Act::NotYet(TLS)),
+    Flag::switch(b'Z', "enable-ssl", "speak TLS on TCP; needs ssl_chain_cert and ssl_key", |settings| {
+        settings.ssl.enabled = true;
+    }),
     Flag::new(b'N', "napi-ids", "", Act::NotYet("threads are not chosen by network queue")).takes("<num>"),
     Flag::new(b'o', "extended", "further options, separated by commas:", Act::Extended).takes("<list>"),
 ];
@@ -255,7 +258,7 @@ fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     draft.settings.binding_protocol = match value {
         b"auto" => Protocol::Negotiating,
         b"ascii" => Protocol::Ascii,
-        b"binary" => return Err(Exit::not_yet("-B, --protocol=binary")),
+        b"binary" => Protocol::Binary,
         _ => {
             let value = String::from_utf8_lossy(value);
             return Err(Exit::line(
@@ -280,7 +283,12 @@ fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 }
 
 /// The `-o` names, in the order of `-h`.
-pub(super) static SUBS: &[Sub] = &[
+pub(super) fn subs() -> impl Iterator<Item = &'static Sub> {
+    SUBS.iter().chain(ssl::SUBS)
+}
+
+/// Those that have no file of their own.
+static SUBS: &[Sub] = &[
     Sub::switch("maxconns_fast", "", |settings| settings.maxconns_fast = true),
     Sub::switch(
         "no_maxconns_fast",
@@ -539,16 +547,6 @@ pub(super) static SUBS: &[Sub] = &[
     Sub::not_yet("drop_privileges", "system calls are not restricted after start"),
     #[cfg(feature = "debug-commands")]
     Sub::switch("relaxed_privileges", "", |settings| settings.relaxed_privileges = true),
-    Sub::not_yet("ssl_chain_cert", TLS),
-    Sub::not_yet("ssl_key", TLS),
-    Sub::not_yet("ssl_verify_mode", TLS),
-    Sub::not_yet("ssl_keyformat", TLS),
-    Sub::not_yet("ssl_ciphers", TLS),
-    Sub::not_yet("ssl_ca_cert", TLS),
-    Sub::not_yet("ssl_wbuf_size", TLS),
-    Sub::not_yet("ssl_session_cache", TLS),
-    Sub::not_yet("ssl_kernel_tls", TLS),
-    Sub::not_yet("ssl_min_version", TLS),
     Sub::not_yet("ext_path", FLASH),
     Sub::not_yet("ext_page_size", FLASH),
     Sub::not_yet("ext_wbuf_size", FLASH),

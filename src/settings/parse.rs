@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use super::check;
 use super::number::is_space;
-use super::options::{FLAGS, SUBS};
+use super::options::{FLAGS, subs};
 use super::row::{Act, Apply, Flag, Need};
 use super::{Settings, help};
 use crate::sys::getopt::{Argument, Getopt, Spec};
@@ -134,7 +134,7 @@ fn extended(draft: &mut Draft, list: &[u8]) -> Result<(), Exit> {
             Some(at) => (&entry[..at], Some(&entry[at + 1..])),
             None => (entry, None),
         };
-        let Some(sub) = SUBS.iter().find(|sub| sub.name.as_bytes() == name) else {
+        let Some(sub) = subs().find(|sub| sub.name.as_bytes() == name) else {
             let entry = String::from_utf8_lossy(entry);
             return Err(Exit::line(FAILURE, format_args!("Illegal suboption \"{entry}\"")));
         };

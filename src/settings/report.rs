@@ -4,6 +4,7 @@
 //! Called by the `stats` command of every protocol.
 
 use super::{Runtime, Settings};
+use std::path::PathBuf;
 
 /// Writes one row from anything that prints.
 struct Rows<'a>(&'a mut dyn FnMut(&str, &str));
@@ -24,13 +25,15 @@ impl Rows<'_> {
 
 impl Settings {
     /// Hands every row of `stats settings` to `out`, name then value, in memcached's order. Rows that belong to
-    /// features this server lacks (flash storage, TLS, proxy, privilege dropping) are absent, as in a memcached built
+    /// features this server lacks (flash storage, proxy, privilege dropping) are absent, as in a memcached built
     /// without them.
     pub fn report(&self, rt: &Runtime, out: &mut dyn FnMut(&str, &str)) {
         let mut rows = Rows(out);
         self.report_server(rt, &mut rows);
         self.report_engine(rt, &mut rows);
         self.report_lru(rt, &mut rows);
+        self.report_ssl(&mut rows);
+        self.report_rest(&mut rows);
     }
 
     fn report_server(&self, rt: &Runtime, rows: &mut Rows<'_>) {
@@ -96,6 +99,26 @@ impl Settings {
         rows.yes_no("track_sizes", self.track_sizes);
         // The option behind this row is accepted and has had no effect for years.
         rows.row("inline_ascii_response", "no");
+    }
+
+    fn report_ssl(&self, rows: &mut Rows<'_>) {
+        let ssl = &self.ssl;
+        let path =
+            |path: &Option<PathBuf>, none: &str| path.as_ref().map_or(none.to_owned(), |p| p.display().to_string());
+        rows.yes_no("ssl_enabled", ssl.enabled);
+        rows.row("ssl_chain_cert", path(&ssl.chain_cert, "(null)"));
+        rows.row("ssl_key", path(&ssl.key, "(null)"));
+        rows.row("ssl_verify_mode", ssl.verify_mode.flags());
+        rows.row("ssl_keyformat", ssl.keyformat);
+        rows.row("ssl_ciphers", ssl.ciphers.as_deref().unwrap_or("NULL"));
+        rows.row("ssl_ca_cert", path(&ssl.ca_cert, "NULL"));
+        rows.row("ssl_wbuf_size", ssl.wbuf_size);
+        rows.yes_no("ssl_session_cache", ssl.session_cache);
+        rows.yes_no("ssl_kernel_tls", false);
+        rows.row("ssl_min_version", ssl.min_version.text());
+    }
+
+    fn report_rest(&self, rows: &mut Rows<'_>) {
         rows.row("num_napi_ids", 0);
         rows.row("memory_file", "(null)");
         rows.row("client_flags_size", 4);

@@ -93,6 +93,11 @@ impl Table {
         (((hash >> 32) * self.len) >> 32) as usize
     }
 
+    /// The lowest upper half of a hash that falls into `bucket`.
+    fn first_place(&self, bucket: usize) -> u64 {
+        ((bucket as u64) << 32).div_ceil(self.len)
+    }
+
     #[inline]
     fn line(&self, bucket: usize) -> Line {
         Line(&self.buckets.words()[bucket * 8..bucket * 8 + 8])
@@ -329,8 +334,9 @@ impl Bucket {
         self.line.0[0].store(word & !LOW_HALF | low, Relaxed);
     }
 
+    /// Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
     fn is_moved(&self) -> bool {
-        self.line.0[0].load(Relaxed) & MOVED != 0
+        self.line.0[0].load(Acquire) & MOVED != 0
     }
 }
 
@@ -477,15 +483,44 @@ impl Index {
         to == old.len
     }
 
-    /// Calls `each` with every handle, bucket by bucket; returns early when it gives false.
-    pub fn scan(&'static self, mut each: impl FnMut(u32) -> bool) {
-        let table = self.table(self.current.load(Acquire) & LOW_HALF);
-        for number in 0..table.len as usize {
-            let bucket = table.lock(number);
-            let mut go_on = true;
-            bucket.for_each(|handle| go_on = go_on && each(handle));
-            if !go_on {
-                return;
+    /// Calls `each` with the handles of the bucket at place `from`, under its lock, and gives the place where
+    /// the next one begins; `None` after the last.
+    ///
+    /// A place is an upper half of a hash, so a walk from 0 meets every entry that is there throughout exactly
+    /// once, though the table grows meanwhile and cuts the range of hashes anew. `hash_of` gives the hash of a
+    /// linked handle; it is asked where a bucket reaches beyond the places that are due.
+    pub fn scan(
+        &'static self,
+        from: u32,
+        mut hash_of: impl FnMut(u32) -> u64,
+        mut each: impl FnMut(u32),
+    ) -> Option<u32> {
+        let (bucket, old) = self.lock_at(from);
+        let place = bucket.table.bucket_of(u64::from(from) << 32);
+        let (begin, end) = (bucket.table.first_place(place), bucket.table.first_place(place + 1));
+        // Of the table being replaced, only the bucket of this very place is known to have moved.
+        let until = old.map_or(end, |old| end.min(old.first_place(old.bucket_of(u64::from(from) << 32) + 1)));
+        let due = u64::from(from)..until;
+        let whole = due == (begin..end);
+        bucket.for_each(|handle| {
+            if whole || due.contains(&(hash_of(handle) >> 32)) {
+                each(handle);
+            }
+        });
+        until.try_into().ok()
+    }
+
+    /// Locks the bucket at a place. Where that is in the new table of a growth, the table it replaces is given too.
+    fn lock_at(&'static self, place: u32) -> (Bucket, Option<&'static Table>) {
+        let hash = u64::from(place) << 32;
+        loop {
+            let current = self.current.load(Acquire);
+            let old = (current >> 32).checked_sub(1);
+            if let Some(bucket) = old.and_then(|number| self.lock_in(number, hash)) {
+                return (bucket, None);
+            }
+            if let Some(bucket) = self.lock_in(current & LOW_HALF, hash) {
+                return (bucket, old.map(|number| self.table(number)));
             }
         }
     }
@@ -545,10 +580,13 @@ mod tests {
         }
         while !index.grow(1000, by_handle) {}
         let mut seen = 0;
-        index.scan(|handle| {
-            seen += 1;
-            model.contains_key(&by_handle(handle))
-        });
+        let mut place = Some(0);
+        while let Some(from) = place {
+            place = index.scan(from, by_handle, |handle| {
+                seen += 1;
+                assert!(model.contains_key(&by_handle(handle)));
+            });
+        }
         assert_eq!(seen, model.len());
     }
 
@@ -593,6 +631,28 @@ mod tests {
         for handle in 1..=3 * per_thread {
             let h = hash(u64::from(handle));
             assert!(index.lock(h).find(h, |x| x == handle).is_some(), "{handle}");
+        }
+    }
+
+    #[test]
+    fn a_walk_meets_every_entry_once_though_the_table_grows() {
+        let by_handle = |handle: u32| hash(u64::from(handle));
+        for steps_a_scan in [0, 1, 2, 3, 7, 50] {
+            let index = index(64);
+            for n in 1..=2000u32 {
+                assert!(index.lock(by_handle(n)).insert(by_handle(n), n));
+            }
+            let mut seen = HashMap::new();
+            let mut place = Some(0);
+            while let Some(from) = place {
+                place = index.scan(from, by_handle, |handle| *seen.entry(handle).or_insert(0) += 1);
+                assert!(place.is_none_or(|next| next > from));
+                if index.slots() < 4000 && !index.is_growing() {
+                    index.begin_growth();
+                }
+                index.grow(steps_a_scan, by_handle);
+            }
+            assert!((1..=2000).all(|n| seen.get(&n) == Some(&1)), "{steps_a_scan} buckets moved between scans");
         }
     }
 }

@@ -4,8 +4,10 @@
 //! store      lookups, commits, expiry, flush, eviction's unlinking
 //! reserve    values on their way in and out: Reservation, Pinned
 //! slabs      pages, free chunks, S3-FIFO                     index   hash -> handle
+//! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
+//! scratch    a buffer for one value
 //! ```
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
 //! directory no `&[u8]` into an item exists, but for values under a [`Pinned`] guard or a [`Reservation`].
@@ -17,15 +19,19 @@ mod index;
 mod item;
 mod region;
 mod reserve;
+mod scratch;
 mod sizes;
 mod slabs;
 #[allow(clippy::module_inception)]
 mod store;
+mod walk;
 mod write;
 
 pub use item::{Meta, iflag, state};
 pub use reserve::{Pinned, Reservation};
+pub use scratch::Scratch;
 pub use sizes::{PAGE_BYTES, SizeConfig, Sizes};
 pub use slabs::{ClassCounts, ClassView};
 pub use store::{Config, Entry, Found, Store, Version};
+pub use walk::{Seen, Walk};
 pub use write::{Lapse, Met, Mode, OutOfMemory, Room, Stored, Write};

@@ -33,6 +33,8 @@ pub struct Reservation {
     written: usize,
     /// Last chunk of the chain and the bytes used in it; for chunked items only.
     tail: Option<(Handle, usize)>,
+    /// As asked for: the item itself keeps a time that has passed as `now`.
+    exptime: u32,
     now: u32,
 }
 
@@ -67,13 +69,23 @@ impl Reservation {
             handle
         };
         let item = item?;
-        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, now })
+        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, exptime: meta.exptime, now })
     }
 
     /// Value bytes still missing.
     #[inline]
     pub fn missing(&self) -> usize {
         self.vlen - self.written
+    }
+
+    /// Length of the value.
+    pub fn vlen(&self) -> usize {
+        self.vlen
+    }
+
+    /// Expiry time as it was asked for, 0 = never.
+    pub fn exptime(&self) -> u32 {
+        self.exptime
     }
 
     /// Slab class that users see.

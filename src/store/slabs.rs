@@ -446,6 +446,11 @@ impl Slabs {
         class.pages.iter().enumerate().map(|(at, &page)| (page, slots(at))).collect()
     }
 
+    /// Number of the first page that nobody has had yet.
+    pub fn next_page(&self) -> u32 {
+        self.pages.lock().next
+    }
+
     /// Bytes of pages handed out, as `total_malloced` tells them.
     pub fn malloced(&self) -> u64 {
         self.pages.lock().malloced()

@@ -10,7 +10,9 @@ use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassView, Slabs, Take};
 use super::write::Lapse;
+use crate::events::{Class, Event, Events};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
 const EVICT_TRIES: usize = 50;
@@ -52,6 +54,8 @@ pub struct Store {
     oldest_live: AtomicU32,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
+    /// Who hears of evictions, if anybody.
+    events: OnceLock<Arc<Events>>,
 }
 
 /// What a lookup found.
@@ -91,6 +95,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The item of `handle`, whose bucket the caller holds. A walk that only shows it may give no version.
+    #[inline]
+    pub(super) fn of(store: &'static Store, version: Option<&Bucket>, handle: Handle, item: Item) -> Self {
+        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false }
+    }
+
     /// Value length in bytes.
     #[inline]
     pub fn vlen(&self) -> usize {
@@ -251,7 +261,13 @@ impl Store {
             flush_wide: AtomicU64::new(0),
             oldest_live: AtomicU32::new(0),
             growths: AtomicU64::new(0),
+            events: OnceLock::new(),
         })))
+    }
+
+    /// Has evictions recorded in `events`; the first one given counts.
+    pub fn report_to(&self, events: Arc<Events>) {
+        let _ = self.events.set(events);
     }
 
     /// The class table.
@@ -354,7 +370,7 @@ impl Store {
             self.unlink(bucket, slot, handle, item);
             return Found::Lapsed(lapse);
         }
-        let mut entry = Entry { store: self, handle, item, bucket: bucket.version(), unlink: false };
+        let mut entry = Entry::of(self, Some(&bucket), handle, item);
         let result = visit(&mut entry);
         if entry.unlink {
             bucket.remove(slot);
@@ -458,6 +474,17 @@ impl Store {
             counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
             counts.evicted_unfetched += u64::from(!fetched);
             counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
+            if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
+                let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, &item));
+                events.put(&Event::Eviction {
+                    key: &class.key,
+                    fetched,
+                    ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) },
+                    idle: now.saturating_sub(item.atime(now)),
+                    class: class_id as u8,
+                    size: item.vlen(),
+                });
+            }
         }
         if Pinned::leave_to_readers(&item) {
             counts.lrutail_reflocked += 1;
@@ -481,47 +508,6 @@ impl Store {
         self.oldest_live.load(Relaxed)
     }
 
-    /// Removes items whose time is over from up to `pages` pages of class `class`, from page `from` on.
-    /// Gives the next page, or `None` at the end.
-    pub fn sweep(&'static self, class: usize, from: usize, pages: usize, now: u32) -> Option<usize> {
-        let all = self.slabs.pages_of(class);
-        let (mut checked, mut reclaimed, mut unfetched) = (0, 0, 0);
-        for (page, slots) in all.iter().skip(from).take(pages) {
-            for slot in 0..*slots {
-                let handle = Handle::new(*page, slot);
-                let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
-                checked += 1;
-                if item.head().is(state::LINKED) && self.lapse(&item, now).is_some() {
-                    let fetched = item.head().is(state::FETCHED);
-                    if self.unlink_lapsed(handle, item, now) {
-                        reclaimed += 1;
-                        unfetched += u64::from(!fetched);
-                    }
-                }
-            }
-        }
-        let mut locked = self.slabs.class(class);
-        locked.counts.crawler_items_checked += checked;
-        locked.counts.crawler_reclaimed += reclaimed;
-        locked.counts.expired_unfetched += unfetched;
-        locked.counts.reclaimed += reclaimed;
-        (from + pages < all.len()).then_some(from + pages)
-    }
-
-    fn unlink_lapsed(&'static self, handle: Handle, item: Item, now: u32) -> bool {
-        let mut key = Vec::with_capacity(256 + 16);
-        item.copy_key(&mut key);
-        let hash = crate::hash::hash(&key);
-        let bucket = self.index.lock(hash);
-        let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
-        let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };
-        let lapsed = self.lapse(&item, now).is_some();
-        if lapsed {
-            self.unlink(bucket, slot, handle, item);
-        }
-        lapsed
-    }
-
     /// One step of index growth; true when there is nothing to do. Called by one thread.
     pub fn grow_step(&'static self, buckets: u64) -> bool {
         if !self.index.is_growing() {
@@ -542,38 +528,6 @@ impl Store {
     /// Whether the index is growing, its bytes and its slots.
     pub fn index_view(&'static self) -> (bool, u64, u64) {
         (self.index.is_growing(), self.index.bytes(), self.index.slots())
-    }
-
-    /// Calls `each` with every live linked item until it gives false.
-    pub fn scan(&'static self, now: u32, mut each: impl FnMut(&Entry) -> bool) {
-        self.index.scan(|raw| match self.item(raw) {
-            Some((handle, item)) if self.lapse(&item, now).is_none() => {
-                each(&Entry { store: self, handle, item, bucket: 0, unlink: false })
-            }
-            _ => true,
-        });
-    }
-
-    /// Shows the linked items of one class in memory order, each under its bucket's lock, until `each` gives
-    /// false.
-    pub fn scan_class(&'static self, class: usize, mut each: impl FnMut(&Entry) -> bool) {
-        let mut key = Vec::with_capacity(256 + 16);
-        for (page, slots) in self.slabs.pages_of(class) {
-            for handle in (0..slots).map(|slot| Handle::new(page, slot)) {
-                let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
-                key.clear();
-                item.copy_key(&mut key);
-                let hash = crate::hash::hash(&key);
-                let bucket = self.index.lock(hash);
-                if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
-                    continue;
-                }
-                let Some(item) = Item::at(self.arena.chunk(handle)) else { continue };
-                if !each(&Entry { store: self, handle, item, bucket: bucket.version(), unlink: false }) {
-                    return;
-                }
-            }
-        }
     }
 
     /// Items by nominal size, in steps of 32 bytes rounded up: (upper bound, items), ascending. Reads heads in

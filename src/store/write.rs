@@ -5,8 +5,8 @@
 
 use super::item::{Item, Meta, iflag, state};
 use super::reserve::{Pinned, Reservation};
+use super::scratch::Scratch;
 use super::store::{Found, Store, Version};
-use crate::limits::COPY_MAX;
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +85,17 @@ pub enum Stored {
     NoMemory,
 }
 
-/// What a write met on its way, for counters.
+/// What a write met on its way, for counters and watchers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Met {
     /// The old item's time was over.
     pub lapse: Option<Lapse>,
     /// Class of the old live item.
     pub old_class: Option<u8>,
+    /// Its value length.
+    pub old_vlen: usize,
+    /// Class and expiry time of an item made of two values.
+    pub joined: Option<(u8, u32)>,
 }
 
 impl Store {
@@ -150,6 +154,7 @@ impl Store {
         });
         if let (true, Some((_, handle, old))) = (live, &found) {
             met.old_class = Some(self.lru_class(*handle, old) as u8);
+            met.old_vlen = old.vlen();
             let mut old = *old;
             if let Some(outcome) = refuse(&mut old, &mut new, write, now) {
                 drop(bucket);
@@ -196,6 +201,7 @@ impl Store {
             let mut met = Met::default();
             let seen = self.visit(key, hash, now, |entry| {
                 met.old_class = Some(entry.class());
+                met.old_vlen = entry.vlen();
                 if write.compare != 0 && write.compare != entry.cas() {
                     return None;
                 }
@@ -237,9 +243,10 @@ impl Store {
                 return (Stored::NotStored, met);
             }
             let set = Write { mode: Mode::Set, compare: 0, ..write };
+            let class = joined.class();
             match self.link(joined, key, hash, set, now, Some(same)) {
                 (Stored::NotStored, _) => continue, // another writer came first
-                outcome => return outcome,
+                (stored, met) => return (stored, Met { joined: Some((class, meta.exptime)), ..met }),
             }
         }
     }
@@ -277,7 +284,7 @@ impl Store {
             Some(match entry.pin() {
                 Some(pinned) => OldValue::Pinned(pinned),
                 None => {
-                    let mut bytes = Vec::with_capacity(COPY_MAX + 16);
+                    let mut bytes = Scratch::take();
                     entry.copy_value(&mut bytes);
                     OldValue::Copied(bytes)
                 }
@@ -349,7 +356,7 @@ impl Store {
 
 enum OldValue {
     Pinned(Pinned),
-    Copied(Vec<u8>),
+    Copied(Scratch),
 }
 
 /// A value to copy from: one that just arrived or the one that is stored.
@@ -368,7 +375,7 @@ impl ValueRef<'_> {
                 if let Some(pinned) = Pinned::new(store, reservation.handle(), item) {
                     return copy_pieces(&pinned, to);
                 }
-                let mut bytes = Vec::with_capacity(item.vlen() + 16);
+                let mut bytes = Scratch::take();
                 item.copy_value(&mut bytes);
                 to.write(&bytes)
             }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # libmemcached's command line tools (memccp, memccat, memcrm, memcslap, ...) and
-# every ascii check of memccapable against a running server.
+# every check of memccapable, ascii and binary, against a running server.
 # Run by scripts/clients through with-server; the lines printed are those of harness.py.
 set -uo pipefail
 
@@ -19,6 +19,9 @@ done
 capable=(version quit verbosity set "set noreply" get gets mget flush "flush noreply" add "add noreply"
     replace "replace noreply" cas "cas noreply" incr "incr noreply" decr "decr noreply" append
     "append noreply" prepend "prepend noreply" stat)
+
+capable_binary=(noop quit quitq set setq flush flushq add addq replace replaceq delete deleteq get getq getk getkq
+    incr incrq decr decrq version append appendq prepend prependq stat)
 
 same() { [ "$1" = "$2" ] || { echo "got '${1:0:80}', wanted '${2:0:80}'"; return 1; }; }
 gone() { ! memccat --servers="$server" "$1" >/dev/null 2>&1 || { echo "$1 is still there"; return 1; }; }
@@ -82,6 +85,7 @@ features=(ping set multi add replace touch delete expiry flags large stats exist
 printf 'plan %s' "$client"
 for feature in "${features[@]}"; do printf ' %s' "$feature"; done
 for check in "${capable[@]}"; do printf ' memccapable-%s' "${check// /-}"; done
+for check in "${capable_binary[@]}"; do printf ' memccapable-binary-%s' "$check"; done
 echo
 
 failed=0
@@ -101,5 +105,10 @@ report=$(timeout 60 memccapable -h "$MEMC_HOST" -p "$MEMC_PORT" -a -v 2>"$work/c
 for check in "${capable[@]}"; do
     grep -Eq "ascii $check +\[pass\]" <<<"$report"
     verdict $? "memccapable-${check// /-}" "not [pass] in: $(grep "ascii $check " <<<"$report")"
+done
+report=$(timeout 60 memccapable -h "$MEMC_HOST" -p "$MEMC_PORT" -b -v 2>"$work/complaints" </dev/null)
+for check in "${capable_binary[@]}"; do
+    grep -Eq "binary $check +\[pass\]" <<<"$report"
+    verdict $? "memccapable-binary-$check" "not [pass] in: $(grep "binary $check " <<<"$report")"
 done
 exit "$failed"

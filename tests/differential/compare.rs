@@ -17,6 +17,9 @@ pub enum Compare {
     Slabs,
     /// metadump: lines in any order, without the times of access and expiry.
     Dump,
+    /// `Stats` and `Settings` with a packet a row.
+    StatPackets,
+    SettingPackets,
 }
 
 /// Rows of `stats` that depend on the commands alone. The others depend on the clock, on memory, or on when a
@@ -84,8 +87,36 @@ impl Compare {
                 masked(lines, |name| name.split_once(':').is_some_and(|(_, field)| SLABS_EXACT.contains(&field)))
             }
             Compare::Dump => sorted(lines.map(without_times)),
+            Compare::StatPackets => Compare::Stats.essence(&as_lines(reply)),
+            Compare::SettingPackets => Compare::Settings.essence(&as_lines(reply)),
         }
     }
+}
+
+/// The packets of a reply: header and body.
+pub fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 24], &[u8])> {
+    std::iter::from_fn(move || {
+        let (header, rest) = bytes.split_first_chunk::<24>()?;
+        let body = u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        let (body, rest) = rest.split_at_checked(body)?;
+        bytes = rest;
+        Some((header, body))
+    })
+}
+
+/// Rows of packets as `STAT` lines; other packets as they are.
+fn as_lines(reply: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (header, body) in packets(reply) {
+        let key = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        match body.split_at_checked(key) {
+            Some((name, value)) if header[1] == 0x10 && key > 0 => {
+                lines.extend([b"STAT ", name, b" ", value, b"\r\n"].concat());
+            }
+            _ => lines.extend([header.as_slice(), body].concat()),
+        }
+    }
+    lines
 }
 
 fn sorted(lines: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {

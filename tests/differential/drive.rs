@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::compare::packets;
 use crate::known;
 use crate::server::Server;
-use crate::stream::{CONNECTIONS, Case, End, Exchange, Part, shown};
+use crate::stream::{ALL_CONNECTIONS, Case, End, Exchange, Part, shown};
 
 /// Silence after which a missing sentinel is taken as swallowed.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -92,7 +93,7 @@ impl Wire {
 struct Runner {
     /// Ours, then the reference.
     servers: [Server; 2],
-    slots: [Option<[Wire; 2]>; CONNECTIONS],
+    slots: [Option<[Wire; 2]>; ALL_CONNECTIONS],
     poll: Poll,
     sentinels: u64,
     /// The cas id last shown by the reference, by key.
@@ -102,7 +103,13 @@ struct Runner {
 impl Runner {
     fn new(binaries: &Binaries, case: &Case) -> Runner {
         let servers = [&binaries.ours, &binaries.reference].map(|binary| Server::start(binary, &case.flags));
-        Runner { servers, slots: [const { None }; 3], poll: Poll::new().unwrap(), sentinels: 0, cas: HashMap::new() }
+        Runner {
+            servers,
+            slots: [const { None }; ALL_CONNECTIONS],
+            poll: Poll::new().unwrap(),
+            sentinels: 0,
+            cas: HashMap::new(),
+        }
     }
 
     fn exchange(&mut self, at: usize, exchange: &Exchange) -> Option<Difference> {
@@ -113,7 +120,7 @@ impl Runner {
         };
         let writes = self.writes(exchange);
         if wires[0].written == 0 && writes.iter().any(|(_, barrier)| *barrier) {
-            self.settle(&mut wires);
+            self.settle(&mut wires, exchange.is_binary());
         }
         let mut sent = Vec::new();
         for (bytes, barrier) in &writes {
@@ -126,7 +133,7 @@ impl Runner {
         }
         let mark = match exchange.end {
             End::HalfClose => None,
-            End::Sentinel => Some(self.sentinel(&mut wires)),
+            End::Sentinel => Some(self.sentinel(&mut wires, exchange.is_binary())),
         };
         let synced = mark.is_some_and(|mark| {
             self.pump_until(&mut wires, PATIENCE, |wire| wire.closed || wire.input.ends_with(&mark))
@@ -140,7 +147,10 @@ impl Runner {
                 return Some(difference(at, "a server neither answers nor closes".into(), wires));
             }
         }
-        self.remember_cas(&wires[1].input);
+        match exchange.is_binary() {
+            true => self.remember_packets(&wires[1].input),
+            false => self.remember_cas(&wires[1].input),
+        }
         self.verdict(at, exchange, &sent, wires)
     }
 
@@ -182,8 +192,8 @@ impl Runner {
     }
 
     /// Makes sure that a worker holds a connection: a barrier is worth nothing while it still waits to be handed over.
-    fn settle(&mut self, wires: &mut [Wire; 2]) {
-        let mark = self.sentinel(wires);
+    fn settle(&mut self, wires: &mut [Wire; 2], binary: bool) {
+        let mark = self.sentinel(wires, binary);
         self.pump_until(wires, HANG, |wire| wire.closed || wire.input.ends_with(&mark));
     }
 
@@ -195,6 +205,10 @@ impl Runner {
             match part {
                 Part::Bytes(bytes) => last.0.extend_from_slice(bytes),
                 Part::Cas(key) => last.0.extend_from_slice(self.cas.get(key).map_or(b"1", Vec::as_slice)),
+                Part::CasNumber(key) => {
+                    let text = self.cas.get(key).map_or("1".into(), |cas| String::from_utf8_lossy(cas));
+                    last.0.extend_from_slice(&text.parse::<u64>().unwrap_or(1).to_be_bytes());
+                }
                 Part::Split | Part::Barrier => {
                     last.1 = matches!(part, Part::Barrier);
                     writes.push((Vec::new(), false));
@@ -206,9 +220,17 @@ impl Runner {
     }
 
     /// Asks for a reply that nothing else brings; returns its bytes.
-    fn sentinel(&mut self, wires: &mut [Wire; 2]) -> Vec<u8> {
+    fn sentinel(&mut self, wires: &mut [Wire; 2], binary: bool) -> Vec<u8> {
         self.sentinels += 1;
         let number = self.sentinels;
+        if binary {
+            let mut packet = [0; 24];
+            (packet[0], packet[1]) = (0x80, 0x0a);
+            packet[12..16].copy_from_slice(&(number as u32).to_be_bytes());
+            wires.iter_mut().for_each(|wire| wire.output.extend_from_slice(&packet));
+            packet[0] = 0x81;
+            return packet.into();
+        }
         let command = format!("set __sentinel 0 0 8 noreply\r\n{number:08}\r\nget __sentinel\r\n");
         for wire in wires {
             wire.output.extend_from_slice(command.as_bytes());
@@ -242,6 +264,17 @@ impl Runner {
             match self.poll.poll(&mut events, Some(left)) {
                 Err(problem) if problem.kind() != ErrorKind::Interrupted => panic!("poll: {problem}"),
                 _ => {}
+            }
+        }
+    }
+
+    /// Of the replies that carry a key.
+    fn remember_packets(&mut self, reply: &[u8]) {
+        for (header, body) in packets(reply) {
+            let (key, extras) = (usize::from(u16::from_be_bytes([header[2], header[3]])), usize::from(header[4]));
+            let cas = u64::from_be_bytes([16, 17, 18, 19, 20, 21, 22, 23].map(|at| header[at]));
+            if cas != 0 && key > 0 {
+                self.cas.insert(body[extras..extras + key].to_vec(), cas.to_string().into_bytes());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Differential test: random and hand-written text-protocol streams go to oxcached and to a real memcached, and every
+//! Differential test: random and hand-written streams of text and packets go to oxcached and to a real memcached, and every
 //! byte that comes back is compared.
 //!
 //! Owns the order of the work: the corpus first, then random cases until the time is over. A case starts both servers
@@ -6,7 +6,7 @@
 //! printed. Called by `cargo test --test differential`.
 //!
 //! Environment: `MEMCACHED_BIN` (without it the test says so and does nothing), `OXCACHED_BIN`, `DIFF_SECONDS` (10),
-//! `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`.
+//! `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`, `DIFF_PACKETS_ONLY` (no text in random cases).
 
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
@@ -37,10 +37,11 @@ fn replies_equal_memcached() {
     let seed = number("DIFF_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
     let time = Duration::from_secs(number("DIFF_SECONDS").unwrap_or(10));
     println!("DIFF_SEED={seed} DIFF_SECONDS={}", time.as_secs());
+    let only_packets = std::env::var_os("DIFF_PACKETS_ONLY").is_some();
     let (started, mut cases, mut commands) = (Instant::now(), 0, 0);
     while started.elapsed() < time {
         let case_seed = seed + cases;
-        let case = generate::case(&mut fastrand::Rng::with_seed(case_seed));
+        let case = generate::case(&mut fastrand::Rng::with_seed(case_seed), only_packets);
         commands += case.exchanges.iter().map(|exchange| exchange.commands.len()).sum::<usize>();
         if let Some(report) = check(&binaries, &case, &format!("DIFF_SEED={case_seed}")) {
             panic!("{report}");

@@ -3,8 +3,11 @@
 
 use crate::compare::Compare;
 
-/// Connections a case may use at a time.
+/// Connections a case may use at a time for text.
 pub const CONNECTIONS: usize = 3;
+
+/// The same with those for packets, which are the later ones.
+pub const ALL_CONNECTIONS: usize = 5;
 
 /// Everything that one pair of fresh servers is sent.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub enum Part {
     Bytes(Vec<u8>),
     /// The cas id that the reference last showed for this key.
     Cas(Vec<u8>),
+    /// The same as eight bytes.
+    CasNumber(Vec<u8>),
     /// Ends a write.
     Split,
     /// Ends a write, and waits until the server has taken it in.
@@ -68,6 +73,11 @@ impl Exchange {
     pub fn new(connection: usize, commands: Vec<Command>) -> Exchange {
         Exchange { connection, commands, end: End::Sentinel, compare: Compare::Exact }
     }
+
+    /// Whether packets are sent.
+    pub fn is_binary(&self) -> bool {
+        self.connection >= CONNECTIONS
+    }
 }
 
 impl Case {
@@ -80,7 +90,7 @@ impl Case {
                 for part in &command.parts {
                     match part {
                         Part::Bytes(bytes) => text += &shown(bytes, 600),
-                        Part::Cas(key) => text += &format!("<last cas of {}>", shown(key, 300)),
+                        Part::Cas(key) | Part::CasNumber(key) => text += &format!("<last cas of {}>", shown(key, 300)),
                         Part::Split => text += "<next write>",
                         Part::Barrier => text += "<next write, when this one was read>",
                     }

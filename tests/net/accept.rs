@@ -3,7 +3,7 @@
 use crate::harness::{Client, Server, settings, tcp, until};
 use oxcached::net::{ListenSocket, Listener};
 use oxcached::proto::{ConnState, Protocol};
-use oxcached::settings::Settings;
+use oxcached::settings::{Settings, Transport};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -43,8 +43,13 @@ fn unix_sockets_serve_too() {
     let path = std::env::temp_dir().join(format!("oxcached-net-{}", std::process::id()));
     let socket = mio::net::UnixListener::bind(&path).unwrap();
     let name = path.to_str().map(str::to_owned);
-    let listener =
-        Listener { socket: ListenSocket::Unix(socket), local: None, path: name.clone(), protocol: Protocol::Ascii };
+    let listener = Listener {
+        socket: ListenSocket::Unix(socket),
+        local: None,
+        path: name.clone(),
+        protocol: Protocol::Ascii,
+        transport: Transport::Plain,
+    };
     let server = Server::with(settings(), vec![listener]);
     let mut stream = UnixStream::connect(&path).unwrap();
     std::fs::remove_file(&path).unwrap();

@@ -5,7 +5,7 @@ use mio::{Events, Poll, Token, Waker};
 use oxcached::clock::Clock;
 use oxcached::net::{Acceptor, ListenSocket, Listener, Talk, Workers};
 use oxcached::proto::{ConnState, Protocol, Shared};
-use oxcached::settings::Settings;
+use oxcached::settings::{Settings, Transport};
 use oxcached::stats::Counter;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -36,7 +36,13 @@ pub fn settings() -> Settings {
 pub fn tcp() -> Listener {
     let socket = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let local = Some(socket.local_addr().unwrap());
-    Listener { socket: ListenSocket::Tcp(socket), local, path: None, protocol: Protocol::Negotiating }
+    Listener {
+        socket: ListenSocket::Tcp(socket),
+        local,
+        path: None,
+        protocol: Protocol::Negotiating,
+        transport: Transport::Plain,
+    }
 }
 
 pub struct Server {

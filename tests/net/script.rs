@@ -1,5 +1,6 @@
 //! A partner for clients that does what a line asks of it, so that every step of a session can be driven.
 
+use oxcached::maint::Sink;
 use oxcached::net::{Remote, Talk};
 use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Step};
 use std::collections::HashMap;
@@ -48,13 +49,17 @@ impl Script {
                 self.name = rest.to_owned();
                 return Step::Suspend;
             }
+            "away" => return Step::HandOver,
             "panic" => panic!("as asked"),
             "last" => {
                 out.put(rest.as_bytes());
                 out.put(b"\r\n");
                 return Step::Close(CloseReason::Error);
             }
-            "quit" => return Step::Close(CloseReason::Normal),
+            "quit" => {
+                out.end_of_reply();
+                return Step::Close(CloseReason::Normal);
+            }
             "abort" => return Step::Abort(CloseReason::Error),
             other => out.put(format!("what is {other}?").as_bytes()),
         }
@@ -114,6 +119,10 @@ impl Talk for Script {
 
     fn resume(&mut self, reply: &[u8], out: &mut Output) {
         out.put(reply);
+    }
+
+    fn hand_over(&mut self, mut socket: Box<dyn Sink>) {
+        let _ = socket.write(b"handed over\r\n");
     }
 
     fn waiting_state(&self) -> ConnState {

@@ -220,6 +220,20 @@ fn r3_5_close_counts_once_whatever_the_way() {
 }
 
 #[test]
+fn r3_5_a_connection_given_away_leaves_nothing_with_its_worker() {
+    let server = Server::new();
+    let mut away = server.client();
+    away.send("echo a\r\naway\r\necho never\r\nup");
+    assert_eq!(away.line(), "a");
+    assert_eq!(away.line(), "handed over");
+    away.expect_end();
+    until("all closed", || server.open() == 1);
+    assert_eq!(server.shared.conns.list().len(), 1);
+    until("buffers", || server.gauge(|g| &g.read_buf_count) == 1);
+    assert_eq!(server.client().ask("echo still"), "still");
+}
+
+#[test]
 fn r3_6_a_panic_costs_its_connection_only() {
     let server = Server::new();
     let (mut bad, mut good) = (server.client(), server.client());

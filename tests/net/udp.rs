@@ -3,7 +3,7 @@
 use crate::harness::{Server, settings, until};
 use oxcached::net::{ListenSocket, Listener};
 use oxcached::proto::Protocol;
-use oxcached::settings::Settings;
+use oxcached::settings::{Settings, Transport};
 use oxcached::stats::Counter;
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -11,7 +11,13 @@ use std::time::Duration;
 fn server(settings: Settings) -> (Server, UdpSocket) {
     let socket = mio::net::UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let local = Some(socket.local_addr().unwrap());
-    let listener = Listener { socket: ListenSocket::Udp(socket), local, path: None, protocol: Protocol::Negotiating };
+    let listener = Listener {
+        socket: ListenSocket::Udp(socket),
+        local,
+        path: None,
+        protocol: Protocol::Negotiating,
+        transport: Transport::Plain,
+    };
     let server = Server::with(settings, vec![listener]);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -57,6 +63,7 @@ fn trap_21_what_is_not_one_whole_request_is_dropped() {
     ask(&client, 3, "none\r\n");
     ask(&client, 4, "panic\r\n");
     ask(&client, 5, "abort\r\n");
+    ask(&client, 7, "away\r\n");
     ask(&client, 6, "echo a\r\n");
     assert_eq!(answer(&client), ([6, 0, 1, 0], b"a\r\n".into()));
     assert_eq!(server.open(), 1);

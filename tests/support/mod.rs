@@ -34,14 +34,9 @@ pub fn shared_with(settings: Settings) -> Arc<Shared> {
     Arc::new(Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap())
 }
 
-/// Visits every page of every class once, as the chores' thread does within a minute.
+/// Visits every page once, as the chores' thread does within a minute.
 pub fn sweep(store: &'static Store, now: u32) {
-    for class in 1..=store.sizes().largest() {
-        let mut at = Some(0);
-        while let Some(from) = at {
-            at = store.sweep(class, from, 16, now);
-        }
-    }
+    store.sweep(&mut store.begin_walk(u64::MAX << 1), u32::MAX, now, |_, _| true);
 }
 
 /// Asserts that the store holds no item, and that no chunk is in use by anything.
@@ -70,9 +65,14 @@ pub struct Client {
 
 impl Client {
     pub fn new(shared: &Arc<Shared>) -> Self {
+        Self::of_worker(shared, 0)
+    }
+
+    /// A connection of worker number `worker`, whose counters only one thread may write.
+    pub fn of_worker(shared: &Arc<Shared>, worker: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
-            counters: Arc::clone(&shared.stats.workers[0]),
+            counters: Arc::clone(&shared.stats.workers[worker]),
             session: Session::new(Protocol::Negotiating),
             input: Input::default(),
             out: Output::default(),
@@ -126,9 +126,10 @@ impl Client {
             let mut cx = Cx::new(&self.shared, &self.counters, 7);
             match self.session.run(&mut cx, &mut self.input, &mut self.out, &mut budget) {
                 Step::Read => return,
-                Step::Yield => {}
+                Step::Yield if self.out.remaining() < 32 * 1024 => {}
+                Step::Yield => self.receive(),
                 Step::Flush => self.receive(),
-                Step::Suspend => panic!("nothing suspends"),
+                Step::Suspend | Step::HandOver => panic!("nothing suspends or watches"),
                 Step::Close(_) => {
                     self.closed = true;
                     return;

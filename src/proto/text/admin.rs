@@ -1,14 +1,18 @@
-//! Admin commands: stats, slabs, lru, lru_crawler, flush_all, verbosity, cache_memlimit, shutdown.
+//! Admin commands: stats, watch, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
 //!
 //! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
 //! answer as memcached does when that engine is switched off.
 
 use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
+use crate::events::Class;
 use crate::limits::CLASSES;
-use crate::proto::report::Report;
+use crate::maint::{Refused, Seat};
+use crate::proto::report::{Report, Rows};
 use crate::proto::{CloseReason, Control};
 use crate::store::iflag;
+use std::fmt::Display;
+use std::io::Write as _;
 
 /// Runs the admin command that the first token names; `None` if there is no such command.
 pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
@@ -17,13 +21,10 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"slabs" => slabs(run, tokens),
         b"cache_memlimit" => cache_memlimit(run, tokens),
         b"flush_all" => flush_all(run, tokens),
-        b"lru_crawler" => lru_crawler(run, tokens),
+        b"lru_crawler" => return Some(super::crawler::run(run, tokens)),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
-        b"refresh_certs" => {
-            run.noreply = false; // memcached does not ask here
-            run.reply("Error TLS not enabled");
-        }
+        b"refresh_certs" => refresh_certs(run),
         #[cfg(feature = "debug-commands")]
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
@@ -50,6 +51,20 @@ fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
     Next::Abort(CloseReason::Shutdown)
 }
 
+fn refresh_certs(run: &mut Run<'_, '_>) {
+    let result = match &run.cx.shared.tls {
+        Some(tls) => tls.refresh(run.verbs.now),
+        None => Err("Error TLS not enabled".to_owned()),
+    };
+    match result {
+        Ok(()) => run.reply("OK"),
+        Err(complaint) => {
+            run.noreply = false; // memcached does not ask here
+            run.reply(&complaint);
+        }
+    }
+}
+
 fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     /// memcached keeps no level above this one.
     const LEVEL_MAX: u32 = 2;
@@ -63,7 +78,7 @@ fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 }
 
 /// Token `at` as number; `None` if there is none.
-fn number(tokens: &Tokens<'_>, at: usize) -> Option<u32> {
+pub(super) fn number(tokens: &Tokens<'_>, at: usize) -> Option<u32> {
     if at < tokens.len() { decimal::token_u32(tokens.get(at)) } else { None }
 }
 
@@ -102,7 +117,7 @@ fn flush_all(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
             None => return run.reply("CLIENT_ERROR invalid exptime argument"),
         }
     }
-    run.verbs.flush(exptime, &run.cx.shared.clock);
+    run.verbs.flush(i64::from(exptime), &run.cx.shared.clock);
     run.cx.shared.runtime.set_oldest_live(run.verbs.cache.store.oldest_live());
     run.reply("OK");
 }
@@ -172,35 +187,47 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     }
 }
 
-fn lru_crawler(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
-    let runtime = &run.cx.shared.runtime;
-    let three = tokens.len() == 3;
-    if three && (tokens.is(1, "crawl") || tokens.is(1, "metadump") || tokens.is(1, "mgdump")) {
-        run.reply("CLIENT_ERROR lru crawler disabled");
-    } else if three && tokens.is(1, "tocrawl") {
-        let Some(items) = number(tokens, 2) else { return run.reply(BAD_FORMAT) };
-        runtime.set_lru_crawler_tocrawl(items);
-        run.reply("OK");
-    } else if three && tokens.is(1, "sleep") {
-        let Some(micros) = number(tokens, 2) else { return run.reply(BAD_FORMAT) };
-        if micros > 1_000_000 {
-            return run.reply("CLIENT_ERROR sleep must be one second or less");
-        }
-        runtime.set_lru_crawler_sleep(micros);
-        run.reply("OK");
-    } else if tokens.len() == 2 && tokens.is(1, "enable") {
-        run.reply("ERROR failed to start lru crawler thread");
-    } else if tokens.len() == 2 && tokens.is(1, "disable") {
-        run.reply("OK");
-    } else {
-        run.reply("ERROR");
+/// `watch`: checks in memcached's order, takes a seat.
+pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let refusal = match try_watch(run, tokens) {
+        Ok(seat) => return Next::Watch(seat),
+        Err(refusal) => refusal,
+    };
+    run.reply(refusal);
+    Next::Line
+}
+
+fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static str> {
+    if !run.cx.shared.settings.watch_enabled {
+        return Err("CLIENT_ERROR watch commands not allowed");
+    }
+    if run.cx.piped.get() || !run.out.is_empty() {
+        return Err("ERROR cannot pipeline other commands before watch");
+    }
+    let mut classes = if tokens.len() > 1 { Class::NONE } else { Class::FETCHERS };
+    for at in 1..tokens.len() {
+        classes = classes.and(Class::named(tokens.get(at)).ok_or("ERROR")?);
+    }
+    run.cx.shared.watchers.seat(classes).map_err(|refused| match refused {
+        Refused::TooMany => "WATCHER_TOO_MANY log watcher limit reached",
+        Refused::Failed => "WATCHER_FAILED failed to add log watcher",
+    })
+}
+
+/// Rows as `STAT name value` lines.
+struct StatLines<'a>(&'a mut Vec<u8>);
+
+impl Rows for StatLines<'_> {
+    fn row(&mut self, name: &dyn Display, value: &dyn Display) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.0, "STAT {name} {value}\r\n");
     }
 }
 
 /// `stats` in all its forms.
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     let report = Report { cx: run.cx, verbs: run.verbs };
-    let out = run.out.bytes();
+    let out = &mut StatLines(run.out.bytes());
     if tokens.len() == 1 {
         report.general(out);
     } else if tokens.is(1, "reset") {
@@ -262,17 +289,20 @@ fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         return run.reply("CLIENT_ERROR Illegal slab id");
     }
     let (now, clock) = (run.verbs.now, &run.cx.shared.clock);
-    let (mut dump, mut shown) = (Vec::new(), 0);
-    run.verbs.cache.store.scan_class(class as usize, |entry| {
-        let exptime = entry.exptime(now);
-        if entry.iflags() & iflag::KEY_BINARY != 0 || (exptime != 0 && exptime <= now) {
+    // All at once: nothing is allocated under a bucket's lock.
+    let (mut dump, mut shown) = (Vec::with_capacity(DUMP_MAX + 512), 0);
+    let store = run.verbs.cache.store;
+    store.walk(&mut store.begin_walk(1 << class), u32::MAX, now, |entry| {
+        if entry.iflags() & iflag::KEY_BINARY != 0 {
             return true;
         }
         let start = dump.len();
         dump.extend_from_slice(b"ITEM ");
         entry.copy_key(&mut dump);
+        let exptime = entry.exptime(now);
         let unix = if exptime == 0 { 0 } else { clock.unix(exptime) };
-        dump.extend_from_slice(format!(" [{} b; {unix} s]\r\n", entry.vlen()).as_bytes());
+        // Writing to a Vec cannot fail.
+        let _ = write!(dump, " [{} b; {unix} s]\r\n", entry.vlen());
         if dump.len() + 6 > DUMP_MAX {
             dump.truncate(start);
             return false;

@@ -5,20 +5,23 @@
 //! through another.
 
 mod admin;
-mod ahead;
+mod crawler;
+mod dump;
 mod get;
 mod storage;
 mod tokens;
 
-pub(super) use ahead::Ahead;
+pub(super) use dump::{Dump, begin as begin_dump};
 pub(super) use get::{Multiget, resume as resume_multiget};
-pub(super) use storage::{Arrival, Upload, finish as finish_upload, swallow};
+pub(super) use storage::{Arrival, finish as finish_upload, swallow};
 pub(super) use tokens::Tokens;
 
+use super::upload::Upload;
 use super::{CloseReason, Cx, Output, meta};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
+use crate::maint::Seat;
 use crate::settings::VERSION;
 use std::io::Write as _;
 
@@ -35,6 +38,10 @@ pub(super) enum Next {
     Swallow(u64),
     /// A multiget stopped because the output is full.
     Multiget(Multiget),
+    /// A dump of items is asked for.
+    Dump(dump::Ask),
+    /// The connection becomes a watcher.
+    Watch(Seat),
     /// Close after the replies are written.
     Close(CloseReason),
     /// Close at once.
@@ -157,10 +164,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
             admin::stats(&mut run, &Tokens::split(text));
             Ran::line()
         }
-        b"watch" => {
-            run.reply("CLIENT_ERROR watch commands not allowed");
-            Ran::line()
-        }
+        b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
 }

@@ -9,7 +9,8 @@ use crate::cache::{Key, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
 use crate::proto::meta;
-use crate::store::{Meta, Mode, OutOfMemory, Reservation, Stored};
+use crate::proto::upload::{Origin, Upload};
+use crate::store::{Meta, Mode, Reservation, Stored};
 
 /// A storage verb.
 #[derive(Clone, Copy, Debug)]
@@ -37,71 +38,6 @@ pub(in crate::proto) enum Arrival<'a> {
     Meta(meta::Order, &'a [u8]),
 }
 
-/// The same, kept until the value is there.
-enum Purpose {
-    Text(Mode, u64),
-    Meta(meta::Order, Box<[u8]>),
-}
-
-/// A value that is arriving.
-pub struct Upload {
-    /// `None` after memory ran out: the rest is swallowed.
-    reservation: Option<Reservation>,
-    /// Value bytes still to come.
-    missing: usize,
-    end: [u8; 2],
-    end_len: usize,
-    key: Box<[u8]>,
-    purpose: Purpose,
-    noreply: bool,
-}
-
-impl Upload {
-    /// Takes what is there; gives the bytes used. It is complete when [`Upload::is_complete`] says so.
-    pub fn take(&mut self, bytes: &[u8]) -> usize {
-        let n = bytes.len().min(self.missing);
-        self.write(&bytes[..n]);
-        let rest = &bytes[n..];
-        let ends = if self.missing == 0 { rest.len().min(2 - self.end_len) } else { 0 };
-        self.end[self.end_len..self.end_len + ends].copy_from_slice(&rest[..ends]);
-        self.end_len += ends;
-        n + ends
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.missing -= bytes.len();
-        if let Some(reservation) = &mut self.reservation
-            && reservation.write(bytes) == Err(OutOfMemory)
-        {
-            self.reservation = None;
-        }
-    }
-
-    /// Whether value and line end are there.
-    pub fn is_complete(&self) -> bool {
-        self.end_len == 2
-    }
-
-    /// Memory for the next value bytes, if so much is missing that it pays to read them there directly.
-    pub fn target(&mut self) -> Option<&mut [u8]> {
-        if self.missing < crate::limits::DIRECT_READ_MIN {
-            return None;
-        }
-        if self.reservation.as_mut()?.target().is_err() {
-            self.reservation = None;
-        }
-        self.reservation.as_mut()?.target().ok()
-    }
-
-    /// Says that `n` bytes were put into [`Upload::target`].
-    pub fn advance(&mut self, n: usize) {
-        if let Some(reservation) = &mut self.reservation {
-            reservation.advance(n);
-            self.missing -= n;
-        }
-    }
-}
-
 /// Runs a storage command; `rest` begins with the value.
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, hash: Option<u64>) -> Ran {
@@ -125,15 +61,7 @@ impl Arrival<'_> {
     pub fn receive(self, run: &mut Run<'_, '_>, mut reservation: Reservation, key: &Key<'_>, rest: &[u8]) -> Ran {
         let vlen = reservation.missing();
         if rest.len() < vlen + 2 {
-            let mut upload = Upload {
-                reservation: Some(reservation),
-                missing: vlen,
-                end: [0; 2],
-                end_len: 0,
-                key: key.bytes().into(),
-                purpose: self.keep(),
-                noreply: run.noreply,
-            };
+            let mut upload = Upload::new(reservation, key, self.keep(run.noreply));
             let used = upload.take(rest);
             return Ran { used, next: Next::Upload(Box::new(upload)) };
         }
@@ -162,21 +90,28 @@ impl Arrival<'_> {
         }
     }
 
-    fn keep(self) -> Purpose {
+    fn keep(self, noreply: bool) -> Origin {
         match self {
-            Self::Text(mode, compare) => Purpose::Text(mode, compare),
-            Self::Meta(order, words) => Purpose::Meta(order, words.into()),
+            Self::Text(mode, compare) => Origin::Text { mode, compare, noreply },
+            Self::Meta(order, words) => Origin::Meta(order, words.into()),
         }
     }
 }
 
 /// Finishes a complete upload.
 pub(in crate::proto) fn finish(cx: &super::Cx<'_>, upload: Upload, out: &mut super::Output) {
-    let mut run = Run { cx, verbs: cx.verbs(), out, noreply: upload.noreply };
+    let mut run = Run { cx, verbs: cx.verbs(), out, noreply: false };
     let Some(key) = Key::new(&upload.key) else { return };
-    let arrival = match &upload.purpose {
-        Purpose::Text(mode, compare) => Arrival::Text(*mode, *compare),
-        Purpose::Meta(order, words) => Arrival::Meta(*order, words),
+    let arrival = match &upload.origin {
+        Origin::Text { mode, compare, noreply } => {
+            run.noreply = *noreply;
+            Arrival::Text(*mode, *compare)
+        }
+        Origin::Meta(order, words) => {
+            run.noreply = order.quiet;
+            Arrival::Meta(*order, words)
+        }
+        Origin::Binary(..) => return, // packets finish their own
     };
     arrival.finish(&mut run, &key, upload.reservation, &upload.end);
 }

@@ -82,6 +82,8 @@ const LINES: &[&str] = &[
     "lru_crawler tocrawl foo",
     "lru_crawler tocrawl",
     "lru_crawler crawl",
+    "lru_crawler crawl 0",
+    "lru_crawler crawl foo",
     "lru_crawler metadump",
     "lru_crawler mgdump",
     "extstore",

@@ -2,6 +2,7 @@
 //! Called by `main` with a seeded generator: the same seed makes the same case.
 
 mod admin;
+mod binary;
 mod fields;
 mod lookup;
 mod meta;
@@ -11,7 +12,7 @@ mod storage;
 use fastrand::Rng;
 
 use crate::compare::Compare;
-use crate::stream::{CONNECTIONS, Case, Command, End, Exchange, Part};
+use crate::stream::{ALL_CONNECTIONS, CONNECTIONS, Case, Command, End, Exchange, Part};
 
 const EXCHANGES_MAX: usize = 150;
 
@@ -23,13 +24,19 @@ const ALWAYS: &[&str] = &["-o", "no_lru_maintainer"];
 const FLAGS: &[&[&str]] =
     &[&["-C"], &["-F"], &["-X"], &["-D", "/"], &["-I", "2m"], &["-R", "1"], &["-M"], &["-B", "ascii"]];
 
-/// One case.
-pub fn case(random: &mut Rng) -> Case {
+/// One case, of packets alone if `only_packets`.
+pub fn case(random: &mut Rng, only_packets: bool) -> Case {
     let mut flags = ALWAYS.to_vec();
     if random.u8(..4) == 0 {
-        flags.extend_from_slice(pick(random, FLAGS));
+        let more = pick(random, FLAGS);
+        flags.extend_from_slice(if only_packets && more[0] == "-B" { &[] } else { more });
     }
-    let exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| exchanges(random)).collect();
+    let packets = !flags.contains(&"-B") && (only_packets || random.u8(..3) > 0);
+    let make = |random: &mut Rng| match packets && (only_packets || random.bool()) {
+        true => packets_of(random),
+        false => exchanges(random),
+    };
+    let exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| make(random)).collect();
     Case { flags, exchanges }
 }
 
@@ -63,12 +70,29 @@ fn exchanges(random: &mut Rng) -> Vec<Exchange> {
             let (line, compare) = admin::report(random);
             vec![Exchange { compare, ..Exchange::new(connection, vec![Command::bytes(line)]) }]
         }
-        _ => vec![pipeline(random, connection)],
+        _ => vec![pipeline(random, connection, short)],
+    }
+}
+
+/// The same with packets, on the connections that are kept for them.
+fn packets_of(random: &mut Rng) -> Vec<Exchange> {
+    let connection = random.usize(CONNECTIONS..ALL_CONNECTIONS);
+    let alone = |command: Command| vec![Exchange::new(connection, vec![command])];
+    match random.u8(..100) {
+        0..15 => alone(binary::show(random)),
+        15..19 => alone(binary::large(random)),
+        19..24 => alone(binary::closing(random)),
+        24..26 => vec![Exchange { end: End::HalfClose, ..Exchange::new(connection, vec![binary::unfinished(random)]) }],
+        26..30 => {
+            let (command, compare) = binary::report(random);
+            vec![Exchange { compare, ..Exchange::new(connection, vec![command]) }]
+        }
+        _ => vec![pipeline(random, connection, binary::short)],
     }
 }
 
 /// Several short commands in a row, cut anywhere.
-fn pipeline(random: &mut Rng, connection: usize) -> Exchange {
+fn pipeline(random: &mut Rng, connection: usize, short: fn(&mut Rng, Theme) -> Command) -> Exchange {
     let count = if random.u8(..20) == 0 { random.usize(15..70) } else { random.usize(1..7) };
     let theme = if random.bool() { Theme::Reads } else { Theme::Arithmetic };
     let mut commands = (0..count).map(|_| short(random, theme)).collect::<Vec<_>>();
@@ -122,7 +146,7 @@ fn pick<'a, T: ?Sized>(random: &mut Rng, choices: &[&'a T]) -> &'a T {
 #[test]
 fn equal_seeds_make_equal_cases() {
     for seed in 0..50 {
-        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed)).describe());
+        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed), false).describe());
         assert_eq!(first, second);
     }
 }

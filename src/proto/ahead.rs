@@ -2,7 +2,8 @@
 //!
 //! Owns the scan over several commands that have arrived together: their keys are hashed and the memory they
 //! will touch is loaded before the first of them runs, so that cache misses overlap. A wrong guess costs
-//! time, never meaning: each entry says where its command must begin, and the runner checks.
+//! time, never meaning: each entry says where its command must begin, and the runner checks. Lies in the input;
+//! called by the session, with lines or with packets.
 
 use crate::cache::Cache;
 use crate::limits::KEY_MAX;
@@ -10,13 +11,17 @@ use crate::limits::KEY_MAX;
 /// Commands scanned at once.
 const DEPTH: usize = 24;
 
+/// Guesses the length of the packet at the front, and the hash of its key.
+pub type Guess = fn(&[u8]) -> Option<(usize, Option<u64>)>;
+
 /// What is known of one command.
 #[derive(Clone, Copy, Default)]
 pub struct Known {
-    /// Where the line begins and where its newline is, counted from the start of the scan.
+    /// Where the command begins and where its newline (or the end of its packet) is, counted from the start of
+    /// the scan.
     start: usize,
-    newline: usize,
-    /// Hash of the second word, if it can be a key.
+    end: usize,
+    /// Hash of its key, if it seems to have one.
     hash: Option<u64>,
 }
 
@@ -40,20 +45,50 @@ impl Ahead {
     /// anew when the last scan is used up and more than one command waits.
     #[inline]
     pub fn line(&mut self, bytes: &[u8], most: u32, cache: &Cache) -> Option<(usize, Option<u64>)> {
-        while self.next < self.len {
-            let known = self.known[self.next];
-            self.next += 1;
-            if known.start == self.at {
-                return Some((known.newline - known.start, known.hash));
-            }
+        if let Some(known) = self.scanned() {
+            return Some(known);
         }
         let newline = memchr::memchr(b'\n', bytes)?;
         if newline + 1 == bytes.len() || most < 2 {
             return Some((newline, None));
         }
-        self.scan(bytes, newline, DEPTH.min(most as usize), cache);
-        self.next = 1;
+        self.scan(bytes, newline, most, cache);
         Some((newline, self.known[0].hash))
+    }
+
+    /// Hash of the key of the packet at the front of `bytes`, if known. `guess` gives a packet's length and that
+    /// hash. Scans anew as [`Ahead::line`] does.
+    #[inline]
+    pub fn packet(&mut self, bytes: &[u8], most: u32, cache: &Cache, guess: Guess) -> Option<u64> {
+        if let Some((_, hash)) = self.scanned() {
+            return hash;
+        }
+        let (len, _) = guess(bytes)?;
+        if len >= bytes.len() || most < 2 {
+            return None;
+        }
+        self.begin();
+        let mut start = 0;
+        while self.len < DEPTH.min(most as usize)
+            && let Some((len, hash)) = bytes.get(start..).and_then(guess)
+        {
+            self.add(Known { start, end: start + len, hash }, cache);
+            start += len;
+        }
+        self.load(cache)
+    }
+
+    /// What the last scan says of the command that is at the front now: its length and hash.
+    #[inline]
+    fn scanned(&mut self) -> Option<(usize, Option<u64>)> {
+        while self.next < self.len {
+            let known = self.known[self.next];
+            self.next += 1;
+            if known.start == self.at {
+                return Some((known.end - known.start, known.hash));
+            }
+        }
+        None
     }
 
     /// Forgets what was scanned: other bytes stand there now.
@@ -69,25 +104,43 @@ impl Ahead {
         self.at += n;
     }
 
-    fn scan(&mut self, bytes: &[u8], first_newline: usize, most: usize, cache: &Cache) {
-        (self.len, self.next, self.at) = (0, 0, 0);
+    fn scan(&mut self, bytes: &[u8], first_newline: usize, most: u32, cache: &Cache) {
+        self.begin();
         let (mut start, mut newline) = (0, first_newline);
-        while self.len < most {
+        while self.len < DEPTH.min(most as usize) {
             let (hash, value) = key_and_value(&bytes[start..newline]);
-            if let Some(hash) = hash {
-                cache.store.prefetch_bucket(hash);
-            }
-            self.known[self.len] = Known { start, newline, hash };
-            self.len += 1;
+            self.add(Known { start, end: newline, hash }, cache);
             start = newline + 1 + value;
             match bytes.get(start..).and_then(|rest| memchr::memchr(b'\n', rest)) {
                 Some(at) => newline = start + at,
                 None => break,
             }
         }
+        self.load(cache);
+    }
+
+    #[inline]
+    fn begin(&mut self) {
+        (self.len, self.next, self.at) = (0, 0, 0);
+    }
+
+    #[inline]
+    fn add(&mut self, known: Known, cache: &Cache) {
+        if let Some(hash) = known.hash {
+            cache.store.prefetch_bucket(hash);
+        }
+        self.known[self.len] = known;
+        self.len += 1;
+    }
+
+    /// Loads the items of all commands added; the first of them is about to run, and its hash is given back.
+    #[inline]
+    fn load(&mut self, cache: &Cache) -> Option<u64> {
         for hash in self.known[..self.len].iter().filter_map(|known| known.hash) {
             cache.store.prefetch_items(hash);
         }
+        self.next = 1;
+        self.known[0].hash
     }
 }
 

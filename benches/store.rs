@@ -1,0 +1,96 @@
+//! The store alone: lookups, commits, eviction and the growth of the index.
+//!
+//! `cargo bench --bench store`. For telling whether a change of the memory kernel helps.
+#![allow(missing_docs, reason = "criterion's macros")]
+#![allow(clippy::unwrap_used)]
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use oxcached::hash::hash;
+use oxcached::store::{Config, Meta, Mode, SizeConfig, Store, Stored, Write};
+use std::hint::black_box;
+
+const NOW: u32 = 1000;
+const KEYS: usize = 100_000;
+
+fn store(megabytes: u64, initial_items: u64) -> &'static Store {
+    let sizes = SizeConfig {
+        chunk_size: 48,
+        growth_factor: 1.25,
+        chunk_max: 512 << 10,
+        item_size_max: 1 << 20,
+        slab_sizes: Vec::new(),
+        use_cas: true,
+    };
+    let maxbytes = megabytes << 20;
+    let may_grow = true;
+    Store::leak(&Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 }).unwrap()
+}
+
+fn key(n: usize) -> Vec<u8> {
+    format!("key:{n:012}").into_bytes()
+}
+
+fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
+    let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
+    let mut reservation = store.reserve(key, &meta, NOW).unwrap();
+    reservation.write(value).unwrap();
+    let write = Write::new(Mode::Set, store.next_cas());
+    store.commit(reservation, key, hash(key), write, NOW).0
+}
+
+fn lookups(c: &mut Criterion) {
+    let store = store(256, KEYS as u64);
+    let keys: Vec<_> = (0..KEYS).map(|n| key(n * 7919 % KEYS)).collect();
+    keys.iter().for_each(|key| assert!(matches!(put(store, key, &[b'v'; 100]), Stored::Stored { .. })));
+    let missing: Vec<_> = (0..KEYS).map(|n| key(KEYS + n)).collect();
+    let mut out = Vec::with_capacity(4096);
+    let mut visit = |name: &str, keys: &[Vec<u8>]| {
+        let mut turn = keys.iter().cycle();
+        c.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let key = turn.next().unwrap();
+                out.clear();
+                black_box(store.visit(key, hash(key), NOW, |entry| {
+                    entry.bump(NOW);
+                    entry.copy_value(&mut out);
+                }))
+            });
+        });
+    };
+    visit("visit, a hit", &keys);
+    visit("visit, one hot key", &keys[..1]);
+    visit("visit, a miss", &missing);
+    let mut turn = keys.iter().cycle();
+    c.bench_function("commit over an item", |bencher| {
+        bencher.iter(|| black_box(put(store, turn.next().unwrap(), &[b'w'; 100])));
+    });
+}
+
+fn eviction(c: &mut Criterion) {
+    let store = store(8, KEYS as u64);
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        put(store, &key(number), &[b'v'; 100])
+    };
+    (0..KEYS).for_each(|_| assert!(matches!(next(), Stored::Stored { .. })));
+    c.bench_function("commit with an eviction", |bencher| bencher.iter(|| black_box(next())));
+}
+
+fn growth(c: &mut Criterion) {
+    // A store that keeps filling, so that there is always a table to leave.
+    let store = store(1024, 10_000);
+    let mut number = 0;
+    let mut ready = || {
+        while store.grow_step(0) {
+            number += 1;
+            put(store, &key(number), b"v");
+        }
+    };
+    c.bench_function("64 buckets of index growth", |bencher| {
+        bencher.iter_batched(&mut ready, |()| black_box(store.grow_step(64)), BatchSize::PerIteration);
+    });
+}
+
+criterion_group!(benches, lookups, eviction, growth);
+criterion_main!(benches);

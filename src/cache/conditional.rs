@@ -1,0 +1,66 @@
+//! Verbs that name a CAS id or an initial number: what the packet protocol adds to the plain ones.
+//!
+//! Owns nothing but their rules; counts as the plain verbs do. Called through [`Verbs`].
+
+use super::{Adjust, Adjusted, Arith, Key, Sum, Verbs, Vivify};
+use crate::stats::{ClassCounter, Counter, PrefixEvent};
+use crate::store::OutOfMemory;
+
+/// The number that arithmetic on nothing stores.
+#[derive(Clone, Copy, Debug)]
+pub struct Initial {
+    /// The number.
+    pub number: u64,
+    /// Its item's expiry time.
+    pub exptime: u32,
+}
+
+/// How a delete with a CAS id ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Deleted {
+    Deleted,
+    Exists,
+    NotFound,
+}
+
+impl Verbs<'_> {
+    /// `delete` of the item with CAS id `compare`; 0 = any. Another id counts as nothing.
+    pub fn delete_if(&self, key: &Key<'_>, compare: u64) -> Deleted {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
+        }
+        let found = self.visit(key, |entry| {
+            if compare != 0 && compare != self.shown_cas(entry.cas()) {
+                return None;
+            }
+            entry.unlink();
+            Some(entry.class())
+        });
+        match self.live(found) {
+            Some(Some(class)) => {
+                self.counters.add_class(class, ClassCounter::DeleteHits);
+                Deleted::Deleted
+            }
+            Some(None) => Deleted::Exists,
+            None => {
+                self.counters.add(Counter::DeleteMisses, 1);
+                Deleted::NotFound
+            }
+        }
+    }
+
+    /// Arithmetic that stores `initial` where there is no item. Storing it counts neither as hit nor as miss.
+    ///
+    /// # Errors
+    /// There is no memory for the new item.
+    pub fn arith_or_create(&self, key: &Key<'_>, arith: Arith, initial: Initial) -> Result<Sum, OutOfMemory> {
+        let vivify = Some((Vivify { exptime: initial.exptime, chosen: None }, initial.number));
+        match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify }) {
+            Adjusted::Number { number, cas, .. } => Ok(Sum::Number(number, cas)),
+            Adjusted::Made { cas } => Ok(Sum::Number(initial.number, cas)),
+            Adjusted::NotMade => Err(OutOfMemory),
+            Adjusted::Refused(sum) => Ok(sum),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the verbs tell watchers: look-ups, stores, deletions.
+//!
+//! Owns which look-up and which store is an event, as memcached has it: a store looks its key up first, and so does a
+//! delete. Nothing here runs while the class is not watched, but for the test of one bit.
+
+use super::{Key, Refused, Verbs};
+use crate::events::{Class, Event, Lookup, StoreStatus, StoreVerb};
+use crate::store::{Entry, Found, Lapse, Met, Mode, Reservation, Stored, Write};
+
+fn status_of(lapse: Option<Lapse>) -> Lookup {
+    match lapse {
+        None => Lookup::NotFound,
+        Some(Lapse::Flushed) => Lookup::Flushed,
+        Some(Lapse::Expired) => Lookup::Expired,
+    }
+}
+
+impl From<Mode> for StoreVerb {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Set => Self::Set,
+            Mode::Add => Self::Add,
+            Mode::Replace => Self::Replace,
+            Mode::Append => Self::Append,
+            Mode::Prepend => Self::Prepend,
+            Mode::Cas => Self::Cas,
+        }
+    }
+}
+
+impl From<Refused> for StoreStatus {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLarge => Self::TooLarge,
+            Refused::NoMemory => Self::NoMemory,
+        }
+    }
+}
+
+impl From<Stored> for StoreStatus {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Stored { .. } => Self::Stored,
+            Stored::NotStored => Self::NotStored,
+            Stored::Exists => Self::Exists,
+            Stored::NotFound => Self::NotFound,
+            Stored::NoMemory => Self::NoMemory,
+        }
+    }
+}
+
+/// What an item event says of its item.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shape {
+    pub class: u8,
+    pub size: usize,
+    /// Expiry time; 0 = never.
+    pub exptime: u32,
+}
+
+impl Verbs<'_> {
+    /// The store's `visit`, as a look-up that watchers see.
+    #[inline]
+    pub(super) fn visit<R>(&self, key: &Key<'_>, visit: impl FnOnce(&mut Entry) -> R) -> Found<R> {
+        self.visit_once(key, &mut false, visit)
+    }
+
+    /// The same for a look-up that may have to be repeated: watchers see the first one.
+    #[inline]
+    pub(super) fn visit_once<R>(
+        &self,
+        key: &Key<'_>,
+        told: &mut bool,
+        visit: impl FnOnce(&mut Entry) -> R,
+    ) -> Found<R> {
+        let watched = self.log.wants(Class::FETCHERS) && !*told;
+        let mut shape = Shape::default();
+        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+            if watched {
+                shape = Shape { class: entry.class(), size: entry.vlen(), exptime: 0 };
+            }
+            visit(entry)
+        });
+        if watched {
+            *told = true;
+            self.tell_lookup(
+                key,
+                match found {
+                    Found::Hit(_) => Lookup::Found,
+                    Found::Miss => Lookup::NotFound,
+                    Found::Lapsed(lapse) => status_of(Some(lapse)),
+                },
+                shape,
+            );
+        }
+        found
+    }
+
+    #[cold]
+    pub(super) fn tell_lookup(&self, key: &Key<'_>, status: Lookup, Shape { class, size, .. }: Shape) {
+        self.log.put(&Event::ItemGet { key: key.bytes, status, class, fd: self.log.fd(), size });
+    }
+
+    /// The store's `commit`, as a look-up and a store that watchers see.
+    #[inline]
+    pub(super) fn commit_told(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> (Stored, Met) {
+        let watched = self.log.wants(Class::FETCHERS.and(Class::MUTATIONS));
+        let shape = watched.then(|| Shape {
+            class: reservation.class(),
+            size: reservation.vlen(),
+            exptime: reservation.exptime(),
+        });
+        let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        if let Some(shape) = shape {
+            self.tell_commit(key, write.mode, shape, stored, &met);
+        }
+        (stored, met)
+    }
+
+    #[cold]
+    fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: Shape, stored: Stored, met: &Met) {
+        let (status, class) = match met.old_class {
+            Some(class) => (Lookup::Found, class),
+            None => (status_of(met.lapse), 0),
+        };
+        self.tell_lookup(key, status, Shape { class, size: met.old_vlen, exptime: 0 });
+        let mut shape = shape;
+        if let Some((class, exptime)) = met.joined {
+            (shape.class, shape.exptime) = (class, exptime);
+        }
+        if let Stored::Stored { vlen } = stored {
+            shape.size = vlen;
+        }
+        self.tell_store(key, mode, stored.into(), shape);
+    }
+
+    #[cold]
+    pub(super) fn tell_store(&self, key: &Key<'_>, mode: Mode, status: StoreStatus, shape: Shape) {
+        let Shape { class, size, exptime } = shape;
+        // An item whose time was over before it began shows a time of 136 years, as memcached's does.
+        let ttl = if exptime == 0 { 0 } else { exptime.wrapping_sub(self.now) };
+        let (key, verb, fd) = (key.bytes, mode.into(), self.log.fd());
+        self.log.put(&Event::ItemStore { key, status, verb, ttl, class, fd, size });
+    }
+
+    /// A store for which there is no room.
+    #[cold]
+    pub(super) fn tell_refused(&self, key: &Key<'_>, mode: Mode, refused: Refused) {
+        self.tell_store(key, mode, refused.into(), Shape::default());
+    }
+
+    /// An item that a client deleted; `meta` says with which of the two commands that tell.
+    #[inline]
+    pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, Shape { class, size, .. }: Shape) {
+        if self.log.wants(Class::DELETIONS) {
+            self.log.put(&Event::Deleted { key: key.bytes, meta, class, size });
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The kinds of events, and how each is packed into a ring's words.
+//!
+//! Owns their fields; knows neither who produces nor how a line looks. Keys are copied as bytes; numbers go into three
+//! words: one for small fields and the descriptor, two for what is long.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A set of classes of events, as a watcher names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Class(u16);
+
+#[allow(missing_docs)] // the words of `watch`
+impl Class {
+    pub const NONE: Self = Self(0);
+    pub const RAWCMDS: Self = Self(1);
+    pub const EVICTIONS: Self = Self(1 << 1);
+    pub const FETCHERS: Self = Self(1 << 2);
+    pub const MUTATIONS: Self = Self(1 << 3);
+    pub const SYSEVENTS: Self = Self(1 << 4);
+    pub const CONNEVENTS: Self = Self(1 << 5);
+    pub const PROXYREQS: Self = Self(1 << 6);
+    pub const PROXYEVENTS: Self = Self(1 << 7);
+    pub const PROXYUSER: Self = Self(1 << 8);
+    pub const DELETIONS: Self = Self(1 << 9);
+
+    /// Those of both sets.
+    #[inline]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the sets have one in common.
+    #[inline]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[inline]
+    pub(super) const fn bits(self) -> u16 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+}
+
+/// Every class by its word, in the order in which a shortened word is looked up.
+pub const WORDS: [(&str, Class); 10] = [
+    ("rawcmds", Class::RAWCMDS),
+    ("evictions", Class::EVICTIONS),
+    ("fetchers", Class::FETCHERS),
+    ("mutations", Class::MUTATIONS),
+    ("sysevents", Class::SYSEVENTS),
+    ("connevents", Class::CONNEVENTS),
+    ("proxyreqs", Class::PROXYREQS),
+    ("proxyevents", Class::PROXYEVENTS),
+    ("proxyuser", Class::PROXYUSER),
+    ("deletions", Class::DELETIONS),
+];
+
+impl Class {
+    /// The class that `word`, or the front of it, names.
+    pub fn named(word: &[u8]) -> Option<Self> {
+        WORDS.iter().find(|(name, _)| name.as_bytes().starts_with(word)).map(|(_, class)| *class)
+    }
+}
+
+/// Makes an enum of words, packed as one byte.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[allow(missing_docs)] // each is the word of the same name
+        pub enum $name { $($variant),* }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// As it stands in a line.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+
+            fn unpack(byte: u64) -> Option<Self> {
+                Self::ALL.get(byte as usize & 0xff).copied()
+            }
+        }
+    };
+}
+
+words! {
+    /// How a look-up ended.
+    Lookup { NotFound = "not_found", Found = "found", Flushed = "flushed", Expired = "expired" }
+}
+
+words! {
+    /// How a store ended.
+    StoreStatus {
+        NotStored = "not_stored",
+        Stored = "stored",
+        Exists = "exists",
+        NotFound = "not_found",
+        TooLarge = "too_large",
+        NoMemory = "no_memory",
+    }
+}
+
+words! {
+    /// What was to be done with the value.
+    StoreVerb {
+        Add = "add",
+        Set = "set",
+        Replace = "replace",
+        Append = "append",
+        Prepend = "prepend",
+        Cas = "cas",
+    }
+}
+
+words! {
+    /// Why a connection ended.
+    CloseReason { Error = "error", Normal = "normal", IdleTimeout = "idle_timeout", Shutdown = "shutdown" }
+}
+
+/// Something that happened. `class` is a slab class, `fd` the descriptor of the connection that caused it, `size` the
+/// length of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Event<'a> {
+    /// A look-up of a key, by a client or on the way to something else.
+    ItemGet { key: &'a [u8], status: Lookup, class: u8, fd: i32, size: usize },
+    /// A value was to be stored; `ttl` is what is left of its time.
+    ItemStore { key: &'a [u8], status: StoreStatus, verb: StoreVerb, ttl: u32, class: u8, fd: i32, size: usize },
+    /// An item had to go; `ttl` is what was left, -1 = for ever, `idle` the seconds since its last access.
+    Eviction { key: &'a [u8], fetched: bool, ttl: i64, idle: u32, class: u8, size: usize },
+    /// A client deleted an item, by `delete` or by `md`.
+    Deleted { key: &'a [u8], meta: bool, class: u8, size: usize },
+    /// A connection began; a local one has no `peer`.
+    ConnNew { peer: Option<SocketAddr>, fd: i32 },
+    /// A connection ended.
+    ConnClose { peer: Option<SocketAddr>, reason: CloseReason, fd: i32 },
+    /// An encrypted connection failed.
+    TlsError { fd: i32, message: &'a [u8] },
+}
+
+/// An event with its number and its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// Its place in the sequence of all events.
+    pub number: u64,
+    /// Microseconds since 1970.
+    pub micros: u64,
+    /// What happened.
+    pub event: Event<'a>,
+}
+
+/// Longest message in an event.
+const MESSAGE_MAX: usize = 300;
+
+/// Small fields in one word: 16 bits for two of them, 8 for the slab class, 32 for a descriptor or a time.
+fn small(a: u8, b: u8, class: u8, wide: u32) -> u64 {
+    u64::from(a) | u64::from(b) << 8 | u64::from(class) << 16 | u64::from(wide) << 32
+}
+
+/// An address in two words, its family and port in `small`'s terms.
+fn pack_peer(peer: Option<SocketAddr>, reason: u8, fd: i32) -> [u64; 3] {
+    let (family, ip, port) = match peer {
+        None => (0, 0, 0),
+        Some(SocketAddr::V4(v4)) => (4, u128::from(v4.ip().to_bits()), v4.port()),
+        Some(SocketAddr::V6(v6)) => (6, v6.ip().to_bits(), v6.port()),
+    };
+    [small(family, reason, 0, fd as u32) | u64::from(port) << 16, (ip >> 64) as u64, ip as u64]
+}
+
+fn unpack_peer([first, high, low]: [u64; 3]) -> Option<SocketAddr> {
+    let ip = match first & 0xff {
+        4 => IpAddr::V4(Ipv4Addr::from_bits(low as u32)),
+        6 => IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, (first >> 16) as u16))
+}
+
+impl<'a> Event<'a> {
+    /// The class that it belongs to.
+    #[inline]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::ItemGet { .. } => Class::FETCHERS,
+            Self::ItemStore { .. } => Class::MUTATIONS,
+            Self::Eviction { .. } => Class::EVICTIONS,
+            Self::Deleted { .. } => Class::DELETIONS,
+            Self::ConnNew { .. } | Self::ConnClose { .. } | Self::TlsError { .. } => Class::CONNEVENTS,
+        }
+    }
+
+    /// Its kind, its numbers and its bytes.
+    pub(super) fn pack(&self) -> (u8, [u64; 3], &'a [u8]) {
+        match *self {
+            Self::ItemGet { key, status, class, fd, size } => {
+                (0, [small(status as u8, 0, class, fd as u32), size as u64, 0], key)
+            }
+            Self::ItemStore { key, status, verb, ttl, class, fd, size } => {
+                (1, [small(status as u8, verb as u8, class, fd as u32), size as u64, ttl.into()], key)
+            }
+            Self::Eviction { key, fetched, ttl, idle, class, size } => {
+                (2, [small(fetched.into(), 0, class, idle), size as u64, ttl as u64], key)
+            }
+            Self::Deleted { key, meta, class, size } => (3, [small(meta.into(), 0, class, 0), size as u64, 0], key),
+            Self::ConnNew { peer, fd } => (4, pack_peer(peer, 0, fd), b""),
+            Self::ConnClose { peer, reason, fd } => (5, pack_peer(peer, reason as u8, fd), b""),
+            Self::TlsError { fd, message } => {
+                (6, [small(0, 0, 0, fd as u32), 0, 0], &message[..message.len().min(MESSAGE_MAX)])
+            }
+        }
+    }
+
+    /// The event that was packed; `None` for words that are none.
+    pub(super) fn unpack(kind: u8, args: [u64; 3], bytes: &'a [u8]) -> Option<Self> {
+        let [first, second, third] = args;
+        let (class, wide, size, key) = ((first >> 16) as u8, (first >> 32) as u32, second as usize, bytes);
+        let fd = wide as i32;
+        Some(match kind {
+            0 => Self::ItemGet { key, status: Lookup::unpack(first)?, class, fd, size },
+            1 => Self::ItemStore {
+                key,
+                status: StoreStatus::unpack(first)?,
+                verb: StoreVerb::unpack(first >> 8)?,
+                ttl: third as u32,
+                class,
+                fd,
+                size,
+            },
+            2 => Self::Eviction { key, fetched: first & 1 != 0, ttl: third as i64, idle: wide, class, size },
+            3 => Self::Deleted { key, meta: first & 1 != 0, class, size },
+            4 => Self::ConnNew { peer: unpack_peer(args), fd },
+            5 => Self::ConnClose { peer: unpack_peer(args), reason: CloseReason::unpack(first >> 8)?, fd },
+            6 => Self::TlsError { fd, message: bytes },
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_survives_its_packing() {
+        let v4 = Some("127.0.0.1:65535".parse().unwrap());
+        let v6 = Some("[2001:db8::f]:1".parse().unwrap());
+        let (key, fd) = (&b"a key"[..], -1);
+        let size = usize::MAX;
+        let all = [
+            Event::ItemGet { key, status: Lookup::Expired, class: 63, fd, size },
+            Event::ItemStore {
+                key,
+                status: StoreStatus::NoMemory,
+                verb: StoreVerb::Cas,
+                ttl: u32::MAX,
+                class: 1,
+                fd: 9,
+                size: 0,
+            },
+            Event::Eviction { key, fetched: true, ttl: -1, idle: u32::MAX, class: 255, size },
+            Event::Deleted { key: b"", meta: true, class: 2, size: 1 },
+            Event::ConnNew { peer: None, fd: 3 },
+            Event::ConnNew { peer: v4, fd: i32::MAX },
+            Event::ConnClose { peer: v6, reason: CloseReason::Shutdown, fd: 3 },
+            Event::TlsError { fd: 3, message: b"no" },
+        ];
+        for event in all {
+            let (kind, args, bytes) = event.pack();
+            assert_eq!(Event::unpack(kind, args, bytes), Some(event));
+        }
+        assert_eq!(Event::unpack(99, [0; 3], b""), None);
+        assert_eq!(Event::unpack(0, [255, 0, 0], b""), None);
+    }
+
+    #[test]
+    fn classes_are_named_by_the_front_of_their_word() {
+        assert_eq!(Class::named(b"f"), Some(Class::FETCHERS));
+        assert_eq!(Class::named(b"deletions"), Some(Class::DELETIONS));
+        assert_eq!(Class::named(b"p"), Some(Class::PROXYREQS));
+        assert_eq!(Class::named(b"proxyu"), Some(Class::PROXYUSER));
+        assert_eq!((Class::named(b"fetchersx"), Class::named(b"x")), (None, None));
+    }
+}

@@ -1,0 +1,117 @@
+//! How an event looks to a watcher: one line, ended by LF.
+//!
+//! Owns names, order and escaping of the fields. Called by the logger thread alone.
+
+use super::{Entry, Event};
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+/// A key with everything but letters, digits and `-._~` as `%XX`.
+struct Escaped<'a>(&'a [u8]);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|&byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                write!(f, "{}", char::from(byte))
+            } else {
+                write!(f, "%{byte:02X}")
+            }
+        })
+    }
+}
+
+/// A peer's address, its port and its transport.
+struct Peer(Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(peer) => write!(f, "rip={} rport={} transport=tcp", peer.ip(), peer.port()),
+            None => f.write_str("rip=unix rport=0 transport=local"),
+        }
+    }
+}
+
+/// Appends the line of `entry`.
+pub fn put(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    // The microseconds are not padded: 1700000000.5 is 5 microseconds past the second. Writing to a Vec cannot fail.
+    let (seconds, micros) = (entry.micros / 1_000_000, entry.micros % 1_000_000);
+    let _ = write!(out, "ts={seconds}.{micros} gid={} ", entry.number);
+    let _ = match entry.event {
+        Event::ItemGet { key, status, class, fd, size } => {
+            let (key, status) = (Escaped(key), status.word());
+            writeln!(out, "type=item_get key={key} status={status} clsid={class} cfd={fd} size={size}")
+        }
+        Event::ItemStore { key, status, verb, ttl, class, fd, size } => {
+            let (key, status, verb) = (Escaped(key), status.word(), verb.word());
+            writeln!(
+                out,
+                "type=item_store key={key} status={status} cmd={verb} ttl={ttl} clsid={class} cfd={fd} size={size}"
+            )
+        }
+        Event::Eviction { key, fetched, ttl, idle, class, size } => {
+            let (key, fetched) = (Escaped(key), if fetched { "yes" } else { "no" });
+            writeln!(out, "type=eviction key={key} fetch={fetched} ttl={ttl} la={idle} clsid={class} size={size}")
+        }
+        Event::Deleted { key, meta, class, size } => {
+            let (key, verb) = (Escaped(key), if meta { "md" } else { "delete" });
+            writeln!(out, "type=deleted key={key} cmd={verb} clsid={class} size={size}")
+        }
+        Event::ConnNew { peer, fd } => writeln!(out, "type=conn_new {} cfd={fd}", Peer(peer)),
+        Event::ConnClose { peer, reason, fd } => {
+            writeln!(out, "type=conn_close {} reason={} cfd={fd}", Peer(peer), reason.word())
+        }
+        Event::TlsError { fd, message } => {
+            writeln!(out, "type=conntlserr fd={fd} msg={}", String::from_utf8_lossy(message))
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{CloseReason, Lookup, StoreStatus, StoreVerb};
+
+    fn line(event: Event<'_>) -> String {
+        let mut out = Vec::new();
+        put(&Entry { number: 7, micros: 1_700_000_000_000_005, event }, &mut out);
+        let line = String::from_utf8(out).unwrap();
+        let rest = line.strip_prefix("ts=1700000000.5 gid=7 ").expect("the stamp");
+        rest.to_owned()
+    }
+
+    #[test]
+    fn lines_are_memcacheds() {
+        let key = b"sp%$~-._Az\xff";
+        let status = Lookup::NotFound;
+        assert_eq!(
+            line(Event::ItemGet { key, status, class: 0, fd: 29, size: 0 }),
+            "type=item_get key=sp%25%24~-._Az%FF status=not_found clsid=0 cfd=29 size=0\n"
+        );
+        let (status, verb) = (StoreStatus::Stored, StoreVerb::Set);
+        assert_eq!(
+            line(Event::ItemStore { key: b"e", status, verb, ttl: 4_294_967_228, class: 1, fd: 29, size: 3 }),
+            "type=item_store key=e status=stored cmd=set ttl=4294967228 clsid=1 cfd=29 size=3\n"
+        );
+        assert_eq!(
+            line(Event::Eviction { key: b"e", fetched: false, ttl: -1, idle: 12, class: 5, size: 90 }),
+            "type=eviction key=e fetch=no ttl=-1 la=12 clsid=5 size=90\n"
+        );
+        assert_eq!(
+            line(Event::Deleted { key: b"e", meta: true, class: 1, size: 3 }),
+            "type=deleted key=e cmd=md clsid=1 size=3\n"
+        );
+    }
+
+    #[test]
+    fn connections_have_an_address_or_none() {
+        let peer = Some("[::1]:46378".parse().unwrap());
+        assert_eq!(line(Event::ConnNew { peer, fd: 31 }), "type=conn_new rip=::1 rport=46378 transport=tcp cfd=31\n");
+        assert_eq!(
+            line(Event::ConnClose { peer: None, reason: CloseReason::IdleTimeout, fd: 31 }),
+            "type=conn_close rip=unix rport=0 transport=local reason=idle_timeout cfd=31\n"
+        );
+        assert_eq!(line(Event::TlsError { fd: 3, message: b"bad" }), "type=conntlserr fd=3 msg=bad\n");
+    }
+}

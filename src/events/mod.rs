@@ -1,0 +1,192 @@
+//! What happens in the server, for clients that watch it.
+//!
+//! Owns the kinds of events, one bounded ring of them for each worker, and the mask of the classes that somebody
+//! watches. Knows nobody who produces or reads: workers put what they do into their own ring ([`Log`]), the logger
+//! thread (`maint::log`) takes it out and makes lines of it ([`line`]). While nobody watches, a producer tests one bit
+//! of a mask that it has loaded once a turn.
+//!
+//! ```text
+//!   worker 1 ──► ring ──┐
+//!   worker 2 ──► ring ──┼──► logger thread ──► lines ──► watchers
+//!   others ──lock─► ring┘
+//! ```
+
+mod event;
+pub mod line;
+mod ring;
+
+pub use event::{Class, CloseReason, Entry, Event, Lookup, StoreStatus, StoreVerb};
+
+use parking_lot::Mutex;
+use ring::Ring;
+use std::collections::TryReserveError;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// All rings, the classes that are watched, and the sequence of events.
+pub struct Events {
+    wanted: AtomicU16,
+    /// Number of the last event, or of the last watcher: both draw from one sequence.
+    sequence: AtomicU64,
+    /// One a worker, and one at the end for all other threads.
+    rings: Box<[Ring]>,
+    /// Held by whoever puts into the last ring. Lock rank: see docs/locking.md.
+    common: Mutex<()>,
+}
+
+impl Events {
+    /// Rings of `bytes` each for `workers` workers and for the threads that are none. They take no memory before
+    /// [`Events::open`].
+    pub fn new(workers: usize, bytes: usize) -> Self {
+        Self {
+            wanted: AtomicU16::new(0),
+            sequence: AtomicU64::new(0),
+            rings: (0..=workers).map(|_| Ring::new(bytes)).collect(),
+            common: Mutex::new(()),
+        }
+    }
+
+    /// Takes memory for the rings, unless they have it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(&self) -> Result<(), TryReserveError> {
+        self.rings.iter().try_for_each(Ring::open)
+    }
+
+    /// Says which classes are watched from now on.
+    pub fn want(&self, classes: Class) {
+        self.wanted.store(classes.bits(), Relaxed);
+    }
+
+    /// Whether one of `classes` is watched.
+    #[inline]
+    pub fn wants(&self, classes: Class) -> bool {
+        self.wanted().meets(classes)
+    }
+
+    #[inline]
+    fn wanted(&self) -> Class {
+        Class::from_bits(self.wanted.load(Relaxed))
+    }
+
+    /// The next number of the sequence.
+    pub fn next_number(&self) -> u64 {
+        self.sequence.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Records an event from any thread; may wait for another one that does the same.
+    #[cold]
+    pub fn put(&self, event: &Event<'_>) {
+        let _held = self.common.lock();
+        if let Some(ring) = self.rings.last() {
+            self.put_into(ring, event);
+        }
+    }
+
+    fn put_into(&self, ring: &Ring, event: &Event<'_>) {
+        let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        let (kind, args, bytes) = event.pack();
+        ring.push(kind, [self.next_number(), micros, args[0], args[1], args[2]], bytes);
+    }
+
+    /// Shows what has been recorded by now, ring by ring, and forgets it; gives the number of entries. For one thread.
+    pub fn drain(&self, mut each: impl FnMut(&Entry<'_>)) -> u64 {
+        let mut seen = 0;
+        let mut bytes = Vec::new();
+        for ring in &self.rings {
+            let end = ring.end();
+            while let Some((kind, [number, micros, a, b, c])) = ring.pop(end, &mut bytes) {
+                seen += 1;
+                if let Some(event) = Event::unpack(kind, [a, b, c], &bytes) {
+                    each(&Entry { number, micros, event });
+                }
+            }
+        }
+        seen
+    }
+
+    /// Events that have found their ring full so far.
+    pub fn dropped(&self) -> u64 {
+        self.rings.iter().map(Ring::dropped).sum()
+    }
+}
+
+/// One thread's way to record events, for one turn of one connection.
+#[derive(Clone, Copy)]
+pub struct Log<'a> {
+    events: &'a Events,
+    /// Index of the ring; `None` is the one for all other threads.
+    ring: Option<u32>,
+    fd: i32,
+    wanted: Class,
+}
+
+impl<'a> Log<'a> {
+    /// For the connection with descriptor `fd`, on no worker.
+    #[inline]
+    pub fn new(events: &'a Events, fd: i32) -> Self {
+        Self { events, ring: None, fd, wanted: events.wanted() }
+    }
+
+    /// For worker `number`, on whose thread alone it may be used.
+    #[inline]
+    #[must_use]
+    pub fn of_worker(self, number: usize) -> Self {
+        Self { ring: Some(number as u32), ..self }
+    }
+
+    /// Whether one of `classes` was watched when the turn began.
+    #[inline]
+    pub fn wants(&self, classes: Class) -> bool {
+        self.wanted.meets(classes)
+    }
+
+    /// The connection's descriptor.
+    #[inline]
+    pub fn fd(&self) -> i32 {
+        self.fd
+    }
+
+    /// Records an event whose class is watched.
+    #[cold]
+    pub fn put(&self, event: &Event<'_>) {
+        if !self.wants(event.class()) {
+            return;
+        }
+        match self.ring.and_then(|ring| self.events.rings.get(ring as usize)) {
+            Some(ring) => self.events.put_into(ring, event),
+            None => self.events.put(event),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_comes_out_ring_by_ring_and_once() {
+        let events = Events::new(2, 4096);
+        let deleted = |key| Event::Deleted { key, meta: false, class: 1, size: 3 };
+        Log::new(&events, 7).of_worker(0).put(&deleted(b"nobody watches"));
+        events.open().unwrap();
+        events.want(Class::DELETIONS);
+        Log::new(&events, 7).of_worker(1).put(&deleted(b"b"));
+        Log::new(&events, 7).of_worker(0).put(&deleted(b"a"));
+        Log::new(&events, 7).put(&deleted(b"c"));
+        let mut seen = Vec::new();
+        assert_eq!(events.drain(|entry| seen.push((entry.number, format!("{:?}", entry.event)))), 3);
+        assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 1, 3]);
+        assert!(seen[0].1.contains("[97]"), "{seen:?}");
+        assert_eq!((events.drain(|_| panic!("drained")), events.dropped()), (0, 0));
+    }
+
+    #[test]
+    fn without_memory_events_are_counted_as_dropped() {
+        let events = Events::new(1, 0);
+        events.open().unwrap();
+        events.put(&Event::Deleted { key: b"k", meta: true, class: 1, size: 3 });
+        assert_eq!((events.drain(|_| ()), events.dropped()), (0, 1));
+    }
+}

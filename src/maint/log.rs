@@ -1,0 +1,366 @@
+//! The logger: takes what workers have recorded and sends it, line by line, to the clients that watch.
+//!
+//! Owns the watchers and their number, the thread, and its pace: it looks every millisecond while there is news and
+//! ever more rarely, down to once a second, while there is none; without watchers it sleeps. Nobody waits for it:
+//! rings and watchers' buffers are bounded and lose what does not fit. Knows no sockets (a [`Sink`] is handed in) and
+//! no protocol. Sessions take a [`Seat`], `net` hands the socket over, `server` starts and stops the thread.
+
+use super::watcher::{Sink, Watcher};
+use crate::events::{Class, Events, line};
+use crate::limits::WATCHERS_MAX;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+/// Shortest and longest time between two looks at the rings.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// Why nobody more may watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many as there may be.
+    TooMany,
+    /// No memory for the rings, or the server is stopping.
+    Failed,
+}
+
+/// Who watches what. Shared by sessions, which take seats, and the logger thread.
+pub struct Watchers {
+    events: Arc<Events>,
+    /// Bytes that may wait for one watcher.
+    limit: usize,
+    room: Mutex<Room>,
+    thread: OnceLock<Thread>,
+}
+
+/// Lock rank: see docs/locking.md.
+#[derive(Default)]
+struct Room {
+    /// What each seat watches; nothing = free.
+    seats: [Class; WATCHERS_MAX],
+    /// Watchers that the thread has not met yet.
+    arrivals: Vec<(Seat, Box<dyn Sink>)>,
+    closed: bool,
+}
+
+impl Watchers {
+    /// Nobody yet; for each watcher `limit` bytes may wait.
+    pub fn new(events: Arc<Events>, limit: usize) -> Arc<Self> {
+        Arc::new(Self { events, limit, room: Mutex::default(), thread: OnceLock::new() })
+    }
+
+    /// A place for one more, from whose taking on events of `classes` are recorded.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn seat(self: &Arc<Self>, classes: Class) -> Result<Seat, Refused> {
+        let mut room = self.room.lock();
+        let free = room.seats.iter().position(|seat| *seat == Class::NONE).ok_or(Refused::TooMany)?;
+        if room.closed || self.events.open().is_err() {
+            return Err(Refused::Failed);
+        }
+        room.seats[free] = classes;
+        self.events.want(room.wanted());
+        Ok(Seat { watchers: Arc::clone(self), index: free, classes, since: self.events.next_number() })
+    }
+
+    /// Watchers there are.
+    pub fn len(&self) -> usize {
+        self.room.lock().seats.iter().filter(|seat| **seat != Class::NONE).count()
+    }
+
+    /// Whether nobody watches.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn arrivals(&self) -> Vec<(Seat, Box<dyn Sink>)> {
+        std::mem::take(&mut self.room.lock().arrivals)
+    }
+
+    /// Nobody comes in any more; gives those who were on their way.
+    fn close(&self) -> Vec<(Seat, Box<dyn Sink>)> {
+        self.room.lock().closed = true;
+        self.arrivals()
+    }
+}
+
+impl Room {
+    fn wanted(&self) -> Class {
+        self.seats.iter().fold(Class::NONE, |all, seat| all.and(*seat))
+    }
+}
+
+/// The right to watch. Dropping it, or the connection that it was given, makes place for somebody else.
+pub struct Seat {
+    watchers: Arc<Watchers>,
+    index: usize,
+    classes: Class,
+    since: u64,
+}
+
+impl Seat {
+    /// Gives the watcher's socket to the logger, who greets it. While the server stops, drops it.
+    pub fn take(self, sink: Box<dyn Sink>) {
+        let watchers = Arc::clone(&self.watchers);
+        let mut room = watchers.room.lock();
+        if room.closed {
+            // Both are dropped by this function's end, and a seat needs the lock for that.
+            drop(room);
+            return;
+        }
+        room.arrivals.push((self, sink));
+        drop(room);
+        if let Some(thread) = watchers.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(super) fn classes(&self) -> Class {
+        self.classes
+    }
+
+    /// Events up to this number are none of its business.
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut room = self.watchers.room.lock();
+        room.seats[self.index] = Class::NONE;
+        self.watchers.events.want(room.wanted());
+    }
+}
+
+/// What one round came to, for `stats`.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Events that found their ring full.
+    pub dropped: u64,
+    /// Events taken from the rings.
+    pub written: u64,
+    /// Lines that found their watcher's buffer full.
+    pub skipped: u64,
+    /// Lines taken by watchers.
+    pub sent: u64,
+    /// Watchers there are now.
+    pub watchers: u64,
+}
+
+/// The logger thread; stops when told to, or when dropped.
+pub struct Logger {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Logger {
+    /// Starts the thread. `count` gets every round's numbers.
+    ///
+    /// # Errors
+    /// The thread cannot be created.
+    pub fn start(watchers: Arc<Watchers>, count: impl Fn(Tally) + Send + 'static) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("mc-log".to_owned()).spawn(move || {
+            // The cell is this thread's alone.
+            let _ = watchers.thread.set(thread::current());
+            run(&watchers, &told, count);
+            // The watchers that were on their way end here, and with them their connections.
+            drop(watchers.close());
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stops the thread and waits for it; all watchers' connections end.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic has been reported on standard error; there is nothing left to save here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run(watchers: &Arc<Watchers>, stop: &AtomicBool, count: impl Fn(Tally)) {
+    let mut here: Vec<Watcher> = Vec::new();
+    let (mut sleep, mut dropped) = (SLEEP_MIN, 0);
+    while !stop.load(Relaxed) {
+        let arrivals = watchers.arrivals().into_iter();
+        here.extend(arrivals.map(|(seat, sink)| Watcher::new(sink, seat, watchers.limit)));
+        if here.is_empty() {
+            // A seat's owner who comes now has left a token that ends this at once.
+            thread::park();
+            continue;
+        }
+        let (mut tally, busy) = round(&watchers.events, &mut here);
+        let before = std::mem::replace(&mut dropped, watchers.events.dropped());
+        tally.dropped = dropped - before;
+        tally.watchers = watchers.len() as u64;
+        count(tally);
+        sleep = if busy { (sleep / 2).max(SLEEP_MIN) } else { (sleep + sleep / 8).min(SLEEP_MAX) };
+        if !here.is_empty() {
+            thread::park_timeout(sleep);
+        }
+    }
+}
+
+/// Gives the watchers what has been recorded, and sends; true if there was something to do.
+fn round(events: &Events, here: &mut Vec<Watcher>) -> (Tally, bool) {
+    let mut tally = Tally::default();
+    let mut text = Vec::new();
+    tally.written = events.drain(|entry| {
+        let class = entry.event.class();
+        text.clear();
+        for watcher in here.iter_mut().filter(|watcher| watcher.wants(class, entry.number)) {
+            if text.is_empty() {
+                line::put(entry, &mut text);
+            }
+            if watcher.offer(&text) {
+                tally.sent += 1;
+            } else {
+                tally.skipped += 1;
+            }
+        }
+    });
+    let mut busy = tally.written > 0;
+    for watcher in here.iter_mut() {
+        busy |= watcher.round();
+    }
+    here.retain(|watcher| !watcher.is_gone());
+    (tally, busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Event;
+    use std::io::ErrorKind;
+
+    /// A socket with room for a few bytes.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<Mutex<(Vec<u8>, usize, bool)>>);
+
+    impl Pipe {
+        fn with_room(room: usize) -> Self {
+            Self(Arc::new(Mutex::new((Vec::new(), room, true))))
+        }
+
+        fn read(&self, room: usize) -> String {
+            let mut pipe = self.0.lock();
+            pipe.1 = room;
+            String::from_utf8(std::mem::take(&mut pipe.0)).unwrap()
+        }
+    }
+
+    impl Sink for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut pipe = self.0.lock();
+            let n = bytes.len().min(pipe.1 - pipe.0.len());
+            pipe.0.extend_from_slice(&bytes[..n]);
+            if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+        }
+
+        fn listen(&mut self) -> bool {
+            self.0.lock().2
+        }
+    }
+
+    fn table(limit: usize) -> Arc<Watchers> {
+        Watchers::new(Arc::new(Events::new(1, 65536)), limit)
+    }
+
+    fn watcher(watchers: &Arc<Watchers>, classes: Class, pipe: &Pipe) -> Watcher {
+        let limit = watchers.limit;
+        Watcher::new(Box::new(pipe.clone()), watchers.seat(classes).map_err(|_| "no seat").unwrap(), limit)
+    }
+
+    fn delete(watchers: &Watchers, count: usize) {
+        for _ in 0..count {
+            watchers.events.put(&Event::Deleted { key: b"key", meta: false, class: 1, size: 1 });
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_how_much_he_missed() {
+        let (watchers, pipe) = (table(1000), Pipe::with_room(4));
+        let mut here = vec![watcher(&watchers, Class::DELETIONS, &pipe)];
+        assert_eq!(pipe.read(0), "OK\r\n");
+        delete(&watchers, 100);
+        let (tally, _) = round(&watchers.events, &mut here);
+        assert_eq!((tally.written, tally.sent + tally.skipped), (100, 100));
+        assert!((5..20).contains(&tally.sent), "{tally:?}");
+        let sent = tally.sent as usize;
+        let _ = pipe.read(100_000);
+        let _ = round(&watchers.events, &mut here);
+        assert_eq!(pipe.read(100_000).lines().count(), sent);
+        delete(&watchers, 1);
+        let _ = round(&watchers.events, &mut here);
+        let after = pipe.read(0);
+        assert!(after.starts_with(&format!("skipped={}\nts=", 100 - sent)), "{after}");
+        assert!(after.ends_with("type=deleted key=key cmd=delete clsid=1 size=1\n"), "{after}");
+    }
+
+    #[test]
+    fn each_sees_its_classes_from_its_arrival_on() {
+        let watchers = table(10_000);
+        let (first, second) = (Pipe::with_room(10_000), Pipe::with_room(10_000));
+        let mut here = vec![watcher(&watchers, Class::DELETIONS, &first)];
+        delete(&watchers, 1);
+        here.push(watcher(&watchers, Class::DELETIONS.and(Class::FETCHERS), &second));
+        let other = Pipe::with_room(10_000);
+        here.push(watcher(&watchers, Class::CONNEVENTS, &other));
+        delete(&watchers, 1);
+        assert_eq!(round(&watchers.events, &mut here).0.sent, 3);
+        assert_eq!(first.read(0).lines().count(), 3);
+        assert_eq!(second.read(0).lines().count(), 2);
+        assert_eq!(other.read(0), "OK\r\n");
+    }
+
+    #[test]
+    fn who_is_gone_leaves_his_seat() {
+        let (watchers, pipe) = (table(1000), Pipe::with_room(1000));
+        let seats: Vec<_> = (1..WATCHERS_MAX).map(|_| watchers.seat(Class::FETCHERS).ok()).collect();
+        let mut here = vec![watcher(&watchers, Class::CONNEVENTS, &pipe)];
+        assert_eq!(watchers.seat(Class::FETCHERS).err(), Some(Refused::TooMany));
+        pipe.0.lock().2 = false;
+        let _ = round(&watchers.events, &mut here);
+        assert!(here.is_empty() && watchers.seat(Class::FETCHERS).is_ok());
+        assert!(!watchers.events.wants(Class::CONNEVENTS) && watchers.events.wants(Class::FETCHERS));
+        drop(seats);
+        assert!(watchers.is_empty() && !watchers.events.wants(Class::FETCHERS));
+    }
+
+    #[test]
+    fn the_thread_greets_at_once_and_stops_with_watchers() {
+        let (watchers, pipe) = (table(1000), Pipe::with_room(1000));
+        let logger = Logger::start(Arc::clone(&watchers), |_| ()).unwrap();
+        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(pipe.clone()));
+        while pipe.0.lock().0.is_empty() {
+            thread::yield_now();
+        }
+        delete(&watchers, 1);
+        while !pipe.0.lock().0.ends_with(b"size=1\n") {
+            thread::sleep(SLEEP_MIN);
+        }
+        logger.stop();
+        assert!(watchers.is_empty());
+        assert_eq!(watchers.seat(Class::DELETIONS).err(), Some(Refused::Failed));
+    }
+}

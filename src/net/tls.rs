@@ -1,0 +1,230 @@
+//! A TLS stream over a TCP socket: the handshake, and bytes in both directions.
+//!
+//! Owns the socket and the library's state for it. Must not know certificates (`tls` makes the configuration) nor
+//! what the bytes mean. `transport` calls it in the place of a plain socket, and keeps to the same contract: a read
+//! says when nothing more is there, a write says how much it took.
+//!
+//! Where it differs from a socket: a read shorter than asked does not mean that the socket is drained, and what a
+//! write took may still be here, encrypted. [`TlsStream::may_have_more`] and [`TlsStream::has_unsent`] tell. The
+//! handshake happens inside reads; until it is over they bring nothing.
+
+use crate::limits::{TLS_READ, TLS_RECORD_MAX};
+use crate::tls::{Counters, Tls};
+use mio::net::TcpStream;
+use rustls::{Error, ServerConfig, ServerConnection};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Least cipher text worth the detour over the worker's buffer.
+const DETOUR_MIN: usize = 4096;
+
+/// One encrypted connection, server's side.
+pub(super) struct TlsStream {
+    socket: TcpStream,
+    tls: ServerConnection,
+    counters: Arc<Counters>,
+    /// The last read of the socket brought less than it could: the rest needs an event.
+    drained: bool,
+    /// The peer has sent its last byte.
+    ended: bool,
+    /// Why nothing more is to be understood of what arrives.
+    failure: Option<Error>,
+}
+
+/// Where decrypted bytes go: slices, filled in order.
+struct Sink<'a, 'b> {
+    parts: &'a mut [IoSliceMut<'b>],
+    /// The part being filled, and how far it is.
+    part: usize,
+    at: usize,
+    taken: usize,
+}
+
+impl Sink<'_, '_> {
+    fn room(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Takes what has been decrypted, as far as it fits.
+    fn take(&mut self, tls: &mut ServerConnection) {
+        while let Some(part) = self.parts.get_mut(self.part) {
+            // The reader's errors say that nothing is there, or how the stream ended; both are known elsewhere.
+            let n = tls.reader().read(&mut part[self.at..]).unwrap_or(0);
+            self.taken += n;
+            self.at += n;
+            if self.at < part.len() {
+                return;
+            }
+            (self.part, self.at) = (self.part + 1, 0);
+        }
+    }
+}
+
+/// Lets the library read from the socket, and sees whether the socket was drained by it.
+struct Watched<'a> {
+    socket: &'a mut TcpStream,
+    drained: bool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let result = self.socket.read(into);
+        self.drained = !matches!(result, Ok(n) if n == into.len());
+        result
+    }
+}
+
+impl TlsStream {
+    /// The stream of a client who has said nothing yet.
+    pub(super) fn new(socket: TcpStream, config: Arc<ServerConfig>, state: &Tls) -> Result<Self, Error> {
+        let mut tls = ServerConnection::new(config)?;
+        tls.set_buffer_limit(Some(state.write_size()));
+        let counters = Arc::clone(state.counters());
+        Ok(Self { socket, tls, counters, drained: false, ended: false, failure: None })
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Whether the client has still to prove that it speaks TLS.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Counts a handshake that took too long.
+    pub(super) fn too_slow(&self) {
+        self.counters.handshake_errors.fetch_add(1, Relaxed);
+    }
+
+    /// Reads from the socket once at most, through `scratch`, whose contents mean nothing between calls. `Interrupted`
+    /// says that bytes came but nothing for the caller in them: it must call again, when others have had their turn.
+    /// `InvalidData` is TLS's own complaint; its text is for watchers.
+    pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
+        // Known anew only by asking: since the last time there may have been an event.
+        self.drained = false;
+        let mut sink = Sink { parts: into, part: 0, at: 0, taken: 0 };
+        sink.take(&mut self.tls);
+        if sink.taken == 0 && !self.ended && self.failure.is_none() {
+            self.receive(&mut sink, scratch)?;
+            // Handshake, key update: answered at once; what the socket does not take is `has_unsent`.
+            if self.failure.is_none() && self.tls.wants_write() {
+                self.flush()?;
+            }
+        }
+        match (sink.taken, &self.failure) {
+            (0, Some(failure)) => Err(io::Error::new(ErrorKind::InvalidData, failure.clone())),
+            (0, None) if self.ended => Ok(0),
+            (0, None) if self.drained => Err(ErrorKind::WouldBlock.into()),
+            (0, None) => Err(ErrorKind::Interrupted.into()),
+            (n, _) => Ok(n),
+        }
+    }
+
+    /// One read of the socket, decrypted into `sink`.
+    fn receive(&mut self, sink: &mut Sink<'_, '_>, scratch: &mut Vec<u8>) -> io::Result<()> {
+        // Up to a record less one byte lies in the library already; it and what is read must fit into the sink.
+        let size = sink.room().saturating_sub(TLS_RECORD_MAX).min(TLS_READ);
+        if size < DETOUR_MIN || self.tls.is_handshaking() {
+            let mut socket = Watched { socket: &mut self.socket, drained: false };
+            let result = self.tls.read_tls(&mut socket);
+            self.drained = socket.drained;
+            match result {
+                Ok(0) => self.ended = true,
+                Ok(_) => self.process(sink),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            return Ok(());
+        }
+        scratch.resize(TLS_READ, 0);
+        let mut bytes = match self.socket.read(&mut scratch[..size]) {
+            Ok(0) => {
+                self.ended = true;
+                return Ok(());
+            }
+            Ok(n) => {
+                self.drained = n < size;
+                &scratch[..n]
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.drained = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        while !bytes.is_empty() && self.failure.is_none() && !self.ended {
+            self.tls.read_tls(&mut bytes)?;
+            self.process(sink);
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, sink: &mut Sink<'_, '_>) {
+        let handshaking = self.tls.is_handshaking();
+        let processed = self.tls.process_new_packets();
+        match processed {
+            Ok(state) => self.ended |= state.peer_has_closed(),
+            Err(error) => {
+                let foreign = matches!(error, Error::InvalidMessage(_));
+                let counters = &self.counters;
+                let counter = if handshaking && !foreign { &counters.handshake_errors } else { &counters.proto_errors };
+                counter.fetch_add(1, Relaxed);
+                // The alert is for who speaks TLS; anybody else would only wonder.
+                if !(handshaking && foreign) {
+                    let _ = self.flush();
+                }
+                self.failure = Some(error);
+            }
+        }
+        sink.take(&mut self.tls);
+    }
+
+    /// Whether a read may bring something though the last one, which brought `n` of `asked`, was short.
+    pub(super) fn may_have_more(&self, n: usize, asked: usize) -> bool {
+        n >= asked || !self.drained || self.ended || self.failure.is_some()
+    }
+
+    /// Encrypts what fits into the library's buffer and sends it as far as the socket goes. What was taken counts as
+    /// written; it leaves before anything later does.
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.flush()? {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let n = self.tls.writer().write_vectored(slices)?;
+        self.flush()?;
+        Ok(n)
+    }
+
+    /// Whether encrypted bytes wait for room in the socket.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.tls.wants_write()
+    }
+
+    /// Sends what is encrypted; false if the socket is full.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.socket) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells the peer that this was all, if the socket takes it at once.
+    pub(super) fn close(&mut self) {
+        if self.failure.is_none() && !self.tls.is_handshaking() {
+            self.tls.send_close_notify();
+            let _ = self.flush();
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Delete, increment, decrement.
+//!
+//! Owns their extras and replies; the rules are `cache`'s.
+
+use super::header::Parts;
+use super::{Run, Status};
+use crate::cache::{Arith, Deleted, Initial, Key, Sum};
+
+/// The expiry time that asks arithmetic not to create an item.
+const NO_CREATION: u32 = u32::MAX;
+
+pub(super) fn delete(run: &mut Run<'_, '_>, key: &Key<'_>) {
+    match run.verbs.delete_if(key, run.head.cas) {
+        Deleted::Deleted => run.done(0),
+        Deleted::Exists => run.fail(Status::Exists),
+        Deleted::NotFound => run.fail(Status::NotFound),
+    }
+}
+
+/// Extras: delta u64, initial number u64, expiry time u32.
+pub(super) fn arith(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], incr: bool) {
+    let Some((delta, rest)) = extras.split_first_chunk() else { return };
+    let Some((initial, rest)) = rest.split_first_chunk() else { return };
+    let Some(exptime) = rest.first_chunk() else { return };
+    let exptime = u32::from_be_bytes(*exptime);
+    let arith = Arith { incr, delta: u64::from_be_bytes(*delta), compare: run.head.cas };
+    let sum = if exptime == NO_CREATION {
+        Ok(run.verbs.arith(key, arith))
+    } else {
+        let exptime = run.cx.shared.clock.expiry(i64::from(exptime));
+        run.verbs.arith_or_create(key, arith, Initial { number: u64::from_be_bytes(*initial), exptime })
+    };
+    let Ok(sum) = sum else {
+        return run.fail_saying(Status::NoMemory, "Out of memory allocating new item");
+    };
+    match sum {
+        Sum::Number(number, cas) => {
+            if !run.quiet {
+                let cas = if run.verbs.cache.use_cas { cas } else { 0 };
+                run.begin_reply(&Parts { body: 8, cas, ..Parts::default() });
+                run.out.put(&number.to_be_bytes());
+            }
+        }
+        Sum::NonNumeric => run.fail(Status::NonNumeric),
+        Sum::NoMemory => run.fail_saying(Status::NoMemory, "Out of memory incrementing value"),
+        Sum::NotFound => run.fail(Status::NotFound),
+        Sum::Exists => run.fail(Status::Exists),
+    }
+}

@@ -1,0 +1,141 @@
+//! `lru_crawler`: runs, dumps and the crawler's knobs.
+//!
+//! Owns the command's grammar and memcached's texts. Runs are asked for through `maint`'s handle; a dump is
+//! a state of the session (`dump`). Called by the admin commands.
+
+use super::admin::number;
+use super::dump::{Ask, Kind, Of};
+use super::{BAD_FORMAT, Next, Run, Tokens};
+use crate::decimal;
+use crate::limits::CLASSES;
+use crate::maint::all_classes;
+
+/// memcached reads no more of a list of classes.
+const LIST_MAX: usize = 511;
+
+/// Which classes a list names; `None` if it is none.
+pub(super) fn classes(list: &[u8]) -> Option<Of> {
+    let list = &list[..list.len().min(LIST_MAX)];
+    match list {
+        b"all" => return Some(Of::Classes(all_classes())),
+        b"hash" => return Some(Of::Hashes),
+        _ => {}
+    }
+    let end = memchr::memchr(0, list).unwrap_or(list.len());
+    let ids = list[..end].split(|&byte| byte == b',').filter(|id| !id.is_empty());
+    let bits = ids.map(|id| {
+        let id = decimal::c_unsigned(id)? as u32;
+        (1..CLASSES as u32).contains(&id).then(|| 1u64 << id)
+    });
+    bits.sum::<Sum>().0.map(Of::Classes)
+}
+
+/// A union of bits, or nothing once one of them is missing.
+struct Sum(Option<u64>);
+
+impl std::iter::Sum<Option<u64>> for Sum {
+    fn sum<I: Iterator<Item = Option<u64>>>(mut bits: I) -> Self {
+        Self(bits.try_fold(0, |all, one| Some(all | one?)))
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    match tokens.len() {
+        2 if tokens.is(1, "enable") => enable(run),
+        2 if tokens.is(1, "disable") => {
+            run.cx.shared.runtime.set_lru_crawler(false);
+            run.reply("OK");
+        }
+        3 if tokens.is(1, "crawl") => crawl(run, tokens.get(2)),
+        3 if tokens.is(1, "metadump") => return dump(run, Kind::Meta, tokens.get(2)),
+        3 if tokens.is(1, "mgdump") => return dump(run, Kind::Keys, tokens.get(2)),
+        3 if tokens.is(1, "tocrawl") => match number(tokens, 2) {
+            Some(items) => {
+                run.cx.shared.runtime.set_lru_crawler_tocrawl(items);
+                run.reply("OK");
+            }
+            None => run.reply(BAD_FORMAT),
+        },
+        3 if tokens.is(1, "sleep") => match number(tokens, 2) {
+            Some(micros) if micros <= 1_000_000 => {
+                run.cx.shared.runtime.set_lru_crawler_sleep(micros);
+                run.reply("OK");
+            }
+            Some(_) => run.reply("CLIENT_ERROR sleep must be one second or less"),
+            None => run.reply(BAD_FORMAT),
+        },
+        _ => run.reply("ERROR"),
+    }
+    Next::Line
+}
+
+fn enable(run: &mut Run<'_, '_>) {
+    let runtime = &run.cx.shared.runtime;
+    if runtime.lru_crawler() {
+        run.reply("ERROR failed to start lru crawler thread");
+    } else {
+        runtime.set_lru_crawler(true);
+        run.reply("OK");
+    }
+}
+
+fn crawl(run: &mut Run<'_, '_>, list: &[u8]) {
+    let shared = run.cx.shared;
+    let text = if !shared.runtime.lru_crawler() {
+        "CLIENT_ERROR lru crawler disabled"
+    } else {
+        match classes(list) {
+            None => "BADCLASS invalid class id",
+            Some(Of::Hashes) => "ERROR an unknown error happened",
+            Some(Of::Classes(0)) => "NOTSTARTED no items to crawl",
+            Some(Of::Classes(bits)) => {
+                if shared.crawler.crawl(bits, shared.runtime.lru_crawler_tocrawl()) {
+                    "OK"
+                } else {
+                    "BUSY currently processing crawler request"
+                }
+            }
+        }
+    };
+    run.reply(text);
+}
+
+/// Whether the dump can begin is the session's to say: it knows what is before it.
+fn dump(run: &mut Run<'_, '_>, kind: Kind, list: &[u8]) -> Next {
+    let shared = run.cx.shared;
+    if !shared.runtime.lru_crawler() {
+        run.reply("CLIENT_ERROR lru crawler disabled");
+    } else if !shared.settings.dump_enabled {
+        run.reply(kind.not_allowed());
+    } else {
+        return Next::Dump(Ask { kind, of: classes(list), noreply: run.noreply });
+    }
+    Next::Line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_classes_are_read_as_memcached_reads_them() {
+        let bits = |list: &[u8]| match classes(list) {
+            Some(Of::Classes(bits)) => Some(bits),
+            Some(Of::Hashes) => panic!("hash"),
+            None => None,
+        };
+        assert_eq!(bits(b"1,2"), Some(6));
+        assert_eq!(bits(b"1,,+2,"), Some(6));
+        assert_eq!(bits(b"63"), Some(1 << 63));
+        assert_eq!(bits(b"4294967297"), Some(2), "cut to 32 bits");
+        assert_eq!(bits(b","), Some(0));
+        assert_eq!(bits(b"all"), Some(u64::MAX - 1));
+        for bad in [&b"0"[..], b"64", b"foo", b"1,foo", b"-1", b"1x", b"1,all", b"allx", b"noreply"] {
+            assert_eq!(bits(bad), None, "{}", String::from_utf8_lossy(bad));
+        }
+        let long = b"1,".repeat(300);
+        assert_eq!(bits(&long), Some(2));
+        assert!(matches!(classes(b"hash"), Some(Of::Hashes)));
+    }
+}

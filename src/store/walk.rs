@@ -1,0 +1,196 @@
+//! Walks over all items in steps: in the order of memory, or of hashes.
+//!
+//! Owns positions that stay valid between two steps whatever happens meanwhile, and the sweep that takes out
+//! items whose time is over. A walk holds nothing between its steps and one bucket at a time within them.
+//! Knows neither pace nor purpose: `maint` sweeps, `proto` dumps.
+//!
+//! A walk in the order of memory meets an item that is there throughout, and not rewritten, exactly once:
+//! items do not move. One in the order of hashes meets each *key* that is there throughout exactly once, also
+//! if it is rewritten. What comes or goes meanwhile may be met or not.
+
+use super::arena::Handle;
+use super::item::{Item, state};
+use super::store::{Entry, Store};
+use super::write::Lapse;
+use crate::limits::KEY_MAX;
+
+/// Room for a key and the spare bytes that copying needs.
+const KEY_ROOM: usize = KEY_MAX + 16;
+
+/// Where a walk through memory is.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// One bit for each class to visit.
+    classes: u64,
+    page: u32,
+    slot: u32,
+    /// Pages that come into use after the start are not visited, so that every walk ends.
+    end: u32,
+}
+
+/// What the sweep met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// An item whose time was over; it is gone.
+    Lapsed,
+    /// An item that expires at this time; 0 = never.
+    Lives(u32),
+}
+
+/// What one class's counters have to be told.
+#[derive(Default)]
+struct Tally {
+    checked: u64,
+    reclaimed: u64,
+    unfetched: u64,
+}
+
+impl Store {
+    /// Whether any class has a page.
+    pub fn has_pages(&self) -> bool {
+        self.slabs.next_page() > 1
+    }
+
+    /// A walk through the items of `classes`, one bit a class.
+    pub fn begin_walk(&self, classes: u64) -> Walk {
+        Walk { classes, page: 1, slot: 0, end: self.slabs.next_page() }
+    }
+
+    /// Shows live items to `each`, each under its bucket's lock, until it gives false or `slots` slots are passed.
+    /// True when the walk is over.
+    pub fn walk(&'static self, walk: &mut Walk, slots: u32, now: u32, mut each: impl FnMut(&Entry) -> bool) -> bool {
+        let mut key = Vec::with_capacity(KEY_ROOM);
+        self.pass(walk, slots, |walk, handle, item| {
+            let class = self.lru_class(handle, &item);
+            if walk.classes >> class & 1 == 0 {
+                return true;
+            }
+            key.clear();
+            item.copy_key(&mut key);
+            let hash = crate::hash::hash(&key);
+            let bucket = self.index.lock(hash);
+            if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
+                return true; // gone meanwhile
+            }
+            let item = Item::at(self.arena.chunk(handle)).filter(|item| self.lapse(item, now).is_none());
+            item.is_none_or(|item| each(&Entry::of(self, None, handle, item)))
+        })
+    }
+
+    /// Shows the live items of the bucket at `place` of the hashes, under its lock, and gives the next place. The
+    /// first place is 0; after the last comes `None`.
+    pub fn walk_hashes(&'static self, place: u32, now: u32, mut each: impl FnMut(&Entry)) -> Option<u32> {
+        let mut key = Vec::new();
+        let hash_of = |raw| {
+            key.clear();
+            if let Some((_, item)) = self.item(raw) {
+                item.copy_key(&mut key);
+            }
+            crate::hash::hash(&key)
+        };
+        self.index.scan(place, hash_of, |raw| {
+            if let Some((handle, item)) = self.item(raw)
+                && self.lapse(&item, now).is_none()
+            {
+                each(&Entry::of(self, None, handle, item));
+            }
+        })
+    }
+
+    /// Removes items whose time is over from the next `slots` slots, and tells `each` what was met; a class is left
+    /// when it gives false. True when the walk is over.
+    pub fn sweep(
+        &'static self,
+        walk: &mut Walk,
+        slots: u32,
+        now: u32,
+        mut each: impl FnMut(usize, Seen) -> bool,
+    ) -> bool {
+        let (mut tally, mut current) = (Tally::default(), 0);
+        let mut key = Vec::with_capacity(KEY_ROOM);
+        let over = self.pass(walk, slots, |walk, handle, item| {
+            let class = self.lru_class(handle, &item);
+            if walk.classes >> class & 1 == 0 {
+                return true;
+            }
+            if class != current {
+                self.count(current, std::mem::take(&mut tally));
+                current = class;
+            }
+            tally.checked += 1;
+            let mut seen = Seen::Lives(item.exptime(now));
+            if self.lapse(&item, now).is_some() {
+                // A stale item that nobody fetched counts as wasted, one that was flushed does not.
+                let unfetched = !item.head().is(state::FETCHED);
+                if let Some(lapse) = self.unlink_lapsed(handle, item, now, &mut key) {
+                    tally.reclaimed += 1;
+                    tally.unfetched += u64::from(unfetched && lapse == Lapse::Expired);
+                    seen = Seen::Lapsed;
+                }
+            }
+            if !each(class, seen) {
+                walk.classes &= !(1 << class);
+            }
+            true
+        });
+        self.count(current, tally);
+        over
+    }
+
+    /// Shows the linked items on the next slots as they look without any lock, until `look` gives false.
+    fn pass(
+        &'static self,
+        walk: &mut Walk,
+        mut slots: u32,
+        mut look: impl FnMut(&mut Walk, Handle, Item) -> bool,
+    ) -> bool {
+        // Heads of large items lie in pages of other classes.
+        let anywhere = 1 << self.sizes.largest();
+        while walk.page < walk.end && walk.classes != 0 {
+            if slots == 0 {
+                return false;
+            }
+            let class = self.arena.class(Handle::new(walk.page, 0));
+            let wanted = class != 0 && walk.classes & (1 << class | anywhere) != 0;
+            let in_page = if wanted { self.sizes.class(class).per_page as u32 } else { 0 };
+            while walk.slot < in_page {
+                if slots == 0 {
+                    return false;
+                }
+                slots -= 1;
+                let handle = Handle::new(walk.page, walk.slot);
+                walk.slot += 1;
+                let item = Item::at(self.arena.chunk(handle)).filter(|item| item.head().is(state::LINKED));
+                if item.is_some_and(|item| !look(walk, handle, item)) {
+                    return false;
+                }
+            }
+            slots = slots.saturating_sub(1); // a page costs something, be it passed over
+            walk.page += 1;
+            walk.slot = 0;
+        }
+        true
+    }
+
+    fn count(&self, class: usize, tally: Tally) {
+        if tally.checked != 0 {
+            let counts = &mut self.slabs.class(class).counts;
+            counts.crawler_items_checked += tally.checked;
+            counts.crawler_reclaimed += tally.reclaimed;
+            counts.expired_unfetched += tally.unfetched;
+        }
+    }
+
+    /// Removes an item that looked lapsed, if it still is.
+    fn unlink_lapsed(&'static self, handle: Handle, item: Item, now: u32, key: &mut Vec<u8>) -> Option<Lapse> {
+        key.clear();
+        item.copy_key(key);
+        let hash = crate::hash::hash(key);
+        let bucket = self.index.lock(hash);
+        let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
+        let item = Item::at(self.arena.chunk(handle))?;
+        let lapse = self.lapse(&item, now)?;
+        self.unlink(bucket, slot, handle, item);
+        Some(lapse)
+    }
+}

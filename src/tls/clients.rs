@@ -1,0 +1,129 @@
+//! Who may come in and who may come back: client certificates and resumed sessions.
+//!
+//! Owns the meaning of the verify modes and the bound on kept sessions. It must not know files or sockets. Called by
+//! `tls`.
+
+use super::Counters;
+use crate::limits::TLS_SESSIONS;
+use crate::settings::VerifyMode;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The judge of client certificates under `mode`.
+pub(super) fn verifier(
+    mode: VerifyMode,
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let optional = match mode {
+        VerifyMode::Nothing => return Ok(WebPkiClientVerifier::no_client_auth()),
+        VerifyMode::Request => true,
+        VerifyMode::Require | VerifyMode::Once => false,
+    };
+    if roots.is_empty() {
+        return Ok(Arc::new(TrustsNobody { optional, provider: Arc::clone(provider) }));
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
+    let builder = if optional { builder.allow_unauthenticated() } else { builder };
+    let verifier = builder.build().map_err(|e| format!("Error loading the CA certificate: {e}"))?;
+    Ok(verifier)
+}
+
+/// Certificates are asked for, but no `ssl_ca_cert` says whose are good: none is.
+#[derive(Debug)]
+struct TrustsNobody {
+    optional: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl TrustsNobody {
+    fn refuse<T>() -> Result<T, Error> {
+        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    }
+}
+
+impl ClientCertVerifier for TrustsNobody {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.optional
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Self::refuse()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::refuse()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::refuse()
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A bounded memory of sessions that counts the new ones.
+#[derive(Debug)]
+pub(super) struct CountedSessions {
+    sessions: Arc<ServerSessionMemoryCache>,
+    counters: Arc<Counters>,
+}
+
+impl CountedSessions {
+    /// The memory for one configuration; one that keeps nothing unless `wanted`. Never shared between
+    /// configurations: a session made without a client certificate must not be resumed where one is required.
+    pub(super) fn storage(wanted: bool, counters: &Arc<Counters>) -> Arc<dyn StoresServerSessions> {
+        if !wanted {
+            return Arc::new(NoServerSessionStorage {});
+        }
+        let sessions = ServerSessionMemoryCache::new(TLS_SESSIONS);
+        Arc::new(Self { sessions, counters: Arc::clone(counters) })
+    }
+}
+
+impl StoresServerSessions for CountedSessions {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        let kept = self.sessions.put(key, value);
+        self.counters.new_sessions.fetch_add(u64::from(kept), Relaxed);
+        kept
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.sessions.get(key)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.sessions.take(key)
+    }
+
+    fn can_cache(&self) -> bool {
+        self.sessions.can_cache()
+    }
+}

@@ -1,0 +1,98 @@
+//! Reading the files that the `ssl_*` options name.
+//!
+//! Owns the complaints about them, which go to the operator at start and to whoever sends `refresh_certs`. It must
+//! not know what is done with what it reads. Called by `tls`.
+
+use crate::settings::{MinVersion, Ssl};
+use crate::sys::error_text;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore, SupportedProtocolVersion};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// OpenSSL's numbers of the file types that there are.
+const PEM: i32 = 1;
+const DER: i32 = 2;
+
+/// The versions from `min` on. The library has none before TLS 1.2, and to serve fewer than were asked for would be
+/// found out by the first old client.
+pub(super) fn versions(min: MinVersion) -> Result<&'static [&'static SupportedProtocolVersion], String> {
+    static NEWEST_FIRST: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match min {
+        MinVersion::Tls13 => Ok(&NEWEST_FIRST[..1]),
+        MinVersion::Tls12 => Ok(&NEWEST_FIRST),
+        MinVersion::Tls10 | MinVersion::Tls11 => {
+            Err(format!("ssl_min_version: {} is not supported, the oldest is tlsv1.2 (2)", min.text()))
+        }
+    }
+}
+
+/// The bytes of a file, or the complaint that begins with `what`.
+fn read(path: Option<&PathBuf>, what: &str) -> Result<Vec<u8>, String> {
+    let Some(path) = path else { return Err(format!("{what}: (null) : Bad address")) };
+    std::fs::read(path).map_err(|e| complaint(what, path, &error_text(&e)))
+}
+
+fn complaint(what: &str, path: &std::path::Path, why: &dyn std::fmt::Display) -> String {
+    format!("{what}: {} : {why}", path.display())
+}
+
+/// A PEM error in words for an operator.
+fn pem_text(error: &PemError) -> String {
+    match error {
+        PemError::NoItemsFound => "no such section in the file".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// All certificates of a file, at least one.
+fn certificates(path: Option<&PathBuf>, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let bytes = read(path, what)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let read = read.and_then(|found| if found.is_empty() { Err(PemError::NoItemsFound) } else { Ok(found) });
+    read.map_err(|e| {
+        format!("{what}: {} : {}", path.map(|p| p.display().to_string()).unwrap_or_default(), pem_text(&e))
+    })
+}
+
+/// The server's certificate chain with its key.
+pub(super) fn certified_key(ssl: &Ssl, provider: &CryptoProvider) -> Result<Arc<SingleCertAndKey>, String> {
+    const CHAIN: &str = "Error loading the certificate chain";
+    const KEY: &str = "Error loading the key";
+    let chain = certificates(ssl.chain_cert.as_ref(), CHAIN)?;
+    let bytes = read(ssl.key.as_ref(), KEY)?;
+    let path = ssl.key.clone().unwrap_or_default();
+    let key = match ssl.keyformat {
+        PEM => PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| complaint(KEY, &path, &pem_text(&e)))?,
+        DER => PrivateKeyDer::try_from(bytes).map_err(|e| complaint(KEY, &path, &e))?,
+        other => return Err(complaint(KEY, &path, &format!("ssl_keyformat {other} is not supported"))),
+    };
+    let key = provider.key_provider.load_private_key(key).map_err(|e| complaint(KEY, &path, &e))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(complaint(KEY, &path, &"key values mismatch"))
+        }
+        Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
+            Err(complaint(CHAIN, &ssl.chain_cert.clone().unwrap_or_default(), &"bad encoding"))
+        }
+        // Whatever else is odd about it (a certificate of version 1, say) is for the clients to judge.
+        _ => Ok(Arc::new(SingleCertAndKey::from(certified))),
+    }
+}
+
+/// Who may sign client certificates; none when no file is named.
+pub(super) fn roots(ssl: &Ssl) -> Result<Arc<RootCertStore>, String> {
+    const CA: &str = "Error loading the CA certificate";
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = &ssl.ca_cert {
+        for certificate in certificates(Some(path), CA)? {
+            roots.add(certificate).map_err(|e| complaint(CA, path, &e))?;
+        }
+    }
+    Ok(Arc::new(roots))
+}

@@ -1,0 +1,159 @@
+//! Certificates and what is agreed with a client: the TLS side of the settings, ready for use and replaceable.
+//!
+//! Owns the loaded configurations, their refresh, and the counters of TLS. It must not know sockets or connections:
+//! `net` asks for the configuration of each new connection and carries the bytes. `server` loads it before the change
+//! of user (only root may be able to read the key), sessions and SIGHUP refresh it.
+//!
+//! A refresh builds everything anew and then swaps one pointer: connections that exist keep what they agreed on, and
+//! files that cannot be used change nothing. Sessions to be resumed go with their configuration, so that nobody
+//! resumes past a change of the certificates that clients must have.
+
+mod ciphers;
+mod clients;
+mod load;
+
+use crate::settings::{Settings, Ssl, Transport};
+use clients::CountedSessions;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Rare events of TLS; each is the `stats` row of the same name with `ssl_` before it.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Handshakes that failed: no common version or suite, a certificate refused by either side, too slow.
+    pub handshake_errors: AtomicU64,
+    /// Bytes that are no TLS, and breaches of the protocol after the handshake.
+    pub proto_errors: AtomicU64,
+    /// Sessions that a client may resume.
+    pub new_sessions: AtomicU64,
+}
+
+impl Counters {
+    /// Clears what `stats reset` clears.
+    pub fn reset(&self) {
+        for counter in [&self.handshake_errors, &self.proto_errors, &self.new_sessions] {
+            counter.store(0, Relaxed);
+        }
+    }
+}
+
+/// One configuration for each kind of listener.
+struct Configs {
+    usual: Arc<ServerConfig>,
+    no_peer: Arc<ServerConfig>,
+    peer: Arc<ServerConfig>,
+}
+
+/// The TLS state of a server.
+pub struct Tls {
+    ssl: Ssl,
+    /// Refreshes asked for.
+    asked: AtomicU64,
+    /// The number of the refresh that brought them, and the configurations.
+    current: Mutex<(u64, Arc<Configs>)>,
+    refreshed: AtomicU32,
+    counters: Arc<Counters>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("ssl", &self.ssl).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Loads what `settings` name; `None` without `-Z`.
+    ///
+    /// # Errors
+    /// The line for the operator, without a line feed.
+    pub fn load(settings: &Settings) -> Result<Option<Self>, String> {
+        let ssl = &settings.ssl;
+        if !ssl.enabled {
+            return Ok(None);
+        }
+        let counters = Arc::new(Counters::default());
+        let configs = configs(ssl, &counters)?;
+        Ok(Some(Self {
+            ssl: ssl.clone(),
+            asked: AtomicU64::new(0),
+            current: Mutex::new((0, Arc::new(configs))),
+            // The certificates are older than the clock, which counts from before the start.
+            refreshed: AtomicU32::new(0),
+            counters,
+        }))
+    }
+
+    /// Loads the files again, at relative time `now`, for connections to come.
+    ///
+    /// # Errors
+    /// The line for whoever asked; everything stays as it was.
+    pub fn refresh(&self, now: u32) -> Result<(), String> {
+        // Of several at a time the one asked for last stays, whichever reads its files faster.
+        let number = self.asked.fetch_add(1, Relaxed) + 1;
+        let configs = Arc::new(configs(&self.ssl, &self.counters)?);
+        let mut current = self.current.lock();
+        if number > current.0 {
+            let before = std::mem::replace(&mut *current, (number, configs));
+            drop(current);
+            drop(before);
+            self.refreshed.store(now, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// What a new connection to a listener of this kind is to agree on; `None` for plain ones.
+    pub fn config(&self, transport: Transport) -> Option<Arc<ServerConfig>> {
+        let (_, configs) = &*self.current.lock();
+        let config = match transport {
+            Transport::Plain => return None,
+            Transport::Tls => &configs.usual,
+            Transport::TlsNoPeer => &configs.no_peer,
+            Transport::TlsPeer => &configs.peer,
+        };
+        Some(Arc::clone(config))
+    }
+
+    /// Most plain text to be encrypted before it is sent.
+    pub fn write_size(&self) -> usize {
+        (self.ssl.wbuf_size as usize).max(crate::limits::TLS_WRITE_MIN)
+    }
+
+    /// Relative time of the last refresh; 0 if there was none.
+    pub fn refreshed(&self) -> u32 {
+        self.refreshed.load(Relaxed)
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+fn configs(ssl: &Ssl, counters: &Arc<Counters>) -> Result<Configs, String> {
+    let versions = load::versions(ssl.min_version)?;
+    let mut provider = rustls::crypto::ring::default_provider();
+    let certified = load::certified_key(ssl, &provider)?;
+    let roots = load::roots(ssl)?;
+    if let Some(list) = &ssl.ciphers {
+        provider.cipher_suites = ciphers::select(list, &provider.cipher_suites)
+            .ok_or_else(|| format!("Error setting the provided cipher(s): {list}"))?;
+    }
+    let provider = Arc::new(provider);
+    let config = |mode| {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|e| format!("Error setting the TLS versions: {e}"))?
+            .with_client_cert_verifier(clients::verifier(mode, &roots, &provider)?)
+            .with_cert_resolver(Arc::clone(&certified) as _);
+        config.session_storage = CountedSessions::storage(ssl.session_cache, counters);
+        Ok::<_, String>(Arc::new(config))
+    };
+    Ok(Configs {
+        usual: config(ssl.verify_mode)?,
+        no_peer: config(crate::settings::VerifyMode::Nothing)?,
+        peer: config(crate::settings::VerifyMode::Require)?,
+    })
+}

@@ -1,0 +1,352 @@
+//! The store's protocols between threads, as models that loom runs through every interleaving.
+//!
+//! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock
+//! bit, pins, the growth of the index, and the lock-free read that the layout is made for. A model whose
+//! protocol lacks an ordering must fail, so each has such a variant beside it. Built with `--cfg loom` only;
+//! run by `make loom`.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used)]
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, Ordering::*, fence};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+const LOCK: u64 = 1;
+const MOVED: u64 = 2;
+const VERSION: u64 = 8;
+
+/// Runs `model` in all interleavings with up to `preemptions` forced switches.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+/// Takes the lock bit, as `Table::lock` does.
+fn lock(word: &AtomicU64) {
+    loop {
+        let old = word.load(Relaxed);
+        if old & LOCK == 0 && word.compare_exchange(old, old | LOCK, Acquire, Relaxed).is_ok() {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
+/// Gives the lock bit back, as dropping a `Bucket` does.
+fn unlock(word: &AtomicU64, order: Ordering) {
+    let old = word.load(Relaxed);
+    word.store(old & !LOCK, order);
+}
+
+/// A chunk of two words; a whole value has the same number in both.
+#[derive(Default)]
+struct Chunk([AtomicU64; 2]);
+
+impl Chunk {
+    fn write(&self, value: u64) {
+        self.0.iter().for_each(|word| word.store(value, Relaxed));
+    }
+
+    fn read(&self) -> (u64, u64) {
+        (self.0[0].load(Relaxed), self.0[1].load(Relaxed))
+    }
+}
+
+/// One bucket with one slot, and the two chunks that its key's values use by turns.
+#[derive(Default)]
+struct Cell {
+    word: AtomicU64,
+    slot: AtomicUsize,
+    chunks: [Chunk; 2],
+}
+
+/// Two sets of the key, the second into the chunk that the first one freed, while another thread reads.
+fn replace_under_lock(unlocking: Ordering) {
+    let cell = Arc::new(Cell::default());
+    let writer = Arc::clone(&cell);
+    let writing = thread::spawn(move || {
+        for value in 1..=2u64 {
+            let free = value as usize % 2;
+            writer.chunks[free].write(value);
+            lock(&writer.word);
+            writer.slot.store(free, Relaxed);
+            unlock(&writer.word, unlocking);
+        }
+    });
+    lock(&cell.word);
+    let (first, second) = cell.chunks[cell.slot.load(Relaxed)].read();
+    unlock(&cell.word, unlocking);
+    assert_eq!(first, second, "a torn value");
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_locked_read_sees_whole_values() {
+    explore(4, || replace_under_lock(Release));
+}
+
+#[test]
+#[should_panic(expected = "a torn value")]
+fn unlocking_must_release() {
+    explore(4, || replace_under_lock(Relaxed));
+}
+
+const DEAD: u64 = 1 << 31;
+const COUNT: u64 = DEAD - 1;
+
+/// A linked item with a large value: bytes that readers borrow without a lock.
+struct Large {
+    word: AtomicU64,
+    linked: AtomicU32,
+    pins: AtomicU64,
+    value: UnsafeCell<u64>,
+    freed: AtomicUsize,
+}
+
+impl Large {
+    /// The chunk is somebody else's now, who writes to it.
+    fn free(&self) {
+        self.freed.fetch_add(1, Relaxed);
+        // loom sees to it that no reader is left.
+        self.value.with_mut(|_| ());
+    }
+}
+
+/// Who deletes, one reader who has pinned already and one who may yet; the last of the three frees.
+fn pin_and_unlink(unpinning: Ordering) {
+    let large = Arc::new(Large {
+        word: AtomicU64::new(0),
+        linked: AtomicU32::new(1),
+        pins: AtomicU64::new(1),
+        value: UnsafeCell::new(7),
+        freed: AtomicUsize::new(0),
+    });
+    let read = move |large: &Large| {
+        large.value.with(|_| ());
+        if large.pins.fetch_sub(1, unpinning) & (DEAD | COUNT) == DEAD | 1 {
+            large.free();
+        }
+    };
+    let pinned = Arc::clone(&large);
+    let first = thread::spawn(move || read(&pinned));
+    let found = Arc::clone(&large);
+    let second = thread::spawn(move || {
+        lock(&found.word);
+        let hit = found.linked.load(Relaxed) == 1;
+        if hit {
+            found.pins.fetch_add(1, AcqRel);
+        }
+        unlock(&found.word, Release);
+        if hit {
+            read(&found);
+        }
+    });
+    lock(&large.word);
+    large.linked.store(0, Relaxed);
+    unlock(&large.word, Release);
+    if large.pins.fetch_or(DEAD, AcqRel) & COUNT == 0 {
+        large.free();
+    }
+    first.join().unwrap();
+    second.join().unwrap();
+    assert_eq!(large.freed.load(Relaxed), 1);
+}
+
+#[test]
+fn a_pinned_value_is_freed_once_and_last() {
+    explore(3, || pin_and_unlink(AcqRel));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn unpinning_must_release() {
+    explore(3, || pin_and_unlink(Relaxed));
+}
+
+/// A table of one bucket with room for three entries; entry 0 = free. A thread that finds a word zeroed by the
+/// kernel has passed a barrier (its core was told to forget the page): acquiring loads stand for that.
+#[derive(Default)]
+struct Table {
+    word: AtomicU64,
+    entries: [AtomicU32; 3],
+    /// Buckets that have moved on.
+    cursor: AtomicU64,
+}
+
+impl Table {
+    fn insert(&self, entry: u32) {
+        let free = self.entries.iter().find(|cell| cell.load(Relaxed) == 0).unwrap();
+        free.store(entry, Relaxed);
+    }
+
+    fn unlock(&self) {
+        let old = self.word.load(Acquire);
+        self.word.store(old & !LOCK, Release);
+    }
+}
+
+/// Two tables; as `Index`, with table numbers 0 and 1.
+#[derive(Default)]
+struct Index {
+    tables: [Table; 2],
+    /// Current table; in the high half the one it replaces plus 1.
+    current: AtomicU64,
+}
+
+impl Index {
+    fn lock(&self) -> &Table {
+        loop {
+            let current = self.current.load(Acquire);
+            if current >> 32 != 0
+                && let Some(table) = self.lock_in((current >> 32) - 1)
+            {
+                return table;
+            }
+            if let Some(table) = self.lock_in(current & 0xffff_ffff) {
+                return table;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn lock_in(&self, number: u64) -> Option<&Table> {
+        let table = &self.tables[number as usize];
+        lock(&table.word);
+        let moved = table.word.load(Acquire) & MOVED != 0 || table.cursor.load(Acquire) > 0;
+        let current = self.current.load(Acquire);
+        let in_use = current & 0xffff_ffff == number || current >> 32 == number + 1;
+        if !moved && in_use {
+            return Some(table);
+        }
+        table.unlock();
+        None
+    }
+
+    fn add(&self, entry: u32) {
+        let table = self.lock();
+        table.insert(entry);
+        table.unlock();
+    }
+
+    fn has(&self, entry: u32) -> bool {
+        let table = self.lock();
+        let found = table.entries.iter().any(|cell| cell.load(Relaxed) == entry);
+        table.unlock();
+        found
+    }
+
+    fn grow(&self, forget_to_mark: bool) {
+        self.current.store(1 | 1 << 32, Release);
+        let [old, new] = &self.tables;
+        lock(&old.word);
+        for entry in old.entries.iter().map(|cell| cell.load(Relaxed)).filter(|entry| *entry != 0) {
+            lock(&new.word);
+            new.insert(entry);
+            new.unlock();
+        }
+        if !forget_to_mark {
+            old.word.store(old.word.load(Relaxed) | MOVED, Relaxed);
+        }
+        old.unlock();
+        if !forget_to_mark {
+            old.cursor.store(1, Release);
+        }
+        self.current.store(1, Release);
+        // The kernel takes the memory back.
+        old.entries.iter().for_each(|cell| cell.store(0, Relaxed));
+        old.word.store(0, Release);
+    }
+}
+
+fn grow_while_used(forget_to_mark: bool) {
+    let index = Arc::new(Index::default());
+    index.add(1);
+    let user = Arc::clone(&index);
+    let using = thread::spawn(move || {
+        user.add(2);
+        assert!(user.has(2) && user.has(1), "an entry was lost");
+    });
+    index.grow(forget_to_mark);
+    using.join().unwrap();
+    assert!(index.has(1) && index.has(2), "an entry was lost");
+}
+
+#[test]
+fn growth_loses_no_entry() {
+    explore(3, || grow_while_used(false));
+}
+
+#[test]
+#[should_panic(expected = "an entry was lost")]
+fn growth_must_mark_what_has_moved() {
+    explore(3, || grow_while_used(true));
+}
+
+/// Which fence a variant leaves out.
+#[derive(Clone, Copy, PartialEq)]
+enum Without {
+    Nothing,
+    /// Between getting a free chunk and writing to it.
+    Reuse,
+    /// Between reading a value and the second look at the version.
+    Check,
+}
+
+/// The read without the lock: version, slot, words, version again. One thread gives the key another chunk and
+/// frees the old one, another takes that chunk for a value of its own. A chunk is rewritten only after the
+/// version of the bucket that led to it has changed, and with a release fence between.
+fn read_without_lock(without: Without) {
+    let cell = Arc::new(Cell::default());
+    let free = Arc::new(Mutex::new(None));
+    cell.chunks[1].write(1);
+    let (writer, freed) = (Arc::clone(&cell), Arc::clone(&free));
+    let writing = thread::spawn(move || {
+        writer.word.store(LOCK, Relaxed);
+        fence(Release);
+        writer.slot.store(1, Relaxed);
+        writer.word.store(VERSION, Release);
+        *freed.lock().unwrap() = Some(0);
+    });
+    let taker = Arc::clone(&cell);
+    let taking = thread::spawn(move || {
+        let taken: Option<usize> = free.lock().unwrap().take();
+        if let Some(chunk) = taken {
+            if without != Without::Reuse {
+                fence(Release);
+            }
+            taker.chunks[chunk].write(7);
+        }
+    });
+    let before = cell.word.load(Acquire);
+    if before & LOCK == 0 {
+        let (first, second) = cell.chunks[cell.slot.load(Relaxed)].read();
+        if without != Without::Check {
+            fence(Acquire);
+        }
+        if cell.word.load(Relaxed) == before {
+            assert_eq!(first, second, "a torn value");
+            assert_eq!(first, before / VERSION, "another value than the version's");
+        }
+    }
+    writing.join().unwrap();
+    taking.join().unwrap();
+}
+
+#[test]
+fn a_checked_read_sees_whole_values() {
+    explore(4, || read_without_lock(Without::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "value")]
+fn a_chunk_may_not_be_reused_without_a_fence() {
+    explore(4, || read_without_lock(Without::Reuse));
+}
+
+#[test]
+#[should_panic(expected = "value")]
+fn a_read_may_not_be_checked_without_a_fence() {
+    explore(4, || read_without_lock(Without::Check));
+}
