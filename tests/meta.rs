@@ -783,6 +783,14 @@ arithmetic_on_a_padded_large_value "" r"
     > ma n v t T50 E99 c
     VA 2 t100 c99
     80
+    > mg n
+    HD
+    > ma n D0
+    HD
+    > mg n h
+    HD h1
+    > ma n D0 E99
+    HD
     > mg n s v t c
     VA 5000 s5000 t50 c99
     80\x20{4998}

@@ -85,6 +85,7 @@ enum Next {
     /// The value is too large to be read and changed under the lock.
     Large {
         value: Pinned,
+        fetched: bool,
         meta: Meta,
         version: Version,
     },
@@ -132,8 +133,8 @@ impl Verbs<'_> {
                         Room::NoMemory => Adjusted::Refused(Sum::NoMemory),
                     }
                 }
-                Some(Next::Large { value, meta, version }) => {
-                    match self.add_large(key, adjust, &value, meta, version) {
+                Some(Next::Large { value, fetched, meta, version }) => {
+                    match self.add_large(key, adjust, (&value, fetched), meta, version) {
                         Some(adjusted) => adjusted,
                         None => continue, // another writer came first
                     }
@@ -174,7 +175,7 @@ impl Verbs<'_> {
             let wide = if chosen.is_some() { iflag::CAS } else { 0 };
             let iflags = entry.iflags() & (iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN) | wide;
             let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), exptime, iflags, cas: 0 };
-            return Next::Large { value, meta, version: entry.version() };
+            return Next::Large { value, fetched: entry.fetched(), meta, version: entry.version() };
         }
         let mut value = Scratch::take();
         entry.copy_value(&mut value);
@@ -216,7 +217,7 @@ impl Verbs<'_> {
         &self,
         key: &Key<'_>,
         adjust: Adjust,
-        value: &Pinned,
+        (value, fetched): (&Pinned, bool),
         meta: Meta,
         version: Version,
     ) -> Option<Adjusted> {
@@ -231,18 +232,18 @@ impl Verbs<'_> {
         let meta = Meta { exptime: adjust.touch.unwrap_or(exptime), ..meta };
         let cas = self.cache.store.next_cas(); // used up also where the client chose one
         let write = Write { chosen: adjust.chosen.is_some(), ..Write::new(Mode::Set, adjust.chosen.unwrap_or(cas)) };
-        match self.replace(key, &text, &meta, version, write) {
+        match self.replace(key, (&text, fetched), &meta, version, write) {
             Ok(Stored::Stored { .. }) => Some(Adjusted::Number { number, cas: self.shown_cas(write.cas), exptime }),
             Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
             Ok(_) => None,
         }
     }
 
-    /// Makes an item with this value and puts it in the place of the one with the value of `version`.
+    /// Makes an item with this value, fetched before or not, and puts it in the place of the one with the value of `version`.
     fn replace(
         &self,
         key: &Key<'_>,
-        value: &[u8],
+        (value, fetched): (&[u8], bool),
         meta: &Meta,
         version: Version,
         write: Write,
@@ -250,6 +251,9 @@ impl Verbs<'_> {
         let store = self.cache.store;
         let mut reservation = store.reserve(key.bytes(), meta, self.now).ok_or(OutOfMemory)?;
         reservation.write(value)?;
+        if fetched {
+            reservation.note_fetch();
+        }
         Ok(store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version))
     }
 
@@ -265,7 +269,7 @@ impl Verbs<'_> {
         let mut text = itoa::Buffer::new();
         let digits = text.format(number).as_bytes();
         let write = Write::new(Mode::Set, self.cache.store.next_cas());
-        match self.replace(key, digits, meta, version, write) {
+        match self.replace(key, (digits, false), meta, version, write) {
             Ok(Stored::Stored { .. }) => {
                 self.counters.add(Counter::TotalItems, 1);
                 let cas = self.shown_cas(chosen.unwrap_or(write.cas));
