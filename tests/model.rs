@@ -346,16 +346,20 @@ impl Model {
         };
         let request = format!("{} {} {delta}\r\n", if incr { "incr" } else { "decr" }, text(&key));
         let now = self.now();
+        let (sizes, klen) = (self.shared().cache.store.sizes(), key.len());
         self.tell(&key, request.as_bytes(), |old| {
             let Some(mut old) = old else { return (MISS.to_owned(), None) };
-            let Some(number) = number(&old.value) else {
+            // A value that is a chain of chunks is never a number.
+            let chunked = sizes.is_chunked(sizes.nominal(klen, old.value.len(), old.flags != 0));
+            let Some(number) = number(&old.value).filter(|_| !chunked) else {
                 let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
                 return (reply.to_owned(), Some(old));
             };
             let sum = if incr { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
             let len = old.value.len();
             let longer = sum.to_string().len() > len;
-            old.value = format!("{sum:<len$}").into_bytes();
+            old.value = sum.to_string().into_bytes();
+            old.value.resize(len.max(old.value.len()), b' ');
             if longer {
                 old.atime = now;
             }
@@ -477,9 +481,6 @@ fn block(key: &[u8], val: &Val, cas: Option<u64>) -> String {
 
 /// memcached's reading of a stored number: digits after white space, then white space or nothing.
 fn number(value: &[u8]) -> Option<u64> {
-    if value.len() > COPY_MAX {
-        return None;
-    }
     let digits = value.trim_ascii_start();
     let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
     let ends = digits.get(end).is_none_or(u8::is_ascii_whitespace);
