@@ -345,19 +345,21 @@ impl Model {
             _ => self.rng.u64(..10),
         };
         let request = format!("{} {} {delta}\r\n", if incr { "incr" } else { "decr" }, text(&key));
-        let now = self.now();
+        let (now, sizes) = (self.now(), self.shared().cache.store.sizes());
         self.tell(&key, request.as_bytes(), |old| {
             let Some(mut old) = old else { return (MISS.to_owned(), None) };
-            let Some(number) = number(&old.value) else {
+            let nominal = sizes.nominal(key.len(), old.value.len(), old.flags != 0);
+            let Some(number) = number(&old.value).filter(|_| !sizes.is_chunked(nominal)) else {
                 let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
                 return (reply.to_owned(), Some(old));
             };
             let sum = if incr { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
             let len = old.value.len();
             let longer = sum.to_string().len() > len;
-            old.value = format!("{sum:<len$}").into_bytes();
-            if longer {
-                old.atime = now;
+            old.value = sum.to_string().into_bytes();
+            old.value.resize(len.max(old.value.len()), b' ');
+            if longer || len > COPY_MAX {
+                old.atime = now; // another item in its place
             }
             (format!("{sum}\r\n"), Some(old))
         });
@@ -475,11 +477,8 @@ fn block(key: &[u8], val: &Val, cas: Option<u64>) -> String {
     format!("VALUE {} {} {}{cas}\r\n{value}\r\n", text(key), val.flags, value.len())
 }
 
-/// memcached's reading of a stored number: digits after white space, then white space or nothing.
+/// memcached's reading of a stored number, not in chunks: digits after white space, then white space or nothing.
 fn number(value: &[u8]) -> Option<u64> {
-    if value.len() > COPY_MAX {
-        return None;
-    }
     let digits = value.trim_ascii_start();
     let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
     let ends = digits.get(end).is_none_or(u8::is_ascii_whitespace);
