@@ -30,7 +30,8 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
         put_key(bytes, key.bytes(), entry.iflags() & iflag::KEY_BINARY != 0);
         let exptime = match entry.exptime(now) {
             0 => -1,
-            exptime => i64::from(exptime) - i64::from(now),
+            // memcached prints 32 bits: a binary client's date beyond 2038 shows as a negative number.
+            exptime => exptime.wrapping_sub(now) as i32,
         };
         let idle = now.saturating_sub(entry.atime(now));
         let cas = if show_cas { entry.cas() } else { 0 };
