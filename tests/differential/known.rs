@@ -14,6 +14,7 @@ pub struct Known {
 /// What can be reached by the generated streams.
 pub const KNOWN: &[Known] = &[
     Known { name: "engines that do not exist yet", explains: disabled },
+    Known { name: "dumps side by side", explains: busy },
     Known { name: "settings of parts that do not exist", explains: absent_settings },
     Known { name: "slab class of an item with extras", explains: other_class },
     Known { name: "replies before an unfinished value", explains: unfinished_value },
@@ -36,6 +37,13 @@ fn disabled(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     let first = ours.iter().zip(&reference).find(|(a, b)| a != b);
     let lru = contains(b"lru mode") || contains(b"lru temp_ttl") || contains(b"lru m") || contains(b"lru t");
     first.is_some_and(|(a, b)| *a == REASSIGN || (lru && *a == b"ERROR\r\n" && *b == b"OK\r\n"))
+}
+
+/// memcached's crawler was at work already; ours has no queue.
+fn busy(_: &[u8], ours: &[u8], reference: &[u8]) -> bool {
+    const BUSY: &[u8] = b"BUSY currently processing crawler request\r\n";
+    let (ours, reference) = (lines(ours), lines(reference));
+    ours.iter().zip(&reference).find(|(a, b)| a != b).is_some_and(|(_, b)| *b == BUSY)
 }
 
 /// Rows of `stats settings` that exist only where flash storage is compiled in, and those of TLS where the reference is
