@@ -234,8 +234,8 @@ impl Session {
                     return None;
                 }
                 Next::Dump(ask) => {
-                    // What earlier turns left unsent goes out before it.
-                    let first = *budget + 1 == granted;
+                    // Replies that still wait, of this turn or of an earlier one, refuse it.
+                    let first = *budget + 1 == granted && out.is_empty();
                     if let Some(dump) = text::begin_dump(cx, &ask, first, out) {
                         self.state = State::Dump(dump);
                         return None;
