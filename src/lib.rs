@@ -12,8 +12,8 @@
 //! The *main thread* owns every listening socket, the signals and the one-second tick; it never touches a
 //! client's bytes and pauses accepting when descriptors run out. A *worker* is one reactor: one poll, its
 //! connections in a slab, one shared pair of buffers, counters that it alone writes. The *chores thread* does
-//! what the store needs done beside requests, in steps that hold one bucket's lock for well under a
-//! microsecond. The *logger thread* writes to the clients that watch what the workers have recorded; nobody
+//! what the store needs done beside requests, in steps that hold one bucket's lock for a few
+//! microseconds. The *logger thread* writes to the clients that watch what the workers have recorded; nobody
 //! waits for it.
 //!
 //! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):

@@ -22,7 +22,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use sweep::Sweep;
 
-/// Buckets moved in one step of index growth; each is locked for well under a microsecond.
+/// Buckets moved in one step of index growth; each is locked for a few microseconds when its
+/// items are cold.
 const GROW_BUCKETS: u64 = 256;
 
 /// Time between two rounds when there is nothing to do.

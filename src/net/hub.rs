@@ -80,7 +80,7 @@ impl Hub {
 
 /// Whether lines for operators at `level` (the count of `-v`) are wanted.
 pub(super) fn is_verbose(shared: &Shared, level: i32) -> bool {
-    shared.settings.verbose >= level
+    i64::from(shared.runtime.verbose()) >= i64::from(level)
 }
 
 /// Writes one line to standard error in one call, so that lines of several threads stay whole. A closed
