@@ -15,6 +15,7 @@ pub struct Known {
 pub const KNOWN: &[Known] = &[
     Known { name: "engines that do not exist yet", explains: disabled },
     Known { name: "dumps side by side", explains: busy },
+    Known { name: "dumps behind a long pipeline", explains: behind_pipeline },
     Known { name: "settings of parts that do not exist", explains: absent_settings },
     Known { name: "slab class of an item with extras", explains: other_class },
     Known { name: "replies before an unfinished value", explains: unfinished_value },
@@ -44,6 +45,15 @@ fn busy(_: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     const BUSY: &[u8] = b"BUSY currently processing crawler request\r\n";
     let (ours, reference) = (lines(ours), lines(reference));
     ours.iter().zip(&reference).find(|(a, b)| a != b).is_some_and(|(_, b)| *b == BUSY)
+}
+
+/// Where a turn of `-R` commands ends decides whether replies still wait when a dump or a watch comes, which refuses it.
+fn behind_pipeline(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
+    const REFUSED: &[u8] = b"ERROR cannot pipeline other commands before ";
+    const TURN: usize = 20;
+    let (ours, reference) = (lines(ours), lines(reference));
+    let first = ours.iter().zip(&reference).find(|(a, b)| a != b);
+    lines(sent).len() > TURN && first.is_some_and(|(a, b)| a.starts_with(REFUSED) != b.starts_with(REFUSED))
 }
 
 /// Rows of `stats settings` that exist only where flash storage is compiled in, and those of TLS where the reference is
