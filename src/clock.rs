@@ -19,6 +19,8 @@ pub const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
 /// Seconds since start, plus [`START`]. Shared by all threads.
 pub struct Clock {
     now: AtomicU32,
+    /// Relative time at process start.
+    first: u32,
     started: Option<Instant>,
     unix_started: i64,
     paused: AtomicBool,
@@ -29,17 +31,26 @@ impl Clock {
     /// A clock that follows the monotonic clock from now on.
     pub fn real() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        Self::new(Some(Instant::now()), unix - i64::from(START))
+        Self::new(Some(Instant::now()), unix - i64::from(START), START)
+    }
+
+    /// A clock that goes on from a process before this one, whose relative time 0 was at unix time `origin`: the time
+    /// in between counts.
+    pub fn resumed(origin: i64) -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let first = unix.saturating_sub(origin).clamp(i64::from(START), i64::from(u32::MAX)) as u32;
+        Self::new(Some(Instant::now()), origin, first)
     }
 
     /// A clock that only moves by [`Clock::advance`]; its unix time at relative 0 is `unix_started`.
     pub fn manual(unix_started: i64) -> Self {
-        Self::new(None, unix_started)
+        Self::new(None, unix_started, START)
     }
 
-    fn new(started: Option<Instant>, unix_started: i64) -> Self {
+    fn new(started: Option<Instant>, unix_started: i64, first: u32) -> Self {
         Self {
-            now: AtomicU32::new(START),
+            now: AtomicU32::new(first),
+            first,
             started,
             unix_started,
             paused: AtomicBool::new(false),
@@ -58,7 +69,7 @@ impl Clock {
         if let Some(started) = self.started
             && !self.paused.load(Relaxed)
         {
-            let seconds = started.elapsed().as_secs() as i64 + i64::from(START) + self.offset.load(Relaxed);
+            let seconds = started.elapsed().as_secs() as i64 + i64::from(self.first) + self.offset.load(Relaxed);
             self.now.store(seconds.clamp(1, i64::from(u32::MAX)) as u32, Relaxed);
         }
     }

@@ -1,9 +1,9 @@
 //! The hash of keys.
 //!
 //! Owns the choice of function and its seed; knows nothing of the index. rapidhash: seeded, 64 bits, a few
-//! nanoseconds for short keys.
+//! nanoseconds for short keys. The same function with a seed of its own serves as a checksum.
 
-use rapidhash::v3::{RapidSecrets, rapidhash_v3_nano_inline};
+use rapidhash::v3::{DEFAULT_RAPID_SECRETS, RapidSecrets, rapidhash_v3_inline, rapidhash_v3_nano_inline};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
@@ -14,4 +14,17 @@ static SECRETS: LazyLock<RapidSecrets> = LazyLock::new(|| RapidSecrets::seed(Ran
 #[inline]
 pub fn hash(key: &[u8]) -> u64 {
     rapidhash_v3_nano_inline::<true, false>(key, &SECRETS)
+}
+
+/// Checksum of bytes, the same in every process: for files, against damage, not against forgery.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    rapidhash_v3_inline::<true, false, false>(bytes, &DEFAULT_RAPID_SECRETS)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn checksums_stay_the_same() {
+        assert_eq!(super::checksum(b"oxcached"), 13_342_152_636_486_199_018);
+    }
 }

@@ -4,10 +4,12 @@
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
 use crate::clock::Clock;
+use crate::maint::restart::{self, Memory};
 use crate::maint::{Chores, Logger, Tally};
 use crate::net::{self, Acceptor, Dispatcher, Workers};
-use crate::proto::{Control, Shared};
+use crate::proto::{Control, Shared, hash_power, size_config};
 use crate::settings::{self, Exit, Settings};
+use crate::store::Sizes;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit code for a plain failure.
 const FAILURE: i32 = 1;
@@ -186,8 +188,7 @@ impl Server {
         // The cell is new, so this sets it.
         let _ = requests.waker.set(waker);
         let asked = Arc::clone(&requests);
-        let shared = Shared::new(settings, Clock::real(), Box::new(move |control| asked.ask(control)))
-            .ok_or_else(|| StartError::new(FAILURE, "Failed to reserve address space for item memory"))?;
+        let shared = share(settings, Box::new(move |control| asked.ask(control)))?;
         let shared = Arc::new(Shared { tls, ..shared });
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
@@ -240,6 +241,9 @@ impl Server {
                     say(format_args!("Exiting normally"));
                 }
                 self.workers.stop();
+                if let Some(image) = self.shared.cache.store.image() {
+                    image.abandon();
+                }
             }
             Err(_) => {
                 say(format_args!("Exiting on error"));
@@ -318,6 +322,7 @@ impl Server {
             return;
         }
         self.shared.clock.tick();
+        self.shared.cache.store.note_time(self.shared.clock.now());
         let behind = now.duration_since(self.next_tick).as_secs();
         self.next_tick += TICK + Duration::from_secs(behind);
     }
@@ -348,7 +353,52 @@ impl Server {
         tell("reaping worker threads");
         self.workers.stop_gracefully();
         tell("all background threads stopped");
+        put_aside(&self.shared);
     }
+}
+
+/// Makes what sessions share: an empty cache, or with `-e` the items of the process before.
+fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) -> Result<Shared, StartError> {
+    let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
+    let Some(path) = settings.memory_file.clone() else {
+        return Shared::new(settings, Clock::real(), control).ok_or_else(no_space);
+    };
+    let sizes = Sizes::new(size_config(&settings));
+    let Memory { image, resume } =
+        restart::open(&path, &settings, &sizes, unix_now()).map_err(|complaint| StartError::new(FAILURE, complaint))?;
+    let clock = resume.map_or_else(Clock::real, |resume| Clock::resumed(resume.origin));
+    if let Some(power) = resume.and_then(|resume| resume.hashpower) {
+        settings.hashpower_init = power.max(settings.hashpower_init);
+    }
+    image.begin(clock.unix(0));
+    let shared = Shared::in_file(settings, clock, image, control).ok_or_else(no_space)?;
+    if let Some(resume) = resume {
+        let adopted = shared.cache.store.adopt(shared.clock.now());
+        shared.events.resume_after(resume.gid);
+        if !resume.in_order || shared.settings.verbose > 0 {
+            let (items, dropped) = (adopted.items, adopted.dropped);
+            say(format_args!("[restart] {items} items are back, {dropped} were out of date or not whole"));
+        }
+    }
+    Ok(shared)
+}
+
+/// Leaves the items to the next process, if there is a memory file.
+fn put_aside(shared: &Shared) {
+    let Some(path) = &shared.settings.memory_file else { return };
+    let slots = shared.cache.store.index_view().2;
+    let facts = restart::Facts {
+        now: shared.clock.now(),
+        origin: shared.clock.unix(0),
+        stop_time: unix_now(),
+        hashpower: hash_power(slots, shared.settings.hashpower_init),
+        gid: shared.events.last_number(),
+    };
+    restart::save(path, &shared.settings, shared.cache.store, &facts);
+}
+
+fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Enters what the logger has done.

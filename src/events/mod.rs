@@ -75,6 +75,16 @@ impl Events {
         self.sequence.fetch_add(1, Relaxed) + 1
     }
 
+    /// The last number given out.
+    pub fn last_number(&self) -> u64 {
+        self.sequence.load(Relaxed)
+    }
+
+    /// Goes on with the numbers after `last`.
+    pub fn resume_after(&self, last: u64) {
+        self.sequence.fetch_max(last, Relaxed);
+    }
+
     /// Records an event from any thread; may wait for another one that does the same.
     #[cold]
     pub fn put(&self, event: &Event<'_>) {

@@ -2,10 +2,11 @@
 //!
 //! Owns one thread that grows the index and sweeps out items whose time is over, in small steps (a chore has a `step`;
 //! the thread only loops), and another one that tells watchers what happens. Knows the store, the crawler's handle and
-//! the events, no sockets. Started and stopped by `server`.
+//! the events, no sockets. Beside the threads, `restart` judges the memory file of `-e`. Started and stopped by `server`.
 
 mod crawler;
 mod log;
+pub mod restart;
 mod sweep;
 mod watcher;
 

@@ -14,5 +14,6 @@ mod upload;
 pub use crate::events::CloseReason;
 pub use input::Input;
 pub use output::Output;
+pub use report::hash_power;
 pub use session::{ConnState, Protocol, Session, Step};
-pub use shared::{ConnCard, ConnTable, Control, Cx, Shared};
+pub use shared::{ConnCard, ConnTable, Control, Cx, Shared, size_config};

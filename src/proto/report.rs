@@ -351,7 +351,7 @@ fn address(addr: SocketAddr, udp: bool) -> String {
 }
 
 /// The power of two whose table memcached would have: it doubles at 1.5 items a bucket.
-fn hash_power(slots: u64, initial: i32) -> u32 {
+pub fn hash_power(slots: u64, initial: i32) -> u32 {
     let initial = if initial > 0 { initial as u32 } else { crate::settings::HASHPOWER_DEFAULT as u32 };
-    (slots * 2 / 3).max(1).ilog2().max(initial)
+    (slots * 8 / 10 * 2 / 3).next_power_of_two().ilog2().max(initial)
 }

@@ -10,7 +10,7 @@ use crate::maint::Watchers;
 use crate::maint::{Crawler, Moment};
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Store};
+use crate::store::{self, Image, Store};
 use crate::tls::Tls;
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -48,20 +48,25 @@ pub struct Shared {
     pub control: Box<dyn Fn(Control) + Send + Sync>,
 }
 
+/// The class table that `settings` ask for.
+pub fn size_config(settings: &Settings) -> store::SizeConfig {
+    store::SizeConfig {
+        chunk_size: settings.chunk_size as usize,
+        growth_factor: settings.factor,
+        chunk_max: settings.slab_chunk_size_max as usize,
+        item_size_max: settings.item_size_max as usize,
+        slab_sizes: settings.slab_sizes.clone().unwrap_or_default(),
+        use_cas: settings.use_cas,
+    }
+}
+
 /// The store that `settings` ask for.
 fn store_config(settings: &Settings) -> store::Config {
     let power = if settings.hashpower_init > 0 { settings.hashpower_init } else { settings::HASHPOWER_DEFAULT };
     // Pretends that so many bytes are allocated already: how memcached's own tests reach limits above 4 GB.
     let precharged = std::env::var("T_MEMD_INITIAL_MALLOC").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     store::Config {
-        sizes: store::SizeConfig {
-            chunk_size: settings.chunk_size as usize,
-            growth_factor: settings.factor,
-            chunk_max: settings.slab_chunk_size_max as usize,
-            item_size_max: settings.item_size_max as usize,
-            slab_sizes: settings.slab_sizes.clone().unwrap_or_default(),
-            use_cas: settings.use_cas,
-        },
+        sizes: size_config(settings),
         maxbytes: settings.maxbytes,
         evict: settings.evict_to_free,
         // memcached's table doubles at 1.5 items a bucket.
@@ -85,9 +90,29 @@ impl Shared {
     /// The state of a server that has not served yet; `None` without address space for its items.
     pub fn new(settings: Settings, clock: Clock, control: Box<dyn Fn(Control) + Send + Sync>) -> Option<Self> {
         let store = Store::leak(&store_config(&settings))?;
+        Some(Self::over(store, settings, clock, control))
+    }
+
+    /// The same with items in a memory file.
+    pub fn in_file(
+        settings: Settings,
+        clock: Clock,
+        image: Image,
+        control: Box<dyn Fn(Control) + Send + Sync>,
+    ) -> Option<Self> {
+        let store = Store::leak_in(&store_config(&settings), image)?;
+        Some(Self::over(store, settings, clock, control))
+    }
+
+    fn over(
+        store: &'static Store,
+        settings: Settings,
+        clock: Clock,
+        control: Box<dyn Fn(Control) + Send + Sync>,
+    ) -> Self {
         let events = Arc::new(Events::new(settings.num_threads as usize, settings.logger_buf_size as usize));
         store.report_to(Arc::clone(&events));
-        Some(Self {
+        Self {
             clock,
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
@@ -99,7 +124,7 @@ impl Shared {
             control,
             runtime: Runtime::new(&settings),
             settings,
-        })
+        }
     }
 
     /// `stats reset`: all counters start again.

@@ -213,6 +213,8 @@ pub struct Settings {
     pub username: Option<Vec<u8>>,
     /// `-P`.
     pub pid_file: Option<PathBuf>,
+    /// `-e`.
+    pub memory_file: Option<PathBuf>,
     /// Lines for standard error that do not keep the server from starting; each ends with a line feed.
     pub warnings: Vec<String>,
 }
@@ -280,6 +282,7 @@ impl Default for Settings {
             lock_memory: false,
             username: None,
             pid_file: None,
+            memory_file: None,
             warnings: Vec::new(),
         }
     }

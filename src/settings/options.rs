@@ -220,7 +220,16 @@ pub(super) static FLAGS: &[Flag] = &[
     }),
     Flag::switch(b'W', "disable-watch", "refuse watch", |settings| settings.watch_enabled = false),
     Flag::new(b'Y', "auth-file", "", Act::NotYet("token authentication is not built")).takes("<file>"),
-    Flag::new(b'e', "memory-file", "", Act::NotYet("memory that outlives the process is not built")).takes("<file>"),
+    Flag::value(
+        b'e',
+        "memory-file",
+        "<file>",
+        "keep items in a file on tmpfs or DAX; they outlive a stop\nwith SIGUSR1, and are checked after a crash",
+        |draft, value| {
+            draft.settings.memory_file = Some(path(value));
+            Ok(())
+        },
+    ),
     Flag::switch(b'Z', "enable-ssl", "speak TLS on TCP; needs ssl_chain_cert and ssl_key", |settings| {
         settings.ssl.enabled = true;
     }),

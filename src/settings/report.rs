@@ -120,7 +120,8 @@ impl Settings {
 
     fn report_rest(&self, rows: &mut Rows<'_>) {
         rows.row("num_napi_ids", 0);
-        rows.row("memory_file", "(null)");
+        let file = self.memory_file.as_deref().map(|path| path.to_string_lossy());
+        rows.row("memory_file", file.as_deref().unwrap_or("(null)"));
         rows.row("client_flags_size", 4);
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the reservation, the page table and byte access through relaxed word loads and stores. Knows
 //! nothing of items. A wrong or stale handle gives wrong bytes, never an access outside the region.
 
+use super::image::Image;
 use super::region::{Region, prefetch};
 use super::sizes::PAGE_BYTES;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -14,7 +15,7 @@ const PAGE_WORDS: usize = PAGE_BYTES / 8;
 const SLOT_BITS: u32 = 15;
 
 /// Pages a handle can name, page 0 being none: 17 bits, 128 GB.
-const PAGES_MAX: usize = 1 << (32 - SLOT_BITS);
+pub const PAGES_MAX: usize = 1 << (32 - SLOT_BITS);
 
 /// Names one chunk: page in the upper 17 bits, slot in the lower 15. Never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -51,6 +52,8 @@ impl Handle {
 /// The pages. Pages are numbered from 1 and handed out in order; the page table tells each one's class.
 pub struct Arena {
     region: Region,
+    /// The memory file that the pages lie in, if they do: it is told what becomes of each.
+    image: Option<Image>,
     /// A page's stride in words << 8 | class; 0 = not in use.
     table: Box<[AtomicU32]>,
     pages: usize,
@@ -64,7 +67,7 @@ impl Arena {
         loop {
             if let Some(region) = Region::reserve(pages * PAGE_BYTES) {
                 let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
-                return Some(Self { region, table, pages });
+                return Some(Self { region, image: None, table, pages });
             }
             if pages <= wanted {
                 return None;
@@ -73,13 +76,28 @@ impl Arena {
         }
     }
 
+    /// The pages of a memory file.
+    pub fn of_file(image: Image) -> Self {
+        let pages = image.page_count();
+        let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
+        Self { region: image.pages(), image: Some(image), table, pages }
+    }
+
+    /// The memory file, if the pages lie in one.
+    pub fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
     /// Pages that exist as address space, numbered 1..=this.
     pub fn pages(&self) -> usize {
         self.pages
     }
 
-    /// Gives page `page` to a class, with chunks of `stride` bytes.
+    /// Gives page `page`, which must be all zero, to a class, with chunks of `stride` bytes.
     pub fn assign(&self, page: u32, class: usize, stride: usize) {
+        if let Some(image) = &self.image {
+            image.enter(page, class, stride);
+        }
         self.table[page as usize].store(((stride / 8) << 8 | class) as u32, Relaxed);
     }
 

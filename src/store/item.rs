@@ -16,7 +16,7 @@
 //! owner both change state bits. The rest of a linked item changes under its bucket's lock.
 
 use crate::limits::COPY_MAX;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
 /// TTLs from here on need the full-width exptime: half the range of 24 bits, less a margin.
 pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
@@ -228,8 +228,11 @@ impl Item {
         self.head
     }
 
-    /// Changes state bits: clears `clear`, then sets `set`.
+    /// Changes state bits: clears `clear`, then sets `set`. An item that gets marked as linked is written whole before.
     pub fn change_state(&mut self, clear: u8, set: u8) {
+        if set & state::LINKED != 0 {
+            fence(Release);
+        }
         let change = |word: u64| Some(word & !(u64::from(clear) << 16) | u64::from(set) << 16);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
             self.head = Head(change(old).unwrap_or(old));
@@ -405,6 +408,13 @@ impl Item {
     /// The word that counts pins; only large items have one.
     pub fn pin_word(&self) -> Option<&'static AtomicU64> {
         self.head.is_large().then(|| &self.chunk[2])
+    }
+
+    /// Forgets readers of a process that is gone.
+    pub fn forget_readers(&self) {
+        if let Some(word) = self.pin_word() {
+            word.fetch_and(!0xffff_ffff, Relaxed);
+        }
     }
 
     /// Writes a new item's head, header words and key into a chunk owned by the caller alone. The ring bit

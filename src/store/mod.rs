@@ -7,6 +7,7 @@
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
+//! image      the memory file of `-e`                         adopt   finding its items again
 //! scratch    a buffer for one value
 //! ```
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
@@ -14,7 +15,9 @@
 
 #![allow(unsafe_code)] // every site has its SAFETY line; tests/tidy.rs looks
 
+mod adopt;
 mod arena;
+mod image;
 mod index;
 mod item;
 mod region;
@@ -27,6 +30,8 @@ mod store;
 mod walk;
 mod write;
 
+pub use adopt::Adopted;
+pub use image::{Holds, Image};
 pub use item::{Meta, iflag, state};
 pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;

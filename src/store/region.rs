@@ -1,12 +1,15 @@
 //! Reserved address space seen as atomic words.
 //!
-//! Owns the only calls to `mmap` and the only place where the kernel's zeroed memory becomes Rust memory.
+//! Owns the only calls to `mmap` and the only place where the kernel's memory, or a file's, becomes Rust memory.
 //! A region is never unmapped, so a stale index into it can read old data but never fault; its pages cost
 //! nothing until they are touched. Called by the arena and the index.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::AtomicU64;
 
-/// A never-unmapped, zero-filled range of `AtomicU64`.
+/// A never-unmapped range of `AtomicU64`; zero-filled, if it is not a file's.
 #[derive(Clone, Copy)]
 pub struct Region {
     words: &'static [AtomicU64],
@@ -45,6 +48,60 @@ impl Region {
             libc::madvise(words.as_ptr() as *mut libc::c_void, len, libc::MADV_HUGEPAGE);
         }
         Some(Self { words })
+    }
+
+    /// The first `bytes` of a file, whose length must not change below that while the process lives.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn map(file: &File, bytes: usize) -> io::Result<Self> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing in this process.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the mapping is `bytes` long, aligned to a page and never unmapped, hence 'static; any bits are
+        // a valid `AtomicU64`. Whatever else writes the file can give wrong words, which readers of the region
+        // expect.
+        let words = unsafe { std::slice::from_raw_parts(base.cast::<AtomicU64>(), bytes / 8) };
+        #[cfg(target_os = "linux")]
+        // SAFETY: the range is the mapping's own; advice changes no contents. Failure costs speed only.
+        unsafe {
+            libc::madvise(base, bytes, libc::MADV_HUGEPAGE);
+        }
+        Ok(Self { words })
+    }
+
+    /// Words that are a region, or part of one, already.
+    pub fn over(words: &'static [AtomicU64]) -> Self {
+        Self { words }
+    }
+
+    /// The words before and from `at`.
+    pub fn split(&self, at: usize) -> (Self, Self) {
+        let (left, right) = self.words.split_at(at);
+        (Self { words: left }, Self { words: right })
+    }
+
+    /// Writes a file's region to the file, and waits until it is there.
+    ///
+    /// # Errors
+    /// The system could not write.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: the range is inside a mapping that is never unmapped.
+        let result = unsafe {
+            libc::msync(self.words.as_ptr() as *mut libc::c_void, std::mem::size_of_val(self.words), libc::MS_SYNC)
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// The words.

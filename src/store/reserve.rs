@@ -22,7 +22,7 @@ const DEAD: u64 = 1 << 31;
 const COUNT: u64 = DEAD - 1;
 
 /// Bytes of a chain chunk before its data.
-const CHAIN_HEADER: usize = 16;
+pub(super) const CHAIN_HEADER: usize = 16;
 
 /// An item whose value is arriving. Nobody else can see it.
 pub struct Reservation {
@@ -218,13 +218,13 @@ fn chain_head(item: &Item, first: Option<Handle>) {
 }
 
 /// First chunk of a chunked item's chain.
-fn chain_of(item: &Item) -> Option<Handle> {
+pub(super) fn chain_of(item: &Item) -> Option<Handle> {
     Handle::from_raw((item.pin_word()?.load(Relaxed) >> 32) as u32)
 }
 
 impl Store {
     /// The next chunk of a chain and the bytes used in this one.
-    fn chain_link(&self, handle: Handle) -> (Option<Handle>, usize) {
+    pub(super) fn chain_link(&self, handle: Handle) -> (Option<Handle>, usize) {
         let word = self.arena.chunk(handle).get(1).map_or(0, |word| word.load(Relaxed));
         (Handle::from_raw(word as u32), (word >> 32) as usize)
     }

@@ -69,6 +69,14 @@ impl Pages {
         Some(page)
     }
 
+    /// Takes note of pages that are in use already.
+    fn adopt(&mut self, used: &[(u32, usize)]) {
+        self.next = used.last().map_or(1, |(last, _)| last + 1);
+        self.used = used.len() as u64;
+        let taken: std::collections::HashSet<u32> = used.iter().map(|(number, _)| *number).collect();
+        self.free = (1..self.next).filter(|number| !taken.contains(number)).collect();
+    }
+
     fn malloced(&self) -> u64 {
         self.precharged + self.used * PAGE_BYTES as u64
     }
@@ -234,6 +242,26 @@ impl Class {
             self.free = Some(handle);
             self.free_len += 1;
             self.used -= 1;
+        }
+    }
+
+    /// Counts a chunk of an adopted page, which is in use or about to be freed.
+    pub fn adopt_chunk(&mut self) {
+        self.used += 1;
+    }
+
+    /// Takes in an item from before a restart; those that are queued must come oldest first. `own` says that its
+    /// chunk is of this class.
+    pub fn adopt_item(&mut self, handle: Handle, item: &mut Item, nominal: usize, own: bool) {
+        item.change_state(state::RING, 0);
+        let label = item.head().state() & state::SEGMENT;
+        self.items[segment(label)] += 1;
+        self.requested += nominal as u64;
+        if label == state::HOT {
+            item.change_state(0, if own { state::RING } else { 0 });
+            self.ring.push_back(handle);
+        } else if item.head().has(iflag::CHUNKED) {
+            self.chains.push_back(handle);
         }
     }
 
@@ -449,6 +477,21 @@ impl Slabs {
     /// Number of the first page that nobody has had yet.
     pub fn next_page(&self) -> u32 {
         self.pages.lock().next
+    }
+
+    /// Gives pages (number, class), in the order of their numbers, to their classes, before anything else happened.
+    pub fn adopt_pages(&self, used: &[(u32, usize)]) {
+        self.pages.lock().adopt(used);
+        for &(number, id) in used {
+            let mut class = self.class(id);
+            class.carve = class.per_page;
+            class.pages.push(number);
+        }
+    }
+
+    /// How many bytes of pages there may be.
+    pub fn limit(&self) -> u64 {
+        self.pages.lock().limit
     }
 
     /// Bytes of pages handed out, as `total_malloced` tells them.

@@ -4,6 +4,7 @@
 //! holder never takes a class's lock: chunks are freed after the bucket is unlocked.
 
 use super::arena::{Arena, Handle};
+use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
 use super::reserve::Pinned;
@@ -11,7 +12,7 @@ use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
@@ -42,16 +43,8 @@ pub struct Store {
     pub(super) sizes: Sizes,
     pub(super) slabs: Slabs,
     pub(super) index: Index,
-    /// Last sequence number (= CAS id) given out.
-    seq: AtomicU64,
-    /// Items with a sequence number up to this are flushed; 0 = none.
-    flush_seq: AtomicU64,
-    /// The same of items with a CAS word, whose ids say nothing about their age.
-    wide_seq: AtomicU64,
-    /// The same again.
-    flush_wide: AtomicU64,
-    /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
-    oldest_live: AtomicU32,
+    /// Counters that a restart must not lose.
+    pub(super) registers: Registers,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
     /// Who hears of evictions, if anybody.
@@ -220,7 +213,16 @@ impl Entry {
 
     /// Overwrites the first bytes of the value in place; the value must not be pinned.
     pub fn overwrite(&mut self, bytes: &[u8]) {
+        let kept = self.store.image().is_some();
+        if kept {
+            // A process that is killed in between must not leave half a value behind.
+            self.item.change_state(state::LINKED, 0);
+            fence(Release);
+        }
         self.item.overwrite_value(bytes);
+        if kept {
+            self.item.change_state(0, state::LINKED);
+        }
     }
 
     /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated
@@ -246,20 +248,26 @@ impl Entry {
 impl Store {
     /// Reserves address space and makes an empty store; `None` when the kernel gives too little.
     pub fn leak(config: &Config) -> Option<&'static Self> {
+        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact)?, Registers::leak())
+    }
+
+    /// The same over a memory file; [`Store::adopt`] takes over what that holds.
+    pub fn leak_in(config: &Config, image: Image) -> Option<&'static Self> {
+        let registers = image.registers();
+        Self::leak_over(config, Arena::of_file(image), registers)
+    }
+
+    fn leak_over(config: &Config, arena: Arena, registers: Registers) -> Option<&'static Self> {
         let sizes = Sizes::new(config.sizes.clone());
-        let arena = Arena::reserve(config.maxbytes, config.exact)?;
         let slabs = Slabs::new(&sizes, arena.pages(), config.maxbytes, config.precharged, config.evict);
-        let index = Index::new(config.initial_items, config.may_grow)?;
+        let expected = config.initial_items.max(registers.items.load(Relaxed));
+        let index = Index::new(expected, config.may_grow)?;
         Some(Box::leak(Box::new(Self {
             arena,
             sizes,
             slabs,
             index,
-            seq: AtomicU64::new(1),
-            flush_seq: AtomicU64::new(0),
-            wide_seq: AtomicU64::new(0),
-            flush_wide: AtomicU64::new(0),
-            oldest_live: AtomicU32::new(0),
+            registers,
             growths: AtomicU64::new(0),
             events: OnceLock::new(),
         })))
@@ -275,15 +283,33 @@ impl Store {
         &self.sizes
     }
 
+    /// The memory file, if the items lie in one.
+    pub fn image(&self) -> Option<&Image> {
+        self.arena.image()
+    }
+
+    /// Leaves a note of the time for the process that will find the memory file. Called once a second.
+    pub fn note_time(&self, now: u32) {
+        if self.image().is_some() {
+            self.registers.now.store(now.into(), Relaxed);
+            self.registers.items.store(self.items(), Relaxed);
+        }
+    }
+
+    /// The last CAS id given out.
+    pub fn last_cas(&self) -> u64 {
+        self.registers.seq.load(Relaxed)
+    }
+
     /// A new CAS id; the first is 2.
     #[inline]
     pub fn next_cas(&self) -> u64 {
-        self.seq.fetch_add(1, Relaxed) + 1
+        self.registers.seq.fetch_add(1, Relaxed) + 1
     }
 
     /// A new sequence number for an item with a CAS word.
     pub(super) fn next_wide(&self) -> u64 {
-        self.wide_seq.fetch_add(1, AcqRel) + 1
+        self.registers.wide_seq.fetch_add(1, AcqRel) + 1
     }
 
     /// Gives an item a new CAS id, and a sequence number that is later than the last flush.
@@ -299,7 +325,7 @@ impl Store {
 
     /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
     pub(super) fn needs_wide_cas(&self) -> bool {
-        self.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
+        self.registers.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
     }
 
     /// Loads the bucket of `hash` ahead of a lookup.
@@ -349,11 +375,11 @@ impl Store {
     #[inline]
     pub(super) fn lapse(&self, item: &Item, now: u32) -> Option<Lapse> {
         let wide = item.can_hold_cas();
-        let flush_seq = if wide { &self.flush_wide } else { &self.flush_seq }.load(Relaxed);
+        let flush_seq = if wide { &self.registers.flush_wide } else { &self.registers.flush_seq }.load(Relaxed);
         if flush_seq != 0 && flush_seq.wrapping_sub(item.seq()) & SEQ_MASK < 1 << 39 {
             return Some(Lapse::Flushed);
         }
-        let oldest = self.oldest_live.load(Relaxed);
+        let oldest = self.registers.oldest_live.load(Relaxed) as u32;
         if oldest != 0 && oldest <= now && item.atime(now) <= oldest {
             return Some(Lapse::Flushed);
         }
@@ -495,17 +521,17 @@ impl Store {
 
     /// `flush_all`: `oldest_live` as memcached computes it (0 cancels a pending one).
     pub fn flush(&self, oldest_live: u32, now: u32) {
-        self.oldest_live.store(oldest_live, Relaxed);
+        self.registers.oldest_live.store(oldest_live.into(), Relaxed);
         if oldest_live != 0 && oldest_live <= now {
-            self.flush_seq.store(self.seq.load(Relaxed), Relaxed);
+            self.registers.flush_seq.store(self.registers.seq.load(Relaxed), Relaxed);
             // After the other: see `make_room`.
-            self.flush_wide.store(self.wide_seq.fetch_add(0, AcqRel), Relaxed);
+            self.registers.flush_wide.store(self.registers.wide_seq.fetch_add(0, AcqRel), Relaxed);
         }
     }
 
     /// The time that `stats settings` shows as `oldest`.
     pub fn oldest_live(&self) -> u32 {
-        self.oldest_live.load(Relaxed)
+        self.registers.oldest_live.load(Relaxed) as u32
     }
 
     /// One step of index growth; true when there is nothing to do. Called by one thread.

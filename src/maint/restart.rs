@@ -1,0 +1,318 @@
+//! Warm restart (`-e FILE`): when the items in a memory file may be served again.
+//!
+//! ```text
+//! FILE         item memory, and what is needed to read it (`store::Image`)
+//! FILE.meta    written by an orderly stop (SIGUSR1, `shutdown graceful`), read and removed by the next start:
+//!              `Tmain`, then `K<key> <value>` lines with memcached's keys, `layout`, `stamp` and `checksum`
+//! ```
+//! Metadata that fits: everything is kept. None, and the last process was killed: what is provably whole is kept.
+//! None otherwise, or for other settings: an empty cache. Damaged: no start, because somebody should look.
+//!
+//! Owns the metadata file and that decision; knows no sockets. Called by `server` at start and stop.
+
+use crate::hash;
+use crate::settings::Settings;
+use crate::store::{Holds, Image, PAGE_BYTES, Sizes, Store};
+use crate::sys::{error_text, say};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// An open memory file, and what the process must begin with to serve the items in it.
+pub struct Memory {
+    /// The file. Empty, if there is no [`Resume`].
+    pub image: Image,
+    /// What to go on from; `None` = an empty cache.
+    pub resume: Option<Resume>,
+}
+
+/// Where the process before left off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Unix time of relative time 0.
+    pub origin: i64,
+    /// Hash power that the index had grown to, if it is known.
+    pub hashpower: Option<i32>,
+    /// Last number given to an event.
+    pub gid: u64,
+    /// It stopped in order, and nothing can be missing.
+    pub in_order: bool,
+}
+
+/// Opens the memory file at `path` and judges what is in it. `now` is unix time in seconds.
+///
+/// # Errors
+/// Why the server must not start, for the operator.
+pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result<Memory, String> {
+    let layout = sizes.fingerprint();
+    let image = Image::open(path, layout, settings.maxbytes)
+        .map_err(|e| format!("[restart] memory file {}: {e}", path.display()))?;
+    let resume = match Meta::take(&meta_path(path))? {
+        Some(meta) => meta.judge(settings, layout, image.holds(), image.origin(), now),
+        None if image.holds() == Holds::Live && image.origin() < now => {
+            say(format_args!(
+                "[restart] no metadata save file: the last process did not stop in order, checking its items"
+            ));
+            Some(Resume { origin: image.origin(), hashpower: None, gid: 0, in_order: false })
+        }
+        None => {
+            say(format_args!("[restart] no metadata save file, starting with a clean cache"));
+            None
+        }
+    };
+    let mut memory = Memory { image, resume };
+    if memory.resume.is_none() {
+        memory.image.clear();
+    }
+    Ok(memory)
+}
+
+/// Puts the items aside for the next start. Nobody may use the store any more.
+pub fn save(path: &Path, settings: &Settings, store: &'static Store, facts: &Facts) {
+    let Some(image) = store.image() else { return };
+    let stamp = hash::checksum(format!("{} {}", facts.stop_time, std::process::id()).as_bytes());
+    let lines = Meta::of(settings, store, facts, stamp).text();
+    let saved = image.save(stamp).and_then(|()| write_whole(&meta_path(path), lines.as_bytes()));
+    if let Err(e) = saved {
+        say(format_args!("[restart] failed to save metadata: {}", error_text(&e)));
+    }
+}
+
+/// What only the server knows at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Relative time.
+    pub now: u32,
+    /// Unix time of relative time 0.
+    pub origin: i64,
+    /// Unix time.
+    pub stop_time: i64,
+    /// As `stats` shows it.
+    pub hashpower: u32,
+    /// Last number given to an event.
+    pub gid: u64,
+}
+
+fn meta_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".meta");
+    PathBuf::from(name)
+}
+
+/// Writes a file that is there whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    let draft = Path::new(&draft);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(draft, path)
+}
+
+/// The metadata: values by key.
+struct Meta(BTreeMap<String, String>);
+
+/// Keys without which metadata is not whole. Those of memcached that oxcached needs, and its own.
+const REQUIRED: &[&str] =
+    &["slab_config", "chunk_size", "slab_chunk_size_max", "slab_page_size", "use_cas", "stop_time", "layout", "stamp"];
+
+impl Meta {
+    fn of(settings: &Settings, store: &Store, facts: &Facts, stamp: u64) -> Self {
+        let mut lines = Self::shape(settings);
+        let mut put = |key: &str, value: String| lines.insert(key.to_owned(), value);
+        put("maxbytes", settings.maxbytes.to_string());
+        put("item_size_max", settings.item_size_max.to_string());
+        put("slab_reassign", settings.slab_reassign.to_string());
+        put("current_time", facts.now.to_string());
+        put("process_started", facts.origin.to_string());
+        put("stop_time", facts.stop_time.to_string());
+        put("current_cas", store.last_cas().to_string());
+        put("logger_gid", facts.gid.to_string());
+        put("hashpower", facts.hashpower.to_string());
+        put("oldest_live", store.oldest_live().to_string());
+        put("layout", format!("{:016x}", store.sizes().fingerprint()));
+        put("stamp", format!("{stamp:016x}"));
+        Self(lines)
+    }
+
+    /// What must be the same for items to be read again; the rest may change from start to start.
+    fn shape(settings: &Settings) -> BTreeMap<String, String> {
+        let sizes =
+            settings.slab_sizes.as_ref().map(|sizes| sizes.iter().map(u32::to_string).collect::<Vec<_>>().join("-"));
+        [
+            ("slab_config", sizes.unwrap_or_else(|| format!("{:.2}", settings.factor))),
+            ("chunk_size", settings.chunk_size.to_string()),
+            ("slab_chunk_size_max", settings.slab_chunk_size_max.to_string()),
+            ("slab_page_size", PAGE_BYTES.to_string()),
+            ("use_cas", settings.use_cas.to_string()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::from("Tmain\n");
+        for (key, value) in &self.0 {
+            text.push_str(&format!("K{key} {value}\n"));
+        }
+        let checksum = hash::checksum(text.as_bytes());
+        text + &format!("Kchecksum {checksum:016x}\n")
+    }
+
+    /// Reads the metadata and removes the file, which is good for one start. `None` if there is none.
+    fn take(path: &Path) -> Result<Option<Self>, String> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(format!("[restart] cannot read metadata file {}: {e}", path.display())),
+        };
+        let meta = Self::parse(&text).map_err(|what| {
+            format!(
+                "[restart] corrupt metadata file {}: {what}\nRemove that file to start with a clean cache.",
+                path.display()
+            )
+        })?;
+        fs::remove_file(path).map_err(|e| format!("[restart] cannot remove metadata file {}: {e}", path.display()))?;
+        Ok(Some(meta))
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut lines = text.lines();
+        match lines.next() {
+            None => return Err("it is empty"),
+            Some("Tmain") => {}
+            Some(_) => return Err("it does not begin with a tag"),
+        }
+        let mut values = BTreeMap::new();
+        for line in lines {
+            let pair = line.strip_prefix('K').and_then(|pair| pair.split_once(' '));
+            let (key, value) = pair.ok_or("it has a line that is no key and value")?;
+            values.insert(key.to_owned(), value.to_owned());
+        }
+        if let Some(checksum) = values.remove("checksum") {
+            let body = text.rfind("Kchecksum ").map_or(text, |end| &text[..end]);
+            if checksum != format!("{:016x}", hash::checksum(body.as_bytes())) {
+                return Err("its checksum is wrong");
+            }
+        } else if values.contains_key("stamp") {
+            return Err("its end is missing");
+        }
+        Ok(Self(values))
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.0.get(key)?.parse().ok()
+    }
+
+    fn hex(&self, key: &str) -> Option<u64> {
+        u64::from_str_radix(self.0.get(key)?, 16).ok()
+    }
+
+    /// Whether the items that the metadata speaks of are those in the file, and can be served under `settings`.
+    fn judge(&self, settings: &Settings, layout: u64, holds: Holds, origin: i64, now: i64) -> Option<Resume> {
+        let clean = |why: std::fmt::Arguments<'_>| {
+            say(format_args!("[restart] {why}"));
+            say(format_args!("[restart] failed to validate metadata, starting with a clean cache"));
+            None
+        };
+        if let Some(key) = REQUIRED.iter().find(|key| !self.0.contains_key(**key)) {
+            return clean(format_args!("missing some metadata lines ({key})"));
+        }
+        let incompatible = |key: &str| {
+            let old = self.0.get(key).map_or("", String::as_str);
+            clean(format_args!("restart incompatible due to setting for [{key}] [old value: {old}]"))
+        };
+        for (key, value) in Self::shape(settings) {
+            if self.0.get(&key) != Some(&value) {
+                return incompatible(&key);
+            }
+        }
+        if self.hex("layout") != Some(layout) {
+            return incompatible("layout");
+        }
+        // The clock of this machine has been set back: no time in the items means anything now.
+        if self.number::<i64>("stop_time").is_none_or(|stopped| stopped > now) || origin >= now {
+            return incompatible("stop_time");
+        }
+        match holds {
+            Holds::Saved { stamp } if self.hex("stamp") == Some(stamp) => Some(Resume {
+                origin,
+                hashpower: self.number("hashpower"),
+                gid: self.number("logger_gid").unwrap_or(0),
+                in_order: true,
+            }),
+            _ => clean(format_args!("the memory file is not the one that the metadata was saved for")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts { now: 70, origin: 1000, stop_time: 1070, hashpower: 17, gid: 5 }
+    }
+
+    fn meta(settings: &Settings) -> Meta {
+        let mut lines = Meta::shape(settings);
+        for (key, value) in [
+            ("stop_time", "1070".to_owned()),
+            ("layout", format!("{:016x}", 7)),
+            ("stamp", format!("{:016x}", 99)),
+            ("hashpower", facts().hashpower.to_string()),
+            ("logger_gid", facts().gid.to_string()),
+        ] {
+            lines.insert(key.to_owned(), value);
+        }
+        Meta(lines)
+    }
+
+    const SAVED: Holds = Holds::Saved { stamp: 99 };
+
+    #[test]
+    fn what_is_written_is_read() {
+        let settings = Settings::default();
+        let again = Meta::parse(&meta(&settings).text()).unwrap();
+        let resume = again.judge(&settings, 7, SAVED, 1000, 1070).unwrap();
+        assert_eq!(resume, Resume { origin: 1000, hashpower: Some(17), gid: 5, in_order: true });
+    }
+
+    #[test]
+    fn damage_is_told_from_other_settings() {
+        let settings = Settings::default();
+        let text = meta(&settings).text();
+        for broken in ["", "\n", "garbage\n", "Tmain\nsomething\n", "Tmain\nKkey\n"] {
+            assert!(Meta::parse(broken).is_err(), "{broken:?}");
+        }
+        for end in 1..text.len() - 1 {
+            let cut = Meta::parse(&text[..end]);
+            let served = cut.is_ok_and(|meta| meta.judge(&settings, 7, SAVED, 1000, 1070).is_some());
+            assert!(!served, "cut at {end}");
+        }
+        assert!(Meta::parse(&text.replace("Khashpower 17", "Khashpower 18")).is_err());
+        let other = Settings { use_cas: false, ..Settings::default() };
+        assert!(meta(&settings).judge(&other, 7, SAVED, 1000, 1070).is_none());
+        assert!(meta(&settings).judge(&settings, 8, SAVED, 1000, 1070).is_none());
+    }
+
+    #[test]
+    fn the_clock_and_the_file_must_fit() {
+        let settings = Settings::default();
+        let meta = meta(&settings);
+        assert!(meta.judge(&settings, 7, SAVED, 1000, 1069).is_none(), "the clock went back");
+        assert!(meta.judge(&settings, 7, Holds::Saved { stamp: 98 }, 1000, 1070).is_none());
+        assert!(meta.judge(&settings, 7, Holds::Live, 1000, 1070).is_none());
+        assert!(meta.judge(&settings, 7, SAVED, 1000, 1070).is_some());
+    }
+
+    #[test]
+    fn memory_size_and_threads_may_change() {
+        let larger = Settings { maxbytes: 1 << 30, num_threads: 9, ..Settings::default() };
+        assert!(meta(&Settings::default()).judge(&larger, 7, SAVED, 1000, 1070).is_some());
+    }
+}

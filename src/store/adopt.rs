@@ -1,0 +1,219 @@
+//! Taking over the items that a memory file holds.
+//!
+//! Nothing about the store is in the file but its pages and registers: free chunks, queues, counts and the index are
+//! found again from the items' heads. An item is kept if its head is marked as linked and everything it says about
+//! itself fits; a process that was killed leaves at worst a chunk too many behind, because a head is marked last when
+//! an item comes and unmarked first when it goes (or changes in place).
+//!
+//! Owns that search. Runs once, before any other thread knows the store; called by `maint` at start.
+
+use super::arena::Handle;
+use super::image::Image;
+use super::item::{Item, iflag, state};
+use super::reserve::{CHAIN_HEADER, chain_of};
+use super::sizes::PAGE_BYTES;
+use super::store::Store;
+use crate::limits::KEY_MAX;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What became of the items in a memory file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Items that are served again.
+    pub items: u64,
+    /// Marked items that were let go: their time was over, their pages no longer fit `-m`, a newer item has their
+    /// key, or they do not add up.
+    pub dropped: u64,
+}
+
+/// A page that is in use.
+struct Page {
+    number: u32,
+    class: usize,
+    /// Mean time of the last access of its items; the latest if it has none, for then it holds parts of large ones.
+    age: u32,
+}
+
+impl Store {
+    /// Takes over what the memory file holds, at relative time `now`. The least recently used pages stay behind where
+    /// `-m` has become too small.
+    pub fn adopt(&'static self, now: u32) -> Adopted {
+        let Some(image) = self.arena.image() else { return Adopted::default() };
+        let (pages, before) = self.adopt_pages(image, now);
+        while self.index.wants_growth(before) && self.index.begin_growth() {
+            while !self.grow_step(1 << 16) {}
+        }
+        let mut adopted = Adopted::default();
+        let (mut parts, mut key) = (HashSet::new(), Vec::new());
+        for page in &pages {
+            for handle in self.slots(page) {
+                let Some(item) = self.linked(handle) else { continue };
+                let fits = self.adds_up(handle, &item, &parts) && self.lapse(&item, now).is_none();
+                if !fits || !self.index_item(handle, item, &mut key, &mut parts) {
+                    self.forget(item);
+                }
+            }
+        }
+        let mut queued: BTreeMap<usize, Vec<(u64, Handle)>> = BTreeMap::new();
+        for page in &pages {
+            let mut class = self.slabs.class(page.class);
+            for handle in self.slots(page) {
+                class.adopt_chunk();
+                match self.linked(handle) {
+                    Some(mut item) => {
+                        adopted.items += 1;
+                        let head = item.head();
+                        if head.has(iflag::CHUNKED) || head.state() & state::SEGMENT == state::HOT {
+                            queued.entry(self.lru_class(handle, &item)).or_default().push((item.seq(), handle));
+                        } else {
+                            let nominal = self.nominal_of(&item);
+                            class.adopt_item(handle, &mut item, nominal, true);
+                        }
+                    }
+                    None if parts.contains(&handle) => {}
+                    None => {
+                        self.arena.chunk(handle)[0].store(0, Relaxed);
+                        self.slabs.give(&mut class, &self.arena, handle);
+                    }
+                }
+            }
+        }
+        for (id, mut items) in queued {
+            // The order in which they came, as far as sequence numbers tell.
+            items.sort_unstable_by_key(|(seq, _)| *seq);
+            let mut class = self.slabs.class(id);
+            for (_, handle) in items {
+                if let Some(mut item) = Item::at(self.arena.chunk(handle)) {
+                    let nominal = self.nominal_of(&item);
+                    class.adopt_item(handle, &mut item, nominal, self.arena.class(handle) == id);
+                }
+            }
+        }
+        adopted.dropped = before.saturating_sub(adopted.items);
+        adopted
+    }
+
+    /// Gives the pages in use to their classes, as many as `-m` allows; and the number of marked items in all of them.
+    fn adopt_pages(&self, image: &Image, now: u32) -> (Vec<Page>, u64) {
+        let mut items = 0;
+        let mut pages: Vec<Page> = Vec::new();
+        for number in 1..=image.page_count() as u32 {
+            let known = image.entry(number).filter(|&(class, stride)| {
+                (1..=self.sizes.largest()).contains(&class) && self.sizes.class(class).stride == stride
+            });
+            let Some((class, stride)) = known else { continue };
+            self.arena.assign(number, class, stride);
+            let mut page = Page { number, class, age: now };
+            let (mut sum, mut count) = (0, 0);
+            for item in self.slots(&page).filter_map(|handle| self.linked(handle)) {
+                sum += u64::from(item.atime(now));
+                count += 1;
+            }
+            if count > 0 {
+                page.age = (sum / count) as u32;
+            }
+            items += count;
+            pages.push(page);
+        }
+        // Each class may keep one page whatever the limit is, as in memcached.
+        pages.sort_by_key(|page| std::cmp::Reverse(page.age));
+        let mut room = self.slabs.limit() / PAGE_BYTES as u64;
+        let mut has_page = HashSet::new();
+        pages.retain(|page| {
+            let first = has_page.insert(page.class);
+            let kept = room > 0 || first;
+            room = room.saturating_sub(1);
+            if !kept {
+                self.arena.assign(page.number, 0, 0);
+            }
+            kept
+        });
+        let mut used: Vec<(u32, usize)> = pages.iter().map(|page| (page.number, page.class)).collect();
+        used.sort_unstable();
+        for number in 1..=image.page_count() as u32 {
+            if used.binary_search_by_key(&number, |(number, _)| *number).is_err() {
+                image.clear_page(number);
+                image.enter(number, 0, 0);
+            }
+        }
+        self.slabs.adopt_pages(&used);
+        (pages, items)
+    }
+
+    fn slots(&self, page: &Page) -> impl Iterator<Item = Handle> + use<> {
+        let number = page.number;
+        (0..self.sizes.class(page.class).per_page as u32).map(move |slot| Handle::new(number, slot))
+    }
+
+    /// The item in a chunk, if there is one and it is marked as linked.
+    fn linked(&self, handle: Handle) -> Option<Item> {
+        Item::at(self.arena.chunk(handle)).filter(|item| item.head().is(state::LINKED))
+    }
+
+    /// Whether what an item says of itself can be: its value lies in its chunk, or in a chain that is its own.
+    fn adds_up(&self, handle: Handle, item: &Item, parts: &HashSet<Handle>) -> bool {
+        if item.head().klen() > KEY_MAX || parts.contains(&handle) {
+            return false;
+        }
+        if !item.head().has(iflag::CHUNKED) {
+            return item.head().value_offset() + item.vlen() <= item.chunk().len() * 8;
+        }
+        let (mut seen, mut sum) = (HashSet::new(), 0);
+        let mut next = chain_of(item);
+        while let Some(part) = next {
+            let chunk = self.arena.chunk(part);
+            // A part has no head, and belongs to one item only.
+            if chunk.is_empty() || Item::at(chunk).is_some() || parts.contains(&part) || !seen.insert(part) {
+                return false;
+            }
+            let (following, used) = self.chain_link(part);
+            if CHAIN_HEADER + used > chunk.len() * 8 {
+                return false;
+            }
+            sum += used;
+            next = following;
+        }
+        sum == item.vlen()
+    }
+
+    /// Enters an item in the index; false if an item with its key is there already and newer. `key` is room for one.
+    fn index_item(&'static self, handle: Handle, item: Item, key: &mut Vec<u8>, parts: &mut HashSet<Handle>) -> bool {
+        key.clear();
+        item.copy_key(key);
+        let hash = crate::hash::hash(key);
+        let mut bucket = self.index.lock(hash);
+        if let Some((slot, _, old)) = self.find(&bucket, key, hash) {
+            // The process was stopped while one took the other's place.
+            if old.seq() >= item.seq() {
+                return false;
+            }
+            bucket.remove(slot);
+            self.for_each_part(&old, |part| {
+                parts.remove(&part);
+            });
+            self.forget(old);
+        }
+        if !bucket.insert(hash, handle.raw()) {
+            return false;
+        }
+        item.forget_readers();
+        self.for_each_part(&item, |part| {
+            parts.insert(part);
+        });
+        true
+    }
+
+    fn for_each_part(&self, item: &Item, mut each: impl FnMut(Handle)) {
+        let mut next = if item.head().has(iflag::CHUNKED) { chain_of(item) } else { None };
+        while let Some(part) = next {
+            each(part);
+            next = self.chain_link(part).0;
+        }
+    }
+
+    /// Unmarks an item that is not kept; its chunk is free then.
+    fn forget(&self, mut item: Item) {
+        item.change_state(state::LINKED, 0);
+    }
+}

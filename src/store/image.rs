@@ -1,0 +1,361 @@
+//! The memory file of `-e`: item pages, and ahead of them what the next process must know to read them.
+//!
+//! ```text
+//! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and the stamp
+//! words 8..16     registers: what the store counts while it runs
+//! words 512..     one entry a page: class u8 | stride/8 u24 | checksum u32
+//! byte 2 MiB..    page 1, page 2, ...
+//! ```
+//! Everything here is written while the server runs, word by word, so the file is as good after SIGKILL as after an
+//! orderly stop; only the machine's own end loses track of what reached the file, hence the boot's name. A page is
+//! all zero when it gets an entry, so no chunk ever shows a head that its class did not write.
+//!
+//! Owns the header; knows items no better than `arena` does. Called by the store, and by `maint` at start and stop.
+
+use super::region::Region;
+use super::sizes::PAGE_BYTES;
+use crate::sys;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Bytes ahead of page 1: an entry for every page that a handle can name, and as much again.
+const HEADER_BYTES: usize = 2 << 20;
+
+/// Word of the first page's entry, less one: pages are numbered from 1.
+const ENTRIES: usize = 512;
+
+/// `oxcache1`; the digit counts layouts of the header.
+const MAGIC: u64 = u64::from_le_bytes(*b"oxcache1");
+
+/// Words of the header.
+mod at {
+    pub const MAGIC: usize = 0;
+    pub const LAYOUT: usize = 1;
+    pub const BOOT: usize = 2;
+    pub const ORIGIN: usize = 3;
+    pub const CHECK: usize = 4;
+    pub const STATE: usize = 5;
+    pub const STAMP: usize = 6;
+    pub const REGISTERS: usize = 8;
+}
+
+/// Words of the header's state.
+mod condition {
+    /// Holds nothing, or nothing that is to be kept.
+    pub const VOID: u64 = 0;
+    /// In use.
+    pub const LIVE: u64 = 1;
+    /// Put aside in order, for the process that knows the stamp.
+    pub const SAVED: u64 = 2;
+}
+
+/// What the store counts while it runs, one word each. In plain memory, or in the memory file.
+#[derive(Clone, Copy)]
+pub struct Registers {
+    /// Last sequence number (= CAS id) given out.
+    pub seq: &'static AtomicU64,
+    /// Last sequence number of items with a CAS word, whose ids say nothing about their age.
+    pub wide_seq: &'static AtomicU64,
+    /// Items with a sequence number up to this are flushed; 0 = none.
+    pub flush_seq: &'static AtomicU64,
+    /// The same of items with a CAS word.
+    pub flush_wide: &'static AtomicU64,
+    /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
+    pub oldest_live: &'static AtomicU64,
+    /// Items held a second ago or so: how large an index the next process will need.
+    pub items: &'static AtomicU64,
+    /// Relative time of the last tick.
+    pub now: &'static AtomicU64,
+}
+
+impl Registers {
+    fn over(words: &'static [AtomicU64; 8]) -> Self {
+        let [seq, wide_seq, flush_seq, flush_wide, oldest_live, items, now, _] = words;
+        Self { seq, wide_seq, flush_seq, flush_wide, oldest_live, items, now }
+    }
+
+    /// Registers of a store that nobody will take over.
+    pub fn leak() -> Self {
+        let registers = Self::over(Box::leak(Box::default()));
+        registers.clear();
+        registers
+    }
+
+    fn clear(&self) {
+        for register in [self.wide_seq, self.flush_seq, self.flush_wide, self.oldest_live, self.items, self.now] {
+            register.store(0, Relaxed);
+        }
+        self.seq.store(1, Relaxed); // the first CAS id is 2
+    }
+}
+
+/// What a memory file holds for the process that opens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing to keep, as far as the header goes.
+    Nothing,
+    /// Items laid out for other settings, or by another version.
+    Foreign,
+    /// Items of a process that was put down in order; valid with the metadata of the same stamp.
+    Saved {
+        /// What the metadata must say.
+        stamp: u64,
+    },
+    /// Items of a process that had no time to say goodbye. This machine has not been started anew since.
+    Live,
+}
+
+/// An open memory file. Locked: one process at a time.
+pub struct Image {
+    /// Holds the lock.
+    file: File,
+    header: &'static [AtomicU64],
+    pages: Region,
+    holds: Holds,
+}
+
+impl Image {
+    /// Opens or makes the file at `path` for items of `layout` (a fingerprint) in at least `bytes` of pages, all of
+    /// them allocated: memory that is not there must be missed now, not when a value arrives.
+    ///
+    /// # Errors
+    /// What the system said, with what was tried.
+    pub fn open(path: &Path, layout: u64, bytes: u64) -> io::Result<Self> {
+        let saying = |what: &'static str| {
+            move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {}", sys::error_text(&e)))
+        };
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = file.map_err(saying("failed to open file for mmap"))?;
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => io::Error::other("another process uses it"),
+            TryLockError::Error(e) => saying("failed to lock the memory file")(e),
+        })?;
+        let wanted = (bytes as usize / PAGE_BYTES + super::sizes::CLASSES_PAGES).min(super::arena::PAGES_MAX - 1);
+        let there = (file.metadata()?.len() as usize).saturating_sub(HEADER_BYTES) / PAGE_BYTES;
+        let pages = wanted.max(there.min(super::arena::PAGES_MAX - 1));
+        let len = HEADER_BYTES + pages * PAGE_BYTES;
+        sys::file::allocate(&file, len as u64).map_err(saying("failed to allocate the memory file"))?;
+        let whole = Region::map(&file, len).map_err(saying("failed to mmap, aborting"))?;
+        let (header, pages) = whole.split(HEADER_BYTES / 8);
+        let mut image = Self { file, header: header.words(), pages, holds: Holds::Nothing };
+        image.holds = image.judge(layout);
+        image.word(at::LAYOUT).store(layout, Relaxed);
+        Ok(image)
+    }
+
+    fn word(&self, at: usize) -> &'static AtomicU64 {
+        &self.header[at]
+    }
+
+    fn judge(&self, layout: u64) -> Holds {
+        let read = |at: usize| self.word(at).load(Relaxed);
+        let state = read(at::STATE);
+        if read(at::MAGIC) != MAGIC || state == condition::VOID || read(at::CHECK) != self.check() {
+            return Holds::Nothing;
+        }
+        match state {
+            _ if read(at::LAYOUT) != layout => Holds::Foreign,
+            condition::SAVED => Holds::Saved { stamp: read(at::STAMP) },
+            condition::LIVE if boot() != 0 && read(at::BOOT) == boot() => Holds::Live,
+            _ => Holds::Nothing,
+        }
+    }
+
+    /// Checksum of what does not change while a process runs.
+    fn check(&self) -> u64 {
+        let words = [at::MAGIC, at::LAYOUT, at::BOOT, at::ORIGIN].map(|at| self.word(at).load(Relaxed).to_le_bytes());
+        crate::hash::checksum(words.as_flattened())
+    }
+
+    /// What the file held when it was opened.
+    pub fn holds(&self) -> Holds {
+        self.holds
+    }
+
+    /// Unix time of relative time 0 in the process that left the file.
+    pub fn origin(&self) -> i64 {
+        self.word(at::ORIGIN).load(Relaxed) as i64
+    }
+
+    /// The registers.
+    pub fn registers(&self) -> Registers {
+        let words = self.header[at::REGISTERS..].first_chunk().expect("the header is longer than its registers");
+        Registers::over(words)
+    }
+
+    /// Forgets what the file holds: an empty store may begin.
+    pub fn clear(&mut self) {
+        self.set_state(condition::VOID);
+        for entry in &self.header[ENTRIES..] {
+            entry.store(0, Relaxed);
+        }
+        self.registers().clear();
+        for page in 1..=self.page_count() {
+            self.clear_page(page as u32);
+        }
+        self.holds = Holds::Nothing;
+    }
+
+    /// Says that a process whose relative time 0 is `origin` uses the file from now on.
+    pub fn begin(&self, origin: i64) {
+        self.word(at::MAGIC).store(MAGIC, Relaxed);
+        self.word(at::BOOT).store(boot(), Relaxed);
+        self.word(at::ORIGIN).store(origin as u64, Relaxed);
+        self.word(at::CHECK).store(self.check(), Relaxed);
+        self.set_state(condition::LIVE);
+    }
+
+    /// Says that the items are of no use any more.
+    pub fn abandon(&self) {
+        self.set_state(condition::VOID);
+    }
+
+    /// Puts the items aside for the process that knows `stamp`, once all of them have reached the file.
+    ///
+    /// # Errors
+    /// The system could not write them.
+    pub fn save(&self, stamp: u64) -> io::Result<()> {
+        self.word(at::STAMP).store(stamp, Relaxed);
+        self.set_state(condition::SAVED);
+        self.pages.sync()?;
+        Region::over(self.header).sync()
+    }
+
+    fn set_state(&self, state: u64) {
+        self.word(at::STATE).store(state, Relaxed);
+    }
+
+    /// The pages' memory.
+    pub fn pages(&self) -> Region {
+        self.pages
+    }
+
+    /// Pages that there is room for.
+    pub fn page_count(&self) -> usize {
+        self.pages.words().len() / (PAGE_BYTES / 8)
+    }
+
+    /// Notes a page's class and stride in bytes; class 0 = not in use.
+    pub fn enter(&self, page: u32, class: usize, stride: usize) {
+        let entry = (class | (stride / 8) << 8) as u32;
+        self.header[ENTRIES + page as usize].store(u64::from(entry) | u64::from(sum(page, entry)) << 32, Relaxed);
+    }
+
+    /// Class and stride of a page; `None` if it is not in use, or its entry is not to be believed.
+    pub fn entry(&self, page: u32) -> Option<(usize, usize)> {
+        let word = self.header[ENTRIES + page as usize].load(Relaxed);
+        let (entry, check) = (word as u32, (word >> 32) as u32);
+        let (class, stride) = ((entry & 0xff) as usize, (entry >> 8) as usize * 8);
+        (class != 0 && check == sum(page, entry)).then_some((class, stride))
+    }
+
+    /// Zeroes a page.
+    pub fn clear_page(&self, page: u32) {
+        let from = (page as usize - 1) * (PAGE_BYTES / 8);
+        for word in &self.pages.words()[from..from + PAGE_BYTES / 8] {
+            // Read first: a page of the file that nobody has written costs no memory bandwidth for writing.
+            if word.load(Relaxed) != 0 {
+                word.store(0, Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for Image {
+    /// The mapping stays, and would keep the lock.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
+/// Checksum of a page's entry, which must not fit another page.
+fn sum(page: u32, entry: u32) -> u32 {
+    crate::hash::checksum(&(u64::from(page) << 32 | u64::from(entry)).to_le_bytes()) as u32
+}
+
+/// Names this run of the machine; 0 where the system does not tell.
+fn boot() -> u64 {
+    std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| crate::hash::checksum(&id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_new_file_holds_nothing_and_one_in_use_is_live() {
+        let dir = scratch();
+        let path = dir.path().join("memory");
+        let image = Image::open(&path, 7, 1 << 20).unwrap();
+        assert_eq!(image.holds(), Holds::Nothing);
+        image.begin(1000);
+        image.registers().seq.store(99, Relaxed);
+        image.enter(2, 5, 152);
+        drop(image);
+        let image = Image::open(&path, 7, 1 << 20).unwrap();
+        assert_eq!((image.holds(), image.origin()), (Holds::Live, 1000));
+        assert_eq!(image.registers().seq.load(Relaxed), 99);
+        assert_eq!((image.entry(1), image.entry(2)), (None, Some((5, 152))));
+    }
+
+    #[test]
+    fn saved_abandoned_and_foreign_files_are_told_apart() {
+        let dir = scratch();
+        let path = dir.path().join("memory");
+        let image = Image::open(&path, 7, 1 << 20).unwrap();
+        image.begin(1000);
+        image.save(77).unwrap();
+        drop(image);
+        let mut image = Image::open(&path, 7, 1 << 20).unwrap();
+        assert_eq!(image.holds(), Holds::Saved { stamp: 77 });
+        image.clear();
+        image.begin(1);
+        drop(image);
+        assert_eq!(Image::open(&path, 8, 1 << 20).unwrap().holds(), Holds::Foreign);
+        let image = Image::open(&path, 8, 1 << 20).unwrap();
+        image.begin(1);
+        image.abandon();
+        drop(image);
+        assert_eq!(Image::open(&path, 8, 1 << 20).unwrap().holds(), Holds::Nothing);
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let dir = scratch();
+        let path = dir.path().join("memory");
+        let image = Image::open(&path, 7, 1 << 20).unwrap();
+        image.begin(1000);
+        image.enter(3, 1, 56);
+        let entry = image.word(ENTRIES + 3);
+        entry.store(entry.load(Relaxed) ^ 1 << 9, Relaxed);
+        assert_eq!(image.entry(3), None);
+        image.word(at::ORIGIN).store(5, Relaxed);
+        drop(image);
+        assert_eq!(Image::open(&path, 7, 1 << 20).unwrap().holds(), Holds::Nothing);
+    }
+
+    #[test]
+    fn a_file_serves_one_at_a_time() {
+        let dir = scratch();
+        let path = dir.path().join("memory");
+        let _first = Image::open(&path, 7, 1 << 20).unwrap();
+        let second = Image::open(&path, 7, 1 << 20).map(|_| ()).unwrap_err();
+        assert!(second.to_string().contains("another process"), "{second}");
+    }
+
+    #[test]
+    fn a_file_grows_and_does_not_shrink() {
+        let dir = scratch();
+        let path = dir.path().join("memory");
+        let small = Image::open(&path, 7, 1 << 20).unwrap().page_count();
+        let large = Image::open(&path, 7, 9 << 20).unwrap().page_count();
+        assert_eq!((large, Image::open(&path, 7, 1 << 20).unwrap().page_count()), (small + 8, large));
+    }
+}
