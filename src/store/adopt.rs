@@ -105,14 +105,12 @@ impl Store {
             let Some((class, stride)) = known else { continue };
             self.arena.assign(number, class, stride);
             let mut page = Page { number, class, age: now };
-            let (mut sum, mut count) = (0, 0);
+            let (mut sum, mut count) = (0u64, 0);
             for item in self.slots(&page).filter_map(|handle| self.linked(handle)) {
                 sum += u64::from(item.atime(now));
                 count += 1;
             }
-            if count > 0 {
-                page.age = (sum / count) as u32;
-            }
+            page.age = sum.checked_div(count).map_or(now, |mean| mean as u32);
             items += count;
             pages.push(page);
         }

@@ -375,7 +375,7 @@ impl Store {
     #[inline]
     pub(super) fn lapse(&self, item: &Item, now: u32) -> Option<Lapse> {
         let wide = item.can_hold_cas();
-        let flush_seq = if wide { &self.registers.flush_wide } else { &self.registers.flush_seq }.load(Relaxed);
+        let flush_seq = if wide { self.registers.flush_wide } else { self.registers.flush_seq }.load(Relaxed);
         if flush_seq != 0 && flush_seq.wrapping_sub(item.seq()) & SEQ_MASK < 1 << 39 {
             return Some(Lapse::Flushed);
         }
