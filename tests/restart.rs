@@ -366,8 +366,9 @@ fn memory_may_grow_and_shrink_from_start_to_start() {
 
 /// A value that says what it is: writer, round, then filling that follows from both.
 fn claim(key: &str, round: u32) -> Vec<u8> {
-    let len =
-        [20, 200, 5000, 60_000, 700_000][(round as usize * 7 + key.len()) % 5 / if round % 50 == 0 { 1 } else { 2 }];
+    // Mostly small ones, with every kind of larger one among them.
+    let kind = (round as usize * 7 + key.len()) % 5;
+    let len = [20, 200, 5000, 60_000, 700_000][if round.is_multiple_of(50) { kind } else { kind / 2 }];
     let mut value = format!("{key} {round} ").into_bytes();
     let seed = key.bytes().fold(round, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     while value.len() < len {
