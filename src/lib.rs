@@ -14,14 +14,14 @@
 //! connections in a slab, one shared pair of buffers, counters that it alone writes. The *chores thread* does
 //! what the store needs done beside requests, in steps that hold one bucket's lock for a few
 //! microseconds. The *logger thread* writes to the clients that watch what the workers have recorded; nobody
-//! waits for it.
+//! waits for it. A thread for slow checks of passwords exists once one was needed.
 //!
 //! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):
 //!
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
-//! | 1 | [`store`] [`tls`] | the memory kernel: items, index, classes, eviction; certificates |
+//! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
 //! | 4 | [`proto`] | bytes to verbs and back, no sockets |
@@ -30,6 +30,7 @@
 //!
 //! `docs/architecture.md` follows one request through all of them.
 
+pub mod auth;
 pub mod cache;
 pub mod clock;
 pub mod decimal;

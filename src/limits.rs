@@ -72,6 +72,21 @@ pub const TLS_HANDSHAKE_SECONDS: u32 = 10;
 /// hundred bytes, and as much again as the client's certificates.
 pub const TLS_SESSIONS: usize = 8192;
 
+/// Seconds that a client may take for its login, where `-o auth_timeout` says nothing else.
+pub const AUTH_SECONDS: u32 = 15;
+
+/// Longest token of a login by text (memcached's bound).
+pub const TOKEN_MAX: u32 = 16 * 1024;
+
+/// Longest name of a SASL mechanism (memcached's bound).
+pub const MECHANISM_MAX: usize = 32;
+
+/// Longest message of a client in a SASL login. It waits in the read buffer until it is whole.
+pub const SASL_MESSAGE_MAX: usize = 16 * 1024;
+
+/// Slow password checks that may wait for their turn; each is of one connection.
+pub const LOGINS_WAITING: usize = 512;
+
 /// Least plain text that is encrypted at a time, whatever `ssl_wbuf_size` says.
 pub const TLS_WRITE_MIN: usize = 1024;
 
@@ -83,4 +98,5 @@ pub const TLS_RECORD_MAX: usize = 5 + 16 * 1024 + 2048;
 
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
+const _: () = assert!(TOKEN_MAX as usize + 2 < READ_BUF && SASL_MESSAGE_MAX + MECHANISM_MAX + 24 < READ_BUF);
 const _: () = assert!(COPY_MAX < OUTPUT_HIGH);

@@ -1,14 +1,19 @@
 //! The oxcached binary: command line, process, server, exit code.
 
-use oxcached::server::{self, Server, StartError};
+use oxcached::auth::{ITERATIONS_DEFAULT, hash_line};
+use oxcached::server::{self, Loaded, Server, StartError};
 use oxcached::settings::{self, Action, Settings};
 use oxcached::sys::signal::Signals;
-use oxcached::sys::{error_text, pidfile, say};
+use oxcached::sys::{error_text, pidfile, say, terminal};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // First of all, so that a signal during start-up stops the server in order.
+    let asked = settings::parse(std::env::args_os());
+    if let Ok(Action::HashPassword { user, iterations }) = &asked {
+        return hash_password(user, *iterations);
+    }
+    // Before anything else is done, so that a signal during start-up stops the server in order.
     let signals = match Signals::install() {
         Ok(signals) => signals,
         Err(e) => {
@@ -16,11 +21,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match settings::parse(std::env::args_os()) {
+    match asked {
         Ok(Action::Run(settings)) => start_and_run(*settings, signals).unwrap_or_else(|e| {
             say(format_args!("{}", e.message));
             exit_code(e.code)
         }),
+        Ok(Action::HashPassword { .. }) => ExitCode::SUCCESS, // done above
         Ok(Action::Print { text, warnings }) => {
             let _ = io::stderr().write_all(warnings.concat().as_bytes());
             let _ = io::stdout().write_all(text.as_bytes());
@@ -38,8 +44,10 @@ fn start_and_run(settings: Settings, signals: Signals) -> Result<ExitCode, Start
     start_log(settings.verbose);
     let tls = server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
+    let auth = server::load_auth(&settings)?;
+    server::go_to_work(&settings)?;
     let (pid_file, daemon) = (settings.pid_file.clone(), settings.daemonize);
-    let server = Server::start_with(settings, tls)?;
+    let server = Server::start_with(settings, Loaded { tls, auth })?;
     if let Some(path) = &pid_file {
         pidfile::write(path);
     }
@@ -48,6 +56,23 @@ fn start_and_run(settings: Settings, signals: Signals) -> Result<ExitCode, Start
         pidfile::remove(&path);
     }
     Ok(if ran.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `--hash-password`: one password in, one line out.
+fn hash_password(user: &str, iterations: Option<u32>) -> ExitCode {
+    let line = terminal::read_password(&format!("Password for {user}: "))
+        .map_err(|e| error_text(&e))
+        .and_then(|password| hash_line(user, &password, iterations.unwrap_or(ITERATIONS_DEFAULT)));
+    match line {
+        Ok(line) => match writeln!(io::stdout(), "{line}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(complaint) => {
+            say(format_args!("{complaint}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Internal log lines go to stderr too: errors always, more with each `-v`; `RUST_LOG` has the last word.

@@ -3,6 +3,7 @@
 //! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. It must not touch a
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::maint::restart::{self, Memory};
 use crate::maint::{Chores, Logger, Tally};
@@ -67,9 +68,18 @@ impl From<Exit> for StartError {
     }
 }
 
-/// Does to the process what `settings` ask for: limits, the change of user, daemon, locked memory, in the order in
-/// which memcached does it (and so with the error that it finds first). Must run while the process has one thread,
-/// and before [`Server::start`], whose sockets and memory then belong to the new user and the right process.
+/// What is read from files before the server starts.
+#[derive(Default)]
+pub struct Loaded {
+    /// Certificates; see [`load_tls`].
+    pub tls: Option<Tls>,
+    /// Users; see [`load_auth`].
+    pub auth: Option<Auth>,
+}
+
+/// Does to the process what `settings` ask for: limits and the change of user, in the order in which memcached does it
+/// (and so with the error that it finds first). Must run while the process has one thread, and before
+/// [`Server::start`], whose sockets and memory then belong to the new user.
 pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     // Looked up first, for a low descriptor limit would hide the user table; judged in its turn.
     let (uid, euid) = process_uids();
@@ -86,6 +96,12 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     if let Some(account) = account? {
         become_account(account, settings)?;
     }
+    Ok(())
+}
+
+/// The rest of what [`prepare_process`] says: daemon and locked memory. Between the two, files can be read with the
+/// rights of the new user while complaints are still seen.
+pub fn go_to_work(settings: &Settings) -> Result<(), StartError> {
     if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));
     }
@@ -101,6 +117,13 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
 /// [`prepare_process`], because the key may be root's alone; so does memcached.
 pub fn load_tls(settings: &Settings) -> Result<Option<Tls>, StartError> {
     Tls::load(settings).map_err(|complaint| StartError::new(USAGE, complaint))
+}
+
+/// Loads the users that `settings` and the environment name. It comes after the change of user, so that what can be read
+/// now can be read again.
+pub fn load_auth(settings: &Settings) -> Result<Option<Auth>, StartError> {
+    settings::check_authfile(settings)?;
+    Auth::load(settings, |name| std::env::var_os(name)).map_err(|complaint| StartError::new(FAILURE, complaint))
 }
 
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
@@ -172,14 +195,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Brings a server up: certificates, poll, shared state, workers, clock, listening sockets.
+    /// Brings a server up: certificates, users, poll, shared state, workers, clock, listening sockets.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let tls = load_tls(&settings)?;
-        Self::start_with(settings, tls)
+        let loaded = Loaded { tls: load_tls(&settings)?, auth: load_auth(&settings)? };
+        Self::start_with(settings, loaded)
     }
 
-    /// As [`Server::start`], with certificates that are loaded already.
-    pub fn start_with(settings: Settings, tls: Option<Tls>) -> Result<Self, StartError> {
+    /// As [`Server::start`], with files that are loaded already.
+    pub fn start_with(settings: Settings, loaded: Loaded) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
@@ -189,7 +212,8 @@ impl Server {
         let _ = requests.waker.set(waker);
         let asked = Arc::clone(&requests);
         let shared = share(settings, Box::new(move |control| asked.ask(control)))?;
-        let shared = Arc::new(Shared { tls, ..shared });
+        let Loaded { tls, auth } = loaded;
+        let shared = Arc::new(Shared { tls, auth, ..shared });
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
@@ -306,8 +330,11 @@ impl Server {
         stop
     }
 
-    /// Reads again what may have changed: the certificates.
+    /// Reads again what may have changed: users and certificates.
     fn reload(&self) {
+        for complaint in self.shared.auth.iter().flat_map(Auth::reload) {
+            say(format_args!("Could not reload on SIGHUP: {complaint}"));
+        }
         if let Some(tls) = &self.shared.tls
             && let Err(complaint) = tls.refresh(self.shared.clock.now())
         {

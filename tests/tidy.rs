@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module may use itself and the rows above its own.
 const LAYERS: &[&[&str]] = &[
     &["limits", "clock", "hash", "decimal", "ranked", "sys", "settings", "stats", "events"],
-    &["store", "tls"],
+    &["store", "tls", "auth"],
     &["cache"],
     &["maint"],
     &["proto"],

@@ -238,7 +238,7 @@ impl<S: Talk> Conn<S> {
     fn suspend(&mut self, token: usize, hub: &mut Hub) -> After {
         self.suspended = true;
         let sent = self.write(token, hub);
-        self.session.suspended(hub.mailbox.remote(token));
+        self.session.suspended(&hub.shared, hub.mailbox.remote(token));
         if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
     }
 
@@ -376,6 +376,19 @@ impl<S: Talk> Conn<S> {
     /// Whether the idle timeout applies now, by memcached's rule: waiting for a command, or for its rest.
     pub(super) fn is_idle(&self) -> bool {
         !self.blocked && !self.suspended && !self.queued && matches!(self.state, ConnState::NewCmd | ConnState::Read)
+    }
+
+    /// Whether its client has still to log in.
+    pub(super) fn awaits_login(&self, hub: &Hub) -> bool {
+        self.session.awaits_login(&hub.shared)
+    }
+
+    /// Tells a client that has not logged in in time, as far as its socket takes it. It has the desk.
+    pub(super) fn refuse_late(&mut self, token: usize, hub: &mut Hub) {
+        if !self.is_handshaking() {
+            self.session.refuse_late(&hub.shared, &mut hub.desk.output);
+            self.write(token, hub);
+        }
     }
 
     /// What remains of a connection: gives back all that it held of the worker's, closes the socket.

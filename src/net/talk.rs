@@ -5,7 +5,7 @@
 
 use super::notify::Remote;
 use crate::maint::Sink;
-use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Step};
+use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 
 /// One connection's protocol side; the contract of each method is that of [`Session`].
 #[allow(missing_docs)]
@@ -16,12 +16,14 @@ pub trait Talk: Send + 'static {
     fn uploaded(&mut self, n: usize);
     /// After [`Step::Suspend`]: the connection is parked, the late reply may now be asked for. Whoever gets
     /// `remote` answers with it; dropping it closes the connection.
-    fn suspended(&mut self, remote: Remote);
+    fn suspended(&mut self, shared: &Shared, remote: Remote);
     fn resume(&mut self, reply: &[u8], out: &mut Output);
     /// After [`Step::HandOver`]: the connection has left its worker and is `socket` now.
     fn hand_over(&mut self, socket: Box<dyn Sink>);
     fn waiting_state(&self) -> ConnState;
     fn mid_request(&self) -> bool;
+    fn awaits_login(&self, shared: &Shared) -> bool;
+    fn refuse_late(&mut self, shared: &Shared, out: &mut Output);
 }
 
 impl Talk for Session {
@@ -43,9 +45,11 @@ impl Talk for Session {
         Session::uploaded(self, n);
     }
 
-    /// No session suspends yet: dropping the handle closes the connection.
-    fn suspended(&mut self, remote: Remote) {
-        drop(remote);
+    /// Without a check or anybody to run it, the handle is dropped, which closes the connection.
+    fn suspended(&mut self, shared: &Shared, remote: Remote) {
+        if let (Some(check), Some(auth)) = (self.take_check(), &shared.auth) {
+            auth.submit(check, Box::new(move || remote.resume(Vec::new())));
+        }
     }
 
     fn resume(&mut self, reply: &[u8], out: &mut Output) {
@@ -64,5 +68,13 @@ impl Talk for Session {
     #[inline]
     fn mid_request(&self) -> bool {
         Session::mid_request(self)
+    }
+
+    fn awaits_login(&self, shared: &Shared) -> bool {
+        Session::awaits_login(self, shared)
+    }
+
+    fn refuse_late(&mut self, shared: &Shared, out: &mut Output) {
+        Session::refuse_late(self, shared, out);
     }
 }

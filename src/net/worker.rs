@@ -40,12 +40,16 @@ pub(super) struct Worker<S> {
     idle: Option<Wheel>,
     /// When to look whether a client has finished its TLS handshake; `None` without `-Z`.
     handshakes: Option<Wheel>,
+    /// When to look whether a client has logged in; `None` where nobody has to, or there is time without end.
+    logins: Option<Wheel>,
 }
 
 impl<S: Talk> Worker<S> {
     pub(super) fn new(shared: &Arc<Shared>, number: usize, poll: Poll, boxes: (Mailbox, Inbox)) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
         let limit = shared.settings.idle_timeout;
+        let login_limit = shared.settings.auth_timeout;
+        let timed_logins = shared.auth.is_some() && login_limit > 0;
         Ok(Self {
             poll,
             inbox: boxes.1,
@@ -55,6 +59,7 @@ impl<S: Talk> Worker<S> {
             ready: VecDeque::new(),
             idle: (limit > 0).then(|| Wheel::new(limit.unsigned_abs(), shared.clock.now())),
             handshakes: shared.tls.is_some().then(|| Wheel::new(TLS_HANDSHAKE_SECONDS, shared.clock.now())),
+            logins: timed_logins.then(|| Wheel::new(login_limit, shared.clock.now())),
         })
     }
 
@@ -84,6 +89,7 @@ impl<S: Talk> Worker<S> {
             }
             self.sweep();
             self.sweep_handshakes();
+            self.sweep_logins();
             match self.inbox.end() {
                 End::No => {}
                 end => break end,
@@ -94,7 +100,7 @@ impl<S: Talk> Worker<S> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let mut wheels = self.idle.iter().chain(&self.handshakes).peekable();
+        let mut wheels = self.idle.iter().chain(&self.handshakes).chain(&self.logins).peekable();
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -228,6 +234,9 @@ impl<S: Talk> Worker<S> {
         if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
             wheel.insert(token, wheel.deadline(now));
         }
+        if let Some(wheel) = &mut self.logins {
+            wheel.insert(token, wheel.deadline(now));
+        }
         if let (true, Some(wheel)) = (handshaking, &mut self.handshakes) {
             wheel.insert(token, wheel.deadline(now));
         }
@@ -285,6 +294,36 @@ impl<S: Talk> Worker<S> {
             conn.too_slow(&self.hub);
             self.close(token, CloseReason::Error);
         }
+    }
+
+    /// Closes the connections that have taken too long for their login, a slice at a time.
+    fn sweep_logins(&mut self) {
+        let now = self.hub.shared.clock.now();
+        let Some(wheel) = &mut self.logins else { return };
+        wheel.turn(now);
+        let mut late = Vec::new();
+        for _ in 0..SWEEP_SLICE {
+            let Some(token) = wheel.pop() else { break };
+            let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.awaits_login(&self.hub)) else { continue };
+            if conn.suspended {
+                // It has said its word in time, and the answer is on its way.
+                wheel.insert(token, now + 1);
+            } else {
+                late.push(token);
+            }
+        }
+        for token in late {
+            self.hub.counters.add(Counter::AuthTimeouts, 1);
+            self.refuse_late(token);
+        }
+    }
+
+    fn refuse_late(&mut self, token: usize) {
+        self.seat(token);
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.refuse_late(token, &mut self.hub);
+        }
+        self.close(token, CloseReason::Error);
     }
 
     /// The one way out for a connection. A second call finds nothing and does nothing.

@@ -125,6 +125,9 @@ impl Report<'_, '_> {
             row(out, name, value);
         }
         row(out, "auth_errors", totals.get(Counter::AuthErrors));
+        if self.cx.shared.auth.is_some() {
+            row(out, "auth_timeouts", totals.get(Counter::AuthTimeouts));
+        }
         if self.cx.shared.settings.idle_timeout != 0 {
             row(out, "idle_kicks", totals.get(Counter::IdleKicks));
         }

@@ -3,12 +3,15 @@
 //! `net` hands it received bytes ([`Input`]) and takes its replies ([`Output`]); [`Session::run`] says what
 //! must happen next. Knows no sockets, threads or timers.
 
-use super::text::{self, Next};
+use super::text::{self, Next, login};
 use super::upload::{Origin, Upload};
-use super::{Cx, Input, Output, binary};
+use super::{Cx, Input, Output, Shared, binary};
+use crate::auth::{Answer, Auth, Check};
 use crate::events::CloseReason;
 use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
 use crate::maint::{Seat, Sink};
+use crate::stats::Counter;
+use std::sync::{Arc, OnceLock};
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,12 @@ pub enum Step {
 /// Where a conversation stands.
 #[derive(Default)]
 enum State {
+    /// Not run yet: what it speaks, and whether it must log in, is decided at the first run.
+    Opening(Protocol),
+    /// `-Y`: nothing but a login is understood. A value of so many bytes is due, or a line.
+    Login(Option<usize>),
+    /// A password is being checked.
+    Checking(Box<Checking>),
     /// Nothing heard yet: the first byte decides the protocol.
     Negotiating,
     /// Between commands, or inside a line or the head of a packet.
@@ -121,21 +130,30 @@ enum State {
     Watching(Option<Seat>),
 }
 
+/// A login that waits for the answer to a check.
+struct Checking {
+    /// Until somebody runs it.
+    check: Option<Check>,
+    answer: Arc<OnceLock<Answer>>,
+    /// Nothing more is to be waited for, answer or none.
+    is_over: bool,
+    /// The packet to answer; none for a text login.
+    head: Option<binary::Head>,
+}
+
 /// One connection's protocol state.
 pub struct Session {
     state: State,
     /// Commands are packets.
     binary: bool,
+    /// The login of packets, if they need one.
+    sasl: Option<Box<binary::sasl::Login>>,
 }
 
 impl Session {
     /// A session that has heard nothing yet.
     pub fn new(protocol: Protocol) -> Self {
-        let state = match protocol {
-            Protocol::Negotiating => State::Negotiating,
-            Protocol::Ascii | Protocol::Binary => State::Command,
-        };
-        Self { state, binary: protocol == Protocol::Binary }
+        Self { state: State::Opening(protocol), binary: protocol == Protocol::Binary, sasl: None }
     }
 
     /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
@@ -145,6 +163,17 @@ impl Session {
         let granted = *budget;
         loop {
             let step = match &mut self.state {
+                State::Opening(protocol) => {
+                    let protocol = *protocol;
+                    self.open(cx, protocol);
+                    None
+                }
+                State::Login(_) => self.login(cx, input, out, budget),
+                State::Checking(checking) if !checking.is_over => Some(Step::Suspend),
+                State::Checking(_) => {
+                    self.conclude(cx, out);
+                    None
+                }
                 State::Negotiating => self.negotiate(cx, input),
                 State::Command if self.binary => self.packets(cx, input, out, budget),
                 State::Command => self.command(cx, input, out, budget, granted),
@@ -176,6 +205,108 @@ impl Session {
                 return step;
             }
         }
+    }
+
+    /// Decides what is spoken. Where there is authentication it is never left to the client, for only one of the two
+    /// protocols has a login that fits.
+    fn open(&mut self, cx: &Cx<'_>, protocol: Protocol) {
+        self.state = match (&cx.shared.auth, protocol) {
+            (Some(auth), _) => {
+                self.binary = is_packets(auth, protocol);
+                self.sasl = self.binary.then(Box::default);
+                if self.binary { State::Command } else { State::Login(None) }
+            }
+            (None, Protocol::Negotiating) => State::Negotiating,
+            (None, Protocol::Ascii | Protocol::Binary) => State::Command,
+        };
+    }
+
+    /// Judges lines and values until somebody has logged in.
+    fn login(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+        loop {
+            let State::Login(due) = &mut self.state else { return None };
+            let bytes = input.bytes();
+            let refused = match *due {
+                Some(size) => {
+                    if bytes.len() < size {
+                        return Some(Step::Read);
+                    }
+                    *due = None;
+                    let credentials = cx.shared.auth.as_ref().and_then(Auth::tokens);
+                    let token = login::user_and_password(&bytes[..size]);
+                    let check = token.and_then(|(user, password)| {
+                        let credentials = credentials.ok_or("CLIENT_ERROR unauthenticated")?;
+                        Ok(Check::password(&credentials, user, password))
+                    });
+                    input.consume(size);
+                    match check {
+                        Ok(check) => {
+                            self.begin_check(check, None);
+                            return None;
+                        }
+                        Err(reply) => reply,
+                    }
+                }
+                None => {
+                    let line = login::line(bytes);
+                    if matches!(line, login::Line::Unfinished) {
+                        return Some(Step::Read);
+                    }
+                    if let Some(step) = wait_first(cx, out, *budget) {
+                        return Some(step);
+                    }
+                    *budget -= 1;
+                    match line {
+                        login::Line::Refused(used, reply) => {
+                            input.consume(used);
+                            reply
+                        }
+                        login::Line::Value(used, size) => {
+                            input.consume(used);
+                            *due = Some(size);
+                            continue;
+                        }
+                        login::Line::Foreign | login::Line::Unfinished => {
+                            return Some(Step::Close(CloseReason::Error));
+                        }
+                    }
+                }
+            };
+            login::reply(cx, out, refused);
+        }
+    }
+
+    /// Runs a check if that is quick, else leaves it to [`Session::take_check`].
+    fn begin_check(&mut self, check: Check, head: Option<binary::Head>) {
+        let (answer, slow) = (check.answer(), check.is_slow());
+        if !slow {
+            check.run();
+        }
+        self.state =
+            State::Checking(Box::new(Checking { check: slow.then_some(check), answer, is_over: !slow, head }));
+    }
+
+    /// A check is over: the login's reply.
+    fn conclude(&mut self, cx: &Cx<'_>, out: &mut Output) {
+        let State::Checking(checking) = std::mem::take(&mut self.state) else { return };
+        let answer = checking.answer.get();
+        if let (Some(head), Some(sasl)) = (checking.head, &mut self.sasl) {
+            binary::sasl::conclude(cx, sasl, head, answer, out);
+            out.end_of_reply();
+            return;
+        }
+        cx.counters.add(Counter::AuthCmds, 1);
+        if let Some(Answer::Password(true)) = answer {
+            return login::reply(cx, out, "STORED");
+        }
+        self.state = State::Login(None);
+        cx.counters.add(Counter::AuthErrors, 1);
+        if let Some(auth) = &cx.shared.auth {
+            auth.failed(cx.shared.clock.now(), &cx.peer());
+        }
+        let busy = answer.is_none();
+        let reply = if busy { "SERVER_ERROR too many logins" } else { "CLIENT_ERROR authentication failure" };
+        login::reply(cx, out, reply);
     }
 
     fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
@@ -269,6 +400,31 @@ impl Session {
             if let Some(step) = wait_first(cx, out, *budget) {
                 return Some(step);
             }
+            if let Some(login) = &mut self.sasl {
+                match binary::sasl::guard(cx, login, head, bytes, out) {
+                    binary::sasl::Guarded::Pass => {}
+                    binary::sasl::Guarded::Wait => return Some(Step::Read),
+                    binary::sasl::Guarded::Ran(used, next) => {
+                        *budget -= 1;
+                        input.consume(used);
+                        out.end_of_reply();
+                        match next {
+                            binary::Next::Swallow(left) => {
+                                self.state = State::Swallow(left);
+                                return None;
+                            }
+                            binary::Next::Close(reason) => return Some(Step::Close(reason)),
+                            binary::Next::Packet | binary::Next::Upload(_) => continue,
+                        }
+                    }
+                    binary::sasl::Guarded::Check(used, check) => {
+                        *budget -= 1;
+                        input.consume(used);
+                        self.begin_check(check, Some(head));
+                        return None;
+                    }
+                }
+            }
             let hash = ahead.packet(bytes, *budget, &cx.shared.cache, binary::guess);
             *budget -= 1;
             let (used, next) = binary::run(cx, head, bytes, out, hash);
@@ -338,8 +494,46 @@ impl Session {
         }
     }
 
+    /// After [`Step::Suspend`]: the check that the session waits for. Whoever takes it has it run, or not, and then calls
+    /// [`Session::resume`] with no bytes.
+    pub fn take_check(&mut self) -> Option<Check> {
+        match &mut self.state {
+            State::Checking(checking) => checking.check.take(),
+            _ => None,
+        }
+    }
+
+    /// Whether the client has still to log in.
+    pub fn awaits_login(&self, shared: &Shared) -> bool {
+        match (&self.state, &self.sasl) {
+            (State::Opening(_), _) => shared.auth.is_some(),
+            (State::Login(_), _) => true,
+            (State::Checking(checking), _) if checking.head.is_none() => true,
+            (_, Some(login)) => !login.is_granted(),
+            (_, None) => false,
+        }
+    }
+
+    /// Tells a client that it has had time enough to log in.
+    pub fn refuse_late(&mut self, shared: &Shared, out: &mut Output) {
+        let packets = match (&self.state, &shared.auth) {
+            (State::Opening(protocol), Some(auth)) => is_packets(auth, *protocol),
+            _ => self.binary,
+        };
+        if packets {
+            binary::sasl::too_late(out);
+        } else {
+            out.put(b"CLIENT_ERROR unauthenticated\r\n");
+            out.end_of_reply();
+        }
+    }
+
     /// Delivers the reply that a suspended session waits for; the session may run again.
     pub fn resume(&mut self, reply: &[u8], out: &mut Output) {
+        if let State::Checking(checking) = &mut self.state {
+            checking.is_over = true;
+            return;
+        }
         out.put(reply);
         out.end_of_reply();
     }
@@ -361,13 +555,23 @@ impl Session {
             State::Multiget(_) => ConnState::Mwrite,
             State::Dump(_) => ConnState::Watch,
             State::Watching(_) => ConnState::Watch,
-            State::Negotiating | State::Command => ConnState::Read,
+            State::Opening(_) | State::Login(_) | State::Checking(_) | State::Negotiating | State::Command => {
+                ConnState::Read
+            }
         }
     }
 
     /// Whether the session is inside a request (a value is arriving): it counts against read buffer limits.
     pub fn mid_request(&self) -> bool {
-        !matches!(self.state, State::Negotiating | State::Command | State::Dump(_))
+        matches!(self.state, State::Value(_) | State::Swallow(_) | State::Multiget(_) | State::Watching(_))
+    }
+}
+
+/// Whether connections of a listener with authentication speak packets.
+fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Binary => auth.wants_sasl(),
+        Protocol::Ascii | Protocol::Negotiating => !auth.wants_tokens(),
     }
 }
 

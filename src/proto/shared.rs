@@ -2,6 +2,7 @@
 //!
 //! Built by `server`, handed down as one `Arc`. Holds no sockets.
 
+use crate::auth::Auth;
 use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::events::{Events, Log};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub crawler: Arc<Crawler>,
     /// Certificates; `None` without `-Z`.
     pub tls: Option<Tls>,
+    /// Users; `None` if anybody may use the server.
+    pub auth: Option<Auth>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// What happens, for watchers.
@@ -118,6 +121,7 @@ impl Shared {
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
             crawler: Arc::default(),
             tls: None,
+            auth: None,
             conns: ConnTable::default(),
             watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
             events,
@@ -183,6 +187,14 @@ impl<'a> Cx<'a> {
         Self { log: self.log.of_worker(number), ..self }
     }
 
+    /// Whose connection it is, to be shown to the operator.
+    pub fn peer(&self) -> impl std::fmt::Display {
+        std::fmt::from_fn(|f| match self.shared.conns.get(self.fd).and_then(|card| card.peer) {
+            Some(peer) => write!(f, "{peer}"),
+            None => f.write_str("a local client"),
+        })
+    }
+
     /// The verbs, at this moment.
     #[inline]
     pub fn verbs(&self) -> Verbs<'a> {
@@ -243,6 +255,11 @@ impl ConnTable {
     /// Enters a connection.
     pub fn insert(&self, fd: i32, card: Arc<ConnCard>) {
         self.0.lock().insert(fd, card);
+    }
+
+    /// The card of a connection.
+    pub fn get(&self, fd: i32) -> Option<Arc<ConnCard>> {
+        self.0.lock().get(&fd).cloned()
     }
 
     /// Takes a connection out; must happen before its descriptor is closed.

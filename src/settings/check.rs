@@ -6,7 +6,7 @@
 
 use super::number::strict_u32;
 use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
-use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
+use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, Protocol, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
 use crate::sys::user::{Account, find_account};
 
 const ITEM_SIZE_MIN: i32 = 1024;
@@ -29,6 +29,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     // Several interfaces mean several UDP sockets: one worker each is then enough to keep all busy.
     let several = settings.inter.as_deref().is_some_and(|inter| inter.contains(','));
     settings.num_threads_per_udp = if several { 1 } else { settings.num_threads };
+    protocol(&mut settings, draft.protocol_specified)?;
     if draft.udp_specified && settings.udpport != 0 && !draft.tcp_specified {
         settings.port = settings.udpport;
     }
@@ -40,7 +41,36 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     }
     // A bad list is reported by `check_start`, after the complaints about the user.
     settings.listeners = listen::listeners(&settings).unwrap_or_default();
+    if settings.auth_file.is_some() {
+        for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == Protocol::Negotiating) {
+            spec.protocol = Protocol::Ascii;
+            let line = "WARNING: negotiating ports are ascii only when ascii authentication enabled\n";
+            settings.warnings.push(line.to_owned());
+        }
+    }
     Ok(settings)
+}
+
+/// Authentication decides what is spoken, unless `-B` does; then both must mean the same.
+fn protocol(settings: &mut Settings, specified: bool) -> Result<(), Exit> {
+    if settings.sasl {
+        if !specified {
+            settings.binding_protocol = Protocol::Binary;
+        } else if settings.binding_protocol != Protocol::Binary {
+            return usage("ERROR: You cannot allow the ASCII protocol while using SASL.");
+        }
+        if settings.udpport != 0 {
+            return usage("ERROR: Cannot enable UDP while using binary SASL authentication.");
+        }
+    }
+    if settings.auth_file.is_some() {
+        if !specified {
+            settings.binding_protocol = Protocol::Ascii;
+        } else if settings.binding_protocol != Protocol::Ascii {
+            return usage("ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.");
+        }
+    }
+    Ok(())
 }
 
 fn usage<T>(line: impl std::fmt::Display) -> Result<T, Exit> {
@@ -130,6 +160,17 @@ pub fn check_user(uid: u32, euid: u32, settings: &Settings) -> Result<Option<Acc
             Err(Exit::line(NO_USER, format_args!("can't find the user {name} to switch to")))
         }
     }
+}
+
+/// What is found wrong when the file of `-Y` is about to be read.
+///
+/// # Errors
+/// Code 64 for UDP, which has no logins.
+pub fn check_authfile(settings: &Settings) -> Result<(), Exit> {
+    if settings.auth_file.is_some() && settings.udpport != 0 {
+        return usage("Cannot use UDP with ascii authentication enabled (-U 0 to disable)");
+    }
+    Ok(())
 }
 
 /// The last checks, made when threads and sockets are about to be made: the hash table against the item locks, then

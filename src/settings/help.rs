@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::options::{FLAGS, subs};
+use super::parse::HASH_PASSWORD;
 use super::row::{Act, Flag, Words};
 use super::{Settings, VERSION};
 
@@ -35,6 +36,11 @@ pub(super) fn usage(settings: &Settings) -> String {
         };
         row(&mut text, &format!("{}{between}{}", name(flag), flag.placeholder), flag.words, settings);
     }
+    let words = Words {
+        text: "by itself: read a password from standard input, and\nprint the line for -Y or MEMCACHED_SASL_PWDB",
+        default: None,
+    };
+    row(&mut text, &format!("{HASH_PASSWORD} <user> [<iterations>]\n{:1$}", "", COLUMN - 1), words, settings);
     for sub in subs().filter(|sub| !sub.words.text.is_empty()) {
         row(&mut text, &format!("   - {}:", sub.name), sub.words, settings);
     }
@@ -64,9 +70,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("base64", "MIT OR Apache-2.0"),
     ("crossbeam-channel", "MIT OR Apache-2.0"),
     ("env_logger", "MIT OR Apache-2.0"),
+    ("hmac", "MIT OR Apache-2.0"),
     ("itoa", "MIT OR Apache-2.0"),
     ("libc", "MIT OR Apache-2.0"),
     ("log", "MIT OR Apache-2.0"),
+    ("md-5", "MIT OR Apache-2.0"),
     ("memchr", "Unlicense OR MIT"),
     ("mio", "MIT"),
     ("parking_lot", "MIT OR Apache-2.0"),
@@ -77,6 +85,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("signal-hook", "MIT OR Apache-2.0"),
     ("slab", "MIT"),
     ("socket2", "MIT OR Apache-2.0"),
+    ("stringprep", "MIT OR Apache-2.0"),
+    ("subtle", "BSD-3-Clause"),
 ];
 
 #[cfg(test)]

@@ -123,11 +123,22 @@ fn parse_entry(entry: &str, list: &str, settings: &Settings) -> Result<ListenSpe
 
 /// Names are matched by their beginning, and an unknown one changes nothing.
 fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exit> {
+    let (tokens, sasl) = (settings.auth_file.is_some(), settings.sasl);
     if "ascii".starts_with(name) {
+        // Without tokens, these clients would be the only ones to get in without a login.
+        if sasl && !tokens {
+            return Err(bad("Cannot use ascii protocol when SASL authentication enabled\n", settings));
+        }
         Ok(Protocol::Ascii)
     } else if "binary".starts_with(name) {
+        if tokens {
+            return Err(bad("Cannot use binary protocol when ascii authentication enabled\n", settings));
+        }
         Ok(Protocol::Binary)
     } else if "negotiating".starts_with(name) {
+        if sasl && !tokens {
+            return Err(bad("Cannot use negotiating protocol when SASL authentication enabled\n", settings));
+        }
         Ok(Protocol::Negotiating)
     } else if "proxy".starts_with(name) {
         // The original cuts its list where it has read it so far, and shows what is left of the beginning.

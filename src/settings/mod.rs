@@ -21,7 +21,7 @@ mod ssl;
 
 use std::path::PathBuf;
 
-pub use check::{check_start, check_user};
+pub use check::{check_authfile, check_start, check_user};
 pub use listen::{ListenSpec, Transport};
 pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
@@ -187,6 +187,12 @@ pub struct Settings {
     pub temp_lru: bool,
     /// `-o temporary_ttl`: what short-lived means, in seconds. Changes at run time.
     pub temporary_ttl: u32,
+    /// `-S`: packets need a SASL login.
+    pub sasl: bool,
+    /// `-Y`: file of the users that may use the text protocol.
+    pub auth_file: Option<PathBuf>,
+    /// `-o auth_timeout`: seconds that a client may take for its login; 0 = for ever.
+    pub auth_timeout: u32,
     /// `-o idle_timeout`: seconds; 0 = never.
     pub idle_timeout: i32,
     /// `-o watcher_logbuf_size`, in bytes.
@@ -269,6 +275,9 @@ impl Default for Settings {
             warm_max_factor: 2.0,
             temp_lru: false,
             temporary_ttl: 61,
+            sasl: false,
+            auth_file: None,
+            auth_timeout: crate::limits::AUTH_SECONDS,
             idle_timeout: 0,
             logger_watcher_buf_size: 256 * 1024,
             logger_buf_size: 64 * 1024,

@@ -58,7 +58,6 @@ fn path(value: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(value))
 }
 
-const SASL: &str = "SASL is not built";
 const FLASH: &str = "external storage is not built";
 const PROXY: &str = "the proxy is not built";
 
@@ -213,13 +212,28 @@ pub(super) static FLAGS: &[Flag] = &[
         "largest item, in bytes or with k or m behind\n(default: 1m, from 1k to 1024m)",
         set_item_size_max,
     ),
-    Flag::new(b'S', "enable-sasl", "", Act::NotYet(SASL)),
+    Flag::switch(
+        b'S',
+        "enable-sasl",
+        "clients must log in with SASL (binary protocol only);\nMEMCACHED_SASL_PWDB names the file of users",
+        |settings| settings.sasl = true,
+    ),
     Flag::switch(b'F', "disable-flush-all", "refuse flush_all", |settings| settings.flush_enabled = false),
     Flag::switch(b'X', "disable-dumping", "refuse cachedump, metadump, mgdump and stats detail", |settings| {
         settings.dump_enabled = false;
     }),
     Flag::switch(b'W', "disable-watch", "refuse watch", |settings| settings.watch_enabled = false),
-    Flag::new(b'Y', "auth-file", "", Act::NotYet("token authentication is not built")).takes("<file>"),
+    Flag::value(
+        b'Y',
+        "auth-file",
+        "<file>",
+        "clients must log in with \"set\" and \"user password\" as its\n\
+         value (text protocol only); lines of user:password, or\nof --hash-password",
+        |draft, value| {
+            draft.settings.auth_file = Some(path(value));
+            Ok(())
+        },
+    ),
     Flag::value(
         b'e',
         "memory-file",
@@ -264,6 +278,7 @@ fn set_threads(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 }
 
 fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
+    draft.protocol_specified = true;
     draft.settings.binding_protocol = match value {
         b"auto" => Protocol::Negotiating,
         b"ascii" => Protocol::Ascii,
@@ -480,6 +495,19 @@ static SUBS: &[Sub] = &[
         },
     )
     .default(|settings| settings.idle_timeout.to_string()),
+    Sub::value(
+        "auth_timeout",
+        "Missing numeric argument for auth_timeout",
+        "with -S or -Y: seconds after which a client that has not\nlogged in is closed; 0 for never",
+        |draft, value| {
+            let Some(seconds) = strict_u32(value) else {
+                return fail("could not parse argument to auth_timeout");
+            };
+            draft.settings.auth_timeout = seconds;
+            Ok(())
+        },
+    )
+    .default(|settings| settings.auth_timeout.to_string()),
     Sub::value(
         "watcher_logbuf_size",
         "Missing watcher_logbuf_size argument",

@@ -46,6 +46,13 @@ impl Exit {
 /// What a good command line asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Read a password and print the line for it.
+    HashPassword {
+        /// Whose it is.
+        user: String,
+        /// How slow its check shall be; `None` = as usual.
+        iterations: Option<u32>,
+    },
     /// Start with these settings; print [`Settings::warnings`] first.
     Run(Box<Settings>),
     /// Print and leave with code 0.
@@ -64,12 +71,28 @@ pub(super) struct Draft {
     pub(super) settings: Settings,
     /// `-p` was given: `-U` then leaves the TCP port alone.
     pub(super) tcp_specified: bool,
+    /// `-B` was given: authentication then does not choose the protocol.
+    pub(super) protocol_specified: bool,
     /// `-U` was given.
     pub(super) udp_specified: bool,
     /// `-o slab_chunk_max` was given: `-I` and `-o no_modern` then leave it alone.
     pub(super) slab_chunk_specified: bool,
     /// The value of `-o slab_sizes`, kept until the bounds are known.
     pub(super) slab_sizes_text: Option<Vec<u8>>,
+}
+
+/// Not an option of the server: with it the program does something else.
+pub(super) const HASH_PASSWORD: &str = "--hash-password";
+
+fn hash_password(words: &[OsString]) -> Result<Action, Exit> {
+    let usage = || Exit::line(USAGE, "usage: oxcached --hash-password USER [ITERATIONS]");
+    let words: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+    let (user, iterations) = match words.ok_or_else(usage)?[..] {
+        [user] => (user, None),
+        [user, number] => (user, Some(number.parse().map_err(|_| usage())?)),
+        _ => return Err(usage()),
+    };
+    Ok(Action::HashPassword { user: user.to_owned(), iterations })
 }
 
 /// The letters of the long names in the order the scanner lists them when it calls an abbreviation ambiguous.
@@ -80,6 +103,10 @@ const LONG_ORDER: &[u8] = b"aAZpsUmMckhiVrvdluPfntLRCbBISFXWYeoN";
 /// # Errors
 /// An [`Exit`] for the first thing wrong, in the order the original server finds it.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|word| word == HASH_PASSWORD) {
+        return hash_password(&args[2..]);
+    }
     let mut specs: Vec<Spec> = FLAGS.iter().map(spec).collect();
     specs.sort_by_key(|spec| memchr::memchr(spec.short, LONG_ORDER).unwrap_or(LONG_ORDER.len()));
     let mut draft = Draft::default();

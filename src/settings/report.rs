@@ -24,6 +24,11 @@ impl Rows<'_> {
 }
 
 impl Settings {
+    /// Whether clients must log in.
+    pub fn has_auth(&self) -> bool {
+        self.sasl || self.auth_file.is_some()
+    }
+
     /// Hands every row of `stats settings` to `out`, name then value, in memcached's order. Rows that belong to
     /// features this server lacks (flash storage, proxy, privilege dropping) are absent, as in a memcached built
     /// without them.
@@ -61,8 +66,11 @@ impl Settings {
         rows.yes_no("cas_enabled", self.use_cas);
         rows.row("tcp_backlog", self.backlog);
         rows.row("binding_protocol", self.binding_protocol.text());
-        rows.row("auth_enabled_sasl", "no");
-        rows.row("auth_enabled_ascii", "no");
+        rows.yes_no("auth_enabled_sasl", self.sasl);
+        match &self.auth_file {
+            Some(path) => rows.row("auth_enabled_ascii", path.display()),
+            None => rows.row("auth_enabled_ascii", "no"),
+        }
     }
 
     fn report_engine(&self, rt: &Runtime, rows: &mut Rows<'_>) {
@@ -123,5 +131,9 @@ impl Settings {
         let file = self.memory_file.as_deref().map(|path| path.to_string_lossy());
         rows.row("memory_file", file.as_deref().unwrap_or("(null)"));
         rows.row("client_flags_size", 4);
+        // Not one of memcached's: only who asks for authentication sees it.
+        if self.has_auth() {
+            rows.row("auth_timeout", self.auth_timeout);
+        }
     }
 }

@@ -24,6 +24,7 @@ pub enum Counter {
     StoreNoMemory,
     AuthCmds,
     AuthErrors,
+    AuthTimeouts,
     IdleKicks,
     BytesRead,
     BytesWritten,

@@ -10,6 +10,7 @@ pub mod pidfile;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod terminal;
 pub mod user;
 
 use std::fmt;

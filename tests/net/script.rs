@@ -2,7 +2,7 @@
 
 use oxcached::maint::Sink;
 use oxcached::net::{Remote, Talk};
-use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Step};
+use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Shared, Step};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -113,7 +113,7 @@ impl Talk for Script {
         self.arrived += n;
     }
 
-    fn suspended(&mut self, remote: Remote) {
+    fn suspended(&mut self, _: &Shared, remote: Remote) {
         LATER.lock().unwrap().get_or_insert_default().insert(self.name.clone(), remote);
     }
 
@@ -132,4 +132,10 @@ impl Talk for Script {
     fn mid_request(&self) -> bool {
         !self.upload.is_empty()
     }
+
+    fn awaits_login(&self, _: &Shared) -> bool {
+        false
+    }
+
+    fn refuse_late(&mut self, _: &Shared, _: &mut Output) {}
 }

@@ -20,7 +20,7 @@ pub fn settings(args: &str) -> Settings {
     let words = std::iter::once("oxcached").chain(args.split_ascii_whitespace());
     match parse(words.map(Into::into)).unwrap() {
         Action::Run(settings) => *settings,
-        Action::Print { text, .. } => panic!("{text}"),
+        other => panic!("{other:?}"),
     }
 }
 

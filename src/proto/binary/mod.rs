@@ -8,6 +8,7 @@ mod admin;
 mod change;
 mod get;
 mod header;
+pub(super) mod sasl;
 mod store;
 mod trace;
 
@@ -33,6 +34,8 @@ enum Status {
     Refused = 0x20,
     Unknown = 0x81,
     NoMemory = 0x82,
+    /// No word of memcached's, but one of the protocol's.
+    Busy = 0x86,
 }
 
 impl Status {
@@ -47,6 +50,7 @@ impl Status {
             Self::Refused => "Auth failure.",
             Self::Unknown => "Unknown command",
             Self::NoMemory => "Out of memory",
+            Self::Busy => "Temporary failure",
         }
     }
 }
@@ -67,7 +71,7 @@ enum Op {
     Noop,
     Version,
     Stat,
-    /// Authentication, which is a command only to be refused as unknown one by one.
+    /// Authentication: `sasl` answers it if there is any, and else it is refused as unknown.
     SaslList,
     Sasl,
 }

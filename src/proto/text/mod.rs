@@ -8,6 +8,7 @@ mod admin;
 mod crawler;
 mod dump;
 mod get;
+pub(super) mod login;
 mod storage;
 mod tokens;
 

@@ -1,0 +1,85 @@
+//! What is left of libsasl's configuration file: `mech_list`.
+//!
+//! Owns where the file is looked for, as memcached and libsasl do, and what is taken from it. What cannot be honoured is
+//! told to the operator. Read once, at start.
+
+use super::sasl::Mechanism;
+use crate::sys::say;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "memcached.conf";
+const USUAL: [&str; 2] = ["/etc/sasl", "/etc/sasl2"];
+
+/// The mechanisms that the operator lets clients use; all of them if he says nothing.
+///
+/// # Errors
+/// None is left.
+pub(super) fn mechanisms(env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Mechanism>, String> {
+    let Some((path, text)) = find(env) else { return Ok(Mechanism::ALL.to_vec()) };
+    let (wanted, others) = parse(&text);
+    for name in others {
+        say(format_args!("WARNING: {name} in {} has no effect; see MEMCACHED_SASL_PWDB", path.display()));
+    }
+    let Some(wanted) = wanted else { return Ok(Mechanism::ALL.to_vec()) };
+    if wanted.is_empty() {
+        let all = Mechanism::ALL.map(Mechanism::name).join(" ");
+        return Err(format!("Error initializing sasl.\nmech_list in {} names none of {all}", path.display()));
+    }
+    Ok(wanted)
+}
+
+fn find(env: impl Fn(&str) -> Option<OsString>) -> Option<(PathBuf, String)> {
+    let named = env("SASL_CONF_PATH").map(PathBuf::from);
+    let places = named.map_or_else(|| USUAL.map(PathBuf::from).to_vec(), |path| vec![path]);
+    let files = places.into_iter().flat_map(|place| [place.join(NAME), place]);
+    let mut read = files.filter_map(|file| Some((read(&file)?, file)));
+    read.next().map(|(text, file)| (file, text))
+}
+
+fn read(file: &Path) -> Option<String> {
+    Some(String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned())
+}
+
+/// Lines are `name: value`. Gives the mechanisms of `mech_list`, if it is there, and the names of everything else.
+fn parse(text: &str) -> (Option<Vec<Mechanism>>, Vec<&str>) {
+    let (mut wanted, mut others) = (None, Vec::new());
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        match name.trim() {
+            "mech_list" => {
+                let named: Vec<_> = value.split_whitespace().filter_map(|n| Mechanism::named(n.as_bytes())).collect();
+                wanted = Some(Mechanism::ALL.into_iter().filter(|mechanism| named.contains(mechanism)).collect());
+            }
+            name => others.push(name),
+        }
+    }
+    (wanted, others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mech_list_chooses_and_the_rest_is_told() {
+        let (wanted, others) = parse("# x: y\nmech_list: plain GSSAPI cram-md5\n\nsasldb_path: /tmp/db\nlog_level: 5");
+        assert_eq!(wanted, Some(vec![Mechanism::CramMd5, Mechanism::Plain]));
+        assert_eq!(others, ["sasldb_path", "log_level"]);
+        assert_eq!(parse("pwcheck_method: auxprop"), (None, vec!["pwcheck_method"]));
+        assert_eq!(parse("mech_list: gssapi").0, Some(vec![]));
+    }
+
+    #[test]
+    fn the_file_may_be_named_itself_or_by_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(NAME);
+        let all = |path: &Path| mechanisms(|_| Some(path.as_os_str().to_owned()));
+        assert_eq!(all(&file).unwrap(), Mechanism::ALL, "no file, no choice");
+        std::fs::write(&file, "mech_list: PLAIN").unwrap();
+        assert_eq!(all(&file).unwrap(), [Mechanism::Plain]);
+        assert_eq!(all(dir.path()).unwrap(), [Mechanism::Plain]);
+        std::fs::write(&file, "mech_list: NTLM").unwrap();
+        assert!(all(&file).unwrap_err().starts_with("Error initializing sasl.\nmech_list in "));
+    }
+}

@@ -1,0 +1,288 @@
+//! The users and their passwords: what a file says.
+//!
+//! Owns both formats of a file, the search for a user, and the rule that nobody can tell who exists: every entry is
+//! compared, and what is slow is done as often for a name that nobody has. Knows no files and no mechanisms. Used by
+//! `check`; the parser is fit for bytes from anywhere.
+
+use super::hashed::{ITERATIONS_DEFAULT, PREFIX, Verifier};
+use super::seed::Seed;
+use subtle::{Choice, ConstantTimeEq};
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `-Y`: each line is `user:password`, and there is at least one.
+    Tokens,
+    /// `MEMCACHED_SASL_PWDB`: the same, but lines without a colon mean nothing, and what follows a further colon need
+    /// not be part of the password.
+    Pwdb,
+}
+
+/// A line that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Its number, from 1.
+    pub line: usize,
+    /// It says to be a hashed password.
+    pub hashed: bool,
+}
+
+enum Secret {
+    Plain(Box<[u8]>),
+    Hashed(Verifier),
+}
+
+struct Entry {
+    user: Box<[u8]>,
+    secret: Secret,
+}
+
+/// Everybody who may log in. A user may have several lines, and with them several passwords.
+pub struct Credentials {
+    format: Format,
+    entries: Vec<Entry>,
+    seed: Seed,
+    /// Derivations that a check of a password takes, whoever asks: the most hashed lines of one user.
+    rounds: usize,
+    /// Some password is not hashed: SCRAM has to derive its keys.
+    has_plain: bool,
+    /// Iterations for those who have no count of their own: that of the first hashed line.
+    iterations: u32,
+}
+
+impl Credentials {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The first line that cannot be used. An empty file of tokens counts as one.
+    pub fn parse(text: &[u8], format: Format, seed: &Seed) -> Result<Self, Malformed> {
+        let mut entries = Vec::new();
+        let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+        if lines.len() > 1 && lines.last().is_some_and(|last| last.is_empty()) {
+            lines.pop();
+        }
+        for (number, line) in lines.into_iter().enumerate() {
+            let malformed = |hashed| Malformed { line: number + 1, hashed };
+            let line = &line[..memchr::memchr(b'\r', line).unwrap_or(line.len())];
+            let Some(colon) = memchr::memchr(b':', line).filter(|_| memchr::memchr(0, line).is_none()) else {
+                match format {
+                    Format::Tokens => return Err(malformed(false)),
+                    Format::Pwdb => continue,
+                }
+            };
+            let (user, secret) = (&line[..colon], &line[colon + 1..]);
+            let secret = if secret.starts_with(PREFIX) {
+                Secret::Hashed(Verifier::parse(secret).ok_or(malformed(true))?)
+            } else {
+                Secret::Plain(secret.into())
+            };
+            entries.push(Entry { user: user.into(), secret });
+        }
+        Ok(Self::new(entries, format, seed))
+    }
+
+    fn new(entries: Vec<Entry>, format: Format, seed: &Seed) -> Self {
+        let mut hashed: Vec<(&[u8], u32)> = Vec::new();
+        let mut has_plain = false;
+        for entry in &entries {
+            match &entry.secret {
+                Secret::Plain(_) => has_plain = true,
+                Secret::Hashed(verifier) => hashed.push((&entry.user, verifier.iterations)),
+            }
+        }
+        let iterations = hashed.first().map_or(ITERATIONS_DEFAULT, |(_, count)| *count);
+        hashed.sort_unstable();
+        let rounds = hashed.chunk_by(|a, b| a.0 == b.0).map(<[_]>::len).max().unwrap_or(0);
+        Self { format, seed: seed.clone(), rounds, has_plain, iterations, entries }
+    }
+
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Number of lines in force.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nobody can log in.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether some password is hashed: a check of any takes long, and no mechanism that needs the password itself is
+    /// for everybody.
+    pub fn has_hashed(&self) -> bool {
+        self.rounds > 0
+    }
+
+    /// Whether some password is not hashed: SCRAM's keys of any user take long.
+    pub fn has_plain(&self) -> bool {
+        self.has_plain
+    }
+
+    /// Whether `user` has this password.
+    pub fn check(&self, user: &[u8], password: &[u8]) -> bool {
+        let mut good = Choice::from(0);
+        for entry in &self.entries {
+            if let Secret::Plain(secret) = &entry.secret {
+                good |= entry.user.ct_eq(user) & self.matches(secret, password);
+            }
+        }
+        let mut hashed = self.of_user(user).filter_map(|secret| match secret {
+            Secret::Hashed(verifier) => Some(verifier),
+            Secret::Plain(_) => None,
+        });
+        for _ in 0..self.rounds {
+            match hashed.next() {
+                Some(verifier) => good |= verifier.check(password),
+                // As long as for a real one, and never right: nobody knows a password of these keys.
+                None => good |= self.decoy(user).check(password),
+            }
+        }
+        good.into()
+    }
+
+    /// What SCRAM needs to know of `user`, by his first line.
+    pub(super) fn verifier(&self, user: &[u8]) -> Verifier {
+        let secret = self.of_user(user).next();
+        // If one derivation is needed for anybody, everybody waits for one.
+        let password = match secret {
+            Some(Secret::Plain(password)) => password,
+            _ => &self.seed.value(b"password", user)[..],
+        };
+        let derived = self.has_plain.then(|| Verifier::derive(password, &self.salt(user), self.iterations));
+        match (secret, derived) {
+            (Some(Secret::Hashed(verifier)), _) => verifier.clone(),
+            (Some(Secret::Plain(_)), Some(derived)) => derived,
+            _ => self.decoy(user),
+        }
+    }
+
+    /// The passwords of `user` that are not hashed, to be compared with in constant time; one that he has not, if he
+    /// has none.
+    pub(super) fn plain(&self, user: &[u8]) -> Vec<Box<[u8]>> {
+        let mut all: Vec<Box<[u8]>> = self
+            .of_user(user)
+            .filter_map(|secret| match secret {
+                Secret::Plain(password) => Some(password.clone()),
+                Secret::Hashed(_) => None,
+            })
+            .collect();
+        if all.is_empty() {
+            all.push(Box::new(self.seed.value(b"password", user)));
+        }
+        all
+    }
+
+    fn of_user(&self, user: &[u8]) -> impl Iterator<Item = &Secret> {
+        self.entries.iter().filter(|entry| entry.user.ct_eq(user).into()).map(|entry| &entry.secret)
+    }
+
+    /// Whether a stored plain password is the one given. Lengths are no secret.
+    fn matches(&self, stored: &[u8], given: &[u8]) -> Choice {
+        let whole = match self.format {
+            Format::Tokens => stored,
+            // memcached lets the password end at any colon.
+            Format::Pwdb => match stored.get(given.len()) {
+                Some(b':') => &stored[..given.len()],
+                _ => stored,
+            },
+        };
+        whole.ct_eq(given)
+    }
+
+    fn salt(&self, user: &[u8]) -> [u8; 16] {
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&self.seed.value(b"salt", user)[..16]);
+        salt
+    }
+
+    /// What stands for a user whom there is not.
+    fn decoy(&self, user: &[u8]) -> Verifier {
+        Verifier {
+            iterations: self.iterations,
+            salt: self.salt(user).into(),
+            stored_key: self.seed.value(b"stored key", user),
+            server_key: self.seed.value(b"server key", user),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::hash_line;
+
+    fn parse(text: &str, format: Format) -> Result<Credentials, Malformed> {
+        Credentials::parse(text.as_bytes(), format, &Seed::from_bytes(&[7; 32]))
+    }
+
+    #[test]
+    fn tokens_are_lines_of_user_and_password() {
+        for text in ["foo:bar\nbaaaz:quux\n", "foo:bar\nbaaaz:quux", "foo:bar\r\nbaaaz:quux\r\n"] {
+            let all = parse(text, Format::Tokens).unwrap();
+            assert_eq!(all.len(), 2);
+            assert!(all.check(b"foo", b"bar") && all.check(b"baaaz", b"quux"), "{text:?}");
+            for (user, password) in [("foo", "ba"), ("foo", "barr"), ("fo", "bar"), ("foo", ""), ("", ""), ("foo", "quux")] {
+                assert!(!all.check(user.as_bytes(), password.as_bytes()), "{user} {password}");
+            }
+        }
+        let all = parse(":x\ny:\na:b:c\nlong:with spaces", Format::Tokens).unwrap();
+        assert!(all.check(b"", b"x") && all.check(b"y", b"") && all.check(b"a", b"b:c") && !all.check(b"a", b"b"));
+        assert!(all.check(b"long", b"with spaces"));
+    }
+
+    #[test]
+    fn a_line_without_a_colon_is_malformed_among_tokens_only() {
+        for (text, line) in [("", 1), ("\n", 1), ("foo\n", 1), ("foo:bar\n\n", 2), ("\nfoo:bar\n", 1), ("a:b\0c\n", 1)] {
+            assert_eq!(parse(text, Format::Tokens).err(), Some(Malformed { line, hashed: false }), "{text:?}");
+            assert!(parse(text, Format::Pwdb).is_ok(), "{text:?}");
+        }
+        let all = parse("# hello\n\nfoo:bar\n", Format::Pwdb).unwrap();
+        assert!(all.len() == 1 && all.check(b"foo", b"bar"));
+    }
+
+    #[test]
+    fn in_a_pwdb_the_password_may_end_at_any_colon() {
+        let all = parse("foo:bar:baz\n", Format::Pwdb).unwrap();
+        assert!(all.check(b"foo", b"bar") && all.check(b"foo", b"bar:baz"));
+        assert!(!all.check(b"foo", b"bar:") && !all.check(b"foo", b"ba") && !all.check(b"foo", b""));
+    }
+
+    #[test]
+    fn hashed_and_plain_lines_live_side_by_side() {
+        let text = format!("ann:plain\n{}\nann:second\n", hash_line("bob", b"hidden", 4096).unwrap());
+        for format in [Format::Tokens, Format::Pwdb] {
+            let all = parse(&text, format).unwrap();
+            assert!(all.has_hashed() && all.has_plain());
+            assert!(all.check(b"ann", b"plain") && all.check(b"ann", b"second") && all.check(b"bob", b"hidden"));
+            assert!(!all.check(b"bob", b"plain") && !all.check(b"ann", b"hidden") && !all.check(b"eve", b"hidden"));
+        }
+        let broken = text.replace("4096:", "4096;");
+        assert_eq!(parse(&broken, Format::Pwdb).err(), Some(Malformed { line: 2, hashed: true }));
+    }
+
+    #[test]
+    fn who_does_not_exist_has_a_salt_that_stays() {
+        let (one, two) = (parse("a:b", Format::Pwdb).unwrap(), parse("c:d", Format::Pwdb).unwrap());
+        assert_eq!(one.verifier(b"eve").salt, two.verifier(b"eve").salt);
+        assert_eq!(one.verifier(b"a").salt, two.verifier(b"a").salt, "nor does a user's salt say that he exists");
+        assert_ne!(one.verifier(b"eve").salt, one.verifier(b"mallory").salt);
+        assert_eq!(one.verifier(b"eve").iterations, one.verifier(b"a").iterations);
+        assert_eq!(one.verifier(b"eve").salt.len(), one.verifier(b"a").salt.len());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..2000 {
+            let text: Vec<u8> = (0..random.usize(..200)).map(|_| *random.choice(b"a:\n\r\0$S\xff").unwrap()).collect();
+            for format in [Format::Tokens, Format::Pwdb] {
+                if let Ok(all) = Credentials::parse(&text, format, &Seed::from_bytes(&[0; 32])) {
+                    all.check(b"a", b"a");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Who may use the server: the files of users, the SASL mechanisms, and the checks of passwords.
+//!
+//! Owns the credentials in force and their reload, what is slow about checking them, and the word to the operator about
+//! logins that fail. It must not know connections or protocols: a session asks it and writes the replies. `server`
+//! loads it after the change of user, so that a reload can read what the start could; SIGHUP reloads it.
+//!
+//! Nobody learns from it which users exist: a name that nobody has goes the way of one that somebody has, with a salt
+//! and keys that are made from the name and a secret of the process.
+
+mod check;
+mod conf;
+mod cram;
+mod credentials;
+mod failures;
+mod hashed;
+mod queue;
+mod sasl;
+mod scram;
+mod seed;
+
+use crate::settings::Settings;
+use crate::sys::error_text;
+use failures::Failures;
+use parking_lot::Mutex;
+use queue::Queue;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::Arc;
+
+pub use check::{Answer, Check};
+pub use credentials::{Credentials, Format, Malformed};
+pub use hashed::{ITERATIONS_DEFAULT, Verifier, hash_line};
+pub use sasl::{Exchange, Mechanism, Outcome};
+pub use seed::Seed;
+
+/// One file of users, and what it said last.
+struct Source {
+    /// Where it is; none if the credentials came from elsewhere.
+    path: Option<PathBuf>,
+    format: Format,
+    current: Mutex<Arc<Credentials>>,
+}
+
+impl Source {
+    fn new(path: Option<PathBuf>, credentials: Credentials) -> Self {
+        Self { path, format: credentials.format(), current: Mutex::new(Arc::new(credentials)) }
+    }
+
+    fn current(&self) -> Arc<Credentials> {
+        Arc::clone(&self.current.lock())
+    }
+
+    /// Reads the file again; what was in force stays if it cannot be used.
+    fn reload(&self, seed: &Seed) -> Result<(), String> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let credentials = Arc::new(read(path, self.format, seed)?);
+        let before = std::mem::replace(&mut *self.current.lock(), credentials);
+        drop(before); // a long list is freed outside the lock
+        Ok(())
+    }
+}
+
+/// What a server with authentication has instead of none.
+pub struct Auth {
+    /// `-Y`: for text connections.
+    tokens: Option<Source>,
+    /// `-S`: for packets.
+    sasl: Option<Source>,
+    /// What `mech_list` leaves.
+    mechanisms: Vec<Mechanism>,
+    seed: Seed,
+    queue: Queue,
+    failures: Failures,
+}
+
+impl Auth {
+    /// Loads what `settings` and the environment name; `None` without `-S` and `-Y`.
+    ///
+    /// # Errors
+    /// The line for the operator, without a line feed.
+    pub fn load(settings: &Settings, env: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>, String> {
+        if !settings.sasl && settings.auth_file.is_none() {
+            return Ok(None);
+        }
+        let mut auth = Self::none()?;
+        if settings.sasl {
+            auth.mechanisms = conf::mechanisms(&env)?;
+            auth.sasl = Some(open_sasl(&env, &auth.seed)?);
+        }
+        if let Some(path) = &settings.auth_file {
+            auth.tokens = Some(open(path, Format::Tokens, &auth.seed)?);
+        }
+        Ok(Some(auth))
+    }
+
+    /// The same from credentials that are there already; a reload changes nothing.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn of(tokens: Option<Credentials>, sasl: Option<Credentials>) -> Result<Self, String> {
+        let source = |credentials| Source::new(None, credentials);
+        Ok(Self { tokens: tokens.map(source), sasl: sasl.map(source), ..Self::none()? })
+    }
+
+    fn none() -> Result<Self, String> {
+        let seed = Seed::random().map_err(|_| "Error initializing sasl.\nNo random numbers from the system")?;
+        Ok(Self {
+            tokens: None,
+            sasl: None,
+            mechanisms: Mechanism::ALL.to_vec(),
+            seed,
+            queue: Queue::default(),
+            failures: Failures::default(),
+        })
+    }
+
+    /// Reads the files again. What is given back are lines for the operator about those that cannot be used: there
+    /// everything stays as it was.
+    pub fn reload(&self) -> Vec<String> {
+        let sources = [&self.tokens, &self.sasl].into_iter().flatten();
+        sources.filter_map(|source| source.reload(&self.seed).err()).collect()
+    }
+
+    /// Who may use text connections; `None` if anybody may.
+    pub fn tokens(&self) -> Option<Arc<Credentials>> {
+        self.tokens.as_ref().map(Source::current)
+    }
+
+    /// Who may send packets; `None` if anybody may.
+    pub fn sasl(&self) -> Option<Arc<Credentials>> {
+        self.sasl.as_ref().map(Source::current)
+    }
+
+    /// Whether text connections must log in.
+    pub fn wants_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Whether packets need a login.
+    pub fn wants_sasl(&self) -> bool {
+        self.sasl.is_some()
+    }
+
+    /// The mechanisms that every user of `credentials` can log in with, the strongest first.
+    pub fn mechanisms(&self, credentials: &Credentials) -> impl Iterator<Item = Mechanism> {
+        let hashed = credentials.has_hashed();
+        self.mechanisms.iter().copied().filter(move |mechanism| !(hashed && *mechanism == Mechanism::CramMd5))
+    }
+
+    /// Has `check` run on the thread for that, then `done`. If too many wait already, `done` is called at once, and
+    /// the check has no answer.
+    pub fn submit(&self, check: Check, done: Box<dyn FnOnce() + Send>) {
+        self.queue.submit(check, done);
+    }
+
+    /// Notes a login that failed, at relative time `now`; says so to the operator now and then.
+    pub fn failed(&self, now: u32, whose: &dyn std::fmt::Display) {
+        self.failures.note(now, whose);
+    }
+}
+
+/// Reads `path` at start.
+fn open(path: &Path, format: Format, seed: &Seed) -> Result<Source, String> {
+    // A daemon changes its directory; the reload must find the same file.
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let credentials = read(&path, format, seed)?;
+    Ok(Source::new(Some(path), credentials))
+}
+
+fn open_sasl(env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<Source, String> {
+    let Some(path) = env("MEMCACHED_SASL_PWDB").filter(|path| !path.is_empty()) else {
+        return Err("Error initializing sasl.\n\
+                    MEMCACHED_SASL_PWDB must name a file of user:password lines, or of lines made by\n\
+                    oxcached --hash-password; the database of saslpasswd2 (sasldb) is not read"
+            .to_owned());
+    };
+    open(Path::new(&path), Format::Pwdb, seed).map_err(|complaint| format!("Error initializing sasl.\n{complaint}"))
+}
+
+fn read(path: &Path, format: Format, seed: &Seed) -> Result<Credentials, String> {
+    let shown = path.display();
+    let what = match format {
+        Format::Tokens => "authfile",
+        Format::Pwdb => "sasl database",
+    };
+    let unreadable = |e: io::Error| {
+        let reason = error_text(&e);
+        format!("Could not open {what} [{shown}] for reading, error {reason}: {reason}")
+    };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    Credentials::parse(&bytes, format, seed).map_err(|Malformed { line, hashed }| match (format, hashed) {
+        (Format::Tokens, false) => format!("Authfile [{shown}] has a malformed entry. Should be 'user:password'"),
+        (_, _) => format!("{what} [{shown}]: line {line} is no line of oxcached --hash-password"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! One SASL login: which mechanism, and whose turn it is.
+//!
+//! Owns the order of messages, which is that of memcached with libsasl: a server's last word of SCRAM is a challenge
+//! that the client answers with nothing. It must not know packets. Driven by binary sessions.
+
+use super::check::{Answer, Check};
+use super::scram::Scram;
+use super::seed::random;
+use super::{Auth, cram};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
+/// What a client may log in with, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password stays where it is, on both sides.
+    ScramSha256,
+    /// The password stays with the client, but the server must know it.
+    CramMd5,
+    /// The password is sent.
+    Plain,
+}
+
+impl Mechanism {
+    pub(super) const ALL: [Self; 3] = [Self::ScramSha256, Self::CramMd5, Self::Plain];
+
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::CramMd5 => "CRAM-MD5",
+            Self::Plain => "PLAIN",
+        }
+    }
+
+    pub(super) fn named(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| mechanism.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Where a login stands.
+#[derive(Default)]
+pub enum Exchange {
+    /// Not begun, or over.
+    #[default]
+    None,
+    /// PLAIN: the one message is due, or being checked.
+    Plain,
+    /// The challenge is out.
+    Cram(Vec<u8>),
+    /// The client's first message is due.
+    ScramFirst,
+    /// The user is being looked up, or the client's final message is due.
+    Scram(Box<Scram>),
+    /// The client has proven itself and has to say that it has read our proof.
+    ScramLast,
+}
+
+/// What a message leads to.
+pub enum Outcome {
+    /// Logged in.
+    Granted,
+    /// Not.
+    Denied,
+    /// The client has to answer this.
+    Continue(Vec<u8>),
+    /// [`Exchange::checked`] goes on with the answer.
+    Check(Check),
+}
+
+impl Exchange {
+    /// Begins anew. A client's first message may come along, or none.
+    pub fn start(&mut self, auth: &Auth, mechanism: &[u8], initial: &[u8]) -> Outcome {
+        *self = Self::None;
+        let Some(credentials) = auth.sasl() else { return Outcome::Denied };
+        let mechanism = Mechanism::named(mechanism).filter(|wanted| auth.mechanisms(&credentials).any(|m| m == *wanted));
+        match mechanism {
+            None => return Outcome::Denied,
+            Some(Mechanism::CramMd5) => {
+                let Some(challenge) = cram::challenge().filter(|_| initial.is_empty()) else { return Outcome::Denied };
+                *self = Self::Cram(challenge.clone());
+                return Outcome::Continue(challenge);
+            }
+            Some(Mechanism::Plain) => *self = Self::Plain,
+            Some(Mechanism::ScramSha256) => *self = Self::ScramFirst,
+        }
+        if initial.is_empty() { Outcome::Continue(Vec::new()) } else { self.step(auth, initial) }
+    }
+
+    /// Goes on with the client's next message.
+    pub fn step(&mut self, auth: &Auth, message: &[u8]) -> Outcome {
+        self.try_step(auth, message).unwrap_or(Outcome::Denied)
+    }
+
+    /// `None`: denied.
+    fn try_step(&mut self, auth: &Auth, message: &[u8]) -> Option<Outcome> {
+        let credentials = auth.sasl()?;
+        match std::mem::take(self) {
+            Self::None => None,
+            Self::Plain => {
+                let (user, password) = plain(message)?;
+                *self = Self::Plain;
+                Some(Outcome::Check(Check::password(&credentials, user, password)))
+            }
+            Self::Cram(challenge) => {
+                let (user, digest) = cram::parse(message)?;
+                let mut right = false;
+                for password in credentials.plain(user) {
+                    right |= cram::is_right(&challenge, &password, digest);
+                }
+                right.then_some(Outcome::Granted)
+            }
+            Self::ScramFirst => {
+                let ours = BASE64.encode(random::<18>().ok()?);
+                let scram = Scram::begin(message, &ours)?;
+                let check = Check::verifier(&credentials, &scram.user);
+                *self = Self::Scram(Box::new(scram));
+                Some(Outcome::Check(check))
+            }
+            Self::Scram(scram) => {
+                let last = scram.finish(message)?;
+                *self = Self::ScramLast;
+                Some(Outcome::Continue(last))
+            }
+            Self::ScramLast => message.is_empty().then_some(Outcome::Granted),
+        }
+    }
+
+    /// Goes on with what a check has found.
+    pub fn checked(&mut self, answer: &Answer) -> Outcome {
+        match (std::mem::take(self), answer) {
+            (Self::Plain, Answer::Password(true)) => Outcome::Granted,
+            (Self::Scram(mut scram), Answer::Verifier(verifier)) => {
+                let first = scram.answer(verifier.as_ref().clone());
+                *self = Self::Scram(scram);
+                Outcome::Continue(first)
+            }
+            _ => Outcome::Denied,
+        }
+    }
+}
+
+/// User and password of PLAIN's message: `[authorized] NUL user NUL password`.
+fn plain(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = message.split(|&byte| byte == 0);
+    let (authorized, user, password) = (parts.next()?, parts.next()?, parts.next()?);
+    let acts_for_himself = authorized.is_empty() || authorized == user;
+    (acts_for_himself && !user.is_empty() && parts.next().is_none()).then_some((user, password))
+}

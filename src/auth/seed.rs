@@ -1,0 +1,45 @@
+//! The secret of the process, and randomness.
+//!
+//! Owns the one place where the system is asked for random bytes, and the values that stand in for those of users who
+//! do not exist: always the same for the same name, and not to be told from real ones. Used by the rest of `auth`.
+
+use ring::error::Unspecified;
+use ring::hmac::{self, HMAC_SHA256};
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Secret of one process. Clones are the same secret.
+#[derive(Clone)]
+pub struct Seed(hmac::Key);
+
+impl Seed {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn random() -> Result<Self, Unspecified> {
+        Ok(Self::from_bytes(&random::<32>()?))
+    }
+
+    /// A given one, for tests.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(HMAC_SHA256, bytes))
+    }
+
+    /// The value called `what` of a user.
+    pub(super) fn value(&self, what: &[u8], user: &[u8]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(what);
+        context.update(b":");
+        context.update(user);
+        let mut value = [0; 32];
+        value.copy_from_slice(context.sign().as_ref());
+        value
+    }
+}
+
+/// Random bytes of the system.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Unspecified> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,166 @@
+//! SASL: list of mechanisms, authenticate, step; and the guard that lets nobody else's packets through.
+//!
+//! Owns what a packet may do before its sender has logged in, and the packets of a login. It must not know users or
+//! mechanisms: `auth` does. Called by the session before every packet of a server with `-S`.
+
+use super::header::{Parts, SIZE};
+use super::{BODY_MAX, Head, KEY_MAX, Next, Op, Ran, Run, Status, decode, trace};
+use crate::auth::{Answer, Auth, Check, Exchange, Mechanism, Outcome};
+use crate::limits::{MECHANISM_MAX, SASL_MESSAGE_MAX};
+use crate::proto::{CloseReason, Cx, Output};
+use crate::stats::Counter;
+
+/// The other opcode with a message is a step.
+const AUTHENTICATE: u8 = 0x21;
+
+/// Status of a reply that wants another message.
+const CONTINUE: u16 = 0x21;
+
+/// How far a connection has got.
+#[derive(Default)]
+pub(in crate::proto) struct Login {
+    /// Everything is allowed.
+    granted: bool,
+    exchange: Exchange,
+}
+
+impl Login {
+    pub(in crate::proto) fn is_granted(&self) -> bool {
+        self.granted
+    }
+}
+
+/// What becomes of a packet.
+pub(in crate::proto) enum Guarded {
+    /// It is none of the guard's.
+    Pass,
+    /// It is not all there.
+    Wait,
+    /// It is answered: bytes used, and what is next.
+    Ran(usize, Next),
+    /// The answer takes a check first: bytes used.
+    Check(usize, Check),
+}
+
+/// Looks at the packet at the front of `bytes`, whose header is `head`.
+pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut Output) -> Guarded {
+    if !head.is_sound() || head.body > BODY_MAX {
+        return Guarded::Pass; // refused for that, whoever sent it
+    }
+    let op = decode(head.opcode).map(|(op, _)| op);
+    let fits = op.is_some_and(|op| op.fits(&head)) && usize::from(head.key) <= KEY_MAX;
+    match op {
+        Some(Op::Version) => Guarded::Pass,
+        Some(Op::SaslList | Op::Sasl) if !fits => Guarded::Pass,
+        Some(Op::SaslList) => {
+            let mut run = begin(cx, head, bytes, out);
+            list(&mut run, login);
+            Guarded::Ran(SIZE, Next::Packet)
+        }
+        Some(Op::Sasl) => message(cx, login, head, bytes, out),
+        _ if login.granted => Guarded::Pass,
+        _ => {
+            begin(cx, head, bytes, out).fail(Status::Refused);
+            Guarded::Ran(SIZE + head.before_value(), Next::Close(CloseReason::Error))
+        }
+    }
+}
+
+fn begin<'a, 'b>(cx: &'a Cx<'b>, head: Head, bytes: &[u8], out: &'a mut Output) -> Run<'a, 'b> {
+    if cx.verbose > 1 {
+        trace::request(cx.fd, &bytes[..SIZE]);
+    }
+    Run { cx, verbs: cx.verbs(), out, head, quiet: false }
+}
+
+/// Whoever asks is logged out, as by memcached.
+fn list(run: &mut Run<'_, '_>, login: &mut Login) {
+    login.granted = false;
+    let names: Vec<_> = match run.cx.shared.auth.as_ref().and_then(|auth| Some((auth, auth.sasl()?))) {
+        Some((auth, credentials)) => auth.mechanisms(&credentials).map(Mechanism::name).collect(),
+        None => Vec::new(),
+    };
+    body(run, 0, names.join(" ").as_bytes());
+}
+
+fn body(run: &mut Run<'_, '_>, status: u16, body: &[u8]) {
+    run.begin_reply(&Parts { status, body: body.len() as u32, ..Parts::default() });
+    run.out.put(body);
+}
+
+fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut Output) -> Guarded {
+    let (mechanism, rest) = bytes[SIZE..].split_at(usize::from(head.key));
+    let (start, size) = (SIZE + mechanism.len(), head.value());
+    let refused = if mechanism.len() > MECHANISM_MAX {
+        Some(Status::Invalid)
+    } else if size > SASL_MESSAGE_MAX {
+        Some(Status::NoMemory)
+    } else {
+        None
+    };
+    if let Some(status) = refused {
+        begin(cx, head, bytes, out).fail(status);
+        let ran = Ran::past(size, rest.len());
+        return Guarded::Ran(start + ran.used, ran.next);
+    }
+    let (Some(message), Some(auth)) = (rest.get(..size), &cx.shared.auth) else { return Guarded::Wait };
+    let mut run = begin(cx, head, bytes, out);
+    login.granted = false;
+    let outcome = if head.opcode == AUTHENTICATE {
+        login.exchange.start(auth, mechanism, message)
+    } else {
+        login.exchange.step(auth, message)
+    };
+    match reply(&mut run, auth, login, outcome) {
+        Some(check) => Guarded::Check(start + size, check),
+        None => Guarded::Ran(start + size, Next::Packet),
+    }
+}
+
+/// Goes on after a check; without an answer nobody has had time for it.
+pub(in crate::proto) fn conclude(cx: &Cx<'_>, login: &mut Login, head: Head, answer: Option<&Answer>, out: &mut Output) {
+    let Some(auth) = &cx.shared.auth else { return };
+    let mut run = Run { cx, verbs: cx.verbs(), out, head, quiet: false };
+    let Some(answer) = answer else {
+        login.exchange = Exchange::None;
+        count(&run, auth, true);
+        return run.fail(Status::Busy);
+    };
+    let outcome = login.exchange.checked(answer);
+    // No check leads to another one.
+    let _ = reply(&mut run, auth, login, outcome);
+}
+
+fn reply(run: &mut Run<'_, '_>, auth: &Auth, login: &mut Login, outcome: Outcome) -> Option<Check> {
+    match outcome {
+        Outcome::Granted => {
+            login.granted = true;
+            count(run, auth, false);
+            body(run, 0, b"Authenticated");
+        }
+        Outcome::Denied => {
+            count(run, auth, true);
+            run.fail(Status::Refused);
+        }
+        Outcome::Continue(challenge) => body(run, CONTINUE, &challenge),
+        Outcome::Check(check) => return Some(check),
+    }
+    None
+}
+
+fn count(run: &Run<'_, '_>, auth: &Auth, failed: bool) {
+    run.verbs.counters.add(Counter::AuthCmds, 1);
+    if failed {
+        run.verbs.counters.add(Counter::AuthErrors, 1);
+        auth.failed(run.verbs.now, &run.cx.peer());
+    }
+}
+
+/// The reply to nobody's request: time for a login is over.
+pub(in crate::proto) fn too_late(out: &mut Output) {
+    let text = Status::Refused.text();
+    let head = Head { opcode: AUTHENTICATE, extras: 0, key: 0, body: 0, opaque: [0; 4], cas: 0 };
+    out.put(&head.reply(&Parts { status: Status::Refused as u16, body: text.len() as u32, ..Parts::default() }));
+    out.put(text.as_bytes());
+    out.end_of_reply();
+}

@@ -1,0 +1,129 @@
+//! The login of `-Y`: a `set` whose value is `user password`.
+//!
+//! Owns what such a line and such a value look like, and what is answered to anything else, as memcached has it: key,
+//! flags, time and `noreply` mean nothing, and what stands behind a refused line is taken for the next line. Knows no
+//! users. Called by the session while nobody has logged in.
+
+use super::{Run, Tokens};
+use crate::decimal;
+use crate::limits::{LINE_MAX, LINE_WAIT_MAX, TOKEN_MAX};
+use crate::proto::{Cx, Output};
+
+/// Bytes that memcached waits for before it looks at them.
+const LOOK_MIN: usize = 3;
+
+/// Shortest line, without its newline, that is answered.
+const LINE_MIN: usize = 6;
+
+/// What stands at the front of the input.
+pub(in crate::proto) enum Line {
+    /// Not all of a line.
+    Unfinished,
+    /// Nothing that deserves an answer.
+    Foreign,
+    /// A line of this length that is refused, and why.
+    Refused(usize, &'static str),
+    /// A line of this length, and behind it so many bytes of value with its end.
+    Value(usize, usize),
+}
+
+/// Looks at the front of `bytes`.
+pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
+    if bytes.len() < LOOK_MIN {
+        return Line::Unfinished;
+    }
+    let Some(newline) = memchr::memchr(b'\n', bytes) else {
+        return if bytes.len() > LINE_WAIT_MAX { Line::Foreign } else { Line::Unfinished };
+    };
+    if !(LINE_MIN..LINE_MAX).contains(&newline) {
+        return Line::Foreign;
+    }
+    let used = newline + 1;
+    // A carriage return is taken for granted: without one the last byte is not seen; with two, neither is.
+    let text = &bytes[..newline];
+    let text = text.strip_suffix(b"\r\r").unwrap_or(&text[..newline - 1]);
+    let tokens = Tokens::split(text);
+    let size = decimal::token_u32(tokens.get(4)).filter(|_| tokens.len() >= 5 && text.starts_with(b"set"));
+    match size {
+        None => Line::Refused(used, "CLIENT_ERROR unauthenticated"),
+        Some(size) if size > TOKEN_MAX => Line::Refused(used, "CLIENT_ERROR auth token too long"),
+        Some(size) => Line::Value(used, size as usize + 2),
+    }
+}
+
+/// User and password of a value, which `value` is with the two bytes behind it.
+///
+/// # Errors
+/// Why there are none.
+pub(in crate::proto) fn user_and_password(value: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    let Some(token) = value.strip_suffix(b"\r\n") else {
+        return Err("CLIENT_ERROR bad command line termination");
+    };
+    let space = memchr::memchr(b' ', token).ok_or("CLIENT_ERROR bad authentication token format")?;
+    Ok((&token[..space], &token[space + 1..]))
+}
+
+/// Appends a one-line reply.
+pub(in crate::proto) fn reply(cx: &Cx<'_>, out: &mut Output, line: &str) {
+    Run { cx, verbs: cx.verbs(), out, noreply: false }.reply(line);
+    out.end_of_reply();
+    cx.piped.set(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What memcached 1.6.45 was seen to make of each line.
+    #[test]
+    fn lines_are_judged_as_memcached_judges_them() {
+        let refused = "CLIENT_ERROR unauthenticated";
+        for (text, size) in [
+            ("set k 0 0 7\r\n", 9),
+            ("set k 0 0 77\n", 9),
+            ("set k 0 0 7\r\r\n", 9),
+            ("set k 0 0 7x\n", 9),
+            ("setfoo k 0 0 7\r\n", 9),
+            ("set k 0 0 7 noreply\r\n", 9),
+            ("set  k  0  0  7  \r\n", 9),
+            ("set k 0 0 0\r\n", 2),
+            ("set k 0 0 16384\r\n", 16386),
+            ("set k 0 0 00000000007\r\n", 9),
+        ] {
+            assert!(matches!(line(text.as_bytes()), Line::Value(n, s) if n == text.len() && s == size), "{text:?}");
+        }
+        for (text, reply) in [
+            ("abcde\r\n", refused),
+            ("abcdef\n", refused),
+            ("get foo\r\n", refused),
+            (" set k 0 0 7\r\n", refused),
+            ("SET k 0 0 7\r\n", refused),
+            ("add k 0 0 7\r\n", refused),
+            ("set k 0 0 7\n", refused),
+            ("set k 0 0\r\n", refused),
+            ("set k 0 0 -1\r\n", refused),
+            ("set k 0 0 x\r\n", refused),
+            ("set k 0 0 4294967296\r\n", refused),
+            ("set k 0 0 000000000007\r\n", refused),
+            ("set k 0 0 4294967295\r\n", "CLIENT_ERROR auth token too long"),
+            ("set k 0 0 16385\r\n", "CLIENT_ERROR auth token too long"),
+        ] {
+            assert!(matches!(line(text.as_bytes()), Line::Refused(n, r) if n == text.len() && r == reply), "{text:?}");
+        }
+        for text in ["a\r\n", "abcd\r\n", "abcde\n", "\n\n\n", &"x".repeat(2049)] {
+            assert!(matches!(line(text.as_bytes()), Line::Foreign), "{text:?}");
+        }
+        for text in ["", "\n", "\r\n", "set k 0 0 7\r", &"x".repeat(2048)] {
+            assert!(matches!(line(text.as_bytes()), Line::Unfinished), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_space_ends_the_user() {
+        assert_eq!(user_and_password(b"foo bar\r\n"), Ok((&b"foo"[..], &b"bar"[..])));
+        assert_eq!(user_and_password(b" a b \r\n"), Ok((&b""[..], &b"a b "[..])));
+        assert_eq!(user_and_password(b"foobar\r\n"), Err("CLIENT_ERROR bad authentication token format"));
+        assert_eq!(user_and_password(b"\r\n"), Err("CLIENT_ERROR bad authentication token format"));
+        assert_eq!(user_and_password(b"foo bar\n\n"), Err("CLIENT_ERROR bad command line termination"));
+    }
+}
