@@ -9,24 +9,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let asked = settings::parse(std::env::args_os());
-    if let Ok(Action::HashPassword { user, iterations }) = &asked {
-        return hash_password(user, *iterations);
-    }
-    // Before anything else is done, so that a signal during start-up stops the server in order.
-    let signals = match Signals::install() {
-        Ok(signals) => signals,
-        Err(e) => {
-            say(format_args!("failed to install signal handlers: {}", error_text(&e)));
-            return ExitCode::FAILURE;
-        }
-    };
-    match asked {
-        Ok(Action::Run(settings)) => start_and_run(*settings, signals).unwrap_or_else(|e| {
+    match settings::parse(std::env::args_os()) {
+        Ok(Action::Run(settings)) => start_and_run(*settings).unwrap_or_else(|e| {
             say(format_args!("{}", e.message));
             exit_code(e.code)
         }),
-        Ok(Action::HashPassword { .. }) => ExitCode::SUCCESS, // done above
+        Ok(Action::HashPassword { user, iterations }) => hash_password(&user, iterations),
         Ok(Action::Print { text, warnings }) => {
             let _ = io::stderr().write_all(warnings.concat().as_bytes());
             let _ = io::stdout().write_all(text.as_bytes());
@@ -39,7 +27,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_and_run(settings: Settings, signals: Signals) -> Result<ExitCode, StartError> {
+fn start_and_run(settings: Settings) -> Result<ExitCode, StartError> {
+    // Before anything else is done, so that a signal during start-up stops the server in order.
+    let signals = Signals::install().map_err(|e| StartError {
+        code: 1,
+        message: format!("failed to install signal handlers: {}", error_text(&e)),
+    })?;
     let _ = io::stderr().write_all(settings.warnings.concat().as_bytes());
     start_log(settings.verbose);
     let tls = server::load_tls(&settings)?;

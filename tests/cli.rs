@@ -183,8 +183,6 @@ fn tls_options() {
 #[test]
 fn what_is_not_built_says_so_by_name() {
     refused(&[
-        ("-S", 1, "not supported yet: -S, --enable-sasl\n"),
-        ("-Y f", 1, "not supported yet: -Y, --auth-file\n"),
         ("-e f", 1, "not supported yet: -e, --memory-file\n"),
         ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
         ("-L", 1, "not supported yet: -L, --enable-largepages\n"),
@@ -193,7 +191,7 @@ fn what_is_not_built_says_so_by_name() {
         ("-o drop_privileges", 1, "not supported yet: -o drop_privileges\n"),
     ]);
     let names: Vec<String> = unsupported().map(|(name, _)| name).collect();
-    assert!(names.contains(&"-o proxy_config".to_owned()) && names.contains(&"-S, --enable-sasl".to_owned()));
+    assert!(names.contains(&"-o proxy_config".to_owned()) && names.contains(&"-e, --memory-file".to_owned()));
     let help = printed(&["-h"]);
     for name in names {
         let word = name.rsplit([' ', '-']).next().unwrap();
@@ -224,8 +222,8 @@ fn help_version_and_licence() {
     }
     // Test suites and scripts take these words for the feature.
     let lower = help.to_lowercase();
-    assert!(lower.contains("unix-socket") && lower.contains("enable-ssl"));
-    for word in ["ext_path", "proxy_config", "sasl", "drop_privileges", "1.1."] {
+    assert!(lower.contains("unix-socket") && lower.contains("enable-ssl") && lower.contains("enable-sasl"));
+    for word in ["ext_path", "proxy_config", "drop_privileges", "1.1."] {
         assert!(!lower.contains(word), "{word}");
     }
 }
@@ -295,6 +293,58 @@ fn bad_listeners_fail_at_start_not_before() {
         assert_eq!((exit.code, exit.stderr), (71, format!("{complaint}{general}")), "{list}");
     }
     assert_eq!(check_start(&settings(&["-p0", "-l", "notls:a"])), Ok(()));
+}
+
+#[test]
+fn authentication_decides_what_is_spoken() {
+    let ascii = "ERROR: You cannot allow the ASCII protocol while using SASL.\n";
+    let binary = "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.\n";
+    refused(&[
+        ("-S -B ascii", 64, ascii),
+        ("-S -B auto", 64, ascii),
+        ("-S -B binary -B ascii", 64, ascii),
+        ("-S -U 11211", 64, "ERROR: Cannot enable UDP while using binary SASL authentication.\n"),
+        ("-Y f -B binary", 64, binary),
+        ("-Y f -B auto", 64, binary),
+        ("-S -Y f -B binary", 64, binary),
+        ("-o auth_timeout", 1, "Missing numeric argument for auth_timeout\n"),
+        ("-o auth_timeout=x", 1, "could not parse argument to auth_timeout\n"),
+        ("-o auth_timeout=-1", 1, "could not parse argument to auth_timeout\n"),
+    ]);
+    let spoken = |words: &[&str]| {
+        let got = settings(words);
+        assert_eq!(got.binding_protocol, got.listeners[0].protocol);
+        got.binding_protocol
+    };
+    assert_eq!(spoken(&["-S"]), Protocol::Binary);
+    assert_eq!(spoken(&["-Y", "f"]), Protocol::Ascii);
+    assert_eq!(spoken(&["-S", "-Y", "f"]), Protocol::Ascii);
+    assert_eq!((settings(&["-S"]).auth_timeout, settings(&["-o", "auth_timeout=0"]).auth_timeout), (15, 0));
+    let got = settings(&["-Y", "f", "-l", "proto[negotiating]:a"]);
+    assert_eq!(got.listeners[0].protocol, Protocol::Ascii);
+    assert_eq!(got.warnings, ["WARNING: negotiating ports are ascii only when ascii authentication enabled\n"]);
+    for (words, name) in [
+        (["-Y", "f", "-l", "proto[binary]:a"], "binary protocol when ascii"),
+        (["-C", "-S", "-l", "proto[ascii]:a"], "ascii protocol when SASL"),
+        (["-C", "-S", "-l", "proto[negotiating]:a"], "negotiating protocol when SASL"),
+    ] {
+        let exit = check_start(&settings(&words)).unwrap_err();
+        let complaint = format!("Cannot use {name} authentication enabled\n");
+        assert!(exit.code == 71 && exit.stderr.starts_with(&complaint), "{exit:?}");
+    }
+}
+
+#[test]
+fn hash_password_is_a_word_of_its_own_and_comes_first() {
+    let asked = |words: &[&str]| read(&[&["--hash-password"], words].concat());
+    let usage = Err(Exit { code: 64, stderr: "usage: oxcached --hash-password USER [ITERATIONS]\n".to_owned() });
+    assert_eq!(asked(&["ann"]), Ok(Action::HashPassword { user: "ann".to_owned(), iterations: None }));
+    assert_eq!(asked(&["ann", "9000"]), Ok(Action::HashPassword { user: "ann".to_owned(), iterations: Some(9000) }));
+    for words in [&[][..], &["ann", "x"], &["ann", "1", "2"]] {
+        assert_eq!(asked(words), usage);
+    }
+    refused(&[("-v --hash-password ann", 1, "Illegal argument \"?\"\n")]);
+    assert!(matches!(read(&["--h"]), Ok(Action::Print { .. })), "an abbreviation is still one of --help");
 }
 
 #[test]

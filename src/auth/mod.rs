@@ -37,14 +37,21 @@ pub use seed::Seed;
 /// One file of users, and what it said last.
 struct Source {
     /// Where it is; none if the credentials came from elsewhere.
-    path: Option<PathBuf>,
+    file: Option<File>,
     format: Format,
     current: Mutex<Arc<Credentials>>,
 }
 
+struct File {
+    /// As the operator wrote it, for complaints.
+    given: PathBuf,
+    /// From the root: a daemon changes its directory, and must find the same file again.
+    path: PathBuf,
+}
+
 impl Source {
-    fn new(path: Option<PathBuf>, credentials: Credentials) -> Self {
-        Self { path, format: credentials.format(), current: Mutex::new(Arc::new(credentials)) }
+    fn new(file: Option<File>, credentials: Credentials) -> Self {
+        Self { file, format: credentials.format(), current: Mutex::new(Arc::new(credentials)) }
     }
 
     fn current(&self) -> Arc<Credentials> {
@@ -53,8 +60,8 @@ impl Source {
 
     /// Reads the file again; what was in force stays if it cannot be used.
     fn reload(&self, seed: &Seed) -> Result<(), String> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let credentials = Arc::new(read(path, self.format, seed)?);
+        let Some(file) = &self.file else { return Ok(()) };
+        let credentials = Arc::new(read(file, self.format, seed)?);
         let before = std::mem::replace(&mut *self.current.lock(), credentials);
         drop(before); // a long list is freed outside the lock
         Ok(())
@@ -162,10 +169,9 @@ impl Auth {
 
 /// Reads `path` at start.
 fn open(path: &Path, format: Format, seed: &Seed) -> Result<Source, String> {
-    // A daemon changes its directory; the reload must find the same file.
-    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-    let credentials = read(&path, format, seed)?;
-    Ok(Source::new(Some(path), credentials))
+    let file = File { given: path.to_owned(), path: absolute(path).unwrap_or_else(|_| path.to_owned()) };
+    let credentials = read(&file, format, seed)?;
+    Ok(Source::new(Some(file), credentials))
 }
 
 fn open_sasl(env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<Source, String> {
@@ -178,8 +184,8 @@ fn open_sasl(env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<Sour
     open(Path::new(&path), Format::Pwdb, seed).map_err(|complaint| format!("Error initializing sasl.\n{complaint}"))
 }
 
-fn read(path: &Path, format: Format, seed: &Seed) -> Result<Credentials, String> {
-    let shown = path.display();
+fn read(file: &File, format: Format, seed: &Seed) -> Result<Credentials, String> {
+    let shown = file.given.display();
     let what = match format {
         Format::Tokens => "authfile",
         Format::Pwdb => "sasl database",
@@ -188,7 +194,7 @@ fn read(path: &Path, format: Format, seed: &Seed) -> Result<Credentials, String>
         let reason = error_text(&e);
         format!("Could not open {what} [{shown}] for reading, error {reason}: {reason}")
     };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = std::fs::read(&file.path).map_err(unreadable)?;
     Credentials::parse(&bytes, format, seed).map_err(|Malformed { line, hashed }| match (format, hashed) {
         (Format::Tokens, false) => format!("Authfile [{shown}] has a malformed entry. Should be 'user:password'"),
         (_, _) => format!("{what} [{shown}]: line {line} is no line of oxcached --hash-password"),

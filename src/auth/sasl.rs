@@ -38,9 +38,13 @@ impl Mechanism {
     }
 }
 
-/// Where a login stands.
+/// One login.
 #[derive(Default)]
-pub enum Exchange {
+pub struct Exchange(Stage);
+
+/// Where it stands.
+#[derive(Default)]
+enum Stage {
     /// Not begun, or over.
     #[default]
     None,
@@ -71,18 +75,18 @@ pub enum Outcome {
 impl Exchange {
     /// Begins anew. A client's first message may come along, or none.
     pub fn start(&mut self, auth: &Auth, mechanism: &[u8], initial: &[u8]) -> Outcome {
-        *self = Self::None;
+        self.0 = Stage::None;
         let Some(credentials) = auth.sasl() else { return Outcome::Denied };
         let mechanism = Mechanism::named(mechanism).filter(|wanted| auth.mechanisms(&credentials).any(|m| m == *wanted));
         match mechanism {
             None => return Outcome::Denied,
             Some(Mechanism::CramMd5) => {
                 let Some(challenge) = cram::challenge().filter(|_| initial.is_empty()) else { return Outcome::Denied };
-                *self = Self::Cram(challenge.clone());
+                self.0 = Stage::Cram(challenge.clone());
                 return Outcome::Continue(challenge);
             }
-            Some(Mechanism::Plain) => *self = Self::Plain,
-            Some(Mechanism::ScramSha256) => *self = Self::ScramFirst,
+            Some(Mechanism::Plain) => self.0 = Stage::Plain,
+            Some(Mechanism::ScramSha256) => self.0 = Stage::ScramFirst,
         }
         if initial.is_empty() { Outcome::Continue(Vec::new()) } else { self.step(auth, initial) }
     }
@@ -95,14 +99,14 @@ impl Exchange {
     /// `None`: denied.
     fn try_step(&mut self, auth: &Auth, message: &[u8]) -> Option<Outcome> {
         let credentials = auth.sasl()?;
-        match std::mem::take(self) {
-            Self::None => None,
-            Self::Plain => {
+        match std::mem::take(&mut self.0) {
+            Stage::None => None,
+            Stage::Plain => {
                 let (user, password) = plain(message)?;
-                *self = Self::Plain;
+                self.0 = Stage::Plain;
                 Some(Outcome::Check(Check::password(&credentials, user, password)))
             }
-            Self::Cram(challenge) => {
+            Stage::Cram(challenge) => {
                 let (user, digest) = cram::parse(message)?;
                 let mut right = false;
                 for password in credentials.plain(user) {
@@ -110,29 +114,29 @@ impl Exchange {
                 }
                 right.then_some(Outcome::Granted)
             }
-            Self::ScramFirst => {
+            Stage::ScramFirst => {
                 let ours = BASE64.encode(random::<18>().ok()?);
                 let scram = Scram::begin(message, &ours)?;
                 let check = Check::verifier(&credentials, &scram.user);
-                *self = Self::Scram(Box::new(scram));
+                self.0 = Stage::Scram(Box::new(scram));
                 Some(Outcome::Check(check))
             }
-            Self::Scram(scram) => {
+            Stage::Scram(scram) => {
                 let last = scram.finish(message)?;
-                *self = Self::ScramLast;
+                self.0 = Stage::ScramLast;
                 Some(Outcome::Continue(last))
             }
-            Self::ScramLast => message.is_empty().then_some(Outcome::Granted),
+            Stage::ScramLast => message.is_empty().then_some(Outcome::Granted),
         }
     }
 
     /// Goes on with what a check has found.
     pub fn checked(&mut self, answer: &Answer) -> Outcome {
-        match (std::mem::take(self), answer) {
-            (Self::Plain, Answer::Password(true)) => Outcome::Granted,
-            (Self::Scram(mut scram), Answer::Verifier(verifier)) => {
+        match (std::mem::take(&mut self.0), answer) {
+            (Stage::Plain, Answer::Password(true)) => Outcome::Granted,
+            (Stage::Scram(mut scram), Answer::Verifier(verifier)) => {
                 let first = scram.answer(verifier.as_ref().clone());
-                *self = Self::Scram(scram);
+                self.0 = Stage::Scram(scram);
                 Outcome::Continue(first)
             }
             _ => Outcome::Denied,

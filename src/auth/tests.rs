@@ -35,7 +35,7 @@ fn what_needs_the_password_is_not_offered_when_one_is_hashed() {
 #[test]
 fn plain() {
     let auth = auth("ann:x\nbob:a b");
-    let mut try_it = |initial: &[u8]| {
+    let try_it = |initial: &[u8]| {
         let mut exchange = Exchange::default();
         let outcome = exchange.start(&auth, b"plain", initial);
         matches!(settle(&mut exchange, outcome), Outcome::Granted)

@@ -36,14 +36,14 @@ pub(super) fn usage(settings: &Settings) -> String {
         };
         row(&mut text, &format!("{}{between}{}", name(flag), flag.placeholder), flag.words, settings);
     }
+    for sub in subs().filter(|sub| !sub.words.text.is_empty()) {
+        row(&mut text, &format!("   - {}:", sub.name), sub.words, settings);
+    }
     let words = Words {
         text: "by itself: read a password from standard input, and\nprint the line for -Y or MEMCACHED_SASL_PWDB",
         default: None,
     };
     row(&mut text, &format!("{HASH_PASSWORD} <user> [<iterations>]\n{:1$}", "", COLUMN - 1), words, settings);
-    for sub in subs().filter(|sub| !sub.words.text.is_empty()) {
-        row(&mut text, &format!("   - {}:", sub.name), sub.words, settings);
-    }
     text
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+use oxcached::auth::Auth;
 use oxcached::clock::Clock;
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::{Action, Settings, parse};
@@ -32,6 +33,12 @@ pub fn shared(args: &str) -> Arc<Shared> {
 /// The same from settings.
 pub fn shared_with(settings: Settings) -> Arc<Shared> {
     Arc::new(Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap())
+}
+
+/// The same with users.
+pub fn shared_with_auth(settings: Settings, auth: Auth) -> Arc<Shared> {
+    let shared = Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap();
+    Arc::new(Shared { auth: Some(auth), ..shared })
 }
 
 /// Visits every page once, as the chores' thread does within a minute.
@@ -129,7 +136,11 @@ impl Client {
                 Step::Yield if self.out.remaining() < 32 * 1024 => {}
                 Step::Yield => self.receive(),
                 Step::Flush => self.receive(),
-                Step::Suspend | Step::HandOver => panic!("nothing suspends or watches"),
+                Step::Suspend => {
+                    self.session.take_check().expect("only logins suspend").run();
+                    self.session.resume(&[], &mut self.out);
+                }
+                Step::HandOver => panic!("nothing watches"),
                 Step::Close(_) => {
                     self.closed = true;
                     return;

@@ -122,7 +122,7 @@ pub(in crate::proto) fn conclude(cx: &Cx<'_>, login: &mut Login, head: Head, ans
     let Some(auth) = &cx.shared.auth else { return };
     let mut run = Run { cx, verbs: cx.verbs(), out, head, quiet: false };
     let Some(answer) = answer else {
-        login.exchange = Exchange::None;
+        login.exchange = Exchange::default();
         count(&run, auth, true);
         return run.fail(Status::Busy);
     };

@@ -1,0 +1,227 @@
+//! SASL by packets, in process: what memcached with libsasl does, and SCRAM besides.
+
+use crate::harness::{AUTH, LIST, STEP, Scram, counts, cram, hashed, packet_server, plain};
+use crate::packet::{Packet, all, err, get, req, res, rows, set};
+use crate::support::Client;
+
+const USERS: &str = "testuser:testpass\nann@realm:x\n";
+
+fn ok(opcode: u8) -> Packet {
+    res(opcode).value("Authenticated")
+}
+
+fn more(opcode: u8, challenge: impl AsRef<[u8]>) -> Packet {
+    res(opcode).status(0x21).value(challenge)
+}
+
+#[track_caller]
+fn expect(client: &mut Client, request: &Packet, reply: &Packet) {
+    assert_eq!(client.ask(&request.bytes()), reply.bytes(), "{request:?}");
+}
+
+fn login(client: &mut Client) {
+    expect(client, &plain("testuser", "testpass"), &ok(AUTH));
+}
+
+/// The body of the reply to `request`.
+fn challenge(client: &mut Client, request: &Packet) -> String {
+    let reply = client.ask(&request.bytes());
+    assert_eq!(reply[6..8], [0, 0x21], "{request:?}");
+    rows(&reply).remove(0).1
+}
+
+#[test]
+fn before_a_login_there_is_the_version_the_list_and_nothing_else() {
+    let shared = packet_server(USERS);
+    let mut client = Client::new(&shared);
+    expect(&mut client, &req(0x0b), &res(0x0b).value("1.6.45"));
+    expect(&mut client, &req(LIST), &res(LIST).value("SCRAM-SHA-256 CRAM-MD5 PLAIN"));
+    let opcodes = (0x00..=0x25).chain([0x77, 0xff]);
+    for opcode in opcodes.filter(|opcode| ![0x0b, LIST, AUTH, STEP].contains(opcode)) {
+        let mut client = Client::new(&shared);
+        // The lengths do not matter yet; quiet ones are answered too.
+        for request in [req(opcode), req(opcode).u64(0).key("x").value("somevalue")] {
+            client.restart();
+            expect(&mut client, &request, &err(opcode, 0x20));
+            assert!(client.closed);
+        }
+    }
+    assert_eq!(counts(&shared), (0, 0), "these are no attempts");
+    assert_eq!(shared.cache.store.items(), 0);
+}
+
+#[test]
+fn lengths_that_cannot_be_believed_are_refused_first() {
+    let mut client = Client::new(&packet_server(USERS));
+    let mut header = get("key").bytes();
+    header[11] = 1; // a body shorter than the key
+    assert_eq!(client.ask(&header), err(0x00, 0x81).bytes());
+    assert!(client.closed);
+    for request in [req(LIST).key("x"), req(AUTH).value("x"), req(STEP), req(AUTH).u32(0).key("PLAIN")] {
+        let opcode = request.bytes()[1];
+        client.restart();
+        expect(&mut client, &request, &err(opcode, 0x04));
+        assert!(client.closed, "{request:?}");
+    }
+}
+
+#[test]
+fn a_login_opens_one_connection_and_no_other() {
+    let shared = packet_server(USERS);
+    let (mut client, mut other) = (Client::new(&shared), Client::new(&shared));
+    expect(&mut client, &req(AUTH).key("X".repeat(40)).value("\0testuser\0testpass"), &err(AUTH, 0x04));
+    expect(&mut client, &plain("testuser", "wrongpassword"), &err(AUTH, 0x20));
+    assert_eq!(counts(&shared), (1, 1), "a name that is too long is no attempt");
+    login(&mut client);
+    expect(&mut client, &set("x", "somevalue"), &res(0x01).cas(2));
+    expect(&mut client, &get("x"), &res(0x00).cas(2).u32(0).value("somevalue"));
+    expect(&mut client, &req(0x04).key("x"), &res(0x04));
+    expect(&mut client, &get("x"), &err(0x00, 0x01));
+    expect(&mut client, &req(0x08), &res(0x08));
+    expect(&mut other, &plain("testuser", "wrongpassword"), &err(AUTH, 0x20));
+    expect(&mut other, &set("x", "somevalue"), &err(0x01, 0x20));
+    assert!(other.closed && !client.closed);
+    expect(&mut client, &set("x", "somevalue"), &res(0x01).cas(3));
+    assert_eq!(counts(&shared), (3, 2));
+}
+
+#[test]
+fn attempts_and_errors_are_counted() {
+    let shared = packet_server(USERS);
+    let mut client = Client::new(&shared);
+    expect(&mut client, &req(STEP).key("PLAIN").value("\0testuser\0testpass"), &err(STEP, 0x20));
+    expect(&mut client, &plain("testuser", "no"), &err(AUTH, 0x20));
+    expect(&mut client, &req(AUTH).key("NTLM").value("x"), &err(AUTH, 0x20));
+    expect(&mut client, &req(AUTH).key("CRAM-MD5").value("early"), &err(AUTH, 0x20));
+    assert_eq!(counts(&shared), (4, 4));
+    expect(&mut client, &req(AUTH).key("plain"), &more(AUTH, ""));
+    assert_eq!(counts(&shared), (4, 4), "a challenge is not the end");
+    expect(&mut client, &req(STEP).key("plain").value("\0ann@realm\0x"), &ok(STEP));
+    let stats = client.ask(&req(0x10).bytes());
+    let row = |name: &str| rows(&stats).into_iter().find(|(key, _)| key == name).unwrap().1;
+    assert_eq!((row("auth_cmds"), row("auth_errors"), row("auth_timeouts")), ("5".into(), "4".into(), "0".into()));
+}
+
+/// Whoever begins another login has none until it succeeds; even a look at the list ends one, as in memcached.
+#[test]
+fn a_second_login_takes_the_first_away() {
+    let shared = packet_server(USERS);
+    let mut client = Client::new(&shared);
+    login(&mut client);
+    login(&mut client);
+    expect(&mut client, &req(0x0a), &res(0x0a));
+    for ends in [plain("testuser", "no"), req(STEP).key("PLAIN"), req(AUTH).key("PLAIN"), req(LIST)] {
+        client.restart();
+        login(&mut client);
+        client.ask(&ends.bytes());
+        expect(&mut client, &req(0x0b), &res(0x0b).value("1.6.45"));
+        expect(&mut client, &req(0x0a), &err(0x0a, 0x20));
+        assert!(client.closed, "{ends:?}");
+    }
+    client.restart();
+    login(&mut client);
+    expect(&mut client, &req(AUTH).key("X".repeat(33)), &err(AUTH, 0x04));
+    expect(&mut client, &req(0x0a), &res(0x0a));
+}
+
+#[test]
+fn cram_md5() {
+    let shared = packet_server(USERS);
+    let mut client = Client::new(&shared);
+    for (user, password, right) in [("testuser", "testpass", true), ("testuser", "x", false), ("eve", "testpass", false)] {
+        client.restart();
+        let question = challenge(&mut client, &req(AUTH).key("CRAM-MD5"));
+        let answer = req(STEP).key("CRAM-MD5").value(cram(question.as_bytes(), user, password));
+        expect(&mut client, &answer, &if right { ok(STEP) } else { err(STEP, 0x20) });
+        expect(&mut client, &answer, &err(STEP, 0x20));
+    }
+}
+
+#[test]
+fn scram_sha_256() {
+    let shared = packet_server(&format!("{USERS}{}\n", hashed("bob", "hidden")));
+    let mut client = Client::new(&shared);
+    expect(&mut client, &req(LIST), &res(LIST).value("SCRAM-SHA-256 PLAIN"));
+    for (user, password, right) in
+        [("testuser", "testpass", true), ("bob", "hidden", true), ("bob", "testpass", false), ("eve", "hidden", false)]
+    {
+        client.restart();
+        let scram = Scram::new(user, password);
+        let first = challenge(&mut client, &req(AUTH).key("SCRAM-SHA-256").value(scram.first()));
+        let (last, signature) = scram.last(&first);
+        let last = req(STEP).key("SCRAM-SHA-256").value(last);
+        if !right {
+            expect(&mut client, &last, &err(STEP, 0x20));
+            continue;
+        }
+        expect(&mut client, &last, &more(STEP, signature));
+        // Only who has seen that is in.
+        let end = req(STEP).key("SCRAM-SHA-256");
+        expect(&mut client, &end, &ok(STEP));
+        expect(&mut client, &req(0x0a), &res(0x0a));
+        // The same message again proves nothing.
+        expect(&mut client, &last, &err(STEP, 0x20));
+    }
+    client.restart();
+    expect(&mut client, &req(AUTH).key("SCRAM-SHA-256"), &more(AUTH, ""));
+    let first = challenge(&mut client, &req(STEP).key("SCRAM-SHA-256").value(Scram::new("bob", "hidden").first()));
+    assert!(first.ends_with(",i=4096"), "{first}");
+}
+
+#[test]
+fn who_does_not_exist_gets_the_same_salt_each_time() {
+    let shared = packet_server(&format!("{USERS}{}\n", hashed("bob", "hidden")));
+    let salt = |user: &str| {
+        let request = req(AUTH).key("SCRAM-SHA-256").value(Scram::new(user, "").first());
+        let first = challenge(&mut Client::new(&shared), &request);
+        first.split(',').nth(1).unwrap().to_owned()
+    };
+    for user in ["testuser", "bob", "eve"] {
+        assert_eq!(salt(user), salt(user));
+        assert_eq!(salt(user).len(), salt("bob").len());
+    }
+    assert_ne!(salt("eve"), salt("mallory"));
+}
+
+#[test]
+fn the_cuts_between_arrivals_change_nothing() {
+    let talk = all(&[
+        req(0x0b),
+        plain("testuser", "no"),
+        req(AUTH).key("X".repeat(40)).value("y".repeat(50)),
+        req(AUTH).key("PLAIN").value("z".repeat(20_000)),
+        plain("testuser", "testpass"),
+        set("x", "1"),
+        req(LIST),
+        req(0x0a),
+    ]);
+    let expected = |cas| {
+        all(&[
+            res(0x0b).value("1.6.45"),
+            err(AUTH, 0x20),
+            err(AUTH, 0x04),
+            err(AUTH, 0x82),
+            ok(AUTH),
+            res(0x01).cas(cas),
+            res(LIST).value("SCRAM-SHA-256 PLAIN"),
+            err(0x0a, 0x20),
+        ])
+    };
+    let shared = packet_server(&hashed("testuser", "testpass"));
+    let mut client = Client::new(&shared);
+    let long = 200..talk.len() - 400; // the inside of a value that nobody looks at
+    for (number, cut) in (0..=talk.len()).filter(|cut| !long.contains(cut)).enumerate() {
+        client.restart();
+        client.feed(&talk[..cut]);
+        client.feed(&talk[cut..]);
+        assert!(client.got == expected(number as u64 + 2), "cut at {cut}: {:?}", rows(&client.got));
+        assert!(client.closed);
+    }
+}
+
+#[test]
+fn text_is_no_way_around() {
+    let mut client = Client::new(&packet_server(USERS));
+    assert_eq!(client.ask(b"get x\r\nversion\r\nset x 0 0 1\r\n1\r\n"), b"");
+    assert!(client.closed);
+}
