@@ -42,6 +42,8 @@ pub struct Credentials {
     format: Format,
     entries: Vec<Entry>,
     seed: Seed,
+    /// With an `@` before it: what may stand behind a user's name or not.
+    realm: Vec<u8>,
     /// Derivations that a check of a password takes, whoever asks: the most hashed lines of one user.
     rounds: usize,
     /// Some password is not hashed: SCRAM has to derive its keys.
@@ -81,6 +83,26 @@ impl Credentials {
         Ok(Self::new(entries, format, seed))
     }
 
+    /// Makes `user@realm` and `user` the same, in the file and for clients: libsasl appends the machine's name to names
+    /// without one, so files written for memcached have it.
+    #[must_use]
+    pub fn with_realm(mut self, realm: &[u8]) -> Self {
+        if realm.is_empty() {
+            return self;
+        }
+        self.realm = [b"@", realm].concat();
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in &mut entries {
+            entry.user = self.bare(&entry.user).into();
+        }
+        Self { realm: self.realm, ..Self::new(entries, self.format, &self.seed) }
+    }
+
+    /// The name without the realm.
+    fn bare<'a>(&self, user: &'a [u8]) -> &'a [u8] {
+        user.strip_suffix(&self.realm[..]).unwrap_or(user)
+    }
+
     fn new(entries: Vec<Entry>, format: Format, seed: &Seed) -> Self {
         let mut hashed: Vec<(&[u8], u32)> = Vec::new();
         let mut has_plain = false;
@@ -93,7 +115,7 @@ impl Credentials {
         let iterations = hashed.first().map_or(ITERATIONS_DEFAULT, |(_, count)| *count);
         hashed.sort_unstable();
         let rounds = hashed.chunk_by(|a, b| a.0 == b.0).map(<[_]>::len).max().unwrap_or(0);
-        Self { format, seed: seed.clone(), rounds, has_plain, iterations, entries }
+        Self { format, seed: seed.clone(), realm: Vec::new(), rounds, has_plain, iterations, entries }
     }
 
     pub(super) fn format(&self) -> Format {
@@ -123,6 +145,7 @@ impl Credentials {
 
     /// Whether `user` has this password.
     pub fn check(&self, user: &[u8], password: &[u8]) -> bool {
+        let user = self.bare(user);
         let mut good = Choice::from(0);
         for entry in &self.entries {
             if let Secret::Plain(secret) = &entry.secret {
@@ -145,6 +168,7 @@ impl Credentials {
 
     /// What SCRAM needs to know of `user`, by his first line.
     pub(super) fn verifier(&self, user: &[u8]) -> Verifier {
+        let user = self.bare(user);
         let secret = self.of_user(user).next();
         // If one derivation is needed for anybody, everybody waits for one.
         let password = match secret {
@@ -162,6 +186,7 @@ impl Credentials {
     /// The passwords of `user` that are not hashed, to be compared with in constant time; one that he has not, if he
     /// has none.
     pub(super) fn plain(&self, user: &[u8]) -> Vec<Box<[u8]>> {
+        let user = self.bare(user);
         let mut all: Vec<Box<[u8]>> = self
             .of_user(user)
             .filter_map(|secret| match secret {
@@ -224,7 +249,9 @@ mod tests {
             let all = parse(text, Format::Tokens).unwrap();
             assert_eq!(all.len(), 2);
             assert!(all.check(b"foo", b"bar") && all.check(b"baaaz", b"quux"), "{text:?}");
-            for (user, password) in [("foo", "ba"), ("foo", "barr"), ("fo", "bar"), ("foo", ""), ("", ""), ("foo", "quux")] {
+            for (user, password) in
+                [("foo", "ba"), ("foo", "barr"), ("fo", "bar"), ("foo", ""), ("", ""), ("foo", "quux")]
+            {
                 assert!(!all.check(user.as_bytes(), password.as_bytes()), "{user} {password}");
             }
         }
@@ -235,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_line_without_a_colon_is_malformed_among_tokens_only() {
-        for (text, line) in [("", 1), ("\n", 1), ("foo\n", 1), ("foo:bar\n\n", 2), ("\nfoo:bar\n", 1), ("a:b\0c\n", 1)] {
+        for (text, line) in [("", 1), ("\n", 1), ("foo\n", 1), ("foo:bar\n\n", 2), ("\nfoo:bar\n", 1), ("a:b\0c\n", 1)]
+        {
             assert_eq!(parse(text, Format::Tokens).err(), Some(Malformed { line, hashed: false }), "{text:?}");
             assert!(parse(text, Format::Pwdb).is_ok(), "{text:?}");
         }
@@ -248,6 +276,20 @@ mod tests {
         let all = parse("foo:bar:baz\n", Format::Pwdb).unwrap();
         assert!(all.check(b"foo", b"bar") && all.check(b"foo", b"bar:baz"));
         assert!(!all.check(b"foo", b"bar:") && !all.check(b"foo", b"ba") && !all.check(b"foo", b""));
+    }
+
+    #[test]
+    fn the_realm_may_be_there_or_not() {
+        let text = format!("ann@here:x\nbob:y\n{}\ncid@there:z\n", hash_line("dan@here", b"w", 4096).unwrap());
+        let all = parse(&text, Format::Pwdb).unwrap().with_realm(b"here");
+        for (user, password) in [("ann", "x"), ("bob", "y"), ("dan", "w")] {
+            assert!(all.check(user.as_bytes(), password.as_bytes()), "{user}");
+            assert!(all.check(format!("{user}@here").as_bytes(), password.as_bytes()), "{user}@here");
+            assert!(!all.check(format!("{user}@there").as_bytes(), password.as_bytes()), "{user}@there");
+            assert_eq!(all.plain(user.as_bytes()), all.plain(format!("{user}@here").as_bytes()));
+        }
+        assert!(all.check(b"cid@there", b"z") && !all.check(b"cid", b"z"));
+        assert_eq!(all.verifier(b"eve").salt, all.verifier(b"eve@here").salt);
     }
 
     #[test]

@@ -64,10 +64,13 @@ mod tests {
         let (tell, told) = channel();
         let began = tell.clone();
         // The first one occupies the thread until it is let go.
-        queue.submit(Check::password(&all, b"a", b"b"), Box::new(move || {
-            began.send(None).unwrap();
-            let _ = held.recv();
-        }));
+        queue.submit(
+            Check::password(&all, b"a", b"b"),
+            Box::new(move || {
+                began.send(None).unwrap();
+                let _ = held.recv();
+            }),
+        );
         assert!(told.recv().unwrap().is_none());
         for _ in 0..=LOGINS_WAITING {
             let check = Check::password(&all, b"a", b"b");

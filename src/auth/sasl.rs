@@ -77,7 +77,8 @@ impl Exchange {
     pub fn start(&mut self, auth: &Auth, mechanism: &[u8], initial: &[u8]) -> Outcome {
         self.0 = Stage::None;
         let Some(credentials) = auth.sasl() else { return Outcome::Denied };
-        let mechanism = Mechanism::named(mechanism).filter(|wanted| auth.mechanisms(&credentials).any(|m| m == *wanted));
+        let mechanism =
+            Mechanism::named(mechanism).filter(|wanted| auth.mechanisms(&credentials).any(|m| m == *wanted));
         match mechanism {
             None => return Outcome::Denied,
             Some(Mechanism::CramMd5) => {

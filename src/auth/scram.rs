@@ -186,13 +186,28 @@ pub(super) mod tests {
 
     #[test]
     fn first_messages() {
-        let user = |message: &str| Scram::begin(message.as_bytes(), "x").map(|scram| String::from_utf8(scram.user).unwrap());
+        let user =
+            |message: &str| Scram::begin(message.as_bytes(), "x").map(|scram| String::from_utf8(scram.user).unwrap());
         assert_eq!(user("y,,n=user,r=a").as_deref(), Some("user"));
         assert_eq!(user("n,a=user,n=user,r=a").as_deref(), Some("user"));
         assert_eq!(user("n,,n=a=2Cb=3Dc,r=a,ext=1").as_deref(), Some("a,b=c"));
         for refused in [
-            "", "n", "n,", "n,,", "n,,n=user", "n,,n=user,", "n,,n=user,r=", "n,,n=,r=a", "n,,r=a,n=user", "n,a=other,n=user,r=a",
-            "p=tls-unique,,n=user,r=a", "n,,m=x,n=user,r=a", "n,,n=a=2cb,r=a", "n,,n=a=,r=a", "x,,n=user,r=a", "n,user,n=user,r=a",
+            "",
+            "n",
+            "n,",
+            "n,,",
+            "n,,n=user",
+            "n,,n=user,",
+            "n,,n=user,r=",
+            "n,,n=,r=a",
+            "n,,r=a,n=user",
+            "n,a=other,n=user,r=a",
+            "p=tls-unique,,n=user,r=a",
+            "n,,m=x,n=user,r=a",
+            "n,,n=a=2cb,r=a",
+            "n,,n=a=,r=a",
+            "x,,n=user,r=a",
+            "n,user,n=user,r=a",
         ] {
             assert_eq!(user(refused), None, "{refused}");
         }

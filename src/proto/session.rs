@@ -282,8 +282,7 @@ impl Session {
         if !slow {
             check.run();
         }
-        self.state =
-            State::Checking(Box::new(Checking { check: slow.then_some(check), answer, is_over: !slow, head }));
+        self.state = State::Checking(Box::new(Checking { check: slow.then_some(check), answer, is_over: !slow, head }));
     }
 
     /// A check is over: the login's reply.

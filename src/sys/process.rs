@@ -38,6 +38,18 @@ pub fn limit_open_files(count: u64) -> io::Result<()> {
     set_limit(libc::RLIMIT_NOFILE, count, count)
 }
 
+/// The machine's name; empty if it has none.
+pub fn host_name() -> Vec<u8> {
+    let mut name = vec![0_u8; 1025];
+    // SAFETY: the buffer is live and one byte longer than the length given, so that it ends in a zero.
+    if unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) } != 0 {
+        return Vec::new();
+    }
+    let end = memchr::memchr(0, &name).unwrap_or(0);
+    name.truncate(end);
+    name
+}
+
 /// Raises the core file limit to infinity, else to the hard limit. `false` if core files would still be empty.
 pub fn allow_core_files() -> bool {
     if let Ok(old) = limit(libc::RLIMIT_CORE)

@@ -128,7 +128,9 @@ fn a_second_login_takes_the_first_away() {
 fn cram_md5() {
     let shared = packet_server(USERS);
     let mut client = Client::new(&shared);
-    for (user, password, right) in [("testuser", "testpass", true), ("testuser", "x", false), ("eve", "testpass", false)] {
+    for (user, password, right) in
+        [("testuser", "testpass", true), ("testuser", "x", false), ("eve", "testpass", false)]
+    {
         client.restart();
         let question = challenge(&mut client, &req(AUTH).key("CRAM-MD5"));
         let answer = req(STEP).key("CRAM-MD5").value(cram(question.as_bytes(), user, password));

@@ -96,9 +96,8 @@ fn the_longest_token() {
 #[test]
 fn the_cuts_between_arrivals_change_nothing() {
     let talk = b"version\r\nset k 0 0 7\r\nfoo baz\r\nset k 0 0 6\r\nfoobar\r\nset k 0 0 7\r\nfoo bar\r\nset a 0 0 1\r\n1\r\nmn\r\nquit\r\n";
-    let expected = format!(
-        "{UNAUTHENTICATED}{FAILURE}CLIENT_ERROR bad authentication token format\r\nSTORED\r\nSTORED\r\nMN\r\n"
-    );
+    let expected =
+        format!("{UNAUTHENTICATED}{FAILURE}CLIENT_ERROR bad authentication token format\r\nSTORED\r\nSTORED\r\nMN\r\n");
     for users in ["foo:bar".to_owned(), hashed("foo", "bar")] {
         let shared = text_server(&users);
         let mut client = Client::new(&shared);

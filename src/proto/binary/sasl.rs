@@ -118,7 +118,13 @@ fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut O
 }
 
 /// Goes on after a check; without an answer nobody has had time for it.
-pub(in crate::proto) fn conclude(cx: &Cx<'_>, login: &mut Login, head: Head, answer: Option<&Answer>, out: &mut Output) {
+pub(in crate::proto) fn conclude(
+    cx: &Cx<'_>,
+    login: &mut Login,
+    head: Head,
+    answer: Option<&Answer>,
+    out: &mut Output,
+) {
     let Some(auth) = &cx.shared.auth else { return };
     let mut run = Run { cx, verbs: cx.verbs(), out, head, quiet: false };
     let Some(answer) = answer else {
