@@ -123,7 +123,12 @@ pub fn load_tls(settings: &Settings) -> Result<Option<Tls>, StartError> {
 /// now can be read again.
 pub fn load_auth(settings: &Settings) -> Result<Option<Auth>, StartError> {
     settings::check_authfile(settings)?;
-    Auth::load(settings, |name| std::env::var_os(name)).map_err(|complaint| StartError::new(FAILURE, complaint))
+    let auth = Auth::load(settings, |name| std::env::var_os(name));
+    let auth = auth.map_err(|complaint| StartError::new(FAILURE, complaint))?;
+    if settings.sasl && settings.verbose > 0 {
+        say(format_args!("Initialized SASL."));
+    }
+    Ok(auth)
 }
 
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {

@@ -149,6 +149,27 @@ fn sasl_reads_the_file_of_the_environment_and_again_at_sighup() {
 }
 
 #[test]
+fn failed_logins_are_told_without_names_and_passwords() {
+    let scratch = tempfile::tempdir().unwrap();
+    let users = scratch.path().join("users");
+    std::fs::write(&users, "ann:secret\n").unwrap();
+    let mut started = command(&["-v", "-Y", users.to_str().unwrap(), "-l", "127.0.0.1", "-p", "-1", "-t", "1"]);
+    let server = Process::start(scratch.path(), {
+        started.env("RUST_LOG", "warn");
+        started
+    });
+    let mut client = server.client();
+    for _ in 0..50 {
+        client.ask("set k 0 0 11\r\nsecret\x1b evil\r\n", "CLIENT_ERROR authentication failure\r\n");
+    }
+    let from = client.0.local_addr().unwrap();
+    let said = server.stop();
+    assert!(said.contains(&format!("1 failed logins, the last one from {from}")), "{said}");
+    assert_eq!(said.matches("failed logins").count(), 1, "{said}");
+    assert!(!said.contains("secret") && !said.contains("evil") && !said.contains('\x1b'), "{said}");
+}
+
+#[test]
 fn what_does_not_start_says_why() {
     let scratch = tempfile::tempdir().unwrap();
     let bad = scratch.path().join("bad");
