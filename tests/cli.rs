@@ -308,8 +308,9 @@ fn authentication_decides_what_is_spoken() {
         ("-Y f -B auto", 64, binary),
         ("-S -Y f -B binary", 64, binary),
         ("-o auth_timeout", 1, "Missing numeric argument for auth_timeout\n"),
-        ("-o auth_timeout=x", 1, "could not parse argument to auth_timeout\n"),
-        ("-o auth_timeout=-1", 1, "could not parse argument to auth_timeout\n"),
+        ("-o auth_timeout=x", 1, "auth_timeout must be between 0 and 1000 seconds\n"),
+        ("-o auth_timeout=-1", 1, "auth_timeout must be between 0 and 1000 seconds\n"),
+        ("-o auth_timeout=1001", 1, "auth_timeout must be between 0 and 1000 seconds\n"),
     ]);
     let spoken = |words: &[&str]| {
         let got = settings(words);

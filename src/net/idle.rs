@@ -6,6 +6,8 @@
 /// Most buckets; a later deadline is looked at early and moved on.
 const BUCKETS_MAX: u32 = 1024;
 
+const _: () = assert!(crate::limits::AUTH_SECONDS_MAX + 2 < BUCKETS_MAX);
+
 /// Deadlines of one worker's connections.
 pub(super) struct Wheel {
     /// Seconds without a command that are still allowed.

@@ -10,7 +10,7 @@ use super::idle::Wheel;
 use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
 use super::talk::Talk;
 use super::udp::Datagrams;
-use crate::limits::TLS_HANDSHAKE_SECONDS;
+use crate::limits::{AUTH_SECONDS_MAX, TLS_HANDSHAKE_SECONDS};
 use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
 use mio::event::Event;
@@ -48,7 +48,7 @@ impl<S: Talk> Worker<S> {
     pub(super) fn new(shared: &Arc<Shared>, number: usize, poll: Poll, boxes: (Mailbox, Inbox)) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
         let limit = shared.settings.idle_timeout;
-        let login_limit = shared.settings.auth_timeout;
+        let login_limit = shared.settings.auth_timeout.min(AUTH_SECONDS_MAX);
         let timed_logins = shared.auth.is_some() && login_limit > 0;
         Ok(Self {
             poll,

@@ -15,6 +15,7 @@ use super::number::{atoi, strict_i32, strict_u32, strtol_int};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, Need, Sub, Words};
 use super::{HASHPOWER_DEFAULT, HashAlgorithm, Protocol, SLAB_PAGE_SIZE, Settings, help, ssl};
+use crate::limits::AUTH_SECONDS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
 
@@ -498,10 +499,10 @@ static SUBS: &[Sub] = &[
     Sub::value(
         "auth_timeout",
         "Missing numeric argument for auth_timeout",
-        "with -S or -Y: seconds after which a client that has not\nlogged in is closed; 0 for never",
+        "with -S or -Y: seconds after which a client that has not\nlogged in is closed, up to 1000; 0 for never",
         |draft, value| {
-            let Some(seconds) = strict_u32(value) else {
-                return fail("could not parse argument to auth_timeout");
+            let Some(seconds) = strict_u32(value).filter(|seconds| *seconds <= AUTH_SECONDS_MAX) else {
+                return fail("auth_timeout must be between 0 and 1000 seconds");
             };
             draft.settings.auth_timeout = seconds;
             Ok(())

@@ -57,6 +57,19 @@ fn r4_2_packets_are_answered_as_packets() {
 }
 
 #[test]
+fn r4_2_the_longest_time_is_not_cut_short() {
+    let host = Host::new("-o auth_timeout=1000", tokens("foo:bar"));
+    let mut silent = host.client();
+    silent.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
+    host.shared.clock.advance(990);
+    silent.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
+    // A command does not begin the time anew.
+    host.shared.clock.advance(100);
+    silent.expect("CLIENT_ERROR unauthenticated\r\n");
+    silent.expect_end();
+}
+
+#[test]
 fn r4_2_zero_means_for_ever() {
     let host = Host::new("-o auth_timeout=0", tokens("foo:bar"));
     let mut client = host.client();
