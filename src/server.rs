@@ -99,8 +99,8 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The rest of what [`prepare_process`] says: daemon and locked memory. Between the two, files can be read with the
-/// rights of the new user while complaints are still seen.
+/// What [`prepare_process`] leaves: daemon and locked memory. Between the two, files can be read with the rights of the
+/// new user while complaints are still seen.
 pub fn go_to_work(settings: &Settings) -> Result<(), StartError> {
     if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));

@@ -191,7 +191,7 @@ fn what_is_not_built_says_so_by_name() {
         ("-o drop_privileges", 1, "not supported yet: -o drop_privileges\n"),
     ]);
     let names: Vec<String> = unsupported().map(|(name, _)| name).collect();
-    assert!(names.contains(&"-o proxy_config".to_owned()) && names.contains(&"-e, --memory-file".to_owned()));
+    assert!(names.contains(&"-o proxy_config".to_owned()) && names.contains(&"-L, --enable-largepages".to_owned()));
     let help = printed(&["-h"]);
     for name in names {
         let word = name.rsplit([' ', '-']).next().unwrap();
