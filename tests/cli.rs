@@ -183,7 +183,6 @@ fn tls_options() {
 #[test]
 fn what_is_not_built_says_so_by_name() {
     refused(&[
-        ("-e f", 1, "not supported yet: -e, --memory-file\n"),
         ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
         ("-L", 1, "not supported yet: -L, --enable-largepages\n"),
         ("-o ext_path=/f:1G", 1, "not supported yet: -o ext_path\n"),
@@ -432,6 +431,10 @@ fn stats_settings_follow_options_and_changes() {
     ] {
         assert!(shown.contains(&format!(" {row} ")), "{row}");
     }
+    let shown = rows(&["-Y", "some/file", "-o", "auth_timeout=7"]);
+    assert!(shown.contains(" binding_protocol=ascii auth_enabled_sasl=no auth_enabled_ascii=some/file "), "{shown}");
+    assert!(shown.ends_with(" client_flags_size=4 auth_timeout=7"), "{shown}");
+    assert!(rows(&["-S"]).contains(" binding_protocol=binary auth_enabled_sasl=yes auth_enabled_ascii=no "));
     // An exact half rounds to even, as printf does.
     assert!(rows(&["-o", "hot_max_factor=0.125"]).contains(" hot_max_factor=0.12 "));
     let settings = settings(&[]);

@@ -160,7 +160,7 @@ fn failed_logins_are_told_without_names_and_passwords() {
     });
     let mut client = server.client();
     for _ in 0..50 {
-        client.ask("set k 0 0 11\r\nsecret\x1b evil\r\n", "CLIENT_ERROR authentication failure\r\n");
+        client.ask("set k 0 0 12\r\nsecret\x1b evil\r\n", "CLIENT_ERROR authentication failure\r\n");
     }
     let from = client.0.local_addr().unwrap();
     let said = server.stop();

@@ -227,3 +227,41 @@ fn text_is_no_way_around() {
     assert_eq!(client.ask(b"get x\r\nversion\r\nset x 0 0 1\r\n1\r\n"), b"");
     assert!(client.closed);
 }
+
+/// Packets of any kind in any order, whole and broken: nobody gets in without the password, and nothing breaks.
+#[test]
+fn noise_opens_nothing() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let first = Scram::new("testuser", "no").first();
+    let values: [&[u8]; 7] = [
+        b"",
+        b"\0testuser\0no",
+        b"testuser 00000000000000000000000000000000",
+        first.as_bytes(),
+        b"c=biws,r=x,p=AAAA",
+        b"\0\0\0\xff",
+        &[b'x'; 300],
+    ];
+    let keys = ["", "PLAIN", "CRAM-MD5", "SCRAM-SHA-256", "x"];
+    for users in [USERS.to_owned(), hashed("testuser", "testpass")] {
+        let shared = packet_server(&users);
+        let mut client = Client::new(&shared);
+        for _ in 0..500 {
+            client.restart();
+            for _ in 0..random.usize(1..12) {
+                let opcode = [AUTH, STEP, AUTH, STEP, LIST, 0x0b, random.u8(..)][random.usize(..7)];
+                let key = keys[random.usize(..keys.len())];
+                let mut bytes = req(opcode).key(key).value(values[random.usize(..values.len())]).bytes();
+                if random.u8(..) < 20 {
+                    let at = random.usize(..bytes.len());
+                    bytes[at] = random.u8(..);
+                }
+                let (front, back) = bytes.split_at(random.usize(..=bytes.len()));
+                client.feed(front);
+                client.feed(back);
+            }
+            assert!(!client.got.windows(13).any(|reply| reply == b"Authenticated"), "{:?}", rows(&client.got));
+        }
+        assert_eq!(shared.cache.store.items(), 0);
+    }
+}

@@ -153,3 +153,38 @@ fn rows_of_authentication_are_there_only_with_it() {
     let stats = ask(&mut Client::new(&open), b"stats\r\n");
     assert!(stats.contains("STAT auth_cmds 0\r\nSTAT auth_errors 0\r\nSTAT bytes_read"), "{stats}");
 }
+
+/// Whatever is said, in whatever pieces: nobody gets in without the password, and nothing breaks.
+#[test]
+fn noise_opens_nothing() {
+    let words: [&[u8]; 14] = [
+        b"set",
+        b"set k 0 0 7\r\n",
+        b"foo ba",
+        b"foo baz\r\n",
+        b" ",
+        b"\r\n",
+        b"\n",
+        b"7",
+        b"16384",
+        b"0",
+        b"get a\r\n",
+        b"\x80\x21",
+        b"shutdown\r\n",
+        b"\0\xff",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    for users in ["foo:bar", &hashed("foo", "bar")] {
+        let shared = text_server(users);
+        let mut client = Client::new(&shared);
+        for _ in 0..500 {
+            client.restart();
+            for _ in 0..random.usize(1..12) {
+                client.feed(words[random.usize(..words.len())]);
+            }
+            // The whole of the right value is not among the words.
+            assert!(!client.got.windows(6).any(|reply| reply == b"STORED"), "{:?}", client.got);
+        }
+        assert_eq!(shared.cache.store.items(), 0);
+    }
+}
