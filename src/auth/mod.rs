@@ -112,7 +112,7 @@ impl Auth {
     }
 
     fn none() -> Result<Self, String> {
-        let seed = Seed::random().map_err(|_| "Error initializing sasl.\nNo random numbers from the system")?;
+        let seed = Seed::random().map_err(|_| "No random numbers from the system")?;
         Ok(Self {
             tokens: None,
             sasl: None,

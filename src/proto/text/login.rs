@@ -39,9 +39,9 @@ pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
         return Line::Foreign;
     }
     let used = newline + 1;
-    // A carriage return is taken for granted: without one the last byte is not seen; with two, neither is.
-    let text = &bytes[..newline];
-    let text = text.strip_suffix(b"\r\r").unwrap_or(&text[..newline - 1]);
+    // The carriage return is looked for one byte too early: the last byte is never seen, whatever it is.
+    let text = &bytes[..newline - 1];
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
     let tokens = Tokens::split(text);
     let size = decimal::token_u32(tokens.get(4)).filter(|_| tokens.len() >= 5 && text.starts_with(b"set"));
     match size {
@@ -83,6 +83,7 @@ mod tests {
             ("set k 0 0 77\n", 9),
             ("set k 0 0 7\r\r\n", 9),
             ("set k 0 0 7x\n", 9),
+            ("set k 0 0 7\rx\n", 9),
             ("setfoo k 0 0 7\r\n", 9),
             ("set k 0 0 7 noreply\r\n", 9),
             ("set  k  0  0  7  \r\n", 9),
