@@ -65,6 +65,22 @@ fn lengths_that_cannot_be_believed_are_refused_first() {
     }
 }
 
+/// A key that no command may have is not waited for, and who has not logged in hears only that.
+#[test]
+fn a_key_that_is_too_long_is_refused_with_the_header_alone() {
+    let shared = packet_server(USERS);
+    let header = |opcode| req(opcode).key("x".repeat(300)).bytes()[..24].to_vec();
+    let mut client = Client::new(&shared);
+    for (opcode, status) in [(0x00, 0x20), (0x77, 0x20), (0x0b, 0x04), (LIST, 0x04), (AUTH, 0x04), (STEP, 0x04)] {
+        client.restart();
+        assert_eq!(client.ask(&header(opcode)), err(opcode, status).bytes(), "{opcode:x}");
+        assert!(client.closed);
+    }
+    client.restart();
+    login(&mut client);
+    assert_eq!(client.ask(&header(0x00)), err(0x00, 0x04).bytes());
+}
+
 #[test]
 fn a_login_opens_one_connection_and_no_other() {
     let shared = packet_server(USERS);
@@ -242,17 +258,18 @@ fn noise_opens_nothing() {
         b"\0\0\0\xff",
         &[b'x'; 300],
     ];
-    let keys = ["", "PLAIN", "CRAM-MD5", "SCRAM-SHA-256", "x"];
-    for users in [USERS.to_owned(), hashed("testuser", "testpass")] {
+    let long = "x".repeat(300);
+    let keys = ["", "PLAIN", "CRAM-MD5", "SCRAM-SHA-256", "x", &long];
+    for (users, rounds) in [(USERS.to_owned(), 5000), (hashed("testuser", "testpass"), 300)] {
         let shared = packet_server(&users);
         let mut client = Client::new(&shared);
-        for _ in 0..500 {
+        for _ in 0..rounds {
             client.restart();
             for _ in 0..random.usize(1..12) {
                 let opcode = [AUTH, STEP, AUTH, STEP, LIST, 0x0b, random.u8(..)][random.usize(..7)];
                 let key = keys[random.usize(..keys.len())];
                 let mut bytes = req(opcode).key(key).value(values[random.usize(..values.len())]).bytes();
-                if random.u8(..) < 20 {
+                while random.u8(..) < 60 {
                     let at = random.usize(..bytes.len());
                     bytes[at] = random.u8(..);
                 }
