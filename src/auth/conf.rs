@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "memcached.conf";
 const USUAL: [&str; 2] = ["/etc/sasl", "/etc/sasl2"];
 
-/// The mechanisms that the operator lets clients use; all of them if he says nothing.
+/// The mechanisms that the operator lets clients use, in his order; all of them if he says nothing.
 ///
 /// # Errors
 /// None is left.
@@ -48,8 +48,13 @@ fn parse(text: &str) -> (Option<Vec<Mechanism>>, Vec<&str>) {
         let Some((name, value)) = line.split_once(':') else { continue };
         match name.trim() {
             "mech_list" => {
-                let named: Vec<_> = value.split_whitespace().filter_map(|n| Mechanism::named(n.as_bytes())).collect();
-                wanted = Some(Mechanism::ALL.into_iter().filter(|mechanism| named.contains(mechanism)).collect());
+                let mut named = Vec::new();
+                for mechanism in value.split_whitespace().filter_map(|name| Mechanism::named(name.as_bytes())) {
+                    if !named.contains(&mechanism) {
+                        named.push(mechanism);
+                    }
+                }
+                wanted = Some(named);
             }
             name => others.push(name),
         }
@@ -63,8 +68,9 @@ mod tests {
 
     #[test]
     fn mech_list_chooses_and_the_rest_is_told() {
-        let (wanted, others) = parse("# x: y\nmech_list: plain GSSAPI cram-md5\n\nsasldb_path: /tmp/db\nlog_level: 5");
-        assert_eq!(wanted, Some(vec![Mechanism::CramMd5, Mechanism::Plain]));
+        let (wanted, others) =
+            parse("# x: y\nmech_list: plain GSSAPI cram-md5 PLAIN\n\nsasldb_path: /tmp/db\nlog_level: 5");
+        assert_eq!(wanted, Some(vec![Mechanism::Plain, Mechanism::CramMd5]), "in its order");
         assert_eq!(others, ["sasldb_path", "log_level"]);
         assert_eq!(parse("pwcheck_method: auxprop"), (None, vec!["pwcheck_method"]));
         assert_eq!(parse("mech_list: gssapi").0, Some(vec![]));

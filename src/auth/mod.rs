@@ -150,7 +150,8 @@ impl Auth {
         self.sasl.is_some()
     }
 
-    /// The mechanisms that every user of `credentials` can log in with, the strongest first.
+    /// The mechanisms that every user of `credentials` can log in with, in the order of `mech_list`, or else the strongest
+    /// first.
     pub fn mechanisms(&self, credentials: &Credentials) -> impl Iterator<Item = Mechanism> {
         let hashed = credentials.has_hashed();
         self.mechanisms.iter().copied().filter(move |mechanism| !(hashed && *mechanism == Mechanism::CramMd5))
