@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind::ConnectionReset, Read};
+use std::io::{ErrorKind::ConnectionReset, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -503,4 +503,66 @@ fn verbose_twice_names_the_listeners() {
     assert_eq!(words, expected, "{text}");
     // A worker may take its datagram sockets only after the signal came.
     assert!(text.contains(" send buffer was ") && text.contains("Exiting normally\n"), "{text}");
+}
+
+/// Sends a line and takes in the reply, up to its last line `end`.
+fn ask(stream: &mut TcpStream, line: &str, end: &str) -> String {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    let (mut reply, mut bytes) = (String::new(), [0; 4096]);
+    while !reply.ends_with(&format!("{end}\r\n")) {
+        let length = stream.read(&mut bytes).unwrap();
+        assert_ne!(length, 0, "closed after {reply:?}");
+        reply.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+    }
+    reply
+}
+
+#[test]
+fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
+    let scratch = Scratch::new();
+    let err = scratch.path("err");
+    let child = command(&["-l", "127.0.0.1", "-p", "-1", "-U", "0"])
+        .env("MEMCACHED_PORT_FILENAME", scratch.path("ports"))
+        .stderr(fs::File::create(&err).unwrap())
+        .spawn();
+    let mut server = Process { child: Some(child.unwrap()) };
+    server.up("port file", || scratch.path("ports").exists());
+    let port = ports(&scratch)["TCP INET"][0];
+    let said = || fs::read_to_string(&err).unwrap();
+
+    let count = |admin: &mut TcpStream| {
+        let stats = ask(admin, "stats", "END");
+        stats.lines().find(|line| line.starts_with("STAT curr_connections ")).unwrap().to_owned()
+    };
+    let mut admin = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let alone = count(&mut admin);
+    assert_eq!(said(), "");
+    ask(&mut admin, "verbosity 2", "OK");
+    let reply = said();
+    let me = reply.strip_prefix('>').and_then(|line| line.strip_suffix(" OK\n")).expect(&reply);
+
+    let mut guest = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    ask(&mut guest, "get a", "END");
+    drop(guest);
+    eventually("end of the guest", || said().ends_with(" connection closed.\n"));
+    let guests = said()[reply.len()..].to_owned();
+    let fd = guests.strip_prefix('<').and_then(|line| line.split_once(' ')).expect(&guests).0;
+    let lines = [
+        format!("<{fd} new auto-negotiating client connection"),
+        format!("{fd}: Client using the ascii protocol"),
+        format!("<{fd} get a"),
+        format!(">{fd} END"),
+        format!("<{fd} connection closed."),
+    ];
+    assert_eq!(guests.lines().collect::<Vec<_>>(), lines);
+
+    ask(&mut admin, "verbosity 0", "OK");
+    let before = said();
+    assert_eq!(before, format!("{reply}{guests}<{me} verbosity 0\n"), "the reply is no longer told");
+    let mut guest = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    ask(&mut guest, "get a", "END");
+    drop(guest);
+    eventually("end of the second guest", || count(&mut admin) == alone);
+    assert_eq!(said(), before);
 }

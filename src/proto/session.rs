@@ -311,7 +311,7 @@ impl Session {
     fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
         let Some(first) = input.bytes().first() else { return Some(Step::Read) };
         self.binary = *first == binary::REQUEST;
-        if cx.verbose > 1 {
+        if cx.verbose() > 1 {
             let name = if self.binary { "binary" } else { "ascii" };
             crate::sys::say(format_args!("{}: Client using the {name} protocol", cx.fd));
         }

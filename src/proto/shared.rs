@@ -160,8 +160,8 @@ pub struct Cx<'a> {
     pub counters: &'a Counters,
     /// The connection's descriptor: its name in verbose lines and `stats conns`.
     pub fd: i32,
-    /// Level of verbose lines.
-    pub verbose: u32,
+    /// Level of verbose lines, as of the last command that set it.
+    verbose: Cell<u32>,
     /// Replies one connection may leave unsent, if `read_buf_mem_limit` bounds them.
     pub reply_cap: Option<u32>,
     /// Where the run's events go.
@@ -176,8 +176,20 @@ impl<'a> Cx<'a> {
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let limit = shared.settings.read_buf_mem_limit;
         let reply_cap = (limit != 0).then(|| (limit / shared.settings.num_threads / REPLY_CHARGE as u32).max(1));
-        let (verbose, log) = (shared.runtime.verbose(), Log::new(&shared.events, fd));
+        let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
         Self { shared, counters, fd, verbose, reply_cap, log, piped: Cell::new(false) }
+    }
+
+    /// Level of verbose lines.
+    #[inline]
+    pub fn verbose(&self) -> u32 {
+        self.verbose.get()
+    }
+
+    /// Sets the level of verbose lines; the reply to the command that does so is already subject to it.
+    pub fn set_verbose(&self, level: u32) {
+        self.shared.runtime.set_verbose(level);
+        self.verbose.set(level);
     }
 
     /// Has events recorded with those of worker `number`, on whose thread alone it may then be used.

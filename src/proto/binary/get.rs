@@ -48,7 +48,7 @@ fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &mut Entry, kind: Kind) {
         body: (EXTRAS + shown_key.len() + vlen) as u32,
         cas: run.verbs.shown_cas(entry.cas()),
     });
-    if run.cx.verbose > 1 {
+    if run.cx.verbose() > 1 {
         trace::reply(run.cx.fd, &header);
     }
     let bytes = run.out.bytes();

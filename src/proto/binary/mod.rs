@@ -184,7 +184,7 @@ impl Run<'_, '_> {
     #[inline]
     fn begin_reply(&mut self, parts: &Parts) {
         let header = self.head.reply(parts);
-        if self.cx.verbose > 1 {
+        if self.cx.verbose() > 1 {
             trace::reply(self.cx.fd, &header);
         }
         self.out.put(&header);
@@ -204,7 +204,7 @@ impl Run<'_, '_> {
 
     /// An error reply; quiet commands send theirs too.
     fn fail_saying(&mut self, status: Status, text: &str) {
-        if self.cx.verbose > 1 {
+        if self.cx.verbose() > 1 {
             trace::error(self.cx.fd, text);
         }
         self.begin_reply(&Parts { status: status as u16, body: text.len() as u32, ..Parts::default() });
@@ -243,7 +243,7 @@ fn is_refused(head: &Head) -> bool {
 
 /// Tells of bytes that are no packet, if anybody listens.
 pub(super) fn trace_foreign(cx: &Cx<'_>, bytes: &[u8]) {
-    if cx.verbose > 0 {
+    if cx.verbose() > 0 {
         trace::foreign(bytes.first().copied().unwrap_or_default());
     }
 }
@@ -262,7 +262,7 @@ pub(super) fn guess(bytes: &[u8]) -> Option<(usize, Option<u64>)> {
 /// included. `hash` is the hash of its key if it was computed ahead.
 #[inline]
 pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash: Option<u64>) -> (usize, Next) {
-    if cx.verbose > 1 {
+    if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
     let command = decode(head.opcode);
@@ -328,7 +328,7 @@ fn refuse(run: &mut Run<'_, '_>) -> Next {
 #[cold]
 fn protocol_error(run: &mut Run<'_, '_>) -> Ran {
     run.fail(Status::Invalid);
-    if run.cx.verbose > 0 {
+    if run.cx.verbose() > 0 {
         trace::protocol_error(run.cx.fd, run.head.opcode);
     }
     Ran::close(CloseReason::Error)

@@ -68,7 +68,7 @@ pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes:
 }
 
 fn begin<'a, 'b>(cx: &'a Cx<'b>, head: Head, bytes: &[u8], out: &'a mut Output) -> Run<'a, 'b> {
-    if cx.verbose > 1 {
+    if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
     Run { cx, verbs: cx.verbs(), out, head, quiet: false }

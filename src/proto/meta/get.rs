@@ -21,7 +21,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     let (out, now) = (&mut *run.out, run.verbs.now);
     let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| show(out, tokens, &flags, &key, seen, entry, now));
     run.out.count_reply();
-    if run.cx.verbose > 2 {
+    if run.cx.verbose() > 2 {
         run.log_lookup(&key, hit);
     }
     if flags.long_opaque.is_some() {

@@ -70,7 +70,7 @@ fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     const LEVEL_MAX: u32 = 2;
     match number(tokens, 1) {
         Some(level) => {
-            run.cx.shared.runtime.set_verbose(level.min(LEVEL_MAX));
+            run.cx.set_verbose(level.min(LEVEL_MAX));
             run.reply("OK");
         }
         None => run.reply(BAD_FORMAT),
@@ -99,7 +99,7 @@ fn cache_memlimit(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         return run.reply("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust");
     }
     run.cx.shared.runtime.set_maxbytes(bytes);
-    if run.cx.verbose > 0 {
+    if run.cx.verbose() > 0 {
         run.log(format_args!("maxbytes adjusted to {megabytes}m\n"));
     }
     run.reply("OK");

@@ -162,7 +162,7 @@ fn too_long(run: &mut Run<'_, '_>) -> Ran {
 
 #[inline]
 fn end(run: &mut Run<'_, '_>) {
-    if run.cx.verbose > 1 {
+    if run.cx.verbose() > 1 {
         run.log(format_args!(">{} END\n", run.cx.fd));
     }
     run.out.put(b"END\r\n");
@@ -195,7 +195,7 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
         }
         out.put(b"\r\n");
     });
-    if run.cx.verbose > 1 {
+    if run.cx.verbose() > 1 {
         log_lookup(run, key, hit.is_some());
     }
     run.out.count_reply();
@@ -203,7 +203,7 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
 
 #[cold]
 fn log_lookup(run: &Run<'_, '_>, key: &Key<'_>, hit: bool) {
-    if run.cx.verbose > 2 {
+    if run.cx.verbose() > 2 {
         run.log_lookup(key, hit);
     }
     if hit {

@@ -78,7 +78,7 @@ impl Run<'_, '_> {
     /// Appends a one-line reply, unless `noreply`.
     #[inline]
     pub fn reply(&mut self, line: &str) {
-        if self.cx.verbose > 1 {
+        if self.cx.verbose() > 1 {
             self.log_reply(line);
         }
         if !self.noreply {
@@ -126,7 +126,7 @@ impl Run<'_, '_> {
 pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash: Option<u64>) -> Ran {
     let verbs = cx.verbs();
     let mut run = Run { cx, verbs, out, noreply: false };
-    if cx.verbose > 1 {
+    if cx.verbose() > 1 {
         let shown = String::from_utf8_lossy(&line[..line.len().saturating_sub(2)]);
         run.log(format_args!("<{} {shown}\n", cx.fd));
     }
