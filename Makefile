@@ -37,7 +37,7 @@ loom: ## the store's protocols between threads, in every interleaving
 	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --release --target-dir target/loom --test loom 2>&1 | \
 		tee $(RESULTS)/loom
 
-clients: build ## real clients in five languages against the server
+clients: build ## real clients in seven languages against the server
 	@scripts/clients
 
 conformance: ## memcached's own test files against the server (MEMCACHED_SRC= for a source tree)

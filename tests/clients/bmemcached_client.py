@@ -1,8 +1,10 @@
 """python-binary-memcached, which speaks packets only, against a running server. Run by scripts/clients."""
 
+import ssl
+
 import bmemcached
-from bmemcached.exceptions import MemcachedException
-from harness import ADDRESS, LARGE, TOO_LARGE, Suite, eventually, raises, same
+from bmemcached.exceptions import AuthenticationNotSupported, InvalidCredentials, MemcachedException
+from harness import ADDRESS, CERT, HOST, LARGE, PASSWORD, TOO_LARGE, USER, Suite, eventually, raises, same
 
 suite = Suite("python-binary-memcached")
 c = bmemcached.Client((ADDRESS,), socket_timeout=20)
@@ -87,7 +89,6 @@ def decr():
 @suite.feature
 def expiry():
     c.set("expiry", "1", time=1)
-    same(c.get("expiry"), "1")
     eventually(lambda: c.get("expiry") is None)
 
 
@@ -112,6 +113,26 @@ def stats():
     same(rows["version"], b"1.6.45")
     ((_, rows),) = c.stats("settings").items()
     same(rows["binding_protocol"], b"auto-negotiate")
+
+
+@suite.feature_with("tls")
+def tls(port):
+    trusting = ssl.create_default_context(cafile=CERT)
+    own = bmemcached.Client(("%s:%d" % (HOST, port),), socket_timeout=20, tls_context=trusting)
+    same(own.set("tls", LARGE, compress_level=0), True)
+    same(own.get("tls"), LARGE)
+    own.disconnect_all()
+
+
+@suite.feature_with("sasl")
+def sasl(port):
+    server = ("%s:%d" % (HOST, port),)
+    known = bmemcached.Client(server, USER, PASSWORD, socket_timeout=20)
+    same(known.set("sasl", "1"), True)
+    same(known.get("sasl"), "1")
+    known.disconnect_all()
+    raises(InvalidCredentials, bmemcached.Client(server, USER, PASSWORD + "!").get, "sasl")
+    raises(MemcachedException, bmemcached.Client(server).get, "sasl")
 
 
 @suite.feature

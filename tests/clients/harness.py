@@ -7,6 +7,7 @@ Every client test, in any language, prints the same three kinds of line, which s
     not ok CLIENT FEATURE: REASON
 """
 
+import asyncio
 import os
 import sys
 import time
@@ -15,6 +16,13 @@ import traceback
 HOST = os.environ["MEMC_HOST"]
 PORT = int(os.environ["MEMC_PORT"])
 ADDRESS = "%s:%d" % (HOST, PORT)
+
+# What the servers "sasl" and "authfile" of with-server want to hear.
+USER = os.environ.get("MEMC_USER")
+PASSWORD = os.environ.get("MEMC_PASSWORD")
+
+# The certificate of the server "tls".
+CERT = os.environ.get("MEMC_TLS_CERT")
 
 # The largest value that a server with the default 1 MiB item limit surely takes.
 LARGE = b"0123456789abcdef" * ((1024 * 1024 - 512) // 16)
@@ -30,6 +38,17 @@ class Suite:
         self.features.append((function.__name__.rstrip("_"), function))
         return function
 
+    def feature_with(self, kind):
+        """A feature for the server of that kind, whose port it is given; not planned in a run without one."""
+        port = os.environ.get("MEMC_%s_PORT" % kind.upper())
+
+        def decorate(function):
+            if port:
+                self.features.append((function.__name__.rstrip("_"), lambda: function(int(port))))
+            return function
+
+        return decorate
+
     def run(self):
         print("plan", self.client, *[name for name, _ in self.features], flush=True)
         failed = 0
@@ -40,7 +59,7 @@ class Suite:
                 failed += 1
                 line = traceback.extract_tb(error.__traceback__)[-1].lineno
                 for frame in traceback.extract_tb(error.__traceback__):
-                    if frame.filename == function.__code__.co_filename:
+                    if os.path.basename(frame.filename) == os.path.basename(sys.argv[0]):
                         line = frame.lineno
                 reason = " ".join(("%s %s" % (type(error).__name__, error)).split())[:200]
                 print("not ok", self.client, name + ":", "line %d: %s" % (line, reason), flush=True)
@@ -60,7 +79,16 @@ def raises(error, function, *args, **kwargs):
         function(*args, **kwargs)
     except error:
         return
-    raise AssertionError("no %s was raised" % error.__name__)
+    raise AssertionError("no %s was raised" % (error,))
+
+
+def wait(awaitable):
+    """What an asyncio client answers. All of them run on one loop, and only inside this call."""
+    return _loop.run_until_complete(awaitable)
+
+
+_loop = asyncio.new_event_loop()
+asyncio.set_event_loop(_loop)
 
 
 def eventually(condition, seconds=6.0):

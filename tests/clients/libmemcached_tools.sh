@@ -60,7 +60,7 @@ tool_touch() {
         ready "! memcexist --servers=$server one 2>/dev/null" && ! memctouch --servers="$server" --expire=9 one 2>/dev/null
 }
 tool_expiry() {
-    memccp --servers="$server" --set --expire=1 one && memcexist --servers="$server" one &&
+    memccp --servers="$server" --set --expire=2 one && memcexist --servers="$server" one &&
         ready "! memcexist --servers=$server one 2>/dev/null"
 }
 tool_delete() { memccp --servers="$server" --set one && memcrm --servers="$server" one && gone one; }
@@ -78,9 +78,18 @@ tool_aslap() {
     out=$(memcaslap --servers="$server" --threads=1 --concurrency=8 --execute_number=20000 --verify=1.0) || return 1
     grep -q 'get_misses: 0' <<<"$out" && grep -q 'verify_failed: 0' <<<"$out"
 }
+tool_slap_binary() {
+    memcslap --servers="$server" --binary --concurrency=4 --execute-number=500 --test=set >/dev/null &&
+        memcslap --servers="$server" --binary --concurrency=4 --execute-number=500 --initial-load=500 --test=get >/dev/null
+}
+tool_aslap_binary() {
+    local out
+    out=$(memcaslap --servers="$server" --binary --threads=1 --concurrency=8 --execute_number=20000 --verify=1.0) || return 1
+    grep -q 'get_misses: 0' <<<"$out" && grep -q 'verify_failed: 0' <<<"$out"
+}
 tool_flush() { memccp --servers="$server" --set one && memcflush --servers="$server" && gone one; }
 
-features=(ping set multi add replace touch delete expiry flags large stats exist dump slap aslap flush)
+features=(ping set multi add replace touch delete expiry flags large stats exist dump slap aslap slap-binary aslap-binary flush)
 
 printf 'plan %s' "$client"
 for feature in "${features[@]}"; do printf ' %s' "$feature"; done
@@ -98,7 +107,7 @@ verdict() { # STATUS NAME REASON
     fi
 }
 for feature in "${features[@]}"; do
-    reason=$("tool_$feature" 2>&1 </dev/null)
+    reason=$("tool_${feature//-/_}" 2>&1 </dev/null)
     verdict $? "$feature" "$reason"
 done
 report=$(timeout 60 memccapable -h "$MEMC_HOST" -p "$MEMC_PORT" -a -v 2>"$work/complaints" </dev/null)

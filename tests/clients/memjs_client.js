@@ -3,11 +3,10 @@
 'use strict';
 const assert = require('assert');
 const { Client } = require('memjs');
+const { HOST, PORT, LARGE, TOO_LARGE, same, eventually, portOf, runFeatures } = require('./harness');
 
-const server = `${process.env.MEMC_HOST}:${process.env.MEMC_PORT}`;
-const c = Client.create(server, { timeout: 20, retries: 0 });
-const LARGE = '0123456789abcdef'.repeat((1024 * 1024 - 512) / 16);
-const same = assert.deepStrictEqual;
+const options = { timeout: 20, retries: 0 };
+const c = Client.create(`${HOST}:${PORT}`, options);
 const value = async (key) => {
   const got = (await c.get(key)).value;
   return got === null ? null : got.toString();
@@ -68,9 +67,28 @@ const features = {
     same(await c.touch('touch', 100), true);
     same(await c.touch('touch-nothing', 100), false);
   },
+  async expiry() {
+    await c.set('expiry-later', '1', { expires: 100 });
+    await c.set('expiry-date', '1', { expires: Math.floor(Date.now() / 1000) + 100 });
+    await c.set('expiry-soon', '1', { expires: 1 });
+    await eventually(async () => (await value('expiry-soon')) === null);
+    same([await value('expiry-later'), await value('expiry-date')], ['1', '1']);
+  },
+  async keys() {
+    for (const key of ['k'.repeat(250), 'schl\u00fcssel', 'a b\tc', 'a:b/c?d=e,f;{}[]\'"']) {
+      same(await c.set(key, key, {}), true);
+      same(await value(key), key);
+    }
+  },
   async large() {
     same(await c.set('large', LARGE, {}), true);
-    same(await value('large'), LARGE);
+    same((await value('large')) === LARGE, true);
+  },
+  async toolarge() {
+    await c.set('toolarge', 'old', {});
+    await assert.rejects(c.set('toolarge', TOO_LARGE, {}), /too large/i);
+    same(await value('toolarge'), null);
+    same(await c.set('toolarge', 'after', {}), true);
   },
   async stats() {
     const rows = await new Promise((resolve, reject) => {
@@ -85,18 +103,21 @@ const features = {
   },
 };
 
-(async () => {
-  console.log('plan memjs', ...Object.keys(features));
-  let failed = 0;
-  for (const [name, test] of Object.entries(features)) {
-    try {
-      await test();
-      console.log('ok memjs', name);
-    } catch (error) {
-      failed += 1;
-      console.log(`not ok memjs ${name}:`, String(error.stack).replace(/\s+/g, ' ').slice(0, 200));
+if (portOf('sasl')) {
+  features.sasl = async () => {
+    const server = `${HOST}:${portOf('sasl')}`;
+    const [username, password] = [process.env.MEMC_USER, process.env.MEMC_PASSWORD];
+    const known = Client.create(server, { ...options, username, password });
+    same(await known.set('sasl', '1', {}), true);
+    same((await known.get('sasl')).value.toString(), '1');
+    known.close();
+    for (const stranger of [{ username, password: `${password}!` }, {}]) {
+      const unknown = Client.create(server, { ...options, timeout: 2, ...stranger });
+      const answer = await unknown.get('sasl').catch((error) => error);
+      same(answer instanceof Error || answer.value === null, true);
+      unknown.close();
     }
-  }
-  c.close();
-  process.exit(failed ? 1 : 0);
-})();
+  };
+}
+
+runFeatures('memjs', features, () => c.close());

@@ -1,11 +1,11 @@
 // npm's memcached against a running server. Run by scripts/clients through with-server.
 // The lines printed are those of harness.py; the module is found in NODE_PATH.
 'use strict';
-const assert = require('assert');
 const { promisify } = require('util');
 const Memcached = require('memcached');
+const { HOST, PORT, LARGE, TOO_LARGE, same, eventually, runFeatures } = require('./harness');
 
-const server = `${process.env.MEMC_HOST}:${process.env.MEMC_PORT}`;
+const server = `${HOST}:${PORT}`;
 const options = { timeout: 20000, retries: 0, failures: 0, poolSize: 4, maxValue: 8 << 20 };
 const raw = new Memcached(server, options);
 const c = {};
@@ -14,22 +14,11 @@ for (const name of ['set', 'get', 'gets', 'getMulti', 'add', 'replace', 'append'
   c[name] = promisify(raw[name]).bind(raw);
 }
 
-const LARGE = '0123456789abcdef'.repeat((1024 * 1024 - 512) / 16);
-const same = assert.deepStrictEqual;
-
 // This client answers some refusals with `false` and others with an error: both are a no.
 const refused = async (promise) => {
   const answer = await promise.catch(() => false);
   same(answer, false);
 };
-
-async function eventually(condition) {
-  const deadline = Date.now() + 6000;
-  while (!(await condition())) {
-    assert(Date.now() < deadline, 'still not so after 6 seconds');
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
 
 const features = {
   async set() {
@@ -145,7 +134,7 @@ const features = {
     // a client of its own: this one gives a server up after any SERVER_ERROR
     const other = new Memcached(server, options);
     await c.set('toolarge', 'old', 0);
-    await refused(promisify(other.set).bind(other)('toolarge', 'x'.repeat(1024 * 1024), 0));
+    await refused(promisify(other.set).bind(other)('toolarge', TOO_LARGE, 0));
     other.end();
     same(await c.get('toolarge'), undefined);
     same(await c.set('toolarge', 'after', 0), true);
@@ -171,20 +160,4 @@ const features = {
   },
 };
 
-(async () => {
-  const client = 'node-memcached';
-  console.log('plan', client, ...Object.keys(features));
-  let failed = 0;
-  for (const [name, test] of Object.entries(features)) {
-    try {
-      await test();
-      console.log('ok', client, name);
-    } catch (error) {
-      failed++;
-      const line = (/client\.js:(\d+)/.exec(error.stack || '') || [])[1];
-      console.log('not ok', client, `${name}: line ${line}: ${String(error.message || error).replace(/\s+/g, ' ').slice(0, 200)}`);
-    }
-  }
-  raw.end();
-  process.exit(failed ? 1 : 0);
-})();
+runFeatures('node-memcached', features, () => raw.end());

@@ -1,5 +1,6 @@
 <?php
-// PHP's memcached extension (libmemcached) against a running server. Run by scripts/clients through with-server.
+// PHP's memcached extension (libmemcached) against a running server: text, or packets where MEMC_PROTOCOL is binary.
+// Run by scripts/clients through with-server.
 declare(strict_types=1);
 require __DIR__ . '/harness.php';
 
@@ -8,18 +9,20 @@ if (!class_exists('Memcached')) {
     exit(1);
 }
 
+define('BINARY', getenv('MEMC_PROTOCOL') === 'binary');
+
 function client(array $options = []): Memcached
 {
     global $HOST, $PORT;
     $client = new Memcached();
-    $client->setOptions([Memcached::OPT_BINARY_PROTOCOL => false, Memcached::OPT_COMPRESSION => false] + $options);
+    $client->setOptions([Memcached::OPT_BINARY_PROTOCOL => BINARY, Memcached::OPT_COMPRESSION => false] + $options);
     $client->addServer($HOST, $PORT);
     return $client;
 }
 
 $c = client();
 
-run_features('php-memcached', [
+$features = [
     'set' => function () use ($c) {
         same($c->set('set', 'one'), true);
         same($c->set('set', 'two'), true);
@@ -47,7 +50,7 @@ run_features('php-memcached', [
     'add' => function () use ($c) {
         same($c->add('add', '1'), true);
         same($c->add('add', '2'), false);
-        same($c->getResultCode(), Memcached::RES_NOTSTORED);
+        same($c->getResultCode(), BINARY ? Memcached::RES_DATA_EXISTS : Memcached::RES_NOTSTORED);
         same($c->get('add'), '1');
     },
     'replace' => function () use ($c) {
@@ -108,8 +111,10 @@ run_features('php-memcached', [
     },
     'expiry' => function () use ($c) {
         $c->set('expiry-never', '1', 0);
-        $c->set('expiry-past', '1', -1);
-        same($c->get('expiry-past'), false);
+        if (!BINARY) { // a packet's expiry is never negative
+            $c->set('expiry-past', '1', -1);
+            same($c->get('expiry-past'), false);
+        }
         $c->set('expiry-date', '1', time() + 100);
         $c->set('expiry-later', '1', 100);
         $c->set('expiry-soon', '1', 1);
@@ -180,4 +185,25 @@ run_features('php-memcached', [
         same($c->set('flush', '2'), true);
         same($c->get('flush'), '2');
     },
-]);
+];
+
+if (getenv('MEMC_SASL_PORT') !== false) {
+    $features['sasl'] = function () use ($HOST) {
+        $login = function (?string $password) use ($HOST): Memcached {
+            $client = new Memcached();
+            $client->setOption(Memcached::OPT_BINARY_PROTOCOL, true);
+            if ($password !== null) {
+                $client->setSaslAuthData(getenv('MEMC_USER'), $password);
+            }
+            $client->addServer($HOST, (int) getenv('MEMC_SASL_PORT'));
+            return $client;
+        };
+        $known = $login(getenv('MEMC_PASSWORD'));
+        same($known->set('sasl', '1'), true);
+        same($known->get('sasl'), '1');
+        same($login(getenv('MEMC_PASSWORD') . '!')->get('sasl'), false);
+        same($login(null)->get('sasl'), false);
+    };
+}
+
+run_features('php-memcached', $features);

@@ -1,12 +1,23 @@
-"""pylibmc (libmemcached) against a running server. Run by scripts/clients through with-server."""
+"""pylibmc (libmemcached) against a running server: text, or packets where MEMC_PROTOCOL is binary.
 
+Run by scripts/clients through with-server.
+"""
+
+import os
 import time
 
 import pylibmc
-from harness import ADDRESS, LARGE, TOO_LARGE, Suite, eventually, raises, same
+from harness import ADDRESS, HOST, LARGE, PASSWORD, TOO_LARGE, USER, Suite, eventually, raises, same
 
 suite = Suite("pylibmc")
-c = pylibmc.Client([ADDRESS], binary=False, behaviors={"cas": True, "tcp_nodelay": True})
+BINARY = os.environ.get("MEMC_PROTOCOL") == "binary"
+
+
+def client(server=ADDRESS, username=None, password=None, **behaviors):
+    return pylibmc.Client([server], binary=BINARY, username=username, password=password, behaviors=behaviors)
+
+
+c = client(cas=True, tcp_nodelay=True)
 
 
 @suite.feature
@@ -49,7 +60,10 @@ def add():
 
 @suite.feature
 def replace():
-    same(c.replace("replace", "1"), False)
+    if BINARY:
+        raises(pylibmc.NotFound, c.replace, "replace", "1")
+    else:
+        same(c.replace("replace", "1"), False)
     c.set("replace", "1")
     same(c.replace("replace", "22"), True)
     same(c.get("replace"), "22")
@@ -163,7 +177,7 @@ def large():
 def toolarge():
     c.set("toolarge", b"old")
     raises(pylibmc.Error, c.set, "toolarge", TOO_LARGE)
-    fresh = pylibmc.Client([ADDRESS], binary=False)
+    fresh = client()
     same(fresh.get("toolarge"), None)
     same(fresh.set("toolarge", b"after"), True)
 
@@ -186,16 +200,44 @@ def flags():
 
 @suite.feature
 def noreply():
-    quiet = pylibmc.Client([ADDRESS], binary=False, behaviors={"_noreply": True})
+    quiet = client(_noreply=True)
     for i in range(100):
         quiet.set("noreply%d" % i, "v%d" % i)
     quiet.delete("noreply0")
     quiet.get("noreply99")
     eventually(lambda: c.get("noreply99") == "v99" and c.get("noreply0") is None)
-    piped = pylibmc.Client([ADDRESS], binary=False, behaviors={"no_block": True})
+    piped = client(no_block=True)
     for i in range(100):
         piped.set("piped%d" % i, "p%d" % i)
     same(piped.get("piped99"), "p99")
+
+
+@suite.feature
+def behaviors():
+    pairs = {"behaviors%d" % i: "value %d" % i for i in range(50)}
+    for chosen in ({"ketama": True}, {"ketama_weighted": True, "remove_failed": 1}, {"tcp_nodelay": True, "cas": True},
+                   {"hash": "crc", "distribution": "consistent"}, {"no_block": True, "tcp_keepalive": True}):
+        own = client(**chosen)
+        same(own.set_multi(pairs), [])
+        same(own.get_multi(list(pairs)), pairs)
+        own.disconnect_all()
+    if not BINARY:  # a packet may carry any key
+        verifying = client(verify_keys=True)
+        same(verifying.set_multi(pairs), [])
+        same(verifying.set("a b", "1"), False)
+    pool = pylibmc.ClientPool(c, 4)
+    with pool.reserve() as own:
+        same(own.get("behaviors1"), "value 1")
+
+
+@suite.feature_with("sasl")
+def sasl(port):
+    server = "%s:%d" % (HOST, port)
+    known = client(server, USER, PASSWORD)
+    same(known.set("sasl", "1"), True)
+    same(known.get("sasl"), "1")
+    raises(pylibmc.Error, client(server, USER, PASSWORD + "!").get, "sasl")
+    raises(pylibmc.Error, client(server).get, "sasl")
 
 
 @suite.feature

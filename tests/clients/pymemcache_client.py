@@ -1,8 +1,9 @@
 """pymemcache against a running server. Run by scripts/clients through with-server."""
 
+import ssl
 import time
 
-from harness import HOST, LARGE, PORT, TOO_LARGE, Suite, eventually, raises, same
+from harness import CERT, HOST, LARGE, PORT, TOO_LARGE, Suite, eventually, raises, same
 from pymemcache.client.base import Client, PooledClient
 from pymemcache.client.hash import HashClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheServerError
@@ -227,6 +228,20 @@ def noreply():
     c.replace("noreply", b"x", noreply=True)
     same(c.get("noreply"), None)
     c.flush_all(noreply=True)
+    same(c.version() != b"", True)
+
+
+@suite.feature_with("tls")
+def tls(port):
+    own = Client((HOST, port), timeout=20, tls_context=ssl.create_default_context(cafile=CERT))
+    same(own.set("tls", LARGE, noreply=False), True)
+    same(own.get("tls"), LARGE)
+    own.close()
+    # a certificate that this client does not know
+    raises(ssl.SSLError, Client((HOST, port), tls_context=ssl.create_default_context()).get, "tls")
+    # and the other two ways round
+    raises(Exception, Client((HOST, port), timeout=20).version)
+    raises(ssl.SSLError, Client((HOST, PORT), timeout=20, tls_context=ssl.create_default_context(cafile=CERT)).version)
     same(c.version() != b"", True)
 
 
