@@ -3,7 +3,7 @@
 import ssl
 
 import bmemcached
-from bmemcached.exceptions import AuthenticationNotSupported, InvalidCredentials, MemcachedException
+from bmemcached.exceptions import MemcachedException
 from harness import ADDRESS, CERT, HOST, LARGE, PASSWORD, TOO_LARGE, USER, Suite, eventually, raises, same
 
 suite = Suite("python-binary-memcached")
@@ -131,7 +131,7 @@ def sasl(port):
     same(known.set("sasl", "1"), True)
     same(known.get("sasl"), "1")
     known.disconnect_all()
-    raises(InvalidCredentials, bmemcached.Client(server, USER, PASSWORD + "!").get, "sasl")
+    raises(MemcachedException, bmemcached.Client(server, USER, PASSWORD + "!").get, "sasl")
     raises(MemcachedException, bmemcached.Client(server).get, "sasl")
 
 

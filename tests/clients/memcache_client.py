@@ -15,8 +15,8 @@ from harness import HOST, LARGE, PASSWORD, PORT, TOO_LARGE, USER, Suite, eventua
 from memcache import MemcacheError, MetaCommand
 
 suite = Suite("memcache")
-c = memcache.Memcache((HOST, PORT))
-a = memcache.AsyncMemcache((HOST, PORT))
+c = memcache.Memcache((HOST, PORT), pool_timeout=20)
+a = memcache.AsyncMemcache((HOST, PORT), pool_timeout=20)
 
 
 def meta(command, key, *flags, value=None):

