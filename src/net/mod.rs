@@ -7,6 +7,7 @@
 mod acceptor;
 mod conn;
 mod conns;
+mod datagram;
 mod desk;
 mod hub;
 mod idle;
@@ -22,6 +23,7 @@ mod worker;
 mod workers;
 
 pub use acceptor::Acceptor;
+pub use datagram::{Answerer, DATAGRAM_MAX, HEADER as DATAGRAM_HEADER};
 pub use listener::{ListenSocket, Listener};
 pub use notify::Remote;
 pub use open::{OpenError, open};

@@ -1,32 +1,22 @@
-//! Datagram sockets: memcached's frame around requests and replies.
+//! Datagram sockets.
 //!
-//! Owns one worker's datagram sockets. A datagram is a whole conversation: a fresh session runs over it once.
-//! Must not know commands; `worker` gives each socket its turns.
-//!
-//! ```text
-//!   request and reply header, big endian: id u16 | sequence u16 | datagrams in all u16 | 0 u16
-//! ```
+//! Owns one worker's datagram sockets and what waits for a full send buffer; what a datagram says and how it is answered
+//! is the business of `datagram`. `worker` gives each socket its turns.
 
+use super::datagram::Answerer;
 use super::hub::{Hub, is_verbose, say};
 use super::notify::NewUdp;
 use super::talk::Talk;
-use crate::proto::{CloseReason, ConnCard, ConnState, Input, Output, Protocol, Step};
+use crate::proto::{ConnCard, ConnState};
 use crate::stats::Counter;
 use mio::net::UdpSocket;
 use mio::{Interest, Token};
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
-use std::marker::PhantomData;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Bytes of the header.
-const HEADER: usize = 8;
-
-/// Most bytes of one reply datagram, header included.
-const DATAGRAM_MAX: usize = 1400;
 
 /// Datagrams received in one turn.
 const BATCH: usize = 32;
@@ -45,9 +35,7 @@ pub(super) struct Datagrams<S> {
     sockets: Vec<Endpoint>,
     /// Memory of one request, taken when there is a socket at all.
     request: Vec<u8>,
-    input: Input,
-    output: Output,
-    session: PhantomData<S>,
+    answerer: Answerer<S>,
 }
 
 struct Endpoint {
@@ -62,8 +50,7 @@ struct Endpoint {
 
 impl<S: Talk> Datagrams<S> {
     pub(super) fn new() -> Self {
-        let output = Output::with_ends();
-        Self { sockets: Vec::new(), request: Vec::new(), input: Input::default(), output, session: PhantomData }
+        Self { sockets: Vec::new(), request: Vec::new(), answerer: Answerer::default() }
     }
 
     /// Whether `token` is that of a datagram socket.
@@ -106,7 +93,7 @@ impl<S: Talk> Datagrams<S> {
 
     /// Answers a batch of datagrams; true if there may be more.
     pub(super) fn turn(&mut self, token: usize, writable: bool, hub: &Hub) -> bool {
-        let Self { sockets, request, input, output, .. } = self;
+        let Self { sockets, request, answerer } = self;
         let Some(endpoint) = sockets.get_mut(token - FIRST) else { return false };
         if writable {
             endpoint.send_unsent(hub);
@@ -121,19 +108,10 @@ impl<S: Talk> Datagrams<S> {
                 // An earlier reply was refused by its receiver: no business of the next request.
                 Err(_) => continue,
             };
-            if n <= HEADER {
-                continue;
+            let mut cx = hub.cx(endpoint.socket.as_raw_fd());
+            if answerer.answer(&request[..n], &mut cx, |datagram| endpoint.send(peer, datagram, hub)) {
+                endpoint.card.set_last_cmd(hub.shared.clock.now());
             }
-            hub.counters.add(Counter::BytesRead, n as u64);
-            let (header, body) = request[..n].split_at(HEADER);
-            if header[4..6] != [0, 1] {
-                continue;
-            }
-            // What a panic has left there belongs to another datagram.
-            input.reset();
-            output.clear();
-            input.append(body);
-            endpoint.converse::<S>(&Reply { peer, id: [header[0], header[1]] }, input, output, hub);
         }
         true
     }
@@ -152,57 +130,7 @@ impl<S: Talk> Datagrams<S> {
     }
 }
 
-/// Whom a reply answers.
-struct Reply {
-    peer: SocketAddr,
-    id: [u8; 2],
-}
-
 impl Endpoint {
-    fn converse<S: Talk>(&mut self, reply: &Reply, input: &mut Input, output: &mut Output, hub: &Hub) {
-        let mut session = S::new(Protocol::Negotiating);
-        // The datagram ends, so no client can go on for ever and the budget is only there to be counted down.
-        let mut budget = u32::MAX;
-        let quit = loop {
-            let mut cx = hub.cx(self.socket.as_raw_fd());
-            let step = session.run(&mut cx, input, output, &mut budget);
-            let silent = output.ends_with_nothing();
-            self.reply(reply, output, hub);
-            match step {
-                Step::Flush => {}
-                // A farewell that says nothing is a bare header.
-                Step::Close(reason) => break silent && reason == CloseReason::Normal,
-                Step::Read | Step::Yield | Step::Suspend | Step::HandOver | Step::Abort(_) => break false,
-            }
-        };
-        if quit {
-            let [high, low] = reply.id;
-            self.send(reply.peer, &[high, low, 0, 0, 0, 0, 0, 0], hub);
-        }
-        if budget < u32::MAX {
-            self.card.set_last_cmd(hub.shared.clock.now());
-        }
-    }
-
-    /// Sends what `output` holds, each reply as a series of its own.
-    fn reply(&mut self, to: &Reply, output: &mut Output, hub: &Hub) {
-        let mut whole = Vec::new();
-        for slices in output.replies() {
-            whole.clear();
-            slices.iter().for_each(|slice: &IoSlice<'_>| whole.extend_from_slice(slice));
-            let total = whole.len().div_ceil(DATAGRAM_MAX - HEADER);
-            let [total_high, total_low] = (total as u16).to_be_bytes();
-            for (sequence, part) in whole.chunks(DATAGRAM_MAX - HEADER).enumerate() {
-                let [high, low] = (sequence as u16).to_be_bytes();
-                let mut datagram = [0; DATAGRAM_MAX];
-                datagram[..HEADER].copy_from_slice(&[to.id[0], to.id[1], high, low, total_high, total_low, 0, 0]);
-                datagram[HEADER..HEADER + part.len()].copy_from_slice(part);
-                self.send(to.peer, &datagram[..HEADER + part.len()], hub);
-            }
-        }
-        output.clear();
-    }
-
     fn send(&mut self, peer: SocketAddr, datagram: &[u8], hub: &Hub) {
         if self.unsent.is_empty() {
             match self.socket.send_to(datagram, peer) {

@@ -107,7 +107,8 @@ impl Shared {
         Some(Self::over(store, settings, clock, control))
     }
 
-    fn over(
+    /// The same over a store made for such settings: no two servers in turn need two stores.
+    pub fn over(
         store: &'static Store,
         settings: Settings,
         clock: Clock,

@@ -84,7 +84,8 @@ impl Registers {
         registers
     }
 
-    fn clear(&self) {
+    /// As in a new store.
+    pub fn clear(&self) {
         for register in [self.wide_seq, self.flush_seq, self.flush_wide, self.oldest_live, self.items, self.now] {
             register.store(0, Relaxed);
         }
