@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential check audit bench fmt clean
+.PHONY: help build run test unit loom clients conformance differential fuzz check audit bench fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -46,6 +46,9 @@ conformance: ## memcached's own test files against the server (MEMCACHED_SRC= fo
 differential: build ## random commands to oxcached and memcached, compared (MEMCACHED_BIN=, DIFF_SECONDS=)
 	@DIFF_SECONDS=$${DIFF_SECONDS:-60} cargo test --release --test differential -- --nocapture
 
+fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
+	@scripts/fuzz
+
 check: ## formatting, lints, documentation and the house rules
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
@@ -63,4 +66,4 @@ fmt: ## format the code
 	cargo fmt
 
 clean: ## remove what was built and fetched
-	rm -rf target .cache
+	rm -rf target fuzz/target .cache

@@ -1,13 +1,14 @@
 //! A client without sockets: bytes into a `Session`, replies out of it.
 //!
 //! Owns what `net` does for a connection, in its shortest form: input, output, the steps a session asks for.
-//! Used by the tests that run the server's inside in process: `model`, `split`, `stress`, `alloc`.
+//! Used by the tests that run the server's inside in process: `model`, `split`, `stress`, `alloc`, and by the fuzz
+//! targets.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use oxcached::auth::Auth;
 use oxcached::clock::Clock;
-use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
+use oxcached::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::{Action, Settings, parse};
 use oxcached::stats::Counters;
 use oxcached::store::Store;
@@ -68,11 +69,22 @@ pub struct Client {
     pub got: Vec<u8>,
     /// The session ended the conversation.
     pub closed: bool,
+    /// It did so at once, and unsent replies are lost.
+    pub aborted: bool,
+    /// Does not read its replies: they stay in the output, and nothing more is run once it is full.
+    pub deaf: bool,
+    /// What a deaf client has sent and the server has not read.
+    waiting: Vec<u8>,
 }
 
 impl Client {
     pub fn new(shared: &Arc<Shared>) -> Self {
         Self::of_worker(shared, 0)
+    }
+
+    /// A connection whose protocol the listener has settled.
+    pub fn speaking(shared: &Arc<Shared>, protocol: Protocol) -> Self {
+        Self { session: Session::new(protocol), ..Self::new(shared) }
     }
 
     /// A connection of worker number `worker`, whose counters only one thread may write.
@@ -85,6 +97,9 @@ impl Client {
             out: Output::default(),
             got: Vec::new(),
             closed: false,
+            aborted: false,
+            deaf: false,
+            waiting: Vec::new(),
         }
     }
 
@@ -95,12 +110,37 @@ impl Client {
         self.out.clear();
         self.got.clear();
         self.closed = false;
+        self.aborted = false;
+        self.deaf = false;
+        self.waiting.clear();
     }
 
     /// One arrival of bytes; replies go to `got`.
     pub fn feed(&mut self, bytes: &[u8]) {
+        if self.deaf && !self.out.is_empty() {
+            self.waiting.extend_from_slice(bytes);
+            return;
+        }
         self.arrive(bytes);
+        if !self.deaf {
+            self.receive();
+        }
+    }
+
+    /// Reads again, and all that has waited.
+    pub fn listen(&mut self) {
+        self.deaf = false;
         self.receive();
+        if !self.closed {
+            self.run();
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        self.feed(&waiting);
+    }
+
+    /// Between two commands, with nothing left over: the next byte begins a command.
+    pub fn is_idle(&self) -> bool {
+        !self.closed && self.input.is_empty() && self.session.waiting_state() == ConnState::Read
     }
 
     /// One arrival of bytes; the last replies stay in the output.
@@ -123,32 +163,36 @@ impl Client {
                 }
             };
             bytes = &bytes[n..];
-            self.run();
+            if !self.run() {
+                self.waiting.extend_from_slice(bytes);
+                return;
+            }
         }
     }
 
-    fn run(&mut self) {
+    /// Runs what has arrived; false if a client that does not read is in the way.
+    fn run(&mut self) -> bool {
         loop {
             let mut budget = self.shared.settings.reqs_per_event;
             let mut cx = Cx::new(&self.shared, &self.counters, 7);
             match self.session.run(&mut cx, &mut self.input, &mut self.out, &mut budget) {
-                Step::Read => return,
+                Step::Read => return true,
                 Step::Yield if self.out.remaining() < 32 * 1024 => {}
-                Step::Yield => self.receive(),
-                Step::Flush => self.receive(),
+                Step::Yield | Step::Flush if self.deaf => return false,
+                Step::Yield | Step::Flush => self.receive(),
                 Step::Suspend => {
                     self.session.take_check().expect("only logins suspend").run();
                     self.session.resume(&[], &mut self.out);
                 }
-                Step::HandOver => panic!("nothing watches"),
-                Step::Close(_) => {
+                // A watcher leaves at once.
+                Step::HandOver | Step::Close(_) => {
                     self.closed = true;
-                    return;
+                    return true;
                 }
                 Step::Abort(_) => {
                     self.out.clear();
-                    self.closed = true;
-                    return;
+                    (self.closed, self.aborted) = (true, true);
+                    return true;
                 }
             }
         }
