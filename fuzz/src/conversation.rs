@@ -28,7 +28,7 @@ impl Outcome {
 
     /// Panics if there is half a reply in it, or something that is none.
     pub fn assert_whole(&self, binary: bool, sent: &[u8]) {
-        let problem = if binary { framing::binary(&self.got) } else { framing::text(&self.got) };
+        let problem = if binary { framing::binary(&self.got) } else { framing::text(sent, &self.got) };
         if let Some(problem) = problem.filter(|_| binary || !may_show_raw_keys(sent)) {
             panic!("{problem}\nin {:?}", self.got.escape_ascii().to_string());
         }
@@ -118,16 +118,18 @@ fn may_show_raw_keys(sent: &[u8]) -> bool {
 /// length: that is how a server's patience shows.
 pub fn depends_on_cuts(input: &[u8]) -> bool {
     let long = input.split(|byte| *byte == b'\n').any(|line| line.len() >= LINE_WAIT_MAX);
-    long || contains(input, b"dump") || contains(input, b"watch")
+    long || contains(input, b"lru_") || contains(input, b"watch")
 }
 
-/// Replies less the rows of reports: those count pages that the run before has taken, and moments.
+/// Replies less the rows of reports: those count pages that the run before has taken, or stand in an order of memory or
+/// of hashes.
 fn without_reports(got: &[u8]) -> Vec<u8> {
     if got.first() == Some(&0x81) {
         return packets(got).filter(|packet| packet[1] != 0x10).flatten().copied().collect();
     }
+    const ROWS: [&[u8]; 3] = [b"STAT ", b"ITEM ", b"PREFIX "];
     let lines = got.split_inclusive(|byte| *byte == b'\n');
-    lines.filter(|line| !line.starts_with(b"STAT ") && !line.starts_with(b"ITEM ")).flatten().copied().collect()
+    lines.filter(|line| !ROWS.iter().any(|row| line.starts_with(row))).flatten().copied().collect()
 }
 
 fn packets(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -2,6 +2,8 @@
 //!
 //! Owns the forms of replies, not which reply a command gets.
 
+use oxcached::limits::KEY_MAX;
+
 /// First words of reply lines that stand alone, and of those that more follows.
 const LINES: [&str; 33] = [
     "END",
@@ -39,9 +41,10 @@ const LINES: [&str; 33] = [
     "Error",
 ];
 
-/// The first line that is none of a reply; `None` if the replies of a text conversation are whole.
-pub fn text(mut replies: &[u8]) -> Option<String> {
-    let mut last: &[u8] = b"";
+/// The first line that is none of a reply; `None` if the replies of a text conversation are whole. As in memcached, a
+/// `get` with a key that is too long is answered with an empty line more.
+pub fn text(asked: &[u8], mut replies: &[u8]) -> Option<String> {
+    let long_key = asked.split(|byte| matches!(byte, b' ' | b'\n')).any(|word| word.len() > KEY_MAX);
     while !replies.is_empty() {
         let Some(end) = replies.iter().position(|byte| *byte == b'\n') else { return broken("no line end", replies) };
         let line = &replies[..end];
@@ -67,10 +70,7 @@ pub fn text(mut replies: &[u8]) -> Option<String> {
         }
         let number = !line.is_empty() && line.iter().all(u8::is_ascii_digit);
         let first = words[0].trim_ascii_end();
-        // As in memcached, a `get` with a key that is too long is answered with an empty line more.
-        let stray = line.is_empty() && last == b"CLIENT_ERROR bad command line format";
-        last = line;
-        if !(dumped || number || stray || LINES.iter().any(|known| known.as_bytes() == first)) {
+        if !(dumped || number || (long_key && line.is_empty()) || LINES.iter().any(|known| known.as_bytes() == first)) {
             return broken("unknown", line);
         }
     }
@@ -97,6 +97,6 @@ fn broken(what: &str, at: &[u8]) -> Option<String> {
 }
 
 /// Replies of a conversation: packets if its first byte says so.
-pub fn replies(request: &[u8], replies: &[u8]) -> Option<String> {
-    if request.first() == Some(&0x80) { binary(replies) } else { text(replies) }
+pub fn replies(asked: &[u8], replies: &[u8]) -> Option<String> {
+    if asked.first() == Some(&0x80) { binary(replies) } else { text(asked, replies) }
 }

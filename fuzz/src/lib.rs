@@ -15,8 +15,18 @@ pub mod text;
 pub mod udp;
 
 #[path = "../../tests/support/mod.rs"]
-#[allow(unreachable_pub, reason = "it is shared with the tests")]
 mod support;
+
+/// Has what a target complains of written to the file that `FUZZ_COMPLAINT` names: standard error is closed while a
+/// fuzzer runs, and some faults show only after other inputs.
+pub fn keep_complaints() {
+    let Some(file) = std::env::var_os("FUZZ_COMPLAINT") else { return };
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = std::fs::write(&file, format!("{panic}\n"));
+        before(panic);
+    }));
+}
 
 /// A byte that is rare in conversations and tells the parts of an input apart: twice for a border (`udp`, `binary`), or
 /// with the letter of an operation behind it (`session`).

@@ -10,10 +10,13 @@ use oxcached::settings::Settings;
 use oxcached::store::Store;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Memory enough for every input, in few classes: pages with few chunks are soon swept.
 pub const ROOMY: &str = "-m 64 -t 1 -o hashpower=12,slab_sizes=600-4000-20000-100000,slab_chunk_max=256";
+
+/// All stores, for the sake of leak detectors: they outlive the threads.
+static MADE: Mutex<Vec<&Store>> = Mutex::new(Vec::new());
 
 thread_local! {
     static STORES: RefCell<HashMap<String, (Settings, &'static Store)>> = RefCell::default();
@@ -25,6 +28,7 @@ pub fn start(options: &str) -> Arc<Shared> {
         let (settings, store) = stores.entry(options.to_owned()).or_insert_with(|| {
             let settings = settings(options);
             let store = support::shared_with(settings.clone()).cache.store;
+            MADE.lock().unwrap().push(store);
             (settings, store)
         });
         let shared = Shared::over(store, settings.clone(), Clock::manual(UNIX), Box::new(|_| ()));

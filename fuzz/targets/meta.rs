@@ -1,4 +1,4 @@
 //! The fuzzer's way to [`oxcached_fuzz::meta`].
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| oxcached_fuzz::meta::run(input));
+libfuzzer_sys::fuzz_target!(init: oxcached_fuzz::keep_complaints(), |input: &[u8]| oxcached_fuzz::meta::run(input));

@@ -2,7 +2,7 @@
 //! `main`, before the random cases.
 
 use crate::compare::Compare;
-use crate::stream::{Case, Command, End, Exchange, Part};
+use crate::stream::{Case, Command, End, Exchange, Part, Transport};
 
 /// One case an entry: writes on one connection, each read before the next is sent.
 const STREAMS: &[&[&[u8]]] = &[
@@ -68,6 +68,28 @@ const LONG: &[(&[u8], &[u8], usize)] = &[
     (b"foo ", b"x", 2045),
 ];
 
+/// Datagrams of one client a case, with their headers.
+const DATAGRAMS: &[&[&[u8]]] = &[
+    &[b"\x01\x02\0\0\0\x01\0\0set a 0 0 1\r\nx\r\nget a b a\r\ngets a\r\nversion\r\n"],
+    // The protocol is that of each datagram.
+    &[b"\0\x01\0\0\0\x01\0\0mn\r\n", b"\0\x02\0\0\0\x01\0\0\x80\x0a\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0"],
+    &[b"\0\x02\0\0\0\x01\0\0\x80\x0a\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0version\r\n"],
+    &[b"\0\x02\0\0\0\x01\0\0version\r\n\x80\x0a\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0"],
+    // What is no request.
+    &[b"", b"\x01", b"\0\x01\0\0\0\x01\0", b"\0\x01\0\0\0\x01\0\0", b"\0\x01\0\0\0\x01\0\0mn"],
+    &[b"\0\x01\0\0\0\x02\0\0mn\r\n", b"\0\x01\0\x01\0\x02\0\0mn\r\n", b"\0\x02\0\0\0\0\0\0mn\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0version\r\nlru_crawler metadump all\r\nlru_crawler mgdump x\r\n"],
+    // What does not matter.
+    &[b"\0\x01\0\x07\0\x01\x12\x34mn\r\n"],
+    // Ends. Not behind `mn`: see docs/compat.md.
+    &[b"\0\x01\0\0\0\x01\0\0quit\r\nmn\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0version\r\nquit\r\nmn\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0delete a noreply\r\nquit\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0\x80\x07\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0mn\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0GET / HTTP/1.1\r\nmn\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0mn\r\n\x81\r\nfoo\r\n\r\nmn\r\n"],
+];
+
 pub fn cases() -> Vec<Case> {
     let mut cases = STREAMS.iter().map(|writes| plain(writes)).collect::<Vec<_>>();
     for (head, unit, times) in LONG {
@@ -103,12 +125,20 @@ pub fn cases() -> Vec<Case> {
         cases.push(dump(of));
     }
     cases.push(Case {
-        flags: Vec::new(),
         exchanges: vec![
             Exchange { end: End::HalfClose, ..Exchange::new(0, vec![Command::bytes(b"set a 0 0 10\r\nhello")]) },
             Exchange::new(0, vec![Command::bytes(b"get a\r\n")]),
         ],
+        ..Case::default()
     });
+    // The same once more where it is encrypted.
+    let encrypted = cases.iter().map(|case| Case { transport: Transport::Tls, ..case.clone() }).collect::<Vec<_>>();
+    cases.extend(encrypted);
+    cases.extend(DATAGRAMS.iter().map(|datagrams| Case {
+        transport: Transport::Udp,
+        exchanges: vec![Exchange::new(0, datagrams.iter().map(|bytes| Command::bytes(*bytes)).collect())],
+        ..Case::default()
+    }));
     cases
 }
 
@@ -120,7 +150,7 @@ fn plain(writes: &[&[u8]]) -> Case {
         }
         command = command.then_bytes(*bytes);
     }
-    Case { flags: Vec::new(), exchanges: vec![Exchange::new(0, vec![command])] }
+    Case { exchanges: vec![Exchange::new(0, vec![command])], ..Case::default() }
 }
 
 fn one(line: &[u8], compare: Compare) -> Exchange {
@@ -138,7 +168,7 @@ fn reports() -> Case {
         one(b"stats\r\n", Compare::Stats),
         one(b"stats detail dump\r\n", Compare::Lines),
     ];
-    Case { flags: Vec::new(), exchanges }
+    Case { exchanges, ..Case::default() }
 }
 
 /// One dump a case: right behind another one memcached may still say that it is busy.
@@ -153,5 +183,5 @@ fn dump(of: &str) -> Case {
         one(b"version\r\nlru_crawler metadump all\r\n", Compare::Exact),
         one(format!("lru_crawler {of}\r\n").as_bytes(), Compare::Dump),
     ];
-    Case { flags: Vec::new(), exchanges }
+    Case { exchanges, ..Case::default() }
 }

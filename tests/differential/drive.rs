@@ -5,19 +5,17 @@
 //! by an unfinished value, `PATIENCE` passes and both connections are half-closed; how long that was changes nothing in
 //! what is compared.
 
-use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mio::net::UnixStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 
-use crate::compare::packets;
-use crate::known;
+use crate::cas::Ids;
 use crate::server::Server;
-use crate::stream::{ALL_CONNECTIONS, Case, End, Exchange, Part, shown};
+use crate::stream::{ALL_CONNECTIONS, Case, End, Exchange, Part, Transport, shown};
+use crate::wire::Wire;
+use crate::{datagrams, known};
 
 /// Silence after which a missing sentinel is taken as swallowed.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -51,43 +49,11 @@ impl std::fmt::Display for Difference {
 
 /// Runs a case on fresh servers; `None` when all replies were the same.
 pub fn run(binaries: &Binaries, case: &Case) -> Option<Difference> {
+    if case.transport == Transport::Udp {
+        return datagrams::run(binaries, case);
+    }
     let mut runner = Runner::new(binaries, case);
     (0..case.exchanges.len()).find_map(|at| runner.exchange(at, &case.exchanges[at]))
-}
-
-/// A connection to one server.
-struct Wire {
-    stream: UnixStream,
-    output: Vec<u8>,
-    written: usize,
-    input: Vec<u8>,
-    closed: bool,
-}
-
-impl Wire {
-    /// Writes and reads until the socket has no more to give or take.
-    fn pump(&mut self) {
-        while self.written < self.output.len() {
-            match self.stream.write(&self.output[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(problem) if problem.kind() == ErrorKind::WouldBlock => break,
-                Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
-                // The server has closed: the rest is for nobody, and reading shows the close.
-                Err(_) => self.written = self.output.len(),
-            }
-        }
-        let mut chunk = [0; 65536];
-        while !self.closed {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => self.closed = true,
-                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
-                Err(problem) if problem.kind() == ErrorKind::WouldBlock => break,
-                Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
-                // Reset: a close that left some of our bytes unread.
-                Err(_) => self.closed = true,
-            }
-        }
-    }
 }
 
 struct Runner {
@@ -96,19 +62,19 @@ struct Runner {
     slots: [Option<[Wire; 2]>; ALL_CONNECTIONS],
     poll: Poll,
     sentinels: u64,
-    /// The cas id last shown by the reference, by key.
-    cas: HashMap<Vec<u8>, Vec<u8>>,
+    cas: Ids,
 }
 
 impl Runner {
     fn new(binaries: &Binaries, case: &Case) -> Runner {
-        let servers = [&binaries.ours, &binaries.reference].map(|binary| Server::start(binary, &case.flags));
+        let servers =
+            [&binaries.ours, &binaries.reference].map(|binary| Server::start(binary, case.transport, &case.flags));
         Runner {
             servers,
             slots: [const { None }; ALL_CONNECTIONS],
             poll: Poll::new().unwrap(),
             sentinels: 0,
-            cas: HashMap::new(),
+            cas: Ids::default(),
         }
     }
 
@@ -126,7 +92,7 @@ impl Runner {
         for (bytes, barrier) in &writes {
             sent.extend_from_slice(bytes);
             wires.iter_mut().for_each(|wire| wire.output.extend_from_slice(bytes));
-            self.pump_until(&mut wires, HANG, |wire| wire.written == wire.output.len());
+            self.pump_until(&mut wires, HANG, Wire::is_sent);
             if *barrier && let Some(dead) = self.barrier() {
                 return Some(difference(at, dead, wires));
             }
@@ -139,17 +105,14 @@ impl Runner {
             self.pump_until(&mut wires, PATIENCE, |wire| wire.closed || wire.input.ends_with(&mark))
         });
         if !synced {
-            for wire in &wires {
-                // Fails when the server has closed first: just as well.
-                let _ = wire.stream.shutdown(Shutdown::Write);
-            }
+            wires.iter_mut().for_each(Wire::half_close);
             if !self.pump_until(&mut wires, HANG, |wire| wire.closed) {
                 return Some(difference(at, "a server neither answers nor closes".into(), wires));
             }
         }
         match exchange.is_binary() {
-            true => self.remember_packets(&wires[1].input),
-            false => self.remember_cas(&wires[1].input),
+            true => self.cas.learn_packets(&wires[1].input),
+            false => self.cas.learn_lines(&wires[1].input),
         }
         self.verdict(at, exchange, &sent, wires)
     }
@@ -181,14 +144,8 @@ impl Runner {
     }
 
     fn open(&mut self) -> [Wire; 2] {
-        self.servers.each_ref().map(|server| {
-            let stream = server.connect().unwrap();
-            stream.set_nonblocking(true).unwrap();
-            let mut stream = UnixStream::from_std(stream);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(0), interest).unwrap();
-            Wire { stream, output: Vec::new(), written: 0, input: Vec::new(), closed: false }
-        })
+        let registry = self.poll.registry();
+        self.servers.each_ref().map(|server| Wire::open(server.at(), registry))
     }
 
     /// Makes sure that a worker holds a connection: a barrier is worth nothing while it still waits to be handed over.
@@ -203,16 +160,11 @@ impl Runner {
         for part in exchange.commands.iter().flat_map(|command| &command.parts) {
             let last = writes.last_mut().unwrap();
             match part {
-                Part::Bytes(bytes) => last.0.extend_from_slice(bytes),
-                Part::Cas(key) => last.0.extend_from_slice(self.cas.get(key).map_or(b"1", Vec::as_slice)),
-                Part::CasNumber(key) => {
-                    let text = self.cas.get(key).map_or("1".into(), |cas| String::from_utf8_lossy(cas));
-                    last.0.extend_from_slice(&text.parse::<u64>().unwrap_or(1).to_be_bytes());
-                }
                 Part::Split | Part::Barrier => {
                     last.1 = matches!(part, Part::Barrier);
                     writes.push((Vec::new(), false));
                 }
+                _ => self.cas.fill(part, &mut last.0),
             }
         }
         if depends_on_arrival(&writes.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect::<Vec<_>>()) {
@@ -268,26 +220,6 @@ impl Runner {
             match self.poll.poll(&mut events, Some(left)) {
                 Err(problem) if problem.kind() != ErrorKind::Interrupted => panic!("poll: {problem}"),
                 _ => {}
-            }
-        }
-    }
-
-    /// Of the replies that carry a key.
-    fn remember_packets(&mut self, reply: &[u8]) {
-        for (header, body) in packets(reply) {
-            let (key, extras) = (usize::from(u16::from_be_bytes([header[2], header[3]])), usize::from(header[4]));
-            let cas = u64::from_be_bytes([16, 17, 18, 19, 20, 21, 22, 23].map(|at| header[at]));
-            if cas != 0 && key > 0 {
-                self.cas.insert(body[extras..extras + key].to_vec(), cas.to_string().into_bytes());
-            }
-        }
-    }
-
-    fn remember_cas(&mut self, reply: &[u8]) {
-        for line in reply.split(|byte| *byte == b'\n') {
-            let words = line.trim_ascii_end().split(|byte| *byte == b' ').collect::<Vec<_>>();
-            if let [b"VALUE", key, _, _, cas] = words[..] {
-                self.cas.insert(key.to_vec(), cas.to_vec());
             }
         }
     }

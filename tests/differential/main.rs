@@ -6,24 +6,30 @@
 //! printed. Called by `cargo test --test differential`.
 //!
 //! Environment: `MEMCACHED_BIN` (without it the test says so and does nothing), `OXCACHED_BIN`, `DIFF_SECONDS` (10),
-//! `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`, `DIFF_PACKETS_ONLY` (no text in random cases).
+//! `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`, `DIFF_ONLY` (of `text,binary,mixed,tls,udp`: the kinds of random
+//! cases, which share the time; all).
 
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
+mod cas;
 mod compare;
 mod corpus;
+mod datagrams;
 mod drive;
 mod generate;
 mod known;
 mod server;
 mod shrink;
 mod stream;
+mod tls;
+mod wire;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use drive::Binaries;
+use generate::Kind;
 use stream::Case;
 
 #[test]
@@ -37,18 +43,38 @@ fn replies_equal_memcached() {
     let seed = number("DIFF_SEED").unwrap_or_else(|| fastrand::u64(..1 << 48));
     let time = Duration::from_secs(number("DIFF_SECONDS").unwrap_or(10));
     println!("DIFF_SEED={seed} DIFF_SECONDS={}", time.as_secs());
-    let only_packets = std::env::var_os("DIFF_PACKETS_ONLY").is_some();
-    let (started, mut cases, mut commands) = (Instant::now(), 0, 0);
-    while started.elapsed() < time {
-        let case_seed = seed + cases;
-        let case = generate::case(&mut fastrand::Rng::with_seed(case_seed), only_packets);
-        commands += case.exchanges.iter().map(|exchange| exchange.commands.len()).sum::<usize>();
-        if let Some(report) = check(&binaries, &case, &format!("DIFF_SEED={case_seed}")) {
+    let kinds = match std::env::var("DIFF_ONLY") {
+        Ok(names) if !names.is_empty() => names.split(',').map(Kind::named).collect(),
+        _ => Kind::ALL.to_vec(),
+    };
+    let started = Instant::now();
+    let mut done = vec![Done::default(); kinds.len()];
+    for case_seed in seed.. {
+        if started.elapsed() >= time {
+            break;
+        }
+        // The kind that has had the least time.
+        let turn = (0..kinds.len()).min_by_key(|turn| done[*turn].time).unwrap();
+        let began = Instant::now();
+        let case = generate::case(&mut fastrand::Rng::with_seed(case_seed), kinds[turn]);
+        if let Some(report) = check(&binaries, &case, &format!("DIFF_ONLY={:?} DIFF_SEED={case_seed}", kinds[turn])) {
             panic!("{report}");
         }
-        cases += 1;
+        done[turn].cases += 1;
+        done[turn].commands += case.exchanges.iter().map(|exchange| exchange.commands.len()).sum::<usize>();
+        done[turn].time += began.elapsed();
     }
-    println!("{cases} cases, {commands} commands, no difference");
+    for (kind, done) in kinds.iter().zip(done) {
+        println!("{kind:?}: {} cases, {} commands, no difference in {:?}", done.cases, done.commands, done.time);
+    }
+}
+
+/// What has been compared of one kind.
+#[derive(Clone, Default)]
+struct Done {
+    cases: usize,
+    commands: usize,
+    time: Duration,
 }
 
 /// The two servers; `None`, with the reason printed, where there is no memcached to compare with.

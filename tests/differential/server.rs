@@ -1,12 +1,17 @@
-//! Owns a server process on a unix socket in its own directory. Called by `drive`, twice a case.
+//! Owns a server process: its sockets in or for its own directory, its certificate. Called by `drive` and `datagrams`,
+//! twice a case.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::stream::Transport;
+use crate::tls;
 
 const START_MAX: Duration = Duration::from_secs(10);
 /// A reply to `version` that takes longer means that the server hangs.
@@ -15,53 +20,79 @@ const REPLY_MAX: Duration = Duration::from_secs(20);
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,
-    path: PathBuf,
+    at: At,
     /// Where barriers are asked for: never used for the case itself.
-    side: Option<UnixStream>,
+    side: Box<dyn Channel>,
     _directory: TempDir,
 }
 
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub enum At {
+    Unix(PathBuf),
+    /// Encrypted; its first listener is not.
+    Tls(SocketAddr),
+    Udp(SocketAddr),
+}
+
+trait Channel: Read + Write {}
+impl<T: Read + Write> Channel for T {}
+
 impl Server {
     /// One worker: what was sent first is worked on first, on whatever connection.
-    pub fn start(binary: &Path, flags: &[&str]) -> Server {
+    pub fn start(binary: &Path, transport: Transport, flags: &[&str]) -> Server {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
+        let (socket, ports) = (directory.path().join("socket"), directory.path().join("ports"));
         let mut command = Command::new(binary);
-        command.args(["-t", "1", "-m", "512", "-s"]).arg(&path).args(flags);
+        command.args(["-t", "1", "-m", "512"]).args(flags).env("MEMCACHED_PORT_FILENAME", &ports);
+        match transport {
+            Transport::Unix => command.arg("-s").arg(&socket),
+            Transport::Tls => {
+                command.args(["-p", "-1", "-l", "notls:127.0.0.1,127.0.0.1", "-Z", "-o"]).arg(tls::options())
+            }
+            Transport::Udp => command.args(["-p", "-1", "-U", "-1", "-l", "127.0.0.1"]),
+        };
         if runs_as_root() {
             command.args(["-u", "root"]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|problem| panic!("{}: {problem}", binary.display()));
-        let mut server = Server { child, path, side: None, _directory: directory };
+        let mut child = command.spawn().unwrap_or_else(|problem| panic!("{}: {problem}", binary.display()));
         let started = Instant::now();
-        while server.side.is_none() {
-            match UnixStream::connect(&server.path) {
-                Ok(stream) => {
+        let (at, side) = loop {
+            let ready = match transport {
+                Transport::Unix => UnixStream::connect(&socket).ok().map(|stream| {
                     stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
-                    server.side = Some(stream);
-                }
-                Err(problem) if matches!(problem.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                    if let Some(status) = server.child.try_wait().unwrap() {
-                        panic!("{} left at once: {status}", binary.display());
-                    }
-                    assert!(started.elapsed() < START_MAX, "{} opens no socket", binary.display());
-                    std::thread::yield_now();
-                }
-                Err(problem) => panic!("{}: {problem}", server.path.display()),
+                    (At::Unix(socket.clone()), Box::new(stream) as Box<dyn Channel>)
+                }),
+                Transport::Tls | Transport::Udp => listeners(&ports).map(|[first, second]| {
+                    let stream = TcpStream::connect(first).unwrap();
+                    stream.set_read_timeout(Some(REPLY_MAX)).unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    let at = if transport == Transport::Tls { At::Tls(second) } else { At::Udp(second) };
+                    (at, Box::new(stream) as Box<dyn Channel>)
+                }),
+            };
+            if let Some(ready) = ready {
+                break ready;
             }
-        }
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{} left at once: {status}", binary.display());
+            }
+            assert!(started.elapsed() < START_MAX, "{} opens no socket", binary.display());
+            std::thread::yield_now();
+        };
+        let mut server = Server { child, at, side, _directory: directory };
         server.barrier().unwrap_or_else(|problem| panic!("{}: no version: {problem}", binary.display()));
         server
     }
 
-    pub fn connect(&self) -> std::io::Result<UnixStream> {
-        UnixStream::connect(&self.path)
+    pub fn at(&self) -> &At {
+        &self.at
     }
 
     /// Returns when the server has read everything sent before on any connection.
     pub fn barrier(&mut self) -> std::io::Result<()> {
-        let side = self.side.as_mut().unwrap();
+        let side = &mut self.side;
         side.write_all(b"version\r\n")?;
         let mut byte = [0];
         while byte != *b"\n" {
@@ -82,6 +113,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The first two addresses in a port file, once it is there.
+fn listeners(file: &Path) -> Option<[SocketAddr; 2]> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut ports = text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok());
+    Some([ports.next()?, ports.next()?].map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
 /// The owner of what this process creates is its effective user.

@@ -108,7 +108,7 @@ fn only_what_matters_is_left() {
     use crate::stream::{Command, Exchange};
     let command = |text: &str| Command::bytes(text.as_bytes());
     let exchange = |n: usize| Exchange::new(n % 3, vec![command("get a\r\n"), command(&format!("get b{n}\r\n"))]);
-    let case = Case { flags: vec!["-C"], exchanges: (0..40).map(exchange).collect() };
+    let case = Case { flags: vec!["-C"], exchanges: (0..40).map(exchange).collect(), ..Case::default() };
     let run = |case: &Case| {
         let at = |needle: &str| case.exchanges.iter().position(|_| case.describe().contains(needle));
         at("get b3\\r").and(at("get b17\\r")).map(|_| Difference {

@@ -9,9 +9,22 @@ pub const CONNECTIONS: usize = 3;
 /// The same with those for packets, which are the later ones.
 pub const ALL_CONNECTIONS: usize = 5;
 
+/// How what is sent travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Over a unix socket.
+    #[default]
+    Unix,
+    /// Over TCP, encrypted.
+    Tls,
+    /// As datagrams, one a command, each with its header.
+    Udp,
+}
+
 /// Everything that one pair of fresh servers is sent.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Case {
+    pub transport: Transport,
     /// Further flags of both servers.
     pub flags: Vec<&'static str>,
     pub exchanges: Vec<Exchange>,
@@ -84,6 +97,9 @@ impl Case {
     /// The case as text, one line a write.
     pub fn describe(&self) -> String {
         let mut text = format!("server flags: {:?}\n", self.flags);
+        if self.transport != Transport::Unix {
+            text += &format!("over {:?}\n", self.transport);
+        }
         for exchange in &self.exchanges {
             for command in &exchange.commands {
                 text += &format!("  connection {}: ", exchange.connection);

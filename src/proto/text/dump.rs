@@ -87,10 +87,10 @@ pub(in crate::proto) struct Dump {
 /// Begins a dump, or refuses it. `first` says that no other reply waits to be sent before it.
 pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Output) -> Option<Box<Dump>> {
     let store = cx.shared.cache.store;
-    // A dump is no answer for a datagram: it has no end that the server could wait for.
     let refusal = match ask.of {
-        _ if out.is_datagrams() => "ERROR an unknown error happened",
         _ if !first => ask.kind.not_first(),
+        // A dump is no answer for a datagram: it has no end that the server could wait for.
+        _ if out.is_datagrams() => "ERROR an unknown error happened",
         None => "BADCLASS invalid class id",
         Some(Of::Classes(0)) => "NOTSTARTED no items to crawl",
         Some(of) => {

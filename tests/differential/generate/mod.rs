@@ -3,6 +3,7 @@
 
 mod admin;
 mod binary;
+mod datagram;
 mod fields;
 mod lookup;
 mod meta;
@@ -12,7 +13,7 @@ mod storage;
 use fastrand::Rng;
 
 use crate::compare::Compare;
-use crate::stream::{ALL_CONNECTIONS, CONNECTIONS, Case, Command, End, Exchange, Part};
+use crate::stream::{ALL_CONNECTIONS, CONNECTIONS, Case, Command, End, Exchange, Part, Transport};
 
 const EXCHANGES_MAX: usize = 150;
 
@@ -24,20 +25,60 @@ const ALWAYS: &[&str] = &["-o", "no_lru_maintainer"];
 const FLAGS: &[&[&str]] =
     &[&["-C"], &["-F"], &["-X"], &["-D", "/"], &["-I", "2m"], &["-R", "1"], &["-M"], &["-B", "ascii"]];
 
-/// One case, of packets alone if `only_packets`.
-pub fn case(random: &mut Rng, only_packets: bool) -> Case {
+/// What a case is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text and meta commands.
+    Text,
+    /// Packets.
+    Binary,
+    /// Both, on connections of their own.
+    Mixed,
+    /// The same, encrypted.
+    Tls,
+    /// Datagrams of both.
+    Udp,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Text, Kind::Binary, Kind::Mixed, Kind::Tls, Kind::Udp];
+
+    /// By the name it has in `DIFF_ONLY`.
+    pub fn named(name: &str) -> Kind {
+        let found = Self::ALL.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(name));
+        found.unwrap_or_else(|| panic!("no such kind of case: {name}; there are {:?}", Self::ALL))
+    }
+
+    pub fn transport(self) -> Transport {
+        match self {
+            Kind::Text | Kind::Binary | Kind::Mixed => Transport::Unix,
+            Kind::Tls => Transport::Tls,
+            Kind::Udp => Transport::Udp,
+        }
+    }
+}
+
+/// One case.
+pub fn case(random: &mut Rng, kind: Kind) -> Case {
+    let (only_packets, only_text) = (kind == Kind::Binary, kind == Kind::Text);
     let mut flags = ALWAYS.to_vec();
     if random.u8(..4) == 0 {
         let more = pick(random, FLAGS);
-        flags.extend_from_slice(if only_packets && more[0] == "-B" { &[] } else { more });
+        let fits = more[0] != "-B" || !(only_packets || kind == Kind::Udp);
+        flags.extend_from_slice(if fits { more } else { &[] });
     }
-    let packets = !flags.contains(&"-B") && (only_packets || random.u8(..3) > 0);
+    let datagrams_of_packets = random.bool();
+    let packets = !flags.contains(&"-B") && !only_text && (only_packets || random.u8(..3) > 0);
     let make = |random: &mut Rng| match packets && (only_packets || random.bool()) {
+        _ if kind == Kind::Udp => vec![datagram::exchange(random, datagrams_of_packets)],
         true => packets_of(random),
         false => exchanges(random),
     };
-    let exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| make(random)).collect();
-    Case { flags, exchanges }
+    let mut exchanges = (0..random.usize(1..EXCHANGES_MAX)).flat_map(|_| make(random)).collect::<Vec<_>>();
+    if kind == Kind::Udp {
+        exchanges.push(datagram::farewell(random));
+    }
+    Case { transport: kind.transport(), flags, exchanges }
 }
 
 /// Usually one exchange; two where the second uses what the first learnt.
@@ -145,8 +186,8 @@ fn pick<'a, T: ?Sized>(random: &mut Rng, choices: &[&'a T]) -> &'a T {
 
 #[test]
 fn equal_seeds_make_equal_cases() {
-    for seed in 0..50 {
-        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed), false).describe());
+    for (seed, kind) in (0..50).zip(Kind::ALL.into_iter().cycle()) {
+        let [first, second] = [(); 2].map(|()| case(&mut Rng::with_seed(seed), kind).describe());
         assert_eq!(first, second);
     }
 }
