@@ -43,7 +43,7 @@ clients: build ## real clients in seven languages against the server
 conformance: ## memcached's own test files against the server (MEMCACHED_SRC= for a source tree)
 	@scripts/conformance
 
-differential: build ## random commands to oxcached and memcached, compared (MEMCACHED_BIN=, DIFF_SECONDS=)
+differential: build ## random commands to oxcached and memcached, compared (MEMCACHED_BIN=, DIFF_SECONDS=, DIFF_ONLY=)
 	@DIFF_SECONDS=$${DIFF_SECONDS:-60} cargo test --release --test differential -- --nocapture
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
