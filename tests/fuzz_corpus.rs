@@ -3,6 +3,7 @@
 //! `fuzz/src` says what must hold. Inputs lie in `fuzz/corpus` and `fuzz/regressions`, a folder for each target.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "some of it is for fuzzers")]
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
