@@ -28,6 +28,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn auth() {
+    replay("auth", fuzz::auth::run);
+}
+
+#[test]
 fn text() {
     replay("text", fuzz::text::run);
 }

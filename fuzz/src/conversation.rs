@@ -34,6 +34,11 @@ impl Outcome {
         }
     }
 
+    /// Whether `bytes` are among the replies.
+    pub fn shows(&self, bytes: &[u8]) -> bool {
+        contains(&self.got, bytes)
+    }
+
     /// Panics if this, of a conversation cut at `cuts`, is not the same as `whole`, of the uncut one. A connection that
     /// was given up has lost what it had not read: one of the two may have read more.
     pub fn assert_same(&self, whole: &Outcome, cuts: &dyn Debug) {
@@ -55,28 +60,28 @@ impl Outcome {
 
 /// Runs `input` as one connection's bytes, on a server that `prepare` has filled.
 pub fn check(options: &str, protocol: Protocol, prepare: &[u8], input: &[u8]) {
-    let whole = converse(options, protocol, prepare, std::iter::once(input));
-    let mut dice = dice(input);
-    let mut cuts: Vec<usize> = match input.len() {
-        0 | 1 => return,
-        len if len <= BYTEWISE_MAX && dice.u8(..4) == 0 => (1..len).collect(),
-        len => (0..dice.usize(1..9)).map(|_| dice.usize(1..len)).collect(),
-    };
-    cuts.sort_unstable();
-    let ends = cuts.iter().copied().chain([input.len()]);
-    let arrivals = ends.scan(0, |from, to| Some(&input[std::mem::replace(from, to)..to]));
-    let cut = converse(options, protocol, prepare, arrivals);
+    let whole = converse(options, protocol, prepare, &[input]);
+    let (cuts, pieces) = arrivals(input, &mut dice(input));
+    let cut = converse(options, protocol, prepare, &pieces);
     if protocol == Protocol::Binary || !depends_on_cuts(input) {
         cut.assert_same(&whole, &cuts);
     }
 }
 
-fn converse<'a>(
-    options: &str,
-    protocol: Protocol,
-    prepare: &[u8],
-    arrivals: impl Iterator<Item = &'a [u8]>,
-) -> Outcome {
+/// Places to cut an input at, and what lies between them.
+pub fn arrivals<'a>(input: &'a [u8], dice: &mut fastrand::Rng) -> (Vec<usize>, Vec<&'a [u8]>) {
+    let mut cuts: Vec<usize> = match input.len() {
+        0 | 1 => Vec::new(),
+        len if len <= BYTEWISE_MAX && dice.u8(..4) == 0 => (1..len).collect(),
+        len => (0..dice.usize(1..9)).map(|_| dice.usize(1..len)).collect(),
+    };
+    cuts.sort_unstable();
+    let ends = cuts.iter().copied().chain([input.len()]);
+    let pieces = ends.scan(0, |from, to| Some(&input[std::mem::replace(from, to)..to])).collect();
+    (cuts, pieces)
+}
+
+fn converse(options: &str, protocol: Protocol, prepare: &[u8], arrivals: &[&[u8]]) -> Outcome {
     let shared = server::start(options);
     Client::new(&shared).feed(prepare);
     let mut client = Client::speaking(&shared, protocol);

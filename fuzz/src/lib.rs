@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what is not there fails it")]
 
+pub mod auth;
 pub mod binary;
 mod conversation;
 mod framing;

@@ -4,6 +4,7 @@
 //! made anew.
 
 use super::support::{self, UNIX, assert_empty, settings, sweep};
+use oxcached::auth::Auth;
 use oxcached::clock::Clock;
 use oxcached::proto::Shared;
 use oxcached::settings::Settings;
@@ -24,6 +25,11 @@ thread_local! {
 
 /// A server that has just started with these options, on a clock that stands still.
 pub fn start(options: &str) -> Arc<Shared> {
+    start_with(options, None)
+}
+
+/// The same with users.
+pub fn start_with(options: &str, auth: Option<Auth>) -> Arc<Shared> {
     STORES.with_borrow_mut(|stores| {
         let (settings, store) = stores.entry(options.to_owned()).or_insert_with(|| {
             let settings = settings(options);
@@ -32,7 +38,7 @@ pub fn start(options: &str) -> Arc<Shared> {
             (settings, store)
         });
         let shared = Shared::over(store, settings.clone(), Clock::manual(UNIX), Box::new(|_| ()));
-        Arc::new(shared)
+        Arc::new(Shared { auth, ..shared })
     })
 }
 
