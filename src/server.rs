@@ -6,7 +6,7 @@
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::maint::restart::{self, Memory};
-use crate::maint::{Chores, Logger, Tally};
+use crate::maint::{Chores, Logger, MoverThread, Tally};
 use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared, hash_power, size_config};
 use crate::settings::{self, Exit, Settings};
@@ -192,6 +192,8 @@ pub struct Server {
     requests: Arc<Requests>,
     workers: Workers,
     chores: Chores,
+    /// `None` without `slab_reassign`.
+    mover: Option<MoverThread>,
     logger: Logger,
     acceptor: Acceptor,
     addresses: Vec<SocketAddr>,
@@ -226,12 +228,21 @@ impl Server {
         let moment = move || source.moment();
         let chores = Chores::start(shared.cache.store, Arc::clone(&shared.crawler), moment);
         let chores = chores.map_err(failed("Can't create thread"))?;
+        let mover = match shared.settings.slab_reassign {
+            true => {
+                let source = Arc::clone(&shared);
+                let tuning = move || source.tuning();
+                let thread = MoverThread::start(shared.cache.store, Arc::clone(&shared.mover), tuning);
+                Some(thread.map_err(failed("Can't create slab rebalancer thread"))?)
+            }
+            false => None,
+        };
         let counted = Arc::clone(&shared);
         let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));
         let logger = logger.map_err(failed("Can't start logger thread"))?;
         match listen(&shared, workers.dispatcher(), poll.registry()) {
             Ok((acceptor, addresses)) => {
-                Ok(Self { shared, requests, workers, chores, logger, acceptor, addresses, poll, next_tick })
+                Ok(Self { shared, requests, workers, chores, mover, logger, acceptor, addresses, poll, next_tick })
             }
             Err(e) => {
                 workers.stop();
@@ -375,7 +386,8 @@ impl Server {
         if settings.lru_maintainer_thread {
             tell("stopped maintainer");
         }
-        if settings.slab_reassign {
+        if let Some(mover) = self.mover {
+            mover.stop();
             tell("stopped slab mover");
         }
         self.logger.stop();

@@ -1,14 +1,15 @@
 //! Several threads on few keys: every value read must be one that was written for its key, whole.
 //!
 //! Values are made of records that name their key and check themselves, in sizes on both sides of every change
-//! of layout. Meanwhile items are evicted, the index grows from its smallest size, the sweep goes round and time
-//! passes. At the end no chunk may be missing. `STRESS_SEED` repeats the choices, if not the timing.
+//! of layout. Meanwhile items are evicted, the index grows from its smallest size, the sweep goes round, pages move
+//! between the slab classes all the time, some clients read and some write slowly, and time passes. At the end no chunk may be missing. `STRESS_SEED` repeats the choices, if not the timing.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
 use oxcached::proto::Shared;
 use oxcached::settings::Settings;
+use oxcached::store::{Move, Progress};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -64,6 +65,8 @@ struct Worker {
     large: bool,
     seen: Arc<Seen>,
     held: Vec<(u32, Held)>,
+    /// A slow writer, and what he has yet to send.
+    slow: (Client, Vec<u8>),
 }
 
 impl Worker {
@@ -106,7 +109,8 @@ impl Worker {
                 let touch = self.client.ask(format!("touch k{key} {exptime}\r\n").as_bytes());
                 assert!([&b"TOUCHED\r\n"[..], b"NOT_FOUND\r\n"].contains(&&touch[..]));
             }
-            92..98 => self.count(key),
+            92..96 => self.count(key),
+            96..98 => self.write_slowly(key),
             _ => {
                 self.client.ask(if self.rng.u8(..100) == 0 { b"flush_all\r\n" } else { b"stats slabs\r\n" });
             }
@@ -130,6 +134,23 @@ impl Worker {
             b"SERVER_ERROR Out of memory during read\r\n",
         ];
         assert!(known.contains(&&reply[..]), "{verb}: {:?}", String::from_utf8_lossy(&reply));
+    }
+
+    /// The other part of a value that is on its way, or the first part of another one.
+    fn write_slowly(&mut self, key: u32) {
+        let rest = std::mem::take(&mut self.slow.1);
+        if rest.is_empty() {
+            let (seed, len) = (self.rng.u64(..), self.len());
+            let mut request = format!("set k{key} {} 0 {len}\r\n", key % 2).into_bytes();
+            record(key, seed, len, &mut request);
+            request.extend_from_slice(b"\r\n");
+            let rest = request.split_off(self.rng.usize(..request.len()));
+            self.slow.0.feed(&request);
+            self.slow.1 = rest;
+        } else {
+            let reply = self.slow.0.ask(&rest);
+            assert!(reply == b"STORED\r\n" || reply.starts_with(b"SERVER_ERROR "), "{reply:?}");
+        }
     }
 
     fn read(&mut self, key: u32, verb: &str) {
@@ -188,7 +209,8 @@ fn run(settings: Settings, keys: u32, steps: u32, large: bool) {
                 let client = Client::of_worker(&shared, number);
                 let rng = fastrand::Rng::with_seed(seed ^ number as u64);
                 let seen = Arc::clone(&seen);
-                let mut worker = Worker { client, rng, keys, large, seen, held: Vec::new() };
+                let slow = (Client::of_worker(&shared, number), Vec::new());
+                let mut worker = Worker { client, rng, keys, large, seen, held: Vec::new(), slow };
                 let start = Arc::clone(&start);
                 scope.spawn(move || {
                     start.wait();
@@ -198,6 +220,7 @@ fn run(settings: Settings, keys: u32, steps: u32, large: bool) {
                     for (key, held) in std::mem::take(&mut worker.held) {
                         worker.examine(key, &held.read());
                     }
+                    worker.slow.0.restart();
                 })
             })
             .collect();
@@ -211,6 +234,8 @@ fn run(settings: Settings, keys: u32, steps: u32, large: bool) {
                 }
             }
         });
+        let (moving, told) = (Arc::clone(&shared), Arc::clone(&done));
+        scope.spawn(move || move_pages(&moving, fastrand::Rng::with_seed(seed), &told));
         let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         done.store(true, Relaxed);
         for result in results {
@@ -226,6 +251,34 @@ fn run(settings: Settings, keys: u32, steps: u32, large: bool) {
         client.feed(format!("delete k{key} noreply\r\ndelete n{key} noreply\r\n").as_bytes());
     }
     assert_empty(&shared);
+}
+
+/// Moves pages from any class to any other one, or through the pool, until told to stop. Now and then a move is
+/// called off.
+fn move_pages(shared: &Shared, mut rng: fastrand::Rng, stop: &AtomicBool) {
+    let store = shared.cache.store;
+    let (mut job, mut rescues, mut moved): (Option<Move>, _, _) = (None, 0, 0);
+    while !stop.load(Relaxed) {
+        let Some(current) = &mut job else {
+            let largest = store.sizes().largest();
+            let src = (0..=largest).filter(|&class| store.page_count(class) > 1).nth(rng.usize(..=largest) % 4);
+            job = src.and_then(|src| store.begin_move(src, rng.usize(0..=largest)));
+            std::thread::yield_now();
+            continue;
+        };
+        let progress = store.step_move(current, shared.clock.now());
+        let counts = current.take_counts();
+        rescues += counts.rescues + counts.chunk_rescues;
+        match progress {
+            Progress::Done => (job, moved) = (None, moved + 1),
+            Progress::Waits if rng.u8(..20) != 0 => std::thread::yield_now(),
+            Progress::More if rng.u16(..2000) != 0 => {}
+            _ => job.take().into_iter().for_each(|job| store.cancel_move(job)),
+        }
+    }
+    job.into_iter().for_each(|job| store.cancel_move(job));
+    println!("{moved} pages moved, {rescues} rescues");
+    assert!(moved > 0 && rescues > 0);
 }
 
 /// One round of the chores.
@@ -246,10 +299,11 @@ fn values_stay_whole_while_everything_moves() {
 
 #[test]
 fn values_stay_whole_while_memory_is_short() {
-    run(Settings { maxbytes: 8 << 20, ..Settings::default() }, 300, 8000, true);
+    run(Settings { maxbytes: 24 << 20, factor: 2.0, ..Settings::default() }, 400, 8000, true);
 }
 
 #[test]
 fn values_stay_whole_in_short_chains() {
-    run(Settings { maxbytes: 8 << 20, slab_chunk_size_max: 4096, ..Settings::default() }, 1000, 10_000, false);
+    let settings = Settings { maxbytes: 12 << 20, factor: 2.0, slab_chunk_size_max: 4096, ..Settings::default() };
+    run(settings, 1500, 10_000, false);
 }

@@ -144,6 +144,10 @@ pub enum Event<'a> {
     ConnClose { peer: Option<SocketAddr>, reason: CloseReason, fd: i32 },
     /// An encrypted connection failed.
     TlsError { fd: i32, message: &'a [u8] },
+    /// A page was to move by itself from slab class `src` to `dst`.
+    SlabMove { src: u8, dst: u8, begun: bool },
+    /// The crawler has been through a class; `fields` as they stand in the line.
+    Crawled { fields: &'a [u8] },
 }
 
 /// An event with its number and its time.
@@ -194,6 +198,7 @@ impl<'a> Event<'a> {
             Self::Eviction { .. } => Class::EVICTIONS,
             Self::Deleted { .. } => Class::DELETIONS,
             Self::ConnNew { .. } | Self::ConnClose { .. } | Self::TlsError { .. } => Class::CONNEVENTS,
+            Self::SlabMove { .. } | Self::Crawled { .. } => Class::SYSEVENTS,
         }
     }
 
@@ -215,6 +220,8 @@ impl<'a> Event<'a> {
             Self::TlsError { fd, message } => {
                 (6, [small(0, 0, 0, fd as u32), 0, 0], &message[..message.len().min(MESSAGE_MAX)])
             }
+            Self::SlabMove { src, dst, begun } => (7, [small(begun.into(), src, dst, 0), 0, 0], b""),
+            Self::Crawled { fields } => (8, [0; 3], &fields[..fields.len().min(MESSAGE_MAX)]),
         }
     }
 
@@ -239,6 +246,8 @@ impl<'a> Event<'a> {
             4 => Self::ConnNew { peer: unpack_peer(args), fd },
             5 => Self::ConnClose { peer: unpack_peer(args), reason: CloseReason::unpack(first >> 8)?, fd },
             6 => Self::TlsError { fd, message: bytes },
+            7 => Self::SlabMove { src: (first >> 8) as u8, dst: class, begun: first & 1 != 0 },
+            8 => Self::Crawled { fields: bytes },
             _ => return None,
         })
     }
@@ -271,6 +280,8 @@ mod tests {
             Event::ConnNew { peer: v4, fd: i32::MAX },
             Event::ConnClose { peer: v6, reason: CloseReason::Shutdown, fd: 3 },
             Event::TlsError { fd: 3, message: b"no" },
+            Event::SlabMove { src: 63, dst: 0, begun: true },
+            Event::Crawled { fields: b"crawler=1" },
         ];
         for event in all {
             let (kind, args, bytes) = event.pack();

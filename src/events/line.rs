@@ -65,6 +65,10 @@ pub fn put(entry: &Entry<'_>, out: &mut Vec<u8>) {
         Event::TlsError { fd, message } => {
             writeln!(out, "type=conntlserr fd={fd} msg={}", String::from_utf8_lossy(message))
         }
+        Event::SlabMove { src, dst, begun } => {
+            writeln!(out, "type=slab_move src={src} dst={dst} state={}", if begun { "ok" } else { "fail" })
+        }
+        Event::Crawled { fields } => writeln!(out, "type=lru_crawler {}", String::from_utf8_lossy(fields)),
     };
 }
 
@@ -102,6 +106,13 @@ mod tests {
             line(Event::Deleted { key: b"e", meta: true, class: 1, size: 3 }),
             "type=deleted key=e cmd=md clsid=1 size=3\n"
         );
+    }
+
+    #[test]
+    fn what_the_server_does_by_itself_has_lines() {
+        assert_eq!(line(Event::SlabMove { src: 12, dst: 0, begun: true }), "type=slab_move src=12 dst=0 state=ok\n");
+        assert_eq!(line(Event::Crawled { fields: b"crawler=1 lru=na" }), "type=lru_crawler crawler=1 lru=na\n");
+        assert_eq!(line(Event::SlabMove { src: 1, dst: 2, begun: false }), "type=slab_move src=1 dst=2 state=fail\n");
     }
 
     #[test]

@@ -1,17 +1,22 @@
 //! Chores: what the store needs done beside serving requests.
 //!
 //! Owns one thread that grows the index and sweeps out items whose time is over, in small steps (a chore has a `step`;
-//! the thread only loops), and another one that tells watchers what happens. Knows the store, the crawler's handle and
-//! the events, no sockets. Beside the threads, `restart` judges the memory file of `-e`. Started and stopped by `server`.
+//! the thread only loops), another one that moves pages between slab classes (`mover`), and one that tells watchers
+//! what happens. Knows the store, the crawler's and the mover's handle and the events, no sockets. Beside the threads,
+//! `restart` judges the memory file of `-e`. Started and stopped by `server`.
 
+mod automove;
 mod crawler;
 mod log;
+mod mover;
 pub mod restart;
 mod sweep;
 mod watcher;
 
+pub use automove::Tuning;
 pub use crawler::Crawler;
 pub use log::{Logger, Refused, Seat, Tally, Watchers};
+pub use mover::{Figures, Mover, MoverThread, Refusal};
 pub use sweep::all_classes;
 pub use watcher::Sink;
 
@@ -37,6 +42,8 @@ pub struct Moment {
     pub now: u32,
     /// Whether the crawler is switched on.
     pub enabled: bool,
+    /// Whether what was flushed is swept out at once: with the crawler, or the LRU maintainer.
+    pub prompt: bool,
     /// Pause between two steps of the crawler.
     pub sleep: Duration,
 }

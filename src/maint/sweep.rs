@@ -1,13 +1,14 @@
 //! The sweep: goes through item memory and removes what is over, in small steps.
 //!
 //! Owns when a run begins, and its pace. A run that somebody asked for comes first; else there is a full pass a
-//! minute, and between two of them a run through each class where many items have come due: every run notes
+//! minute and after every flush, and between two of them a run through each class where many items have come due: every run notes
 //! when the items that it leaves will expire. With the crawler switched off there is one pass a day, because
 //! every item must be seen well within 97 days, half the range of a short expiry time. Knows the store and the
 //! crawler's handle; the thread of chores calls `step`.
 
 use super::Moment;
 use super::crawler::Crawler;
+use crate::events::Event;
 use crate::limits::CLASSES;
 use crate::store::{Seen, Store, Walk};
 use std::time::{Duration, Instant};
@@ -30,6 +31,8 @@ const AHEAD: usize = FULL as usize;
 #[derive(Clone)]
 struct Census {
     seen: u64,
+    /// Of those, how many were removed.
+    removed: u64,
     expirable: u64,
     /// Items that expire so many seconds after the run's start.
     due: [u32; AHEAD],
@@ -46,16 +49,35 @@ impl Census {
         }
     }
 
+    fn note_removed(&mut self) {
+        self.seen += 1;
+        self.removed += 1;
+    }
+
     /// Seconds after the run's start at which so many items have come due that another run pays: a hundredth of
     /// those that can expire, and a thousandth of all that must be looked at.
     fn pays_at(&self) -> Option<u32> {
-        let worth = self.expirable / 100 + self.seen / 1000 + 1;
+        let worth = self.expirable / 100 + (self.seen - self.removed) / 1000 + 1;
         let mut sum = 0;
         let second = self.due.iter().position(|&count| {
             sum += u64::from(count);
             sum > worth
         });
         second.map(|second| second as u32)
+    }
+
+    /// Tells watchers of a run that has met items. One sweep goes through all segments, so the word for those is `na`.
+    fn tell(&self, store: &Store, class: usize, next_run: u32, elapsed: u32) {
+        if self.seen == 0 {
+            return;
+        }
+        let (low_mark, due) = (self.expirable / 100 + 1, self.due.iter().map(|&count| u64::from(count)).sum::<u64>());
+        let (seen, removed) = (self.seen, self.removed);
+        let fields = format!(
+            "crawler={class} lru=na low_mark={low_mark} next_reclaims={due} since_run=0 next_run={next_run} \
+             elapsed={elapsed} examined={seen} reclaimed={removed}"
+        );
+        store.record(&Event::Crawled { fields: fields.as_bytes() });
     }
 }
 
@@ -75,7 +97,7 @@ impl Run {
     /// `limit` items a class, 0 = all.
     fn new(store: &Store, classes: u64, limit: u32, asked: bool, now: u32) -> Self {
         let left = if limit == 0 { u32::MAX } else { limit };
-        let empty = Census { seen: 0, expirable: 0, due: [0; AHEAD] };
+        let empty = Census { seen: 0, removed: 0, expirable: 0, due: [0; AHEAD] };
         Self {
             walk: store.begin_walk(classes),
             classes,
@@ -90,8 +112,9 @@ impl Run {
     fn step(&mut self, store: &'static Store, now: u32) -> bool {
         let Self { walk, left, census, start, .. } = self;
         store.sweep(walk, STEP_SLOTS, now, |class, seen| {
-            if let Seen::Lives(exptime) = seen {
-                census[class].note(exptime, *start);
+            match seen {
+                Seen::Lives(exptime) => census[class].note(exptime, *start),
+                Seen::Lapsed => census[class].note_removed(),
             }
             if left[class] != u32::MAX {
                 left[class] -= 1;
@@ -110,12 +133,14 @@ pub(super) struct Sweep {
     prompt: [Option<u32>; CLASSES],
     /// Not before.
     resume_at: Option<Instant>,
+    /// The last flush that a full pass has seen; see [`Store::flushed`].
+    flushed: (u32, u32),
 }
 
 impl Default for Sweep {
     fn default() -> Self {
         // With the crawler on, the first pass is due at once: relative time starts above `FULL`.
-        Self { run: None, full: (0, 0), prompt: [None; CLASSES], resume_at: None }
+        Self { run: None, full: (0, 0), prompt: [None; CLASSES], resume_at: None, flushed: (0, 0) }
     }
 }
 
@@ -138,11 +163,14 @@ impl Sweep {
             if moment.enabled {
                 crawler.note_start();
             }
+            if classes == all_classes() {
+                self.flushed = store.flushed(moment.now);
+            }
             self.run = Some(Box::new(Run::new(store, classes, 0, false, moment.now)));
         }
         let run = self.run.as_mut()?;
         if run.step(store, moment.now) {
-            self.finish(crawler, moment.now);
+            self.finish(store, crawler, moment.now);
             return None;
         }
         self.resume_at = (!moment.sleep.is_zero()).then(|| Instant::now() + moment.sleep);
@@ -153,7 +181,8 @@ impl Sweep {
     fn due(&self, store: &Store, moment: &Moment) -> Option<u64> {
         let every = if moment.enabled { FULL } else { FULL_WHEN_OFF };
         let (start, end) = self.full;
-        let classes = if moment.now >= start.saturating_add(every).max(end.saturating_add(REST)) {
+        let flushed = moment.prompt && self.flushed != store.flushed(moment.now) && moment.now > end;
+        let classes = if flushed || moment.now >= start.saturating_add(every).max(end.saturating_add(REST)) {
             all_classes()
         } else if moment.enabled {
             let due = |at: &Option<u32>| at.is_some_and(|at| moment.now >= at);
@@ -164,11 +193,13 @@ impl Sweep {
         (classes != 0 && store.has_pages()).then_some(classes)
     }
 
-    fn finish(&mut self, crawler: &Crawler, now: u32) {
+    fn finish(&mut self, store: &Store, crawler: &Crawler, now: u32) {
         let Some(run) = self.run.take() else { return };
         for class in (1..CLASSES).filter(|class| run.classes >> class & 1 == 1) {
             let pays_at = run.census[class].pays_at().map(|seconds| run.start.saturating_add(seconds));
             self.prompt[class] = pays_at.map(|at| at.max(now.saturating_add(REST)));
+            let next = self.prompt[class].unwrap_or(run.start.saturating_add(FULL)).saturating_sub(now);
+            run.census[class].tell(store, class, next, now.saturating_sub(run.start));
         }
         if run.classes == all_classes() && !run.asked {
             self.full = (run.start, now);
@@ -191,7 +222,7 @@ mod tests {
     use super::*;
 
     fn census(due: &[(usize, u32)], seen: u64, expirable: u64) -> Census {
-        let mut census = Census { seen, expirable, due: [0; AHEAD] };
+        let mut census = Census { seen, removed: 0, expirable, due: [0; AHEAD] };
         due.iter().for_each(|&(second, count)| census.due[second] = count);
         census
     }

@@ -152,12 +152,17 @@ impl Report<'_, '_> {
         row(out, "hash_bytes", bytes);
         row(out, "hash_is_expanding", u8::from(growing));
         if shared.settings.slab_reassign {
-            for name in ["rescues", "chunk_rescues", "inline_reclaim", "busy_items", "busy_deletes", "busy_nomem"] {
-                row(out, format_args!("slab_reassign_{name}"), 0);
-            }
-            row(out, "slab_reassign_last_busy_status", "none");
-            row(out, "slab_reassign_running", 0);
-            row(out, "slabs_moved", 0);
+            let figures = shared.mover.figures();
+            let counts = figures.counts;
+            row(out, "slab_reassign_rescues", counts.rescues);
+            row(out, "slab_reassign_chunk_rescues", counts.chunk_rescues);
+            row(out, "slab_reassign_inline_reclaim", counts.inline_reclaim);
+            row(out, "slab_reassign_busy_items", counts.busy_items);
+            row(out, "slab_reassign_busy_deletes", counts.busy_deletes);
+            row(out, "slab_reassign_busy_nomem", counts.busy_nomem);
+            row(out, "slab_reassign_last_busy_status", counts.last_busy_status.unwrap_or("none"));
+            row(out, "slab_reassign_running", u8::from(figures.running));
+            row(out, "slabs_moved", figures.moved);
         }
         if shared.runtime.lru_crawler() {
             row(out, "lru_crawler_running", u8::from(shared.crawler.is_running()));

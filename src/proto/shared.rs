@@ -7,8 +7,7 @@ use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::events::{Events, Log};
 use crate::limits::REPLY_CHARGE;
-use crate::maint::Watchers;
-use crate::maint::{Crawler, Moment};
+use crate::maint::{Crawler, Moment, Mover, Tuning, Watchers};
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Image, Store};
@@ -37,6 +36,8 @@ pub struct Shared {
     pub stats: Stats,
     /// What sessions may ask of the crawler.
     pub crawler: Arc<Crawler>,
+    /// What sessions may ask of the mover.
+    pub mover: Arc<Mover>,
     /// Certificates; `None` without `-Z`.
     pub tls: Option<Tls>,
     /// Users; `None` if anybody may use the server.
@@ -121,6 +122,7 @@ impl Shared {
             stats: Stats::new(settings.num_threads as usize),
             cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
             crawler: Arc::default(),
+            mover: Arc::default(),
             tls: None,
             auth: None,
             conns: ConnTable::default(),
@@ -141,6 +143,7 @@ impl Shared {
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();
         self.crawler.reset();
+        self.mover.reset();
     }
 
     /// What the chores must know, now.
@@ -148,8 +151,21 @@ impl Shared {
         Moment {
             now: self.clock.now(),
             enabled: self.runtime.lru_crawler(),
+            prompt: self.runtime.lru_crawler() || self.runtime.lru_maintainer_thread(),
             sleep: Duration::from_micros(self.runtime.lru_crawler_sleep().into()),
         }
+    }
+
+    /// What the mover must know, now: the time and its knobs.
+    pub fn tuning(&self) -> (u32, Tuning) {
+        let version = self.runtime.slab_automove_version();
+        let tuning = Tuning {
+            level: self.runtime.slab_automove(),
+            window: self.runtime.slab_automove_window(),
+            ratio: self.runtime.slab_automove_ratio(),
+            version,
+        };
+        (self.clock.now(), tuning)
     }
 }
 

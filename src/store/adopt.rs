@@ -9,8 +9,8 @@
 
 use super::arena::Handle;
 use super::image::Image;
-use super::item::{Item, iflag, state};
-use super::reserve::{CHAIN_HEADER, chain_of};
+use super::item::{Head, Item, iflag, kind, state};
+use super::reserve::{CHAIN_HEADER, Links, chain_of};
 use super::sizes::PAGE_BYTES;
 use super::store::Store;
 use crate::limits::KEY_MAX;
@@ -157,22 +157,19 @@ impl Store {
         if !item.head().has(iflag::CHUNKED) {
             return item.head().value_offset() + item.vlen() <= item.chunk().len() * 8;
         }
-        let (mut seen, mut sum) = (HashSet::new(), 0);
+        let (mut seen, mut missing) = (HashSet::new(), item.vlen());
         let mut next = chain_of(item);
         while let Some(part) = next {
             let chunk = self.arena.chunk(part);
-            // A part has no head, and belongs to one item only.
-            if chunk.is_empty() || Item::at(chunk).is_some() || parts.contains(&part) || !seen.insert(part) {
+            // A part is marked as one, and belongs to one item only. All but the last are full.
+            let is_part = Head::of(chunk).kind() == Some(kind::CHAIN) && missing > 0;
+            if !is_part || parts.contains(&part) || !seen.insert(part) {
                 return false;
             }
-            let (following, used) = self.chain_link(part);
-            if CHAIN_HEADER + used > chunk.len() * 8 {
-                return false;
-            }
-            sum += used;
-            next = following;
+            missing -= missing.min((chunk.len() * 8).saturating_sub(CHAIN_HEADER));
+            next = Links::of(chunk).next;
         }
-        sum == item.vlen()
+        missing == 0
     }
 
     /// Enters an item in the index; false if an item with its key is there already and newer. `key` is room for one.
@@ -196,7 +193,12 @@ impl Store {
             return false;
         }
         item.forget_readers();
+        // Names of chains say where the item is in the index of this process.
+        let (chain, mut before) = (self.name_chain(hash), None);
         self.for_each_part(&item, |part| {
+            let chunk = self.arena.chunk(part);
+            Links { before, ..Links::of(chunk) }.begin(chunk, chain);
+            before = Some(part);
             parts.insert(part);
         });
         true
@@ -206,7 +208,7 @@ impl Store {
         let mut next = if item.head().has(iflag::CHUNKED) { chain_of(item) } else { None };
         while let Some(part) = next {
             each(part);
-            next = self.chain_link(part).0;
+            next = Links::of(self.arena.chunk(part)).next;
         }
     }
 

@@ -22,6 +22,9 @@ pub const PAGES_MAX: usize = 1 << (32 - SLOT_BITS);
 pub struct Handle(u32);
 
 impl Handle {
+    /// A chunk of page 0, which there is not: it has no words.
+    pub const NOWHERE: Self = Self(1);
+
     /// The chunk `slot` of page `page`.
     pub fn new(page: u32, slot: u32) -> Self {
         debug_assert!(page > 0 && slot < 1 << SLOT_BITS);
@@ -40,7 +43,9 @@ impl Handle {
         self.0
     }
 
-    fn page(self) -> usize {
+    /// Its page.
+    #[inline]
+    pub fn page(self) -> usize {
         (self.0 >> SLOT_BITS) as usize
     }
 
@@ -99,6 +104,27 @@ impl Arena {
             image.enter(page, class, stride);
         }
         self.table[page as usize].store(((stride / 8) << 8 | class) as u32, Relaxed);
+    }
+
+    /// Takes page `page` from its class: it has no chunks until it is assigned again. Its memory reads as zero, as
+    /// a class expects of a new page.
+    pub fn clear(&self, page: u32) {
+        if let Some(image) = &self.image {
+            image.enter(page, 0, 0);
+        }
+        self.table[page as usize].store(0, Relaxed);
+        self.words_of(page).iter().for_each(|word| word.store(0, Relaxed));
+    }
+
+    /// Gives the memory of a page of no class back to the kernel.
+    pub fn release(&self, page: u32) {
+        let start = (page as usize - 1) * PAGE_WORDS;
+        self.region.discard(start, start + PAGE_WORDS);
+    }
+
+    fn words_of(&self, page: u32) -> &'static [AtomicU64] {
+        let start = (page as usize - 1) * PAGE_WORDS;
+        &self.region.words()[start..start + PAGE_WORDS]
     }
 
     /// Class of the page of `handle`; 0 when the page is not in use.

@@ -123,6 +123,15 @@ impl Table {
         self.pool.lock().free.push(number);
     }
 
+    fn try_lock(&'static self, bucket: usize) -> Option<Bucket> {
+        let line = self.line(bucket);
+        let word = line.0[0].load(Relaxed);
+        let free = word & LOCK == 0;
+        let taken = free && line.0[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).is_ok();
+        // Not `then_some`: a bucket that is made unlocks when it drops.
+        taken.then(|| Bucket { table: self, line })
+    }
+
     fn lock(&'static self, bucket: usize) -> Bucket {
         let line = self.line(bucket);
         let mut tries = 0;
@@ -390,14 +399,42 @@ impl Index {
         }
     }
 
+    /// Locks the bucket of `hash`, unless somebody holds it.
+    pub fn try_lock(&'static self, hash: u64) -> Option<Bucket> {
+        loop {
+            let current = self.current.load(Acquire);
+            let old = (current >> 32).checked_sub(1);
+            for number in old.into_iter().chain([current & LOW_HALF]) {
+                let table = self.table(number);
+                let place = table.bucket_of(hash);
+                let bucket = self.if_current(number, place, table.try_lock(place)?);
+                if bucket.is_some() {
+                    return bucket;
+                }
+            }
+        }
+    }
+
+    /// Unlocks the bucket of `hash`, whose guard was forgotten.
+    #[cfg(feature = "debug-commands")]
+    pub fn unlock(&'static self, hash: u64) {
+        let table = self.table(self.current.load(Acquire) & LOW_HALF);
+        drop(Bucket { table, line: table.line(table.bucket_of(hash)) });
+    }
+
     /// Locks the bucket in one table, unless it has moved on to the next.
     #[inline]
     fn lock_in(&'static self, number: u64, hash: u64) -> Option<Bucket> {
         let table = self.table(number);
         let place = table.bucket_of(hash);
-        let bucket = table.lock(place);
+        self.if_current(number, place, table.lock(place))
+    }
+
+    /// The locked bucket, if its entries are still kept there.
+    #[inline]
+    fn if_current(&self, number: u64, place: usize, bucket: Bucket) -> Option<Bucket> {
         // Behind the cursor the memory may be given back already, and the moved bit with it.
-        let moved = bucket.is_moved() || (place as u64) < table.cursor.load(Acquire);
+        let moved = bucket.is_moved() || (place as u64) < bucket.table.cursor.load(Acquire);
         (!moved && self.in_use(number)).then_some(bucket)
     }
 
@@ -588,6 +625,17 @@ mod tests {
             });
         }
         assert_eq!(seen, model.len());
+    }
+
+    #[test]
+    fn a_bucket_that_is_held_is_refused_and_stays_held() {
+        let index = index(1);
+        let held = index.lock(7);
+        assert!(index.try_lock(7).is_none());
+        assert!(index.try_lock(7).is_none(), "the first attempt has not unlocked it");
+        drop(held);
+        assert!(index.try_lock(7).is_some());
+        drop(index.lock(7));
     }
 
     #[test]

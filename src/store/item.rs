@@ -11,7 +11,8 @@
 //! value (no NUL, no CRLF), or for a chunked item the chain that `first chunk` starts
 //! ```
 //!
-//! A free chunk, and a chunk of a chain, has klen 0. Owns encoding and decoding only; takes no locks.
+//! A chunk that holds no item has klen 0, and [`kind`] in place of the item flags. Owns encoding and decoding only;
+//! takes no locks.
 //! Word 0 of a linked item is changed by read-modify-write only: the class's evictor and the bucket's
 //! owner both change state bits. The rest of a linked item changes under its bucket's lock.
 
@@ -24,6 +25,18 @@ pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
 const MASK24: u32 = (1 << 24) - 1;
 /// The store sequence number's bits in word 1.
 pub const SEQ_MASK: u64 = (1 << 40) - 1;
+
+/// What a chunk is that holds no item.
+pub mod kind {
+    /// Taken by somebody who has not written it yet, or never used.
+    pub const TAKEN: u8 = 0;
+    /// On its class's free list.
+    pub const FREE: u8 = 1;
+    /// Part of a large item's value.
+    pub const CHAIN: u8 = 2;
+    /// Free, on a page that leaves its class.
+    pub const GONE: u8 = 3;
+}
 
 /// Item flags: what the item has.
 pub mod iflag {
@@ -90,6 +103,27 @@ impl Head {
     #[inline]
     pub fn iflags(self) -> u8 {
         (self.0 >> 8) as u8
+    }
+
+    /// What the chunk is; `None` if it holds an item.
+    #[inline]
+    pub fn kind(self) -> Option<u8> {
+        (self.klen() == 0).then_some(self.iflags())
+    }
+
+    /// Makes a chunk that was taken one of `kind`, without the class's lock.
+    pub fn claim(chunk: &[AtomicU64], kind: u8) {
+        if let Some(word) = chunk.first() {
+            word.fetch_or(u64::from(kind) << 8, Relaxed);
+        }
+    }
+
+    /// Makes a chunk one without item, under the class's lock. Its ring bit stays.
+    #[inline]
+    pub fn mark(chunk: &[AtomicU64], kind: u8) {
+        if let Some(word) = chunk.first() {
+            word.store(word.load(Relaxed) & u64::from(state::RING) << 16 | u64::from(kind) << 8, Relaxed);
+        }
     }
 
     /// Whether an item flag is set.
@@ -415,6 +449,26 @@ impl Item {
         if let Some(word) = self.pin_word() {
             word.fetch_and(!0xffff_ffff, Relaxed);
         }
+    }
+
+    /// Words from the start of the chunk that a change in place can touch.
+    pub fn header_words(&self) -> usize {
+        self.head.key_word()
+    }
+
+    /// Words of the chunk that the item fills.
+    pub fn words(&self) -> usize {
+        let value = if self.head.has(iflag::CHUNKED) { 0 } else { self.vlen() };
+        (self.head.value_offset() + value).div_ceil(8).min(self.chunk.len())
+    }
+
+    /// Makes `chunk`, which has all other words of this item already, a copy of it: unpinned, and with its own ring bit.
+    pub fn copy_head(&self, chunk: &[AtomicU64]) {
+        if self.head.is_large() && !self.head.has(iflag::CHUNKED) {
+            chunk[2].store(0, Relaxed);
+        }
+        let ring = u64::from(state::RING) << 16;
+        chunk[0].store(self.head.0 & !ring | chunk[0].load(Relaxed) & ring, Relaxed);
     }
 
     /// Writes a new item's head, header words and key into a chunk owned by the caller alone. The ring bit

@@ -4,6 +4,7 @@
 //! store      lookups, commits, expiry, flush, eviction's unlinking
 //! reserve    values on their way in and out: Reservation, Pinned
 //! slabs      pages, free chunks, S3-FIFO                     index   hash -> handle
+//! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
@@ -20,6 +21,8 @@ mod arena;
 mod image;
 mod index;
 mod item;
+mod leave;
+mod mover;
 mod region;
 mod reserve;
 mod scratch;
@@ -33,6 +36,7 @@ mod write;
 pub use adopt::Adopted;
 pub use image::{Holds, Image};
 pub use item::{Meta, iflag, state};
+pub use mover::{Move, MoveCounts, Progress};
 pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;
 pub use sizes::{PAGE_BYTES, SizeConfig, Sizes};

@@ -6,11 +6,14 @@
 //! readers, and whoever unlinks it leaves the freeing to the last of them.
 //!
 //! ```text
-//! chain chunk:  word 0 = 0 (no item)   word 1 = next chunk u32 | bytes used u32   data from byte 16
+//! chain chunk:  word 0 = kind::CHAIN   word 1 = next u32 | previous u32, 0 = the head   word 2 = chain
+//!               data from byte 24; every chunk but the last is full
 //! ```
+//! `chain` is the same in all chunks of an item, and no other item of the process has it: by it, and by the lock of
+//! the bucket that its upper half names, the mover finds the item of a chunk.
 
 use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
-use super::item::{Item, Meta, iflag, state};
+use super::item::{Head, Item, Meta, iflag, kind, state};
 use super::store::Store;
 use super::write::OutOfMemory;
 use crate::limits::COPY_MAX;
@@ -22,7 +25,7 @@ const DEAD: u64 = 1 << 31;
 const COUNT: u64 = DEAD - 1;
 
 /// Bytes of a chain chunk before its data.
-pub(super) const CHAIN_HEADER: usize = 16;
+pub(super) const CHAIN_HEADER: usize = 24;
 
 /// An item whose value is arriving. Nobody else can see it.
 pub struct Reservation {
@@ -33,6 +36,8 @@ pub struct Reservation {
     written: usize,
     /// Last chunk of the chain and the bytes used in it; for chunked items only.
     tail: Option<(Handle, usize)>,
+    /// Names the chain; for chunked items only.
+    chain: u64,
     /// As asked for: the item itself keeps a time that has passed as `now`.
     exptime: u32,
     now: u32,
@@ -52,6 +57,7 @@ impl Reservation {
             // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
             false => store.sizes.class_of(nominal, meta.physical(iflags)),
         };
+        let chain = if class.is_none() { store.name_chain(crate::hash::hash(key)) } else { 0 };
         let mut item = None;
         let handle = if let Some(class) = class {
             store.take_chunk_for(class, now, |class, handle| {
@@ -69,7 +75,7 @@ impl Reservation {
             handle
         };
         let item = item?;
-        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, exptime: meta.exptime, now })
+        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, chain, exptime: meta.exptime, now })
     }
 
     /// Value bytes still missing.
@@ -145,10 +151,8 @@ impl Reservation {
     /// Says that the first `n` bytes of [`Reservation::target`] are value bytes now.
     pub fn advance(&mut self, n: usize) {
         self.written += n;
-        if let Some((handle, used)) = &mut self.tail {
+        if let Some((_, used)) = &mut self.tail {
             *used += n;
-            let cell = &self.store.arena.chunk(*handle)[1];
-            cell.store(cell.load(Relaxed) & 0xffff_ffff | (*used as u64) << 32, Relaxed);
         }
     }
 
@@ -160,15 +164,14 @@ impl Reservation {
             return Ok((handle, used));
         }
         let class = self.store.sizes.class_of_physical(CHAIN_HEADER + self.missing());
-        let handle = self.store.take_chunk(class, self.now).ok_or(OutOfMemory)?;
-        let chunk = self.store.arena.chunk(handle);
-        chunk[1].store(0, Relaxed);
-        match self.tail {
+        let before = self.tail.map(|(tail, _)| tail);
+        let links = Links { next: None, before };
+        let (arena, chain) = (&self.store.arena, self.chain);
+        let begin = |_: &mut _, handle| links.begin(arena.chunk(handle), chain);
+        let handle = self.store.take_chunk_for(class, self.now, begin).ok_or(OutOfMemory)?;
+        match before {
             None => chain_head(&self.item, Some(handle)),
-            Some((tail, _)) => {
-                let cell = &self.store.arena.chunk(tail)[1];
-                cell.store(cell.load(Relaxed) & !0xffff_ffff | u64::from(handle.raw()), Relaxed);
-            }
+            Some(tail) => Links { next: Some(handle), ..Links::of(arena.chunk(tail)) }.put(arena.chunk(tail)),
         }
         self.tail = Some((handle, 0));
         Ok((handle, 0))
@@ -209,8 +212,45 @@ impl Drop for Reservation {
     }
 }
 
+/// Where a chunk stands in its chain.
+#[derive(Clone, Copy)]
+pub(super) struct Links {
+    pub next: Option<Handle>,
+    /// `None` for the first chunk, which the head names.
+    pub before: Option<Handle>,
+}
+
+impl Links {
+    /// Those of a chain's chunk. For a chunk that is none they name chunks, or nothing.
+    pub(super) fn of(chunk: &[AtomicU64]) -> Self {
+        let word = chunk.get(1).map_or(0, |word| word.load(Relaxed));
+        Self { next: Handle::from_raw(word as u32), before: Handle::from_raw((word >> 32) as u32) }
+    }
+
+    pub(super) fn put(self, chunk: &[AtomicU64]) {
+        let raw = |handle: Option<Handle>| u64::from(handle.map_or(0, Handle::raw));
+        if let Some(word) = chunk.get(1) {
+            word.store(raw(self.next) | raw(self.before) << 32, Relaxed);
+        }
+    }
+
+    /// Makes `chunk` one of `chain`.
+    pub(super) fn begin(self, chunk: &[AtomicU64], chain: u64) {
+        self.put(chunk);
+        if let Some(word) = chunk.get(2) {
+            word.store(chain, Relaxed);
+        }
+        Head::mark(chunk, kind::CHAIN);
+    }
+}
+
+/// The chain that a chunk belongs to.
+pub(super) fn chain_name(chunk: &[AtomicU64]) -> u64 {
+    chunk.get(2).map_or(0, |word| word.load(Relaxed))
+}
+
 /// Sets the first chunk of a chunked item's chain.
-fn chain_head(item: &Item, first: Option<Handle>) {
+pub(super) fn chain_head(item: &Item, first: Option<Handle>) {
     if let Some(word) = item.pin_word() {
         let raw = u64::from(first.map_or(0, Handle::raw));
         word.store(word.load(Relaxed) & 0xffff_ffff | raw << 32, Relaxed);
@@ -223,17 +263,11 @@ pub(super) fn chain_of(item: &Item) -> Option<Handle> {
 }
 
 impl Store {
-    /// The next chunk of a chain and the bytes used in this one.
-    pub(super) fn chain_link(&self, handle: Handle) -> (Option<Handle>, usize) {
-        let word = self.arena.chunk(handle).get(1).map_or(0, |word| word.load(Relaxed));
-        (Handle::from_raw(word as u32), (word >> 32) as usize)
-    }
-
     /// Frees the chain of a chunked item that nobody reads.
     pub(super) fn free_chain(&'static self, item: &Item) {
         let mut next = chain_of(item);
         while let Some(handle) = next {
-            next = self.chain_link(handle).0;
+            next = Links::of(self.arena.chunk(handle)).next;
             let class = self.arena.class(handle);
             self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
         }
@@ -262,6 +296,16 @@ impl Pinned {
         Some(Self { store, handle, item: *item, chunk, offset, remaining: item.vlen() })
     }
 
+    /// Whether a guard holds the value of a linked item. Under the bucket's lock, or it may change at once.
+    pub(super) fn is_pinned(item: &Item) -> bool {
+        item.pin_word().is_some_and(|word| word.load(Acquire) & COUNT != 0)
+    }
+
+    /// Whether another guard than this one holds the value. Under the bucket's lock, or it may change at once.
+    pub(super) fn is_shared(&self) -> bool {
+        self.item.pin_word().is_some_and(|word| word.load(Acquire) & COUNT != 1)
+    }
+
     /// Called with an unlinked item: true if readers hold it, the last of which will free it.
     pub(super) fn leave_to_readers(item: &Item) -> bool {
         match item.pin_word() {
@@ -283,12 +327,9 @@ impl Pinned {
     /// Unwritten bytes in one chunk from `offset` on, and the next chunk.
     fn piece(&self, chunk: Handle, offset: usize, wanted: usize) -> (&[u8], Option<Handle>) {
         let words = self.store.arena.chunk(chunk);
-        let (next, end) = if self.is_chain() {
-            let (next, used) = self.store.chain_link(chunk);
-            (next, (CHAIN_HEADER + used).min(offset + wanted))
-        } else {
-            (None, offset + wanted)
-        };
+        let next = if self.is_chain() { Links::of(words).next } else { None };
+        // `stable_bytes` ends with the chunk: all but the last of a chain are full.
+        let end = offset + wanted;
         // SAFETY: while pinned, neither the item nor its chain is freed or written: in-place changes skip
         // pinned items and freeing waits for the last pin.
         (unsafe { stable_bytes(words, offset, end) }, next)

@@ -17,14 +17,15 @@
 //! `RING` bit of its head belongs to the small class, whose ring may still have an entry of the chunk's
 //! former item.
 //!
-//! Knows items only by their head; the caller (the store) unlinks victims from the index.
+//! Knows items only by their head; the caller (the store) unlinks victims from the index. What a class does when a
+//! page leaves it stands in `leave`.
 
 use super::arena::{Arena, Handle};
-use super::item::{Head, Item, iflag, state};
+use super::item::{Head, Item, iflag, kind, state};
 use super::sizes::{PAGE_BYTES, Sizes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The ring's share of a class's items, in percent.
 const RING_PCT: usize = 10;
@@ -35,31 +36,42 @@ const SEARCH: usize = 64;
 /// Slots the hand may pass in one search, free ones included.
 const HAND_STEPS: usize = 1024;
 
+/// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
+const LEAVING_MAX: usize = 32;
+
 /// Pages in use and free, and how many there may be.
 pub struct Pages {
     next: u32,
     exist: u32,
-    /// Freed pages (class 0, the global page pool).
-    free: Vec<u32>,
-    /// Pages handed to classes.
+    /// Pages that have memory and no class (class 0, the global page pool); they read as zero.
+    pool: Vec<u32>,
+    /// Pages whose memory was given back to the system.
+    released: Vec<u32>,
+    /// Pages that have memory: those of the classes and of the pool.
     used: u64,
     /// Bytes that were counted as allocated before the first page.
     precharged: u64,
     limit: u64,
+    /// The limit was lowered below what is in use: classes have to give pages up.
+    shrinking: bool,
 }
 
 impl Pages {
     fn new(exist: usize, limit: u64, precharged: u64) -> Self {
-        Self { next: 1, exist: exist as u32, free: Vec::new(), used: 0, precharged, limit }
+        let (pool, released) = (Vec::new(), Vec::new());
+        Self { next: 1, exist: exist as u32, pool, released, used: 0, precharged, limit, shrinking: false }
     }
 
-    /// A page for a class; its first one may exceed the limit, as in memcached.
+    /// A page for a class: one of the pool, or a new one; a class's first one may exceed the limit, as in memcached.
     fn take(&mut self, first: bool) -> Option<u32> {
+        if let Some(page) = self.pool.pop() {
+            return Some(page);
+        }
         let fits = self.malloced() + PAGE_BYTES as u64 <= self.limit;
         if !fits && !first {
             return None;
         }
-        let page = self.free.pop().or_else(|| {
+        let page = self.released.pop().or_else(|| {
             (self.next <= self.exist).then(|| {
                 self.next += 1;
                 self.next - 1
@@ -74,7 +86,7 @@ impl Pages {
         self.next = used.last().map_or(1, |(last, _)| last + 1);
         self.used = used.len() as u64;
         let taken: std::collections::HashSet<u32> = used.iter().map(|(number, _)| *number).collect();
-        self.free = (1..self.next).filter(|number| !taken.contains(number)).collect();
+        self.released = (1..self.next).filter(|number| !taken.contains(number)).collect();
     }
 
     fn malloced(&self) -> u64 {
@@ -133,25 +145,53 @@ pub enum Take {
     Nothing,
 }
 
+/// Neighbours of a free chunk on the free list.
+#[derive(Clone, Copy)]
+struct Neighbours {
+    next: Option<Handle>,
+    before: Option<Handle>,
+}
+
+impl Neighbours {
+    fn of(chunk: &[AtomicU64]) -> Self {
+        let word = chunk.get(1).map_or(0, |word| word.load(Relaxed));
+        Self { next: Handle::from_raw(word as u32), before: Handle::from_raw((word >> 32) as u32) }
+    }
+
+    fn put(self, chunk: &[AtomicU64]) {
+        let raw = |handle: Option<Handle>| u64::from(handle.map_or(0, Handle::raw));
+        if let Some(word) = chunk.get(1) {
+            word.store(raw(self.next) | raw(self.before) << 32, Relaxed);
+        }
+    }
+}
+
 /// One slab class.
 #[derive(Default)]
 pub struct Class {
-    id: usize,
+    pub(super) id: usize,
     is_largest: bool,
-    per_page: u32,
-    stride: usize,
-    pages: Vec<u32>,
+    pub(super) per_page: u32,
+    pub(super) stride: usize,
+    /// Pages in use, oldest first; chunks of the last one are used in order, from `carve` on.
+    pub(super) pages: Vec<u32>,
+    /// Pages that were given to the class and not used yet.
+    pub(super) given: Vec<u32>,
+    /// The page that leaves the class, and its chunks that are not gone yet.
+    pub(super) leaving: Option<(u32, u32)>,
+    /// Chunks of leaving pages that the search for free ones has dropped.
+    pub(super) dropped: u64,
     free: Option<Handle>,
     free_len: u64,
     /// Next chunk never used of the newest page.
     carve: u32,
-    used: u64,
-    ring: VecDeque<Handle>,
+    pub(super) used: u64,
+    pub(super) ring: VecDeque<Handle>,
     /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
-    chains: VecDeque<Handle>,
-    hand: (usize, u32),
-    items: [u64; 3],
-    requested: u64,
+    pub(super) chains: VecDeque<Handle>,
+    pub(super) hand: (usize, u32),
+    pub(super) items: [u64; 3],
+    pub(super) requested: u64,
     /// Room for a victim's key.
     pub key: Vec<u8>,
     /// Counters since the last reset.
@@ -159,13 +199,13 @@ pub struct Class {
 }
 
 /// Says that no entry of the chunk is in its class's ring.
-fn unmark(arena: &Arena, handle: Handle) {
+pub(super) fn unmark(arena: &Arena, handle: Handle) {
     if let Some(word) = arena.chunk(handle).first() {
         word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
     }
 }
 
-fn segment(label: u8) -> usize {
+pub(super) fn segment(label: u8) -> usize {
     usize::from((label & state::SEGMENT) >> 2).min(2)
 }
 
@@ -176,17 +216,24 @@ impl Class {
         Self { id, is_largest, per_page: size.per_page as u32, stride: size.stride, ..Self::default() }
     }
 
-    /// A free chunk, from the list, the newest page or a new page.
-    fn take_free(&mut self, arena: &Arena, pages: &Mutex<Pages>) -> Option<Handle> {
-        if let Some(handle) = self.free {
-            let link = arena.chunk(handle).get(1).map_or(0, |word| word.load(Relaxed) as u32);
-            self.free = Handle::from_raw(link);
-            self.free_len -= 1;
-            self.used += 1;
-            return Some(handle);
+    /// A free chunk, from the list, the newest page or, if `pages` are given, a new page.
+    pub(super) fn take_free(&mut self, arena: &Arena, pages: Option<&Mutex<Pages>>) -> Option<Handle> {
+        for _ in 0..LEAVING_MAX {
+            let Some(handle) = self.free else { break };
+            self.unlist(arena, handle);
+            if !self.is_leaving(handle) {
+                self.used += 1;
+                Head::mark(arena.chunk(handle), kind::TAKEN);
+                return Some(handle);
+            }
+            self.dropped += 1;
+            self.lose(arena, handle);
         }
         if self.pages.is_empty() || self.carve == self.per_page {
-            let page = pages.lock().take(self.pages.is_empty())?;
+            let page = match self.given.pop() {
+                Some(page) => page,
+                None => pages?.lock().take(self.pages.is_empty())?,
+            };
             arena.assign(page, self.id, self.stride);
             self.pages.push(page);
             self.carve = 0;
@@ -196,6 +243,25 @@ impl Class {
         self.carve += 1;
         self.used += 1;
         Some(handle)
+    }
+
+    /// Whether the next chunk would have to come from a page that the class does not have yet.
+    pub fn would_grow(&self) -> bool {
+        self.free.is_none() && self.given.is_empty() && !self.pages.is_empty() && self.carve == self.per_page
+    }
+
+    /// The item that has been in the ring for longest.
+    pub fn oldest(&self) -> Option<Handle> {
+        self.ring.front().copied()
+    }
+
+    /// Takes the oldest item out of the ring.
+    pub fn forget_oldest(&mut self, arena: &Arena) {
+        if let Some(handle) = self.ring.pop_front()
+            && arena.class(handle) == self.id
+        {
+            unmark(arena, handle);
+        }
     }
 
     /// Counts a new item and puts it into the ring. `item` is written and not yet linked; `own` says that its
@@ -233,16 +299,54 @@ impl Class {
         }
     }
 
-    /// Puts a chunk on the free list.
+    /// Puts a chunk on the free list, unless its page leaves the class.
     pub fn free(&mut self, arena: &Arena, handle: Handle) {
-        let chunk = arena.chunk(handle);
-        if let (Some(head), Some(link)) = (chunk.first(), chunk.get(1)) {
-            head.store(head.load(Relaxed) & u64::from(state::RING) << 16, Relaxed);
-            link.store(u64::from(self.free.map_or(0, Handle::raw)), Relaxed);
-            self.free = Some(handle);
-            self.free_len += 1;
-            self.used -= 1;
+        let head = Head::of(arena.chunk(handle));
+        debug_assert!(!matches!(head.kind(), Some(kind::FREE | kind::GONE)), "freed twice");
+        debug_assert!(head.klen() == 0 || !head.is(state::LINKED), "freed while in the index");
+        self.used -= 1;
+        if self.is_leaving(handle) {
+            self.lose(arena, handle);
+        } else {
+            self.list(arena, handle);
         }
+    }
+
+    /// Whether a chunk's page leaves the class.
+    #[inline]
+    pub(super) fn is_leaving(&self, handle: Handle) -> bool {
+        self.leaving.is_some_and(|(page, _)| page as usize == handle.page())
+    }
+
+    /// Puts a chunk in front of the free list.
+    pub(super) fn list(&mut self, arena: &Arena, handle: Handle) {
+        let chunk = arena.chunk(handle);
+        Head::mark(chunk, kind::FREE);
+        Neighbours { next: self.free, before: None }.put(chunk);
+        if let Some(next) = self.free {
+            let next = arena.chunk(next);
+            Neighbours { before: Some(handle), ..Neighbours::of(next) }.put(next);
+        }
+        self.free = Some(handle);
+        self.free_len += 1;
+    }
+
+    /// Takes a chunk out of the free list.
+    pub(super) fn unlist(&mut self, arena: &Arena, handle: Handle) {
+        debug_assert_eq!(Head::of(arena.chunk(handle)).kind(), Some(kind::FREE), "what is on the free list is free");
+        let Neighbours { next, before } = Neighbours::of(arena.chunk(handle));
+        if let Some(next) = next {
+            let next = arena.chunk(next);
+            Neighbours { before, ..Neighbours::of(next) }.put(next);
+        }
+        match before {
+            None => self.free = next,
+            Some(before) => {
+                let before = arena.chunk(before);
+                Neighbours { next, ..Neighbours::of(before) }.put(before);
+            }
+        }
+        self.free_len -= 1;
     }
 
     /// Counts a chunk of an adopted page, which is in use or about to be freed.
@@ -266,7 +370,7 @@ impl Class {
     }
 
     /// The item that should leave next. It is still linked, no longer in the ring.
-    fn victim(&mut self, arena: &Arena) -> Option<Handle> {
+    pub(super) fn victim(&mut self, arena: &Arena) -> Option<Handle> {
         let ring_max = (self.items.iter().sum::<u64>() as usize * RING_PCT / 100).max(1);
         if self.ring.len() > ring_max
             && let Some(handle) = self.ring_tail(arena)
@@ -276,10 +380,32 @@ impl Class {
         self.clock(arena).or_else(|| self.ring_tail(arena))
     }
 
+    /// The next entry of the ring. What stands on the page that leaves is passed over, as are blanks: evicting it would
+    /// give no memory, and the mover sees to it.
+    fn pop_ring(&mut self) -> Option<Handle> {
+        loop {
+            let handle = self.ring.pop_front()?;
+            if handle != Handle::NOWHERE && !self.is_leaving(handle) {
+                return Some(handle);
+            }
+        }
+    }
+
+    /// Drops up to `count` entries at the end of the ring whose items are gone, so that the next item in such a chunk
+    /// does not take over their place.
+    pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
+        for _ in 0..count {
+            match self.ring.front() {
+                Some(&handle) if Head::of(arena.chunk(handle)).klen() == 0 => self.forget_oldest(arena),
+                _ => return,
+            }
+        }
+    }
+
     /// Pops the ring until an unread item comes; read ones move to the main part.
     fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
         for _ in 0..SEARCH {
-            let handle = self.ring.pop_front()?;
+            let handle = self.pop_ring()?;
             if let Some(&next) = self.ring.front() {
                 arena.prefetch(next);
             }
@@ -387,15 +513,12 @@ impl Class {
             handle.and_then(|&h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
         };
         let under_hand = self.pages.get(self.hand.0).map(|&page| Handle::new(page, self.hand.1));
-        let total = match self.pages.len() as u64 {
-            0 => 0,
-            pages => pages * u64::from(self.per_page),
-        };
+        let pages = self.page_count();
         ClassView {
             counts: self.counts,
-            pages: self.pages.len() as u64,
+            pages,
             used_chunks: self.used,
-            total_chunks: total,
+            total_chunks: pages * u64::from(self.per_page),
             items: self.items.iter().sum(),
             hot: self.items[0],
             warm: self.items[1],
@@ -432,7 +555,7 @@ impl Slabs {
 
     /// A chunk, or the item to be evicted for one.
     pub fn take(&self, class: &mut Class, arena: &Arena) -> Take {
-        if let Some(handle) = class.take_free(arena, &self.pages) {
+        if let Some(handle) = class.take_free(arena, Some(&self.pages)) {
             return Take::Chunk(handle);
         }
         if !self.may_evict {
@@ -499,9 +622,50 @@ impl Slabs {
         self.pages.lock().malloced()
     }
 
-    /// Pages nobody has.
+    /// Pages of the global pool.
     pub fn free_pages(&self) -> u64 {
-        self.pages.lock().free.len() as u64
+        self.pages.lock().pool.len() as u64
+    }
+
+    /// Whether as much memory is in use as there may be.
+    pub fn is_full(&self) -> bool {
+        let pages = self.pages.lock();
+        pages.malloced() >= pages.limit
+    }
+
+    /// Whether items may be evicted.
+    pub fn may_evict(&self) -> bool {
+        self.may_evict
+    }
+
+    /// A page of the pool, for a class that it is given to.
+    pub fn take_pooled(&self) -> Option<u32> {
+        self.pages.lock().pool.pop()
+    }
+
+    /// Puts a page of no class, all zero, into the pool.
+    pub fn pool(&self, page: u32) {
+        self.pages.lock().pool.push(page);
+    }
+
+    /// A page of the pool that is above the limit; once its memory is given back it must be told to
+    /// [`Slabs::released`].
+    pub fn take_surplus(&self) -> Option<u32> {
+        let mut pages = self.pages.lock();
+        let page = if pages.malloced() > pages.limit { pages.pool.pop() } else { None };
+        pages.used -= u64::from(page.is_some());
+        pages.shrinking &= pages.malloced() > pages.limit;
+        page
+    }
+
+    /// Says that a page has no memory any more.
+    pub fn released(&self, page: u32) {
+        self.pages.lock().released.push(page);
+    }
+
+    /// Whether classes have to give pages up because the limit was lowered.
+    pub fn is_shrinking(&self) -> bool {
+        self.pages.lock().shrinking
     }
 
     /// Changes how many bytes of pages there may be. False when address space does not reach that far.
@@ -511,6 +675,7 @@ impl Slabs {
             return false;
         }
         pages.limit = limit;
+        pages.shrinking = pages.malloced() > limit;
         true
     }
 

@@ -9,10 +9,11 @@ use super::index::{Bucket, Index, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
 use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
-use super::slabs::{ClassView, Slabs, Take};
+use super::slabs::{ClassCounts, ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release, fence};
+use parking_lot::MutexGuard;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
@@ -47,6 +48,10 @@ pub struct Store {
     pub(super) registers: Registers,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
+    /// Chains named so far.
+    chains: AtomicU32,
+    /// Flushes so far.
+    flushes: AtomicU32,
     /// Who hears of evictions, if anybody.
     events: OnceLock<Arc<Events>>,
 }
@@ -269,6 +274,8 @@ impl Store {
             index,
             registers,
             growths: AtomicU64::new(0),
+            chains: AtomicU32::new(0),
+            flushes: AtomicU32::new(0),
             events: OnceLock::new(),
         })))
     }
@@ -284,6 +291,13 @@ impl Store {
         debug_assert_eq!(self.items(), 0);
         self.registers.clear();
         self.reset_counts();
+    }
+
+    /// Records an event that is not a client's doing, if somebody watches for such.
+    pub fn record(&self, event: &Event<'_>) {
+        if let Some(events) = self.events.get().filter(|events| events.wants(event.class())) {
+            events.put(event);
+        }
     }
 
     /// The class table.
@@ -334,6 +348,12 @@ impl Store {
     /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
     pub(super) fn needs_wide_cas(&self) -> bool {
         self.registers.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
+    }
+
+    /// A name for the chain of an item whose key has this hash: the upper half is the hash's, which leads to the bucket.
+    /// A name returns after 2^32 chains, long after the item that had it before.
+    pub(super) fn name_chain(&self, hash: u64) -> u64 {
+        hash >> 32 << 32 | u64::from(self.chains.fetch_add(1, Relaxed))
     }
 
     /// Loads the bucket of `hash` ahead of a lookup.
@@ -459,6 +479,15 @@ impl Store {
         then: impl FnOnce(&mut super::slabs::Class, Handle),
     ) -> Option<Handle> {
         let mut class = self.slabs.class(class_id);
+        if class.would_grow()
+            && let Some(oldest) = class.oldest()
+            && let Some(item) = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))
+            && self.lapse(&item, now).is_some()
+        {
+            // Memory of an item whose time is over is taken before more memory is.
+            class.forget_oldest(&self.arena);
+            class = self.drop_victim(class_id, class, oldest, now);
+        }
         for _ in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena) {
                 Take::Chunk(handle) => {
@@ -466,31 +495,42 @@ impl Store {
                     return Some(handle);
                 }
                 Take::Nothing => break,
-                Take::Victim(handle) => {
-                    let Some(item) = self.evict(&mut class, handle, now) else { continue };
-                    if item.head().has(iflag::CHUNKED) {
-                        drop(class);
-                        self.free_item(handle, item);
-                        class = self.slabs.class(class_id);
-                    } else {
-                        let nominal = self.nominal_of(&item);
-                        class.delist(&self.arena, handle, nominal, false);
-                        self.slabs.give(&mut class, &self.arena, handle);
-                    }
-                }
+                Take::Victim(handle) => class = self.drop_victim(class_id, class, handle, now),
             }
         }
         class.counts.outofmemory += 1;
         None
     }
 
-    /// Unlinks a victim; `None` if it has gone meanwhile or a reader still holds it (its chunk follows later).
+    /// Evicts and frees a victim of class `class_id`, whose lock is given up for a while if the item is a large one.
+    pub(super) fn drop_victim(
+        &'static self,
+        class_id: usize,
+        mut class: MutexGuard<'static, super::slabs::Class>,
+        handle: Handle,
+        now: u32,
+    ) -> MutexGuard<'static, super::slabs::Class> {
+        let Some(item) = self.evict(&mut class, handle, now) else { return class };
+        if item.head().has(iflag::CHUNKED) {
+            drop(class);
+            self.free_item(handle, item);
+            return self.slabs.class(class_id);
+        }
+        let nominal = self.nominal_of(&item);
+        class.delist(&self.arena, handle, nominal, false);
+        self.slabs.give(&mut class, &self.arena, handle);
+        class
+    }
+
+    /// Unlinks a victim; `None` if it has gone meanwhile, is in use just now, or a reader still holds it (its chunk
+    /// follows later).
     fn evict(&'static self, class: &mut super::slabs::Class, handle: Handle, now: u32) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
         class.key.clear();
         item.copy_key(&mut class.key);
         let hash = crate::hash::hash(&class.key);
-        let mut bucket = self.index.lock(hash);
+        // Nobody waits for a bucket under a class's lock: there are other victims.
+        let mut bucket = self.index.try_lock(hash)?;
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
         let lapse = self.lapse(&item, now);
@@ -498,27 +538,11 @@ impl Store {
         item.change_state(state::LINKED, 0);
         drop(bucket);
         let counts = &mut class.counts;
-        let fetched = item.head().is(state::FETCHED);
         if lapse.is_some() {
             counts.reclaimed += 1;
-            counts.expired_unfetched += u64::from(!fetched);
+            counts.expired_unfetched += u64::from(!item.head().is(state::FETCHED));
         } else {
-            counts.evicted += 1;
-            counts.evicted_time = now.saturating_sub(item.atime(now));
-            counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
-            counts.evicted_unfetched += u64::from(!fetched);
-            counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
-            if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
-                let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, &item));
-                events.put(&Event::Eviction {
-                    key: &class.key,
-                    fetched,
-                    ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) },
-                    idle: now.saturating_sub(item.atime(now)),
-                    class: class_id as u8,
-                    size: item.vlen(),
-                });
-            }
+            self.note_eviction(counts, &class.key, handle, &item, now);
         }
         if Pinned::leave_to_readers(&item) {
             counts.lrutail_reflocked += 1;
@@ -527,14 +551,42 @@ impl Store {
         Some(item)
     }
 
+    /// Counts an eviction, and tells watchers.
+    pub(super) fn note_eviction(&self, counts: &mut ClassCounts, key: &[u8], handle: Handle, item: &Item, now: u32) {
+        let fetched = item.head().is(state::FETCHED);
+        counts.evicted += 1;
+        counts.evicted_time = now.saturating_sub(item.atime(now));
+        counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
+        counts.evicted_unfetched += u64::from(!fetched);
+        counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
+        if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
+            let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, item));
+            events.put(&Event::Eviction {
+                key,
+                fetched,
+                ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) },
+                idle: now.saturating_sub(item.atime(now)),
+                class: class_id as u8,
+                size: item.vlen(),
+            });
+        }
+    }
+
     /// `flush_all`: `oldest_live` as memcached computes it (0 cancels a pending one).
     pub fn flush(&self, oldest_live: u32, now: u32) {
         self.registers.oldest_live.store(oldest_live.into(), Relaxed);
         if oldest_live != 0 && oldest_live <= now {
+            self.flushes.fetch_add(1, Relaxed);
             self.registers.flush_seq.store(self.registers.seq.load(Relaxed), Relaxed);
             // After the other: see `make_room`.
             self.registers.flush_wide.store(self.registers.wide_seq.fetch_add(0, AcqRel), Relaxed);
         }
+    }
+
+    /// Changes when items have been flushed, or when the time of a flush to come is there.
+    pub fn flushed(&self, now: u32) -> (u32, u32) {
+        let oldest = self.oldest_live();
+        (self.flushes.load(Relaxed), if oldest <= now { oldest } else { 0 })
     }
 
     /// The time that `stats settings` shows as `oldest`.
@@ -608,7 +660,8 @@ impl Store {
 
     /// Changes the memory limit; false if it cannot be.
     pub fn set_limit(&self, bytes: u64) -> bool {
-        self.slabs.set_limit(bytes)
+        // A memory file has the size that it has.
+        self.arena.image().is_none() && self.slabs.set_limit(bytes)
     }
 
     /// `stats reset` for the classes.

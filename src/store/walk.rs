@@ -4,9 +4,9 @@
 //! items whose time is over. A walk holds nothing between its steps and one bucket at a time within them.
 //! Knows neither pace nor purpose: `maint` sweeps, `proto` dumps.
 //!
-//! A walk in the order of memory meets an item that is there throughout, and not rewritten, exactly once:
-//! items do not move. One in the order of hashes meets each *key* that is there throughout exactly once, also
-//! if it is rewritten. What comes or goes meanwhile may be met or not.
+//! A walk in the order of memory meets an item that is there throughout, and neither rewritten nor moved to another
+//! page, exactly once. One in the order of hashes meets each *key* that is there throughout exactly once, also if it is
+//! rewritten or moved. What comes, goes or moves meanwhile may be met or not, or twice.
 
 use super::arena::Handle;
 use super::item::{Item, state};
@@ -16,6 +16,9 @@ use crate::limits::KEY_MAX;
 
 /// Room for a key and the spare bytes that copying needs.
 const KEY_ROOM: usize = KEY_MAX + 16;
+
+/// Entries of a class's ring that the sweep drops at most in one step.
+const TRIM: usize = 1024;
 
 /// Where a walk through memory is.
 #[derive(Clone, Copy, Debug)]
@@ -174,7 +177,9 @@ impl Store {
 
     fn count(&self, class: usize, tally: Tally) {
         if tally.checked != 0 {
-            let counts = &mut self.slabs.class(class).counts;
+            let mut class = self.slabs.class(class);
+            class.trim_ring(&self.arena, TRIM);
+            let counts = &mut class.counts;
             counts.crawler_items_checked += tally.checked;
             counts.crawler_reclaimed += tally.reclaimed;
             counts.expired_unfetched += tally.unfetched;

@@ -190,8 +190,15 @@ impl Store {
         item.change_state(state::FREQ, state::LINKED | freq);
         bucket.replace(slot, handle.raw());
         old.change_state(state::LINKED, 0);
+        let unfetched = !old.head().is(state::FETCHED);
+        let old_class = self.lru_class(old_handle, &old);
         drop(bucket);
         self.release(old_handle, old);
+        if met.lapse.is_some() {
+            let counts = &mut self.slabs.class(old_class).counts;
+            counts.reclaimed += 1;
+            counts.expired_unfetched += u64::from(unfetched);
+        }
         (Stored::Stored { vlen }, met)
     }
 

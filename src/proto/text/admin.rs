@@ -7,9 +7,11 @@ use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
 use crate::events::Class;
 use crate::limits::CLASSES;
-use crate::maint::{Refused, Seat};
+use crate::maint::{Refusal, Refused, Seat};
 use crate::proto::report::{Report, Rows};
 use crate::proto::{CloseReason, Control};
+#[cfg(feature = "debug-commands")]
+use crate::store::Found;
 use crate::store::iflag;
 use std::fmt::Display;
 use std::io::Write as _;
@@ -99,6 +101,7 @@ fn cache_memlimit(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         return run.reply("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust");
     }
     run.cx.shared.runtime.set_maxbytes(bytes);
+    run.cx.shared.mover.wake();
     if run.cx.verbose() > 0 {
         run.log(format_args!("maxbytes adjusted to {megabytes}m\n"));
     }
@@ -124,12 +127,29 @@ fn flush_all(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 
 fn slabs(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     if tokens.len() == 4 && tokens.is(1, "reassign") {
-        run.reply("CLIENT_ERROR slab reassignment disabled");
+        slabs_reassign(run, tokens);
     } else if tokens.len() >= 3 && tokens.is(1, "automove") {
         automove(run, tokens);
     } else {
         run.reply("ERROR");
     }
+}
+
+fn slabs_reassign(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
+    let shared = run.cx.shared;
+    if !shared.settings.slab_reassign {
+        return run.reply("CLIENT_ERROR slab reassignment disabled");
+    }
+    let (Some(src), Some(dst)) = (decimal::token_i32(tokens.get(2)), decimal::token_i32(tokens.get(3))) else {
+        return run.reply(BAD_FORMAT);
+    };
+    run.reply(match shared.mover.reassign(run.verbs.cache.store, src, dst) {
+        Ok(()) => "OK",
+        Err(Refusal::Busy) => "BUSY currently processing reassign request",
+        Err(Refusal::BadClass) => "BADCLASS invalid src or dst class id",
+        Err(Refusal::NoSpare) => "NOSPARE source class has no spare pages",
+        Err(Refusal::Same) => "SAME src and dst class are identical",
+    });
 }
 
 fn automove(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
@@ -333,11 +353,24 @@ fn debugtime(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     run.reply("OK");
 }
 
-/// Holding items from outside has no meaning in this store yet; lookups of the key are all it can do.
+/// Locks what a key's lookups lock, or pins its value for ever. Values that are not pinned for reading cannot be.
 #[cfg(feature = "debug-commands")]
 fn debugitem(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     if tokens.len() < 3 {
         return run.reply("ERROR");
     }
-    run.reply("SERVER_ERROR items cannot be held");
+    let (key, store) = (tokens.get(2), run.verbs.cache.store);
+    let hash = crate::hash::hash(key);
+    match tokens.get(1) {
+        b"lock" => store.debug_lock(hash),
+        b"unlock" => store.debug_unlock(hash),
+        b"ref" => match store.visit(key, hash, run.verbs.now, |entry| entry.pin().map(std::mem::forget).is_some()) {
+            Found::Hit(true) => {}
+            Found::Hit(false) => return run.reply("SERVER_ERROR short values cannot be held"),
+            _ => return run.reply("MISS"),
+        },
+        b"unref" => return run.reply("SERVER_ERROR items cannot be let go"),
+        _ => return run.reply("ERROR"),
+    }
+    run.reply("OK");
 }

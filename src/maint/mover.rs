@@ -1,0 +1,358 @@
+//! The mover: moves pages between slab classes, on request and by itself.
+//!
+//! Owns its thread, what sessions may ask of it, the figures of `stats`, and when a page moves: first what somebody
+//! asked for, then what a lowered memory limit demands, then what `automove` proposes. How a page moves is the store's.
+//! Nobody waits here: a request is left and the thread is woken. Started and stopped by `server`; sessions and `stats`
+//! have a [`Mover`].
+
+use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
+use crate::events::Event;
+use crate::store::{Move, MoveCounts, Progress, Store};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// Shortest and longest pause before a page is looked at again whose chunks are in use; memcached's.
+const PAUSE_MIN: Duration = Duration::from_micros(1);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// Time between two looks at the classes.
+const SECOND: Duration = Duration::from_secs(1);
+/// The same at level 2.
+const SECOND_WHEN_GREEDY: Duration = Duration::from_millis(50);
+
+/// The automove level at which every eviction asks for a page.
+const GREEDY: u32 = 2;
+
+/// Why a page does not move; memcached's words are the command's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A page is moving.
+    Busy,
+    /// There is no such class.
+    BadClass,
+    /// The source would be left without a page.
+    NoSpare,
+    /// Source and destination are one.
+    Same,
+}
+
+/// A handle to the mover, shared by all sessions.
+#[derive(Default)]
+pub struct Mover {
+    /// Lock rank: see docs/locking.md.
+    state: Mutex<State>,
+    thread: OnceLock<Thread>,
+}
+
+#[derive(Default)]
+struct State {
+    asked: Option<(usize, usize)>,
+    running: bool,
+    figures: Figures,
+    /// Where the last search for any source ended.
+    last_source: usize,
+}
+
+/// Figures since the last reset.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Figures {
+    /// `slab_reassign_*`.
+    pub counts: MoveCounts,
+    /// `slabs_moved`.
+    pub moved: u64,
+    /// `slab_reassign_running`.
+    pub running: bool,
+}
+
+impl Mover {
+    /// Asks for a page to move from class `src` (-1 = any, 0 = the pool) to class `dst`.
+    ///
+    /// # Errors
+    /// It cannot, for the reason that memcached would give first.
+    pub fn reassign(&self, store: &'static Store, src: i32, dst: i32) -> Result<(), Refusal> {
+        if self.is_busy() {
+            return Err(Refusal::Busy);
+        }
+        if src == dst {
+            return Err(Refusal::Same);
+        }
+        let class = |number: i32| {
+            usize::try_from(number).ok().filter(|&id| id <= store.sizes().largest()).ok_or(Refusal::BadClass)
+        };
+        let src = match src {
+            -1 => self.any_source(store, dst).ok_or(Refusal::BadClass)?,
+            _ => class(src)?,
+        };
+        let dst = class(dst)?;
+        if store.page_count(src) < 2 || !store.can_spare(src) {
+            return Err(Refusal::NoSpare);
+        }
+        let mut state = self.state.lock();
+        if state.running || state.asked.is_some() {
+            return Err(Refusal::Busy);
+        }
+        state.asked = Some((src, dst));
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// The next class in turn that has a page to spare.
+    fn any_source(&self, store: &'static Store, dst: i32) -> Option<usize> {
+        let largest = store.sizes().largest();
+        let last = self.state.lock().last_source;
+        let mut turns = (1..=largest).map(|step| (last + step - 1) % largest + 1);
+        let found = turns.find(|&id| id as i32 != dst && store.page_count(id) > 1 && store.can_spare(id))?;
+        self.state.lock().last_source = found;
+        Some(found)
+    }
+
+    /// Has the thread look at once: there is a request, or the limit has changed.
+    pub fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Figures since the last reset, of one moment.
+    pub fn figures(&self) -> Figures {
+        let state = self.state.lock();
+        Figures { running: state.running, ..state.figures }
+    }
+
+    /// `stats reset`.
+    pub fn reset(&self) {
+        self.state.lock().figures = Figures::default();
+    }
+
+    fn is_busy(&self) -> bool {
+        let state = self.state.lock();
+        state.running || state.asked.is_some()
+    }
+
+    /// The waiting request; from now on the mover is running.
+    fn take(&self) -> Option<(usize, usize)> {
+        let mut state = self.state.lock();
+        let asked = state.asked.take();
+        state.running |= asked.is_some();
+        asked
+    }
+
+    fn count(&self, counts: MoveCounts) {
+        if counts == MoveCounts::default() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let sum = &mut state.figures.counts;
+        sum.rescues += counts.rescues;
+        sum.chunk_rescues += counts.chunk_rescues;
+        sum.inline_reclaim += counts.inline_reclaim;
+        sum.busy_items += counts.busy_items;
+        sum.busy_deletes += counts.busy_deletes;
+        sum.busy_nomem += counts.busy_nomem;
+        sum.last_busy_status = counts.last_busy_status.or(sum.last_busy_status);
+    }
+
+    fn set_running(&self, running: bool) {
+        self.state.lock().running = running;
+    }
+
+    fn ended(&self, done: bool) {
+        let mut state = self.state.lock();
+        state.running = false;
+        state.figures.moved += u64::from(done);
+    }
+}
+
+/// The mover between two slices.
+struct Work {
+    store: &'static Store,
+    mover: Arc<Mover>,
+    job: Option<Move>,
+    pause: Duration,
+    automove: Option<Automove>,
+    looked: Option<Instant>,
+    /// What level 2 saw at its last look.
+    greedy: Vec<Sample>,
+}
+
+impl Work {
+    /// Does the next slice, and says how long nothing will be due.
+    fn step(&mut self, now: u32, tuning: Tuning) -> Duration {
+        let Some(job) = &mut self.job else { return self.look(now, tuning) };
+        let progress = self.store.step_move(job, now);
+        self.mover.count(job.take_counts());
+        match progress {
+            Progress::More => {
+                self.pause = PAUSE_MIN;
+                Duration::ZERO
+            }
+            Progress::Waits => {
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                self.pause
+            }
+            Progress::Done => {
+                let to_pool = job.classes().1 == 0;
+                self.job = None;
+                while to_pool && self.store.release_page() {}
+                self.mover.ended(true);
+                if to_pool {
+                    self.propose_again(now);
+                }
+                Duration::ZERO
+            }
+            Progress::Failed => {
+                if let Some(job) = self.job.take() {
+                    self.store.cancel_move(job);
+                }
+                self.mover.ended(false);
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Finds the next page to move.
+    fn look(&mut self, now: u32, tuning: Tuning) -> Duration {
+        if let Some((src, dst)) = self.mover.take() {
+            self.begin(src, dst);
+            return Duration::ZERO;
+        }
+        while self.store.release_page() {}
+        if self.store.is_shrinking()
+            && let Some(src) = self.most_free(now)
+        {
+            self.begin_reporting(src, 0);
+            return Duration::ZERO;
+        }
+        if tuning.level == 0 {
+            self.automove = None;
+            return SECOND;
+        }
+        let every = if tuning.level == GREEDY { SECOND_WHEN_GREEDY } else { SECOND };
+        if tuning.level == GREEDY {
+            let samples = sample(self.store, now);
+            let before = std::mem::replace(&mut self.greedy, samples);
+            if let Some(dst) = most_evicting(&before, &self.greedy)
+                && let Some(src) = self.mover.any_source(self.store, dst as i32)
+            {
+                self.begin(src, dst);
+                return Duration::ZERO;
+            }
+        }
+        if self.looked.is_some_and(|at| at.elapsed() < SECOND) {
+            return every.min(SECOND);
+        }
+        self.looked = Some(Instant::now());
+        let samples = sample(self.store, now);
+        match &mut self.automove {
+            Some(automove) if automove.tuning() == tuning => automove.note(samples),
+            automove => *automove = Some(Automove::new(tuning, samples)),
+        }
+        self.follow();
+        if self.job.is_some() { Duration::ZERO } else { every }
+    }
+
+    /// Does what the window proposes.
+    fn follow(&mut self) {
+        let full = self.store.is_full();
+        if let Some((src, dst)) = self.automove.as_ref().and_then(|automove| automove.decide(full)) {
+            self.begin_reporting(src, dst);
+        }
+    }
+
+    /// A class that gives pages back may have more of them: no need to wait for the next second.
+    fn propose_again(&mut self, now: u32) {
+        if let Some(automove) = &mut self.automove {
+            automove.refresh(sample(self.store, now));
+            let full = self.store.is_full();
+            if let Some((src, 0)) = automove.decide(full) {
+                self.begin_reporting(src, 0);
+            }
+        }
+    }
+
+    /// The class that loses least by giving a page up.
+    fn most_free(&self, now: u32) -> Option<usize> {
+        let views = self.store.classes(now);
+        let free = |id: usize| {
+            let per_page = self.store.sizes().class(id).per_page as u64;
+            ((views[id].total_chunks - views[id].used_chunks) / per_page, views[id].pages)
+        };
+        (1..views.len()).filter(|&id| views[id].pages > 1 && self.store.can_spare(id)).max_by_key(|&id| free(id))
+    }
+
+    fn begin(&mut self, src: usize, dst: usize) -> bool {
+        self.job = self.store.begin_move(src, dst);
+        self.pause = PAUSE_MIN;
+        self.mover.set_running(self.job.is_some());
+        self.job.is_some()
+    }
+
+    /// A move that nobody asked for: watchers are told.
+    fn begin_reporting(&mut self, src: usize, dst: usize) {
+        let begun = self.begin(src, dst);
+        self.store.record(&Event::SlabMove { src: src as u8, dst: dst as u8, begun });
+    }
+}
+
+/// The mover's thread; stops when told to, or when dropped.
+pub struct MoverThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MoverThread {
+    /// Starts the thread, which serves `mover`. `tuning` gives the time and the knobs; it is asked before every slice.
+    ///
+    /// # Errors
+    /// The thread cannot be created.
+    pub fn start(
+        store: &'static Store,
+        mover: Arc<Mover>,
+        tuning: impl Fn() -> (u32, Tuning) + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("mc-slabmaint".to_owned()).spawn(move || {
+            // A second server of the same handle would be a mistake that costs a delay, no more.
+            let _ = mover.thread.set(thread::current());
+            let (looked, greedy) = (None, Vec::new());
+            let mut work = Work { store, mover, job: None, pause: PAUSE_MIN, automove: None, looked, greedy };
+            while !told.load(Relaxed) {
+                let (now, tuning) = tuning();
+                let pause = work.step(now, tuning);
+                if !pause.is_zero() {
+                    thread::park_timeout(pause);
+                }
+            }
+            if let Some(job) = work.job.take() {
+                store.cancel_move(job);
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stops the thread and waits for it; a page on its way stays where it was.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic has been reported on standard error; there is nothing left to save here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for MoverThread {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,507 @@
+//! A page goes from one slab class to another one, or to the global pool.
+//!
+//! Owns the order in which that happens, slice by slice; `maint` calls the slices, on one thread. A [`Move`] is
+//!
+//! 1. the oldest page leaves its class: no chunk of it is handed out any more, and what is freed of it is gone;
+//! 2. passes over its slots: free chunks leave the free list, items are rescued (copied to another chunk of the class,
+//!    which takes their place in the index), or evicted if there is no memory for that. What somebody uses is left for
+//!    the next pass: values that arrive, and chains that are read. A large value that is read is rescued all the same,
+//!    and its old chunk goes with its last reader;
+//! 3. once every chunk is gone, the ring forgets the page;
+//! 4. the page is cleared and given away.
+//!
+//! No reader can hold a handle of the page by then. Handles live in the index, in lists of the class and in chains,
+//! where step 2 and 3 have replaced them; outside a lock only pins and reservations have them, whose chunks are in use.
+//! Walks and evictors that remember a handle look it up in its bucket again before they touch the item, and what they
+//! read before that may be anything. So no epoch is waited for.
+//!
+//! The page's chunks are not reused while it leaves: one that holds an item holds that same item until it is gone.
+
+use super::arena::Handle;
+use super::index::{Bucket, Slot};
+use super::item::{Head, Item, iflag, kind, state};
+use super::leave::copy_words;
+use super::reserve::{Links, Pinned, chain_head, chain_name, chain_of};
+use super::store::Store;
+
+/// Slots looked at under one hold of the class's lock.
+const SLICE_SLOTS: u32 = 32;
+
+/// Ring entries looked at under one hold of the class's lock.
+const SLICE_ENTRIES: usize = 4096;
+
+/// Passes over a page after which a chain that is always being read is taken out of the index, and a move for which
+/// there is no memory is given up; memcached's number.
+const PASSES_MAX: u32 = 5000;
+
+/// Why a chunk is still in use, in memcached's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Busy {
+    /// There was no chunk to rescue the item to.
+    NoMemory,
+    /// A chain that is being read.
+    Active,
+    /// Not in the index: a value that arrives, or one that is read after it was deleted.
+    Floating,
+    /// Its bucket was locked.
+    Locked,
+}
+
+impl Busy {
+    fn word(self) -> &'static str {
+        match self {
+            Self::NoMemory => "from_lru",
+            Self::Active => "busy_active",
+            Self::Floating => "busy_floating",
+            Self::Locked => "locked",
+        }
+    }
+}
+
+/// What a move has met; each is the `stats` row `slab_reassign_` of the same name.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MoveCounts {
+    pub rescues: u64,
+    pub chunk_rescues: u64,
+    pub inline_reclaim: u64,
+    pub busy_items: u64,
+    pub busy_deletes: u64,
+    pub busy_nomem: u64,
+    /// `None` while no chunk has been found in use.
+    pub last_busy_status: Option<&'static str>,
+}
+
+/// How far a move is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// There is more to do at once.
+    More,
+    /// A pass has freed nothing: what is in use needs time.
+    Waits,
+    /// The page is where it should be.
+    Done,
+    /// There is no memory for what is on the page: it stays where it was.
+    Failed,
+}
+
+enum Stage {
+    /// Passes over the slots.
+    Clear,
+    /// The ring forgets the page, down from this position.
+    Forget(usize),
+    /// Nobody knows the page any more.
+    Give,
+    /// It is where it should be.
+    Over,
+}
+
+/// A page on its way. It must be stepped until it is done or failed, or be given to [`Store::cancel_move`].
+pub struct Move {
+    src: usize,
+    dst: usize,
+    page: u32,
+    stage: Stage,
+    slot: u32,
+    passes: u32,
+    /// Chunks found in use in this pass, and whether it brought the move on.
+    busy: u64,
+    progress: bool,
+    /// The class has no item that could be evicted for another one of the page.
+    starved: bool,
+    /// A free chunk of the class for the next rescue.
+    spare: Option<Handle>,
+    in_use: Vec<Handle>,
+    key: Vec<u8>,
+    counts: MoveCounts,
+}
+
+impl Move {
+    fn new(src: usize, dst: usize, page: u32, stage: Stage) -> Self {
+        Self {
+            src,
+            dst,
+            page,
+            stage,
+            slot: 0,
+            passes: 0,
+            busy: 0,
+            progress: false,
+            starved: false,
+            spare: None,
+            in_use: Vec::with_capacity(SLICE_SLOTS as usize),
+            key: Vec::with_capacity(crate::limits::KEY_MAX + 16),
+            counts: MoveCounts::default(),
+        }
+    }
+
+    /// From which class to which.
+    pub fn classes(&self) -> (usize, usize) {
+        (self.src, self.dst)
+    }
+
+    /// What it has met since this was asked last.
+    pub fn take_counts(&mut self) -> MoveCounts {
+        std::mem::take(&mut self.counts)
+    }
+}
+
+impl Store {
+    /// Begins to move a page of class `src`, or of the pool (0), to class `dst`, or to the pool. `None` if `src` has no
+    /// page to spare. One move at a time.
+    pub fn begin_move(&'static self, src: usize, dst: usize) -> Option<Move> {
+        if src == 0 {
+            return Some(Move::new(src, dst, self.slabs.take_pooled()?, Stage::Give));
+        }
+        let mut class = self.slabs.class(src);
+        if let Some(page) = class.give_unused() {
+            return Some(Move::new(src, dst, page, Stage::Give));
+        }
+        let page = class.begin_leaving()?;
+        Some(Move::new(src, dst, page, Stage::Clear))
+    }
+
+    /// Does the next slice of a move.
+    pub fn step_move(&'static self, m: &mut Move, now: u32) -> Progress {
+        match m.stage {
+            Stage::Clear => self.clear_slice(m, now),
+            Stage::Forget(from) => {
+                let mut class = self.slabs.class(m.src);
+                match class.forget_entries(from, SLICE_ENTRIES) {
+                    0 => {
+                        class.end_leaving();
+                        m.counts.inline_reclaim += std::mem::take(&mut class.dropped);
+                        m.stage = Stage::Give;
+                    }
+                    next => m.stage = Stage::Forget(next),
+                }
+                Progress::More
+            }
+            Stage::Give => {
+                self.return_spare(m);
+                if m.src != 0 {
+                    self.arena.clear(m.page);
+                }
+                if m.dst == 0 {
+                    self.slabs.pool(m.page);
+                } else {
+                    self.slabs.class(m.dst).receive(&self.arena, m.page);
+                }
+                m.stage = Stage::Over;
+                Progress::Done
+            }
+            Stage::Over => Progress::Done,
+        }
+    }
+
+    /// Ends a move at once. A page that is not empty stays in its class, another one goes to the pool.
+    pub fn cancel_move(&'static self, mut m: Move) {
+        self.return_spare(&mut m);
+        if !matches!(m.stage, Stage::Clear) {
+            // Nothing is left to keep: it goes on, to the pool.
+            m.dst = 0;
+            while self.step_move(&mut m, 0) != Progress::Done {}
+            return;
+        }
+        let mut entries = self.slabs.class(m.src).ring.len();
+        while entries > 0 {
+            entries = self.slabs.class(m.src).forget_entries(entries, SLICE_ENTRIES);
+        }
+        self.slabs.class(m.src).keep_page();
+        let slots = self.sizes.class(m.src).per_page as u32;
+        for from in (0..slots).step_by(SLICE_SLOTS as usize) {
+            self.slabs.class(m.src).regain(&self.arena, m.page, from..(from + SLICE_SLOTS).min(slots));
+        }
+    }
+
+    /// Gives one page of the pool that is above the limit back to the system; false if there is none.
+    pub fn release_page(&self) -> bool {
+        let Some(page) = self.slabs.take_surplus() else { return false };
+        self.arena.release(page);
+        self.slabs.released(page);
+        true
+    }
+
+    /// Whether classes have to give pages up because the limit was lowered.
+    pub fn is_shrinking(&self) -> bool {
+        self.slabs.is_shrinking()
+    }
+
+    /// Whether as much memory is in use as there may be.
+    pub fn is_full(&self) -> bool {
+        self.slabs.is_full()
+    }
+
+    /// Pages of a class, or of the pool (0).
+    pub fn page_count(&self, class: usize) -> u64 {
+        if class == 0 { self.slabs.free_pages() } else { self.slabs.class(class).page_count() }
+    }
+
+    /// Whether a move from `class` can succeed: it has a second page, and if nothing may be evicted, room for what is
+    /// on the first one.
+    pub fn can_spare(&self, class: usize) -> bool {
+        if class == 0 {
+            return self.slabs.free_pages() > 0;
+        }
+        let per_page = self.sizes.class(class).per_page as u64;
+        let class = self.slabs.class(class);
+        class.page_count() > 1 && (self.slabs.may_evict() || class.spare_chunks() >= per_page)
+    }
+
+    fn clear_slice(&'static self, m: &mut Move, now: u32) -> Progress {
+        let slots = self.sizes.class(m.src).per_page as u32;
+        let to = (m.slot + SLICE_SLOTS).min(slots);
+        let mut in_use = std::mem::take(&mut m.in_use);
+        {
+            let mut class = self.slabs.class(m.src);
+            class.clear_free(&self.arena, m.slot..to, &mut in_use);
+            if class.has_left() {
+                m.stage = Stage::Forget(class.ring.len());
+                in_use.clear();
+            }
+        }
+        for handle in in_use.drain(..) {
+            match self.clear_chunk(m, handle, now) {
+                Ok(()) => m.progress = true,
+                Err(busy) => {
+                    m.busy += 1;
+                    m.counts.last_busy_status = Some(busy.word());
+                    m.counts.busy_nomem += u64::from(busy == Busy::NoMemory);
+                }
+            }
+        }
+        m.in_use = in_use;
+        m.slot = to;
+        if to < slots || matches!(m.stage, Stage::Forget(_)) {
+            return Progress::More;
+        }
+        // The end of a pass. Somebody else may have freed chunks meanwhile.
+        m.slot = 0;
+        m.passes += 1;
+        m.counts.busy_items += std::mem::take(&mut m.busy);
+        if std::mem::take(&mut m.progress) {
+            return Progress::More;
+        }
+        let short = m.counts.last_busy_status == Some(Busy::NoMemory.word());
+        if short && m.passes > PASSES_MAX { Progress::Failed } else { Progress::Waits }
+    }
+
+    /// Empties a chunk of the page, unless somebody uses it.
+    fn clear_chunk(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
+        if m.spare.is_none() {
+            m.spare = self.slabs.class(m.src).take_free(&self.arena, None);
+        }
+        let head = Head::of(self.arena.chunk(from));
+        match head.kind() {
+            None if head.is(state::LINKED) => self.clear_item(m, from, now),
+            Some(kind::CHAIN) => self.clear_link(m, from, now),
+            Some(kind::GONE) => Ok(()),
+            _ => Err(Busy::Floating),
+        }
+    }
+
+    /// Rescues an item, or the head of a large one.
+    fn clear_item(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
+        let item = Item::at(self.arena.chunk(from)).ok_or(Busy::Floating)?;
+        m.key.clear();
+        item.copy_key(&mut m.key);
+        let hash = crate::hash::hash(&m.key);
+        let chunked = item.head().has(iflag::CHUNKED);
+        // What is too long to be copied under locks does not change, and stays while it is pinned.
+        let copied = if item.head().is_large() && !chunked { m.spare } else { None };
+        let pin = match copied {
+            Some(to) => {
+                let bucket = self.index.try_lock(hash).ok_or(Busy::Locked)?;
+                bucket.find(hash, |raw| raw == from.raw()).ok_or(Busy::Floating)?;
+                let pin = Pinned::new(self, from, &item);
+                drop(bucket);
+                copy_words(&self.arena, from, to, item.header_words()..item.words());
+                pin
+            }
+            None => None,
+        };
+        let mut class = self.slabs.class(if chunked { self.sizes.largest() } else { m.src });
+        // The locks are dropped before the pin, which may free the item.
+        let mut bucket = self.index.try_lock(hash).ok_or(Busy::Locked)?;
+        let (slot, _) = bucket.find(hash, |raw| raw == from.raw()).ok_or(Busy::Floating)?;
+        let item = Item::at(self.arena.chunk(from)).ok_or(Busy::Floating)?;
+        if let Some(end) = self.must_end(m, &item, now) {
+            drop(class);
+            return self.end(m, end, (bucket, slot), (from, item));
+        }
+        let Some(to) = m.spare.take() else {
+            drop(class);
+            return self.evict_for(m, (bucket, slot), (from, item), now);
+        };
+        let words = if copied.is_some() { item.header_words() } else { item.words() };
+        copy_words(&self.arena, from, to, 1..words);
+        item.copy_head(self.arena.chunk(to));
+        if chunked {
+            class.rename_head(&self.arena, from, to);
+        } else {
+            class.enlist_copy(&self.arena, from, to, self.nominal_of(&item));
+        }
+        bucket.replace(slot, to.raw());
+        let mut old = item;
+        old.change_state(state::LINKED, 0);
+        drop((bucket, class));
+        m.counts.rescues += 1;
+        if chunked {
+            // The chain goes on with the new head.
+            self.slabs.give(&mut self.slabs.class(m.src), &self.arena, from);
+        } else {
+            self.release(from, old);
+        }
+        drop(pin);
+        Ok(())
+    }
+
+    /// Rescues a chunk of a chain.
+    fn clear_link(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
+        let chain = chain_name(self.arena.chunk(from));
+        let place = chain >> 32 << 32;
+        let bucket = self.index.try_lock(place).ok_or(Busy::Locked)?;
+        let (hash, slot, handle, item) = self.find_chain(m, &bucket, chain).ok_or(Busy::Floating)?;
+        if let Some(end) = self.must_end(m, &item, now) {
+            return self.end(m, end, (bucket, slot), (handle, item));
+        }
+        let Some(to) = m.spare else { return self.evict_for(m, (bucket, slot), (handle, item), now) };
+        let pin = Pinned::new(self, handle, &item).ok_or(Busy::Floating)?;
+        drop(bucket);
+        copy_words(&self.arena, from, to, 1..usize::MAX);
+        let bucket = self.index.try_lock(place).ok_or(Busy::Locked)?;
+        // A chain that is in the index and that nobody reads is ours to change; nobody can begin to read it now.
+        let still = bucket.find(hash, |raw| raw == handle.raw()).is_some();
+        if !still || pin.is_shared() {
+            drop(bucket);
+            return Err(if still { Busy::Active } else { Busy::Floating });
+        }
+        Head::claim(self.arena.chunk(to), kind::CHAIN);
+        let links = Links::of(self.arena.chunk(from));
+        links.put(self.arena.chunk(to));
+        match links.before {
+            None => chain_head(&item, Some(to)),
+            Some(before) => {
+                let before = self.arena.chunk(before);
+                Links { next: Some(to), ..Links::of(before) }.put(before);
+            }
+        }
+        if let Some(next) = links.next {
+            let next = self.arena.chunk(next);
+            Links { before: Some(to), ..Links::of(next) }.put(next);
+        }
+        drop(bucket);
+        m.spare = None;
+        m.counts.chunk_rescues += 1;
+        self.slabs.give(&mut self.slabs.class(m.src), &self.arena, from);
+        drop(pin);
+        Ok(())
+    }
+
+    /// The large item in a locked bucket that a chain belongs to, with the hash of its key.
+    fn find_chain(&'static self, m: &mut Move, bucket: &Bucket, chain: u64) -> Option<(u64, Slot, Handle, Item)> {
+        let mut found = None;
+        bucket.for_each(|raw| {
+            let item = self.item(raw).filter(|(_, item)| item.head().has(iflag::CHUNKED));
+            let first = item.and_then(|(_, item)| chain_of(&item));
+            if first.is_some_and(|first| chain_name(self.arena.chunk(first)) == chain) {
+                found = item;
+            }
+        });
+        let (handle, item) = found?;
+        m.key.clear();
+        item.copy_key(&mut m.key);
+        let hash = crate::hash::hash(&m.key);
+        let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
+        Some((hash, slot, handle, item))
+    }
+
+    /// Locks the bucket of `hash` for [`Store::debug_unlock`] to unlock: what `debugitem lock` is for.
+    #[cfg(feature = "debug-commands")]
+    pub fn debug_lock(&'static self, hash: u64) {
+        std::mem::forget(self.index.lock(hash));
+    }
+
+    /// Undoes [`Store::debug_lock`].
+    #[cfg(feature = "debug-commands")]
+    pub fn debug_unlock(&'static self, hash: u64) {
+        self.index.unlock(hash);
+    }
+
+    /// Whether an item is not to be rescued, and why.
+    fn must_end(&self, m: &Move, item: &Item, now: u32) -> Option<End> {
+        if self.lapse(item, now).is_some() {
+            return Some(End::Lapsed);
+        }
+        // Readers of a chain hold its chunks by their handles.
+        let read = item.head().has(iflag::CHUNKED) && Pinned::is_pinned(item);
+        read.then_some(if m.passes > PASSES_MAX { End::Deleted } else { End::Later })
+    }
+
+    fn end(
+        &'static self,
+        m: &mut Move,
+        end: End,
+        (bucket, slot): (Bucket, Slot),
+        (handle, item): (Handle, Item),
+    ) -> Result<(), Busy> {
+        match end {
+            End::Later => return Err(Busy::Active),
+            End::Lapsed => {
+                let class = self.lru_class(handle, &item);
+                self.unlink(bucket, slot, handle, item);
+                self.slabs.class(class).counts.reclaimed += 1;
+            }
+            End::Deleted => {
+                m.counts.busy_deletes += 1;
+                self.unlink(bucket, slot, handle, item);
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts the item of the class that should leave next, for the item at hand, whose turn comes again. Where there
+    /// is none the item at hand goes itself.
+    fn evict_for(
+        &'static self,
+        m: &mut Move,
+        (mut bucket, slot): (Bucket, Slot),
+        (handle, mut item): (Handle, Item),
+        now: u32,
+    ) -> Result<(), Busy> {
+        if !self.slabs.may_evict() {
+            return Err(Busy::NoMemory);
+        }
+        if std::mem::take(&mut m.starved) {
+            bucket.remove(slot);
+            item.change_state(state::LINKED, 0);
+            drop(bucket);
+            self.note_eviction(&mut self.slabs.class(self.lru_class(handle, &item)).counts, &m.key, handle, &item, now);
+            self.release(handle, item);
+            return Ok(());
+        }
+        drop(bucket);
+        let mut class = self.slabs.class(m.src);
+        match class.victim_anywhere(&self.arena) {
+            Some(victim) => drop(self.drop_victim(m.src, class, victim, now)),
+            None => m.starved = true,
+        }
+        m.progress = true;
+        Err(Busy::NoMemory)
+    }
+
+    fn return_spare(&'static self, m: &mut Move) {
+        if let Some(spare) = m.spare.take() {
+            self.slabs.give(&mut self.slabs.class(m.src), &self.arena, spare);
+        }
+    }
+}
+
+/// Why an item of the page is not rescued.
+enum End {
+    Lapsed,
+    /// It is a chain that is being read: perhaps in a later pass.
+    Later,
+    /// It has been one for too long.
+    Deleted,
+}
