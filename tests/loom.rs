@@ -1,9 +1,9 @@
 //! The store's protocols between threads, as models that loom runs through every interleaving.
 //!
 //! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock
-//! bit, pins, the growth of the index, and the lock-free read that the layout is made for. A model whose
-//! protocol lacks an ordering must fail, so each has such a variant beside it. Built with `--cfg loom` only;
-//! run by `make loom`.
+//! bit, pins, the growth of the index, rescues by the mover, and the lock-free read that the layout is made for. A
+//! model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built with `--cfg loom`
+//! only; run by `make loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
@@ -349,4 +349,193 @@ fn a_chunk_may_not_be_reused_without_a_fence() {
 #[should_panic(expected = "value")]
 fn a_read_may_not_be_checked_without_a_fence() {
     explore(4, || read_without_lock(Without::Check));
+}
+
+/// Bytes that are read and written without atomics; loom sees to it that no write meets a read.
+struct Bytes {
+    access: UnsafeCell<()>,
+    value: AtomicU64,
+}
+
+impl Bytes {
+    fn new(value: u64) -> Self {
+        Self { access: UnsafeCell::new(()), value: AtomicU64::new(value) }
+    }
+
+    fn read(&self) -> u64 {
+        self.access.with(|_| ());
+        self.value.load(Relaxed)
+    }
+
+    fn write(&self, value: u64) {
+        self.access.with_mut(|_| ());
+        self.value.store(value, Relaxed);
+    }
+}
+
+/// A key, three chunks with large values, and who reads them. A chunk that is freed is written to at once.
+struct Moving {
+    word: AtomicU64,
+    slot: AtomicUsize,
+    pins: [AtomicU64; 3],
+    values: [Bytes; 3],
+}
+
+impl Moving {
+    fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            slot: AtomicUsize::new(0),
+            pins: Default::default(),
+            values: [7, 0, 8].map(Bytes::new),
+        }
+    }
+
+    /// Pins the key's value; gives its chunk.
+    fn pin(&self) -> usize {
+        lock(&self.word);
+        let chunk = self.slot.load(Relaxed);
+        self.pins[chunk].fetch_add(1, AcqRel);
+        unlock(&self.word, Release);
+        chunk
+    }
+
+    fn unpin(&self, chunk: usize) {
+        if self.pins[chunk].fetch_sub(1, AcqRel) & (DEAD | COUNT) == DEAD | 1 {
+            self.free(chunk);
+        }
+    }
+
+    fn release(&self, chunk: usize) {
+        if self.pins[chunk].fetch_or(DEAD, AcqRel) & COUNT == 0 {
+            self.free(chunk);
+        }
+    }
+
+    fn free(&self, chunk: usize) {
+        self.values[chunk].write(99);
+    }
+
+    fn read(&self, chunk: usize) -> u64 {
+        self.values[chunk].read()
+    }
+
+    /// As the mover does: copies under a pin, then looks again whether the item is still the key's.
+    fn rescue(&self, look_again: bool) {
+        let from = self.pin();
+        if from == 0 {
+            let value = self.read(0);
+            self.values[1].write(value);
+            lock(&self.word);
+            let still = !look_again || self.slot.load(Relaxed) == 0;
+            if still {
+                self.slot.store(1, Relaxed);
+            }
+            unlock(&self.word, Release);
+            if still {
+                self.release(0);
+            }
+        }
+        self.unpin(from);
+    }
+}
+
+/// A large value is rescued while a client reads it.
+#[test]
+fn a_rescued_value_stays_readable() {
+    explore(3, || {
+        let moving = Arc::new(Moving::new());
+        let reader = Arc::clone(&moving);
+        let reading = thread::spawn(move || {
+            let chunk = reader.pin();
+            assert_eq!(reader.read(chunk), 7);
+            reader.unpin(chunk);
+        });
+        moving.rescue(true);
+        reading.join().unwrap();
+        assert_eq!(moving.read(1), 7);
+    });
+}
+
+/// A large value is rescued while a client stores a new one.
+fn rescue_while_stored(look_again: bool) {
+    let moving = Arc::new(Moving::new());
+    let writer = Arc::clone(&moving);
+    let writing = thread::spawn(move || {
+        lock(&writer.word);
+        let old = writer.slot.load(Relaxed);
+        writer.slot.store(2, Relaxed);
+        unlock(&writer.word, Release);
+        writer.release(old);
+    });
+    moving.rescue(look_again);
+    writing.join().unwrap();
+    assert_eq!(moving.slot.load(Relaxed), 2, "the new value was lost");
+    assert_eq!(moving.read(2), 8);
+}
+
+#[test]
+fn a_rescue_loses_no_write() {
+    explore(3, || rescue_while_stored(true));
+}
+
+#[test]
+#[should_panic(expected = "the new value was lost")]
+fn a_rescue_must_look_again() {
+    explore(3, || rescue_while_stored(false));
+}
+
+/// A chunk of a chain is rescued, and the old one reused at once, while a client may read the chain. `looking` is how
+/// the mover looks whether somebody does.
+fn rescue_chunk(looking: Ordering) {
+    struct Chain {
+        word: AtomicU64,
+        pins: AtomicU64,
+        first: AtomicUsize,
+        parts: [Bytes; 2],
+    }
+    let chain = Arc::new(Chain {
+        word: AtomicU64::new(0),
+        pins: AtomicU64::new(0),
+        first: AtomicUsize::new(0),
+        parts: [7, 0].map(Bytes::new),
+    });
+    let pin = |chain: &Chain| {
+        lock(&chain.word);
+        chain.pins.fetch_add(1, AcqRel);
+        let first = chain.first.load(Relaxed);
+        unlock(&chain.word, Release);
+        first
+    };
+    let reader = Arc::clone(&chain);
+    let reading = thread::spawn(move || {
+        let first = pin(&reader);
+        let value = reader.parts[first].read();
+        reader.pins.fetch_sub(1, AcqRel);
+        assert_eq!(value, 7);
+    });
+    pin(&chain);
+    chain.parts[1].write(chain.parts[0].read());
+    lock(&chain.word);
+    let sole = chain.pins.load(looking) & COUNT == 1;
+    if sole {
+        chain.first.store(1, Relaxed);
+    }
+    unlock(&chain.word, Release);
+    if sole {
+        chain.parts[0].write(99);
+    }
+    chain.pins.fetch_sub(1, AcqRel);
+    reading.join().unwrap();
+}
+
+#[test]
+fn a_chunk_of_a_chain_is_rescued_when_nobody_reads() {
+    explore(3, || rescue_chunk(Acquire));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn looking_for_readers_must_acquire() {
+    explore(3, || rescue_chunk(Relaxed));
 }

@@ -293,6 +293,19 @@ fn a_page_of_the_pool_is_used_before_memory_grows() {
 }
 
 #[test]
+fn pages_that_were_given_and_never_used_can_go_again() {
+    let (shared, _client) = filled("-m 100", 3000, 1000);
+    let (store, class) = (shared.cache.store, fullest(&shared));
+    for _ in 0..2 {
+        move_page(&shared, class, 1);
+    }
+    assert_eq!(store.page_count(1), 2);
+    move_page(&shared, 1, 0);
+    assert!(store.begin_move(1, 0).is_none(), "its last page stays");
+    assert_eq!((store.page_count(1), store.free_pages()), (1, 1));
+}
+
+#[test]
 fn pages_above_a_lowered_limit_are_given_back() {
     let (shared, mut client) = filled("-m 16", 150, 70_000);
     let store = shared.cache.store;

@@ -22,9 +22,9 @@ impl Class {
         staying.saturating_sub(self.used)
     }
 
-    /// Gives a page up that was never used, if there is one.
+    /// Gives a page up that was never used, if there is one and it is not the class's only page.
     pub(super) fn give_unused(&mut self) -> Option<u32> {
-        if self.pages.is_empty() { None } else { self.given.pop() }
+        if self.pages.len() + self.given.len() < 2 { None } else { self.given.pop() }
     }
 
     /// Begins to give up the oldest page, unless it is the only one. From now on no chunk of it is handed out, and
