@@ -105,7 +105,8 @@ fn values_of_every_kind_are_rescued() {
     ] {
         let (shared, mut client) = filled(&format!("-m 100 {args}"), count, len);
         let items = shared.cache.store.items();
-        let before: Vec<String> = (0..count).step_by(17).map(|n| ask(&mut client, &format!("mg k{n} c t f s\r\n"))).collect();
+        let before: Vec<String> =
+            (0..count).step_by(17).map(|n| ask(&mut client, &format!("mg k{n} c t f s\r\n"))).collect();
         let class = fullest(&shared);
         let mut rescued = 0;
         for turn in 0..shared.cache.store.page_count(class) + 2 {
@@ -119,7 +120,8 @@ fn values_of_every_kind_are_rescued() {
         }
         assert!(rescued > 0, "{args} {len}");
         assert_eq!((shared.cache.store.items(), evictions(&shared)), (items, 0));
-        let after: Vec<String> = (0..count).step_by(17).map(|n| ask(&mut client, &format!("mg k{n} c t f s\r\n"))).collect();
+        let after: Vec<String> =
+            (0..count).step_by(17).map(|n| ask(&mut client, &format!("mg k{n} c t f s\r\n"))).collect();
         assert_eq!(before, after, "{args} {len}");
         all_hit(&mut client, count, len);
         for n in 0..count {
@@ -225,7 +227,8 @@ fn without_memory_items_are_evicted() {
             reply != b"END\r\n"
         });
         assert!(hits.count() > count / 2, "{args} {len}");
-        while shared.cache.store.begin_move(class, 0).is_some_and(|mut job| step(&shared, &mut job) == Progress::Done) {}
+        while shared.cache.store.begin_move(class, 0).is_some_and(|mut job| step(&shared, &mut job) == Progress::Done) {
+        }
         assert_eq!(shared.cache.store.page_count(class), 1);
         ask(&mut client, "flush_all\r\n");
         support::sweep(shared.cache.store, shared.clock.now());

@@ -156,11 +156,7 @@ mod tests {
     /// Class 1 evicts young items, class 2 keeps old ones.
     fn uneven(second: u64) -> Vec<Sample> {
         let class = Sample { pages: 10, per_page: 100, ..Sample::default() };
-        vec![
-            Sample::default(),
-            Sample { evicted: second * 50, age: 10, ..class },
-            Sample { age: 100, ..class },
-        ]
+        vec![Sample::default(), Sample { evicted: second * 50, age: 10, ..class }, Sample { age: 100, ..class }]
     }
 
     #[test]
