@@ -123,22 +123,21 @@ impl Table {
         self.pool.lock().free.push(number);
     }
 
+    #[inline]
     fn try_lock(&'static self, bucket: usize) -> Option<Bucket> {
         let line = self.line(bucket);
         let word = line.0[0].load(Relaxed);
-        let free = word & LOCK == 0;
-        let taken = free && line.0[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).is_ok();
+        let taken = word & LOCK == 0 && line.0[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).is_ok();
         // Not `then_some`: a bucket that is made unlocks when it drops.
         taken.then(|| Bucket { table: self, line })
     }
 
+    #[inline]
     fn lock(&'static self, bucket: usize) -> Bucket {
-        let line = self.line(bucket);
         let mut tries = 0;
         loop {
-            let word = line.0[0].load(Relaxed);
-            if word & LOCK == 0 && line.0[0].compare_exchange_weak(word, word | LOCK, Acquire, Relaxed).is_ok() {
-                return Bucket { table: self, line };
+            if let Some(bucket) = self.try_lock(bucket) {
+                return bucket;
             }
             tries += 1;
             if tries % SPINS == 0 {
@@ -631,11 +630,9 @@ mod tests {
     fn a_bucket_that_is_held_is_refused_and_stays_held() {
         let index = index(1);
         let held = index.lock(7);
-        assert!(index.try_lock(7).is_none());
-        assert!(index.try_lock(7).is_none(), "the first attempt has not unlocked it");
+        assert!((0..2).all(|_| index.try_lock(7).is_none()));
         drop(held);
-        assert!(index.try_lock(7).is_some());
-        drop(index.lock(7));
+        assert!((0..2).all(|_| index.try_lock(7).is_some()));
     }
 
     #[test]
