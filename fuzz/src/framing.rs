@@ -5,7 +5,7 @@
 use oxcached::limits::KEY_MAX;
 
 /// First words of reply lines that stand alone, and of those that more follows.
-const LINES: [&str; 33] = [
+const LINES: [&str; 36] = [
     "END",
     "STORED",
     "NOT_STORED",
@@ -23,6 +23,9 @@ const LINES: [&str; 33] = [
     "ITEM",
     "PREFIX",
     "BUSY",
+    "BADCLASS",
+    "NOSPARE",
+    "SAME",
     "NOTSTARTED",
     "MEMLIMIT_ADJUST_FAILED",
     "MEMLIMIT_TOO_SMALL",
