@@ -3,7 +3,8 @@
 //! ```text
 //! store      lookups, commits, expiry, flush, eviction's unlinking
 //! reserve    values on their way in and out: Reservation, Pinned
-//! slabs      pages, free chunks, S3-FIFO                     index   hash -> handle
+//! slabs      pages, free chunks                              index   hash -> handle
+//! policy     who leaves: S3-FIFO
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
@@ -20,6 +21,7 @@ mod arena;
 mod image;
 mod index;
 mod item;
+mod policy;
 mod region;
 mod reserve;
 mod scratch;
