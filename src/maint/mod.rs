@@ -1,7 +1,7 @@
 //! Chores: what the store needs done beside serving requests.
 //!
-//! Owns one thread that grows the index and sweeps out items whose time is over, in small steps (a chore has a `step`;
-//! the thread only loops), and another one that tells watchers what happens. Knows the store, the crawler's handle and
+//! Owns one thread that grows the index, tends the queues and sweeps out items whose time is over, in small steps (the
+//! thread only loops), and another one that tells watchers what happens. Knows the store, the crawler's handle and
 //! the events, no sockets. Beside the threads, `restart` judges the memory file of `-e`. Started and stopped by `server`.
 
 mod crawler;
@@ -27,6 +27,10 @@ use sweep::Sweep;
 /// items are cold.
 const GROW_BUCKETS: u64 = 256;
 
+/// Time between two rounds of tending, when there is nothing to do and when there is.
+const TEND: Duration = Duration::from_secs(1);
+const TEND_BUSY: Duration = Duration::from_millis(1);
+
 /// Time between two rounds when there is nothing to do.
 const ROUND: Duration = Duration::from_millis(50);
 
@@ -37,6 +41,8 @@ pub struct Moment {
     pub now: u32,
     /// Whether the crawler is switched on.
     pub enabled: bool,
+    /// Whether the queues of new items are tended (`lru_maintainer`).
+    pub maintained: bool,
     /// Pause between two steps of the crawler.
     pub sleep: Duration,
 }
@@ -63,6 +69,7 @@ impl Chores {
             crawler.serve_here();
             let mut sweep = Sweep::default();
             let mut looked = None;
+            let mut tend_at = Instant::now();
             while !told.load(Relaxed) {
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
                 let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
@@ -70,7 +77,12 @@ impl Chores {
                 if is_time && !growing {
                     looked = Some(Instant::now());
                 }
-                let pause = sweep.step(store, &crawler, &moment()).unwrap_or(ROUND);
+                let moment = moment();
+                if moment.maintained && Instant::now() >= tend_at {
+                    tend_at = Instant::now() + if store.tend(moment.now) { TEND_BUSY } else { TEND };
+                }
+                let pause = sweep.step(store, &crawler, &moment).unwrap_or(ROUND);
+                let pause = pause.min(tend_at.saturating_duration_since(Instant::now()));
                 if !growing && !pause.is_zero() {
                     thread::park_timeout(pause.min(ROUND));
                 }

@@ -40,11 +40,13 @@ impl Handle {
         self.0
     }
 
-    fn page(self) -> usize {
+    /// Number of its page.
+    pub fn page(self) -> usize {
         (self.0 >> SLOT_BITS) as usize
     }
 
-    fn slot(self) -> usize {
+    /// Its slot in the page.
+    pub fn slot(self) -> usize {
         (self.0 & ((1 << SLOT_BITS) - 1)) as usize
     }
 }

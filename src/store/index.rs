@@ -6,7 +6,9 @@
 //! word 2..8 handles 0..12, two a word
 //! ```
 //! A tag of 0 marks a free slot; tags of keys are 1..=254. A full bucket moves its last handle to a line of
-//! the same shape from the overflow pool, and keeps that line's number in slot 11 (`chain`).
+//! the same shape from the overflow pool, and keeps that line's number in slot 11 (`chain`). A tag of 255 marks a
+//! slot that has no handle but a [`Ghost`], what is remembered of an evicted key: only in a bucket's first line,
+//! and only until the slot is needed or the bucket moves to a larger table.
 //!
 //! Owns placement, locking and growth. Knows no items: callers compare keys and give hashes. A bucket's
 //! number is `high half of the hash * buckets >> 32`, so when the table grows (by a third, in small steps)
@@ -32,6 +34,9 @@ const LOW_HALF: u64 = 0xffff_ffff;
 /// Tag of the slot that links to an overflow line.
 const LINK_TAG: u8 = 255;
 
+/// Tag of a slot that has a ghost. Where slot 11 links to a line, it is not looked at for ghosts.
+const GHOST_TAG: u8 = 255;
+
 /// Tables a process can go through: growth by a third from one bucket to 2^32 takes fewer.
 const TABLES_MAX: usize = 128;
 
@@ -48,6 +53,23 @@ const SPINS: u32 = 100;
 #[inline]
 fn tag_of(hash: u64) -> u8 {
     (hash as u8).clamp(1, 254)
+}
+
+/// What is left of an evicted item in its bucket: 16 bits of the hash, and 16 bits that the policy gives.
+///
+/// A hash that only looks the same is met in one of 2^16 looks at a ghost; it costs a wrong guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ghost(pub u16);
+
+impl Ghost {
+    fn raw(self, hash: u64) -> u32 {
+        u32::from(fingerprint(hash)) << 16 | u32::from(self.0)
+    }
+}
+
+/// Bits of a hash that neither the bucket's number nor the tag has.
+fn fingerprint(hash: u64) -> u16 {
+    (hash >> 8) as u16
 }
 
 /// The index.
@@ -259,9 +281,54 @@ impl Bucket {
         self.changed();
     }
 
-    /// Enters a handle. False when no overflow line is left; then nothing changed.
-    pub fn insert(&mut self, hash: u64, handle: u32) -> bool {
+    /// Slots of the first line that may have handles, as a bit mask.
+    fn own_slots(&self) -> u32 {
+        if self.line.has_chain() { (1 << LAST) - 1 } else { (1 << SLOTS) - 1 }
+    }
+
+    /// Takes out the ghost of a hash.
+    pub fn take_ghost(&mut self, hash: u64) -> Option<Ghost> {
+        let mut ghosts = self.line.matching(GHOST_TAG) & self.own_slots();
+        while ghosts != 0 {
+            let slot = ghosts.trailing_zeros() as usize;
+            ghosts &= ghosts - 1;
+            let raw = self.line.handle(slot);
+            if (raw >> 16) as u16 == fingerprint(hash) {
+                self.line.set(slot, 0, 0);
+                return Some(Ghost(raw as u16));
+            }
+        }
+        None
+    }
+
+    /// Leaves a ghost of a hash in a free slot, else in place of the ghost that is worth least by `worth`; where
+    /// there is neither, nothing is left.
+    pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u32) {
+        let free = self.line.matching(0) & self.own_slots();
+        let slot = if free != 0 { Some(free.trailing_zeros() as usize) } else { self.least_ghost(worth) };
+        if let Some(slot) = slot {
+            self.line.set(slot, GHOST_TAG, ghost.raw(hash));
+        }
+    }
+
+    /// The slot of the ghost that is worth least.
+    fn least_ghost(&self, worth: impl Fn(Ghost) -> u32) -> Option<usize> {
+        let ghosts = self.line.matching(GHOST_TAG) & self.own_slots();
+        let slots = (0..SLOTS).filter(|slot| ghosts >> slot & 1 != 0);
+        slots.min_by_key(|&slot| worth(Ghost(self.line.handle(slot) as u16)))
+    }
+
+    /// Enters a handle, if need be in place of the ghost that is worth least by `worth`. False when no overflow line
+    /// is left; then nothing changed.
+    pub fn insert(&mut self, hash: u64, handle: u32, worth: impl Fn(Ghost) -> u32) -> bool {
         let tag = tag_of(hash);
+        if self.line.matching(0) & self.own_slots() == 0
+            && let Some(slot) = self.least_ghost(worth)
+        {
+            self.line.set(slot, tag, handle);
+            self.changed();
+            return true;
+        }
         let mut line = self.line;
         loop {
             let usable = if line.has_chain() { LAST } else { SLOTS };
@@ -316,7 +383,7 @@ impl Bucket {
         let mut line = self.line;
         loop {
             let usable = if line.has_chain() { LAST } else { SLOTS };
-            for slot in (0..usable).filter(|&slot| line.tag(slot) != 0) {
+            for slot in (0..usable).filter(|&slot| !matches!(line.tag(slot), 0 | GHOST_TAG)) {
                 each(line.handle(slot));
             }
             if !line.has_chain() {
@@ -464,7 +531,7 @@ impl Index {
             let bucket = old.lock(number as usize);
             bucket.for_each(|handle| {
                 let hash = hash_of(handle);
-                let fits = new.lock(new.bucket_of(hash)).insert(hash, handle);
+                let fits = new.lock(new.bucket_of(hash)).insert(hash, handle, |_| 0);
                 debug_assert!(fits, "the new table has lines for every item of the old one");
             });
             bucket.line.change_bits(0, MOVED);
@@ -559,7 +626,7 @@ mod tests {
         let by_handle = |handle: u32| hash(u64::from(handle));
         for n in 1..20_000u32 {
             let h = hash(u64::from(n));
-            assert!(index.lock(h).insert(h, n));
+            assert!(index.lock(h).insert(h, n, |_| 0));
             model.insert(h, n);
             if n % 3 == 0 {
                 let gone = hash(u64::from(n / 2));
@@ -594,7 +661,7 @@ mod tests {
     fn one_bucket_can_hold_any_number() {
         let index = index(1);
         for n in 1..=100u32 {
-            assert!(index.lock(7).insert(7, n));
+            assert!(index.lock(7).insert(7, n, |_| 0));
         }
         for n in (1..=100u32).rev() {
             let mut bucket = index.lock(7);
@@ -616,7 +683,7 @@ mod tests {
                     for n in 1..=per_thread {
                         let handle = t * per_thread + n;
                         let h = hash(u64::from(handle));
-                        assert!(index.lock(h).insert(h, handle));
+                        assert!(index.lock(h).insert(h, handle, |_| 0));
                         assert!(index.lock(h).find(h, |x| x == handle).is_some());
                     }
                 });
@@ -640,7 +707,7 @@ mod tests {
         for steps_a_scan in [0, 1, 2, 3, 7, 50] {
             let index = index(64);
             for n in 1..=2000u32 {
-                assert!(index.lock(by_handle(n)).insert(by_handle(n), n));
+                assert!(index.lock(by_handle(n)).insert(by_handle(n), n, |_| 0));
             }
             let mut seen = HashMap::new();
             let mut place = Some(0);
@@ -654,5 +721,44 @@ mod tests {
             }
             assert!((1..=2000).all(|n| seen.get(&n) == Some(&1)), "{steps_a_scan} buckets moved between scans");
         }
+    }
+
+    #[test]
+    fn ghosts_take_free_slots_only_and_give_way() {
+        let index = index(1);
+        let of = |n: u64| 5 << 40 | n << 8 | 7; // one bucket, one tag, many fingerprints
+        let live = |from: u64, to: u64| (from..to).all(|n| index.lock(of(n)).find(of(n), |h| h == n as u32).is_some());
+        for n in 1..=8 {
+            assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
+        }
+        for n in 101..=106 {
+            index.lock(of(n)).leave_ghost(of(n), Ghost(n as u16), |ghost| ghost.0.into());
+        }
+        // Four slots were free: the ghosts worth least have gone, one is taken out, another gives way to an item.
+        assert!(live(1, 9));
+        let mut seen = Vec::new();
+        index.lock(of(1)).for_each(|handle| seen.push(handle));
+        assert_eq!(seen.len(), 8, "a ghost is no handle");
+        assert_eq!(index.lock(of(106)).take_ghost(of(106)), Some(Ghost(106)));
+        assert_eq!(index.lock(of(106)).take_ghost(of(106)), None);
+        assert!(index.lock(of(9)).insert(of(9), 9, |_| 0));
+        assert!(index.lock(of(10)).insert(of(10), 10, |ghost| u32::from(ghost.0)));
+        let left: Vec<u64> = (101..=106).filter(|&n| index.lock(of(n)).take_ghost(of(n)).is_some()).collect();
+        assert_eq!(left.len(), 2);
+        assert_eq!(left[1], 105, "who is worth least has given way");
+        for n in 11..=40 {
+            index.lock(of(n)).leave_ghost(of(200 + n), Ghost(1), |_| 0);
+            assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
+        }
+        assert!(live(1, 41));
+        index.begin_growth();
+        while !index.grow(1000, |handle| of(handle.into())) {}
+        assert!(live(1, 41), "growth drops ghosts and nothing else");
+        for n in 1..=40 {
+            let mut bucket = index.lock(of(n));
+            let (slot, _) = bucket.find(of(n), |h| h == n as u32).unwrap();
+            bucket.remove(slot);
+        }
+        assert!(!index.lock(of(1)).line.has_chain());
     }
 }

@@ -4,7 +4,7 @@
 //! store      lookups, commits, expiry, flush, eviction's unlinking
 //! reserve    values on their way in and out: Reservation, Pinned
 //! slabs      pages, free chunks                              index   hash -> handle
-//! policy     who leaves: S3-FIFO
+//! policy     who leaves: S3-FIFO                             age     flat mode's queue
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
@@ -17,6 +17,7 @@
 #![allow(unsafe_code)] // every site has its SAFETY line; tests/tidy.rs looks
 
 mod adopt;
+mod age;
 mod arena;
 mod image;
 mod index;

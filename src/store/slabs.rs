@@ -4,12 +4,17 @@
 //! share. Who leaves when memory is short is `policy`'s choice. Knows items only by their head; the caller (the
 //! store) unlinks victims from the index.
 
+use super::age::AgeList;
 use super::arena::{Arena, Handle};
-use super::item::{Item, state};
+use super::item::{Head, Item, state};
+use super::policy::{Part, Share, Signs, segment};
 use super::sizes::{PAGE_BYTES, Sizes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Seconds for which an item that was used stays where it is in flat mode; memcached's.
+const FLAT_REST: u32 = 60;
 
 /// Pages in use and free, and how many there may be.
 pub struct Pages {
@@ -92,10 +97,14 @@ pub struct ClassView {
     pub hot: u64,
     pub warm: u64,
     pub cold: u64,
+    pub temp: u64,
+    /// Evicted keys that came back so soon that more memory would have kept them, since the start.
+    pub ghost_hits: u64,
     /// Nominal bytes of the class's items.
     pub requested: u64,
-    /// Seconds since the last access of the oldest item of the ring and under the hand; 0 = none.
+    /// Seconds since the last access of the item that would leave each queue next; 0 = none.
     pub age_hot: u32,
+    pub age_warm: u32,
     pub age_cold: u32,
 }
 
@@ -104,7 +113,8 @@ pub enum Take {
     /// A chunk for the caller.
     Chunk(Handle),
     /// The search ended at this item: unlink it; then the chunk is the caller's, or must be freed.
-    Victim(Handle),
+    /// With the part of the class where it stood, if it is to leave a ghost.
+    Victim(Handle, Option<Part>),
     /// Nothing may be taken.
     Nothing,
 }
@@ -126,7 +136,14 @@ pub struct Class {
     /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
     pub(super) chains: VecDeque<Handle>,
     pub(super) hand: (usize, u32),
-    pub(super) items: [u64; 3],
+    /// Items stored in flat mode.
+    pub(super) aged: AgeList,
+    /// Items by label. A hit that makes a COLD item WARM is counted in [`Signs`] instead, since the class is not
+    /// locked then: WARM may stand too low here and COLD too high by as many.
+    pub(super) items: [i64; 4],
+    pub(super) share: Share,
+    /// `Signs::rewarmed` at the last reset of the counters.
+    rewarmed_before: u64,
     pub(super) requested: u64,
     /// Room for a victim's key.
     pub key: Vec<u8>,
@@ -180,27 +197,38 @@ impl Class {
         self.used += 1;
     }
 
-    fn view(&self, arena: &Arena, now: u32) -> ClassView {
+    fn view(&self, arena: &Arena, signs: &Signs, now: u32) -> ClassView {
+        let rewarmed = signs.rewarmed() as i64;
+        let items = |label, more: i64| (self.items[segment(label)] + more).max(0) as u64;
+        let moves_to_warm = self.counts.moves_to_warm + signs.rewarmed() - self.rewarmed_before;
         let idle = |handle: Option<&Handle>| {
             handle.and_then(|&h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
         };
-        let under_hand = self.pages.get(self.hand.0).map(|&page| Handle::new(page, self.hand.1));
+        let with = |label| {
+            self.next_to_leave().find(|&handle| {
+                let head = Head::of(arena.chunk(handle));
+                head.is(state::LINKED) && head.state() & state::SEGMENT == label
+            })
+        };
         let total = match self.pages.len() as u64 {
             0 => 0,
             pages => pages * u64::from(self.per_page),
         };
         ClassView {
-            counts: self.counts,
+            counts: ClassCounts { moves_to_warm, ..self.counts },
             pages: self.pages.len() as u64,
             used_chunks: self.used,
             total_chunks: total,
-            items: self.items.iter().sum(),
-            hot: self.items[0],
-            warm: self.items[1],
-            cold: self.items[2],
+            items: self.len(),
+            hot: items(state::HOT, 0),
+            warm: items(state::WARM, rewarmed),
+            cold: items(state::COLD, -rewarmed),
+            temp: items(state::TEMP, 0),
+            ghost_hits: signs.ghost_hits(),
             requested: self.requested,
             age_hot: idle(self.ring.front()),
-            age_cold: idle(under_hand.as_ref()),
+            age_warm: idle(with(state::WARM).as_ref()),
+            age_cold: idle(with(state::COLD).as_ref()),
         }
     }
 }
@@ -210,6 +238,13 @@ pub struct Slabs {
     classes: Vec<Mutex<Class>>,
     pages: Mutex<Pages>,
     may_evict: bool,
+    /// One a class.
+    signs: Vec<Signs>,
+    flat: AtomicBool,
+    /// Percent of a class that its ring is to have, plus 1; 0 = what suits best.
+    hot_pct: AtomicU32,
+    /// Items with so many seconds to live are TEMP, plus 1; 0 = none are.
+    temp_ttl: AtomicU64,
 }
 
 impl Slabs {
@@ -219,6 +254,10 @@ impl Slabs {
             classes: (0..=sizes.largest()).map(|id| Mutex::new(Class::new(id, sizes))).collect(),
             pages: Mutex::new(Pages::new(exist, limit, precharged)),
             may_evict,
+            signs: (0..=sizes.largest()).map(|_| Signs::default()).collect(),
+            flat: AtomicBool::new(false),
+            hot_pct: AtomicU32::new(0),
+            temp_ttl: AtomicU64::new(0),
         }
     }
 
@@ -236,7 +275,73 @@ impl Slabs {
         if !self.may_evict {
             return Take::Nothing;
         }
-        class.victim(arena).map_or(Take::Nothing, Take::Victim)
+        let victim = if self.is_flat() {
+            class.victim_flat(arena, &self.signs[class.id]).map(|handle| (handle, None))
+        } else {
+            class.victim(arena, &self.signs[class.id], self.hot_pct())
+        };
+        victim.map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
+    }
+
+    /// The ring's share that the operator has fixed, in percent.
+    pub fn hot_pct(&self) -> Option<u32> {
+        self.hot_pct.load(Relaxed).checked_sub(1)
+    }
+
+    /// Whether each class has one queue, in the order of the last use.
+    #[inline]
+    pub fn is_flat(&self) -> bool {
+        self.flat.load(Relaxed)
+    }
+
+    /// One queue a class from now on, or the ring and the main part.
+    pub fn set_flat(&self, flat: bool) {
+        self.flat.store(flat, Relaxed);
+    }
+
+    /// Notes a use of an item whose bucket is locked; true if it has to go behind all others then. In flat mode that
+    /// is so once a minute, and the time of the last access stands still in between, as in memcached.
+    pub fn note_use(&self, item: &Item, now: u32) -> bool {
+        let flat = self.is_flat();
+        let due = now.saturating_sub(item.atime(now)) > FLAT_REST;
+        if !flat || due {
+            item.set_atime(now);
+        }
+        flat && due
+    }
+
+    /// Whether another search may find what one has not: the hand passes a bounded number of slots.
+    pub fn may_find(&self, class: &Class) -> bool {
+        self.may_evict && class.evictable() > 0
+    }
+
+    /// What is known of a class without its lock.
+    #[inline]
+    pub fn signs(&self, id: usize) -> &Signs {
+        &self.signs[id]
+    }
+
+    /// The label of a new item.
+    #[inline]
+    pub fn label_of(&self, exptime: u32, now: u32) -> u8 {
+        // An item that never expires looks far enough away, and so does one whose time is over.
+        if u64::from(exptime.wrapping_sub(now)) < self.temp_ttl.load(Relaxed) {
+            state::TEMP
+        } else if self.is_flat() {
+            state::COLD
+        } else {
+            state::HOT
+        }
+    }
+
+    /// Fixes the ring's share of each class, in percent; `None` lets it adapt.
+    pub fn set_hot_pct(&self, percent: Option<u32>) {
+        self.hot_pct.store(percent.map_or(0, |percent| percent + 1), Relaxed);
+    }
+
+    /// Makes new items with at most `ttl` seconds to live TEMP; `None` makes none.
+    pub fn set_temp_ttl(&self, ttl: Option<u32>) {
+        self.temp_ttl.store(ttl.map_or(0, |ttl| u64::from(ttl) + 1), Relaxed);
     }
 
     /// Frees a chunk.
@@ -246,7 +351,7 @@ impl Slabs {
 
     /// Items held, summed class by class.
     pub fn items(&self) -> u64 {
-        self.classes.iter().map(|class| class.lock().items.iter().sum::<u64>()).sum()
+        self.classes.iter().map(|class| class.lock().len()).sum()
     }
 
     /// Nominal bytes of all items.
@@ -261,7 +366,7 @@ impl Slabs {
 
     /// One class's state.
     pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
-        self.class(id).view(arena, now)
+        self.class(id).view(arena, &self.signs[id], now)
     }
 
     /// Pages of a class at this moment, with the slots of each that were ever used.
@@ -314,8 +419,10 @@ impl Slabs {
 
     /// Clears every class's counters.
     pub fn reset_counts(&self) {
-        for class in &self.classes {
-            class.lock().counts = ClassCounts::default();
+        for (class, signs) in self.classes.iter().zip(&self.signs) {
+            let mut class = class.lock();
+            class.counts = ClassCounts::default();
+            class.rewarmed_before = signs.rewarmed();
         }
     }
 }

@@ -7,6 +7,7 @@ use super::arena::{Arena, Handle};
 use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
+use super::policy::Part;
 use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassView, Slabs, Take};
@@ -47,6 +48,8 @@ pub struct Store {
     pub(super) registers: Registers,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
+    /// Rounds of tending.
+    pub(super) juggles: AtomicU64,
     /// Who hears of evictions, if anybody.
     events: OnceLock<Arc<Events>>,
 }
@@ -85,13 +88,15 @@ pub struct Entry {
     pub(super) item: Item,
     bucket: u32,
     unlink: bool,
+    /// In flat mode: the item goes behind all others of its class.
+    moves_back: bool,
 }
 
 impl Entry {
     /// The item of `handle`, whose bucket the caller holds. A walk that only shows it may give no version.
     #[inline]
     pub(super) fn of(store: &'static Store, version: Option<&Bucket>, handle: Handle, item: Item) -> Self {
-        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false }
+        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false, moves_back: false }
     }
 
     /// Value length in bytes.
@@ -226,23 +231,42 @@ impl Entry {
     }
 
     /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated
-    /// and the second is the same.
+    /// and the second is the same. A COLD item becomes WARM.
     #[inline]
     pub fn bump(&mut self, now: u32) {
-        let head = self.item.head();
-        if head.state() & state::SATURATED != state::SATURATED {
-            let freq = (head.state() & state::FREQ) + 1;
-            let active = if head.is(state::FETCHED) { state::ACTIVE } else { 0 };
-            let (clear, set) = if freq <= state::FREQ { (state::FREQ, freq) } else { (0, 0) };
-            self.item.change_state(clear, set | state::FETCHED | active);
+        if self.store.slabs.is_flat() {
+            return self.bump_flat(now);
+        }
+        if self.item.head().state() & state::SATURATED != state::SATURATED {
+            let before = self.item.change_state_by(used);
+            if before & state::SEGMENT == state::COLD {
+                self.store.slabs.signs(usize::from(self.class())).rewarm();
+            }
         }
         self.item.set_atime(now);
+    }
+
+    #[cold]
+    fn bump_flat(&mut self, now: u32) {
+        if !self.fetched() {
+            self.item.change_state(0, state::FETCHED);
+        }
+        self.moves_back = self.store.slabs.note_use(&self.item, now);
     }
 
     /// Says that the item must go when the visitor returns.
     pub fn unlink(&mut self) {
         self.unlink = true;
     }
+}
+
+/// The state of an item with one access more.
+#[inline]
+fn used(state: u8) -> u8 {
+    let freq = ((state & state::FREQ) + 1).min(state::FREQ);
+    let active = if state & state::FETCHED != 0 { state::ACTIVE } else { 0 };
+    let label = if state & state::SEGMENT == state::COLD { state::WARM } else { state & state::SEGMENT };
+    state & !(state::FREQ | state::SEGMENT) | freq | label | state::FETCHED | active
 }
 
 impl Store {
@@ -269,6 +293,7 @@ impl Store {
             index,
             registers,
             growths: AtomicU64::new(0),
+            juggles: AtomicU64::new(0),
             events: OnceLock::new(),
         })))
     }
@@ -412,8 +437,17 @@ impl Store {
             item.change_state(state::LINKED, 0);
             drop(bucket);
             self.release(handle, item);
+        } else if entry.moves_back {
+            drop(bucket);
+            self.move_back(handle, item);
         }
         Found::Hit(result)
+    }
+
+    /// Puts an item behind all others of its class, in flat mode. No bucket lock may be held.
+    #[cold]
+    pub(super) fn move_back(&'static self, handle: Handle, item: Item) {
+        self.slabs.class(self.lru_class(handle, &item)).move_back(&self.arena, handle);
     }
 
     /// Takes an item out of its locked bucket and frees it.
@@ -465,9 +499,10 @@ impl Store {
                     then(&mut class, handle);
                     return Some(handle);
                 }
+                Take::Nothing if self.slabs.may_find(&class) => {}
                 Take::Nothing => break,
-                Take::Victim(handle) => {
-                    let Some(item) = self.evict(&mut class, handle, now) else { continue };
+                Take::Victim(handle, part) => {
+                    let Some(item) = self.evict(&mut class, handle, part, now) else { continue };
                     if item.head().has(iflag::CHUNKED) {
                         drop(class);
                         self.free_item(handle, item);
@@ -485,7 +520,13 @@ impl Store {
     }
 
     /// Unlinks a victim; `None` if it has gone meanwhile or a reader still holds it (its chunk follows later).
-    fn evict(&'static self, class: &mut super::slabs::Class, handle: Handle, now: u32) -> Option<Item> {
+    fn evict(
+        &'static self,
+        class: &mut super::slabs::Class,
+        handle: Handle,
+        part: Option<Part>,
+        now: u32,
+    ) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
         class.key.clear();
         item.copy_key(&mut class.key);
@@ -496,6 +537,10 @@ impl Store {
         let lapse = self.lapse(&item, now);
         bucket.remove(slot);
         item.change_state(state::LINKED, 0);
+        if let (None, Some(part)) = (lapse, part) {
+            let signs = self.slabs.signs(self.lru_class(handle, &item));
+            bucket.leave_ghost(hash, signs.ghost(part), |ghost| signs.worth(ghost));
+        }
         drop(bucket);
         let counts = &mut class.counts;
         let fetched = item.head().is(state::FETCHED);
@@ -609,6 +654,27 @@ impl Store {
     /// Changes the memory limit; false if it cannot be.
     pub fn set_limit(&self, bytes: u64) -> bool {
         self.slabs.set_limit(bytes)
+    }
+
+    /// Fixes the share of each class that new items may have before they are judged, in percent; `None` lets it adapt.
+    pub fn set_hot_pct(&self, percent: Option<u32>) {
+        self.slabs.set_hot_pct(percent);
+    }
+
+    /// Protects new items with at most `ttl` seconds to live from eviction; `None` protects none.
+    pub fn set_temp_ttl(&self, ttl: Option<u32>) {
+        self.slabs.set_temp_ttl(ttl);
+    }
+
+    /// One list a class, in the order of the last use, or segments and ghosts. Items that are there stay where they
+    /// are, and leave first.
+    pub fn set_flat(&self, flat: bool) {
+        self.slabs.set_flat(flat);
+    }
+
+    /// Rounds of tending, one for all classes.
+    pub fn juggles(&self) -> u64 {
+        self.juggles.load(Relaxed)
     }
 
     /// `stats reset` for the classes.
