@@ -7,7 +7,7 @@ use crate::{Outcome, mix};
 const USAGE: &str = "\
 usage: scripts/hitratio [options] [TRACE ...]
   --filter A,B      these mixes only (names, or how they begin)
-  --seconds S       length of a run: 500,000 requests for each second, two fifths of them warm-up (default 10)
+  --seconds S       length of a run: 750,000 requests for each second, two fifths of them warm-up (default 10)
   --memory MIB      -m of both servers for traces (default 64)
   --options WORDS   more options for both servers
   --list            name the mixes and leave

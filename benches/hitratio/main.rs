@@ -32,7 +32,7 @@ use server::{Server, Target};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Requests of a run for each second that is asked for.
-const REQUESTS_A_SECOND: f64 = 500_000.0;
+const REQUESTS_A_SECOND: f64 = 750_000.0;
 
 /// What one server made of one stream.
 struct Run {

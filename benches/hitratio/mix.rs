@@ -127,7 +127,7 @@ fn shift(mut rng: Rng) -> Source {
         at += 1;
         let (rank, era) = (zipf.rank(&mut rng), at / 500_000);
         // Even ranks keep their key.
-        let key = if rank % 2 == 0 { rank } else { (rank + era * 100_003) % TENTH | 1 };
+        let key = if rank % 2 == 0 { rank } else { ((rank + era * 100_003) % TENTH) | 1 };
         request.ask('z', key, 100, 0);
         true
     })

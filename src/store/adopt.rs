@@ -35,6 +35,9 @@ struct Page {
     age: u32,
 }
 
+/// An item that has to stand in a queue, and what decides its place there.
+type Queued = ((u32, u64), Handle);
+
 impl Store {
     /// Takes over what the memory file holds, at relative time `now`. The least recently used pages stay behind where
     /// `-m` has become too small.
@@ -56,7 +59,7 @@ impl Store {
             }
         }
         let flat = self.slabs.is_flat();
-        let mut queued: BTreeMap<usize, Vec<((u32, u64), Handle)>> = BTreeMap::new();
+        let mut queued: BTreeMap<usize, Vec<Queued>> = BTreeMap::new();
         for page in &pages {
             let mut class = self.slabs.class(page.class);
             for handle in self.slots(page) {

@@ -303,12 +303,9 @@ impl Class {
 
     /// The item that should leave next in flat mode. Those from before it was switched on are the oldest.
     pub(super) fn victim_flat(&mut self, arena: &Arena, signs: &Signs) -> Option<Handle> {
-        if self.evictable() > self.aged.len() as i64
-            && let Some((handle, _)) = self.victim_segmented(arena, signs, None)
-        {
-            return Some(handle);
-        }
-        self.oldest(arena, true)
+        self.mixed &= self.evictable() > self.aged.len() as i64;
+        let before = if self.mixed { self.victim_segmented(arena, signs, None) } else { None };
+        before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
     }
 
     /// Items of the class.

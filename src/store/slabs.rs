@@ -138,6 +138,8 @@ pub struct Class {
     pub(super) hand: (usize, u32),
     /// Items stored in flat mode.
     pub(super) aged: AgeList,
+    /// In flat mode: there may be items from before it.
+    pub(super) mixed: bool,
     /// Items by label. A hit that makes a COLD item WARM is counted in [`Signs`] instead, since the class is not
     /// locked then: WARM may stand too low here and COLD too high by as many.
     pub(super) items: [i64; 4],
@@ -297,6 +299,9 @@ impl Slabs {
     /// One queue a class from now on, or the ring and the main part.
     pub fn set_flat(&self, flat: bool) {
         self.flat.store(flat, Relaxed);
+        for class in &self.classes {
+            class.lock().mixed = true;
+        }
     }
 
     /// Notes a use of an item whose bucket is locked; true if it has to go behind all others then. In flat mode that
