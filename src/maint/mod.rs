@@ -27,9 +27,9 @@ use sweep::Sweep;
 /// items are cold.
 const GROW_BUCKETS: u64 = 256;
 
-/// Time between two rounds of tending, when there is nothing to do and when there is.
+/// Time between two rounds of tending when there is nothing to do; else they come with the other rounds. Nobody waits
+/// for them.
 const TEND: Duration = Duration::from_secs(1);
-const TEND_BUSY: Duration = Duration::from_millis(1);
 
 /// Time between two rounds when there is nothing to do.
 const ROUND: Duration = Duration::from_millis(50);
@@ -79,7 +79,7 @@ impl Chores {
                 }
                 let moment = moment();
                 if moment.maintained && Instant::now() >= tend_at {
-                    tend_at = Instant::now() + if store.tend(moment.now) { TEND_BUSY } else { TEND };
+                    tend_at = Instant::now() + if store.tend(moment.now) { ROUND } else { TEND };
                 }
                 let pause = sweep.step(store, &crawler, &moment).unwrap_or(ROUND);
                 let pause = pause.min(tend_at.saturating_duration_since(Instant::now()));

@@ -344,7 +344,12 @@ impl Class {
     fn victim_segmented(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
         signs.items.store(self.len() as u32, Relaxed);
         self.share.adapt(signs);
-        if self.ring.len() > self.ring_max(hot_pct)
+        let (len, max) = (self.ring.len(), self.ring_max(hot_pct));
+        if len > max + max / 8 {
+            // While there was room nobody left: the ring comes to its length one eviction at a time.
+            self.ring_step(arena);
+        }
+        if len > max
             && let Some(handle) = self.ring_tail(arena)
         {
             return Some((handle, Part::Ring));
