@@ -344,12 +344,7 @@ impl Class {
     fn victim_segmented(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
         signs.items.store(self.len() as u32, Relaxed);
         self.share.adapt(signs);
-        let (len, max) = (self.ring.len(), self.ring_max(hot_pct));
-        if len > max + max / 8 {
-            // While there was room nobody left: the ring comes to its length one eviction at a time.
-            self.ring_step(arena);
-        }
-        if len > max
+        if self.ring.len() > self.ring_max(hot_pct)
             && let Some(handle) = self.ring_tail(arena)
         {
             return Some((handle, Part::Ring));
@@ -402,8 +397,14 @@ impl Class {
         (!read).then_some(handle)
     }
 
-    /// Takes items that have been in the ring for long enough out of it, some of them; true if there may be more.
-    pub(super) fn tend(&mut self, arena: &Arena, hot_pct: Option<u32>) -> bool {
+    /// While there is room, takes items that have been in the ring for long enough out of it, some of them; true if
+    /// there may be more. Where evictions happen they see to a ring that adapts: who was not read must leave then, or
+    /// the main part would fill up with such items whenever the share falls.
+    pub(super) fn tend(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> bool {
+        let evicted = signs.evicted.iter().map(|count| count.load(Relaxed)).fold(0, u32::wrapping_add);
+        if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
+            return false;
+        }
         let max = self.ring_max(hot_pct);
         for _ in 0..TEND {
             if self.ring.len() <= max {

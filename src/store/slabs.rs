@@ -138,6 +138,8 @@ pub struct Class {
     pub(super) hand: (usize, u32),
     /// Items stored in flat mode.
     pub(super) aged: AgeList,
+    /// Evictions when the class was last tended.
+    pub(super) tended_at: u32,
     /// In flat mode: there may be items from before it.
     pub(super) mixed: bool,
     /// Items by label. A hit that makes a COLD item WARM is counted in [`Signs`] instead, since the class is not

@@ -167,7 +167,7 @@ impl Store {
             let mut class = self.slabs.class(id);
             class.counts.reclaimed += tally.reclaimed;
             class.counts.expired_unfetched += tally.unfetched;
-            more |= !self.slabs.is_flat() && class.tend(&self.arena, self.slabs.hot_pct());
+            more |= !self.slabs.is_flat() && class.tend(&self.arena, self.slabs.signs(id), self.slabs.hot_pct());
         }
         self.juggles.fetch_add(1, Relaxed);
         more
