@@ -69,7 +69,7 @@ impl Chores {
             crawler.serve_here();
             let mut sweep = Sweep::default();
             let mut looked = None;
-            let mut tend_at = Instant::now();
+            let mut tend_at = Instant::now() + TEND;
             while !told.load(Relaxed) {
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
                 let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
