@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential fuzz check audit bench fmt clean
+.PHONY: help build run test unit loom clients conformance differential fuzz check audit bench hitratio fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
+LENGTH ?= 10
 # memcached refuses to run as root unless told which user to be.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),-u root)
 RESULTS := .cache/results
@@ -61,6 +62,9 @@ audit: ## licences, origins and advisories of the dependencies, by cargo-deny
 
 bench: build ## oxcached and memcached side by side
 	@scripts/bench
+
+hitratio: build ## misses of memcached and oxcached at equal memory (FILTER=, LENGTH=, or TRACE=, MEMORY=)
+	@scripts/hitratio --filter "$(FILTER)" --seconds $(LENGTH) --memory $(MEMORY) $(TRACE)
 
 fmt: ## format the code
 	cargo fmt

@@ -143,7 +143,8 @@ fn large_items_belong_to_the_largest_class() {
 
 #[test]
 fn a_run_takes_out_what_is_over() {
-    let shared = shared("-o lru_crawler_sleep=0");
+    // The maintainer would take some of it.
+    let shared = shared("-o no_lru_maintainer,lru_crawler_sleep=0");
     let mut client = Client::new(&shared);
     fill(&mut client, "immortal", 30, 0);
     fill(&mut client, "long", 30, 3600);

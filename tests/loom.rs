@@ -1,9 +1,9 @@
 //! The store's protocols between threads, as models that loom runs through every interleaving.
 //!
 //! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock
-//! bit, pins, the growth of the index, rescues by the mover, and the lock-free read that the layout is made for. A
-//! model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built with `--cfg loom`
-//! only; run by `make loom`.
+//! bit, pins, the growth of the index, labels and their counts, rescues by the mover, and the lock-free read that the
+//! layout is made for. A model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built
+//! with `--cfg loom` only; run by `make loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
@@ -538,4 +538,51 @@ fn a_chunk_of_a_chain_is_rescued_when_nobody_reads() {
 #[should_panic(expected = "Causality violation")]
 fn looking_for_readers_must_acquire() {
     explore(3, || rescue_chunk(Relaxed));
+}
+
+const FREQ: u64 = 3;
+const WARM: u64 = 4;
+const COLD: u64 = 8;
+
+/// A hit that makes a COLD item WARM, without the class's lock, while the hand takes its last chance: whoever changed
+/// the label must have counted it. `blind`: the hand goes by the label that it read before.
+fn relabel(blind: bool) {
+    let state = Arc::new(AtomicU64::new(COLD));
+    let rewarmed = Arc::new(AtomicU64::new(0));
+    let reader = {
+        let (state, rewarmed) = (state.clone(), rewarmed.clone());
+        thread::spawn(move || {
+            for _ in 0..2 {
+                let hit = |old: u64| Some((old & FREQ) + 1 | WARM);
+                if state.fetch_update(Relaxed, Relaxed, hit).unwrap() & COLD != 0 {
+                    rewarmed.fetch_add(1, Relaxed);
+                }
+            }
+        })
+    };
+    let mut warm = 0;
+    for _ in 0..2 {
+        let seen = state.load(Relaxed);
+        let chance = |old: u64| {
+            let freq = (old & FREQ).saturating_sub(1);
+            Some(freq | if freq == 0 { COLD } else { old & (WARM | COLD) })
+        };
+        let old = state.fetch_update(Relaxed, Relaxed, chance).unwrap();
+        let (before, after) = (if blind { seen } else { old }, chance(old).unwrap());
+        warm += i64::from(after & WARM != 0) - i64::from(before & WARM != 0);
+    }
+    reader.join().unwrap();
+    let counted = warm + rewarmed.load(Relaxed) as i64;
+    assert_eq!(counted, i64::from(state.load(Relaxed) & WARM != 0), "WARM items by the counts, and by the label");
+}
+
+#[test]
+fn labels_are_counted_by_whoever_changes_them() {
+    explore(3, || relabel(false));
+}
+
+#[test]
+#[should_panic(expected = "WARM items by the counts")]
+fn a_label_read_before_may_not_be_counted() {
+    explore(3, || relabel(true));
 }

@@ -71,7 +71,10 @@ fn bench(args: &Args) -> Outcome<()> {
 /// One server's life: start, load, measure, stop.
 fn measure(args: &Args, workload: &Workload, target: &Target) -> Outcome<Run> {
     let named = |problem: Box<dyn Error>| format!("{} on {}: {problem}", workload.name, target.name);
-    let server = Server::start(target, args.server_core, workload.connections_max()).map_err(named)?;
+    // 1 GiB for items and a hash table sized for the key space: nobody grows a table while measured.
+    let connections_max = workload.connections_max().to_string();
+    let options = ["-m", "1024", "-o", "hashpower=20", "-c", &connections_max];
+    let server = Server::start(target, args.server_core, &options).map_err(named)?;
     let run = match &workload.kind {
         Kind::Load(plan) => match (&args.memtier, plan.tool) {
             (Some(binary), Tool::Memtier(extra) | Tool::MemtierOnly(extra)) => {

@@ -51,13 +51,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// One worker, 1 GiB for items, a hash table sized for the key space: nobody grows a table while measured.
-    pub fn start(target: &Target, core: Option<usize>, connections_max: usize) -> Outcome<Server> {
+    /// One worker, a free port, and `options`.
+    pub fn start(target: &Target, core: Option<usize>, options: &[&str]) -> Outcome<Server> {
         let directory = tempfile::tempdir()?;
         let port_file = directory.path().join("port");
         let mut command = machine::bound(core, &target.binary);
-        command.args(["-t", "1", "-m", "1024", "-o", "hashpower=20", "-l", "127.0.0.1", "-p", "-1", "-U", "0"]);
-        command.arg("-c").arg(connections_max.to_string());
+        command.args(["-t", "1", "-l", "127.0.0.1", "-p", "-1", "-U", "0"]).args(options);
         if machine::is_root() {
             command.args(["-u", "root"]);
         }

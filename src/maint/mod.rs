@@ -1,8 +1,8 @@
 //! Chores: what the store needs done beside serving requests.
 //!
-//! Owns one thread that grows the index and sweeps out items whose time is over, in small steps (a chore has a `step`;
-//! the thread only loops), another one that moves pages between slab classes (`mover`), and one that tells watchers
-//! what happens. Knows the store, the crawler's and the mover's handle and the events, no sockets. Beside the threads,
+//! Owns one thread that grows the index, tends the queues and sweeps out items whose time is over, in small steps (the
+//! thread only loops), another one that moves pages between slab classes (`mover`), and one that tells watchers what
+//! happens. Knows the store, the crawler's and the mover's handle and the events, no sockets. Beside the threads,
 //! `restart` judges the memory file of `-e`. Started and stopped by `server`.
 
 mod automove;
@@ -32,6 +32,10 @@ use sweep::Sweep;
 /// items are cold.
 const GROW_BUCKETS: u64 = 256;
 
+/// Time between two rounds of tending when there is nothing to do; else they come with the other rounds. Nobody waits
+/// for them.
+const TEND: Duration = Duration::from_secs(1);
+
 /// Time between two rounds when there is nothing to do.
 const ROUND: Duration = Duration::from_millis(50);
 
@@ -44,6 +48,8 @@ pub struct Moment {
     pub enabled: bool,
     /// Whether what was flushed is swept out at once: with the crawler, or the LRU maintainer.
     pub prompt: bool,
+    /// Whether the queues of new items are tended (`lru_maintainer`).
+    pub maintained: bool,
     /// Pause between two steps of the crawler.
     pub sleep: Duration,
 }
@@ -70,6 +76,7 @@ impl Chores {
             crawler.serve_here();
             let mut sweep = Sweep::default();
             let mut looked = None;
+            let mut tend_at = Instant::now() + TEND;
             while !told.load(Relaxed) {
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
                 let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
@@ -77,7 +84,12 @@ impl Chores {
                 if is_time && !growing {
                     looked = Some(Instant::now());
                 }
-                let pause = sweep.step(store, &crawler, &moment()).unwrap_or(ROUND);
+                let moment = moment();
+                if moment.maintained && Instant::now() >= tend_at {
+                    tend_at = Instant::now() + if store.tend(moment.now) { ROUND } else { TEND };
+                }
+                let pause = sweep.step(store, &crawler, &moment).unwrap_or(ROUND);
+                let pause = pause.min(tend_at.saturating_duration_since(Instant::now()));
                 if !growing && !pause.is_zero() {
                     thread::park_timeout(pause.min(ROUND));
                 }

@@ -169,7 +169,7 @@ impl Report<'_, '_> {
             row(out, "lru_crawler_starts", shared.crawler.starts());
         }
         if shared.runtime.lru_maintainer_thread() {
-            row(out, "lru_maintainer_juggles", 0);
+            row(out, "lru_maintainer_juggles", self.verbs.cache.store.juggles());
         }
         gauge(out, "malloc_fails", &globals.malloc_fails);
         gauge(out, "log_worker_dropped", &globals.log_worker_dropped);
@@ -243,10 +243,10 @@ impl Report<'_, '_> {
                 put("number_warm", class.warm);
                 put("number_cold", class.cold);
                 if shared.runtime.temp_lru() {
-                    put("number_temp", 0);
+                    put("number_temp", class.temp);
                 }
                 put("age_hot", class.age_hot.into());
-                put("age_warm", class.age_cold.into());
+                put("age_warm", class.age_warm.into());
             }
             put("age", class.age_cold.into());
             put("mem_requested", class.requested);

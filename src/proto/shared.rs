@@ -117,6 +117,9 @@ impl Shared {
     ) -> Self {
         let events = Arc::new(Events::new(settings.num_threads as usize, settings.logger_buf_size as usize));
         store.report_to(Arc::clone(&events));
+        store.set_flat(!settings.lru_segmented);
+        store.set_hot_pct(settings.hot_lru_given.then_some(settings.hot_lru_pct));
+        store.set_temp_ttl(settings.temp_lru.then_some(settings.temporary_ttl));
         Self {
             clock,
             stats: Stats::new(settings.num_threads as usize),
@@ -152,6 +155,7 @@ impl Shared {
             now: self.clock.now(),
             enabled: self.runtime.lru_crawler(),
             prompt: self.runtime.lru_crawler() || self.runtime.lru_maintainer_thread(),
+            maintained: self.runtime.lru_maintainer_thread(),
             sleep: Duration::from_micros(self.runtime.lru_crawler_sleep().into()),
         }
     }

@@ -177,6 +177,8 @@ pub struct Settings {
     pub lru_segmented: bool,
     /// `-o hot_lru_pct`: percent of a class's memory, 1 to 79. Changes at run time.
     pub hot_lru_pct: u32,
+    /// Whether `hot_lru_pct` was given: else the share of new items adapts.
+    pub hot_lru_given: bool,
     /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time.
     pub warm_lru_pct: u32,
     /// `-o hot_max_factor`: share of the cold tail's age, above 0. Changes at run time.
@@ -270,6 +272,7 @@ impl Default for Settings {
             lru_maintainer_thread: true,
             lru_segmented: true,
             hot_lru_pct: 20,
+            hot_lru_given: false,
             warm_lru_pct: 40,
             hot_max_factor: 0.2,
             warm_max_factor: 2.0,

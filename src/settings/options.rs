@@ -448,6 +448,7 @@ static SUBS: &[Sub] = &[
     }),
     Sub::value("hot_lru_pct", "Missing hot_lru_pct argument", "percent of memory for new items", |draft, value| {
         draft.settings.hot_lru_pct = within(value, 1..=79, "hot_lru_pct must be > 1 and < 80")?;
+        draft.settings.hot_lru_given = true;
         Ok(())
     })
     .default(|settings| settings.hot_lru_pct.to_string()),

@@ -35,6 +35,9 @@ struct Page {
     age: u32,
 }
 
+/// An item that has to stand in a queue, and what decides its place there.
+type Queued = ((u32, u64), Handle);
+
 impl Store {
     /// Takes over what the memory file holds, at relative time `now`. The least recently used pages stay behind where
     /// `-m` has become too small.
@@ -55,7 +58,8 @@ impl Store {
                 }
             }
         }
-        let mut queued: BTreeMap<usize, Vec<(u64, Handle)>> = BTreeMap::new();
+        let flat = self.slabs.is_flat();
+        let mut queued: BTreeMap<usize, Vec<Queued>> = BTreeMap::new();
         for page in &pages {
             let mut class = self.slabs.class(page.class);
             for handle in self.slots(page) {
@@ -64,11 +68,13 @@ impl Store {
                     Some(mut item) => {
                         adopted.items += 1;
                         let head = item.head();
-                        if head.has(iflag::CHUNKED) || head.state() & state::SEGMENT == state::HOT {
-                            queued.entry(self.lru_class(handle, &item)).or_default().push((item.seq(), handle));
+                        if flat || head.has(iflag::CHUNKED) || head.state() & state::SEGMENT == state::HOT {
+                            // Flat mode goes by the last use first.
+                            let order = (if flat { item.atime(now) } else { 0 }, item.seq());
+                            queued.entry(self.lru_class(handle, &item)).or_default().push((order, handle));
                         } else {
                             let nominal = self.nominal_of(&item);
-                            class.adopt_item(handle, &mut item, nominal, true);
+                            class.adopt_item(&self.arena, handle, &mut item, nominal, true, flat);
                         }
                     }
                     None if parts.contains(&handle) => {}
@@ -81,12 +87,13 @@ impl Store {
         }
         for (id, mut items) in queued {
             // The order in which they came, as far as sequence numbers tell.
-            items.sort_unstable_by_key(|(seq, _)| *seq);
+            items.sort_unstable_by_key(|(order, _)| *order);
             let mut class = self.slabs.class(id);
             for (_, handle) in items {
                 if let Some(mut item) = Item::at(self.arena.chunk(handle)) {
                     let nominal = self.nominal_of(&item);
-                    class.adopt_item(handle, &mut item, nominal, self.arena.class(handle) == id);
+                    let own = self.arena.class(handle) == id;
+                    class.adopt_item(&self.arena, handle, &mut item, nominal, own, flat);
                 }
             }
         }
@@ -189,7 +196,7 @@ impl Store {
             });
             self.forget(old);
         }
-        if !bucket.insert(hash, handle.raw()) {
+        if !bucket.insert(hash, handle.raw(), |_| 0) {
             return false;
         }
         item.forget_readers();

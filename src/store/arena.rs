@@ -43,13 +43,14 @@ impl Handle {
         self.0
     }
 
-    /// Its page.
+    /// Number of its page.
     #[inline]
     pub fn page(self) -> usize {
         (self.0 >> SLOT_BITS) as usize
     }
 
-    fn slot(self) -> usize {
+    /// Its slot in the page.
+    pub fn slot(self) -> usize {
         (self.0 & ((1 << SLOT_BITS) - 1)) as usize
     }
 }

@@ -6,7 +6,9 @@
 //! word 2..8 handles 0..12, two a word
 //! ```
 //! A tag of 0 marks a free slot; tags of keys are 1..=254. A full bucket moves its last handle to a line of
-//! the same shape from the overflow pool, and keeps that line's number in slot 11 (`chain`).
+//! the same shape from the overflow pool, and keeps that line's number in slot 11 (`chain`). A tag of 255 marks a
+//! slot that has no handle but a [`Ghost`], what is remembered of an evicted key: only in a bucket's first line,
+//! and only until the slot is needed or the bucket moves to a larger table.
 //!
 //! Owns placement, locking and growth. Knows no items: callers compare keys and give hashes. A bucket's
 //! number is `high half of the hash * buckets >> 32`, so when the table grows (by a third, in small steps)
@@ -14,7 +16,13 @@
 //! table. A table's memory is given back when it is empty but its addresses stay, so a late user of it finds
 //! a lock bit to take, sees that the table is no longer in use, and tries again.
 
+mod ghost;
+mod scan;
+
+pub use ghost::Ghost;
+
 use super::region::{Region, prefetch};
+use ghost::GHOST_TAG;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -266,9 +274,17 @@ impl Bucket {
         self.changed();
     }
 
-    /// Enters a handle. False when no overflow line is left; then nothing changed.
-    pub fn insert(&mut self, hash: u64, handle: u32) -> bool {
+    /// Enters a handle, if need be in place of the ghost that is worth least by `worth`. False when no overflow line
+    /// is left; then nothing changed.
+    pub fn insert(&mut self, hash: u64, handle: u32, worth: impl Fn(Ghost) -> u32) -> bool {
         let tag = tag_of(hash);
+        if self.line.matching(0) & self.own_slots() == 0
+            && let Some(slot) = self.least_ghost(worth)
+        {
+            self.line.set(slot, tag, handle);
+            self.changed();
+            return true;
+        }
         let mut line = self.line;
         loop {
             let usable = if line.has_chain() { LAST } else { SLOTS };
@@ -323,7 +339,7 @@ impl Bucket {
         let mut line = self.line;
         loop {
             let usable = if line.has_chain() { LAST } else { SLOTS };
-            for slot in (0..usable).filter(|&slot| line.tag(slot) != 0) {
+            for slot in (0..usable).filter(|&slot| !matches!(line.tag(slot), 0 | GHOST_TAG)) {
                 each(line.handle(slot));
             }
             if !line.has_chain() {
@@ -498,7 +514,7 @@ impl Index {
             let bucket = old.lock(number as usize);
             bucket.for_each(|handle| {
                 let hash = hash_of(handle);
-                let fits = new.lock(new.bucket_of(hash)).insert(hash, handle);
+                let fits = new.lock(new.bucket_of(hash)).insert(hash, handle, |_| 0);
                 debug_assert!(fits, "the new table has lines for every item of the old one");
             });
             bucket.line.change_bits(0, MOVED);
@@ -515,48 +531,6 @@ impl Index {
             old.buckets.discard(whole(from) as usize * 8, until);
         }
         to == old.len
-    }
-
-    /// Calls `each` with the handles of the bucket at place `from`, under its lock, and gives the place where
-    /// the next one begins; `None` after the last.
-    ///
-    /// A place is an upper half of a hash, so a walk from 0 meets every entry that is there throughout exactly
-    /// once, though the table grows meanwhile and cuts the range of hashes anew. `hash_of` gives the hash of a
-    /// linked handle; it is asked where a bucket reaches beyond the places that are due.
-    pub fn scan(
-        &'static self,
-        from: u32,
-        mut hash_of: impl FnMut(u32) -> u64,
-        mut each: impl FnMut(u32),
-    ) -> Option<u32> {
-        let (bucket, old) = self.lock_at(from);
-        let place = bucket.table.bucket_of(u64::from(from) << 32);
-        let (begin, end) = (bucket.table.first_place(place), bucket.table.first_place(place + 1));
-        // Of the table being replaced, only the bucket of this very place is known to have moved.
-        let until = old.map_or(end, |old| end.min(old.first_place(old.bucket_of(u64::from(from) << 32) + 1)));
-        let due = u64::from(from)..until;
-        let whole = due == (begin..end);
-        bucket.for_each(|handle| {
-            if whole || due.contains(&(hash_of(handle) >> 32)) {
-                each(handle);
-            }
-        });
-        until.try_into().ok()
-    }
-
-    /// Locks the bucket at a place. Where that is in the new table of a growth, the table it replaces is given too.
-    fn lock_at(&'static self, place: u32) -> (Bucket, Option<&'static Table>) {
-        let hash = u64::from(place) << 32;
-        loop {
-            let current = self.current.load(Acquire);
-            let old = (current >> 32).checked_sub(1);
-            if let Some(bucket) = old.and_then(|number| self.lock_in(number, hash)) {
-                return (bucket, None);
-            }
-            if let Some(bucket) = self.lock_in(current & LOW_HALF, hash) {
-                return (bucket, old.map(|number| self.table(number)));
-            }
-        }
     }
 }
 
@@ -593,7 +567,7 @@ mod tests {
         let by_handle = |handle: u32| hash(u64::from(handle));
         for n in 1..20_000u32 {
             let h = hash(u64::from(n));
-            assert!(index.lock(h).insert(h, n));
+            assert!(index.lock(h).insert(h, n, |_| 0));
             model.insert(h, n);
             if n % 3 == 0 {
                 let gone = hash(u64::from(n / 2));
@@ -636,7 +610,7 @@ mod tests {
     fn one_bucket_can_hold_any_number() {
         let index = index(1);
         for n in 1..=100u32 {
-            assert!(index.lock(7).insert(7, n));
+            assert!(index.lock(7).insert(7, n, |_| 0));
         }
         for n in (1..=100u32).rev() {
             let mut bucket = index.lock(7);
@@ -658,7 +632,7 @@ mod tests {
                     for n in 1..=per_thread {
                         let handle = t * per_thread + n;
                         let h = hash(u64::from(handle));
-                        assert!(index.lock(h).insert(h, handle));
+                        assert!(index.lock(h).insert(h, handle, |_| 0));
                         assert!(index.lock(h).find(h, |x| x == handle).is_some());
                     }
                 });
@@ -682,7 +656,7 @@ mod tests {
         for steps_a_scan in [0, 1, 2, 3, 7, 50] {
             let index = index(64);
             for n in 1..=2000u32 {
-                assert!(index.lock(by_handle(n)).insert(by_handle(n), n));
+                assert!(index.lock(by_handle(n)).insert(by_handle(n), n, |_| 0));
             }
             let mut seen = HashMap::new();
             let mut place = Some(0);

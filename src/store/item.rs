@@ -70,6 +70,8 @@ pub mod state {
     pub const WARM: u8 = 4;
     /// Label of items that left HOT unread, or used up their second chances.
     pub const COLD: u8 = 8;
+    /// Label of items with a short time to live, which are never evicted.
+    pub const TEMP: u8 = 12;
     /// Reachable through the index.
     pub const LINKED: u8 = 16;
     /// Read at least once since it was stored.
@@ -271,6 +273,16 @@ impl Item {
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
             self.head = Head(change(old).unwrap_or(old));
         }
+    }
+
+    /// Changes the state to what `change` makes of it; gives the one before.
+    pub fn change_state_by(&mut self, change: impl Fn(u8) -> u8) -> u8 {
+        let with = |word: u64| word & !(0xff << 16) | u64::from(change(Head(word).state())) << 16;
+        let old = match self.chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(with(word))) {
+            Ok(old) | Err(old) => old,
+        };
+        self.head = Head(with(old));
+        Head(old).state()
     }
 
     /// Changes item flags that do not move bytes (stale, token).

@@ -6,7 +6,8 @@
 
 use super::arena::{Arena, Handle};
 use super::item::{Head, Item, iflag, kind, state};
-use super::slabs::{Class, segment, unmark};
+use super::policy::{segment, slots_of, unmark};
+use super::slabs::Class;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -82,14 +83,6 @@ impl Class {
         to
     }
 
-    /// The item that should leave next, be it on the page that leaves.
-    pub(super) fn victim_anywhere(&mut self, arena: &Arena) -> Option<Handle> {
-        let leaving = self.leaving.take();
-        let victim = self.victim(arena);
-        self.leaving = leaving;
-        victim
-    }
-
     /// The page has left: nothing of the class names it any more.
     pub(super) fn end_leaving(&mut self) {
         debug_assert!(self.has_left());
@@ -129,7 +122,6 @@ impl Class {
         let label = Head::of(arena.chunk(from)).state() & state::SEGMENT;
         // An entry that the chunk's former item has left in the ring is as good as a new one.
         let in_ring = item.head().is(state::RING);
-        let label = if in_ring { state::HOT } else { label };
         item.change_state(state::SEGMENT, label);
         self.items[segment(label)] += 1;
         self.requested += nominal as u64;
@@ -137,6 +129,7 @@ impl Class {
             item.change_state(0, state::RING);
             self.ring.push_back(to);
         }
+        self.take_place(arena, from, to);
     }
 
     /// Has the lists name the head of a large item by `to` instead of `from`; `to` is filled, but for the label and,
@@ -148,24 +141,28 @@ impl Class {
         let own = arena.class(to) == self.id;
         let in_ring = own && item.head().is(state::RING);
         let hot = label == state::HOT;
+        item.change_state(state::SEGMENT, label);
+        if label == state::TEMP || self.take_place(arena, from, to) {
+            return;
+        }
         let list = if hot { &mut self.ring } else { &mut self.chains };
         let at = list.iter().position(|&entry| entry == from);
+        // An entry that the chunk's former item has left in the ring is one for it already.
         match at {
-            Some(at) if in_ring => drop(list.remove(at)),
+            Some(at) if hot && in_ring => drop(list.remove(at)),
             Some(at) => list[at] = to,
-            None if !in_ring => list.push_back(to),
+            None if !(hot && in_ring) => list.push_back(to),
             None => {}
         }
         if own && hot {
             unmark(arena, from);
             item.change_state(0, state::RING);
         }
-        let kept = if in_ring { state::HOT } else { label };
-        item.change_state(state::SEGMENT, kept);
-        if kept != label {
-            self.items[segment(label)] = self.items[segment(label)].saturating_sub(1);
-            self.items[segment(kept)] += 1;
-        }
+    }
+
+    /// Puts the item of `to` where that of `from` stands in flat mode's queue, if it stands there.
+    fn take_place(&mut self, arena: &Arena, from: Handle, to: Handle) -> bool {
+        self.aged.len() > 0 && self.aged.replace(from, to, slots_of(arena, to))
     }
 }
 

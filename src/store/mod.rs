@@ -1,9 +1,11 @@
 //! The memory kernel: items, where they lie, how they are found and which ones leave.
 //!
 //! ```text
-//! store      lookups, commits, expiry, flush, eviction's unlinking
+//! store      lookups, expiry, flush, eviction's unlinking    entry   an item under its lock
+//! write      commits, under which condition
 //! reserve    values on their way in and out: Reservation, Pinned
-//! slabs      pages, free chunks, S3-FIFO                     index   hash -> handle
+//! slabs      pages, free chunks                              index   hash -> handle
+//! policy     who leaves: S3-FIFO                             age     flat mode's queue
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
@@ -17,12 +19,15 @@
 #![allow(unsafe_code)] // every site has its SAFETY line; tests/tidy.rs looks
 
 mod adopt;
+mod age;
 mod arena;
+mod entry;
 mod image;
 mod index;
 mod item;
 mod leave;
 mod mover;
+mod policy;
 mod region;
 mod reserve;
 mod scratch;
@@ -34,6 +39,7 @@ mod walk;
 mod write;
 
 pub use adopt::Adopted;
+pub use entry::{Entry, Version};
 pub use image::{Holds, Image};
 pub use item::{Meta, iflag, state};
 pub use mover::{Move, MoveCounts, Progress};
@@ -41,6 +47,6 @@ pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;
 pub use sizes::{PAGE_BYTES, SizeConfig, Sizes};
 pub use slabs::{ClassCounts, ClassView};
-pub use store::{Config, Entry, Found, Store, Version};
+pub use store::{Config, Found, Store};
 pub use walk::{Seen, Walk};
 pub use write::{Lapse, Met, Mode, OutOfMemory, Room, Stored, Write};

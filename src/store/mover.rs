@@ -482,7 +482,7 @@ impl Store {
         }
         drop(bucket);
         let mut class = self.slabs.class(m.src);
-        match class.victim_anywhere(&self.arena) {
+        match self.slabs.victim_anywhere(&mut class, &self.arena) {
             Some(victim) => drop(self.drop_victim(m.src, class, victim, now)),
             None => m.starved = true,
         }

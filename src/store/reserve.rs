@@ -58,11 +58,12 @@ impl Reservation {
             false => store.sizes.class_of(nominal, meta.physical(iflags)),
         };
         let chain = if class.is_none() { store.name_chain(crate::hash::hash(key)) } else { 0 };
+        let label = store.slabs.label_of(meta.exptime, now);
         let mut item = None;
         let handle = if let Some(class) = class {
             store.take_chunk_for(class, now, |class, handle| {
                 let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
-                class.enlist(handle, &mut written, nominal, true);
+                class.enlist(&store.arena, handle, &mut written, nominal, true, label);
                 item = Some(written);
             })?
         } else {
@@ -70,7 +71,8 @@ impl Reservation {
             let (largest, class) = (store.sizes.largest(), store.sizes.class_of_physical(meta.physical(iflags)));
             let handle = store.take_chunk(class, now)?;
             let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
-            store.slabs.class(largest).enlist(handle, &mut written, nominal, class == largest);
+            let own = class == largest;
+            store.slabs.class(largest).enlist(&store.arena, handle, &mut written, nominal, own, label);
             item = Some(written);
             handle
         };

@@ -1,40 +1,20 @@
-//! Slab classes: pages, free chunks and who leaves when memory is short.
+//! Slab classes: pages, free chunks and counters.
 //!
 //! One [`Class`] a slab class, each under its own lock (rank: docs/locking.md), and the pool of pages they
-//! share. Eviction is S3-FIFO: new items stand in a FIFO ring (the HOT segment, a tenth of the class); at its
-//! end an item that was read moves to the main part, one that was not leaves. The main part is a clock: a
-//! hand walks the slots of the class's pages, takes one from each item's frequency and evicts at zero.
-//!
-//! ```text
-//! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD) --hand--> out
-//!              `--not read--> out
-//! ```
-//! A ring entry outlives its item: the chunk's `RING` bit says that an entry exists, so a chunk has at most
-//! one and the ring is never longer than the class. Main holds no links at all.
-//!
-//! A large item counts in the largest class, but its head lies in a chunk of a small one. It stands in the
-//! largest class's ring while its label is HOT, in `chains` after that, and leaves them when it is freed. The
-//! `RING` bit of its head belongs to the small class, whose ring may still have an entry of the chunk's
-//! former item.
-//!
-//! Knows items only by their head; the caller (the store) unlinks victims from the index. What a class does when a
-//! page leaves it stands in `leave`.
+//! share. Who leaves when memory is short is `policy`'s choice; what a class does when a page leaves it stands in
+//! `leave`. Knows items only by their head; the caller (the store) unlinks victims from the index.
 
+use super::age::AgeList;
 use super::arena::{Arena, Handle};
-use super::item::{Head, Item, iflag, kind, state};
+use super::item::{Head, Item, kind, state};
+use super::policy::{Part, Share, Signs, segment};
 use super::sizes::{PAGE_BYTES, Sizes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The ring's share of a class's items, in percent.
-const RING_PCT: usize = 10;
-
-/// Items looked at in one search for a victim before the least used one seen is taken.
-const SEARCH: usize = 64;
-
-/// Slots the hand may pass in one search, free ones included.
-const HAND_STEPS: usize = 1024;
+/// Seconds for which an item that was used stays where it is in flat mode; memcached's.
+const FLAT_REST: u32 = 60;
 
 /// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
 const LEAVING_MAX: usize = 32;
@@ -128,10 +108,14 @@ pub struct ClassView {
     pub hot: u64,
     pub warm: u64,
     pub cold: u64,
+    pub temp: u64,
+    /// Evicted keys that came back so soon that more memory would have kept them, since the start.
+    pub ghost_hits: u64,
     /// Nominal bytes of the class's items.
     pub requested: u64,
-    /// Seconds since the last access of the oldest item of the ring and under the hand; 0 = none.
+    /// Seconds since the last access of the item that would leave each queue next; 0 = none.
     pub age_hot: u32,
+    pub age_warm: u32,
     pub age_cold: u32,
 }
 
@@ -140,7 +124,8 @@ pub enum Take {
     /// A chunk for the caller.
     Chunk(Handle),
     /// The search ended at this item: unlink it; then the chunk is the caller's, or must be freed.
-    Victim(Handle),
+    /// With the part of the class where it stood, if it is to leave a ghost.
+    Victim(Handle, Option<Part>),
     /// Nothing may be taken.
     Nothing,
 }
@@ -170,7 +155,7 @@ impl Neighbours {
 #[derive(Default)]
 pub struct Class {
     pub(super) id: usize,
-    is_largest: bool,
+    pub(super) is_largest: bool,
     pub(super) per_page: u32,
     pub(super) stride: usize,
     /// Pages in use, oldest first; chunks of the last one are used in order, from `carve` on.
@@ -184,29 +169,29 @@ pub struct Class {
     free: Option<Handle>,
     free_len: u64,
     /// Next chunk never used of the newest page.
-    carve: u32,
+    pub(super) carve: u32,
     pub(super) used: u64,
     pub(super) ring: VecDeque<Handle>,
     /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
     pub(super) chains: VecDeque<Handle>,
     pub(super) hand: (usize, u32),
-    pub(super) items: [u64; 3],
+    /// Items stored in flat mode.
+    pub(super) aged: AgeList,
+    /// Evictions when the class was last tended.
+    pub(super) tended_at: u32,
+    /// In flat mode: there may be items from before it.
+    pub(super) mixed: bool,
+    /// Items by label. A hit that makes a COLD item WARM is counted in [`Signs`] instead, since the class is not
+    /// locked then: WARM may stand too low here and COLD too high by as many.
+    pub(super) items: [i64; 4],
+    pub(super) share: Share,
+    /// `Signs::rewarmed` at the last reset of the counters.
+    rewarmed_before: u64,
     pub(super) requested: u64,
     /// Room for a victim's key.
     pub key: Vec<u8>,
     /// Counters since the last reset.
     pub counts: ClassCounts,
-}
-
-/// Says that no entry of the chunk is in its class's ring.
-pub(super) fn unmark(arena: &Arena, handle: Handle) {
-    if let Some(word) = arena.chunk(handle).first() {
-        word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
-    }
-}
-
-pub(super) fn segment(label: u8) -> usize {
-    usize::from((label & state::SEGMENT) >> 2).min(2)
 }
 
 impl Class {
@@ -248,55 +233,6 @@ impl Class {
     /// Whether the next chunk would have to come from a page that the class does not have yet.
     pub fn would_grow(&self) -> bool {
         self.free.is_none() && self.given.is_empty() && !self.pages.is_empty() && self.carve == self.per_page
-    }
-
-    /// The item that has been in the ring for longest.
-    pub fn oldest(&self) -> Option<Handle> {
-        self.ring.front().copied()
-    }
-
-    /// Takes the oldest item out of the ring.
-    pub fn forget_oldest(&mut self, arena: &Arena) {
-        if let Some(handle) = self.ring.pop_front()
-            && arena.class(handle) == self.id
-        {
-            unmark(arena, handle);
-        }
-    }
-
-    /// Counts a new item and puts it into the ring. `item` is written and not yet linked; `own` says that its
-    /// chunk is of this class.
-    pub fn enlist(&mut self, handle: Handle, item: &mut Item, nominal: usize, own: bool) {
-        self.items[0] += 1;
-        self.requested += nominal as u64;
-        if own && item.head().is(state::RING) {
-            return;
-        }
-        if own {
-            item.change_state(0, state::RING);
-        }
-        self.ring.push_back(handle);
-    }
-
-    /// Counts an item out. Its chunk must be unlinked already.
-    pub fn delist(&mut self, arena: &Arena, handle: Handle, nominal: usize, chunked: bool) {
-        // Read anew: the label may have changed until this class was locked.
-        let head = Head::of(arena.chunk(handle));
-        let count = &mut self.items[segment(head.state())];
-        debug_assert!(*count > 0 && self.requested >= nominal as u64);
-        *count = count.saturating_sub(1);
-        self.requested = self.requested.saturating_sub(nominal as u64);
-        if chunked {
-            // The head's chunk may come back in another class: no entry may stay behind. Large items are few.
-            let hot = head.state() & state::SEGMENT == state::HOT;
-            let list = if hot { &mut self.ring } else { &mut self.chains };
-            if let Some(at) = list.iter().position(|&entry| entry == handle) {
-                list.remove(at);
-            }
-            if hot && arena.class(handle) == self.id {
-                unmark(arena, handle);
-            }
-        }
     }
 
     /// Puts a chunk on the free list, unless its page leaves the class.
@@ -354,178 +290,35 @@ impl Class {
         self.used += 1;
     }
 
-    /// Takes in an item from before a restart; those that are queued must come oldest first. `own` says that its
-    /// chunk is of this class.
-    pub fn adopt_item(&mut self, handle: Handle, item: &mut Item, nominal: usize, own: bool) {
-        item.change_state(state::RING, 0);
-        let label = item.head().state() & state::SEGMENT;
-        self.items[segment(label)] += 1;
-        self.requested += nominal as u64;
-        if label == state::HOT {
-            item.change_state(0, if own { state::RING } else { 0 });
-            self.ring.push_back(handle);
-        } else if item.head().has(iflag::CHUNKED) {
-            self.chains.push_back(handle);
-        }
-    }
-
-    /// The item that should leave next. It is still linked, no longer in the ring.
-    pub(super) fn victim(&mut self, arena: &Arena) -> Option<Handle> {
-        let ring_max = (self.items.iter().sum::<u64>() as usize * RING_PCT / 100).max(1);
-        if self.ring.len() > ring_max
-            && let Some(handle) = self.ring_tail(arena)
-        {
-            return Some(handle);
-        }
-        self.clock(arena).or_else(|| self.ring_tail(arena))
-    }
-
-    /// The next entry of the ring. What stands on the page that leaves is passed over, as are blanks: evicting it would
-    /// give no memory, and the mover sees to it.
-    fn pop_ring(&mut self) -> Option<Handle> {
-        loop {
-            let handle = self.ring.pop_front()?;
-            if handle != Handle::NOWHERE && !self.is_leaving(handle) {
-                return Some(handle);
-            }
-        }
-    }
-
-    /// Drops up to `count` entries at the end of the ring whose items are gone, so that the next item in such a chunk
-    /// does not take over their place.
-    pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
-        for _ in 0..count {
-            match self.ring.front() {
-                Some(&handle) if Head::of(arena.chunk(handle)).klen() == 0 => self.forget_oldest(arena),
-                _ => return,
-            }
-        }
-    }
-
-    /// Pops the ring until an unread item comes; read ones move to the main part.
-    fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
-        for _ in 0..SEARCH {
-            let handle = self.pop_ring()?;
-            if let Some(&next) = self.ring.front() {
-                arena.prefetch(next);
-            }
-            let item = Item::at(arena.chunk(handle));
-            let Some(mut item) = item.filter(|item| self.is_largest || !item.head().has(iflag::CHUNKED)) else {
-                // A free chunk, one of a chain or a large item's head: the entry was left over.
-                unmark(arena, handle);
-                continue;
-            };
-            let mark = if arena.class(handle) == self.id { state::RING } else { 0 };
-            if !item.head().is(state::LINKED) {
-                self.ring.push_back(handle); // still being filled
-            } else if item.head().is(state::FREQ) {
-                item.change_state(mark | state::FREQ | state::SEGMENT, state::WARM);
-                self.relabel(state::HOT, state::WARM);
-                self.counts.moves_to_warm += 1;
-                if item.head().has(iflag::CHUNKED) {
-                    self.chains.push_back(handle);
-                }
-            } else {
-                item.change_state(mark | state::SEGMENT, state::COLD);
-                self.relabel(state::HOT, state::COLD);
-                self.counts.moves_to_cold += 1;
-                if item.head().has(iflag::CHUNKED) {
-                    self.chains.push_front(handle);
-                }
-                return Some(handle);
-            }
-        }
-        None
-    }
-
-    fn relabel(&mut self, from: u8, to: u8) {
-        let from = &mut self.items[segment(from)];
-        if *from > 0 {
-            *from -= 1;
-            self.items[segment(to)] += 1;
-        }
-    }
-
-    /// Walks the hand until an item without frequency comes, taking one from each it passes.
-    fn clock(&mut self, arena: &Arena) -> Option<Handle> {
-        let mut least: Option<(u8, Handle)> = None;
-        let mut seen = 0;
-        for step in 0..HAND_STEPS {
-            let from_chains = !self.chains.is_empty() && (self.pages.is_empty() || step % 2 == 0);
-            let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
-            if from_chains {
-                self.chains.push_back(handle);
-            }
-            let head = Head::of(arena.chunk(handle));
-            // Not linked: deleted, and its reader is not done yet.
-            let mine = from_chains || !(head.is(state::RING) || head.has(iflag::CHUNKED));
-            if head.klen() == 0 || !head.is(state::LINKED) || !mine {
-                continue;
-            }
-            let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
-            let freq = head.state() & state::FREQ;
-            if freq == 0 {
-                return Some(handle);
-            }
-            self.second_chance(&mut item, freq);
-            if least.is_none_or(|(f, _)| freq < f) {
-                least = Some((freq, handle));
-            }
-            seen += 1;
-            if seen == SEARCH {
-                break;
-            }
-        }
-        least.map(|(_, handle)| handle)
-    }
-
-    fn second_chance(&mut self, item: &mut Item, freq: u8) {
-        let label = item.head().state() & state::SEGMENT;
-        let new_label = if freq == 1 { state::COLD } else { label };
-        item.change_state(state::FREQ | state::SEGMENT, (freq - 1) | new_label);
-        if new_label == label {
-            self.counts.moves_within_lru += 1;
-        } else {
-            self.relabel(label, new_label);
-            self.counts.moves_to_cold += 1;
-        }
-    }
-
-    /// The chunk under the hand; the hand moves on.
-    fn hand_next(&mut self) -> Option<Handle> {
-        let (page, slot) = self.hand;
-        let number = *self.pages.get(page).or(self.pages.first())?;
-        let page = if page < self.pages.len() { page } else { 0 };
-        let last = page + 1 == self.pages.len();
-        let end = if last { self.carve } else { self.per_page };
-        self.hand = if slot + 1 < end {
-            (page, slot + 1)
-        } else if last {
-            (0, 0)
-        } else {
-            (page + 1, 0)
-        };
-        Some(Handle::new(number, slot))
-    }
-
-    fn view(&self, arena: &Arena, now: u32) -> ClassView {
+    fn view(&self, arena: &Arena, signs: &Signs, now: u32) -> ClassView {
+        let rewarmed = signs.rewarmed() as i64;
+        let items = |label, more: i64| (self.items[segment(label)] + more).max(0) as u64;
+        let moves_to_warm = self.counts.moves_to_warm + signs.rewarmed() - self.rewarmed_before;
         let idle = |handle: Option<&Handle>| {
             handle.and_then(|&h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
         };
-        let under_hand = self.pages.get(self.hand.0).map(|&page| Handle::new(page, self.hand.1));
+        let with = |label| {
+            self.next_to_leave().find(|&handle| {
+                let head = Head::of(arena.chunk(handle));
+                head.is(state::LINKED) && head.state() & state::SEGMENT == label
+            })
+        };
         let pages = self.page_count();
         ClassView {
-            counts: self.counts,
+            counts: ClassCounts { moves_to_warm, ..self.counts },
             pages,
             used_chunks: self.used,
             total_chunks: pages * u64::from(self.per_page),
-            items: self.items.iter().sum(),
-            hot: self.items[0],
-            warm: self.items[1],
-            cold: self.items[2],
+            items: self.len(),
+            hot: items(state::HOT, 0),
+            warm: items(state::WARM, rewarmed),
+            cold: items(state::COLD, -rewarmed),
+            temp: items(state::TEMP, 0),
+            ghost_hits: signs.ghost_hits(),
             requested: self.requested,
             age_hot: idle(self.ring.front()),
-            age_cold: idle(under_hand.as_ref()),
+            age_warm: idle(with(state::WARM).as_ref()),
+            age_cold: idle(with(state::COLD).as_ref()),
         }
     }
 }
@@ -535,6 +328,13 @@ pub struct Slabs {
     classes: Vec<Mutex<Class>>,
     pages: Mutex<Pages>,
     may_evict: bool,
+    /// One a class.
+    signs: Vec<Signs>,
+    flat: AtomicBool,
+    /// Percent of a class that its ring is to have, plus 1; 0 = what suits best.
+    hot_pct: AtomicU32,
+    /// Items with so many seconds to live are TEMP, plus 1; 0 = none are.
+    temp_ttl: AtomicU64,
 }
 
 impl Slabs {
@@ -544,6 +344,10 @@ impl Slabs {
             classes: (0..=sizes.largest()).map(|id| Mutex::new(Class::new(id, sizes))).collect(),
             pages: Mutex::new(Pages::new(exist, limit, precharged)),
             may_evict,
+            signs: (0..=sizes.largest()).map(|_| Signs::default()).collect(),
+            flat: AtomicBool::new(false),
+            hot_pct: AtomicU32::new(0),
+            temp_ttl: AtomicU64::new(0),
         }
     }
 
@@ -561,7 +365,88 @@ impl Slabs {
         if !self.may_evict {
             return Take::Nothing;
         }
-        class.victim(arena).map_or(Take::Nothing, Take::Victim)
+        self.victim(class, arena).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
+    }
+
+    /// The item of a class that should leave next, and where it stood, if it is to leave a ghost.
+    fn victim(&self, class: &mut Class, arena: &Arena) -> Option<(Handle, Option<Part>)> {
+        if self.is_flat() {
+            class.victim_flat(arena, &self.signs[class.id]).map(|handle| (handle, None))
+        } else {
+            class.victim(arena, &self.signs[class.id], self.hot_pct())
+        }
+    }
+
+    /// The same, be it on the page that leaves.
+    pub(super) fn victim_anywhere(&self, class: &mut Class, arena: &Arena) -> Option<(Handle, Option<Part>)> {
+        let leaving = class.leaving.take();
+        let victim = self.victim(class, arena);
+        class.leaving = leaving;
+        victim
+    }
+
+    /// The ring's share that the operator has fixed, in percent.
+    pub fn hot_pct(&self) -> Option<u32> {
+        self.hot_pct.load(Relaxed).checked_sub(1)
+    }
+
+    /// Whether each class has one queue, in the order of the last use.
+    #[inline]
+    pub fn is_flat(&self) -> bool {
+        self.flat.load(Relaxed)
+    }
+
+    /// One queue a class from now on, or the ring and the main part.
+    pub fn set_flat(&self, flat: bool) {
+        self.flat.store(flat, Relaxed);
+        for class in &self.classes {
+            class.lock().mixed = true;
+        }
+    }
+
+    /// Notes a use of an item whose bucket is locked; true if it has to go behind all others then. In flat mode that
+    /// is so once a minute, and the time of the last access stands still in between, as in memcached.
+    pub fn note_use(&self, item: &Item, now: u32) -> bool {
+        let flat = self.is_flat();
+        let due = now.saturating_sub(item.atime(now)) > FLAT_REST;
+        if !flat || due {
+            item.set_atime(now);
+        }
+        flat && due
+    }
+
+    /// Whether another search may find what one has not: the hand passes a bounded number of slots.
+    pub fn may_find(&self, class: &Class) -> bool {
+        self.may_evict && class.evictable() > 0
+    }
+
+    /// What is known of a class without its lock.
+    #[inline]
+    pub fn signs(&self, id: usize) -> &Signs {
+        &self.signs[id]
+    }
+
+    /// The label of a new item.
+    #[inline]
+    pub fn label_of(&self, exptime: u32, now: u32) -> u8 {
+        // An item that never expires looks far enough away, and so does one whose time is over.
+        if u64::from(exptime.wrapping_sub(now)) < self.temp_ttl.load(Relaxed) {
+            state::TEMP
+        } else if self.is_flat() {
+            state::COLD
+        } else {
+            state::HOT
+        }
+    }
+
+    /// Fixes the ring's share of each class, in percent; `None` lets it adapt.
+    pub fn set_hot_pct(&self, percent: Option<u32>) {
+        self.hot_pct.store(percent.map_or(0, |percent| percent + 1), Relaxed);
+    }
+
+    /// Makes new items with at most `ttl` seconds to live TEMP; `None` makes none.
+    pub fn set_temp_ttl(&self, ttl: Option<u32>) {
+        self.temp_ttl.store(ttl.map_or(0, |ttl| u64::from(ttl) + 1), Relaxed);
     }
 
     /// Frees a chunk.
@@ -571,7 +456,7 @@ impl Slabs {
 
     /// Items held, summed class by class.
     pub fn items(&self) -> u64 {
-        self.classes.iter().map(|class| class.lock().items.iter().sum::<u64>()).sum()
+        self.classes.iter().map(|class| class.lock().len()).sum()
     }
 
     /// Nominal bytes of all items.
@@ -586,7 +471,7 @@ impl Slabs {
 
     /// One class's state.
     pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
-        self.class(id).view(arena, now)
+        self.class(id).view(arena, &self.signs[id], now)
     }
 
     /// Pages of a class at this moment, with the slots of each that were ever used.
@@ -681,8 +566,10 @@ impl Slabs {
 
     /// Clears every class's counters.
     pub fn reset_counts(&self) {
-        for class in &self.classes {
-            class.lock().counts = ClassCounts::default();
+        for (class, signs) in self.classes.iter().zip(&self.signs) {
+            let mut class = class.lock();
+            class.counts = ClassCounts::default();
+            class.rewarmed_before = signs.rewarmed();
         }
     }
 }

@@ -4,16 +4,18 @@
 //! holder never takes a class's lock: chunks are freed after the bucket is unlocked.
 
 use super::arena::{Arena, Handle};
+use super::entry::Entry;
 use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
+use super::policy::Part;
 use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassCounts, ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
 use parking_lot::MutexGuard;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Victims looked at for one chunk before the allocation fails.
@@ -52,6 +54,8 @@ pub struct Store {
     chains: AtomicU32,
     /// Flushes so far.
     flushes: AtomicU32,
+    /// Rounds of tending.
+    pub(super) juggles: AtomicU64,
     /// Who hears of evictions, if anybody.
     events: OnceLock<Arc<Events>>,
 }
@@ -65,189 +69,6 @@ pub enum Found<R> {
     Miss,
     /// An item whose time was over; it is gone now.
     Lapsed(Lapse),
-}
-
-/// Names one state of a key's value: another value, or another place for it, has another version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
-    handle: Handle,
-    /// Changes with a value that changes in place.
-    seq: u64,
-    /// Tells an item from a later one in the same chunk.
-    bucket: u32,
-}
-
-impl Version {
-    pub(super) fn of(bucket: &Bucket, handle: Handle, item: &Item) -> Self {
-        Self { handle, seq: item.seq(), bucket: bucket.version() }
-    }
-}
-
-/// A linked live item under its bucket's lock.
-pub struct Entry {
-    pub(super) store: &'static Store,
-    pub(super) handle: Handle,
-    pub(super) item: Item,
-    bucket: u32,
-    unlink: bool,
-}
-
-impl Entry {
-    /// The item of `handle`, whose bucket the caller holds. A walk that only shows it may give no version.
-    #[inline]
-    pub(super) fn of(store: &'static Store, version: Option<&Bucket>, handle: Handle, item: Item) -> Self {
-        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false }
-    }
-
-    /// Value length in bytes.
-    #[inline]
-    pub fn vlen(&self) -> usize {
-        self.item.vlen()
-    }
-
-    /// Client flags.
-    #[inline]
-    pub fn flags(&self) -> u32 {
-        self.item.flags()
-    }
-
-    /// CAS id.
-    #[inline]
-    pub fn cas(&self) -> u64 {
-        self.item.cas()
-    }
-
-    /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice if
-    /// [`Entry::has_room`] says that it can.
-    pub fn set_cas(&mut self, cas: u64) {
-        self.store.stamp(&self.item, cas);
-    }
-
-    /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
-    /// else [`Store::make_room`] helps.
-    pub fn has_room(&self, exptime: Option<u32>, cas: bool, now: u32) -> bool {
-        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now)) && (!cas || self.item.can_hold_cas())
-    }
-
-    /// The value's version, for [`Store::commit_over`].
-    pub fn version(&self) -> Version {
-        Version { handle: self.handle, seq: self.item.seq(), bucket: self.bucket }
-    }
-
-    /// Expiry time, 0 = never.
-    pub fn exptime(&self, now: u32) -> u32 {
-        self.item.exptime(now)
-    }
-
-    /// Changes the expiry time; false if the layout has no room for it (the item must be rewritten).
-    pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
-        let fits = self.item.can_hold_exptime(exptime, now);
-        if fits {
-            self.item.set_exptime(exptime, now);
-        }
-        fits
-    }
-
-    /// Time of the last access.
-    pub fn atime(&self, now: u32) -> u32 {
-        self.item.atime(now)
-    }
-
-    /// Item flags (`iflag`).
-    pub fn iflags(&self) -> u8 {
-        self.item.head().iflags()
-    }
-
-    /// Changes `STALE` and `TOKEN` marks.
-    pub fn change_flags(&mut self, clear: u8, set: u8) {
-        self.item.change_flags(clear, set);
-    }
-
-    /// State bits (`state`).
-    #[inline]
-    pub fn state(&self) -> u8 {
-        self.item.head().state()
-    }
-
-    /// Whether it was read before.
-    pub fn fetched(&self) -> bool {
-        self.state() & state::FETCHED != 0
-    }
-
-    /// Slab class that users see.
-    #[inline]
-    pub fn class(&self) -> u8 {
-        self.store.lru_class(self.handle, &self.item) as u8
-    }
-
-    /// Size that users see: header, CAS, key, flags, value and line end.
-    pub fn nominal(&self) -> usize {
-        self.store.nominal_of(&self.item)
-    }
-
-    /// Whether the value is a chain of chunks.
-    pub fn is_chunked(&self) -> bool {
-        self.item.head().has(iflag::CHUNKED)
-    }
-
-    /// Appends the key to `out`.
-    pub fn copy_key(&self, out: &mut Vec<u8>) {
-        self.item.copy_key(out);
-    }
-
-    /// Appends the value to `out`; for values up to `COPY_MAX`.
-    #[inline]
-    pub fn copy_value(&self, out: &mut Vec<u8>) {
-        if !self.is_chunked() {
-            self.item.copy_value(out);
-        } else if let Some(value) = self.pin() {
-            value.for_each_piece(|bytes| out.extend_from_slice(bytes));
-        }
-    }
-
-    /// A guard under which the value stays readable after the lock is gone; for large values: over `COPY_MAX`,
-    /// or chunked.
-    pub fn pin(&self) -> Option<Pinned> {
-        Pinned::new(self.store, self.handle, &self.item)
-    }
-
-    /// Whether a reader outside the lock holds the value.
-    pub fn is_pinned(&self) -> bool {
-        self.item.pin_word().is_some_and(|word| word.load(Relaxed) as u32 != 0)
-    }
-
-    /// Overwrites the first bytes of the value in place; the value must not be pinned.
-    pub fn overwrite(&mut self, bytes: &[u8]) {
-        let kept = self.store.image().is_some();
-        if kept {
-            // A process that is killed in between must not leave half a value behind.
-            self.item.change_state(state::LINKED, 0);
-            fence(Release);
-        }
-        self.item.overwrite_value(bytes);
-        if kept {
-            self.item.change_state(0, state::LINKED);
-        }
-    }
-
-    /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated
-    /// and the second is the same.
-    #[inline]
-    pub fn bump(&mut self, now: u32) {
-        let head = self.item.head();
-        if head.state() & state::SATURATED != state::SATURATED {
-            let freq = (head.state() & state::FREQ) + 1;
-            let active = if head.is(state::FETCHED) { state::ACTIVE } else { 0 };
-            let (clear, set) = if freq <= state::FREQ { (state::FREQ, freq) } else { (0, 0) };
-            self.item.change_state(clear, set | state::FETCHED | active);
-        }
-        self.item.set_atime(now);
-    }
-
-    /// Says that the item must go when the visitor returns.
-    pub fn unlink(&mut self) {
-        self.unlink = true;
-    }
 }
 
 impl Store {
@@ -276,6 +97,7 @@ impl Store {
             growths: AtomicU64::new(0),
             chains: AtomicU32::new(0),
             flushes: AtomicU32::new(0),
+            juggles: AtomicU64::new(0),
             events: OnceLock::new(),
         })))
     }
@@ -432,8 +254,17 @@ impl Store {
             item.change_state(state::LINKED, 0);
             drop(bucket);
             self.release(handle, item);
+        } else if entry.moves_back {
+            drop(bucket);
+            self.move_back(handle, item);
         }
         Found::Hit(result)
+    }
+
+    /// Puts an item behind all others of its class, in flat mode. No bucket lock may be held.
+    #[cold]
+    pub(super) fn move_back(&'static self, handle: Handle, item: Item) {
+        self.slabs.class(self.lru_class(handle, &item)).move_back(&self.arena, handle);
     }
 
     /// Takes an item out of its locked bucket and frees it.
@@ -480,13 +311,13 @@ impl Store {
     ) -> Option<Handle> {
         let mut class = self.slabs.class(class_id);
         if class.would_grow()
-            && let Some(oldest) = class.oldest()
+            && let Some(oldest) = class.longest_here()
             && let Some(item) = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))
             && self.lapse(&item, now).is_some()
         {
             // Memory of an item whose time is over is taken before more memory is.
-            class.forget_oldest(&self.arena);
-            class = self.drop_victim(class_id, class, oldest, now);
+            class.forget_oldest(&self.arena, oldest);
+            class = self.drop_victim(class_id, class, (oldest, None), now);
         }
         for _ in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena) {
@@ -494,8 +325,9 @@ impl Store {
                     then(&mut class, handle);
                     return Some(handle);
                 }
+                Take::Nothing if self.slabs.may_find(&class) => {}
                 Take::Nothing => break,
-                Take::Victim(handle) => class = self.drop_victim(class_id, class, handle, now),
+                Take::Victim(handle, part) => class = self.drop_victim(class_id, class, (handle, part), now),
             }
         }
         class.counts.outofmemory += 1;
@@ -507,10 +339,10 @@ impl Store {
         &'static self,
         class_id: usize,
         mut class: MutexGuard<'static, super::slabs::Class>,
-        handle: Handle,
+        (handle, part): (Handle, Option<Part>),
         now: u32,
     ) -> MutexGuard<'static, super::slabs::Class> {
-        let Some(item) = self.evict(&mut class, handle, now) else { return class };
+        let Some(item) = self.evict(&mut class, handle, part, now) else { return class };
         if item.head().has(iflag::CHUNKED) {
             drop(class);
             self.free_item(handle, item);
@@ -524,7 +356,13 @@ impl Store {
 
     /// Unlinks a victim; `None` if it has gone meanwhile, is in use just now, or a reader still holds it (its chunk
     /// follows later).
-    fn evict(&'static self, class: &mut super::slabs::Class, handle: Handle, now: u32) -> Option<Item> {
+    fn evict(
+        &'static self,
+        class: &mut super::slabs::Class,
+        handle: Handle,
+        part: Option<Part>,
+        now: u32,
+    ) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
         class.key.clear();
         item.copy_key(&mut class.key);
@@ -536,6 +374,10 @@ impl Store {
         let lapse = self.lapse(&item, now);
         bucket.remove(slot);
         item.change_state(state::LINKED, 0);
+        if let (None, Some(part)) = (lapse, part) {
+            let signs = self.slabs.signs(self.lru_class(handle, &item));
+            bucket.leave_ghost(hash, signs.ghost(part), |ghost| signs.worth(ghost));
+        }
         drop(bucket);
         let counts = &mut class.counts;
         if lapse.is_some() {
@@ -662,6 +504,27 @@ impl Store {
     pub fn set_limit(&self, bytes: u64) -> bool {
         // A memory file has the size that it has.
         self.arena.image().is_none() && self.slabs.set_limit(bytes)
+    }
+
+    /// Fixes the share of each class that new items may have before they are judged, in percent; `None` lets it adapt.
+    pub fn set_hot_pct(&self, percent: Option<u32>) {
+        self.slabs.set_hot_pct(percent);
+    }
+
+    /// Protects new items with at most `ttl` seconds to live from eviction; `None` protects none.
+    pub fn set_temp_ttl(&self, ttl: Option<u32>) {
+        self.slabs.set_temp_ttl(ttl);
+    }
+
+    /// One list a class, in the order of the last use, or segments and ghosts. Items that are there stay where they
+    /// are, and leave first.
+    pub fn set_flat(&self, flat: bool) {
+        self.slabs.set_flat(flat);
+    }
+
+    /// Rounds of tending, one for all classes.
+    pub fn juggles(&self) -> u64 {
+        self.juggles.load(Relaxed)
     }
 
     /// `stats reset` for the classes.

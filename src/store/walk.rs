@@ -9,10 +9,12 @@
 //! rewritten or moved. What comes, goes or moves meanwhile may be met or not, or twice.
 
 use super::arena::Handle;
+use super::entry::Entry;
 use super::item::{Item, state};
-use super::store::{Entry, Store};
+use super::store::Store;
 use super::write::Lapse;
 use crate::limits::KEY_MAX;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for a key and the spare bytes that copying needs.
 const KEY_ROOM: usize = KEY_MAX + 16;
@@ -138,6 +140,41 @@ impl Store {
         });
         self.count(current, tally);
         over
+    }
+
+    /// One round of tending all classes: new items that nobody read in their time become COLD, and items whose time is
+    /// over and who would leave next do so now. True if there is more to do.
+    pub fn tend(&'static self, now: u32) -> bool {
+        let mut key = Vec::with_capacity(KEY_ROOM);
+        let mut over = Vec::new();
+        let mut more = false;
+        for id in 1..self.slabs.len() {
+            let class = self.slabs.class(id);
+            if class.len() == 0 {
+                continue;
+            }
+            over.clear();
+            over.extend(class.next_to_leave().filter_map(|handle| {
+                let item = Item::at(self.arena.chunk(handle))?;
+                let due = item.head().is(state::LINKED) && self.lapse(&item, now).is_some();
+                (due && self.lru_class(handle, &item) == id).then_some((handle, item))
+            }));
+            drop(class);
+            let mut tally = Tally::default();
+            for &(handle, item) in &over {
+                let unfetched = !item.head().is(state::FETCHED);
+                if let Some(lapse) = self.unlink_lapsed(handle, item, now, &mut key) {
+                    tally.reclaimed += 1;
+                    tally.unfetched += u64::from(unfetched && lapse == Lapse::Expired);
+                }
+            }
+            let mut class = self.slabs.class(id);
+            class.counts.reclaimed += tally.reclaimed;
+            class.counts.expired_unfetched += tally.unfetched;
+            more |= !self.slabs.is_flat() && class.tend(&self.arena, self.slabs.signs(id), self.slabs.hot_pct());
+        }
+        self.juggles.fetch_add(1, Relaxed);
+        more
     }
 
     /// Shows the linked items on the next slots as they look without any lock, until `look` gives false.

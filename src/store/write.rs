@@ -3,10 +3,11 @@
 //! Owns the rules under which a new item takes its key: set, add, replace, compare and swap, append,
 //! prepend. Called by `cache` for every mutation that stores a value.
 
+use super::entry::Version;
 use super::item::{Item, Meta, iflag, state};
 use super::reserve::{Pinned, Reservation};
 use super::scratch::Scratch;
-use super::store::{Found, Store, Version};
+use super::store::{Found, Store};
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +158,11 @@ impl Store {
             met.old_vlen = old.vlen();
             let mut old = *old;
             if let Some(outcome) = refuse(&mut old, &mut new, write, now) {
+                let moves = write.mode == Mode::Add && self.slabs.note_use(&old, now);
                 drop(bucket);
+                if moves {
+                    self.move_back(*handle, old);
+                }
                 return (outcome, met);
             }
             if only_over.is_some_and(|only| only != Version::of(&bucket, *handle, &old)) {
@@ -176,8 +181,10 @@ impl Store {
         self.stamp(&item, write.cas);
         item.set_atime(now);
         let Some((slot, old_handle, mut old)) = found else {
-            item.change_state(0, state::LINKED);
-            if bucket.insert(hash, handle.raw()) {
+            let signs = self.slabs.signs(self.lru_class(handle, &item));
+            let known = bucket.take_ghost(hash).is_some_and(|ghost| signs.meet(ghost));
+            item.change_state(0, state::LINKED | u8::from(known));
+            if bucket.insert(hash, handle.raw(), |ghost| signs.worth(ghost)) {
                 return (Stored::Stored { vlen }, met);
             }
             item.change_state(state::LINKED, 0);
@@ -408,10 +415,7 @@ fn stores_without_item(mode: Mode) -> bool {
 /// what it must from the old item.
 fn refuse(old: &mut Item, new: &mut Reservation, write: Write, now: u32) -> Option<Stored> {
     match write.mode {
-        Mode::Add => {
-            old.set_atime(now);
-            Some(Stored::NotStored)
-        }
+        Mode::Add => Some(Stored::NotStored),
         Mode::Cas => {
             let stored = old.cas();
             if write.compare == stored && write.compare != 0 {

@@ -183,8 +183,29 @@ fn lru(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     if tokens.is(1, "tune") && tokens.len() >= 6 {
         return lru_tune(run, tokens);
     }
-    // `mode` and `temp_ttl` need the maintainer, whose segments do not exist yet.
-    run.reply("ERROR");
+    let (runtime, store) = (&run.cx.shared.runtime, run.verbs.cache.store);
+    if tokens.len() < 3 || !runtime.lru_maintainer_thread() {
+        return run.reply("ERROR");
+    }
+    if tokens.is(1, "mode") {
+        let flat = tokens.is(2, "flat");
+        if !flat && !tokens.is(2, "segmented") {
+            return run.reply("ERROR");
+        }
+        runtime.set_lru_segmented(!flat);
+        store.set_flat(flat);
+    } else if tokens.is(1, "temp_ttl") {
+        let Some(ttl) = decimal::token_i32(tokens.get(2)) else { return run.reply("ERROR") };
+        let ttl = u32::try_from(ttl).ok();
+        runtime.set_temp_lru(ttl.is_some());
+        if let Some(ttl) = ttl {
+            runtime.set_temporary_ttl(ttl);
+        }
+        store.set_temp_ttl(ttl);
+    } else {
+        return run.reply("ERROR");
+    }
+    run.reply("OK");
 }
 
 fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
@@ -200,6 +221,7 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     } else {
         let runtime = &run.cx.shared.runtime;
         runtime.set_hot_lru_pct(hot);
+        run.verbs.cache.store.set_hot_pct(Some(hot));
         runtime.set_warm_lru_pct(warm);
         runtime.set_hot_max_factor(hot_factor);
         runtime.set_warm_max_factor(warm_factor);

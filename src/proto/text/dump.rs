@@ -89,10 +89,10 @@ pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Out
     let store = cx.shared.cache.store;
     let refusal = match ask.of {
         _ if !first => ask.kind.not_first(),
-        // A dump is no answer for a datagram: it has no end that the server could wait for.
-        _ if out.is_datagrams() => "ERROR an unknown error happened",
         None => "BADCLASS invalid class id",
         Some(Of::Classes(0)) => "NOTSTARTED no items to crawl",
+        // A dump is no answer for a datagram: it has no end that the server could wait for.
+        _ if out.is_datagrams() => "ERROR an unknown error happened",
         Some(of) => {
             cx.shared.crawler.note_start();
             out.put(b"OK\r\n");

@@ -1,0 +1,138 @@
+//! Items in the order of their last use, exactly: the queue of flat mode.
+//!
+//! Owns the links, 8 bytes a slot of a page, which exist for pages that have ever held an item of the list: in
+//! segmented mode there are none. Knows handles only. One list a class, under the class's lock.
+
+use super::arena::Handle;
+use std::collections::HashMap;
+
+/// Stands for the neighbour that the first and the last item lack. No page reaches so far.
+const END: u32 = u32::MAX;
+
+/// Neighbours of an item, by the numbers of their handles; both are 0 outside the list.
+#[derive(Clone, Copy, Default)]
+struct Link {
+    before: u32,
+    after: u32,
+}
+
+/// The list. Its first item is the one used longest ago.
+pub struct AgeList {
+    links: HashMap<usize, Box<[Link]>>,
+    ends: Link,
+    len: u64,
+}
+
+impl Default for AgeList {
+    fn default() -> Self {
+        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0 }
+    }
+}
+
+impl AgeList {
+    /// Items in the list.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The item used longest ago.
+    pub fn first(&self) -> Option<Handle> {
+        self.handle(self.ends.after)
+    }
+
+    /// The items used longest ago.
+    pub fn oldest(&self) -> impl Iterator<Item = Handle> + '_ {
+        std::iter::successors(self.first(), |&handle| self.handle(self.link(handle)?.after))
+    }
+
+    /// Whether an item is in the list.
+    pub fn contains(&self, handle: Handle) -> bool {
+        self.link(handle).is_some_and(|link| link.before != 0)
+    }
+
+    /// Puts an item that is not in the list behind all others. Its page has `slots` slots.
+    pub fn push(&mut self, handle: Handle, slots: usize) {
+        let page = self.links.entry(handle.page()).or_default();
+        if page.len() < slots {
+            // A new page, or one that used to have larger chunks: nothing of it is in the list.
+            *page = vec![Link::default(); slots].into();
+        }
+        let last = self.ends.before;
+        self.set(handle.raw(), |link| *link = Link { before: last, after: END });
+        self.set(last, |link| link.after = handle.raw());
+        self.ends.before = handle.raw();
+        self.len += 1;
+    }
+
+    /// Takes an item out; false if it was not in the list.
+    pub fn remove(&mut self, handle: Handle) -> bool {
+        let Some(link) = self.link(handle).filter(|link| link.before != 0) else { return false };
+        self.set(link.before, |before| before.after = link.after);
+        self.set(link.after, |after| after.before = link.before);
+        self.set(handle.raw(), |own| *own = Link::default());
+        self.len -= 1;
+        true
+    }
+
+    /// Puts `to`, which is not in the list and whose page has `slots` slots, in the place of `from`; false if `from` is
+    /// not in the list.
+    pub fn replace(&mut self, from: Handle, to: Handle, slots: usize) -> bool {
+        let Some(link) = self.link(from).filter(|link| link.before != 0) else { return false };
+        self.push(to, slots);
+        self.remove(to);
+        self.set(from.raw(), |own| *own = Link::default());
+        self.set(to.raw(), |own| *own = link);
+        self.set(link.before, |before| before.after = to.raw());
+        self.set(link.after, |after| after.before = to.raw());
+        true
+    }
+
+    fn handle(&self, raw: u32) -> Option<Handle> {
+        Handle::from_raw(raw).filter(|_| raw != END)
+    }
+
+    fn link(&self, handle: Handle) -> Option<Link> {
+        self.links.get(&handle.page())?.get(handle.slot()).copied()
+    }
+
+    /// Changes an item's links, or those of the list itself.
+    fn set(&mut self, raw: u32, change: impl FnOnce(&mut Link)) {
+        let link = match self.handle(raw) {
+            None => Some(&mut self.ends),
+            Some(handle) => self.links.get_mut(&handle.page()).and_then(|page| page.get_mut(handle.slot())),
+        };
+        if let Some(link) = link {
+            change(link);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_order_of_use_whatever_leaves() {
+        let mut list = AgeList::default();
+        let mut model: Vec<Handle> = Vec::new();
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            let handle = Handle::new(rng.u32(1..4), rng.u32(0..40));
+            assert_eq!(list.contains(handle), model.contains(&handle));
+            assert_eq!(list.remove(handle), model.contains(&handle));
+            model.retain(|&other| other != handle);
+            if rng.bool() {
+                list.push(handle, 40);
+                model.push(handle);
+            } else if let Some(at) = (!model.is_empty()).then(|| rng.usize(..model.len())) {
+                assert!(list.replace(model[at], handle, 40));
+                assert!(!list.replace(Handle::new(9, 1), handle, 40));
+                model[at] = handle;
+            }
+            assert_eq!((list.first(), list.len()), (model.first().copied(), model.len() as u64));
+        }
+        assert_eq!(list.oldest().collect::<Vec<_>>(), model);
+        model.iter().for_each(|&handle| assert!(list.remove(handle)));
+        assert_eq!((list.first(), list.len()), (None, 0));
+    }
+}

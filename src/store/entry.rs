@@ -1,0 +1,214 @@
+//! An item as its visitor sees it: under its bucket's lock, field by field.
+//!
+//! Owns what may be read and changed in place. Made by the store's look-ups and walks; used by `cache` and `maint`.
+
+use super::arena::Handle;
+use super::index::Bucket;
+use super::item::{Item, iflag, state};
+use super::reserve::Pinned;
+use super::store::Store;
+use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
+
+/// Names one state of a key's value: another value, or another place for it, has another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    handle: Handle,
+    /// Changes with a value that changes in place.
+    seq: u64,
+    /// Tells an item from a later one in the same chunk.
+    bucket: u32,
+}
+
+impl Version {
+    pub(super) fn of(bucket: &Bucket, handle: Handle, item: &Item) -> Self {
+        Self { handle, seq: item.seq(), bucket: bucket.version() }
+    }
+}
+
+/// A linked live item under its bucket's lock.
+pub struct Entry {
+    pub(super) store: &'static Store,
+    pub(super) handle: Handle,
+    pub(super) item: Item,
+    bucket: u32,
+    pub(super) unlink: bool,
+    /// In flat mode: the item goes behind all others of its class.
+    pub(super) moves_back: bool,
+}
+
+impl Entry {
+    /// The item of `handle`, whose bucket the caller holds. A walk that only shows it may give no version.
+    #[inline]
+    pub(super) fn of(store: &'static Store, version: Option<&Bucket>, handle: Handle, item: Item) -> Self {
+        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false, moves_back: false }
+    }
+
+    /// Value length in bytes.
+    #[inline]
+    pub fn vlen(&self) -> usize {
+        self.item.vlen()
+    }
+
+    /// Client flags.
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.item.flags()
+    }
+
+    /// CAS id.
+    #[inline]
+    pub fn cas(&self) -> u64 {
+        self.item.cas()
+    }
+
+    /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice if
+    /// [`Entry::has_room`] says that it can.
+    pub fn set_cas(&mut self, cas: u64) {
+        self.store.stamp(&self.item, cas);
+    }
+
+    /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
+    /// else [`Store::make_room`] helps.
+    pub fn has_room(&self, exptime: Option<u32>, cas: bool, now: u32) -> bool {
+        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now)) && (!cas || self.item.can_hold_cas())
+    }
+
+    /// The value's version, for [`Store::commit_over`].
+    pub fn version(&self) -> Version {
+        Version { handle: self.handle, seq: self.item.seq(), bucket: self.bucket }
+    }
+
+    /// Expiry time, 0 = never.
+    pub fn exptime(&self, now: u32) -> u32 {
+        self.item.exptime(now)
+    }
+
+    /// Changes the expiry time; false if the layout has no room for it (the item must be rewritten).
+    pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
+        let fits = self.item.can_hold_exptime(exptime, now);
+        if fits {
+            self.item.set_exptime(exptime, now);
+        }
+        fits
+    }
+
+    /// Time of the last access.
+    pub fn atime(&self, now: u32) -> u32 {
+        self.item.atime(now)
+    }
+
+    /// Item flags (`iflag`).
+    pub fn iflags(&self) -> u8 {
+        self.item.head().iflags()
+    }
+
+    /// Changes `STALE` and `TOKEN` marks.
+    pub fn change_flags(&mut self, clear: u8, set: u8) {
+        self.item.change_flags(clear, set);
+    }
+
+    /// State bits (`state`).
+    #[inline]
+    pub fn state(&self) -> u8 {
+        self.item.head().state()
+    }
+
+    /// Whether it was read before.
+    pub fn fetched(&self) -> bool {
+        self.state() & state::FETCHED != 0
+    }
+
+    /// Slab class that users see.
+    #[inline]
+    pub fn class(&self) -> u8 {
+        self.store.lru_class(self.handle, &self.item) as u8
+    }
+
+    /// Size that users see: header, CAS, key, flags, value and line end.
+    pub fn nominal(&self) -> usize {
+        self.store.nominal_of(&self.item)
+    }
+
+    /// Whether the value is a chain of chunks.
+    pub fn is_chunked(&self) -> bool {
+        self.item.head().has(iflag::CHUNKED)
+    }
+
+    /// Appends the key to `out`.
+    pub fn copy_key(&self, out: &mut Vec<u8>) {
+        self.item.copy_key(out);
+    }
+
+    /// Appends the value to `out`; for values up to `COPY_MAX`.
+    #[inline]
+    pub fn copy_value(&self, out: &mut Vec<u8>) {
+        if !self.is_chunked() {
+            self.item.copy_value(out);
+        } else if let Some(value) = self.pin() {
+            value.for_each_piece(|bytes| out.extend_from_slice(bytes));
+        }
+    }
+
+    /// A guard under which the value stays readable after the lock is gone; for large values: over `COPY_MAX`,
+    /// or chunked.
+    pub fn pin(&self) -> Option<Pinned> {
+        Pinned::new(self.store, self.handle, &self.item)
+    }
+
+    /// Whether a reader outside the lock holds the value.
+    pub fn is_pinned(&self) -> bool {
+        self.item.pin_word().is_some_and(|word| word.load(Relaxed) as u32 != 0)
+    }
+
+    /// Overwrites the first bytes of the value in place; the value must not be pinned.
+    pub fn overwrite(&mut self, bytes: &[u8]) {
+        let kept = self.store.image().is_some();
+        if kept {
+            // A process that is killed in between must not leave half a value behind.
+            self.item.change_state(state::LINKED, 0);
+            fence(Release);
+        }
+        self.item.overwrite_value(bytes);
+        if kept {
+            self.item.change_state(0, state::LINKED);
+        }
+    }
+
+    /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated
+    /// and the second is the same. A COLD item becomes WARM.
+    #[inline]
+    pub fn bump(&mut self, now: u32) {
+        if self.store.slabs.is_flat() {
+            return self.bump_flat(now);
+        }
+        if self.item.head().state() & state::SATURATED != state::SATURATED {
+            let before = self.item.change_state_by(used);
+            if before & state::SEGMENT == state::COLD {
+                self.store.slabs.signs(usize::from(self.class())).rewarm();
+            }
+        }
+        self.item.set_atime(now);
+    }
+
+    #[cold]
+    fn bump_flat(&mut self, now: u32) {
+        if !self.fetched() {
+            self.item.change_state(0, state::FETCHED);
+        }
+        self.moves_back = self.store.slabs.note_use(&self.item, now);
+    }
+
+    /// Says that the item must go when the visitor returns.
+    pub fn unlink(&mut self) {
+        self.unlink = true;
+    }
+}
+
+/// The state of an item with one access more.
+#[inline]
+fn used(state: u8) -> u8 {
+    let freq = ((state & state::FREQ) + 1).min(state::FREQ);
+    let active = if state & state::FETCHED != 0 { state::ACTIVE } else { 0 };
+    let label = if state & state::SEGMENT == state::COLD { state::WARM } else { state & state::SEGMENT };
+    state & !(state::FREQ | state::SEGMENT) | freq | label | state::FETCHED | active
+}

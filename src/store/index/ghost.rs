@@ -1,0 +1,110 @@
+//! What a bucket remembers of evicted keys, in slots that nobody needs.
+//!
+//! Owns the form of a ghost and where it may stand: in a bucket's first line, in slots without a handle. Called by the
+//! store with the bucket locked; what a ghost means is `policy`'s.
+
+use super::{Bucket, LAST, SLOTS};
+
+/// Tag of a slot that has a ghost. Where slot 11 links to a line, it is not looked at for ghosts.
+pub(super) const GHOST_TAG: u8 = 255;
+
+/// What is left of an evicted item in its bucket: 16 bits of the hash, and 16 bits that the policy gives.
+///
+/// A hash that only looks the same is met in one of 2^16 looks at a ghost; it costs a wrong guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ghost(pub u16);
+
+impl Ghost {
+    fn raw(self, hash: u64) -> u32 {
+        u32::from(fingerprint(hash)) << 16 | u32::from(self.0)
+    }
+}
+
+/// Bits of a hash that neither the bucket's number nor the tag has.
+fn fingerprint(hash: u64) -> u16 {
+    (hash >> 8) as u16
+}
+
+impl Bucket {
+    /// Slots of the first line that may have handles, as a bit mask.
+    pub(super) fn own_slots(&self) -> u32 {
+        if self.line.has_chain() { (1 << LAST) - 1 } else { (1 << SLOTS) - 1 }
+    }
+
+    /// Takes out the ghost of a hash.
+    pub fn take_ghost(&mut self, hash: u64) -> Option<Ghost> {
+        let mut ghosts = self.line.matching(GHOST_TAG) & self.own_slots();
+        while ghosts != 0 {
+            let slot = ghosts.trailing_zeros() as usize;
+            ghosts &= ghosts - 1;
+            let raw = self.line.handle(slot);
+            if (raw >> 16) as u16 == fingerprint(hash) {
+                self.line.set(slot, 0, 0);
+                return Some(Ghost(raw as u16));
+            }
+        }
+        None
+    }
+
+    /// Leaves a ghost of a hash in a free slot, else in place of the ghost that is worth least by `worth`; where
+    /// there is neither, nothing is left.
+    pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u32) {
+        let free = self.line.matching(0) & self.own_slots();
+        let slot = if free != 0 { Some(free.trailing_zeros() as usize) } else { self.least_ghost(worth) };
+        if let Some(slot) = slot {
+            self.line.set(slot, GHOST_TAG, ghost.raw(hash));
+        }
+    }
+
+    /// The slot of the ghost that is worth least.
+    pub(super) fn least_ghost(&self, worth: impl Fn(Ghost) -> u32) -> Option<usize> {
+        let ghosts = self.line.matching(GHOST_TAG) & self.own_slots();
+        let slots = (0..SLOTS).filter(|slot| ghosts >> slot & 1 != 0);
+        slots.min_by_key(|&slot| worth(Ghost(self.line.handle(slot) as u16)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Index;
+    use super::*;
+
+    #[test]
+    fn ghosts_take_free_slots_only_and_give_way() {
+        let index: &'static Index = Box::leak(Box::new(Index::new(1, true).unwrap()));
+        let of = |n: u64| 5 << 40 | n << 8 | 7; // one bucket, one tag, many fingerprints
+        let live = |from: u64, to: u64| (from..to).all(|n| index.lock(of(n)).find(of(n), |h| h == n as u32).is_some());
+        for n in 1..=8 {
+            assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
+        }
+        for n in 101..=106 {
+            index.lock(of(n)).leave_ghost(of(n), Ghost(n as u16), |ghost| ghost.0.into());
+        }
+        // Four slots were free: the ghosts worth least have gone, one is taken out, another gives way to an item.
+        assert!(live(1, 9));
+        let mut seen = Vec::new();
+        index.lock(of(1)).for_each(|handle| seen.push(handle));
+        assert_eq!(seen.len(), 8, "a ghost is no handle");
+        assert_eq!(index.lock(of(106)).take_ghost(of(106)), Some(Ghost(106)));
+        assert_eq!(index.lock(of(106)).take_ghost(of(106)), None);
+        assert!(index.lock(of(9)).insert(of(9), 9, |_| 0));
+        assert!(index.lock(of(10)).insert(of(10), 10, |ghost| u32::from(ghost.0)));
+        let left: Vec<u64> = (101..=106).filter(|&n| index.lock(of(n)).take_ghost(of(n)).is_some()).collect();
+        assert_eq!(left.len(), 2);
+        assert_eq!(left[1], 105, "who is worth least has given way");
+        for n in 11..=40 {
+            index.lock(of(n)).leave_ghost(of(200 + n), Ghost(1), |_| 0);
+            assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
+        }
+        assert!(live(1, 41));
+        index.begin_growth();
+        while !index.grow(1000, |handle| of(handle.into())) {}
+        assert!(live(1, 41), "growth drops ghosts and nothing else");
+        for n in 1..=40 {
+            let mut bucket = index.lock(of(n));
+            let (slot, _) = bucket.find(of(n), |h| h == n as u32).unwrap();
+            bucket.remove(slot);
+        }
+        assert!(!index.lock(of(1)).line.has_chain());
+    }
+}

@@ -1,0 +1,50 @@
+//! A walk through the index, bucket by bucket, in the order of hashes.
+//!
+//! Owns places that stay good while the table grows. Called by `walk`.
+
+use super::{Bucket, Index, LOW_HALF, Table};
+use std::sync::atomic::Ordering::Acquire;
+
+impl Index {
+    /// Calls `each` with the handles of the bucket at place `from`, under its lock, and gives the place where
+    /// the next one begins; `None` after the last.
+    ///
+    /// A place is an upper half of a hash, so a walk from 0 meets every entry that is there throughout exactly
+    /// once, though the table grows meanwhile and cuts the range of hashes anew. `hash_of` gives the hash of a
+    /// linked handle; it is asked where a bucket reaches beyond the places that are due.
+    pub fn scan(
+        &'static self,
+        from: u32,
+        mut hash_of: impl FnMut(u32) -> u64,
+        mut each: impl FnMut(u32),
+    ) -> Option<u32> {
+        let (bucket, old) = self.lock_at(from);
+        let place = bucket.table.bucket_of(u64::from(from) << 32);
+        let (begin, end) = (bucket.table.first_place(place), bucket.table.first_place(place + 1));
+        // Of the table being replaced, only the bucket of this very place is known to have moved.
+        let until = old.map_or(end, |old| end.min(old.first_place(old.bucket_of(u64::from(from) << 32) + 1)));
+        let due = u64::from(from)..until;
+        let whole = due == (begin..end);
+        bucket.for_each(|handle| {
+            if whole || due.contains(&(hash_of(handle) >> 32)) {
+                each(handle);
+            }
+        });
+        until.try_into().ok()
+    }
+
+    /// Locks the bucket at a place. Where that is in the new table of a growth, the table it replaces is given too.
+    fn lock_at(&'static self, place: u32) -> (Bucket, Option<&'static Table>) {
+        let hash = u64::from(place) << 32;
+        loop {
+            let current = self.current.load(Acquire);
+            let old = (current >> 32).checked_sub(1);
+            if let Some(bucket) = old.and_then(|number| self.lock_in(number, hash)) {
+                return (bucket, None);
+            }
+            if let Some(bucket) = self.lock_in(current & LOW_HALF, hash) {
+                return (bucket, old.map(|number| self.table(number)));
+            }
+        }
+    }
+}

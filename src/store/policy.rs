@@ -1,0 +1,545 @@
+//! Who leaves when memory is short: S3-FIFO with ghosts, class by class, under the class's lock.
+//!
+//! New items stand in a FIFO ring (the HOT segment); at its end an item that was read moves to the main part, one
+//! that was not leaves. The main part is a clock: a hand walks the slots of the class's pages, takes one from each
+//! item's frequency and evicts at zero. Who is evicted leaves a ghost in its bucket; a key that comes back while its
+//! ghost is young counts as read once already, so it will reach the main part.
+//!
+//! ```text
+//! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> out
+//!              `--not read--> out, or to COLD while there is room
+//! new, short TTL --> TEMP: leaves when its time is over, no sooner
+//! ```
+//! The ring's share adapts: a ghost that comes back right after it left the ring says that the ring is too short,
+//! one that comes back right after it left the main part says the opposite. Where the operator gave a share, that
+//! counts.
+//!
+//! In flat mode there is one queue instead, in the order of the last use (`age`). Its items are COLD.
+//!
+//! A ring entry outlives its item: the chunk's `RING` bit says that an entry exists, so a chunk has at most
+//! one and the ring is never longer than the class. Main holds no links at all.
+//!
+//! A large item counts in the largest class, but its head lies in a chunk of a small one. It stands in the
+//! largest class's ring while its label is HOT, in `chains` while it is WARM or COLD, and leaves them when it is
+//! freed. The `RING` bit of its head belongs to the small class, whose ring may still have an entry of the chunk's
+//! former item.
+//!
+//! Knows items only by their head; called by `slabs` and the store, who unlinks victims from the index. Where the
+//! figures come from: docs/memory.md.
+
+use super::arena::{Arena, Handle};
+use super::index::Ghost;
+use super::item::{Head, Item, iflag, state};
+use super::sizes::PAGE_BYTES;
+use super::slabs::Class;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// The ring's share of a class's items at first, in ten-thousandths.
+const SHARE: u32 = 1000;
+/// Bounds of the share while it adapts.
+const SHARE_MIN: u32 = 100;
+const SHARE_MAX: u32 = 8000;
+
+/// What a young ghost of the ring adds to the share, and one of the main part takes from it. Ghosts of the ring are
+/// looked at for ten times as many evictions, so they are met ten times as often.
+const LONGER: i32 = 2;
+const SHORTER: i32 = 20;
+
+/// Ghosts of the ring count for as many evictions from it as the class has items; those of the main part for a
+/// tenth of that. A tenth of its time a ghost is young.
+const MAIN_PART: u32 = 10;
+const YOUNG_PART: u32 = 10;
+
+/// Bits in which a class's items are counted for the ages of ghosts: ages have 15 bits, so they are right to a
+/// thousandth of the time for which a ghost counts, and come round after 16 times that.
+const AGE_BITS: u32 = 11;
+
+/// Items looked at in one search for a victim before the least used one seen is taken.
+const SEARCH: usize = 64;
+
+/// Entries that one round of tending takes out of a ring: some tens of microseconds.
+const TEND: usize = 256;
+
+/// Slots the hand may pass in one search, free ones included.
+const HAND_STEPS: usize = 1024;
+
+/// Where a victim stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// At the end of the ring.
+    Ring,
+    /// Under the hand.
+    Main,
+}
+
+/// What is known of a class without its lock: who holds a bucket must not take it.
+#[derive(Default)]
+pub struct Signs {
+    /// COLD items that a hit has made WARM.
+    rewarmed: AtomicU64,
+    /// Evictions from the ring and from the main part: the times by which ghosts age.
+    evicted: [AtomicU32; 2],
+    /// Items of the class, as of the last search for a victim.
+    items: AtomicU32,
+    /// What ghosts have said of the ring's share, not yet counted in.
+    lean: AtomicI32,
+    /// Ghosts met while they counted.
+    ghost_hits: AtomicU64,
+}
+
+impl Signs {
+    /// Notes that a hit made a COLD item WARM.
+    #[inline]
+    pub fn rewarm(&self) {
+        self.rewarmed.fetch_add(1, Relaxed);
+    }
+
+    /// COLD items that a hit has made WARM, since the start.
+    pub fn rewarmed(&self) -> u64 {
+        self.rewarmed.load(Relaxed)
+    }
+
+    /// Ghosts met while they counted, since the start: items that more memory would have kept.
+    pub fn ghost_hits(&self) -> u64 {
+        self.ghost_hits.load(Relaxed)
+    }
+
+    /// Counts an eviction; gives the ghost to leave.
+    pub fn ghost(&self, part: Part) -> Ghost {
+        let now = self.evicted[part as usize].fetch_add(1, Relaxed) + 1;
+        Ghost((now >> self.scale()) as u16 & 0x7fff | u16::from(part == Part::Main) << 15)
+    }
+
+    /// How long a ghost will count, for comparing; 0 = no longer.
+    pub fn worth(&self, ghost: Ghost) -> u32 {
+        let (age, span) = self.age(ghost);
+        // In parts of a ghost's own time: those of the main part are as dear as those of the ring.
+        (span + 1).saturating_sub(age) * if is_main(ghost) { MAIN_PART } else { 1 }
+    }
+
+    /// Takes note of a ghost whose key comes back; true if it counts.
+    pub fn meet(&self, ghost: Ghost) -> bool {
+        let (age, span) = self.age(ghost);
+        let counts = age <= span;
+        if counts {
+            self.ghost_hits.fetch_add(1, Relaxed);
+            if age <= span / YOUNG_PART {
+                self.lean.fetch_add(if is_main(ghost) { -SHORTER } else { LONGER }, Relaxed);
+            }
+        }
+        counts
+    }
+
+    /// A ghost's age, and the age up to which it counts.
+    fn age(&self, ghost: Ghost) -> (u32, u32) {
+        let main = is_main(ghost);
+        let now = self.evicted[usize::from(main)].load(Relaxed) >> self.scale();
+        let age = now.wrapping_sub(u32::from(ghost.0)) & 0x7fff;
+        let span = self.items.load(Relaxed) >> self.scale();
+        (age, if main { span / MAIN_PART } else { span })
+    }
+
+    fn scale(&self) -> u32 {
+        (u32::BITS - self.items.load(Relaxed).leading_zeros()).saturating_sub(AGE_BITS)
+    }
+}
+
+fn is_main(ghost: Ghost) -> bool {
+    ghost.0 >> 15 != 0
+}
+
+/// Length of the ring relative to its class, in ten-thousandths.
+#[derive(Clone, Copy)]
+pub struct Share(u32);
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(SHARE)
+    }
+}
+
+impl Share {
+    /// Counts in what ghosts have said.
+    fn adapt(&mut self, signs: &Signs) {
+        if signs.lean.load(Relaxed) != 0 {
+            let lean = signs.lean.swap(0, Relaxed);
+            self.0 = self.0.saturating_add_signed(lean).clamp(SHARE_MIN, SHARE_MAX);
+        }
+    }
+}
+
+/// Says that no entry of the chunk is in its class's ring.
+pub(super) fn unmark(arena: &Arena, handle: Handle) {
+    if let Some(word) = arena.chunk(handle).first() {
+        word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
+    }
+}
+
+/// Slots of the page that a chunk lies in.
+pub(super) fn slots_of(arena: &Arena, handle: Handle) -> usize {
+    PAGE_BYTES / (arena.chunk(handle).len() * 8).max(1)
+}
+
+/// A label's place in `Class::items`.
+pub(super) fn segment(label: u8) -> usize {
+    usize::from((label & state::SEGMENT) >> 2)
+}
+
+impl Class {
+    /// Counts a new item and puts it where those with `label` stand. `item` is written and not yet linked; `own`
+    /// says that its chunk is of this class.
+    pub fn enlist(&mut self, arena: &Arena, handle: Handle, item: &mut Item, nominal: usize, own: bool, label: u8) {
+        self.items[segment(label)] += 1;
+        self.requested += nominal as u64;
+        let entered = own && item.head().is(state::RING);
+        if label != state::HOT {
+            item.change_state(state::SEGMENT, label);
+            if label == state::COLD {
+                self.age(arena, handle);
+            }
+        } else if !entered {
+            if own {
+                item.change_state(0, state::RING);
+            }
+            self.ring.push_back(handle);
+        }
+    }
+
+    /// Counts an item out. Its chunk must be unlinked already.
+    pub fn delist(&mut self, arena: &Arena, handle: Handle, nominal: usize, chunked: bool) {
+        // Read anew: the label may have changed until this class was locked.
+        let head = Head::of(arena.chunk(handle));
+        debug_assert!(self.len() > 0 && self.requested >= nominal as u64);
+        self.items[segment(head.state())] -= 1;
+        self.requested = self.requested.saturating_sub(nominal as u64);
+        if !(self.aged.len() > 0 && self.aged.remove(handle)) && chunked {
+            self.leave_lists(arena, handle, head.state());
+        }
+    }
+
+    /// Takes in an item from before a restart; those that are queued must come oldest first. `own` says that its
+    /// chunk is of this class, `flat` that there is one queue.
+    pub fn adopt_item(
+        &mut self,
+        arena: &Arena,
+        handle: Handle,
+        item: &mut Item,
+        nominal: usize,
+        own: bool,
+        flat: bool,
+    ) {
+        item.change_state(state::RING, 0);
+        let mut label = item.head().state() & state::SEGMENT;
+        if flat && label != state::TEMP {
+            label = state::COLD;
+            item.change_state(state::SEGMENT, label);
+        }
+        self.items[segment(label)] += 1;
+        self.requested += nominal as u64;
+        if label == state::HOT {
+            item.change_state(0, if own { state::RING } else { 0 });
+            self.ring.push_back(handle);
+        } else if flat && label == state::COLD {
+            self.age(arena, handle);
+        } else if item.head().has(iflag::CHUNKED) && label != state::TEMP {
+            self.chains.push_back(handle);
+        }
+    }
+
+    /// Takes a large item out of the lists of its class. The head's chunk may come back in another class: no entry
+    /// may stay behind. Large items are few.
+    fn leave_lists(&mut self, arena: &Arena, handle: Handle, state: u8) {
+        let hot = state & state::SEGMENT == state::HOT;
+        let list = if hot { &mut self.ring } else { &mut self.chains };
+        if let Some(at) = list.iter().position(|&entry| entry == handle) {
+            list.remove(at);
+        }
+        if hot && arena.class(handle) == self.id {
+            unmark(arena, handle);
+        }
+    }
+
+    /// Puts an item behind all others of flat mode.
+    fn age(&mut self, arena: &Arena, handle: Handle) {
+        self.aged.push(handle, slots_of(arena, handle));
+    }
+
+    /// The same for one that is in use already, wherever it stands. By now the chunk may have another item, or none.
+    pub(super) fn move_back(&mut self, arena: &Arena, handle: Handle) {
+        let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
+        let chunked = item.head().has(iflag::CHUNKED);
+        let mine = if chunked { self.is_largest } else { arena.class(handle) == self.id };
+        let state = item.head().state();
+        if !mine || state & state::LINKED == 0 || state & state::SEGMENT == state::TEMP {
+            return;
+        }
+        if !self.aged.remove(handle) {
+            if chunked {
+                self.leave_lists(arena, handle, state);
+            }
+            let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
+            self.relabel(before & state::SEGMENT, state::COLD);
+        }
+        self.age(arena, handle);
+    }
+
+    /// The item of flat mode used longest ago, which leaves the list. In the other mode one that was read since
+    /// joins the main part instead.
+    fn oldest(&mut self, arena: &Arena, flat: bool) -> Option<Handle> {
+        for _ in 0..SEARCH {
+            // Evicting what stands on the page that leaves would give no memory, and the mover sees to it.
+            let handle = self.aged.oldest().find(|&handle| !self.is_leaving(handle))?;
+            self.aged.remove(handle);
+            let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
+            if !item.head().is(state::LINKED) {
+                self.age(arena, handle); // still being filled
+            } else if flat || !item.head().is(state::FREQ) {
+                return Some(handle);
+            } else {
+                let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
+                self.relabel(before & state::SEGMENT, state::WARM);
+                self.counts.moves_to_warm += 1;
+                if item.head().has(iflag::CHUNKED) {
+                    self.chains.push_back(handle);
+                }
+            }
+        }
+        None
+    }
+
+    /// The item that should leave next in flat mode. Those from before it was switched on are the oldest.
+    pub(super) fn victim_flat(&mut self, arena: &Arena, signs: &Signs) -> Option<Handle> {
+        self.mixed &= self.evictable() > self.aged.len() as i64;
+        let before = if self.mixed { self.victim_segmented(arena, signs, None) } else { None };
+        before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
+    }
+
+    /// Items of the class.
+    pub fn len(&self) -> u64 {
+        // What one label has too many another has too few: see `items`.
+        self.items.iter().sum::<i64>() as u64
+    }
+
+    /// Items that are not TEMP.
+    pub fn evictable(&self) -> i64 {
+        self.len() as i64 - self.items[segment(state::TEMP)]
+    }
+
+    /// Entries the ring should have.
+    fn ring_max(&self, fixed: Option<u32>) -> usize {
+        let share = fixed.map_or(self.share.0, |percent| percent * 100);
+        (self.len() as usize * share as usize / 10_000).max(1)
+    }
+
+    /// The item that should leave next. It is still linked, no longer in the ring. `hot_pct` is the ring's share
+    /// where the operator fixed it.
+    pub(super) fn victim(
+        &mut self,
+        arena: &Arena,
+        signs: &Signs,
+        hot_pct: Option<u32>,
+    ) -> Option<(Handle, Option<Part>)> {
+        if self.aged.len() > 0
+            && let Some(handle) = self.oldest(arena, false)
+        {
+            return Some((handle, None));
+        }
+        self.victim_segmented(arena, signs, hot_pct).map(|(handle, part)| (handle, Some(part)))
+    }
+
+    fn victim_segmented(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
+        signs.items.store(self.len() as u32, Relaxed);
+        self.share.adapt(signs);
+        if self.ring.len() > self.ring_max(hot_pct)
+            && let Some(handle) = self.ring_tail(arena)
+        {
+            return Some((handle, Part::Ring));
+        }
+        let under_hand = self.clock(arena).map(|handle| (handle, Part::Main));
+        under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
+    }
+
+    /// Pops the ring until an unread item comes, which is COLD now; read ones move to the main part.
+    fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
+        (0..SEARCH.min(self.ring.len())).find_map(|_| self.ring_step(arena))
+    }
+
+    /// The next entry of the ring. What stands on the page that leaves is passed over, as are blanks: evicting it would
+    /// give no memory, and the mover sees to it.
+    fn pop_ring(&mut self) -> Option<Handle> {
+        loop {
+            let handle = self.ring.pop_front()?;
+            if handle != Handle::NOWHERE && !self.is_leaving(handle) {
+                return Some(handle);
+            }
+        }
+    }
+
+    /// The item that has been in its queue for longest.
+    pub fn longest_here(&self) -> Option<Handle> {
+        self.ring.front().copied().or_else(|| self.aged.first())
+    }
+
+    /// Takes the oldest entry out of the ring, if it is this one. Flat mode's queue forgets an item when it is freed.
+    pub fn forget_oldest(&mut self, arena: &Arena, oldest: Handle) {
+        if self.ring.front() == Some(&oldest) {
+            self.ring.pop_front();
+            if arena.class(oldest) == self.id {
+                unmark(arena, oldest);
+            }
+        }
+    }
+
+    /// Drops up to `count` entries at the end of the ring whose items are gone, so that the next item in such a chunk
+    /// does not take over their place.
+    pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
+        for _ in 0..count {
+            match self.ring.front() {
+                Some(&handle) if Head::of(arena.chunk(handle)).klen() == 0 => self.forget_oldest(arena, handle),
+                _ => return,
+            }
+        }
+    }
+
+    /// Takes one entry out of the ring; gives its item if that was not read.
+    fn ring_step(&mut self, arena: &Arena) -> Option<Handle> {
+        let handle = self.pop_ring()?;
+        if let Some(&next) = self.ring.front() {
+            arena.prefetch(next);
+        }
+        let item = Item::at(arena.chunk(handle));
+        let Some(mut item) = item.filter(|item| {
+            let here = self.is_largest || !item.head().has(iflag::CHUNKED);
+            here && item.head().state() & state::SEGMENT == state::HOT
+        }) else {
+            // A free chunk, one of a chain, a large item's head or an item of another queue: left over.
+            unmark(arena, handle);
+            return None;
+        };
+        if !item.head().is(state::LINKED) {
+            self.ring.push_back(handle); // still being filled
+            return None;
+        }
+        let mark = if arena.class(handle) == self.id { state::RING } else { 0 };
+        let before = item.change_state_by(|now| {
+            let freq = now & state::FREQ;
+            let label = if freq > 0 { state::WARM } else { state::COLD };
+            // One of the accesses has paid for the move.
+            now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label
+        });
+        let read = before & state::FREQ != 0;
+        self.relabel(state::HOT, if read { state::WARM } else { state::COLD });
+        if read {
+            self.counts.moves_to_warm += 1;
+        } else {
+            self.counts.moves_to_cold += 1;
+        }
+        if item.head().has(iflag::CHUNKED) {
+            if read { self.chains.push_back(handle) } else { self.chains.push_front(handle) }
+        }
+        (!read).then_some(handle)
+    }
+
+    /// While there is room, takes items that have been in the ring for long enough out of it, some of them; true if
+    /// there may be more. Where evictions happen they see to a ring that adapts: who was not read must leave then, or
+    /// the main part would fill up with such items whenever the share falls.
+    pub(super) fn tend(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> bool {
+        let evicted = signs.evicted.iter().map(|count| count.load(Relaxed)).fold(0, u32::wrapping_add);
+        if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
+            return false;
+        }
+        let max = self.ring_max(hot_pct);
+        for _ in 0..TEND {
+            if self.ring.len() <= max {
+                return false;
+            }
+            // Who was not read is COLD now and stays, while there is room.
+            self.ring_step(arena);
+        }
+        true
+    }
+
+    /// Some of the items that will leave next: the oldest ones and those before the hand.
+    pub(super) fn next_to_leave(&self) -> impl Iterator<Item = Handle> + '_ {
+        let page = self.pages.get(self.hand.0).copied();
+        let slots = self.hand.1..self.per_page.min(self.hand.1 + SEARCH as u32);
+        let before_hand = page.into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)));
+        self.ring.front().copied().into_iter().chain(self.aged.oldest().take(SEARCH / 8)).chain(before_hand)
+    }
+
+    fn relabel(&mut self, from: u8, to: u8) {
+        self.items[segment(from)] -= 1;
+        self.items[segment(to)] += 1;
+    }
+
+    /// Walks the hand until an item without frequency comes, taking one from each it passes.
+    fn clock(&mut self, arena: &Arena) -> Option<Handle> {
+        let mut least: Option<(u8, Handle)> = None;
+        let mut seen = 0;
+        for step in 0..HAND_STEPS {
+            let from_chains = !self.chains.is_empty() && (self.pages.is_empty() || step % 2 == 0);
+            let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
+            if from_chains {
+                self.chains.push_back(handle);
+            }
+            let head = Head::of(arena.chunk(handle));
+            let label = head.state() & state::SEGMENT;
+            let mine = from_chains || !head.has(iflag::CHUNKED) && matches!(label, state::WARM | state::COLD);
+            // Not linked: deleted, and its reader is not done yet.
+            if head.klen() == 0 || !head.is(state::LINKED) || !mine {
+                continue;
+            }
+            let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
+            if self.aged.len() > 0 && self.aged.contains(handle) {
+                continue;
+            }
+            let freq = head.state() & state::FREQ;
+            if freq == 0 {
+                return Some(handle);
+            }
+            self.second_chance(&mut item);
+            if least.is_none_or(|(f, _)| freq < f) {
+                least = Some((freq, handle));
+            }
+            seen += 1;
+            if seen == SEARCH {
+                break;
+            }
+        }
+        least.map(|(_, handle)| handle)
+    }
+
+    /// Takes one from the frequency; who has used it up is COLD. A hit may change both at the same time.
+    fn second_chance(&mut self, item: &mut Item) {
+        let chance = |now: u8| {
+            let freq = (now & state::FREQ).saturating_sub(1);
+            let label = if freq == 0 { state::COLD } else { now & state::SEGMENT };
+            now & !(state::FREQ | state::SEGMENT) | freq | label
+        };
+        let before = item.change_state_by(chance) & state::SEGMENT;
+        let after = item.head().state() & state::SEGMENT;
+        if before == after {
+            self.counts.moves_within_lru += 1;
+        } else {
+            self.relabel(before, after);
+            self.counts.moves_to_cold += 1;
+        }
+    }
+
+    /// The chunk under the hand; the hand moves on.
+    fn hand_next(&mut self) -> Option<Handle> {
+        let (page, slot) = self.hand;
+        let number = *self.pages.get(page).or(self.pages.first())?;
+        let page = if page < self.pages.len() { page } else { 0 };
+        let last = page + 1 == self.pages.len();
+        let end = if last { self.carve } else { self.per_page };
+        self.hand = if slot + 1 < end {
+            (page, slot + 1)
+        } else if last {
+            (0, 0)
+        } else {
+            (page + 1, 0)
+        };
+        Some(Handle::new(number, slot))
+    }
+}
