@@ -6,6 +6,7 @@
 mod support;
 
 use oxcached::maint::Chores;
+use oxcached::net::{Answerer, DATAGRAM_HEADER};
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::server::Server;
 use std::collections::HashMap;
@@ -74,6 +75,24 @@ fn dumps_have_memcacheds_form() {
     let mut client = Client::new(&support::shared("-C"));
     ask(&mut client, "set a 0 0 1\r\n1\r\n");
     assert!(ask(&mut client, "lru_crawler metadump all\r\n").contains(" cas=0 "));
+}
+
+#[test]
+fn a_datagram_gets_no_dump_and_first_of_all_hears_what_else_is_wrong() {
+    let shared = shared("");
+    ask(&mut Client::new(&shared), "set a 0 0 1\r\n1\r\n");
+    let mut answerer = Answerer::<Session>::default();
+    for (classes, said) in [
+        ("noreply\r", "BADCLASS invalid class id\r\n"),
+        (",", "NOTSTARTED no items to crawl\r\n"),
+        ("all", "ERROR an unknown error happened\r\n"),
+    ] {
+        let request = format!("\0\x07\0\0\0\x01\0\0lru_crawler mgdump {classes}\r\n");
+        let mut replies = Vec::new();
+        let mut cx = Cx::new(&shared, &shared.stats.workers[0], 7);
+        answerer.answer(request.as_bytes(), &mut cx, |reply| replies.push(reply[DATAGRAM_HEADER..].to_vec()));
+        assert_eq!(replies, [said.as_bytes()], "{classes}");
+    }
 }
 
 #[test]

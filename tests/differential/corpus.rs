@@ -79,6 +79,7 @@ const DATAGRAMS: &[&[&[u8]]] = &[
     &[b"", b"\x01", b"\0\x01\0\0\0\x01\0", b"\0\x01\0\0\0\x01\0\0", b"\0\x01\0\0\0\x01\0\0mn"],
     &[b"\0\x01\0\0\0\x02\0\0mn\r\n", b"\0\x01\0\x01\0\x02\0\0mn\r\n", b"\0\x02\0\0\0\0\0\0mn\r\n"],
     &[b"\0\x01\0\0\0\x01\0\0version\r\nlru_crawler metadump all\r\nlru_crawler mgdump x\r\n"],
+    &[b"\0\x01\0\0\0\x01\0\0lru_crawler mgdump x\r\n", b"\0\x02\0\0\0\x01\0\0lru_crawler mgdump ,\r\n"],
     // What does not matter.
     &[b"\0\x01\0\x07\0\x01\x12\x34mn\r\n"],
     // Ends. Not behind `mn`: see docs/compat.md.

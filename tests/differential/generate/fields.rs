@@ -136,7 +136,14 @@ pub fn value(random: &mut Rng) -> Vec<u8> {
     match random.u8(..10) {
         0..5 => pick(random, VALUES).as_bytes().to_vec(),
         5 => b"one\r\ntwo\r\nEND\r\n".to_vec(),
-        6 => (0..random.usize(..40)).map(|_| random.u8(..)).collect(),
+        6 => {
+            let mut bytes: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
+            // memcached reads a number behind nothing but white space in what the memory held before: docs/compat.md.
+            if bytes.iter().all(|byte| matches!(byte, b'\t'..=b'\r' | b' ')) {
+                bytes.push(b'x');
+            }
+            bytes
+        }
         7 => vec![b'v'; random.usize(..2000)],
         8 => random.u64(..).to_string().into_bytes(),
         _ => vec![b'w'; random.usize(..100)],
