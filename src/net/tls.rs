@@ -26,6 +26,9 @@ pub(super) struct TlsStream {
     counters: Arc<Counters>,
     /// The last read of the socket brought less than it could: the rest needs an event.
     drained: bool,
+    /// The socket itself has said that it has nothing. A short read that held nothing for the caller does not say that:
+    /// the peer's end may have come with it, in the same event.
+    blocked: bool,
     /// The peer has sent its last byte.
     ended: bool,
     /// Why nothing more is to be understood of what arrives.
@@ -65,12 +68,14 @@ impl Sink<'_, '_> {
 struct Watched<'a> {
     socket: &'a mut TcpStream,
     drained: bool,
+    blocked: bool,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let result = self.socket.read(into);
         self.drained = !matches!(result, Ok(n) if n == into.len());
+        self.blocked = matches!(&result, Err(error) if error.kind() == ErrorKind::WouldBlock);
         result
     }
 }
@@ -81,7 +86,7 @@ impl TlsStream {
         let mut tls = ServerConnection::new(config)?;
         tls.set_buffer_limit(Some(state.write_size()));
         let counters = Arc::clone(state.counters());
-        Ok(Self { socket, tls, counters, drained: false, ended: false, failure: None })
+        Ok(Self { socket, tls, counters, drained: false, blocked: false, ended: false, failure: None })
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -107,7 +112,7 @@ impl TlsStream {
     /// `InvalidData` is TLS's own complaint; its text is for watchers.
     pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
         // Known anew only by asking: since the last time there may have been an event.
-        self.drained = false;
+        (self.drained, self.blocked) = (false, false);
         let mut sink = Sink { parts: into, part: 0, at: 0, taken: 0 };
         sink.take(&mut self.tls);
         if sink.taken == 0 && !self.ended && self.failure.is_none() {
@@ -120,7 +125,7 @@ impl TlsStream {
         match (sink.taken, &self.failure) {
             (0, Some(failure)) => Err(io::Error::new(ErrorKind::InvalidData, failure.clone())),
             (0, None) if self.ended => Ok(0),
-            (0, None) if self.drained => Err(ErrorKind::WouldBlock.into()),
+            (0, None) if self.blocked => Err(ErrorKind::WouldBlock.into()),
             (0, None) => Err(ErrorKind::Interrupted.into()),
             (n, _) => Ok(n),
         }
@@ -131,9 +136,9 @@ impl TlsStream {
         // Up to a record less one byte lies in the library already; it and what is read must fit into the sink.
         let size = sink.room().saturating_sub(TLS_RECORD_MAX).min(TLS_READ);
         if size < DETOUR_MIN || self.tls.is_handshaking() {
-            let mut socket = Watched { socket: &mut self.socket, drained: false };
+            let mut socket = Watched { socket: &mut self.socket, drained: false, blocked: false };
             let result = self.tls.read_tls(&mut socket);
-            self.drained = socket.drained;
+            (self.drained, self.blocked) = (socket.drained, socket.blocked);
             match result {
                 Ok(0) => self.ended = true,
                 Ok(_) => self.process(sink),
@@ -153,7 +158,7 @@ impl TlsStream {
                 &scratch[..n]
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.drained = true;
+                (self.drained, self.blocked) = (true, true);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -225,6 +230,44 @@ impl TlsStream {
         if self.failure.is_none() && !self.tls.is_handshaking() {
             self.tls.send_close_notify();
             let _ = self.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::PrivateKeyDer;
+    use std::io::Write;
+
+    /// A client's first bytes, and his end behind them before anybody has looked.
+    #[test]
+    fn an_end_that_comes_with_half_a_record_is_seen() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth();
+        let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).unwrap());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        client.write_all(&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]).unwrap();
+        drop(client);
+        socket.set_nonblocking(true).unwrap();
+        let mut stream = TlsStream {
+            socket: TcpStream::from_std(socket),
+            tls: ServerConnection::new(config).unwrap(),
+            counters: Arc::default(),
+            drained: false,
+            blocked: false,
+            ended: false,
+            failure: None,
+        };
+        let mut room = [0; 4096];
+        loop {
+            match stream.read(&mut [IoSliceMut::new(&mut room)], &mut Vec::new()) {
+                Ok(n) => break assert_eq!(n, 0),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "nobody would look again"),
+            }
         }
     }
 }
