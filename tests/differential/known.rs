@@ -13,7 +13,6 @@ pub struct Known {
 
 /// What can be reached by the generated streams.
 pub const KNOWN: &[Known] = &[
-    Known { name: "engines that do not exist yet", explains: disabled },
     Known { name: "dumps side by side", explains: busy },
     Known { name: "dumps behind a long pipeline", explains: behind_pipeline },
     Known { name: "settings of parts that do not exist", explains: absent_settings },
@@ -28,16 +27,6 @@ pub fn explain(sent: &[u8], ours: &[u8], reference: &[u8]) -> Option<&'static st
 
 fn lines(reply: &[u8]) -> Vec<&[u8]> {
     reply.split_inclusive(|&byte| byte == b'\n').collect()
-}
-
-/// Commands of the page mover and the segmented LRU: the first line that differs is the text for "switched off".
-fn disabled(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
-    const REASSIGN: &[u8] = b"CLIENT_ERROR slab reassignment disabled\r\n";
-    let contains = |word: &[u8]| sent.windows(word.len()).any(|window| window == word);
-    let (ours, reference) = (lines(ours), lines(reference));
-    let first = ours.iter().zip(&reference).find(|(a, b)| a != b);
-    let lru = contains(b"lru mode") || contains(b"lru temp_ttl") || contains(b"lru m") || contains(b"lru t");
-    first.is_some_and(|(a, b)| *a == REASSIGN || (lru && *a == b"ERROR\r\n" && *b == b"OK\r\n"))
 }
 
 /// memcached's crawler was at work already; ours has no queue.
