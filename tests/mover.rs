@@ -273,6 +273,38 @@ fn a_move_that_is_called_off_changes_nothing() {
 }
 
 #[test]
+fn what_a_cancelled_move_leaves_behind_can_be_evicted() {
+    for (args, len) in [("", 1000), ("-o slab_chunk_max=16", 30_000)] {
+        let shared = shared(&format!("-m 8 {args}"));
+        let mut client = Client::new(&shared);
+        let (mut count, mut key) = (0, 0);
+        let mut fill = |client: &mut Client, count: usize, read: bool| {
+            for _ in 0..count {
+                let name = format!("k{key}");
+                assert_eq!(client.ask(&set(&name, len, key)), STORED);
+                assert!(!read || client.ask(format!("get {name}\r\n").as_bytes()) == hit(&name, len, key));
+                key += 1;
+            }
+        };
+        while evictions(&shared) == 0 {
+            fill(&mut client, 1, false);
+            count += 1;
+        }
+        let class = fullest(&shared);
+        let job = shared.cache.store.begin_move(class, 0).unwrap();
+        fill(&mut client, 2 * count, false);
+        shared.cache.store.cancel_move(job);
+        // What is read stays, and pushes out what was not.
+        fill(&mut client, 4 * count, true);
+        let stayed = (0..count).filter(|n| client.ask(format!("get k{n}\r\n").as_bytes()) != b"END\r\n");
+        assert_eq!(stayed.count(), 0, "{args}: nobody has read these");
+        ask(&mut client, "flush_all\r\n");
+        support::sweep(shared.cache.store, shared.clock.now());
+        assert_empty(&shared);
+    }
+}
+
+#[test]
 fn a_page_of_the_pool_is_used_before_memory_grows() {
     let (shared, mut client) = filled("-m 100", 3000, 1000);
     let store = shared.cache.store;

@@ -89,7 +89,15 @@ impl Class {
         self.leaving = None;
     }
 
-    /// The page stays after all, and the ring has forgotten it. Its chunks that are gone come back by
+    /// Has the items of `slots` of the leaving page count as items of the main part: the ring has forgotten them.
+    pub(super) fn settle(&mut self, arena: &Arena, slots: Range<u32>) {
+        let Some((page, _)) = self.leaving else { return };
+        for handle in slots.map(|slot| Handle::new(page, slot)) {
+            self.leave_ring(arena, handle);
+        }
+    }
+
+    /// The page stays after all, and its items are settled. Its chunks that are gone come back by
     /// [`Class::regain`].
     pub(super) fn keep_page(&mut self) {
         if let Some((page, _)) = self.leaving.take() {
@@ -98,11 +106,9 @@ impl Class {
         }
     }
 
-    /// Puts those of `slots` that were gone onto the free list again, and has their items count as items of the main
-    /// part.
+    /// Puts those of `slots` that were gone onto the free list again.
     pub(super) fn regain(&mut self, arena: &Arena, page: u32, slots: Range<u32>) {
         for handle in slots.map(|slot| Handle::new(page, slot)) {
-            unmark(arena, handle);
             if Head::of(arena.chunk(handle)).kind() == Some(kind::GONE) {
                 self.list(arena, handle);
             }

@@ -207,11 +207,12 @@ impl Store {
         while entries > 0 {
             entries = self.slabs.class(m.src).forget_entries(entries, SLICE_ENTRIES);
         }
-        self.slabs.class(m.src).keep_page();
         let slots = self.sizes.class(m.src).per_page as u32;
-        for from in (0..slots).step_by(SLICE_SLOTS as usize) {
-            self.slabs.class(m.src).regain(&self.arena, m.page, from..(from + SLICE_SLOTS).min(slots));
-        }
+        let slices = || (0..slots).step_by(SLICE_SLOTS as usize).map(|from| from..(from + SLICE_SLOTS).min(slots));
+        // As long as the page leaves, none of its chunks is used anew, and has an entry in the ring again.
+        slices().for_each(|slice| self.slabs.class(m.src).settle(&self.arena, slice));
+        self.slabs.class(m.src).keep_page();
+        slices().for_each(|slice| self.slabs.class(m.src).regain(&self.arena, m.page, slice));
     }
 
     /// Gives one page of the pool that is above the limit back to the system; false if there is none.

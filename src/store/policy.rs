@@ -380,13 +380,29 @@ impl Class {
         self.ring.front().copied().or_else(|| self.aged.first())
     }
 
-    /// Takes the oldest entry out of the ring, if it is this one. Flat mode's queue forgets an item when it is freed.
+    /// Takes the oldest entry out of the ring, if it is this one; its item is COLD then, in case it stays after all.
+    /// Flat mode's queue forgets an item when it is freed.
     pub fn forget_oldest(&mut self, arena: &Arena, oldest: Handle) {
         if self.ring.front() == Some(&oldest) {
             self.ring.pop_front();
-            if arena.class(oldest) == self.id {
-                unmark(arena, oldest);
-            }
+            self.leave_ring(arena, oldest);
+        }
+    }
+
+    /// Makes the item of a chunk whose entry the ring has lost COLD, or the hand would pass it over for ever.
+    pub(super) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
+        if arena.class(handle) == self.id {
+            unmark(arena, handle);
+        }
+        let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
+        let chunked = item.head().has(iflag::CHUNKED);
+        if item.head().state() & state::SEGMENT != state::HOT || chunked && !self.is_largest {
+            return;
+        }
+        item.change_state(state::SEGMENT, state::COLD);
+        self.relabel(state::HOT, state::COLD);
+        if chunked {
+            self.chains.push_front(handle);
         }
     }
 
@@ -395,7 +411,12 @@ impl Class {
     pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
         for _ in 0..count {
             match self.ring.front() {
-                Some(&handle) if Head::of(arena.chunk(handle)).klen() == 0 => self.forget_oldest(arena, handle),
+                Some(&handle) if Head::of(arena.chunk(handle)).klen() == 0 => {
+                    self.ring.pop_front();
+                    if arena.class(handle) == self.id {
+                        unmark(arena, handle);
+                    }
+                }
                 _ => return,
             }
         }
@@ -541,5 +562,37 @@ impl Class {
             (page + 1, 0)
         };
         Some(Handle::new(number, slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::Meta;
+    use super::super::sizes::{SizeConfig, Sizes};
+    use super::super::slabs::{Slabs, Take};
+    use super::*;
+
+    #[test]
+    fn whom_the_ring_forgets_can_still_be_evicted() {
+        let config = SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        };
+        let arena = Arena::reserve(64 << 20, true).unwrap();
+        let slabs = Slabs::new(&Sizes::new(config), arena.pages(), 64 << 20, 0, true);
+        let mut class = slabs.class(1);
+        let Take::Chunk(handle) = slabs.take(&mut class, &arena) else { panic!("the first chunk of a class") };
+        let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);
+        class.enlist(&arena, handle, &mut item, 60, true, state::HOT);
+        item.change_state(0, state::LINKED);
+        class.forget_oldest(&arena, handle);
+        let victim = class.victim(&arena, slabs.signs(1), None);
+        assert_eq!(victim, Some((handle, Some(Part::Main))));
+        assert_eq!(class.items[segment(state::COLD)], 1);
     }
 }
