@@ -145,6 +145,23 @@ fn a_flat_queue_takes_large_items_too() {
 }
 
 #[test]
+fn large_items_that_nobody_reads_leave_in_their_order() {
+    let mut story = Story::new("-m 16 -o slab_chunk_max=8");
+    let mut stored = 0;
+    while story.row("evicted") == 0 {
+        story.set(&format!("a{stored}"), 0);
+        stored += 1;
+        story.tend();
+    }
+    for n in 1..50 {
+        story.set(&format!("b{n}"), 0);
+    }
+    let gone = (0..stored).take_while(|n| !story.has(&format!("a{n}"))).count() as u64;
+    assert_eq!(gone, story.row("evicted"), "the oldest and nobody else");
+    story.finish();
+}
+
+#[test]
 fn the_mode_changes_while_items_are_there() {
     let mut story = Story::new("-m 8");
     let mut old = story.fill("a");
@@ -242,6 +259,7 @@ fn the_operator_may_fix_the_share_of_new_items() {
         }
         story.fill("a");
         story.tend();
+        // What tending has taken out of the ring leaves before anything else.
         for n in 0..1000 {
             story.set(&format!("c{n}"), 0);
         }

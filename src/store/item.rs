@@ -146,6 +146,11 @@ impl Head {
         self.state() & bit != 0
     }
 
+    /// Whether the item is COLD, nobody has read it, and no ghost spoke for it.
+    pub fn is_unread_cold(self) -> bool {
+        self.state() & (state::SEGMENT | state::FREQ | state::FETCHED) == state::COLD
+    }
+
     fn vlen16(self) -> usize {
         (self.0 >> 24) as u16 as usize
     }

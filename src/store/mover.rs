@@ -21,6 +21,7 @@ use super::arena::Handle;
 use super::index::{Bucket, Slot};
 use super::item::{Head, Item, iflag, kind, state};
 use super::leave::copy_words;
+use super::policy::Part;
 use super::reserve::{Links, Pinned, chain_head, chain_name, chain_of};
 use super::store::Store;
 
@@ -461,8 +462,8 @@ impl Store {
         Ok(())
     }
 
-    /// Evicts the item of the class that should leave next, for the item at hand, whose turn comes again. Where there
-    /// is none the item at hand goes itself.
+    /// Evicts the item of the class that should leave next, for the item at hand, whose turn comes again; or the item
+    /// at hand itself, if nobody has read it or there is no other.
     fn evict_for(
         &'static self,
         m: &mut Move,
@@ -482,9 +483,13 @@ impl Store {
             return Ok(());
         }
         drop(bucket);
-        let mut class = self.slabs.class(m.src);
-        match self.slabs.victim_anywhere(&mut class, &self.arena) {
-            Some(victim) => drop(self.drop_victim(m.src, class, victim, now)),
+        // The page is the oldest one: its items that nobody has read would leave next, were the hand here.
+        let unread = item.head().is_unread_cold();
+        let id = if unread { self.lru_class(handle, &item) } else { m.src };
+        let mut class = self.slabs.class(id);
+        let own = unread.then_some((handle, Some(Part::Ring)));
+        match own.or_else(|| self.slabs.victim_anywhere(&mut class, &self.arena)) {
+            Some(victim) => drop(self.drop_victim(id, class, victim, now)),
             None => m.starved = true,
         }
         m.progress = true;

@@ -34,7 +34,7 @@ use super::sizes::PAGE_BYTES;
 use super::slabs::Class;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The ring's share of a class's items at first, in ten-thousandths.
+/// The ring's share of a class's memory at first, in ten-thousandths.
 const SHARE: u32 = 1000;
 /// Bounds of the share while it adapts.
 const SHARE_MIN: u32 = 100;
@@ -59,6 +59,10 @@ const SEARCH: usize = 64;
 
 /// Entries that one round of tending takes out of a ring: some tens of microseconds.
 const TEND: usize = 256;
+
+/// Items that have left a ring unread while there was room, of which a class knows the order: 4 bytes each. The hand
+/// finds the others.
+const IDLE_MAX: usize = 1 << 16;
 
 /// Slots the hand may pass in one search, free ones included.
 const HAND_STEPS: usize = 1024;
@@ -148,7 +152,7 @@ fn is_main(ghost: Ghost) -> bool {
     ghost.0 >> 15 != 0
 }
 
-/// Length of the ring relative to its class, in ten-thousandths.
+/// The ring's part of its class, in ten-thousandths.
 #[derive(Clone, Copy)]
 pub struct Share(u32);
 
@@ -180,6 +184,13 @@ pub(super) fn slots_of(arena: &Arena, handle: Handle) -> usize {
     PAGE_BYTES / (arena.chunk(handle).len() * 8).max(1)
 }
 
+/// Large items in chunks, without the first one of each: those of the ring, and all.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Extra {
+    ring: i64,
+    all: i64,
+}
+
 /// A label's place in `Class::items`.
 pub(super) fn segment(label: u8) -> usize {
     usize::from((label & state::SEGMENT) >> 2)
@@ -191,6 +202,7 @@ impl Class {
     pub fn enlist(&mut self, arena: &Arena, handle: Handle, item: &mut Item, nominal: usize, own: bool, label: u8) {
         self.items[segment(label)] += 1;
         self.requested += nominal as u64;
+        self.weigh(item, label, 1);
         let entered = own && item.head().is(state::RING);
         if label != state::HOT {
             item.change_state(state::SEGMENT, label);
@@ -212,6 +224,9 @@ impl Class {
         debug_assert!(self.len() > 0 && self.requested >= nominal as u64);
         self.items[segment(head.state())] -= 1;
         self.requested = self.requested.saturating_sub(nominal as u64);
+        if chunked && let Some(item) = Item::at(arena.chunk(handle)) {
+            self.weigh(&item, head.state(), -1);
+        }
         if !(self.aged.len() > 0 && self.aged.remove(handle)) && chunked {
             self.leave_lists(arena, handle, head.state());
         }
@@ -236,6 +251,7 @@ impl Class {
         }
         self.items[segment(label)] += 1;
         self.requested += nominal as u64;
+        self.weigh(item, label, 1);
         if label == state::HOT {
             item.change_state(0, if own { state::RING } else { 0 });
             self.ring.push_back(handle);
@@ -279,6 +295,7 @@ impl Class {
             }
             let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
             self.relabel(before & state::SEGMENT, state::COLD);
+            self.cool(&item, before);
         }
         self.age(arena, handle);
     }
@@ -325,10 +342,32 @@ impl Class {
         self.len() as i64 - self.items[segment(state::TEMP)]
     }
 
-    /// Entries the ring should have.
-    fn ring_max(&self, fixed: Option<u32>) -> usize {
+    /// Whether the ring has more of the class's chunks than it should.
+    fn ring_is_long(&self, fixed: Option<u32>) -> bool {
         let share = fixed.map_or(self.share.0, |percent| percent * 100);
-        (self.len() as usize * share as usize / 10_000).max(1)
+        let all = self.len() as i64 + self.extra.all;
+        self.ring.len() as i64 + self.extra.ring > (all * i64::from(share) / 10_000).max(1)
+    }
+
+    /// Counts what an item takes beyond a chunk, or counts it out (`sign` -1).
+    fn weigh(&mut self, item: &Item, label: u8, sign: i64) {
+        if item.head().has(iflag::CHUNKED) {
+            self.extra.all += sign * self.chunks_beyond_one(item);
+            if label & state::SEGMENT == state::HOT {
+                self.extra.ring += sign * self.chunks_beyond_one(item);
+            }
+        }
+    }
+
+    /// The same where an item labelled `before` is HOT no longer.
+    fn cool(&mut self, item: &Item, before: u8) {
+        if item.head().has(iflag::CHUNKED) && before & state::SEGMENT == state::HOT {
+            self.extra.ring -= self.chunks_beyond_one(item);
+        }
+    }
+
+    fn chunks_beyond_one(&self, item: &Item) -> i64 {
+        (item.vlen() / self.stride) as i64
     }
 
     /// The item that should leave next. It is still linked, no longer in the ring. `hot_pct` is the ring's share
@@ -350,13 +389,30 @@ impl Class {
     fn victim_segmented(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
         signs.items.store(self.len() as u32, Relaxed);
         self.share.adapt(signs);
-        if self.ring.len() > self.ring_max(hot_pct)
+        if let Some(handle) = self.passed_over(arena) {
+            return Some((handle, Part::Ring));
+        }
+        if self.ring_is_long(hot_pct)
             && let Some(handle) = self.ring_tail(arena)
         {
             return Some((handle, Part::Ring));
         }
         let under_hand = self.clock(arena).map(|handle| (handle, Part::Main));
         under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
+    }
+
+    /// The item that has left the ring for longest of those that nobody had read or has read since: it is older than
+    /// what the ring has.
+    fn passed_over(&mut self, arena: &Arena) -> Option<Handle> {
+        for _ in 0..SEARCH {
+            let handle = self.idle.pop_front()?;
+            let head = Head::of(arena.chunk(handle));
+            let mine = if head.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
+            if mine && head.klen() > 0 && head.is(state::LINKED) && head.is_unread_cold() && !self.is_leaving(handle) {
+                return Some(handle);
+            }
+        }
+        None
     }
 
     /// Pops the ring until an unread item comes, which is COLD now; read ones move to the main part.
@@ -401,6 +457,7 @@ impl Class {
         }
         item.change_state(state::SEGMENT, state::COLD);
         self.relabel(state::HOT, state::COLD);
+        self.cool(&item, state::HOT);
         if chunked {
             self.chains.push_front(handle);
         }
@@ -450,6 +507,7 @@ impl Class {
         });
         let read = before & state::FREQ != 0;
         self.relabel(state::HOT, if read { state::WARM } else { state::COLD });
+        self.cool(&item, state::HOT);
         if read {
             self.counts.moves_to_warm += 1;
         } else {
@@ -469,13 +527,19 @@ impl Class {
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
             return false;
         }
-        let max = self.ring_max(hot_pct);
         for _ in 0..TEND {
-            if self.ring.len() <= max {
+            if !self.ring_is_long(hot_pct) {
                 return false;
             }
-            // Who was not read is COLD now and stays, while there is room.
-            self.ring_step(arena);
+            // Who was not read is COLD now and stays, while there is room: behind those who have waited for longer.
+            if let Some(handle) = self.ring_step(arena) {
+                if self.idle.len() < IDLE_MAX {
+                    self.idle.push_back(handle);
+                }
+                if self.chains.front() == Some(&handle) {
+                    self.chains.rotate_left(1);
+                }
+            }
         }
         true
     }
@@ -498,7 +562,14 @@ impl Class {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for step in 0..HAND_STEPS {
-            let from_chains = !self.chains.is_empty() && (self.pages.is_empty() || step % 2 == 0);
+            // Both come round in the same time; what a vain search has left goes to the chains.
+            self.chain_turn += self.chains.len() as u64;
+            let turn =
+                self.chain_turn >= self.used || self.pages.is_empty() || seen == 0 && step + SEARCH >= HAND_STEPS;
+            let from_chains = turn && !self.chains.is_empty();
+            if turn {
+                self.chain_turn = self.chain_turn.saturating_sub(self.used);
+            }
             let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
             if from_chains {
                 self.chains.push_back(handle);

@@ -7,7 +7,7 @@
 use super::age::AgeList;
 use super::arena::{Arena, Handle};
 use super::item::{Head, Item, kind, state};
-use super::policy::{Part, Share, Signs, segment};
+use super::policy::{Extra, Part, Share, Signs, segment};
 use super::sizes::{PAGE_BYTES, Sizes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -175,8 +175,13 @@ pub struct Class {
     /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
     pub(super) chains: VecDeque<Handle>,
     pub(super) hand: (usize, u32),
+    /// When it comes to the chunks in use, it is a large item's turn instead of the hand's.
+    pub(super) chain_turn: u64,
     /// Items stored in flat mode.
     pub(super) aged: AgeList,
+    pub(super) extra: Extra,
+    /// Where items were that have left the ring unread while there was room, in this order. By now others may be there.
+    pub(super) idle: VecDeque<Handle>,
     /// Evictions when the class was last tended.
     pub(super) tended_at: u32,
     /// In flat mode: there may be items from before it.
