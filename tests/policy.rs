@@ -278,10 +278,10 @@ fn queues_count_what_moves_between_them() {
     assert_eq!((story.row("number_hot"), story.row("moves_to_cold")), (100, 0));
     assert!(story.get("a5"));
     assert_eq!(story.row("hits_to_hot"), 1);
-    // Tending leaves a tenth: who was read is WARM, the others are COLD while there is room.
+    // Tending leaves a third: who was read is WARM, the others are COLD while there is room.
     story.tend();
-    assert_eq!((story.row("number_hot"), story.row("number_warm"), story.row("number_cold")), (10, 1, 89));
-    assert_eq!((story.row("moves_to_warm"), story.row("moves_to_cold")), (1, 89));
+    assert_eq!((story.row("number_hot"), story.row("number_warm"), story.row("number_cold")), (35, 1, 64));
+    assert_eq!((story.row("moves_to_warm"), story.row("moves_to_cold")), (1, 64));
     assert!(story.get("a6") && story.get("a5") && story.get("a5"));
     assert_eq!((story.row("hits_to_cold"), story.row("hits_to_warm")), (1, 2));
     assert_eq!((story.row("number_warm"), story.row("moves_to_warm")), (2, 2));

@@ -35,7 +35,7 @@ use super::slabs::Class;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The ring's share of a class's memory at first, in ten-thousandths.
-const SHARE: u32 = 1000;
+const SHARE: u32 = 3500;
 /// Bounds of the share while it adapts.
 const SHARE_MIN: u32 = 100;
 const SHARE_MAX: u32 = 8000;
