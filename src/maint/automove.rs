@@ -1,4 +1,5 @@
-//! Which page should move by itself: memcached's rules for `slab_automove` 1 and 2.
+//! Which page should move by itself: memcached's rules for `slab_automove` 1 and 2. Where ghosts tell more, `gradient`
+//! takes the place of the one by age.
 //!
 //! Owns the window of past seconds and the decision, nothing that acts. One [`Sample`] of each class a second goes in,
 //! a pair of classes comes out. Called by the mover's thread.
@@ -20,9 +21,10 @@ const EVICTED_SHARE: f64 = 0.25;
 pub struct Tuning {
     /// `slab_automove`: 0, 1 or 2.
     pub level: u32,
-    /// `slab_automove_window`: seconds looked at.
+    /// `slab_automove_window`: seconds looked at; for `gradient`, steps in which a ghost hit comes to count a third.
     pub window: u32,
-    /// `slab_automove_ratio`: the youngest class's age must be below this share of the oldest one's.
+    /// `slab_automove_ratio`: the youngest class's age must be below this share of the oldest one's; for `gradient`, the
+    /// loss of a page below this share of the gain.
     pub ratio: f64,
     /// Changes when one of them does: the window begins anew.
     pub version: u32,
@@ -36,8 +38,17 @@ pub(super) struct Sample {
     pub pages: u64,
     pub per_page: u64,
     pub free_chunks: u64,
+    /// Evicted keys that came back while more memory would have kept them.
+    pub ghost_hits: u64,
     /// Seconds since the last access of the item that leaves next.
     pub age: u64,
+}
+
+impl Sample {
+    /// Whether a page's worth of chunks is free.
+    pub(super) fn has_free_page(&self) -> bool {
+        self.free_chunks >= self.per_page
+    }
 }
 
 /// All classes now.
@@ -49,6 +60,7 @@ pub(super) fn sample(store: &Store, now: u32) -> Vec<Sample> {
         pages: view.pages,
         per_page: store.sizes().class(id).per_page as u64,
         free_chunks: view.total_chunks - view.used_chunks,
+        ghost_hits: view.ghost_hits,
         age: view.age_cold.into(),
     };
     views.iter().enumerate().map(of).collect()

@@ -7,6 +7,7 @@
 
 mod automove;
 mod crawler;
+mod gradient;
 mod log;
 mod mover;
 pub mod restart;

@@ -1,11 +1,12 @@
 //! The mover: moves pages between slab classes, on request and by itself.
 //!
 //! Owns its thread, what sessions may ask of it, the figures of `stats`, and when a page moves: first what somebody
-//! asked for, then what a lowered memory limit demands, then what `automove` proposes. How a page moves is the store's.
+//! asked for, then what a lowered memory limit demands, then what `gradient` and `automove` propose. How a page moves is the store's.
 //! Nobody waits here: a request is left and the thread is woken. Started and stopped by `server`; sessions and `stats`
 //! have a [`Mover`].
 
 use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
+use super::gradient::Gradient;
 use crate::events::Event;
 use crate::store::{Move, MoveCounts, Progress, Store};
 use parking_lot::Mutex;
@@ -24,6 +25,11 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The same at level 2.
 const SECOND_WHEN_GREEDY: Duration = Duration::from_millis(50);
 
+/// The same while many evicted keys come back; at most one page moves each time.
+const WEIGHING: Duration = Duration::from_millis(5);
+
+/// The automove level at which pages move when that spares misses.
+const CAREFUL: u32 = 1;
 /// The automove level at which every eviction asks for a page.
 const GREEDY: u32 = 2;
 
@@ -176,11 +182,31 @@ struct Work {
     pause: Duration,
     automove: Option<Automove>,
     looked: Option<Instant>,
+    gradient: Gradient,
+    /// When ghosts have said last where memory is short.
+    weighed: Option<Instant>,
+    /// Time until they are asked again.
+    until_weighing: Duration,
     /// What level 2 saw at its last look.
     greedy: Vec<Sample>,
 }
 
 impl Work {
+    fn new(store: &'static Store, mover: Arc<Mover>) -> Self {
+        Self {
+            store,
+            mover,
+            job: None,
+            pause: PAUSE_MIN,
+            automove: None,
+            looked: None,
+            gradient: Gradient::default(),
+            weighed: None,
+            until_weighing: SECOND,
+            greedy: Vec::new(),
+        }
+    }
+
     /// Does the next slice, and says how long nothing will be due.
     fn step(&mut self, now: u32, tuning: Tuning) -> Duration {
         let Some(job) = &mut self.job else { return self.look(now, tuning) };
@@ -232,7 +258,14 @@ impl Work {
             self.automove = None;
             return SECOND;
         }
-        let every = if tuning.level == GREEDY { SECOND_WHEN_GREEDY } else { SECOND };
+        let mut every = if tuning.level == GREEDY { SECOND_WHEN_GREEDY } else { SECOND };
+        if tuning.level == CAREFUL {
+            self.weigh(now, &tuning);
+            if self.job.is_some() {
+                return Duration::ZERO;
+            }
+            every = self.until_weighing;
+        }
         if tuning.level == GREEDY {
             let samples = sample(self.store, now);
             let before = std::mem::replace(&mut self.greedy, samples);
@@ -244,7 +277,7 @@ impl Work {
             }
         }
         if self.looked.is_some_and(|at| at.elapsed() < SECOND) {
-            return every.min(SECOND);
+            return every;
         }
         self.looked = Some(Instant::now());
         let samples = sample(self.store, now);
@@ -252,14 +285,32 @@ impl Work {
             Some(automove) if automove.tuning() == tuning => automove.note(samples),
             automove => *automove = Some(Automove::new(tuning, samples)),
         }
-        self.follow();
+        self.follow(&tuning);
         if self.job.is_some() { Duration::ZERO } else { every }
     }
 
-    /// Does what the window proposes.
-    fn follow(&mut self) {
+    /// Asks the ghosts, and does what they propose.
+    fn weigh(&mut self, now: u32, tuning: &Tuning) {
+        if !self.gradient.note(sample(self.store, now), tuning) {
+            self.until_weighing = (self.until_weighing * 2).min(SECOND);
+            return;
+        }
+        self.weighed = Some(Instant::now());
+        self.until_weighing = WEIGHING;
+        if let Some((src, dst)) = self.gradient.decide(tuning) {
+            self.begin_reporting(src, dst);
+        }
+    }
+
+    /// Does what the window of seconds proposes: pages for the pool always, from class to class where ghosts have been
+    /// silent for as long.
+    fn follow(&mut self, tuning: &Tuning) {
         let full = self.store.is_full();
-        if let Some((src, dst)) = self.automove.as_ref().and_then(|automove| automove.decide(full)) {
+        let window = Duration::from_secs(tuning.window.into());
+        let silent = self.weighed.is_none_or(|at| at.elapsed() > window);
+        if let Some((src, dst)) = self.automove.as_ref().and_then(|automove| automove.decide(full))
+            && (dst == 0 || silent)
+        {
             self.begin_reporting(src, dst);
         }
     }
@@ -320,8 +371,7 @@ impl MoverThread {
         let thread = thread::Builder::new().name("mc-slabmaint".to_owned()).spawn(move || {
             // A second server of the same handle would be a mistake that costs a delay, no more.
             let _ = mover.thread.set(thread::current());
-            let (looked, greedy) = (None, Vec::new());
-            let mut work = Work { store, mover, job: None, pause: PAUSE_MIN, automove: None, looked, greedy };
+            let mut work = Work::new(store, mover);
             while !told.load(Relaxed) {
                 let (now, tuning) = tuning();
                 let pause = work.step(now, tuning);
