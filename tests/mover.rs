@@ -449,3 +449,35 @@ fn the_thread_serves_requests_and_the_limit() {
     assert_eq!(shared.mover.figures().moved, 0);
     thread.stop();
 }
+
+/// Nobody asks for a page here: keys that come back after they were evicted do.
+#[test]
+fn the_thread_moves_pages_to_where_keys_come_back() {
+    let (shared, mut client) = filled("-m 16", 4000, 1000);
+    let source = Arc::clone(&shared);
+    let store = shared.cache.store;
+    let old = fullest(&shared);
+    // Fill what is left of the memory, so that a second class has to make do with a page.
+    let mut more = 0;
+    while evictions(&shared) == 0 {
+        assert_eq!(client.ask(&set(&format!("more{more}"), 1000, 0)), STORED);
+        more += 1;
+    }
+    let pages = store.page_count(old);
+    // Tending gives the class COLD items, whose age tells that nobody needs them.
+    for _ in 0..2 {
+        while store.tend(shared.clock.now()) {}
+    }
+    shared.clock.advance(1000);
+    let thread =
+        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning()).unwrap();
+    let mut rng = fastrand::Rng::with_seed(5);
+    while store.page_count(old) > pages - 2 {
+        let key = format!("small{}", rng.u32(..30_000));
+        if client.ask(format!("get {key}\r\n").as_bytes()) == b"END\r\n" {
+            assert_eq!(client.ask(&set(&key, 60, 1)), STORED);
+        }
+    }
+    assert!(shared.mover.figures().moved >= 1);
+    thread.stop();
+}
