@@ -180,11 +180,11 @@ fn a_chain_that_is_read_stays_until_the_reader_is_done() {
 #[test]
 fn a_value_that_arrives_holds_its_page() {
     for (args, len) in [("", 70_000), ("-o slab_chunk_max=16", 30_000)] {
-        let (shared, mut client) = filled(&format!("-m 100 {args}"), 1, len);
+        let (shared, mut client) = filled(&format!("-m 100 {args}"), 40, len);
         let mut slow = Client::new(&shared);
         let request = set("slow", len, 7);
         slow.feed(&request[..len / 2]);
-        for n in 1..300 {
+        for n in 40..300 {
             assert_eq!(client.ask(&set(&format!("k{n}"), len, n)), STORED);
         }
         for n in 150..300 {

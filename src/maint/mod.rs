@@ -37,6 +37,9 @@ const GROW_BUCKETS: u64 = 256;
 /// for them.
 const TEND: Duration = Duration::from_secs(1);
 
+/// How long one round of tending may take: a twenty-fifth of a core where it never ends, and 500,000 items a second.
+const TEND_FOR: Duration = Duration::from_millis(2);
+
 /// Time between two rounds when there is nothing to do.
 const ROUND: Duration = Duration::from_millis(50);
 
@@ -77,6 +80,7 @@ impl Chores {
             crawler.serve_here();
             let mut sweep = Sweep::default();
             let mut looked = None;
+            let mut charge_at = Instant::now();
             let mut tend_at = Instant::now() + TEND;
             while !told.load(Relaxed) {
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
@@ -85,9 +89,15 @@ impl Chores {
                 if is_time && !growing {
                     looked = Some(Instant::now());
                 }
+                if Instant::now() >= charge_at {
+                    store.charge_overhead();
+                    charge_at = Instant::now() + ROUND;
+                }
                 let moment = moment();
                 if moment.maintained && Instant::now() >= tend_at {
-                    tend_at = Instant::now() + if store.tend(moment.now) { ROUND } else { TEND };
+                    let until = Instant::now() + TEND_FOR;
+                    while store.tend(moment.now) && Instant::now() < until {}
+                    tend_at = Instant::now() + if Instant::now() < until { TEND } else { ROUND };
                 }
                 let pause = sweep.step(store, &crawler, &moment).unwrap_or(ROUND);
                 let pause = pause.min(tend_at.saturating_duration_since(Instant::now()));

@@ -1,7 +1,8 @@
 //! The mover: moves pages between slab classes, on request and by itself.
 //!
 //! Owns its thread, what sessions may ask of it, the figures of `stats`, and when a page moves: first what somebody
-//! asked for, then what a lowered memory limit demands, then what `gradient` and `automove` propose. How a page moves is the store's.
+//! asked for, then what a lowered memory limit demands, then pages to be cut anew in their class, then what `gradient`
+//! and `automove` propose. How a page moves is the store's.
 //! Nobody waits here: a request is left and the thread is woken. Started and stopped by `server`; sessions and `stats`
 //! have a [`Mover`].
 
@@ -187,6 +188,9 @@ struct Work {
     weighed: Option<Instant>,
     /// Time until they are asked again.
     until_weighing: Duration,
+    /// When pages to be cut anew were looked for last, and the class that was found.
+    recut_at: Option<Instant>,
+    recut_last: usize,
     /// What level 2 saw at its last look.
     greedy: Vec<Sample>,
 }
@@ -200,6 +204,8 @@ impl Work {
             pause: PAUSE_MIN,
             automove: None,
             looked: None,
+            recut_at: None,
+            recut_last: 0,
             gradient: Gradient::default(),
             weighed: None,
             until_weighing: SECOND,
@@ -222,10 +228,10 @@ impl Work {
                 self.pause
             }
             Progress::Done => {
-                let to_pool = job.classes().1 == 0;
+                let (to_pool, stays) = (job.classes().1 == 0, job.is_recut());
                 self.job = None;
                 while to_pool && self.store.release_page() {}
-                self.mover.ended(true);
+                self.mover.ended(!stays);
                 if to_pool {
                     self.propose_again(now);
                 }
@@ -252,6 +258,9 @@ impl Work {
             && let Some(src) = self.most_free(now)
         {
             self.begin_reporting(src, 0);
+            return Duration::ZERO;
+        }
+        if self.recut() {
             return Duration::ZERO;
         }
         if tuning.level == 0 {
@@ -287,6 +296,21 @@ impl Work {
         }
         self.follow(&tuning);
         if self.job.is_some() { Duration::ZERO } else { every }
+    }
+
+    /// Begins to cut a page anew for the sizes that its class stores now: once a second at most, one class after the
+    /// other, and only where memory is short. Until it is done a request waits.
+    fn recut(&mut self) -> bool {
+        if self.recut_at.is_some_and(|at| at.elapsed() < SECOND) || !self.store.is_full() {
+            return false;
+        }
+        let largest = self.store.sizes().largest();
+        let mut turns = (1..=largest).map(|step| (self.recut_last + step - 1) % largest + 1);
+        let found = turns.find_map(|id| Some((id, self.store.begin_recut(id)?)));
+        self.recut_at = Some(Instant::now());
+        let Some((id, job)) = found else { return false };
+        (self.recut_last, self.job, self.pause) = (id, Some(job), PAUSE_MIN);
+        true
     }
 
     /// Asks the ghosts, and does what they propose.

@@ -44,7 +44,7 @@ impl Store {
     pub fn adopt(&'static self, now: u32) -> Adopted {
         let Some(image) = self.arena.image() else { return Adopted::default() };
         let (pages, before) = self.adopt_pages(image, now);
-        while self.index.wants_growth(before) && self.index.begin_growth() {
+        while self.index.wants_growth(before) && self.index.begin_growth(before) {
             while !self.grow_step(1 << 16) {}
         }
         let mut adopted = Adopted::default();
@@ -63,7 +63,7 @@ impl Store {
         for page in &pages {
             let mut class = self.slabs.class(page.class);
             for handle in self.slots(page) {
-                class.adopt_chunk();
+                class.adopt_chunk(&self.arena, handle);
                 match self.linked(handle) {
                     Some(mut item) => {
                         adopted.items += 1;
@@ -106,9 +106,7 @@ impl Store {
         let mut items = 0;
         let mut pages: Vec<Page> = Vec::new();
         for number in 1..=image.page_count() as u32 {
-            let known = image.entry(number).filter(|&(class, stride)| {
-                (1..=self.sizes.largest()).contains(&class) && self.sizes.class(class).stride == stride
-            });
+            let known = image.entry(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
             let Some((class, stride)) = known else { continue };
             self.arena.assign(number, class, stride);
             let mut page = Page { number, class, age: now };
@@ -127,7 +125,10 @@ impl Store {
         let mut has_page = HashSet::new();
         pages.retain(|page| {
             let first = has_page.insert(page.class);
-            let kept = room > 0 || first;
+            let kept = (room > 0 || first) && {
+                let stride = self.arena.stride(Handle::new(page.number, 0));
+                self.slabs.class(page.class).adopt_page(page.number, stride)
+            };
             room = room.saturating_sub(1);
             if !kept {
                 self.arena.assign(page.number, 0, 0);
@@ -148,7 +149,7 @@ impl Store {
 
     fn slots(&self, page: &Page) -> impl Iterator<Item = Handle> + use<> {
         let number = page.number;
-        (0..self.sizes.class(page.class).per_page as u32).map(move |slot| Handle::new(number, slot))
+        (0..self.arena.slots(number)).map(move |slot| Handle::new(number, slot))
     }
 
     /// The item in a chunk, if there is one and it is marked as linked.

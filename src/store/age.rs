@@ -21,11 +21,13 @@ pub struct AgeList {
     links: HashMap<usize, Box<[Link]>>,
     ends: Link,
     len: u64,
+    /// Slots that have links.
+    slots: usize,
 }
 
 impl Default for AgeList {
     fn default() -> Self {
-        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0 }
+        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, slots: 0 }
     }
 }
 
@@ -33,6 +35,11 @@ impl AgeList {
     /// Items in the list.
     pub fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Bytes of the links.
+    pub fn bytes(&self) -> usize {
+        self.slots * size_of::<Link>()
     }
 
     /// The item used longest ago.
@@ -55,6 +62,7 @@ impl AgeList {
         let page = self.links.entry(handle.page()).or_default();
         if page.len() < slots {
             // A new page, or one that used to have larger chunks: nothing of it is in the list.
+            self.slots += slots - page.len();
             *page = vec![Link::default(); slots].into();
         }
         let last = self.ends.before;

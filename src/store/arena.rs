@@ -128,6 +128,18 @@ impl Arena {
         &self.region.words()[start..start + PAGE_WORDS]
     }
 
+    /// Bytes between chunks of the page of `handle`; 0 when the page is not in use.
+    #[inline]
+    pub fn stride(&self, handle: Handle) -> usize {
+        self.table.get(handle.page()).map_or(0, |entry| (entry.load(Relaxed) >> 8) as usize * 8)
+    }
+
+    /// Slots of a page; 0 when it is not in use.
+    pub fn slots(&self, page: u32) -> u32 {
+        let stride = self.table.get(page as usize).map_or(0, |entry| (entry.load(Relaxed) >> 8) as usize * 8);
+        PAGE_BYTES.checked_div(stride).unwrap_or(0) as u32
+    }
+
     /// Class of the page of `handle`; 0 when the page is not in use.
     #[inline]
     pub fn class(&self, handle: Handle) -> usize {

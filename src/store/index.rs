@@ -17,12 +17,14 @@
 //! a lock bit to take, sees that the table is no longer in use, and tries again.
 
 mod ghost;
+mod growth;
 mod scan;
 
 pub use ghost::Ghost;
 
 use super::region::{Region, prefetch};
 use ghost::GHOST_TAG;
+use growth::{DISCARD_BUCKETS, GROW_AT};
 use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -42,12 +44,6 @@ const LINK_TAG: u8 = 255;
 
 /// Tables a process can go through: growth by a third from one bucket to 2^32 takes fewer.
 const TABLES_MAX: usize = 128;
-
-/// Average fill of the slots at which the table grows.
-const GROW_AT: f64 = 0.8;
-
-/// Moved buckets whose memory is given back together: 4 MB, two huge pages.
-const DISCARD_BUCKETS: u64 = 1 << 16;
 
 /// Tries before a waiter lets another thread have the core: the holder may be waiting for it.
 const SPINS: u32 = 100;
@@ -457,23 +453,13 @@ impl Index {
         current & LOW_HALF == number || current >> 32 == number + 1
     }
 
-    /// Whether a growth is under way.
-    pub fn is_growing(&self) -> bool {
-        self.current.load(Acquire) >> 32 != 0
-    }
-
-    /// Whether the table holds so many items that it should grow.
-    pub fn wants_growth(&'static self, items: u64) -> bool {
-        let table = self.table(self.current.load(Acquire) & LOW_HALF);
-        self.may_grow && !self.is_growing() && items as f64 > table.len as f64 * SLOTS as f64 * GROW_AT
-    }
-
-    /// Bytes of the tables in use, overflow lines included.
+    /// Bytes of the tables in use, overflow lines included; of one that is being replaced, what is not yet given back.
     pub fn bytes(&'static self) -> u64 {
         let current = self.current.load(Acquire);
         let of = |table: &Table| {
             let pool = table.pool.lock();
-            (table.len + u64::from(pool.next) - 1) * 64
+            let left = table.len - table.cursor.load(Relaxed) / DISCARD_BUCKETS * DISCARD_BUCKETS;
+            (left + u64::from(pool.next) - 1) * 64
         };
         of(self.table(current & LOW_HALF)) + if current >> 32 != 0 { of(self.table((current >> 32) - 1)) } else { 0 }
     }
@@ -481,56 +467,6 @@ impl Index {
     /// Slots of the current table.
     pub fn slots(&'static self) -> u64 {
         self.table(self.current.load(Acquire) & LOW_HALF).len * SLOTS as u64
-    }
-
-    /// Begins to grow by a third. False without address space, or when already growing.
-    pub fn begin_growth(&'static self) -> bool {
-        let current = self.current.load(Acquire);
-        let next = current + 1;
-        if current >> 32 != 0 || next as usize >= TABLES_MAX {
-            return false;
-        }
-        let len = self.table(current).len;
-        let Some(table) = Table::new(len + len / 3 + 1) else { return false };
-        if self.tables[next as usize].set(table).is_err() {
-            return false;
-        }
-        self.current.store(next | (current + 1) << 32, Release);
-        true
-    }
-
-    /// Moves up to `buckets` buckets to the new table; true when the growth is over. `hash_of` gives the
-    /// hash of a linked handle. Called by one thread; each bucket is locked only while it moves.
-    pub fn grow(&'static self, buckets: u64, mut hash_of: impl FnMut(u32) -> u64) -> bool {
-        let current = self.current.load(Acquire);
-        if current >> 32 == 0 {
-            return true;
-        }
-        let old = self.table((current >> 32) - 1);
-        let new = self.table(current & LOW_HALF);
-        let from = old.cursor.load(Relaxed);
-        let to = (from + buckets).min(old.len);
-        for number in from..to {
-            let bucket = old.lock(number as usize);
-            bucket.for_each(|handle| {
-                let hash = hash_of(handle);
-                let fits = new.lock(new.bucket_of(hash)).insert(hash, handle, |_| 0);
-                debug_assert!(fits, "the new table has lines for every item of the old one");
-            });
-            bucket.line.change_bits(0, MOVED);
-        }
-        old.cursor.store(to, Release);
-        if to == old.len {
-            self.current.store(current & LOW_HALF, Release);
-            old.overflow.discard(0, old.overflow.words().len());
-        }
-        // Memory goes back as the move proceeds, so that two whole tables never stand beside each other.
-        let whole = |bucket: u64| bucket / DISCARD_BUCKETS * DISCARD_BUCKETS;
-        let until = if to == old.len { old.buckets.words().len() } else { whole(to) as usize * 8 };
-        if until > whole(from) as usize * 8 {
-            old.buckets.discard(whole(from) as usize * 8, until);
-        }
-        to == old.len
     }
 }
 
@@ -579,14 +515,14 @@ mod tests {
                 }
             }
             if index.wants_growth(model.len() as u64) {
-                assert!(index.begin_growth());
+                assert!(index.begin_growth(0));
             }
-            index.grow(3, by_handle);
+            index.grow(3, |_| (), by_handle);
         }
         for (h, n) in &model {
             assert!(index.lock(*h).find(*h, |handle| handle == *n).is_some());
         }
-        while !index.grow(1000, by_handle) {}
+        while !index.grow(1000, |_| (), by_handle) {}
         let mut seen = 0;
         let mut place = Some(0);
         while let Some(from) = place {
@@ -639,8 +575,8 @@ mod tests {
             }
             scope.spawn(move || {
                 for _ in 0..40 {
-                    index.begin_growth();
-                    while !index.grow(64, |handle| hash(u64::from(handle))) {}
+                    index.begin_growth(0);
+                    while !index.grow(64, |_| (), |handle| hash(u64::from(handle))) {}
                 }
             });
         });
@@ -664,9 +600,9 @@ mod tests {
                 place = index.scan(from, by_handle, |handle| *seen.entry(handle).or_insert(0) += 1);
                 assert!(place.is_none_or(|next| next > from));
                 if index.slots() < 4000 && !index.is_growing() {
-                    index.begin_growth();
+                    index.begin_growth(0);
                 }
-                index.grow(steps_a_scan, by_handle);
+                index.grow(steps_a_scan, |_| (), by_handle);
             }
             assert!((1..=2000).all(|n| seen.get(&n) == Some(&1)), "{steps_a_scan} buckets moved between scans");
         }

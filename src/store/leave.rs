@@ -7,50 +7,86 @@
 use super::arena::{Arena, Handle};
 use super::item::{Head, Item, iflag, kind, state};
 use super::policy::{segment, slots_of, unmark};
-use super::slabs::Class;
+use super::slabs::{Class, Hand, Leaving};
+use super::stock::{Kind, Page, Stock};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Class {
     /// Pages of the class, the leaving one included.
     pub fn page_count(&self) -> u64 {
-        (self.pages.len() + self.given.len() + usize::from(self.leaving.is_some())) as u64
+        let used: u64 = self.stocks.iter().map(Stock::page_count).sum();
+        used + (self.given.len() + usize::from(self.leaving.is_some())) as u64
     }
 
-    /// Chunks that nobody uses, on pages that stay.
-    pub fn spare_chunks(&self) -> u64 {
-        let staying = (self.pages.len() + self.given.len()) as u64 * u64::from(self.per_page);
-        staying.saturating_sub(self.used)
+    /// Chunks of the class, those of the leaving page included.
+    pub(super) fn chunk_count(&self) -> u64 {
+        let of = |stock: &Stock| stock.page_count() * u64::from(stock.cut.per_page);
+        let leaving = self.leaving.as_ref().map_or(0, |leaving| self.stock(leaving.kind).cut.per_page);
+        let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
+        self.stocks.iter().map(of).sum::<u64>() + u64::from(leaving) + given
+    }
+
+    /// Whether what is on the page that would leave has room on the others.
+    pub fn has_room_for_a_page(&self) -> bool {
+        let kind = self.kind_of_oldest();
+        let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
+        let spare = given
+            + self.stock(Kind::Full).spare()
+            + match kind {
+                Kind::Full => 0,
+                Kind::Tight => self.stock(Kind::Tight).spare(),
+            };
+        spare >= u64::from(self.stock(kind).cut.per_page)
     }
 
     /// Gives a page up that was never used, if there is one and it is not the class's only page.
     pub(super) fn give_unused(&mut self) -> Option<u32> {
-        if self.pages.len() + self.given.len() < 2 { None } else { self.given.pop() }
-    }
-
-    /// Begins to give up the oldest page, unless it is the only one. From now on no chunk of it is handed out, and
-    /// eviction passes it over.
-    pub(super) fn begin_leaving(&mut self) -> Option<u32> {
-        if self.pages.len() < 2 || self.leaving.is_some() {
+        if self.page_count() < 2 {
             return None;
         }
-        let page = self.pages.remove(0);
-        self.leaving = Some((page, self.per_page));
-        self.hand = match self.hand {
-            (0, _) => (0, 0),
-            (at, slot) => (at - 1, slot),
-        };
+        let [full, tight] = &mut self.stocks;
+        self.given.pop().or_else(|| tight.given.pop()).or_else(|| full.given.pop())
+    }
+
+    /// Begins to give up the oldest page of a kind, unless it is the only page of the class. From now on no chunk of it
+    /// is handed out, and eviction passes it over.
+    pub(super) fn begin_leaving(&mut self, kind: Kind) -> Option<u32> {
+        let pages: usize = self.stocks.iter().map(|stock| stock.pages.len()).sum();
+        if pages < 2 || self.leaving.is_some() || self.stock(kind).pages.is_empty() {
+            return None;
+        }
+        let stock = self.stock_mut(kind);
+        let Page { number: page, born } = stock.pages.remove(0);
+        let slots = stock.slots_used(page);
+        if stock.carving.is_some_and(|(carving, _)| carving == page) {
+            stock.carving = None;
+        }
+        self.leaving = Some(Leaving { page, born, kind, slots, left: slots });
+        for hand in [&mut self.hand, &mut self.full_hand] {
+            if hand.stock == kind as usize {
+                *hand = match hand.page {
+                    0 => Hand { slot: 0, ..*hand },
+                    at => Hand { page: at - 1, ..*hand },
+                };
+            }
+        }
         Some(page)
+    }
+
+    /// Slots of the leaving page that were ever used.
+    pub(super) fn leaving_slots(&self) -> u32 {
+        self.leaving.as_ref().map_or(0, |leaving| leaving.slots)
     }
 
     /// Whether every chunk of the leaving page is gone.
     pub(super) fn has_left(&self) -> bool {
-        self.leaving.is_none_or(|(_, left)| left == 0)
+        self.leaving.as_ref().is_none_or(|leaving| leaving.left == 0)
     }
 
     /// Takes the free ones of `slots` of the leaving page off the free list; puts those in use into `in_use`.
     pub(super) fn clear_free(&mut self, arena: &Arena, slots: Range<u32>, in_use: &mut Vec<Handle>) {
-        let Some((page, _)) = self.leaving else { return };
+        let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
             match Head::of(arena.chunk(handle)).kind() {
                 Some(kind::FREE) => {
@@ -66,20 +102,17 @@ impl Class {
     /// Counts a chunk of the leaving page as gone: it is on no list, and nobody uses it.
     pub(super) fn lose(&mut self, arena: &Arena, handle: Handle) {
         Head::mark(arena.chunk(handle), kind::GONE);
-        if let Some((_, left)) = &mut self.leaving {
-            *left -= 1;
+        if let Some(leaving) = &mut self.leaving {
+            leaving.left -= 1;
         }
     }
 
     /// Blanks entries of the leaving page in the ring: looks at up to `count` of them, down from position `from`, and
     /// gives the position for the next call, 0 at the end. Entries only move down meanwhile, so none is missed.
     pub(super) fn forget_entries(&mut self, from: usize, count: usize) -> usize {
-        let Some((page, _)) = self.leaving else { return 0 };
-        let from = from.min(self.ring.len());
-        let to = from.saturating_sub(count);
-        for entry in self.ring.range_mut(to..from).filter(|entry| entry.page() == page as usize) {
-            *entry = Handle::NOWHERE;
-        }
+        let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return 0 };
+        let to = from.min(self.ring.span()).saturating_sub(count);
+        self.ring.blank_those(to, from, |entry| entry.page() == page as usize);
         to
     }
 
@@ -91,34 +124,40 @@ impl Class {
 
     /// Has the items of `slots` of the leaving page count as items of the main part: the ring has forgotten them.
     pub(super) fn settle(&mut self, arena: &Arena, slots: Range<u32>) {
-        let Some((page, _)) = self.leaving else { return };
+        let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
             self.leave_ring(arena, handle);
         }
     }
 
-    /// The page stays after all, and its items are settled. Its chunks that are gone come back by
+    /// The page stays after all, and its items are settled. Its chunks that are gone, or were never used, come back by
     /// [`Class::regain`].
     pub(super) fn keep_page(&mut self) {
-        if let Some((page, _)) = self.leaving.take() {
-            self.pages.insert(0, page);
-            self.hand.0 += 1;
+        let Some(Leaving { page, born, kind, .. }) = self.leaving.take() else { return };
+        self.stock_mut(kind).pages.insert(0, Page { number: page, born });
+        for hand in [&mut self.hand, &mut self.full_hand] {
+            hand.page += usize::from(hand.stock == kind as usize);
         }
     }
 
-    /// Puts those of `slots` that were gone onto the free list again.
-    pub(super) fn regain(&mut self, arena: &Arena, page: u32, slots: Range<u32>) {
-        for handle in slots.map(|slot| Handle::new(page, slot)) {
-            if Head::of(arena.chunk(handle)).kind() == Some(kind::GONE) {
+    /// Puts those of `slots` that were gone onto the free list again, and those from `used` on, which were never used.
+    pub(super) fn regain(&mut self, arena: &Arena, page: u32, used: u32, slots: Range<u32>) {
+        for slot in slots {
+            let handle = Handle::new(page, slot);
+            if slot >= used || Head::of(arena.chunk(handle)).kind() == Some(kind::GONE) {
                 self.list(arena, handle);
             }
         }
     }
 
-    /// Takes over a page of no class, all zero.
-    pub(super) fn receive(&mut self, arena: &Arena, page: u32) {
-        arena.assign(page, self.id, self.stride);
-        self.given.push(page);
+    /// Takes over a page of no class, all zero; to be cut as `kind` says, or as the class sees fit.
+    pub(super) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<Kind>) {
+        let stride = self.stock(kind.unwrap_or(Kind::Full)).cut.stride;
+        arena.assign(page, self.id, stride);
+        match kind {
+            Some(kind) => self.stock_mut(kind).given.push(page),
+            None => self.given.push(page),
+        }
     }
 
     /// Gives the item of `from`, of nominal size `nominal`, the same standing in chunk `to`. `to` is filled, but for
@@ -152,11 +191,11 @@ impl Class {
             return;
         }
         let list = if hot { &mut self.ring } else { &mut self.chains };
-        let at = list.iter().position(|&entry| entry == from);
+        let at = list.position(from);
         // An entry that the chunk's former item has left in the ring is one for it already.
         match at {
-            Some(at) if hot && in_ring => drop(list.remove(at)),
-            Some(at) => list[at] = to,
+            Some(at) if hot && in_ring => list.remove(at),
+            Some(at) => list.replace(at, to),
             None if !(hot && in_ring) => list.push_back(to),
             None => {}
         }

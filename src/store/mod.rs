@@ -4,8 +4,10 @@
 //! store      lookups, expiry, flush, eviction's unlinking    entry   an item under its lock
 //! write      commits, under which condition
 //! reserve    values on their way in and out: Reservation, Pinned
-//! slabs      pages, free chunks                              index   hash -> handle
+//! slabs      classes and the pages they share                index   hash -> handle
+//! stock      a class's pages and free chunks                 cut     how large its chunks are
 //! policy     who leaves: S3-FIFO                             age     flat mode's queue
+//! ring       a queue of handles
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
@@ -21,6 +23,7 @@
 mod adopt;
 mod age;
 mod arena;
+mod cut;
 mod entry;
 mod image;
 mod index;
@@ -30,9 +33,11 @@ mod mover;
 mod policy;
 mod region;
 mod reserve;
+mod ring;
 mod scratch;
 mod sizes;
 mod slabs;
+mod stock;
 #[allow(clippy::module_inception)]
 mod store;
 mod walk;

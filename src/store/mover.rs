@@ -23,6 +23,7 @@ use super::item::{Head, Item, iflag, kind, state};
 use super::leave::copy_words;
 use super::policy::Part;
 use super::reserve::{Links, Pinned, chain_head, chain_name, chain_of};
+use super::stock::Kind;
 use super::store::Store;
 
 /// Slots looked at under one hold of the class's lock.
@@ -102,7 +103,11 @@ pub struct Move {
     src: usize,
     dst: usize,
     page: u32,
+    /// How its class shall cut it anew, if it is to stay there.
+    recut: Option<Kind>,
     stage: Stage,
+    /// Slots that were ever used, and the next one to look at.
+    slots: u32,
     slot: u32,
     passes: u32,
     /// Chunks found in use in this pass, and whether it brought the move on.
@@ -123,7 +128,9 @@ impl Move {
             src,
             dst,
             page,
+            recut: None,
             stage,
+            slots: 0,
             slot: 0,
             passes: 0,
             busy: 0,
@@ -139,6 +146,11 @@ impl Move {
     /// From which class to which.
     pub fn classes(&self) -> (usize, usize) {
         (self.src, self.dst)
+    }
+
+    /// Whether the page stays in its class and is cut anew.
+    pub fn is_recut(&self) -> bool {
+        self.recut.is_some()
     }
 
     /// What it has met since this was asked last.
@@ -158,8 +170,21 @@ impl Store {
         if let Some(page) = class.give_unused() {
             return Some(Move::new(src, dst, page, Stage::Give));
         }
-        let page = class.begin_leaving()?;
-        Some(Move::new(src, dst, page, Stage::Clear))
+        let kind = class.kind_of_oldest();
+        let page = class.begin_leaving(kind)?;
+        Some(Move { slots: class.leaving_slots(), ..Move::new(src, dst, page, Stage::Clear) })
+    }
+
+    /// Begins to cut a page of `class` anew, if one should be; until the move is done the class is short of it.
+    pub fn begin_recut(&'static self, id: usize) -> Option<Move> {
+        let mut class = self.slabs.class(id);
+        let kind = class.kind_to_recut()?;
+        if !self.slabs.may_evict() && !class.has_room_for_a_page() {
+            return None;
+        }
+        let page = class.begin_leaving(kind)?;
+        let recut = Some(kind.other());
+        Some(Move { slots: class.leaving_slots(), recut, ..Move::new(id, id, page, Stage::Clear) })
     }
 
     /// Does the next slice of a move.
@@ -186,7 +211,7 @@ impl Store {
                 if m.dst == 0 {
                     self.slabs.pool(m.page);
                 } else {
-                    self.slabs.class(m.dst).receive(&self.arena, m.page);
+                    self.slabs.class(m.dst).receive(&self.arena, m.page, m.recut);
                 }
                 m.stage = Stage::Over;
                 Progress::Done
@@ -204,16 +229,16 @@ impl Store {
             while self.step_move(&mut m, 0) != Progress::Done {}
             return;
         }
-        let mut entries = self.slabs.class(m.src).ring.len();
+        let mut entries = self.slabs.class(m.src).ring.span();
         while entries > 0 {
             entries = self.slabs.class(m.src).forget_entries(entries, SLICE_ENTRIES);
         }
-        let slots = self.sizes.class(m.src).per_page as u32;
+        let slots = self.arena.slots(m.page);
         let slices = || (0..slots).step_by(SLICE_SLOTS as usize).map(|from| from..(from + SLICE_SLOTS).min(slots));
         // As long as the page leaves, none of its chunks is used anew, and has an entry in the ring again.
         slices().for_each(|slice| self.slabs.class(m.src).settle(&self.arena, slice));
         self.slabs.class(m.src).keep_page();
-        slices().for_each(|slice| self.slabs.class(m.src).regain(&self.arena, m.page, slice));
+        slices().for_each(|slice| self.slabs.class(m.src).regain(&self.arena, m.page, m.slots, slice));
     }
 
     /// Gives one page of the pool that is above the limit back to the system; false if there is none.
@@ -245,20 +270,19 @@ impl Store {
         if class == 0 {
             return self.slabs.free_pages() > 0;
         }
-        let per_page = self.sizes.class(class).per_page as u64;
         let class = self.slabs.class(class);
-        class.page_count() > 1 && (self.slabs.may_evict() || class.spare_chunks() >= per_page)
+        class.page_count() > 1 && (self.slabs.may_evict() || class.has_room_for_a_page())
     }
 
     fn clear_slice(&'static self, m: &mut Move, now: u32) -> Progress {
-        let slots = self.sizes.class(m.src).per_page as u32;
+        let slots = m.slots;
         let to = (m.slot + SLICE_SLOTS).min(slots);
         let mut in_use = std::mem::take(&mut m.in_use);
         {
             let mut class = self.slabs.class(m.src);
             class.clear_free(&self.arena, m.slot..to, &mut in_use);
             if class.has_left() {
-                m.stage = Stage::Forget(class.ring.len());
+                m.stage = Stage::Forget(class.ring.span());
                 in_use.clear();
             }
         }
@@ -290,10 +314,9 @@ impl Store {
 
     /// Empties a chunk of the page, unless somebody uses it.
     fn clear_chunk(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
-        if m.spare.is_none() {
-            m.spare = self.slabs.class(m.src).take_free(&self.arena, None);
-        }
         let head = Head::of(self.arena.chunk(from));
+        let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * 8);
+        self.ensure_spare(m, need);
         match head.kind() {
             None if head.is(state::LINKED) => self.clear_item(m, from, now),
             Some(kind::CHAIN) => self.clear_link(m, from, now),
@@ -333,7 +356,7 @@ impl Store {
         }
         let Some(to) = m.spare.take() else {
             drop(class);
-            return self.evict_for(m, (bucket, slot), (from, item), now);
+            return self.evict_for(m, item.words() * 8, (bucket, slot), (from, item), now);
         };
         let words = if copied.is_some() { item.header_words() } else { item.words() };
         copy_words(&self.arena, from, to, 1..words);
@@ -367,7 +390,9 @@ impl Store {
         if let Some(end) = self.must_end(m, &item, now) {
             return self.end(m, end, (bucket, slot), (handle, item));
         }
-        let Some(to) = m.spare else { return self.evict_for(m, (bucket, slot), (handle, item), now) };
+        let Some(to) = m.spare else {
+            return self.evict_for(m, self.arena.stride(from), (bucket, slot), (handle, item), now);
+        };
         let pin = Pinned::new(self, handle, &item).ok_or(Busy::Floating)?;
         drop(bucket);
         copy_words(&self.arena, from, to, 1..usize::MAX);
@@ -467,6 +492,7 @@ impl Store {
     fn evict_for(
         &'static self,
         m: &mut Move,
+        need: usize,
         (mut bucket, slot): (Bucket, Slot),
         (handle, mut item): (Handle, Item),
         now: u32,
@@ -488,12 +514,22 @@ impl Store {
         let id = if unread { self.lru_class(handle, &item) } else { m.src };
         let mut class = self.slabs.class(id);
         let own = unread.then_some((handle, Some(Part::Ring)));
-        match own.or_else(|| self.slabs.victim_anywhere(&mut class, &self.arena)) {
+        match own.or_else(|| self.slabs.victim_anywhere(&mut class, &self.arena, need)) {
             Some(victim) => drop(self.drop_victim(id, class, victim, now)),
             None => m.starved = true,
         }
         m.progress = true;
         Err(Busy::NoMemory)
+    }
+
+    /// Has the move hold a free chunk of `need` bytes, if the class has one.
+    fn ensure_spare(&'static self, m: &mut Move, need: usize) {
+        if m.spare.is_some_and(|spare| self.arena.stride(spare) < need) {
+            self.return_spare(m);
+        }
+        if m.spare.is_none() {
+            m.spare = self.slabs.class(m.src).take_free(&self.arena, need, None);
+        }
     }
 
     fn return_spare(&'static self, m: &mut Move) {

@@ -30,8 +30,8 @@
 use super::arena::{Arena, Handle};
 use super::index::Ghost;
 use super::item::{Head, Item, iflag, state};
-use super::sizes::PAGE_BYTES;
-use super::slabs::Class;
+use super::slabs::{Class, Hand};
+use super::stock::{Kind, Stock};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The ring's share of a class's memory at first, in ten-thousandths.
@@ -181,7 +181,7 @@ pub(super) fn unmark(arena: &Arena, handle: Handle) {
 
 /// Slots of the page that a chunk lies in.
 pub(super) fn slots_of(arena: &Arena, handle: Handle) -> usize {
-    PAGE_BYTES / (arena.chunk(handle).len() * 8).max(1)
+    arena.slots(handle.page() as u32) as usize
 }
 
 /// Large items in chunks, without the first one of each: those of the ring, and all.
@@ -267,7 +267,7 @@ impl Class {
     fn leave_lists(&mut self, arena: &Arena, handle: Handle, state: u8) {
         let hot = state & state::SEGMENT == state::HOT;
         let list = if hot { &mut self.ring } else { &mut self.chains };
-        if let Some(at) = list.iter().position(|&entry| entry == handle) {
+        if let Some(at) = list.position(handle) {
             list.remove(at);
         }
         if hot && arena.class(handle) == self.id {
@@ -331,6 +331,11 @@ impl Class {
         before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
     }
 
+    /// Bytes of the queues.
+    pub fn queue_bytes(&self) -> u64 {
+        (self.ring.bytes() + self.chains.bytes() + self.aged.bytes()) as u64
+    }
+
     /// Items of the class.
     pub fn len(&self) -> u64 {
         // What one label has too many another has too few: see `items`.
@@ -367,7 +372,7 @@ impl Class {
     }
 
     fn chunks_beyond_one(&self, item: &Item) -> i64 {
-        (item.vlen() / self.stride) as i64
+        (item.vlen() / self.stock(Kind::Full).cut.stride) as i64
     }
 
     /// The item that should leave next. It is still linked, no longer in the ring. `hot_pct` is the ring's share
@@ -420,12 +425,12 @@ impl Class {
         (0..SEARCH.min(self.ring.len())).find_map(|_| self.ring_step(arena))
     }
 
-    /// The next entry of the ring. What stands on the page that leaves is passed over, as are blanks: evicting it would
-    /// give no memory, and the mover sees to it.
+    /// The next entry of the ring. What stands on the page that leaves is passed over: evicting it would give no
+    /// memory, and the mover sees to it.
     fn pop_ring(&mut self) -> Option<Handle> {
         loop {
             let handle = self.ring.pop_front()?;
-            if handle != Handle::NOWHERE && !self.is_leaving(handle) {
+            if !self.is_leaving(handle) {
                 return Some(handle);
             }
         }
@@ -433,13 +438,13 @@ impl Class {
 
     /// The item that has been in its queue for longest.
     pub fn longest_here(&self) -> Option<Handle> {
-        self.ring.front().copied().or_else(|| self.aged.first())
+        self.ring.front().or_else(|| self.aged.first())
     }
 
     /// Takes the oldest entry out of the ring, if it is this one; its item is COLD then, in case it stays after all.
     /// Flat mode's queue forgets an item when it is freed.
     pub fn forget_oldest(&mut self, arena: &Arena, oldest: Handle) {
-        if self.ring.front() == Some(&oldest) {
+        if self.ring.front() == Some(oldest) {
             self.ring.pop_front();
             self.leave_ring(arena, oldest);
         }
@@ -468,7 +473,7 @@ impl Class {
     pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
         for _ in 0..count {
             match self.ring.front() {
-                Some(&handle) if Head::of(arena.chunk(handle)).klen() == 0 => {
+                Some(handle) if Head::of(arena.chunk(handle)).klen() == 0 => {
                     self.ring.pop_front();
                     if arena.class(handle) == self.id {
                         unmark(arena, handle);
@@ -482,7 +487,7 @@ impl Class {
     /// Takes one entry out of the ring; gives its item if that was not read.
     fn ring_step(&mut self, arena: &Arena) -> Option<Handle> {
         let handle = self.pop_ring()?;
-        if let Some(&next) = self.ring.front() {
+        if let Some(next) = self.ring.front() {
             arena.prefetch(next);
         }
         let item = Item::at(arena.chunk(handle));
@@ -536,8 +541,9 @@ impl Class {
                 if self.idle.len() < IDLE_MAX {
                     self.idle.push_back(handle);
                 }
-                if self.chains.front() == Some(&handle) {
-                    self.chains.rotate_left(1);
+                if self.chains.front() == Some(handle) {
+                    self.chains.pop_front();
+                    self.chains.push_back(handle);
                 }
             }
         }
@@ -546,10 +552,11 @@ impl Class {
 
     /// Some of the items that will leave next: the oldest ones and those before the hand.
     pub(super) fn next_to_leave(&self) -> impl Iterator<Item = Handle> + '_ {
-        let page = self.pages.get(self.hand.0).copied();
-        let slots = self.hand.1..self.per_page.min(self.hand.1 + SEARCH as u32);
+        let (stock, slot) = (&self.stocks[self.hand.stock], self.hand.slot);
+        let page = stock.pages.get(self.hand.page).map(|page| page.number);
+        let slots = slot..stock.cut.per_page.min(slot + SEARCH as u32);
         let before_hand = page.into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)));
-        self.ring.front().copied().into_iter().chain(self.aged.oldest().take(SEARCH / 8)).chain(before_hand)
+        self.ring.front().into_iter().chain(self.aged.oldest().take(SEARCH / 8)).chain(before_hand)
     }
 
     fn relabel(&mut self, from: u8, to: u8) {
@@ -563,12 +570,12 @@ impl Class {
         let mut seen = 0;
         for step in 0..HAND_STEPS {
             // Both come round in the same time; what a vain search has left goes to the chains.
+            let used = self.used();
             self.chain_turn += self.chains.len() as u64;
-            let turn =
-                self.chain_turn >= self.used || self.pages.is_empty() || seen == 0 && step + SEARCH >= HAND_STEPS;
-            let from_chains = turn && !self.chains.is_empty();
+            let turn = self.chain_turn >= used || !self.has_pages() || seen == 0 && step + SEARCH >= HAND_STEPS;
+            let from_chains = turn && self.chains.len() > 0;
             if turn {
-                self.chain_turn = self.chain_turn.saturating_sub(self.used);
+                self.chain_turn = self.chain_turn.saturating_sub(used);
             }
             let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
             if from_chains {
@@ -618,20 +625,62 @@ impl Class {
         }
     }
 
+    fn has_pages(&self) -> bool {
+        self.stocks.iter().any(|stock| !stock.pages.is_empty())
+    }
+
     /// The chunk under the hand; the hand moves on.
     fn hand_next(&mut self) -> Option<Handle> {
-        let (page, slot) = self.hand;
-        let number = *self.pages.get(page).or(self.pages.first())?;
-        let page = if page < self.pages.len() { page } else { 0 };
-        let last = page + 1 == self.pages.len();
-        let end = if last { self.carve } else { self.per_page };
-        self.hand = if slot + 1 < end {
-            (page, slot + 1)
-        } else if last {
-            (0, 0)
+        // At the end of one stock it goes on with the other, which may be empty.
+        for _ in 0..3 {
+            if let Some(handle) = self.stocks[self.hand.stock].under(&mut self.hand) {
+                return Some(handle);
+            }
+            self.hand = Hand { stock: 1 - self.hand.stock, ..Hand::default() };
+        }
+        None
+    }
+
+    /// An item on a full page, for an item that needs such a chunk: of some the one that was used least.
+    pub(super) fn victim_on_full(&mut self, arena: &Arena) -> Option<Handle> {
+        let mut least: Option<(u8, Handle)> = None;
+        let mut seen = 0;
+        for _ in 0..HAND_STEPS {
+            let full = &self.stocks[Kind::Full as usize];
+            let Some(handle) = full.under(&mut self.full_hand).or_else(|| {
+                self.full_hand = Hand::default();
+                full.under(&mut self.full_hand)
+            }) else {
+                break;
+            };
+            let head = Head::of(arena.chunk(handle));
+            let evictable = head.state() & state::SEGMENT != state::TEMP && !head.has(iflag::CHUNKED);
+            if head.klen() == 0 || !head.is(state::LINKED) || !evictable {
+                continue;
+            }
+            let freq = head.state() & state::FREQ;
+            if least.is_none_or(|(f, _)| freq < f) {
+                least = Some((freq, handle));
+            }
+            seen += 1;
+            if freq == 0 || seen == SEARCH {
+                break;
+            }
+        }
+        least.map(|(_, handle)| handle)
+    }
+}
+
+impl Stock {
+    /// The chunk under a hand, which moves on; `None` at the end.
+    fn under(&self, hand: &mut Hand) -> Option<Handle> {
+        let number = self.pages.get(hand.page)?.number;
+        let slot = hand.slot;
+        if slot + 1 < self.slots_used(number) {
+            hand.slot += 1;
         } else {
-            (page + 1, 0)
-        };
+            (hand.page, hand.slot) = (hand.page + 1, 0);
+        }
         Some(Handle::new(number, slot))
     }
 }
@@ -656,7 +705,7 @@ mod tests {
         let arena = Arena::reserve(64 << 20, true).unwrap();
         let slabs = Slabs::new(&Sizes::new(config), arena.pages(), 64 << 20, 0, true);
         let mut class = slabs.class(1);
-        let Take::Chunk(handle) = slabs.take(&mut class, &arena) else { panic!("the first chunk of a class") };
+        let Take::Chunk(handle) = slabs.take(&mut class, &arena, 18, 0) else { panic!("the first chunk of a class") };
         let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
         let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);
         class.enlist(&arena, handle, &mut item, 60, true, state::HOT);

@@ -61,15 +61,16 @@ impl Reservation {
         let label = store.slabs.label_of(meta.exptime, now);
         let mut item = None;
         let handle = if let Some(class) = class {
-            store.take_chunk_for(class, now, |class, handle| {
+            store.take_chunk_for(class, meta.physical(iflags), now, |class, handle| {
                 let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
                 class.enlist(&store.arena, handle, &mut written, nominal, true, label);
                 item = Some(written);
             })?
         } else {
             let iflags = meta.layout_flags(now, true);
-            let (largest, class) = (store.sizes.largest(), store.sizes.class_of_physical(meta.physical(iflags)));
-            let handle = store.take_chunk(class, now)?;
+            let need = meta.physical(iflags);
+            let (largest, class) = (store.sizes.largest(), store.sizes.class_of_physical(need));
+            let handle = store.take_chunk(class, need, now)?;
             let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
             let own = class == largest;
             store.slabs.class(largest).enlist(&store.arena, handle, &mut written, nominal, own, label);
@@ -165,12 +166,14 @@ impl Reservation {
         {
             return Ok((handle, used));
         }
-        let class = self.store.sizes.class_of_physical(CHAIN_HEADER + self.missing());
+        let wanted = CHAIN_HEADER + self.missing();
+        let class = self.store.sizes.class_of_physical(wanted);
+        let need = wanted.min(self.store.sizes.class(class).stride);
         let before = self.tail.map(|(tail, _)| tail);
         let links = Links { next: None, before };
         let (arena, chain) = (&self.store.arena, self.chain);
         let begin = |_: &mut _, handle| links.begin(arena.chunk(handle), chain);
-        let handle = self.store.take_chunk_for(class, self.now, begin).ok_or(OutOfMemory)?;
+        let handle = self.store.take_chunk_for(class, need, self.now, begin).ok_or(OutOfMemory)?;
         match before {
             None => chain_head(&self.item, Some(handle)),
             Some(tail) => Links { next: Some(handle), ..Links::of(arena.chunk(tail)) }.put(arena.chunk(tail)),

@@ -8,6 +8,9 @@ use crate::limits::CLASSES;
 /// Bytes of one slab page.
 pub const PAGE_BYTES: usize = 1 << 20;
 
+/// Bytes of an item's first two words, which all have.
+pub const HEADER: usize = 16;
+
 /// memcached's item header, counted in nominal sizes.
 pub const NOMINAL_HEADER: usize = 48;
 
@@ -91,7 +94,7 @@ impl Sizes {
 
     fn class_size(&self, nominal: usize) -> ClassSize {
         // Our header is 16 bytes, and NUL, CR and LF are not stored.
-        let saved = NOMINAL_HEADER - 16 + if self.config.use_cas { NOMINAL_CAS } else { 0 };
+        let saved = NOMINAL_HEADER - HEADER + if self.config.use_cas { NOMINAL_CAS } else { 0 };
         let large = if nominal >= LARGE_NOMINAL { 16 } else { 0 };
         // `-n 1 -o slab_sizes` reaches sizes below what a header alone takes.
         let stride =
@@ -163,6 +166,12 @@ impl Sizes {
     #[inline]
     pub fn class(&self, id: usize) -> &ClassSize {
         &self.classes[id]
+    }
+
+    /// Whether pages of class `id` may be cut into chunks of `stride` bytes.
+    pub fn cuts(&self, id: usize, stride: usize) -> bool {
+        let known = (1..=self.largest).contains(&id);
+        known && stride.is_multiple_of(8) && (PAGE_BYTES / SLOTS_MAX..=self.classes[id].stride).contains(&stride)
     }
 
     /// Names the layout of pages and items: memory laid out under another one cannot be read.

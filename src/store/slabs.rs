@@ -6,9 +6,12 @@
 
 use super::age::AgeList;
 use super::arena::{Arena, Handle};
-use super::item::{Head, Item, kind, state};
+use super::cut::{Cut, Recent};
+use super::item::{Head, Item, state};
 use super::policy::{Extra, Part, Share, Signs, segment};
-use super::sizes::{PAGE_BYTES, Sizes};
+use super::ring::Ring;
+use super::sizes::{HEADER, PAGE_BYTES, Sizes};
+use super::stock::{Kind, Stock};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -16,8 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 /// Seconds for which an item that was used stays where it is in flat mode; memcached's.
 const FLAT_REST: u32 = 60;
 
-/// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
-const LEAVING_MAX: usize = 32;
+/// Victims in the order of eviction for an item that only a full chunk will do for; then comes one that has such a
+/// chunk. So tight chunks become free where they are not asked for, but few.
+const ANY_TRIES: usize = 4;
 
 /// Pages in use and free, and how many there may be.
 pub struct Pages {
@@ -32,22 +36,24 @@ pub struct Pages {
     /// Bytes that were counted as allocated before the first page.
     precharged: u64,
     limit: u64,
-    /// The limit was lowered below what is in use: classes have to give pages up.
+    /// What is needed beside the pages, as far as it counts against the limit.
+    charged: u64,
+    /// The limit was lowered below what is in use, or the charge raised: classes have to give pages up.
     shrinking: bool,
 }
 
 impl Pages {
     fn new(exist: usize, limit: u64, precharged: u64) -> Self {
         let (pool, released) = (Vec::new(), Vec::new());
-        Self { next: 1, exist: exist as u32, pool, released, used: 0, precharged, limit, shrinking: false }
+        Self { next: 1, exist: exist as u32, pool, released, used: 0, precharged, limit, charged: 0, shrinking: false }
     }
 
     /// A page for a class: one of the pool, or a new one; a class's first one may exceed the limit, as in memcached.
-    fn take(&mut self, first: bool) -> Option<u32> {
+    pub(super) fn take(&mut self, first: bool) -> Option<u32> {
         if let Some(page) = self.pool.pop() {
             return Some(page);
         }
-        let fits = self.malloced() + PAGE_BYTES as u64 <= self.limit;
+        let fits = self.malloced() + PAGE_BYTES as u64 <= self.room();
         if !fits && !first {
             return None;
         }
@@ -69,9 +75,20 @@ impl Pages {
         self.released = (1..self.next).filter(|number| !taken.contains(number)).collect();
     }
 
+    /// Bytes that pages may have.
+    fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.charged)
+    }
+
     fn malloced(&self) -> u64 {
         self.precharged + self.used * PAGE_BYTES as u64
     }
+}
+
+/// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and half of the 32
+/// MiB that are left to the process as a whole.
+fn on_top(limit: u64) -> u64 {
+    limit / 20 + (16 << 20)
 }
 
 /// Counters of one class since the last reset; each is the `stats items` row of the same name.
@@ -130,25 +147,25 @@ pub enum Take {
     Nothing,
 }
 
-/// Neighbours of a free chunk on the free list.
-#[derive(Clone, Copy)]
-struct Neighbours {
-    next: Option<Handle>,
-    before: Option<Handle>,
+/// Where a hand is that walks the slots of a class's pages.
+#[derive(Clone, Copy, Default)]
+pub struct Hand {
+    /// Which of the stocks.
+    pub(super) stock: usize,
+    /// Place of the page in its list.
+    pub(super) page: usize,
+    pub(super) slot: u32,
 }
 
-impl Neighbours {
-    fn of(chunk: &[AtomicU64]) -> Self {
-        let word = chunk.get(1).map_or(0, |word| word.load(Relaxed));
-        Self { next: Handle::from_raw(word as u32), before: Handle::from_raw((word >> 32) as u32) }
-    }
-
-    fn put(self, chunk: &[AtomicU64]) {
-        let raw = |handle: Option<Handle>| u64::from(handle.map_or(0, Handle::raw));
-        if let Some(word) = chunk.get(1) {
-            word.store(raw(self.next) | raw(self.before) << 32, Relaxed);
-        }
-    }
+/// A page that leaves its class.
+pub struct Leaving {
+    pub(super) page: u32,
+    pub(super) born: u32,
+    pub(super) kind: Kind,
+    /// Slots that were ever used.
+    pub(super) slots: u32,
+    /// Chunks of those that are not gone yet.
+    pub(super) left: u32,
 }
 
 /// One slab class.
@@ -156,25 +173,25 @@ impl Neighbours {
 pub struct Class {
     pub(super) id: usize,
     pub(super) is_largest: bool,
-    pub(super) per_page: u32,
-    pub(super) stride: usize,
-    /// Pages in use, oldest first; chunks of the last one are used in order, from `carve` on.
-    pub(super) pages: Vec<u32>,
+    /// Chunks of both kinds, by `Kind`.
+    pub(super) stocks: [Stock; 2],
+    /// Pages that the class has begun to use.
+    pub(super) births: u32,
+    /// Sizes of the latest items.
+    pub(super) recent: Recent,
+    /// Another size suits the class better than that of its tight chunks: their pages are cut anew.
+    pub(super) retiring: bool,
     /// Pages that were given to the class and not used yet.
     pub(super) given: Vec<u32>,
-    /// The page that leaves the class, and its chunks that are not gone yet.
-    pub(super) leaving: Option<(u32, u32)>,
+    pub(super) leaving: Option<Leaving>,
     /// Chunks of leaving pages that the search for free ones has dropped.
     pub(super) dropped: u64,
-    free: Option<Handle>,
-    free_len: u64,
-    /// Next chunk never used of the newest page.
-    pub(super) carve: u32,
-    pub(super) used: u64,
-    pub(super) ring: VecDeque<Handle>,
+    pub(super) ring: Ring,
     /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
-    pub(super) chains: VecDeque<Handle>,
-    pub(super) hand: (usize, u32),
+    pub(super) chains: Ring,
+    pub(super) hand: Hand,
+    /// The same over full pages only.
+    pub(super) full_hand: Hand,
     /// When it comes to the chunks in use, it is a large item's turn instead of the hand's.
     pub(super) chain_turn: u64,
     /// Items stored in flat mode.
@@ -200,107 +217,25 @@ pub struct Class {
 }
 
 impl Class {
-    fn new(id: usize, sizes: &Sizes) -> Self {
-        let size = sizes.class(id);
-        let is_largest = id == sizes.largest();
-        Self { id, is_largest, per_page: size.per_page as u32, stride: size.stride, ..Self::default() }
-    }
-
-    /// A free chunk, from the list, the newest page or, if `pages` are given, a new page.
-    pub(super) fn take_free(&mut self, arena: &Arena, pages: Option<&Mutex<Pages>>) -> Option<Handle> {
-        for _ in 0..LEAVING_MAX {
-            let Some(handle) = self.free else { break };
-            self.unlist(arena, handle);
-            if !self.is_leaving(handle) {
-                self.used += 1;
-                Head::mark(arena.chunk(handle), kind::TAKEN);
-                return Some(handle);
-            }
-            self.dropped += 1;
-            self.lose(arena, handle);
-        }
-        if self.pages.is_empty() || self.carve == self.per_page {
-            let page = match self.given.pop() {
-                Some(page) => page,
-                None => pages?.lock().take(self.pages.is_empty())?,
-            };
-            arena.assign(page, self.id, self.stride);
-            self.pages.push(page);
-            self.carve = 0;
-        }
-        let page = *self.pages.last()?;
-        let handle = Handle::new(page, self.carve);
-        self.carve += 1;
-        self.used += 1;
-        Some(handle)
-    }
-
-    /// Whether the next chunk would have to come from a page that the class does not have yet.
-    pub fn would_grow(&self) -> bool {
-        self.free.is_none() && self.given.is_empty() && !self.pages.is_empty() && self.carve == self.per_page
-    }
-
-    /// Puts a chunk on the free list, unless its page leaves the class.
-    pub fn free(&mut self, arena: &Arena, handle: Handle) {
-        let head = Head::of(arena.chunk(handle));
-        debug_assert!(!matches!(head.kind(), Some(kind::FREE | kind::GONE)), "freed twice");
-        debug_assert!(head.klen() == 0 || !head.is(state::LINKED), "freed while in the index");
-        self.used -= 1;
-        if self.is_leaving(handle) {
-            self.lose(arena, handle);
-        } else {
-            self.list(arena, handle);
-        }
+    pub(super) fn new(id: usize, sizes: &Sizes) -> Self {
+        let full = Cut::new(sizes.class(id).stride);
+        let recent = Recent::new(if id > 1 { sizes.class(id - 1).stride } else { HEADER }, full);
+        let stocks = [Stock::new(full), Stock::default()];
+        Self { id, is_largest: id == sizes.largest(), stocks, recent, ..Self::default() }
     }
 
     /// Whether a chunk's page leaves the class.
     #[inline]
     pub(super) fn is_leaving(&self, handle: Handle) -> bool {
-        self.leaving.is_some_and(|(page, _)| page as usize == handle.page())
-    }
-
-    /// Puts a chunk in front of the free list.
-    pub(super) fn list(&mut self, arena: &Arena, handle: Handle) {
-        let chunk = arena.chunk(handle);
-        Head::mark(chunk, kind::FREE);
-        Neighbours { next: self.free, before: None }.put(chunk);
-        if let Some(next) = self.free {
-            let next = arena.chunk(next);
-            Neighbours { before: Some(handle), ..Neighbours::of(next) }.put(next);
-        }
-        self.free = Some(handle);
-        self.free_len += 1;
-    }
-
-    /// Takes a chunk out of the free list.
-    pub(super) fn unlist(&mut self, arena: &Arena, handle: Handle) {
-        debug_assert_eq!(Head::of(arena.chunk(handle)).kind(), Some(kind::FREE), "what is on the free list is free");
-        let Neighbours { next, before } = Neighbours::of(arena.chunk(handle));
-        if let Some(next) = next {
-            let next = arena.chunk(next);
-            Neighbours { before, ..Neighbours::of(next) }.put(next);
-        }
-        match before {
-            None => self.free = next,
-            Some(before) => {
-                let before = arena.chunk(before);
-                Neighbours { next, ..Neighbours::of(before) }.put(before);
-            }
-        }
-        self.free_len -= 1;
-    }
-
-    /// Counts a chunk of an adopted page, which is in use or about to be freed.
-    pub fn adopt_chunk(&mut self) {
-        self.used += 1;
+        self.leaving.as_ref().is_some_and(|leaving| leaving.page as usize == handle.page())
     }
 
     fn view(&self, arena: &Arena, signs: &Signs, now: u32) -> ClassView {
         let rewarmed = signs.rewarmed() as i64;
         let items = |label, more: i64| (self.items[segment(label)] + more).max(0) as u64;
         let moves_to_warm = self.counts.moves_to_warm + signs.rewarmed() - self.rewarmed_before;
-        let idle = |handle: Option<&Handle>| {
-            handle.and_then(|&h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
+        let idle = |handle: Option<Handle>| {
+            handle.and_then(|h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
         };
         let with = |label| {
             self.next_to_leave().find(|&handle| {
@@ -308,12 +243,11 @@ impl Class {
                 head.is(state::LINKED) && head.state() & state::SEGMENT == label
             })
         };
-        let pages = self.page_count();
         ClassView {
             counts: ClassCounts { moves_to_warm, ..self.counts },
-            pages,
-            used_chunks: self.used,
-            total_chunks: pages * u64::from(self.per_page),
+            pages: self.page_count(),
+            used_chunks: self.used(),
+            total_chunks: self.chunk_count(),
             items: self.len(),
             hot: items(state::HOT, 0),
             warm: items(state::WARM, rewarmed),
@@ -322,8 +256,8 @@ impl Class {
             ghost_hits: signs.ghost_hits(),
             requested: self.requested,
             age_hot: idle(self.ring.front()),
-            age_warm: idle(with(state::WARM).as_ref()),
-            age_cold: idle(with(state::COLD).as_ref()),
+            age_warm: idle(with(state::WARM)),
+            age_cold: idle(with(state::COLD)),
         }
     }
 }
@@ -362,15 +296,18 @@ impl Slabs {
         self.classes[id].lock()
     }
 
-    /// A chunk, or the item to be evicted for one.
-    pub fn take(&self, class: &mut Class, arena: &Arena) -> Take {
-        if let Some(handle) = class.take_free(arena, Some(&self.pages)) {
+    /// A chunk of `need` bytes at least, or the item to be evicted for one. `tries` is how many were evicted in vain.
+    pub fn take(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
+        if let Some(handle) = class.take_free(arena, need, Some(&self.pages)) {
+            class.recent.note(need);
             return Take::Chunk(handle);
         }
-        if !self.may_evict {
+        if !self.may_evict || class.lacks(need) {
             return Take::Nothing;
         }
-        self.victim(class, arena).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
+        let fitting = if tries >= ANY_TRIES && class.is_choosy(need) { class.victim_on_full(arena) } else { None };
+        let victim = fitting.map(|handle| (handle, Some(Part::Main))).or_else(|| self.victim(class, arena));
+        victim.map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
     }
 
     /// The item of a class that should leave next, and where it stood, if it is to leave a ghost.
@@ -382,8 +319,18 @@ impl Slabs {
         }
     }
 
-    /// The same, be it on the page that leaves.
-    pub(super) fn victim_anywhere(&self, class: &mut Class, arena: &Arena) -> Option<(Handle, Option<Part>)> {
+    /// The same, be it on the page that leaves, for a chunk of `need` bytes elsewhere.
+    pub(super) fn victim_anywhere(
+        &self,
+        class: &mut Class,
+        arena: &Arena,
+        need: usize,
+    ) -> Option<(Handle, Option<Part>)> {
+        if class.is_choosy(need)
+            && let Some(handle) = class.victim_on_full(arena)
+        {
+            return Some((handle, Some(Part::Main)));
+        }
         let leaving = class.leaving.take();
         let victim = self.victim(class, arena);
         class.leaving = leaving;
@@ -482,9 +429,10 @@ impl Slabs {
     /// Pages of a class at this moment, with the slots of each that were ever used.
     pub fn pages_of(&self, id: usize) -> Vec<(u32, u32)> {
         let class = self.class(id);
-        let last = class.pages.len().saturating_sub(1);
-        let slots = |at| if at == last { class.carve } else { class.per_page };
-        class.pages.iter().enumerate().map(|(at, &page)| (page, slots(at))).collect()
+        let of = |stock: &Stock| {
+            stock.pages.iter().map(|page| (page.number, stock.slots_used(page.number))).collect::<Vec<_>>()
+        };
+        class.stocks.iter().flat_map(of).collect()
     }
 
     /// Number of the first page that nobody has had yet.
@@ -492,14 +440,9 @@ impl Slabs {
         self.pages.lock().next
     }
 
-    /// Gives pages (number, class), in the order of their numbers, to their classes, before anything else happened.
+    /// Takes note of the pages (number, class) that classes have adopted, in the order of their numbers.
     pub fn adopt_pages(&self, used: &[(u32, usize)]) {
         self.pages.lock().adopt(used);
-        for &(number, id) in used {
-            let mut class = self.class(id);
-            class.carve = class.per_page;
-            class.pages.push(number);
-        }
     }
 
     /// How many bytes of pages there may be.
@@ -520,7 +463,7 @@ impl Slabs {
     /// Whether as much memory is in use as there may be.
     pub fn is_full(&self) -> bool {
         let pages = self.pages.lock();
-        pages.malloced() >= pages.limit
+        pages.malloced() + PAGE_BYTES as u64 > pages.room()
     }
 
     /// Whether items may be evicted.
@@ -542,9 +485,9 @@ impl Slabs {
     /// [`Slabs::released`].
     pub fn take_surplus(&self) -> Option<u32> {
         let mut pages = self.pages.lock();
-        let page = if pages.malloced() > pages.limit { pages.pool.pop() } else { None };
+        let page = if pages.malloced() > pages.room() { pages.pool.pop() } else { None };
         pages.used -= u64::from(page.is_some());
-        pages.shrinking &= pages.malloced() > pages.limit;
+        pages.shrinking &= pages.malloced() > pages.room();
         page
     }
 
@@ -565,8 +508,22 @@ impl Slabs {
             return false;
         }
         pages.limit = limit;
-        pages.shrinking = pages.malloced() > limit;
+        pages.shrinking = pages.malloced() > pages.room();
         true
+    }
+
+    /// Says how much memory is needed beside the pages. What is more than [`on_top`] takes from theirs.
+    pub fn charge(&self, bytes: u64) {
+        let mut pages = self.pages.lock();
+        let charged = bytes.saturating_sub(on_top(pages.limit));
+        // Each class may have a page above the limit, so only a charge that grows makes classes give pages up.
+        pages.shrinking |= charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
+        pages.charged = charged;
+    }
+
+    /// Bytes of the classes' queues.
+    pub fn queue_bytes(&self) -> u64 {
+        self.classes.iter().map(|class| class.lock().queue_bytes()).sum()
     }
 
     /// Clears every class's counters.

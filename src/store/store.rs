@@ -297,20 +297,22 @@ impl Store {
         self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
     }
 
-    /// A chunk of `class`, evicting if need be.
-    pub(super) fn take_chunk(&'static self, class_id: usize, now: u32) -> Option<Handle> {
-        self.take_chunk_for(class_id, now, |_, _| ())
+    /// A chunk of `class` that takes `need` bytes, evicting if need be.
+    pub(super) fn take_chunk(&'static self, class_id: usize, need: usize, now: u32) -> Option<Handle> {
+        self.take_chunk_for(class_id, need, now, |_, _| ())
     }
 
-    /// The same, calling `then` for the chunk before the class's lock is released.
+    /// The same, calling `then` for the chunk before the lock of its class is released, which is the next larger one if
+    /// `class_id` has no chunk so long.
     pub(super) fn take_chunk_for(
         &'static self,
         class_id: usize,
+        need: usize,
         now: u32,
         then: impl FnOnce(&mut super::slabs::Class, Handle),
     ) -> Option<Handle> {
         let mut class = self.slabs.class(class_id);
-        if class.would_grow()
+        if class.would_grow(need)
             && let Some(oldest) = class.longest_here()
             && let Some(item) = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))
             && self.lapse(&item, now).is_some()
@@ -319,11 +321,15 @@ impl Store {
             class.forget_oldest(&self.arena, oldest);
             class = self.drop_victim(class_id, class, (oldest, None), now);
         }
-        for _ in 0..EVICT_TRIES {
-            match self.slabs.take(&mut class, &self.arena) {
+        for tries in 0..EVICT_TRIES {
+            match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
                     then(&mut class, handle);
                     return Some(handle);
+                }
+                Take::Nothing if class.lacks(need) => {
+                    drop(class);
+                    return self.take_chunk_for(class_id + 1, need, now, then);
                 }
                 Take::Nothing if self.slabs.may_find(&class) => {}
                 Take::Nothing => break,
@@ -439,10 +445,26 @@ impl Store {
     /// One step of index growth; true when there is nothing to do. Called by one thread.
     pub fn grow_step(&'static self, buckets: u64) -> bool {
         if !self.index.is_growing() {
-            return !(self.index.wants_growth(self.slabs.items()) && self.index.begin_growth());
+            let items = self.slabs.items();
+            if !self.index.wants_growth(items) {
+                return true;
+            }
+            if self.image().is_none() {
+                // Pages go first, unless they cannot; meanwhile the index is used beyond what is best.
+                self.slabs.charge(self.index.bytes_when_grown(items) + self.slabs.queue_bytes());
+                if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
+                    return true;
+                }
+            }
+            return !self.index.begin_growth(items);
         }
         let mut key = Vec::with_capacity(256 + 16);
-        let done = self.index.grow(buckets, |raw| {
+        let ahead = |raw| {
+            if let Some(handle) = Handle::from_raw(raw) {
+                self.arena.prefetch(handle);
+            }
+        };
+        let done = self.index.grow(buckets, ahead, |raw| {
             key.clear();
             if let Some((_, item)) = self.item(raw) {
                 item.copy_key(&mut key);
@@ -451,6 +473,15 @@ impl Store {
         });
         self.growths.fetch_add(u64::from(done), Relaxed);
         done
+    }
+
+    /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top. Called
+    /// every now and then.
+    pub fn charge_overhead(&'static self) {
+        // A memory file has the size that it has.
+        if self.image().is_none() {
+            self.slabs.charge(self.index.bytes() + self.slabs.queue_bytes());
+        }
     }
 
     /// Whether the index is growing, its bytes and its slots.

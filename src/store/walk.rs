@@ -192,7 +192,7 @@ impl Store {
             }
             let class = self.arena.class(Handle::new(walk.page, 0));
             let wanted = class != 0 && walk.classes & (1 << class | anywhere) != 0;
-            let in_page = if wanted { self.sizes.class(class).per_page as u32 } else { 0 };
+            let in_page = if wanted { self.arena.slots(walk.page) } else { 0 };
             while walk.slot < in_page {
                 if slots == 0 {
                     return false;

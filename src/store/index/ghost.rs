@@ -97,8 +97,8 @@ mod tests {
             assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
         }
         assert!(live(1, 41));
-        index.begin_growth();
-        while !index.grow(1000, |handle| of(handle.into())) {}
+        index.begin_growth(0);
+        while !index.grow(1000, |_| (), |handle| of(handle.into())) {}
         assert!(live(1, 41), "growth drops ghosts and nothing else");
         for n in 1..=40 {
             let mut bucket = index.lock(of(n));

@@ -1,0 +1,143 @@
+//! Into how large chunks a class cuts its pages.
+//!
+//! A class's *full* chunks take any of its items. Where most items of a class are shorter than that, some of its pages
+//! are cut into more, *tight* chunks, of one size a class, which the sizes of the latest items decide. Both kinds are
+//! one class for eviction and in `stats`; an item that is too long for a tight chunk uses a full one.
+//!
+//! Owns the choice; knows sizes only. Called by `stock` under the class's lock.
+
+use super::sizes::PAGE_BYTES;
+
+/// Sizes that are told apart: few classes have more multiples of 8 bytes between them, and 3 % of the difference to
+/// the next smaller class is as good in those.
+const STEPS: usize = 32;
+
+/// Items after which older ones count half.
+const MEMORY: u32 = 16_384;
+
+/// Items without which nothing is known.
+const ENOUGH: u32 = 32;
+
+/// Smallest gain in items a page for which pages are cut in another way, in thousandths: less is soon lost to the
+/// chunks that are free in one kind while the other one is asked for.
+const GAIN_MIN: u32 = 20;
+
+/// How much more another size must gain before pages that are cut already are cut anew, in thousandths.
+const GAIN_MORE: u32 = 40;
+
+/// A way to cut a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes between chunks, a multiple of 8; 0 = there are no such chunks.
+    pub stride: usize,
+    /// Chunks of a page.
+    pub per_page: u32,
+}
+
+impl Cut {
+    /// The cut with chunks of `stride` bytes.
+    pub fn new(stride: usize) -> Self {
+        Self { stride, per_page: (PAGE_BYTES / stride.max(1)) as u32 }
+    }
+}
+
+/// Sizes of the latest items of a class.
+#[derive(Default)]
+pub struct Recent {
+    full: Cut,
+    /// Size of the longest item of the next smaller class.
+    low: usize,
+    step: usize,
+    counts: [u32; STEPS],
+    total: u32,
+}
+
+impl Recent {
+    /// None yet, of a class for items of more than `low` bytes.
+    pub fn new(low: usize, full: Cut) -> Self {
+        let step = full.stride.saturating_sub(low).div_ceil(STEPS).next_multiple_of(8).max(8);
+        Self { full, low, step, ..Self::default() }
+    }
+
+    /// Counts an item of `size` bytes in.
+    #[inline]
+    pub fn note(&mut self, size: usize) {
+        let at = size.saturating_sub(self.low + 1) / self.step;
+        self.counts[at.min(STEPS - 1)] += 1;
+        self.total += 1;
+        if self.total >= MEMORY {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.total = self.counts.iter().sum();
+        }
+    }
+
+    /// The tight cut that would suit these items best, if one is worth it.
+    pub fn best(&self) -> Option<Cut> {
+        let cuts = (1..=STEPS).map(|steps| Cut::new(self.low + steps * self.step));
+        let tight = cuts.take_while(|cut| cut.stride < self.full.stride).filter(|cut| cut.stride * 32768 >= PAGE_BYTES);
+        let best = tight.max_by_key(|&cut| self.gain(cut))?;
+        (self.total >= ENOUGH && self.gain(best) >= GAIN_MIN).then_some(best)
+    }
+
+    /// Whether `tight` gains next to nothing now, or another cut so much more that pages should be cut anew.
+    pub fn outgrows(&self, tight: Cut) -> bool {
+        let (gain, best) = (self.gain(tight), self.best().map_or(0, |best| self.gain(best)));
+        self.total >= MEMORY / 4 && (gain < GAIN_MIN / 2 || best > gain + GAIN_MORE)
+    }
+
+    /// Items in a thousand that are too long for `stride` bytes.
+    pub fn longer(&self, stride: usize) -> u32 {
+        let first = stride.saturating_sub(self.low) / self.step;
+        let longer: u32 = self.counts[first.min(STEPS)..].iter().sum();
+        longer * 1000 / self.total.max(1)
+    }
+
+    /// What memory the cut saves where every item gets a chunk of its kind, in thousandths.
+    fn gain(&self, cut: Cut) -> u32 {
+        let fits = 1000 - self.longer(cut.stride);
+        fits - fits * self.full.per_page / cut.per_page.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recent(sizes: impl IntoIterator<Item = usize>) -> Recent {
+        let mut recent = Recent::new(112, Cut::new(152));
+        sizes.into_iter().for_each(|size| recent.note(size));
+        recent
+    }
+
+    #[test]
+    fn the_cut_fits_what_is_stored() {
+        assert_eq!(recent([136; 31]).best(), None, "too few to tell");
+        assert_eq!(recent([136; 100]).best(), Some(Cut::new(136)));
+        assert_eq!(recent([135; 100]).best(), Some(Cut::new(136)));
+        assert_eq!(recent([137; 100]).best(), Some(Cut::new(144)));
+        assert_eq!(recent([152; 100]).best(), None);
+        let of_two_sizes = |short, long| recent((0..100).map(|n| if n < short { 120 } else { long }));
+        assert_eq!(of_two_sizes(90, 152).best(), Some(Cut::new(120)));
+        assert_eq!(of_two_sizes(50, 128).best(), Some(Cut::new(128)), "two strides can do no better");
+        assert_eq!(of_two_sizes(5, 152).best(), None, "not worth it");
+        assert_eq!(of_two_sizes(90, 152).longer(120), 100);
+        assert_eq!(of_two_sizes(90, 152).longer(152), 0);
+    }
+
+    #[test]
+    fn what_is_longer_than_the_class_counts_as_longest() {
+        let mut large = Recent::new(394_840, Cut::new(524_264));
+        (0..100).for_each(|_| large.note(400_000_000));
+        assert_eq!(large.best(), None);
+    }
+
+    #[test]
+    fn a_new_habit_outgrows_an_old_cut() {
+        let mut recent = recent([152; 20_000]);
+        assert_eq!(recent.best(), None);
+        (0..40_000).for_each(|_| recent.note(120));
+        assert_eq!(recent.best(), Some(Cut::new(120)));
+        assert!(recent.outgrows(Cut::new(144)));
+        assert!(!recent.outgrows(Cut::new(120)));
+    }
+}

@@ -1,0 +1,110 @@
+//! How the table grows: another one takes its place bucket by bucket.
+//!
+//! Owns when it should, by how much, and the steps. One thread calls them; who uses the index meanwhile finds each entry
+//! in one table or the other (`Index::lock`).
+
+use super::{Index, LINK_TAG, LOW_HALF, MOVED, SLOTS, TABLES_MAX, Table};
+use std::sync::atomic::Ordering::*;
+
+/// Average fill of the slots at which the table grows.
+pub(super) const GROW_AT: f64 = 0.8;
+
+/// Fill of a table that has just grown, at most.
+const GROW_TO: f64 = 0.65;
+
+/// Buckets whose items are loaded ahead of the one that moves.
+const GROW_AHEAD: u64 = 4;
+
+/// Fill at which the table grows although item memory has not given way to it yet.
+const OVERFULL: f64 = 1.2;
+
+/// Moved buckets whose memory is given back together: 4 MB, two huge pages.
+pub(super) const DISCARD_BUCKETS: u64 = 1 << 16;
+
+impl Table {
+    /// Buckets of the table that replaces this one.
+    fn next_len(&self, items: u64) -> u64 {
+        (self.len + self.len / 3 + 1).max((items as f64 / (SLOTS as f64 * GROW_TO)) as u64)
+    }
+}
+
+impl Index {
+    /// Whether a growth is under way.
+    pub fn is_growing(&self) -> bool {
+        self.current.load(Acquire) >> 32 != 0
+    }
+
+    /// Whether the table holds so many items that it should grow.
+    pub fn wants_growth(&'static self, items: u64) -> bool {
+        let table = self.table(self.current.load(Acquire) & LOW_HALF);
+        self.may_grow && !self.is_growing() && items as f64 > table.len as f64 * SLOTS as f64 * GROW_AT
+    }
+
+    /// Whether the table holds so many items that it must grow, whatever it costs.
+    pub fn is_overfull(&'static self, items: u64) -> bool {
+        let table = self.table(self.current.load(Acquire) & LOW_HALF);
+        items as f64 > table.len as f64 * SLOTS as f64 * OVERFULL
+    }
+
+    /// Bytes of the next table with `items` items, as far as they fit its buckets.
+    pub fn bytes_when_grown(&'static self, items: u64) -> u64 {
+        self.table(self.current.load(Acquire) & LOW_HALF).next_len(items) * 64
+    }
+
+    /// Begins to grow by a third, or by as much as `items` items need if they have come too fast for that. False without
+    /// address space, or when already growing.
+    pub fn begin_growth(&'static self, items: u64) -> bool {
+        let current = self.current.load(Acquire);
+        let next = current + 1;
+        if current >> 32 != 0 || next as usize >= TABLES_MAX {
+            return false;
+        }
+        let Some(table) = Table::new(self.table(current).next_len(items)) else { return false };
+        if self.tables[next as usize].set(table).is_err() {
+            return false;
+        }
+        self.current.store(next | (current + 1) << 32, Release);
+        true
+    }
+
+    /// Moves up to `buckets` buckets to the new table; true when the growth is over. `hash_of` gives the
+    /// hash of a linked handle, `ahead` loads what it will look at. Called by one thread; each bucket is locked only
+    /// while it moves.
+    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u32), mut hash_of: impl FnMut(u32) -> u64) -> bool {
+        let current = self.current.load(Acquire);
+        if current >> 32 == 0 {
+            return true;
+        }
+        let old = self.table((current >> 32) - 1);
+        let new = self.table(current & LOW_HALF);
+        let from = old.cursor.load(Relaxed);
+        let to = (from + buckets).min(old.len);
+        for number in from..to {
+            if number + GROW_AHEAD < old.len {
+                let line = old.line((number + GROW_AHEAD) as usize);
+                (0..SLOTS)
+                    .filter(|&slot| !matches!(line.tag(slot), 0 | LINK_TAG))
+                    .for_each(|slot| ahead(line.handle(slot)));
+            }
+            let bucket = old.lock(number as usize);
+            bucket.for_each(|handle| {
+                let hash = hash_of(handle);
+                let fits = new.lock(new.bucket_of(hash)).insert(hash, handle, |_| 0);
+                debug_assert!(fits, "the new table has lines for every item of the old one");
+            });
+            bucket.line.change_bits(0, MOVED);
+        }
+        old.cursor.store(to, Release);
+        if to == old.len {
+            self.current.store(current & LOW_HALF, Release);
+            old.overflow.discard(0, old.overflow.words().len());
+        }
+        // Memory goes back as the move proceeds, so that two whole tables never stand beside each other.
+        let whole = |bucket: u64| bucket / DISCARD_BUCKETS * DISCARD_BUCKETS;
+        let until = if to == old.len { old.buckets.words().len() } else { whole(to) as usize * 8 };
+        if until > whole(from) as usize * 8 {
+            old.buckets.discard(whole(from) as usize * 8, until);
+        }
+        to == old.len
+    }
+}

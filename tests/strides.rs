@@ -1,0 +1,155 @@
+//! Pages that are cut for the sizes which are stored: more items where they are all short, and nothing lost or refused
+//! where they are not, or no longer.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use oxcached::proto::Shared;
+use oxcached::store::{PAGE_BYTES, Progress};
+use support::{Client, assert_empty, shared};
+
+fn set(client: &mut Client, n: usize, len: usize) {
+    let mut request = format!("set key{n:017} 0 0 {len}\r\n").into_bytes();
+    request.resize(request.len() + len, b'a' + (n % 23) as u8);
+    request.extend_from_slice(b"\r\n");
+    assert_eq!(client.ask(&request), b"STORED\r\n", "item {n} of {len} bytes");
+}
+
+/// Whether the item is there; it must be what was stored then.
+fn hit(client: &mut Client, n: usize, len: usize) -> bool {
+    let reply = client.ask(format!("get key{n:017}\r\n").as_bytes());
+    if reply == b"END\r\n" {
+        return false;
+    }
+    let head = format!("VALUE key{n:017} 0 {len}\r\n").into_bytes();
+    let value = &reply[head.len()..head.len() + len];
+    assert!(reply.starts_with(&head) && value.iter().all(|&byte| byte == b'a' + (n % 23) as u8));
+    true
+}
+
+fn evictions(shared: &Shared) -> u64 {
+    shared.cache.store.classes(shared.clock.now()).iter().map(|view| view.counts.evicted).sum()
+}
+
+/// Items of `len` bytes and a key of 20 that fit until the first is evicted.
+fn capacity(shared: &Shared, client: &mut Client, len: usize) -> usize {
+    let mut count = 0;
+    while evictions(shared) == 0 {
+        set(client, count, len);
+        count += 1;
+    }
+    count - 1
+}
+
+/// Cuts pages of class `class` anew until no more should be; gives how many.
+fn recut(shared: &Shared, class: usize) -> usize {
+    let store = shared.cache.store;
+    let mut pages = 0;
+    while let Some(mut job) = store.begin_recut(class) {
+        let ended = std::iter::repeat_with(|| store.step_move(&mut job, shared.clock.now()));
+        assert_eq!(ended.into_iter().find(|progress| *progress != Progress::More), Some(Progress::Done));
+        pages += 1;
+        assert!(pages < 1000, "it comes to an end");
+    }
+    pages
+}
+
+#[test]
+fn items_of_one_size_lie_close_together() {
+    for (len, bytes) in [(10, 48), (100, 136), (1000, 1040)] {
+        let shared = shared("-m 16");
+        let count = capacity(&shared, &mut Client::new(&shared), len);
+        // All but the first page have as many items as fit; the classes' own first page is one of the sixteen.
+        let dense = 15 * (PAGE_BYTES / bytes);
+        assert!((dense..dense + PAGE_BYTES / bytes).contains(&count), "{len}: {count}");
+    }
+}
+
+#[test]
+fn long_items_find_room_among_short_ones_and_short_ones_among_long() {
+    for share in [2, 5, 10, 50, 200] {
+        let shared = shared("-m 8");
+        let mut client = Client::new(&shared);
+        let len = |n: usize| if n % share == 0 { 112 } else { 90 };
+        // Short, mixed, long, short again: several times what fits.
+        for n in 0..300_000 {
+            let len = match n / 60_000 {
+                0 | 4 => 90,
+                2 => 112,
+                _ => len(n),
+            };
+            set(&mut client, n, len);
+        }
+        let hits = (240_000..300_000).filter(|&n| hit(&mut client, n, 90)).count();
+        assert!(hits > 30_000, "{share}: {hits}");
+        client.ask(b"flush_all\r\n");
+        support::sweep(shared.cache.store, shared.clock.now());
+        assert_empty(&shared);
+    }
+}
+
+#[test]
+fn pages_are_cut_anew_when_sizes_change() {
+    let shared = shared("-m 16");
+    let mut client = Client::new(&shared);
+    let long = capacity(&shared, &mut client, 113);
+    let class = 4;
+    assert_eq!(recut(&shared, class), 0, "as it should be");
+    for n in 0..long {
+        set(&mut client, n, 84);
+    }
+    let pages = recut(&shared, class);
+    assert!(pages >= 12, "{pages}");
+    let before = evictions(&shared);
+    for n in 0..long + long / 6 {
+        set(&mut client, n, 84);
+    }
+    assert!(evictions(&shared) - before < long as u64 / 20, "there is room for more of them");
+    let hits = (0..long + long / 6).filter(|&n| hit(&mut client, n, 84)).count();
+    assert!(hits > long + long / 10, "{hits} of {long} and a sixth");
+
+    // Back again, and then to something between.
+    for n in 0..2 * long {
+        set(&mut client, n, 113);
+    }
+    assert!(recut(&shared, class) >= 12);
+    for n in 0..2 * long {
+        set(&mut client, n, 100);
+    }
+    assert!(recut(&shared, class) >= 12);
+    for n in 0..2 * long {
+        set(&mut client, n, 100);
+    }
+    let hits = (0..2 * long).filter(|&n| hit(&mut client, n, 100)).count();
+    assert!(hits > long + long / 50, "{hits} of {long}");
+    client.ask(b"flush_all\r\n");
+    support::sweep(shared.cache.store, shared.clock.now());
+    assert_empty(&shared);
+}
+
+#[test]
+fn a_page_that_is_being_filled_can_leave() {
+    let shared = shared("-m 16");
+    let mut client = Client::new(&shared);
+    (0..20_000).for_each(|n| set(&mut client, n, 100));
+    let store = shared.cache.store;
+    let class = 4;
+    let (pages, kept) = (store.page_count(class), store.items());
+    // The last move but one meets the page whose chunks are not all in use.
+    for turn in 0..pages - 1 {
+        let mut job = store.begin_move(class, 0).unwrap();
+        if turn % 2 == 0 {
+            store.step_move(&mut job, shared.clock.now());
+            store.cancel_move(job);
+            job = store.begin_move(class, 0).unwrap();
+        }
+        while store.step_move(&mut job, shared.clock.now()) != Progress::Done {}
+    }
+    assert_eq!((store.page_count(class), store.free_pages()), (1, pages - 1));
+    assert!(store.items() > 0 && store.items() < kept);
+    (0..20_000).for_each(|n| set(&mut client, n, 100));
+    assert!((0..20_000).all(|n| hit(&mut client, n, 100)));
+    client.ask(b"flush_all\r\n");
+    support::sweep(store, shared.clock.now());
+    assert_empty(&shared);
+}
