@@ -1,8 +1,7 @@
 //! The store's protocols between threads, as models that loom runs through every interleaving.
 //!
 //! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock
-//! bit, pins, the growth of the index, labels and their counts, rescues by the mover, and the lock-free read that the
-//! layout is made for. A model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built
+//! bit, pins, the growth of the index, labels and their counts, rescues by the mover, and reads without the lock. A model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built
 //! with `--cfg loom` only; run by `make loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
@@ -284,48 +283,81 @@ fn growth_must_mark_what_has_moved() {
     explore(3, || grow_while_used(true));
 }
 
-/// Which fence a variant leaves out.
+/// What a variant leaves out of the read without the lock.
 #[derive(Clone, Copy, PartialEq)]
 enum Without {
     Nothing,
-    /// Between getting a free chunk and writing to it.
-    Reuse,
-    /// Between reading a value and the second look at the version.
+    /// The fence after the bucket's lock bit is taken.
+    LockFence,
+    /// The fence after the class's lock is taken.
+    ClassFence,
+    /// Another version when something has changed.
+    Version,
+    /// The fence between reading and the second look at the version.
     Check,
+    /// The mark of a bucket that has moved on, and the cursor.
+    Moved,
+    /// Asking whether the bucket is the same before an access is noted.
+    Same,
 }
 
-/// The read without the lock: version, slot, words, version again. One thread gives the key another chunk and
-/// frees the old one, another takes that chunk for a value of its own. A chunk is rewritten only after the
-/// version of the bucket that led to it has changed, and with a release fence between.
+impl Without {
+    /// Takes the lock bit and fences, as `Table::lock_from` does.
+    fn lock(self, word: &AtomicU64) {
+        lock(word);
+        if self != Self::LockFence {
+            fence(Release);
+        }
+    }
+
+    /// As `Bucket::changed`.
+    fn change(self, word: &AtomicU64) {
+        if self != Self::Version {
+            word.store(word.load(Relaxed) + VERSION, Relaxed);
+        }
+    }
+
+    /// As `Look::holds`.
+    fn holds(self, word: &AtomicU64, before: u64) -> bool {
+        if self != Self::Check {
+            fence(Acquire);
+        }
+        word.load(Relaxed) == before
+    }
+}
+
+/// A look at a bucket: version, slot, words, version again. One thread gives the key another chunk and frees the old
+/// one, another takes that chunk for a value of its own. Whoever writes a chunk has fenced since it last changed hands:
+/// when he took the bucket's lock to unlink it, or the class's lock to get it.
 fn read_without_lock(without: Without) {
     let cell = Arc::new(Cell::default());
-    let free = Arc::new(Mutex::new(None));
+    let class = Arc::new(Mutex::new(None));
     cell.chunks[1].write(1);
-    let (writer, freed) = (Arc::clone(&cell), Arc::clone(&free));
+    let (writer, freed) = (Arc::clone(&cell), Arc::clone(&class));
     let writing = thread::spawn(move || {
-        writer.word.store(LOCK, Relaxed);
-        fence(Release);
+        without.lock(&writer.word);
         writer.slot.store(1, Relaxed);
-        writer.word.store(VERSION, Release);
+        without.change(&writer.word);
+        unlock(&writer.word, Release);
+        // The free list's mark.
+        writer.chunks[0].0[0].store(9, Relaxed);
         *freed.lock().unwrap() = Some(0);
     });
     let taker = Arc::clone(&cell);
     let taking = thread::spawn(move || {
-        let taken: Option<usize> = free.lock().unwrap().take();
+        let taken: Option<usize> = class.lock().unwrap().take();
         if let Some(chunk) = taken {
-            if without != Without::Reuse {
+            if without != Without::ClassFence {
                 fence(Release);
             }
-            taker.chunks[chunk].write(7);
+            // What the free list wrote is in the first word already.
+            taker.chunks[chunk].0[1].store(7, Relaxed);
         }
     });
     let before = cell.word.load(Acquire);
     if before & LOCK == 0 {
         let (first, second) = cell.chunks[cell.slot.load(Relaxed)].read();
-        if without != Without::Check {
-            fence(Acquire);
-        }
-        if cell.word.load(Relaxed) == before {
+        if without.holds(&cell.word, before) {
             assert_eq!(first, second, "a torn value");
             assert_eq!(first, before / VERSION, "another value than the version's");
         }
@@ -341,14 +373,189 @@ fn a_checked_read_sees_whole_values() {
 
 #[test]
 #[should_panic(expected = "value")]
+fn a_chunk_may_not_be_freed_without_a_fence() {
+    explore(4, || read_without_lock(Without::LockFence));
+}
+
+#[test]
+#[should_panic(expected = "value")]
 fn a_chunk_may_not_be_reused_without_a_fence() {
-    explore(4, || read_without_lock(Without::Reuse));
+    explore(4, || read_without_lock(Without::ClassFence));
+}
+
+#[test]
+#[should_panic(expected = "value")]
+fn a_chunk_may_not_be_freed_under_the_same_version() {
+    explore(4, || read_without_lock(Without::Version));
 }
 
 #[test]
 #[should_panic(expected = "value")]
 fn a_read_may_not_be_checked_without_a_fence() {
     explore(4, || read_without_lock(Without::Check));
+}
+
+/// A value that changes in place, twice, while it is read.
+fn read_while_changed(without: Without) {
+    let cell = Arc::new(Cell::default());
+    let writer = Arc::clone(&cell);
+    let writing = thread::spawn(move || {
+        for value in 1..=2 {
+            without.lock(&writer.word);
+            writer.chunks[0].write(value);
+            without.change(&writer.word);
+            unlock(&writer.word, Release);
+        }
+    });
+    let before = cell.word.load(Acquire);
+    if before & LOCK == 0 {
+        let (first, second) = cell.chunks[0].read();
+        if without.holds(&cell.word, before) {
+            assert_eq!((first, second), (before / VERSION, before / VERSION), "a torn value");
+        }
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn a_checked_read_sees_no_half_of_a_change() {
+    explore(4, || read_while_changed(Without::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "a torn value")]
+fn a_change_in_place_needs_a_fence() {
+    explore(4, || read_while_changed(Without::LockFence));
+}
+
+#[test]
+#[should_panic(expected = "a torn value")]
+fn a_change_in_place_needs_another_version() {
+    explore(4, || read_while_changed(Without::Version));
+}
+
+#[test]
+#[should_panic(expected = "a torn value")]
+fn a_read_of_a_change_in_place_needs_a_fence() {
+    explore(4, || read_while_changed(Without::Check));
+}
+
+/// A look at a bucket that moves to the next table, while the old table's memory is given back; then its entry gets
+/// another chunk, and the old one is written to. Entry 1 is chunk 0, entry 2 chunk 1. What the kernel has zeroed stands
+/// as in [`Table`]: who sees it has passed a barrier.
+fn read_while_growing(without: Without) {
+    let index = Arc::new(Index::default());
+    let chunks: Arc<[Chunk; 2]> = Arc::default();
+    chunks[1].write(1);
+    index.tables[0].word.store(VERSION, Relaxed);
+    index.tables[0].insert(1);
+    let (grower, free) = (Arc::clone(&index), Arc::clone(&chunks));
+    let growing = thread::spawn(move || {
+        let [old, new] = &grower.tables;
+        grower.current.store(1 | 1 << 32, Release);
+        without.lock(&old.word);
+        without.lock(&new.word);
+        new.insert(1);
+        without.change(&new.word);
+        new.unlock();
+        if without != Without::Moved {
+            old.word.store(old.word.load(Relaxed) | MOVED, Relaxed);
+        }
+        old.unlock();
+        if without != Without::Moved {
+            old.cursor.store(1, Release);
+        }
+        grower.current.store(1, Release);
+        old.entries.iter().for_each(|cell| cell.store(0, Release));
+        old.word.store(0, Release);
+        // The thread that grows is as good as any other for what comes after.
+        without.lock(&new.word);
+        new.entries[0].store(2, Relaxed);
+        without.change(&new.word);
+        new.unlock();
+        free[0].write(9);
+    });
+    let current = index.current.load(Acquire);
+    for number in [(current >> 32).checked_sub(1), Some(current & 0xffff_ffff)].into_iter().flatten() {
+        let table = &index.tables[number as usize];
+        let before = table.word.load(Acquire);
+        let moved = before & MOVED != 0 || table.cursor.load(Acquire) > 0;
+        let current = index.current.load(Acquire);
+        let in_use = without == Without::Moved || current & 0xffff_ffff == number || current >> 32 == number + 1;
+        if before & LOCK != 0 {
+            break;
+        }
+        if moved || !in_use {
+            continue;
+        }
+        let entry = table.entries[0].load(Relaxed);
+        if !without.holds(&table.word, before) {
+            break;
+        }
+        assert_ne!(entry, 0, "an entry was missed");
+        let (first, second) = chunks[entry as usize - 1].read();
+        if without.holds(&table.word, before) {
+            assert_eq!(first, second, "a torn value");
+            assert_eq!(first, u64::from(entry) - 1, "a value of another key");
+        }
+        break;
+    }
+    growing.join().unwrap();
+}
+
+#[test]
+fn a_checked_read_misses_nothing_while_the_table_grows() {
+    explore(4, || read_while_growing(Without::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "an entry was missed")]
+fn growth_must_mark_what_has_moved_for_reads_too() {
+    explore(4, || read_while_growing(Without::Moved));
+}
+
+#[test]
+#[should_panic(expected = "value")]
+fn a_read_in_a_table_that_is_left_needs_a_fence() {
+    explore(4, || read_while_growing(Without::Check));
+}
+
+/// An access is noted after a read, while the item is deleted and its chunk becomes a part of another value: the lock is
+/// taken only if the bucket is as it was when the read began.
+fn note_access(without: Without) {
+    let word = Arc::new(AtomicU64::new(VERSION));
+    let chunk = Arc::new(AtomicU64::new(0));
+    let (deleter, free) = (Arc::clone(&word), Arc::clone(&chunk));
+    let deleting = thread::spawn(move || {
+        without.lock(&deleter);
+        without.change(&deleter);
+        unlock(&deleter, Release);
+        free.store(100, Relaxed);
+    });
+    let before = word.load(Acquire);
+    if before == VERSION {
+        let locked = match without {
+            Without::Same => word.fetch_or(LOCK, Acquire) & LOCK == 0,
+            _ => word.compare_exchange(before, before | LOCK, Acquire, Relaxed).is_ok(),
+        };
+        if locked {
+            chunk.fetch_add(1, Relaxed);
+            unlock(&word, Release);
+        }
+    }
+    deleting.join().unwrap();
+    assert_eq!(chunk.load(Relaxed), 100, "an access was noted of something else");
+}
+
+#[test]
+fn an_access_is_noted_of_what_was_read_only() {
+    explore(4, || note_access(Without::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "noted of something else")]
+fn an_access_may_not_be_noted_blindly() {
+    explore(4, || note_access(Without::Same));
 }
 
 /// Bytes that are read and written without atomics; loom sees to it that no write meets a read.

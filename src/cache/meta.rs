@@ -43,6 +43,13 @@ pub struct Peek {
     pub spoilt: bool,
 }
 
+impl Peek {
+    /// Whether an item that is not stale stays as it is, but for the access.
+    fn only_looks(&self) -> bool {
+        self.touch.is_none() && self.recache.is_none() && !self.spoilt
+    }
+}
+
 /// An item as a meta fetch met it: before it was touched, bumped or claimed.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
@@ -144,23 +151,36 @@ impl Verbs<'_> {
         }
     }
 
-    /// Looks `key` up and shows the item to `show`, with what it was before: under the bucket's lock a linked
-    /// one, or none for an item that was only just made and has no value. Nothing is shown where the reply
-    /// will be an error. False on a miss.
+    /// Looks `key` up and shows the item to `show`, with what it was before; no entry for an item that was only
+    /// just made and has no value. Nothing is shown where the reply will be an error. False on a miss.
+    ///
+    /// `show` may run more than once, and in vain even if this is a miss: [`Store::read`]. Only the last run counts.
+    ///
+    /// [`Store::read`]: crate::store::Store::read
     #[inline]
     pub fn peek(&self, key: &Key<'_>, peek: &Peek, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
         let (mut cramped, mut told) = (false, false);
+        let mut read = None;
+        if peek.only_looks() {
+            read = self.read(key, peek.bump, |entry| {
+                show(&self.see(entry), Some(entry));
+                Some((entry.class(), entry.state()))
+            });
+            told = read.is_some();
+        }
         loop {
-            let found = self.visit_once(key, &mut told, |entry| {
-                if !cramped && !entry.has_room(peek.touch, false, self.now) {
-                    return None;
-                }
-                let place = (entry.class(), entry.state());
-                let seen = self.meet(entry, peek);
-                if !peek.spoilt {
-                    show(&seen, Some(entry));
-                }
-                Some(place)
+            let found = read.take().unwrap_or_else(|| {
+                self.visit_once(key, &mut told, |entry| {
+                    if !cramped && !entry.has_room(peek.touch, false, self.now) {
+                        return None;
+                    }
+                    let place = (entry.class(), entry.state());
+                    let seen = self.meet(entry, peek);
+                    if !peek.spoilt {
+                        show(&seen, Some(entry));
+                    }
+                    Some(place)
+                })
             });
             match found {
                 Found::Hit(Some(place)) => {
@@ -194,33 +214,38 @@ impl Verbs<'_> {
         }
     }
 
-    /// What a linked item is, and what the fetch makes of it.
+    /// What a linked item is.
     #[inline]
-    fn meet(&self, entry: &mut Entry, peek: &Peek) -> Seen {
-        let (iflags, exptime) = (entry.iflags(), entry.exptime(self.now));
-        let (sent, stale) = (iflags & iflag::TOKEN != 0, iflags & iflag::STALE != 0);
-        let expires_soon = peek.recache.is_some_and(|recache| {
-            let judged = if recache.touched { peek.touch.unwrap_or(exptime) } else { exptime };
-            judged != 0 && judged < recache.before
-        });
-        let won = !peek.spoilt && !sent && (stale || expires_soon);
-        let seen = Seen {
+    fn see(&self, entry: &Entry) -> Seen {
+        let iflags = entry.iflags();
+        Seen {
             vlen: entry.vlen(),
             flags: entry.flags(),
             cas: self.shown_cas(entry.cas()),
-            exptime,
+            exptime: entry.exptime(self.now),
             idle: self.now.saturating_sub(entry.atime(self.now)),
             fetched: entry.fetched(),
             binary: iflags & iflag::KEY_BINARY != 0,
-            stale,
-            sent,
-            won,
+            stale: iflags & iflag::STALE != 0,
+            sent: iflags & iflag::TOKEN != 0,
+            won: false,
             made: false,
-        };
+        }
+    }
+
+    /// The same, and what the fetch makes of it.
+    #[inline]
+    fn meet(&self, entry: &mut Entry, peek: &Peek) -> Seen {
+        let mut seen = self.see(entry);
+        let expires_soon = peek.recache.is_some_and(|recache| {
+            let judged = if recache.touched { peek.touch.unwrap_or(seen.exptime) } else { seen.exptime };
+            judged != 0 && judged < recache.before
+        });
+        seen.won = !peek.spoilt && !seen.sent && (seen.stale || expires_soon);
         if let Some(exptime) = peek.touch {
             entry.set_exptime(exptime, self.now);
         }
-        if won {
+        if seen.won {
             entry.change_flags(0, iflag::TOKEN);
         }
         if peek.bump {

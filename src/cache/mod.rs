@@ -1,7 +1,8 @@
 //! The verbs: fetch, begin, commit, arith, delete, touch, flush. Protocol-free.
 //!
 //! Owns what a verb means and what it counts; knows no wire format and no sockets. Protocols make a [`Key`]
-//! and a [`Verbs`] a run and call these; the store below does the work under its bucket locks.
+//! and a [`Verbs`] a run and call these; the store below does the work, under its bucket locks or, for most reads,
+//! without.
 
 mod arith;
 mod conditional;
@@ -114,11 +115,13 @@ pub struct Verbs<'a> {
 }
 
 impl Verbs<'_> {
-    /// Looks `key` up and shows a hit to `visit`, under the bucket's lock. With `touch`, the item gets that
-    /// expiry time first. Counts as a get, or as a touch.
+    /// Looks `key` up and shows a hit to `show`. With `touch`, the item gets that expiry time first. Counts as a get, or
+    /// as a touch.
+    ///
+    /// `show` may run more than once, and in vain even if this is a miss: [`Store::read`]. Only the last run counts.
     #[inline]
-    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        let hit = self.look(key, touch, visit);
+    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Option<R> {
+        let hit = self.look(key, touch, show);
         if self.cache.detail() {
             let event = if hit.is_some() { PrefixEvent::Hit } else { PrefixEvent::Miss };
             self.cache.prefixes.record(key.bytes, event);
@@ -127,15 +130,22 @@ impl Verbs<'_> {
     }
 
     #[inline]
-    fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, visit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, mut show: impl FnMut(&Entry) -> R) -> Option<R> {
+        let place = |entry: &Entry| (entry.class(), entry.state());
+        let read = match touch {
+            None => self.read(key, true, |entry| (show(entry), place(entry))),
+            Some(_) => None,
+        };
         let mut rewrite = false;
-        let found = self.visit(key, |entry| {
-            let place = (entry.class(), entry.state());
-            entry.bump(self.now);
-            if let Some(exptime) = touch {
-                rewrite = !entry.set_exptime(exptime, self.now);
-            }
-            (visit(entry), place)
+        let found = read.unwrap_or_else(|| {
+            self.visit(key, |entry| {
+                let place = place(entry);
+                entry.bump(self.now);
+                if let Some(exptime) = touch {
+                    rewrite = !entry.set_exptime(exptime, self.now);
+                }
+                (show(entry), place)
+            })
         });
         if rewrite {
             self.cache.store.rewrite_exptime(key.bytes, key.hash, touch.unwrap_or(0), self.now);

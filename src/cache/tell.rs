@@ -58,6 +58,13 @@ pub(super) struct Shape {
     pub exptime: u32,
 }
 
+impl Shape {
+    /// That of an item that was looked up.
+    pub fn of(entry: &Entry) -> Self {
+        Self { class: entry.class(), size: entry.vlen(), exptime: 0 }
+    }
+}
+
 impl Verbs<'_> {
     /// The store's `visit`, as a look-up that watchers see.
     #[inline]
@@ -77,23 +84,42 @@ impl Verbs<'_> {
         let mut shape = Shape::default();
         let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
             if watched {
-                shape = Shape { class: entry.class(), size: entry.vlen(), exptime: 0 };
+                shape = Shape::of(entry);
             }
             visit(entry)
         });
         if watched {
             *told = true;
-            self.tell_lookup(
-                key,
-                match found {
-                    Found::Hit(_) => Lookup::Found,
-                    Found::Miss => Lookup::NotFound,
-                    Found::Lapsed(lapse) => status_of(Some(lapse)),
-                },
-                shape,
-            );
+            self.tell_found(key, &found, shape);
         }
         found
+    }
+
+    /// The store's `read`, as a look-up that watchers see if it could be done.
+    #[inline]
+    pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Found<R>> {
+        let watched = self.log.wants(Class::FETCHERS);
+        let mut shape = Shape::default();
+        let found = self.cache.store.read(key.bytes, key.hash, self.now, bump, |entry| {
+            if watched {
+                shape = Shape::of(entry);
+            }
+            look(entry)
+        })?;
+        if watched {
+            self.tell_found(key, &found, shape);
+        }
+        Some(found)
+    }
+
+    #[cold]
+    fn tell_found<R>(&self, key: &Key<'_>, found: &Found<R>, shape: Shape) {
+        let status = match found {
+            Found::Hit(_) => Lookup::Found,
+            Found::Miss => Lookup::NotFound,
+            Found::Lapsed(lapse) => status_of(Some(*lapse)),
+        };
+        self.tell_lookup(key, status, shape);
     }
 
     #[cold]

@@ -17,6 +17,9 @@ const SLOT_BITS: u32 = 15;
 /// Pages a handle can name, page 0 being none: 17 bits, 128 GB.
 pub const PAGES_MAX: usize = 1 << (32 - SLOT_BITS);
 
+/// In the page table: the page was cut in another way before, so who still reads by the old cut reads anywhere in it.
+const RECUT: u32 = 1 << 31;
+
 /// Names one chunk: page in the upper 17 bits, slot in the lower 15. Never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Handle(u32);
@@ -60,7 +63,7 @@ pub struct Arena {
     region: Region,
     /// The memory file that the pages lie in, if they do: it is told what becomes of each.
     image: Option<Image>,
-    /// A page's stride in words << 8 | class; 0 = not in use.
+    /// [`RECUT`] | a page's stride in words << 8 | class; without these two it is not in use.
     table: Box<[AtomicU32]>,
     pages: usize,
 }
@@ -104,7 +107,8 @@ impl Arena {
         if let Some(image) = &self.image {
             image.enter(page, class, stride);
         }
-        self.table[page as usize].store(((stride / 8) << 8 | class) as u32, Relaxed);
+        let entry = &self.table[page as usize];
+        entry.store(entry.load(Relaxed) & RECUT | ((stride / 8) << 8 | class) as u32, Relaxed);
     }
 
     /// Takes page `page` from its class: it has no chunks until it is assigned again. Its memory reads as zero, as
@@ -113,7 +117,7 @@ impl Arena {
         if let Some(image) = &self.image {
             image.enter(page, 0, 0);
         }
-        self.table[page as usize].store(0, Relaxed);
+        self.table[page as usize].store(RECUT, Relaxed);
         self.words_of(page).iter().for_each(|word| word.store(0, Relaxed));
     }
 
@@ -146,16 +150,22 @@ impl Arena {
         self.table.get(handle.page()).map_or(0, |entry| (entry.load(Relaxed) & 0xff) as usize)
     }
 
-    /// The chunk's words; empty when the handle names none.
+    /// The chunk's words, all of its page; empty when the handle names none.
     #[inline]
     pub fn chunk(&self, handle: Handle) -> &'static [AtomicU64] {
         let Some(entry) = self.table.get(handle.page()) else { return &[] };
-        let stride = (entry.load(Relaxed) >> 8) as usize;
-        if stride == 0 {
-            return &[]; // page 0, or a page not in use
+        let stride = ((entry.load(Relaxed) & !RECUT) >> 8) as usize;
+        let offset = handle.slot() * stride;
+        if stride == 0 || offset + stride > PAGE_WORDS {
+            return &[]; // page 0, a page not in use, or one that has been cut into fewer chunks
         }
-        let start = (handle.page() - 1) * PAGE_WORDS + handle.slot() * stride;
+        let start = (handle.page() - 1) * PAGE_WORDS + offset;
         self.region.words().get(start..start + stride).unwrap_or(&[])
+    }
+
+    /// Whether the page of a chunk has been cut in the same way ever since it was first used.
+    pub fn is_first_cut(&self, handle: Handle) -> bool {
+        self.table.get(handle.page()).is_some_and(|entry| entry.load(Relaxed) & RECUT == 0)
     }
 
     /// Loads the first cache lines of a chunk ahead of use: header, key and a short value.
@@ -275,7 +285,7 @@ pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU64], from: usize, to: usize) -> &
 /// Bytes `from..to` of a chunk that the caller alone may touch.
 ///
 /// # Safety
-/// Nobody else may read or write these bytes for `'a`: the chunk is reserved by the caller and not linked.
+/// Nobody else may read or write these bytes for `'a`, be it by a stale handle: docs/memory.md says which ones those are.
 #[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it sole
 pub unsafe fn exclusive_bytes(chunk: &[AtomicU64], from: usize, to: usize) -> &mut [u8] {
     let to = to.min(chunk.len() * 8);
@@ -339,5 +349,19 @@ mod tests {
         arena.assign(1, 3, 64);
         assert_eq!(arena.chunk(Handle::new(1, 5)).len(), 8);
         assert_eq!(arena.class(Handle::new(1, 5)), 3);
+        let last = (PAGE_BYTES / 64 - 1) as u32;
+        assert_eq!(arena.chunk(Handle::new(1, last)).len(), 8);
+        assert!(arena.chunk(Handle::new(1, last + 1)).is_empty(), "no chunk reaches into the next page");
+    }
+
+    #[test]
+    fn a_page_that_is_cut_anew_says_so() {
+        let arena = Arena::reserve(4 << 20, true).unwrap();
+        arena.assign(1, 3, 64);
+        assert!(arena.is_first_cut(Handle::new(1, 0)));
+        arena.clear(1);
+        arena.assign(1, 5, 1024);
+        assert!(!arena.is_first_cut(Handle::new(1, 0)));
+        assert_eq!((arena.class(Handle::new(1, 7)), arena.chunk(Handle::new(1, 7)).len()), (5, 128));
     }
 }

@@ -1,6 +1,8 @@
-//! An item as its visitor sees it: under its bucket's lock, field by field.
+//! An item as its visitor sees it, field by field: under its bucket's lock, or read without it.
 //!
-//! Owns what may be read and changed in place. Made by the store's look-ups and walks; used by `cache` and `maint`.
+//! Owns what may be read and changed in place. Made by the store's look-ups and walks; used by `cache` and `maint`. What
+//! only has a shared reference may be looking at an item that changes meanwhile: whoever made it knows whether what was
+//! seen is whole.
 
 use super::arena::Handle;
 use super::index::Bucket;
@@ -25,22 +27,31 @@ impl Version {
     }
 }
 
-/// A linked live item under its bucket's lock.
+/// A linked live item.
 pub struct Entry {
     pub(super) store: &'static Store,
     pub(super) handle: Handle,
     pub(super) item: Item,
     bucket: u32,
+    /// The item was changed in place: the bucket's version must change too.
+    pub(super) changed: bool,
     pub(super) unlink: bool,
     /// In flat mode: the item goes behind all others of its class.
     pub(super) moves_back: bool,
 }
 
 impl Entry {
-    /// The item of `handle`, whose bucket the caller holds. A walk that only shows it may give no version.
+    /// The item of `handle`, whose bucket has this version. A walk that only shows it may give none.
     #[inline]
-    pub(super) fn of(store: &'static Store, version: Option<&Bucket>, handle: Handle, item: Item) -> Self {
-        Self { store, handle, item, bucket: version.map_or(0, Bucket::version), unlink: false, moves_back: false }
+    pub(super) fn of(store: &'static Store, bucket: u32, handle: Handle, item: Item) -> Self {
+        Self { store, handle, item, bucket, changed: false, unlink: false, moves_back: false }
+    }
+
+    /// The item, to be changed in place: by this alone, so that no reader without the lock takes what he has seen of it
+    /// for whole. Its state and the time of its last access, which may be of any age for a reader, need no such care.
+    fn change(&mut self) -> &mut Item {
+        self.changed = true;
+        &mut self.item
     }
 
     /// Value length in bytes.
@@ -64,7 +75,8 @@ impl Entry {
     /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice if
     /// [`Entry::has_room`] says that it can.
     pub fn set_cas(&mut self, cas: u64) {
-        self.store.stamp(&self.item, cas);
+        let store = self.store;
+        store.stamp(self.change(), cas);
     }
 
     /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
@@ -87,7 +99,7 @@ impl Entry {
     pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
         let fits = self.item.can_hold_exptime(exptime, now);
         if fits {
-            self.item.set_exptime(exptime, now);
+            self.change().set_exptime(exptime, now);
         }
         fits
     }
@@ -104,7 +116,7 @@ impl Entry {
 
     /// Changes `STALE` and `TOKEN` marks.
     pub fn change_flags(&mut self, clear: u8, set: u8) {
-        self.item.change_flags(clear, set);
+        self.change().change_flags(clear, set);
     }
 
     /// State bits (`state`).
@@ -163,15 +175,22 @@ impl Entry {
     /// Overwrites the first bytes of the value in place; the value must not be pinned.
     pub fn overwrite(&mut self, bytes: &[u8]) {
         let kept = self.store.image().is_some();
+        let item = self.change();
         if kept {
             // A process that is killed in between must not leave half a value behind.
-            self.item.change_state(state::LINKED, 0);
+            item.change_state(state::LINKED, 0);
             fence(Release);
         }
-        self.item.overwrite_value(bytes);
+        item.overwrite_value(bytes);
         if kept {
-            self.item.change_state(0, state::LINKED);
+            item.change_state(0, state::LINKED);
         }
+    }
+
+    /// Whether noting an access at `now` would write anything; not in flat mode.
+    #[inline]
+    pub(super) fn is_stale(&self, now: u32) -> bool {
+        self.state() & state::SATURATED != state::SATURATED || !self.item.was_used_at(now)
     }
 
     /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated

@@ -18,6 +18,7 @@
 
 mod ghost;
 mod growth;
+mod look;
 mod scan;
 
 pub use ghost::Ghost;
@@ -27,7 +28,7 @@ use ghost::GHOST_TAG;
 use growth::{DISCARD_BUCKETS, GROW_AT};
 use parking_lot::Mutex;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 /// Slots of a bucket.
 pub const SLOTS: usize = 12;
@@ -114,6 +115,8 @@ impl Table {
 
     fn take_line(&self) -> Option<u32> {
         let mut pool = self.pool.lock();
+        // As in `lock_from`: who still reads the bucket that had the line will see that it has changed.
+        fence(Release);
         pool.free.pop().or_else(|| {
             let number = pool.next;
             (number <= pool.len).then(|| {
@@ -131,8 +134,16 @@ impl Table {
     fn try_lock(&'static self, bucket: usize) -> Option<Bucket> {
         let line = self.line(bucket);
         let word = line.0[0].load(Relaxed);
-        let taken = word & LOCK == 0 && line.0[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).is_ok();
-        taken.then(|| Bucket { table: self, line }) // not `then_some`: a bucket that is made unlocks
+        if word & LOCK == 0 { self.lock_from(line, word) } else { None }
+    }
+
+    /// Locks the bucket of `line` if its first word is still `word`.
+    #[inline]
+    fn lock_from(&'static self, line: Line, word: u64) -> Option<Bucket> {
+        line.0[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).ok()?;
+        // Who reads without the lock what is written from here on will see the lock, or what comes after it.
+        fence(Release);
+        Some(Bucket { table: self, line })
     }
 
     #[inline]
@@ -257,7 +268,8 @@ impl Bucket {
         }
     }
 
-    /// Changes whenever a handle of the bucket does.
+    /// Changes whenever a handle of the bucket does, or an item of it in place. It comes round after 2^29 changes: who
+    /// compares versions must not sleep for that long between two of one bucket.
     #[inline]
     pub fn version(&self) -> u32 {
         self.line.0[0].load(Relaxed) as u32 / VERSION as u32
@@ -345,17 +357,13 @@ impl Bucket {
         }
     }
 
-    /// A reader without the lock must see that something changed.
+    /// Must be called before the lock is given up whenever a reader without it could see a part of a change: if handles
+    /// or more than one word of an item changed, or if a chunk can be used anew because no handle leads to it any more.
     #[inline]
-    fn changed(&mut self) {
+    pub fn changed(&mut self) {
         let word = self.line.0[0].load(Relaxed);
         let low = (word & LOW_HALF).wrapping_add(VERSION) & LOW_HALF;
         self.line.0[0].store(word & !LOW_HALF | low, Relaxed);
-    }
-
-    /// Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
-    fn is_moved(&self) -> bool {
-        self.line.0[0].load(Acquire) & MOVED != 0
     }
 }
 
@@ -441,16 +449,20 @@ impl Index {
 
     /// The locked bucket, if its entries are still kept there.
     #[inline]
-    fn if_current(&self, number: u64, place: usize, bucket: Bucket) -> Option<Bucket> {
-        // Behind the cursor the memory may be given back already, and the moved bit with it.
-        let moved = bucket.is_moved() || (place as u64) < bucket.table.cursor.load(Acquire);
-        (!moved && self.in_use(number)).then_some(bucket)
+    fn if_current(&'static self, number: u64, place: usize, bucket: Bucket) -> Option<Bucket> {
+        // Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
+        let word = bucket.line.0[0].load(Acquire);
+        self.is_kept(number, place, word).then_some(bucket)
     }
 
+    /// Whether the entries of the bucket at `place` were kept in table `number` when its first word was `word`, which
+    /// was loaded with Acquire.
     #[inline]
-    fn in_use(&self, number: u64) -> bool {
+    fn is_kept(&'static self, number: u64, place: usize, word: u64) -> bool {
+        // Behind the cursor the memory may be given back already, and the moved bit with it.
+        let moved = word & MOVED != 0 || (place as u64) < self.table(number).cursor.load(Acquire);
         let current = self.current.load(Acquire);
-        current & LOW_HALF == number || current >> 32 == number + 1
+        !moved && (current & LOW_HALF == number || current >> 32 == number + 1)
     }
 
     /// Bytes of the tables in use, overflow lines included; of one that is being replaced, what is not yet given back.

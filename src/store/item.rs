@@ -16,13 +16,18 @@
 //! Word 0 of a linked item is changed by read-modify-write only: the class's evictor and the bucket's
 //! owner both change state bits. The rest of a linked item changes under its bucket's lock.
 
-use crate::limits::COPY_MAX;
+use crate::limits::{COPY_MAX, KEY_MAX};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
 /// TTLs from here on need the full-width exptime: half the range of 24 bits, less a margin.
 pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
 
 const MASK24: u32 = (1 << 24) - 1;
+
+/// Bytes from a chunk's start that somebody may read who has neither the bucket's lock nor a pin, by a handle that may be
+/// stale: the longest header, key and value that is copied. They are written as words only. A multiple of 8.
+pub const OPEN_BYTES: usize = (5 * 8 + KEY_MAX + 4 + COPY_MAX).next_multiple_of(8);
+
 /// The store sequence number's bits in word 1.
 pub const SEQ_MASK: u64 = (1 << 40) - 1;
 
@@ -241,8 +246,9 @@ impl Meta {
     }
 }
 
-/// Reads and writes the fields of one chunk that holds an item. The caller knows that it may: it holds the
-/// bucket's lock, or owns the chunk alone.
+/// Reads and writes the fields of one chunk that holds an item. Who writes knows that he may: he holds the
+/// bucket's lock, or owns the chunk alone. Who only reads may do so without the lock, and judge afterwards whether it was
+/// the item: whatever the words are, nothing outside the chunk is read.
 #[derive(Clone, Copy)]
 pub struct Item {
     chunk: &'static [AtomicU64],
@@ -391,12 +397,17 @@ impl Item {
         now.saturating_sub(idle)
     }
 
+    /// Whether the last access was at `now`.
+    #[inline]
+    pub fn was_used_at(&self, now: u32) -> bool {
+        (self.word(1) >> 40) as u32 == now & MASK24
+    }
+
     /// Notes an access at `now`; writes only if the second is a new one.
     #[inline]
     pub fn set_atime(&self, now: u32) {
-        let word = self.word(1);
-        if (word >> 40) as u32 != now & MASK24 {
-            self.chunk[1].store(word & SEQ_MASK | u64::from(now & MASK24) << 40, Relaxed);
+        if !self.was_used_at(now) {
+            self.chunk[1].store(self.word(1) & SEQ_MASK | u64::from(now & MASK24) << 40, Relaxed);
         }
     }
 

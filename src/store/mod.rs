@@ -1,8 +1,8 @@
 //! The memory kernel: items, where they lie, how they are found and which ones leave.
 //!
 //! ```text
-//! store      lookups, expiry, flush, eviction's unlinking    entry   an item under its lock
-//! write      commits, under which condition
+//! store      lookups, expiry, flush, eviction's unlinking    entry   an item as visitors see it
+//! read       lookups without a lock                          write   commits, under which condition
 //! reserve    values on their way in and out: Reservation, Pinned
 //! slabs      classes and the pages they share                index   hash -> handle
 //! stock      a class's pages and free chunks                 cut     how large its chunks are
@@ -31,6 +31,7 @@ mod item;
 mod leave;
 mod mover;
 mod policy;
+mod read;
 mod region;
 mod reserve;
 mod ring;

@@ -13,10 +13,9 @@
 //! the bucket that its upper half names, the mover finds the item of a chunk.
 
 use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
-use super::item::{Head, Item, Meta, iflag, kind, state};
+use super::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
 use super::store::Store;
 use super::write::OutOfMemory;
-use crate::limits::COPY_MAX;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
@@ -119,36 +118,38 @@ impl Reservation {
             return Ok(());
         }
         while !bytes.is_empty() {
-            let target = self.target()?;
-            let n = target.len().min(bytes.len());
-            target[..n].copy_from_slice(&bytes[..n]);
+            let (handle, used) = self.tail_with_room()?;
+            let chunk = self.store.arena.chunk(handle);
+            let from = CHAIN_HEADER + used;
+            let n = bytes.len().min(chunk.len() * 8 - from);
+            copy_in(chunk, from, &bytes[..n]);
             self.advance(n);
             bytes = &bytes[n..];
         }
         Ok(())
     }
 
-    /// Memory where the next value bytes go, for large values; never empty while bytes are missing.
+    /// Memory where the next value bytes go, for large values. Empty where others may read by a stale handle: those
+    /// bytes must be [written](Reservation::write).
     ///
     /// # Errors
     /// As [`Reservation::write`].
     pub fn target(&mut self) -> Result<&mut [u8], OutOfMemory> {
-        let (chunk, from, to) = if self.is_chunked() {
+        let (handle, from, to) = if self.is_chunked() {
             let (handle, used) = self.tail_with_room()?;
-            let chunk = self.store.arena.chunk(handle);
             let from = CHAIN_HEADER + used;
-            (chunk, from, (from + self.missing()).min(chunk.len() * 8))
+            (handle, from, from + self.missing())
         } else {
-            let from = self.item.head().value_offset() + self.written;
-            (self.item.chunk(), from, self.item.head().value_offset() + self.vlen)
+            let start = self.item.head().value_offset();
+            (self.handle, start + self.written, start + self.vlen)
         };
-        debug_assert!(
-            self.vlen > COPY_MAX || self.is_chunked(),
-            "smaller values may be read optimistically and are written as words"
-        );
-        // SAFETY: the chunk belongs to this reservation alone until it is committed: it is not in the index,
-        // and eviction and sweeps read word 0 and keys only.
-        Ok(unsafe { exclusive_bytes(chunk, from, to) })
+        if from < OPEN_BYTES || !self.store.arena.is_first_cut(handle) {
+            return Ok(&mut []);
+        }
+        // SAFETY: the chunk belongs to this reservation alone until it is committed. Who has a stale handle of it, or
+        // walks over it, reads no further than `OPEN_BYTES` from where a chunk begins, and on this page chunks have
+        // always begun where they do now.
+        Ok(unsafe { exclusive_bytes(self.store.arena.chunk(handle), from, to) })
     }
 
     /// Says that the first `n` bytes of [`Reservation::target`] are value bytes now.

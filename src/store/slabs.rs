@@ -14,7 +14,7 @@ use super::sizes::{HEADER, PAGE_BYTES, Sizes};
 use super::stock::{Kind, Stock};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
 /// Seconds for which an item that was used stays where it is in flat mode; memcached's.
 const FLAT_REST: u32 = 60;
@@ -293,7 +293,11 @@ impl Slabs {
     /// The class, locked.
     #[inline]
     pub fn class(&self, id: usize) -> parking_lot::MutexGuard<'_, Class> {
-        self.classes[id].lock()
+        let class = self.classes[id].lock();
+        // A chunk that changes hands does so under this lock. Who still reads what was there, without a lock, and meets
+        // a word that is written from here on, will see that the bucket has changed which led him to the chunk.
+        fence(Release);
+        class
     }
 
     /// A chunk of `need` bytes at least, or the item to be evicted for one. `tries` is how many were evicted in vain.

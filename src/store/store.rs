@@ -246,8 +246,11 @@ impl Store {
             self.unlink(bucket, slot, handle, item);
             return Found::Lapsed(lapse);
         }
-        let mut entry = Entry::of(self, Some(&bucket), handle, item);
+        let mut entry = Entry::of(self, bucket.version(), handle, item);
         let result = visit(&mut entry);
+        if entry.changed {
+            bucket.changed();
+        }
         if entry.unlink {
             bucket.remove(slot);
             let mut item = entry.item;

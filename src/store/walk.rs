@@ -78,7 +78,7 @@ impl Store {
                 return true; // gone meanwhile
             }
             let item = Item::at(self.arena.chunk(handle)).filter(|item| self.lapse(item, now).is_none());
-            item.is_none_or(|item| each(&Entry::of(self, None, handle, item)))
+            item.is_none_or(|item| each(&Entry::of(self, 0, handle, item)))
         })
     }
 
@@ -97,7 +97,7 @@ impl Store {
             if let Some((handle, item)) = self.item(raw)
                 && self.lapse(&item, now).is_none()
             {
-                each(&Entry::of(self, None, handle, item));
+                each(&Entry::of(self, 0, handle, item));
             }
         })
     }

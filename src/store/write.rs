@@ -250,7 +250,7 @@ impl Store {
                 return (Stored::NotStored, met);
             };
             let first = write.mode == Mode::Prepend;
-            let Some(old_value) = self.read(key, hash, now, same) else { continue };
+            let Some(old_value) = self.value_of(key, hash, now, same) else { continue };
             let parts = [ValueRef::New(&extra), ValueRef::Old(&old_value)];
             let order = if first { [0, 1] } else { [1, 0] };
             if order.iter().any(|&part| parts[part].copy_to(self, &mut joined).is_err()) {
@@ -290,7 +290,7 @@ impl Store {
     }
 
     /// The value of the item that was seen, or `None` if it is no longer the key's.
-    fn read(&'static self, key: &[u8], hash: u64, now: u32, same: Version) -> Option<OldValue> {
+    fn value_of(&'static self, key: &[u8], hash: u64, now: u32, same: Version) -> Option<OldValue> {
         let read = self.visit(key, hash, now, |entry| {
             if entry.version() != same {
                 return None;
@@ -341,7 +341,7 @@ impl Store {
         });
         let Found::Hit((meta, same)) = seen else { return Room::Retry };
         let Some(mut copy) = self.reserve(key, &meta, now) else { return Room::NoMemory };
-        let Some(value) = self.read(key, hash, now, same) else { return Room::Retry };
+        let Some(value) = self.value_of(key, hash, now, same) else { return Room::Retry };
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
             return Room::NoMemory;
         }

@@ -30,15 +30,26 @@ pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Kin
     // Room for the longest copied reply: nothing is allocated under the bucket's lock.
     run.out.bytes().reserve(SIZE + EXTRAS + KEY_MAX + COPY_MAX + 16);
     let verbs = run.verbs;
-    let hit = verbs.fetch(key, exptime, |entry| hit(run, key, entry, kind));
+    let start = run.out.bytes().len();
+    let found = verbs.fetch(key, exptime, |entry| {
+        run.out.bytes().truncate(start);
+        hit(run, key, entry, kind);
+    });
     run.out.count_reply();
-    if hit.is_none() && !run.quiet {
-        miss(run, key, kind);
+    if found.is_none() {
+        run.out.bytes().truncate(start);
+        if !run.quiet {
+            miss(run, key, kind);
+        }
+    } else if run.cx.verbose() > 1
+        && let Some(header) = run.out.bytes()[start..].first_chunk::<SIZE>()
+    {
+        trace::reply(run.cx.fd, header);
     }
 }
 
 #[inline]
-fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &mut Entry, kind: Kind) {
+fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: Kind) {
     let shown_key = if kind.key { key.bytes() } else { &[] };
     let vlen = if kind.value { entry.vlen() } else { 0 };
     let header = run.head.reply(&Parts {
@@ -48,9 +59,6 @@ fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &mut Entry, kind: Kind) {
         body: (EXTRAS + shown_key.len() + vlen) as u32,
         cas: run.verbs.shown_cas(entry.cas()),
     });
-    if run.cx.verbose() > 1 {
-        trace::reply(run.cx.fd, &header);
-    }
     let bytes = run.out.bytes();
     bytes.extend_from_slice(&header);
     bytes.extend_from_slice(&entry.flags().to_be_bytes());

@@ -19,7 +19,14 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     let Some(flags) = parse(run, tokens, 2) else { return };
     let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
     let (out, now) = (&mut *run.out, run.verbs.now);
-    let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| show(out, tokens, &flags, &key, seen, entry, now));
+    let start = out.bytes().len();
+    let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| {
+        out.bytes().truncate(start);
+        show(out, tokens, &flags, &key, seen, entry, now);
+    });
+    if !hit {
+        run.out.bytes().truncate(start);
+    }
     run.out.count_reply();
     if run.cx.verbose() > 2 {
         run.log_lookup(&key, hit);

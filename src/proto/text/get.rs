@@ -174,9 +174,11 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
     let (out, show_cas) = (&mut *run.out, run.verbs.cache.use_cas);
     // Room for the longest copied reply: nothing is allocated under the bucket's lock.
     out.bytes().reserve(COPY_MAX + KEY_MAX + 96);
+    let start = out.bytes().len();
     let hit = run.verbs.fetch(key, kind.touch, |entry| {
         let vlen = entry.vlen();
         let bytes = out.bytes();
+        bytes.truncate(start);
         bytes.extend_from_slice(b"VALUE ");
         bytes.extend_from_slice(key.bytes());
         bytes.push(b' ');
@@ -195,6 +197,9 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
         }
         out.put(b"\r\n");
     });
+    if hit.is_none() {
+        out.bytes().truncate(start);
+    }
     if run.cx.verbose() > 1 {
         log_lookup(run, key, hit.is_some());
     }

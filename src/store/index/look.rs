@@ -1,0 +1,108 @@
+//! A look at a bucket without its lock, which writes nothing.
+//!
+//! What is read between the beginning of a look and [`Look::holds`] is whole if that gives true, and may be anything
+//! if not: the first word, with the version, stood still. Whoever changes something takes the lock first, and then
+//! fences (`Table::lock_from`), so a reader who met any part of the change sees the lock, or another version. Called by
+//! the store's `read`.
+
+use super::{Bucket, Index, LAST, LOCK, LOW_HALF, Line, SPINS, Table, tag_of};
+use std::sync::atomic::{Ordering::*, fence};
+
+/// Lines that one search passes at most: one that is given to another bucket meanwhile leads anywhere.
+const LINES_MAX: usize = 8;
+
+/// What was read without the lock cannot be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsure;
+
+/// A bucket that others may change.
+#[derive(Clone, Copy)]
+pub struct Look {
+    table: &'static Table,
+    number: u64,
+    place: usize,
+    line: Line,
+    /// The first word when the look began.
+    word: u64,
+}
+
+impl Index {
+    /// Begins a look at the bucket of `hash`; `None` if it stays locked for long.
+    #[inline]
+    pub fn look(&'static self, hash: u64) -> Option<Look> {
+        for _ in 0..SPINS {
+            let current = self.current.load(Acquire);
+            let mut look = self.look_in(current >> 32, hash); // the old table, plus 1
+            if look.is_none() {
+                look = self.look_in((current & LOW_HALF) + 1, hash);
+            }
+            if look.is_some_and(|look| look.word & LOCK == 0) {
+                return look;
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    /// The bucket in table `successor` - 1, unless it has moved on to the next, or there is no such table.
+    #[inline]
+    fn look_in(&'static self, successor: u64, hash: u64) -> Option<Look> {
+        let number = successor.checked_sub(1)?;
+        let table = self.table(number);
+        let place = table.bucket_of(hash);
+        let line = table.line(place);
+        let word = line.0[0].load(Acquire);
+        self.is_kept(number, place, word).then_some(Look { table, number, place, line, word })
+    }
+}
+
+impl Look {
+    /// What `each` makes of the first handle with the hash's tag of which it makes something. Every handle it is given
+    /// is one that stood in the bucket when the look began, no ghost and no half of a change.
+    ///
+    /// # Errors
+    /// The bucket has changed, or its chain is too long.
+    #[inline]
+    pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u32) -> Option<R>) -> Result<Option<R>, Unsure> {
+        let tag = tag_of(hash);
+        let mut line = self.line;
+        for _ in 0..LINES_MAX {
+            let mut matches = line.matching(tag);
+            while matches != 0 {
+                let handle = line.handle(matches.trailing_zeros() as usize);
+                matches &= matches - 1;
+                if !self.holds() {
+                    return Err(Unsure);
+                }
+                if let Some(found) = each(handle) {
+                    return Ok(Some(found));
+                }
+            }
+            if !line.has_chain() {
+                return if self.holds() { Ok(None) } else { Err(Unsure) };
+            }
+            line = self.table.overflow_line(line.handle(LAST));
+        }
+        Err(Unsure)
+    }
+
+    /// Whether nothing has changed since the look began, so that all that was read since is whole.
+    #[inline]
+    pub fn holds(&self) -> bool {
+        fence(Acquire);
+        self.line.0[0].load(Relaxed) as u32 == self.word as u32
+    }
+
+    /// Changes when the bucket does: [`Bucket::version`].
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.word as u32 / super::VERSION as u32
+    }
+
+    /// Locks the bucket if nothing has changed since the look began; `None` as well if somebody holds it.
+    #[inline]
+    pub fn lock(self, index: &'static Index) -> Option<Bucket> {
+        // A word of nothing but zeroes may be that of memory that was given back.
+        index.if_current(self.number, self.place, self.table.lock_from(self.line, self.word)?)
+    }
+}
