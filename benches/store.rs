@@ -6,8 +6,10 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use oxcached::hash::hash;
-use oxcached::store::{Config, Meta, Mode, SizeConfig, Store, Stored, Write};
+use oxcached::store::{Config, Found, Meta, Mode, SizeConfig, Store, Stored, Write};
 use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 const NOW: u32 = 1000;
 const KEYS: usize = 100_000;
@@ -38,28 +40,65 @@ fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
     store.commit(reservation, key, hash(key), write, NOW).0
 }
 
+type Get = fn(&'static Store, &[u8], u32, &mut Vec<u8>) -> bool;
+
+/// A get as most are: without a lock.
+fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
+    let found = store.read(key, hash(key), now, true, |entry| {
+        out.clear();
+        entry.copy_value(out);
+    });
+    matches!(found, Some(Found::Hit(())))
+}
+
+/// A get under the bucket's lock.
+fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let found = store.visit(key, hash(key), now, |entry| {
+        entry.bump(now);
+        entry.copy_value(out);
+    });
+    matches!(found, Found::Hit(()))
+}
+
+/// The time in which each thread gets `count` keys.
+fn gets(store: &'static Store, keys: &[Vec<u8>], get: Get, threads: usize, count: u64) -> Duration {
+    let start = Barrier::new(threads + 1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let start = &start;
+                scope.spawn(move || {
+                    let mut out = Vec::with_capacity(4096 + 16);
+                    let mut turn = keys.iter().cycle().skip(thread * keys.len() / threads);
+                    start.wait();
+                    for _ in 0..count {
+                        black_box(get(store, turn.next().unwrap(), NOW, &mut out));
+                    }
+                })
+            })
+            .collect();
+        start.wait();
+        let begin = Instant::now();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        begin.elapsed()
+    })
+}
+
 fn lookups(c: &mut Criterion) {
     let store = store(256, KEYS as u64);
     let keys: Vec<_> = (0..KEYS).map(|n| key(n * 7919 % KEYS)).collect();
     keys.iter().for_each(|key| assert!(matches!(put(store, key, &[b'v'; 100]), Stored::Stored { .. })));
     let missing: Vec<_> = (0..KEYS).map(|n| key(KEYS + n)).collect();
-    let mut out = Vec::with_capacity(4096);
-    let mut visit = |name: &str, keys: &[Vec<u8>]| {
-        let mut turn = keys.iter().cycle();
-        c.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let key = turn.next().unwrap();
-                out.clear();
-                black_box(store.visit(key, hash(key), NOW, |entry| {
-                    entry.bump(NOW);
-                    entry.copy_value(&mut out);
-                }))
-            });
-        });
-    };
-    visit("visit, a hit", &keys);
-    visit("visit, one hot key", &keys[..1]);
-    visit("visit, a miss", &missing);
+    for (name, keys) in [("a hit", &keys[..]), ("one hot key", &keys[..1]), ("a miss", &missing)] {
+        for (way, get) in [("read", read as Get), ("visit", visit)] {
+            for threads in [1, 2] {
+                c.bench_function(&format!("{way}, {name}, {threads} threads"), |bencher| {
+                    bencher.iter_custom(|count| gets(store, keys, get, threads, count));
+                });
+            }
+        }
+    }
     let mut turn = keys.iter().cycle();
     c.bench_function("commit over an item", |bencher| {
         bencher.iter(|| black_box(put(store, turn.next().unwrap(), &[b'w'; 100])));

@@ -295,7 +295,7 @@ enum Without {
     Version,
     /// The fence between reading and the second look at the version.
     Check,
-    /// The mark of a bucket that has moved on, and the cursor.
+    /// All that tells of a bucket that has moved on.
     Moved,
     /// Asking whether the bucket is the same before an access is noted.
     Same,

@@ -7,14 +7,12 @@
 
 mod support;
 
-use oxcached::proto::Shared;
 use oxcached::settings::Settings;
-use oxcached::store::{Move, Progress};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Barrier, Mutex};
-use support::{Client, Held, assert_empty, sweep};
+use support::{Client, Held, assert_empty, move_pages, work};
 
 const THREADS: usize = 4;
 
@@ -251,45 +249,6 @@ fn run(settings: Settings, keys: u32, steps: u32, large: bool) {
         client.feed(format!("delete k{key} noreply\r\ndelete n{key} noreply\r\n").as_bytes());
     }
     assert_empty(&shared);
-}
-
-/// Moves pages from any class to any other one, or through the pool, until told to stop. Now and then a move is
-/// called off.
-fn move_pages(shared: &Shared, mut rng: fastrand::Rng, stop: &AtomicBool) {
-    let store = shared.cache.store;
-    let (mut job, mut rescues, mut moved): (Option<Move>, _, _) = (None, 0, 0);
-    while !stop.load(Relaxed) {
-        let Some(current) = &mut job else {
-            let largest = store.sizes().largest();
-            let src = (0..=largest).filter(|&class| store.page_count(class) > 1).nth(rng.usize(..=largest) % 4);
-            job = src.and_then(|src| store.begin_move(src, rng.usize(0..=largest)));
-            std::thread::yield_now();
-            continue;
-        };
-        let progress = store.step_move(current, shared.clock.now());
-        let counts = current.take_counts();
-        rescues += counts.rescues + counts.chunk_rescues;
-        match progress {
-            Progress::Done => (job, moved) = (None, moved + 1),
-            Progress::Waits if rng.u8(..20) != 0 => std::thread::yield_now(),
-            Progress::More if rng.u16(..2000) != 0 => {}
-            _ => job.take().into_iter().for_each(|job| store.cancel_move(job)),
-        }
-    }
-    job.into_iter().for_each(|job| store.cancel_move(job));
-    println!("{moved} pages moved, {rescues} rescues");
-    assert!(moved > 0 && rescues > 0);
-}
-
-/// One round of the chores.
-fn work(shared: &Shared, round: u32) {
-    let store = shared.cache.store;
-    for _ in 0..20 {
-        store.grow_step(3);
-    }
-    sweep(store, shared.clock.now());
-    shared.clock.advance(i64::from(round.is_multiple_of(50)));
-    std::thread::yield_now();
 }
 
 #[test]
