@@ -5,12 +5,16 @@
 //! halves that are equal. Meanwhile items are touched, deleted, flushed and evicted, the index grows from its smallest
 //! size, the sweep goes round, pages move between the slab classes, and time passes. `READS_SEED` repeats the choices,
 //! if not the timing.
+//!
+//! The last tests have each change happen in the very midst of a read, on one thread.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use oxcached::proto::Protocol;
+use oxcached::hash::hash;
+use oxcached::proto::{Protocol, Shared};
 use oxcached::settings::Settings;
+use oxcached::store::{Found, Progress};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex};
@@ -59,6 +63,13 @@ struct Worker {
 }
 
 impl Worker {
+    fn new(shared: &Arc<Shared>, number: usize, rng: fastrand::Rng, keys: u32, known: &Arc<Known>) -> Self {
+        let text = Client::of_worker(shared, number);
+        let mut binary = Client::speaking(shared, Protocol::Binary);
+        binary.counters = Arc::clone(&text.counters);
+        Self { text, binary, rng, keys, known: Arc::clone(known) }
+    }
+
     fn step(&mut self) {
         let key = if self.rng.bool() { self.rng.u32(..5) } else { self.rng.u32(..self.keys) };
         match self.rng.u16(..1000) {
@@ -133,9 +144,12 @@ impl Worker {
         let cas = line.rsplit(' ').next().unwrap().parse().unwrap();
         let number: u64 = std::str::from_utf8(&rest[..18]).unwrap().parse().unwrap();
         assert_eq!((rest.len(), number % BOTH_HALVES), (18 + 7, 0), "n{key}: the halves of {number}");
+        self.known.hits.fetch_add(1, Relaxed);
+        if self.rng.u8(..8) != 0 {
+            return; // the others do not wait for the map
+        }
         let first = *self.known.numbers.lock().unwrap().entry((key, cas)).or_insert(number);
         assert_eq!(first, number, "n{key}: two numbers under CAS id {cas}");
-        self.known.hits.fetch_add(1, Relaxed);
     }
 
     fn change_number(&mut self, key: u32) {
@@ -180,11 +194,8 @@ fn run(settings: Settings, keys: u32, steps: u32) {
         let (shared, done, start) = (&shared, &done, &start);
         let workers: Vec<_> = (0..THREADS)
             .map(|number| {
-                let text = Client::of_worker(shared, number);
-                let mut binary = Client::speaking(shared, Protocol::Binary);
-                binary.counters = Arc::clone(&text.counters);
                 let rng = fastrand::Rng::with_seed(seed ^ number as u64);
-                let mut worker = Worker { text, binary, rng, keys, known: Arc::clone(&known) };
+                let mut worker = Worker::new(shared, number, rng, keys, &known);
                 scope.spawn(move || {
                     start.wait();
                     (0..steps).for_each(|_| worker.step());
@@ -227,4 +238,85 @@ fn a_read_shows_one_value_whole_whatever_happens_meanwhile() {
 #[test]
 fn a_read_shows_one_value_whole_where_all_values_share_few_buckets() {
     run(Settings { maxbytes: 16 << 20, factor: 2.0, ..Settings::default() }, 20, 300_000);
+}
+
+/// Reads `key` without the lock, while `meddle` happens in the midst of the first try; gives how often it was tried, and
+/// the value it showed.
+fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Option<Found<Vec<u8>>>) {
+    let (mut tries, hash) = (0, hash(key.as_bytes()));
+    let found = shared.cache.store.read(key.as_bytes(), hash, shared.clock.now(), true, |entry| {
+        tries += 1;
+        let mut value = Vec::new();
+        entry.copy_value(&mut value);
+        if tries == 1 {
+            meddle();
+        }
+        value
+    });
+    (tries, found)
+}
+
+#[test]
+fn a_read_that_a_change_meets_is_tried_again() {
+    let shared = support::shared("-m 64");
+    let mut client = Client::new(&shared);
+    let hit = |value: &str| Some(Found::Hit(value.into()));
+    for (change, tries, found) in [
+        ("get k", 1, hit("100")),
+        ("touch other 5", 1, hit("100")),
+        ("incr k 5", 2, hit("105")),
+        ("touch k 50", 2, hit("100")),
+        ("touch k 2000000000", 2, hit("100")), // laid out anew
+        ("gat 50 k", 2, hit("100")),
+        ("set k 0 0 3\r\n200", 2, hit("200")),
+        ("append k 0 0 1\r\n0", 2, hit("1000")),
+        ("ma k E77", 2, hit("101")),
+        ("md k I", 1, None), // stale: for those who hold the lock
+        ("md k x", 2, hit("")),
+        ("delete k", 1, Some(Found::Miss)),
+        ("set k 0 0 5000\r\n", 1, None), // too large to be copied
+        ("flush_all", 1, hit("100")),    // no later than the read
+    ] {
+        client.ask(b"set k 0 1000 3\r\n100\r\n");
+        let large = if change.ends_with("5000\r\n") { "v".repeat(5000) } else { String::new() };
+        let read = read_while(&shared, "k", || drop(client.ask(format!("{change}{large}\r\n").as_bytes())));
+        assert_eq!(read, (tries, found), "{change}");
+    }
+}
+
+#[test]
+fn a_read_finds_what_the_growing_index_moves_away() {
+    let settings = Settings { hashpower_init: 1, ..support::settings("-m 64") };
+    let shared = support::shared_with(settings);
+    let mut client = Client::new(&shared);
+    for n in 0..20_000 {
+        client.ask(format!("set k{n} 0 0 5\r\n{n:05}\r\n").as_bytes());
+    }
+    let store = shared.cache.store;
+    let mut moved = 0;
+    for n in 0..20_000 {
+        let (tries, found) = read_while(&shared, &format!("k{n}"), || {
+            store.grow_step(1 + n % 7);
+        });
+        // `None`: the chain of the small table is too long.
+        assert!(found.is_none() || found == Some(Found::Hit(format!("{n:05}").into())), "k{n}: {found:?}");
+        moved += u32::from(tries > 1);
+    }
+    assert!(moved > 0);
+}
+
+#[test]
+fn a_read_finds_what_the_page_mover_moves_away() {
+    let shared = support::shared("-m 64");
+    let mut client = Client::new(&shared);
+    for n in 0..40_000 {
+        client.ask(format!("set k{n:05} 0 0 5\r\n{n:05}\r\n").as_bytes());
+    }
+    let store = shared.cache.store;
+    let src = (1..=store.sizes().largest()).find(|&class| store.page_count(class) > 1).unwrap();
+    let mut job = store.begin_move(src, 0).unwrap();
+    let mut read = read_while(&shared, "k00000", || while store.step_move(&mut job, 1) != Progress::Done {});
+    assert_eq!(read, (2, Some(Found::Hit("00000".into()))), "the first item stands on the first page");
+    read = read_while(&shared, "k39999", || ());
+    assert_eq!(read, (1, Some(Found::Hit("39999".into()))));
 }
