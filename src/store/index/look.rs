@@ -8,8 +8,9 @@
 use super::{Bucket, Index, LAST, LOCK, LOW_HALF, Line, SPINS, Table, tag_of};
 use std::sync::atomic::{Ordering::*, fence};
 
-/// Lines that one search passes at most: one that is given to another bucket meanwhile leads anywhere.
-const LINES_MAX: usize = 8;
+/// Lines that one search passes at most: some that are given to other buckets meanwhile might lead round and round. Only
+/// in a table that may not grow chains are nearly as long.
+const LINES_MAX: usize = 256;
 
 /// What was read without the lock cannot be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
