@@ -135,13 +135,17 @@ impl Arena {
     /// Bytes between chunks of the page of `handle`; 0 when the page is not in use.
     #[inline]
     pub fn stride(&self, handle: Handle) -> usize {
-        self.table.get(handle.page()).map_or(0, |entry| (entry.load(Relaxed) >> 8) as usize * 8)
+        self.stride_of(handle.page())
+    }
+
+    #[inline]
+    fn stride_of(&self, page: usize) -> usize {
+        self.table.get(page).map_or(0, |entry| ((entry.load(Relaxed) & !RECUT) >> 8) as usize * 8)
     }
 
     /// Slots of a page; 0 when it is not in use.
     pub fn slots(&self, page: u32) -> u32 {
-        let stride = self.table.get(page as usize).map_or(0, |entry| (entry.load(Relaxed) >> 8) as usize * 8);
-        PAGE_BYTES.checked_div(stride).unwrap_or(0) as u32
+        PAGE_BYTES.checked_div(self.stride_of(page as usize)).unwrap_or(0) as u32
     }
 
     /// Class of the page of `handle`; 0 when the page is not in use.

@@ -108,6 +108,12 @@ impl Table {
         Line(&self.buckets.words()[bucket * 8..bucket * 8 + 8])
     }
 
+    /// Whether growth has passed a bucket. Whoever locked it now would give it memory again that has been given back.
+    #[inline]
+    fn has_passed(&self, place: usize) -> bool {
+        (place as u64) < self.cursor.load(Acquire)
+    }
+
     fn overflow_line(&self, number: u32) -> Line {
         let at = number as usize * 8;
         Line(self.overflow.words().get(at..at + 8).unwrap_or(&self.overflow.words()[..8]))
@@ -425,7 +431,9 @@ impl Index {
             for number in old.into_iter().chain([current & LOW_HALF]) {
                 let table = self.table(number);
                 let place = table.bucket_of(hash);
-                if let Some(bucket) = self.if_current(number, place, table.try_lock(place)?) {
+                if !table.has_passed(place)
+                    && let Some(bucket) = self.if_current(number, place, table.try_lock(place)?)
+                {
                     return Some(bucket);
                 }
             }
@@ -444,7 +452,7 @@ impl Index {
     fn lock_in(&'static self, number: u64, hash: u64) -> Option<Bucket> {
         let table = self.table(number);
         let place = table.bucket_of(hash);
-        self.if_current(number, place, table.lock(place))
+        if table.has_passed(place) { None } else { self.if_current(number, place, table.lock(place)) }
     }
 
     /// The locked bucket, if its entries are still kept there.
@@ -460,7 +468,7 @@ impl Index {
     #[inline]
     fn is_kept(&'static self, number: u64, place: usize, word: u64) -> bool {
         // Behind the cursor the memory may be given back already, and the moved bit with it.
-        let moved = word & MOVED != 0 || (place as u64) < self.table(number).cursor.load(Acquire);
+        let moved = word & MOVED != 0 || self.table(number).has_passed(place);
         let current = self.current.load(Acquire);
         !moved && (current & LOW_HALF == number || current >> 32 == number + 1)
     }
