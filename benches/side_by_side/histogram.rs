@@ -1,5 +1,5 @@
 //! Owns the latency histogram: 16 buckets to each doubling, so a percentile is within 7 % of the truth.
-//! Called by `loader`, once a batch.
+//! Called by `loader`, once a batch, and by the torture program.
 
 const STEPS: usize = 16;
 const STEPS_LOG2: u32 = 4;
@@ -9,16 +9,35 @@ const BUCKETS: usize = STEPS * 64;
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
+    max: u64,
 }
 
 impl Histogram {
     pub fn new() -> Histogram {
-        Histogram { counts: vec![0; BUCKETS], total: 0 }
+        Histogram { counts: vec![0; BUCKETS], total: 0, max: 0 }
     }
 
     pub fn record(&mut self, ns: u64) {
         self.counts[bucket(ns)] += 1;
         self.total += 1;
+        self.max = self.max.max(ns);
+    }
+
+    /// Adds all values of another one.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum += more);
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> u64 {
+        self.total
+    }
+
+    /// The largest value, exactly, in microseconds.
+    pub fn max_us(&self) -> f64 {
+        self.max as f64 / 1000.0
     }
 
     /// Microseconds below which `share` of all values lie; `None` without values.

@@ -4,6 +4,7 @@
 //! Called by `cargo bench --bench side_by_side -- --help`. No run passes or fails: the table is for people to read.
 
 mod args;
+#[allow(dead_code)] // the torture program uses the rest
 mod histogram;
 mod idle;
 mod items;
