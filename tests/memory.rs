@@ -152,6 +152,23 @@ fn large_items_can_always_be_evicted() {
     assert_empty(&shared);
 }
 
+/// The last chunk of a chain comes from a class of its size, where there may be nothing but other chains' last chunks:
+/// these belong to items of the largest class, and no eviction in that class frees one.
+#[test]
+fn a_large_item_is_stored_where_all_chunks_for_its_end_are_taken() {
+    let shared = shared("-m 32");
+    let mut client = Client::new(&shared);
+    for (name, len) in [("long", 900_000), ("short", 700_000)] {
+        for n in 0..40 {
+            assert_eq!(client.ask(&set(&format!("{name}{n}"), len)), STORED, "{name}{n}");
+        }
+        assert!(holds(&mut client, &format!("{name}39"), len));
+    }
+    ask(&mut client, "flush_all\r\n");
+    support::sweep(shared.cache.store, shared.clock.now());
+    assert_empty(&shared);
+}
+
 #[test]
 fn heads_of_large_items_leave_no_trace_in_the_small_ones_queue() {
     let shared = shared("-m 8");

@@ -167,14 +167,21 @@ impl Reservation {
         {
             return Ok((handle, used));
         }
-        let wanted = CHAIN_HEADER + self.missing();
-        let class = self.store.sizes.class_of_physical(wanted);
-        let need = wanted.min(self.store.sizes.class(class).stride);
         let before = self.tail.map(|(tail, _)| tail);
         let links = Links { next: None, before };
         let (arena, chain) = (&self.store.arena, self.chain);
-        let begin = |_: &mut _, handle| links.begin(arena.chunk(handle), chain);
-        let handle = self.store.take_chunk_for(class, need, self.now, begin).ok_or(OutOfMemory)?;
+        let sizes = &self.store.sizes;
+        let wanted = CHAIN_HEADER + self.missing();
+        let take = |class: usize| {
+            let need = wanted.min(sizes.class(class).stride);
+            let begin = |_: &mut _, handle| links.begin(arena.chunk(handle), chain);
+            self.store.take_chunk_for(class, need, self.now, begin)
+        };
+        let (fitting, largest) = (sizes.class_of_physical(wanted), sizes.largest());
+        // A smaller class may have nothing but other chains' chunks, which eviction there does not free; what leaves
+        // the largest class frees a chunk that is long enough for any end.
+        let fallback = || (fitting != largest).then(|| take(largest)).flatten();
+        let handle = take(fitting).or_else(fallback).ok_or(OutOfMemory)?;
         match before {
             None => chain_head(&self.item, Some(handle)),
             Some(tail) => Links { next: Some(handle), ..Links::of(arena.chunk(tail)) }.put(arena.chunk(tail)),
