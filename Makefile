@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential fuzz check audit bench hitratio fmt clean
+.PHONY: help build run test unit loom clients conformance differential fuzz check audit bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -53,7 +53,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
 check: ## formatting, lints, documentation and the house rules
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
-	cargo clippy --quiet --all-targets --features debug-commands -- -D warnings
+	cargo clippy --quiet --all-targets --features debug-commands,lock-times -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items
 	cargo test --quiet --test tidy
 
@@ -65,6 +65,13 @@ bench: build ## oxcached and memcached side by side
 
 hitratio: build ## misses of memcached and oxcached at equal memory (FILTER=, LENGTH=, or TRACE=, MEMORY=)
 	@scripts/hitratio --filter "$(FILTER)" --seconds $(LENGTH) --memory $(MEMORY) $(TRACE)
+
+torture: build ## every chore at once beside a load that checks each value (TORTURE_SECONDS=)
+	@scripts/torture
+
+growth: build ## the pauses while GROW_ITEMS items come, and how long chores hold locks
+	@scripts/torture growth
+	@cargo bench --quiet --target-dir target/lock-times --features lock-times --bench holds
 
 fmt: ## format the code
 	cargo fmt

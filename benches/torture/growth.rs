@@ -19,12 +19,12 @@ const VALUE: usize = 10;
 /// Pause of the client that probes.
 const PROBE: Duration = Duration::from_millis(1);
 
-pub fn measure() -> Outcome<bool> {
+pub fn measure(memcached: bool) -> Outcome<bool> {
     let items = u32::try_from(number("GROW_ITEMS", 20_000_000)?)?.clamp(1, 89_000_000);
     // 20 bytes of key and 10 of value take 56; the rest is room, since no item may be evicted.
     let memory = u64::from(items) * 72 / (1 << 20) + 64;
     println!("{items} items into -m {memory}, from an index for 2^13 buckets");
-    let server = start(std::env::var_os("TORTURE_MEMCACHED").is_some(), memory)?;
+    let server = start(memcached, memory)?;
     let (filled, done) = (AtomicU32::new(0), AtomicBool::new(false));
     let begun = Instant::now();
     let (alone, probed, gets) = thread::scope(|scope| -> Outcome<_> {

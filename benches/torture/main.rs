@@ -166,8 +166,9 @@ fn main() -> ExitCode {
     let done = match words[..] {
         [] => torture(false),
         ["memcached"] => torture(true),
-        ["growth"] => growth::measure(),
-        _ => Err("usage: scripts/torture [memcached | growth]".into()),
+        ["growth"] => growth::measure(false),
+        ["growth", "memcached"] => growth::measure(true),
+        _ => Err("usage: scripts/torture [growth] [memcached]".into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -136,6 +136,17 @@ impl Table {
         self.pool.lock().free.push(number);
     }
 
+    /// Has the system give memory for these buckets and for the next overflow lines: the first touch of a huge page
+    /// takes it 0.1 ms, in virtual machines several, for which no bucket should stay locked.
+    fn touch(&self, first: u64, last: u64) {
+        const SMALL_PAGE: usize = 4096 / 64;
+        let next_line = u64::from(self.pool.lock().next);
+        let buckets = (first..=last.min(self.len - 1)).step_by(SMALL_PAGE).chain([last.min(self.len - 1)]);
+        let words = buckets.map(|bucket| &self.line(bucket as usize).0[0]);
+        let lines = [next_line, next_line + SMALL_PAGE as u64].map(|number| &self.overflow_line(number as u32).0[0]);
+        words.chain(lines).for_each(|word| _ = word.fetch_or(0, Relaxed));
+    }
+
     #[inline]
     fn try_lock(&'static self, bucket: usize) -> Option<Bucket> {
         let line = self.line(bucket);

@@ -13,7 +13,7 @@
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
 //! image      the memory file of `-e`                         adopt   finding its items again
-//! scratch    a buffer for one value
+//! scratch    a buffer for one value                  lock    the classes' mutex
 //! ```
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
 //! directory no `&[u8]` into an item exists, but for values under a [`Pinned`] guard or a [`Reservation`].
@@ -29,6 +29,7 @@ mod image;
 mod index;
 mod item;
 mod leave;
+mod lock;
 mod mover;
 mod policy;
 mod read;
@@ -48,6 +49,8 @@ pub use adopt::Adopted;
 pub use entry::{Entry, Version};
 pub use image::{Holds, Image};
 pub use item::{Meta, iflag, state};
+#[cfg(feature = "lock-times")]
+pub use lock::take_holds;
 pub use mover::{Move, MoveCounts, Progress};
 pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;

@@ -8,11 +8,11 @@ use super::age::AgeList;
 use super::arena::{Arena, Handle};
 use super::cut::{Cut, Recent};
 use super::item::{Head, Item, state};
+use super::lock::{Mutex, MutexGuard};
 use super::policy::{Extra, Part, Share, Signs, segment};
 use super::ring::Ring;
 use super::sizes::{HEADER, PAGE_BYTES, Sizes};
 use super::stock::{Kind, Stock};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
@@ -292,7 +292,7 @@ impl Slabs {
 
     /// The class, locked.
     #[inline]
-    pub fn class(&self, id: usize) -> parking_lot::MutexGuard<'_, Class> {
+    pub fn class(&self, id: usize) -> MutexGuard<'_, Class> {
         let class = self.classes[id].lock();
         // A chunk that changes hands does so under this lock. Who still reads what was there, without a lock, and meets
         // a word that is written from here on, will see that the bucket has changed which led him to the chunk.

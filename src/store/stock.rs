@@ -7,8 +7,8 @@
 use super::arena::{Arena, Handle};
 use super::cut::Cut;
 use super::item::{Head, kind, state};
+use super::lock::Mutex;
 use super::slabs::{Class, Pages};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.

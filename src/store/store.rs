@@ -8,13 +8,13 @@ use super::entry::Entry;
 use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
+use super::lock::MutexGuard;
 use super::policy::Part;
 use super::reserve::Pinned;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassCounts, ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
-use parking_lot::MutexGuard;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 

@@ -3,6 +3,8 @@
 //! Owns the `unsafe` needed for them and hands out safe functions, and writes lines to the operator. It must not know
 //! what a setting, a connection or an item is; any layer may call it.
 
+#[cfg(feature = "lock-times")]
+pub mod cpu;
 pub mod file;
 pub mod getopt;
 pub mod number;

@@ -79,6 +79,7 @@ impl Index {
         let new = self.table(current & LOW_HALF);
         let from = old.cursor.load(Relaxed);
         let to = (from + buckets).min(old.len);
+        new.touch(from * new.len / old.len, to * new.len / old.len);
         for number in from..to {
             if number + GROW_AHEAD < old.len {
                 let line = old.line((number + GROW_AHEAD) as usize);
