@@ -11,7 +11,7 @@ use crate::{Outcome, number, print, start, wire};
 
 /// Keys stored between two looks at the clock, by each of the clients that fill.
 const PORTION: u32 = 10_000;
-const FILLERS: u32 = 2;
+const FILLERS: usize = 2;
 
 /// Bytes of a value.
 const VALUE: usize = 10;
@@ -25,7 +25,8 @@ pub fn measure(memcached: bool) -> Outcome<bool> {
     let memory = u64::from(items) * 72 / (1 << 20) + 64;
     println!("{items} items into -m {memory}, from an index for 2^13 buckets");
     let server = start(memcached, memory)?;
-    let (filled, done) = (AtomicU32::new(0), AtomicBool::new(false));
+    // Up to where each of the clients that fill is done with its own portions.
+    let (filled, done) = ([const { AtomicU32::new(0) }; FILLERS], AtomicBool::new(false));
     let begun = Instant::now();
     let (alone, probed, gets) = thread::scope(|scope| -> Outcome<_> {
         let mut alone = Histogram::new();
@@ -46,7 +47,8 @@ pub fn measure(memcached: bool) -> Outcome<bool> {
             let mut stream = server.connect()?;
             let mut gets = 0;
             while !done.load(SeqCst) {
-                gets += get_some(&mut stream, filled.load(SeqCst))?;
+                let by_all = filled.iter().map(|filled| filled.load(SeqCst)).min().unwrap_or(0);
+                gets += get_some(&mut stream, by_all)?;
             }
             Ok(gets)
         });
@@ -55,12 +57,11 @@ pub fn measure(memcached: bool) -> Outcome<bool> {
                 let (server, filled) = (&server, &filled);
                 scope.spawn(move || -> Outcome<()> {
                     let mut stream = server.connect()?;
-                    let mut from = filler * PORTION;
+                    let mut from = filler as u32 * PORTION;
                     while from < items {
                         wire::fill(&mut stream, from, items.min(from + PORTION), VALUE)?;
-                        // What both have passed is there.
-                        filled.fetch_max(from.saturating_sub(PORTION * FILLERS), SeqCst);
-                        from += PORTION * FILLERS;
+                        from += PORTION * FILLERS as u32;
+                        filled[filler].store(from.min(items), SeqCst);
                     }
                     Ok(())
                 })
