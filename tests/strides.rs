@@ -70,7 +70,7 @@ fn long_items_find_room_among_short_ones_and_short_ones_among_long() {
     for share in [2, 5, 10, 50, 200] {
         let shared = shared("-m 8");
         let mut client = Client::new(&shared);
-        let len = |n: usize| if n % share == 0 { 112 } else { 90 };
+        let len = |n: usize| if n.is_multiple_of(share) { 112 } else { 90 };
         // Short, mixed, long, short again: several times what fits.
         for n in 0..300_000 {
             let len = match n / 60_000 {

@@ -25,7 +25,7 @@ pub use ghost::Ghost;
 
 use super::region::{Region, prefetch};
 use ghost::GHOST_TAG;
-use growth::{DISCARD_BUCKETS, GROW_AT};
+use growth::GROW_AT;
 use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
@@ -484,15 +484,14 @@ impl Index {
         !moved && (current & LOW_HALF == number || current >> 32 == number + 1)
     }
 
-    /// Bytes of the tables in use, overflow lines included; of one that is being replaced, what is not yet given back.
+    /// Bytes of the tables in use, overflow lines included. While one replaces another they have as much memory as the
+    /// new one will have: that comes as the other goes.
     pub fn bytes(&'static self) -> u64 {
         let current = self.current.load(Acquire);
-        let of = |table: &Table| {
-            let pool = table.pool.lock();
-            let left = table.len - table.cursor.load(Relaxed) / DISCARD_BUCKETS * DISCARD_BUCKETS;
-            (left + u64::from(pool.next) - 1) * 64
-        };
-        of(self.table(current & LOW_HALF)) + if current >> 32 != 0 { of(self.table((current >> 32) - 1)) } else { 0 }
+        let lines = |table: &Table| u64::from(table.pool.lock().next) - 1;
+        let table = self.table(current & LOW_HALF);
+        let old = (current >> 32).checked_sub(1).map_or(0, |number| lines(self.table(number)));
+        (table.len + lines(table) + old) * 64
     }
 
     /// Slots of the current table.

@@ -7,13 +7,13 @@
 //! slabs      classes and the pages they share                index   hash -> handle
 //! stock      a class's pages and free chunks                 cut     how large its chunks are
 //! policy     who leaves: S3-FIFO                             age     flat mode's queue
-//! ring       a queue of handles
+//! ring       a queue of handles                              signs   what a class knows without its lock
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
 //! arena      handles -> words, byte access                   region  address space
 //! image      the memory file of `-e`                         adopt   finding its items again
-//! scratch    a buffer for one value                  lock    the classes' mutex
+//! scratch    a buffer for one value                          lock    the classes' mutex
 //! ```
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
 //! directory no `&[u8]` into an item exists, but for values under a [`Pinned`] guard or a [`Reservation`].
@@ -37,6 +37,7 @@ mod region;
 mod reserve;
 mod ring;
 mod scratch;
+mod signs;
 mod sizes;
 mod slabs;
 mod stock;

@@ -21,8 +21,8 @@ use super::arena::Handle;
 use super::index::{Bucket, Slot};
 use super::item::{Head, Item, iflag, kind, state};
 use super::leave::copy_words;
-use super::policy::Part;
 use super::reserve::{Links, Pinned, chain_head, chain_name, chain_of};
+use super::signs::Part;
 use super::stock::Kind;
 use super::store::Store;
 

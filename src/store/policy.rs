@@ -28,31 +28,11 @@
 //! figures come from: docs/memory.md.
 
 use super::arena::{Arena, Handle};
-use super::index::Ghost;
 use super::item::{Head, Item, iflag, state};
+use super::signs::{Part, Signs};
 use super::slabs::{Class, Hand};
 use super::stock::{Kind, Stock};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
-
-/// The ring's share of a class's memory at first, in ten-thousandths.
-const SHARE: u32 = 3500;
-/// Bounds of the share while it adapts.
-const SHARE_MIN: u32 = 100;
-const SHARE_MAX: u32 = 8000;
-
-/// What a young ghost of the ring adds to the share, and one of the main part takes from it. Ghosts of the ring are
-/// looked at for ten times as many evictions, so they are met ten times as often.
-const LONGER: i32 = 2;
-const SHORTER: i32 = 20;
-
-/// Ghosts of the ring count for as many evictions from it as the class has items; those of the main part for a
-/// tenth of that. A tenth of its time a ghost is young.
-const MAIN_PART: u32 = 10;
-const YOUNG_PART: u32 = 10;
-
-/// Bits in which a class's items are counted for the ages of ghosts: ages have 15 bits, so they are right to a
-/// thousandth of the time for which a ghost counts, and come round after 16 times that.
-const AGE_BITS: u32 = 11;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Items looked at in one search for a victim before the least used one seen is taken.
 const SEARCH: usize = 64;
@@ -66,111 +46,6 @@ const IDLE_MAX: usize = 1 << 16;
 
 /// Slots the hand may pass in one search, free ones included.
 const HAND_STEPS: usize = 1024;
-
-/// Where a victim stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// At the end of the ring.
-    Ring,
-    /// Under the hand.
-    Main,
-}
-
-/// What is known of a class without its lock: who holds a bucket must not take it.
-#[derive(Default)]
-pub struct Signs {
-    /// COLD items that a hit has made WARM.
-    rewarmed: AtomicU64,
-    /// Evictions from the ring and from the main part: the times by which ghosts age.
-    evicted: [AtomicU32; 2],
-    /// Items of the class, as of the last search for a victim.
-    items: AtomicU32,
-    /// What ghosts have said of the ring's share, not yet counted in.
-    lean: AtomicI32,
-    /// Ghosts met while they counted.
-    ghost_hits: AtomicU64,
-}
-
-impl Signs {
-    /// Notes that a hit made a COLD item WARM.
-    #[inline]
-    pub fn rewarm(&self) {
-        self.rewarmed.fetch_add(1, Relaxed);
-    }
-
-    /// COLD items that a hit has made WARM, since the start.
-    pub fn rewarmed(&self) -> u64 {
-        self.rewarmed.load(Relaxed)
-    }
-
-    /// Ghosts met while they counted, since the start: items that more memory would have kept.
-    pub fn ghost_hits(&self) -> u64 {
-        self.ghost_hits.load(Relaxed)
-    }
-
-    /// Counts an eviction; gives the ghost to leave.
-    pub fn ghost(&self, part: Part) -> Ghost {
-        let now = self.evicted[part as usize].fetch_add(1, Relaxed) + 1;
-        Ghost((now >> self.scale()) as u16 & 0x7fff | u16::from(part == Part::Main) << 15)
-    }
-
-    /// How long a ghost will count, for comparing; 0 = no longer.
-    pub fn worth(&self, ghost: Ghost) -> u32 {
-        let (age, span) = self.age(ghost);
-        // In parts of a ghost's own time: those of the main part are as dear as those of the ring.
-        (span + 1).saturating_sub(age) * if is_main(ghost) { MAIN_PART } else { 1 }
-    }
-
-    /// Takes note of a ghost whose key comes back; true if it counts.
-    pub fn meet(&self, ghost: Ghost) -> bool {
-        let (age, span) = self.age(ghost);
-        let counts = age <= span;
-        if counts {
-            self.ghost_hits.fetch_add(1, Relaxed);
-            if age <= span / YOUNG_PART {
-                self.lean.fetch_add(if is_main(ghost) { -SHORTER } else { LONGER }, Relaxed);
-            }
-        }
-        counts
-    }
-
-    /// A ghost's age, and the age up to which it counts.
-    fn age(&self, ghost: Ghost) -> (u32, u32) {
-        let main = is_main(ghost);
-        let now = self.evicted[usize::from(main)].load(Relaxed) >> self.scale();
-        let age = now.wrapping_sub(u32::from(ghost.0)) & 0x7fff;
-        let span = self.items.load(Relaxed) >> self.scale();
-        (age, if main { span / MAIN_PART } else { span })
-    }
-
-    fn scale(&self) -> u32 {
-        (u32::BITS - self.items.load(Relaxed).leading_zeros()).saturating_sub(AGE_BITS)
-    }
-}
-
-fn is_main(ghost: Ghost) -> bool {
-    ghost.0 >> 15 != 0
-}
-
-/// The ring's part of its class, in ten-thousandths.
-#[derive(Clone, Copy)]
-pub struct Share(u32);
-
-impl Default for Share {
-    fn default() -> Self {
-        Self(SHARE)
-    }
-}
-
-impl Share {
-    /// Counts in what ghosts have said.
-    fn adapt(&mut self, signs: &Signs) {
-        if signs.lean.load(Relaxed) != 0 {
-            let lean = signs.lean.swap(0, Relaxed);
-            self.0 = self.0.saturating_add_signed(lean).clamp(SHARE_MIN, SHARE_MAX);
-        }
-    }
-}
 
 /// Says that no entry of the chunk is in its class's ring.
 pub(super) fn unmark(arena: &Arena, handle: Handle) {
@@ -349,7 +224,7 @@ impl Class {
 
     /// Whether the ring has more of the class's chunks than it should.
     fn ring_is_long(&self, fixed: Option<u32>) -> bool {
-        let share = fixed.map_or(self.share.0, |percent| percent * 100);
+        let share = fixed.map_or(self.share.parts(), |percent| percent * 100);
         let all = self.len() as i64 + self.extra.all;
         self.ring.len() as i64 + self.extra.ring > (all * i64::from(share) / 10_000).max(1)
     }
@@ -392,8 +267,12 @@ impl Class {
     }
 
     fn victim_segmented(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
-        signs.items.store(self.len() as u32, Relaxed);
+        signs.note_items(self.len());
         self.share.adapt(signs);
+        // Where the operator fixed the ring's share, it does not grow as those leave who have left it before.
+        if hot_pct.is_some() && !self.idle.is_empty() && self.ring_is_long(hot_pct) {
+            self.leave_unread(arena);
+        }
         if let Some(handle) = self.passed_over(arena) {
             return Some((handle, Part::Ring));
         }
@@ -528,7 +407,7 @@ impl Class {
     /// there may be more. Where evictions happen they see to a ring that adapts: who was not read must leave then, or
     /// the main part would fill up with such items whenever the share falls.
     pub(super) fn tend(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> bool {
-        let evicted = signs.evicted.iter().map(|count| count.load(Relaxed)).fold(0, u32::wrapping_add);
+        let evicted = signs.evicted();
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
             return false;
         }
@@ -536,18 +415,21 @@ impl Class {
             if !self.ring_is_long(hot_pct) {
                 return false;
             }
-            // Who was not read is COLD now and stays, while there is room: behind those who have waited for longer.
-            if let Some(handle) = self.ring_step(arena) {
-                if self.idle.len() < IDLE_MAX {
-                    self.idle.push_back(handle);
-                }
-                if self.chains.front() == Some(handle) {
-                    self.chains.pop_front();
-                    self.chains.push_back(handle);
-                }
-            }
+            self.leave_unread(arena);
         }
         true
+    }
+
+    /// Takes one entry out of the ring. Who was not read is COLD now and stays, behind those who have waited for longer.
+    fn leave_unread(&mut self, arena: &Arena) {
+        let Some(handle) = self.ring_step(arena) else { return };
+        if self.idle.len() < IDLE_MAX {
+            self.idle.push_back(handle);
+        }
+        if self.chains.front() == Some(handle) {
+            self.chains.pop_front();
+            self.chains.push_back(handle);
+        }
     }
 
     /// Some of the items that will leave next: the oldest ones and those before the hand.

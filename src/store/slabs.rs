@@ -9,8 +9,9 @@ use super::arena::{Arena, Handle};
 use super::cut::{Cut, Recent};
 use super::item::{Head, Item, state};
 use super::lock::{Mutex, MutexGuard};
-use super::policy::{Extra, Part, Share, Signs, segment};
+use super::policy::{Extra, segment};
 use super::ring::Ring;
+use super::signs::{Part, Share, Signs};
 use super::sizes::{HEADER, PAGE_BYTES, Sizes};
 use super::stock::{Kind, Stock};
 use std::collections::VecDeque;
@@ -85,10 +86,10 @@ impl Pages {
     }
 }
 
-/// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and half of the 32
-/// MiB that are left to the process as a whole.
+/// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and 12 of
+/// the 32 MiB that are left to the process as a whole.
 fn on_top(limit: u64) -> u64 {
-    limit / 20 + (16 << 20)
+    limit / 20 + (12 << 20)
 }
 
 /// Counters of one class since the last reset; each is the `stats items` row of the same name.
@@ -523,6 +524,11 @@ impl Slabs {
         // Each class may have a page above the limit, so only a charge that grows makes classes give pages up.
         pages.shrinking |= charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
         pages.charged = charged;
+    }
+
+    /// Whether so much memory beside the pages would take from theirs.
+    pub fn would_charge(&self, bytes: u64) -> bool {
+        bytes > on_top(self.limit())
     }
 
     /// Bytes of the classes' queues.

@@ -9,8 +9,8 @@ use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
 use super::lock::MutexGuard;
-use super::policy::Part;
 use super::reserve::Pinned;
+use super::signs::Part;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassCounts, ClassView, Slabs, Take};
 use super::write::Lapse;
@@ -453,8 +453,12 @@ impl Store {
                 return true;
             }
             if self.image().is_none() {
-                // Pages go first, unless they cannot; meanwhile the index is used beyond what is best.
-                self.slabs.charge(self.index.bytes_when_grown(items) + self.slabs.queue_bytes());
+                let bytes = self.index.bytes_when_grown(items) + self.slabs.queue_bytes();
+                if self.slabs.would_charge(bytes) && !self.index.is_crowded(items) {
+                    return true;
+                }
+                // Pages go first, unless they cannot.
+                self.slabs.charge(bytes);
                 if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
                     return true;
                 }

@@ -10,16 +10,20 @@ use std::sync::atomic::Ordering::*;
 pub(super) const GROW_AT: f64 = 0.8;
 
 /// Fill of a table that has just grown, at most.
-const GROW_TO: f64 = 0.65;
+const GROW_TO: f64 = 0.75;
 
 /// Buckets whose items are loaded ahead of the one that moves.
 const GROW_AHEAD: u64 = 4;
+
+/// Fill at which the table grows where its memory comes from that of items: with its overflow lines a table of this fill
+/// takes as little as can be, but for a twentieth.
+const CROWDED: f64 = 0.9;
 
 /// Fill at which the table grows although item memory has not given way to it yet.
 const OVERFULL: f64 = 1.2;
 
 /// Moved buckets whose memory is given back together: 4 MB, two huge pages.
-pub(super) const DISCARD_BUCKETS: u64 = 1 << 16;
+const DISCARD_BUCKETS: u64 = 1 << 16;
 
 impl Table {
     /// Buckets of the table that replaces this one.
@@ -36,14 +40,22 @@ impl Index {
 
     /// Whether the table holds so many items that it should grow.
     pub fn wants_growth(&'static self, items: u64) -> bool {
-        let table = self.table(self.current.load(Acquire) & LOW_HALF);
-        self.may_grow && !self.is_growing() && items as f64 > table.len as f64 * SLOTS as f64 * GROW_AT
+        self.may_grow && !self.is_growing() && self.is_filled(items, GROW_AT)
+    }
+
+    /// Whether the table holds so many items that it should grow though items make way for it.
+    pub fn is_crowded(&'static self, items: u64) -> bool {
+        self.is_filled(items, CROWDED)
     }
 
     /// Whether the table holds so many items that it must grow, whatever it costs.
     pub fn is_overfull(&'static self, items: u64) -> bool {
+        self.is_filled(items, OVERFULL)
+    }
+
+    fn is_filled(&'static self, items: u64, part: f64) -> bool {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
-        items as f64 > table.len as f64 * SLOTS as f64 * OVERFULL
+        items as f64 > table.len as f64 * SLOTS as f64 * part
     }
 
     /// Bytes of the next table with `items` items, as far as they fit its buckets.
