@@ -289,17 +289,21 @@ fn a_read_finds_what_the_growing_index_moves_away() {
     let settings = Settings { hashpower_init: 1, ..support::settings("-m 64") };
     let shared = support::shared_with(settings);
     let mut client = Client::new(&shared);
-    for n in 0..20_000 {
-        client.ask(format!("set k{n} 0 0 5\r\n{n:05}\r\n").as_bytes());
-    }
     let store = shared.cache.store;
     let mut moved = 0;
-    for n in 0..20_000 {
-        let (tries, found) = read_while(&shared, &format!("k{n}"), || {
-            store.grow_step(1 + n % 7);
-        });
-        assert_eq!(found, Some(Found::Hit(format!("{n:05}").into())), "k{n}");
-        moved += u32::from(tries > 1);
+    // So many at a time that the table grows often.
+    for wave in 1..=40 {
+        let count = wave * 300;
+        for n in count - 300..count {
+            client.ask(format!("set k{n} 0 0 5\r\n{n:05}\r\n").as_bytes());
+        }
+        for n in 0..count {
+            let (tries, found) = read_while(&shared, &format!("k{n}"), || {
+                store.grow_step(1 + n % 7);
+            });
+            assert_eq!(found, Some(Found::Hit(format!("{n:05}").into())), "k{n}");
+            moved += u32::from(tries > 1);
+        }
     }
     assert!(moved > 0);
 }

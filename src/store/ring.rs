@@ -10,12 +10,15 @@ use std::collections::VecDeque;
 /// Entries of a segment: 16 KiB.
 const SEGMENT: usize = 4096;
 
+/// Segments kept for later in any case; of a long queue an eighth more.
+const SPARES: usize = 2;
+
 /// The queue.
 #[derive(Default)]
 pub struct Ring {
     segments: VecDeque<Box<[Handle]>>,
-    /// Of the segments given up the last one: a queue that stays as long as it is allocates nothing.
-    spare: Option<Box<[Handle]>>,
+    /// Some of the segments given up: a queue that stays about as long as it is allocates nothing.
+    spares: Vec<Box<[Handle]>>,
     /// Place of the first entry in the first segment.
     head: usize,
     /// Entries and blanks.
@@ -36,7 +39,7 @@ impl Ring {
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        (self.segments.len() + usize::from(self.spare.is_some())) * SEGMENT * size_of::<Handle>()
+        (self.segments.len() + self.spares.len()) * SEGMENT * size_of::<Handle>()
     }
 
     /// The first entry.
@@ -121,12 +124,17 @@ impl Ring {
         self.span -= 1;
         if self.head == SEGMENT {
             self.head = 0;
-            self.spare = self.segments.pop_front();
+            if self.spares.len() < SPARES + self.segments.len() / 8 {
+                self.spares.extend(self.segments.pop_front());
+            } else {
+                self.segments.pop_front();
+                self.spares.truncate(SPARES + self.segments.len() / 8);
+            }
         }
     }
 
     fn segment(&mut self) -> Box<[Handle]> {
-        self.spare.take().unwrap_or_else(|| vec![Handle::NOWHERE; SEGMENT].into())
+        self.spares.pop().unwrap_or_else(|| vec![Handle::NOWHERE; SEGMENT].into())
     }
 
     #[inline]
@@ -192,6 +200,6 @@ mod tests {
             assert_eq!(Some(handle), model.pop_front());
         }
         assert_eq!((model.len(), ring.len(), ring.span()), (0, 0, 0));
-        assert!(longest > ring.bytes() && ring.bytes() <= 2 * SEGMENT * 4, "memory goes back");
+        assert!(longest > ring.bytes() && ring.bytes() <= (1 + SPARES) * SEGMENT * 4, "memory goes back");
     }
 }
