@@ -82,7 +82,12 @@ impl Recent {
     /// Whether `tight` gains next to nothing now, or another cut so much more that pages should be cut anew.
     pub fn outgrows(&self, tight: Cut) -> bool {
         let (gain, best) = (self.gain(tight), self.best().map_or(0, |best| self.gain(best)));
-        self.total >= MEMORY / 4 && (gain < GAIN_MIN / 2 || best > gain + GAIN_MORE)
+        gain < GAIN_MIN / 2 || best > gain + GAIN_MORE
+    }
+
+    /// Whether so many items are known that it is worth while to cut pages in use anew for such.
+    pub fn is_settled(&self) -> bool {
+        self.total >= MEMORY / 4
     }
 
     /// Items in a thousand that are too long for `stride` bytes.

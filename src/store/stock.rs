@@ -322,7 +322,7 @@ impl Class {
     /// The kind of which the class has a page too many and of the other one too few, if it is so by far. `Full` is
     /// given as soon as a tight cut is worth it.
     pub(super) fn kind_to_recut(&mut self) -> Option<Kind> {
-        if self.leaving.is_some() {
+        if self.leaving.is_some() || !self.recent.is_settled() {
             return None;
         }
         if self.stock(Kind::Tight).pages.is_empty() {
