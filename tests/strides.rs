@@ -153,3 +153,34 @@ fn a_page_that_is_being_filled_can_leave() {
     support::sweep(store, shared.clock.now());
     assert_empty(&shared);
 }
+
+#[test]
+fn the_only_full_page_leaves_with_what_needs_it() {
+    let shared = shared("-m 8");
+    let mut client = Client::new(&shared);
+    // The first page is full and gets long items, which are read; all others are tight.
+    (0..3000).for_each(|n| set(&mut client, n, 113));
+    (0..2).for_each(|_| assert!((0..3000).all(|n| hit(&mut client, n, 113))));
+    let mut next = 3000;
+    while evictions(&shared) == 0 {
+        set(&mut client, next, 84);
+        next += 1;
+    }
+    let (store, class, before) = (shared.cache.store, 4, evictions(&shared));
+    let mut job = store.begin_move(class, 0).unwrap();
+    let mut slices = 0;
+    while store.step_move(&mut job, shared.clock.now()) != Progress::Done {
+        // Others go on storing meanwhile.
+        set(&mut client, next, 84);
+        next += 1;
+        slices += 1;
+        assert!(slices < 20_000, "it comes to an end");
+    }
+    let lost = evictions(&shared) - before - slices;
+    assert!(lost < 2 * 6898, "{lost} items for a page of 6898");
+    // A class without a full page still takes long items: in the next larger one, if need be.
+    (0..3000).for_each(|n| set(&mut client, n, 113));
+    client.ask(b"flush_all\r\n");
+    support::sweep(store, shared.clock.now());
+    assert_empty(&shared);
+}

@@ -229,6 +229,9 @@ impl Work {
             }
             Progress::Done => {
                 let (to_pool, stays) = (job.classes().1 == 0, job.is_recut());
+                if stays && job.was_mostly_free() {
+                    self.recut_at = None; // it has cost nobody anything, so the next one may follow at once
+                }
                 self.job = None;
                 while to_pool && self.store.release_page() {}
                 self.mover.ended(!stays);
@@ -301,7 +304,8 @@ impl Work {
     /// Begins to cut a page anew for the sizes that its class stores now: once a second at most, one class after the
     /// other, and only where memory is short. Until it is done a request waits.
     fn recut(&mut self) -> bool {
-        if self.recut_at.is_some_and(|at| at.elapsed() < SECOND) || !self.store.is_full() {
+        let short = self.store.is_full() && self.store.page_count(0) == 0;
+        if self.recut_at.is_some_and(|at| at.elapsed() < SECOND) || !short {
             return false;
         }
         let largest = self.store.sizes().largest();

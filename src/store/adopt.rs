@@ -124,13 +124,15 @@ impl Store {
         let mut room = self.slabs.limit() / PAGE_BYTES as u64;
         let mut has_page = HashSet::new();
         pages.retain(|page| {
-            let first = has_page.insert(page.class);
+            let first = !has_page.contains(&page.class);
             let kept = (room > 0 || first) && {
                 let stride = self.arena.stride(Handle::new(page.number, 0));
                 self.slabs.class(page.class).adopt_page(page.number, stride)
             };
-            room = room.saturating_sub(1);
-            if !kept {
+            if kept {
+                has_page.insert(page.class);
+                room = room.saturating_sub(1);
+            } else {
                 self.arena.assign(page.number, 0, 0);
             }
             kept

@@ -95,6 +95,11 @@ impl AgeList {
         true
     }
 
+    /// Gives the links of a page back, of which nothing is in the list.
+    pub fn forget_page(&mut self, page: usize) {
+        self.slots -= self.links.remove(&page).map_or(0, |links| links.len());
+    }
+
     fn handle(&self, raw: u32) -> Option<Handle> {
         Handle::from_raw(raw).filter(|_| raw != END)
     }

@@ -27,9 +27,8 @@ impl Class {
         self.stocks.iter().map(of).sum::<u64>() + u64::from(leaving) + given
     }
 
-    /// Whether what is on the page that would leave has room on the others.
-    pub fn has_room_for_a_page(&self) -> bool {
-        let kind = self.kind_of_oldest();
+    /// Whether what is on a page of this kind has room on the others.
+    pub(super) fn has_room_for_a_page(&self, kind: Kind) -> bool {
         let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
         let spare = given
             + self.stock(Kind::Full).spare()
@@ -119,7 +118,9 @@ impl Class {
     /// The page has left: nothing of the class names it any more.
     pub(super) fn end_leaving(&mut self) {
         debug_assert!(self.has_left());
-        self.leaving = None;
+        if let Some(leaving) = self.leaving.take() {
+            self.aged.forget_page(leaving.page as usize);
+        }
     }
 
     /// Has the items of `slots` of the leaving page count as items of the main part: the ring has forgotten them.
@@ -134,6 +135,7 @@ impl Class {
     /// [`Class::regain`].
     pub(super) fn keep_page(&mut self) {
         let Some(Leaving { page, born, kind, .. }) = self.leaving.take() else { return };
+        self.dropped = 0;
         self.stock_mut(kind).pages.insert(0, Page { number: page, born });
         for hand in [&mut self.hand, &mut self.full_hand] {
             hand.page += usize::from(hand.stock == kind as usize);
@@ -152,8 +154,8 @@ impl Class {
 
     /// Takes over a page of no class, all zero; to be cut as `kind` says, or as the class sees fit.
     pub(super) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<Kind>) {
-        let stride = self.stock(kind.unwrap_or(Kind::Full)).cut.stride;
-        arena.assign(page, self.id, stride);
+        // How it is cut is settled when its first chunk is taken.
+        arena.assign(page, self.id, self.stock(Kind::Full).cut.stride);
         match kind {
             Some(kind) => self.stock_mut(kind).given.push(page),
             None => self.given.push(page),

@@ -113,6 +113,10 @@ pub struct Move {
     /// Chunks found in use in this pass, and whether it brought the move on.
     busy: u64,
     progress: bool,
+    /// In this pass there was no memory for something.
+    short: bool,
+    /// Items that have been rescued or have left for others.
+    live: u32,
     /// The class has no item that could be evicted for another one of the page.
     starved: bool,
     /// A free chunk of the class for the next rescue.
@@ -135,6 +139,8 @@ impl Move {
             passes: 0,
             busy: 0,
             progress: false,
+            short: false,
+            live: 0,
             starved: false,
             spare: None,
             in_use: Vec::with_capacity(SLICE_SLOTS as usize),
@@ -146,6 +152,11 @@ impl Move {
     /// From which class to which.
     pub fn classes(&self) -> (usize, usize) {
         (self.src, self.dst)
+    }
+
+    /// Whether hardly anything was on the page.
+    pub fn was_mostly_free(&self) -> bool {
+        self.live < self.slots / 8
     }
 
     /// Whether the page stays in its class and is cut anew.
@@ -179,7 +190,7 @@ impl Store {
     pub fn begin_recut(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
         let kind = class.kind_to_recut()?;
-        if !self.slabs.may_evict() && !class.has_room_for_a_page() {
+        if !self.slabs.may_evict() && !class.has_room_for_a_page(kind) {
             return None;
         }
         let page = class.begin_leaving(kind)?;
@@ -271,7 +282,7 @@ impl Store {
             return self.slabs.free_pages() > 0;
         }
         let class = self.slabs.class(class);
-        class.page_count() > 1 && (self.slabs.may_evict() || class.has_room_for_a_page())
+        class.page_count() > 1 && (self.slabs.may_evict() || class.has_room_for_a_page(class.kind_of_oldest()))
     }
 
     fn clear_slice(&'static self, m: &mut Move, now: u32) -> Progress {
@@ -288,11 +299,15 @@ impl Store {
         }
         for handle in in_use.drain(..) {
             match self.clear_chunk(m, handle, now) {
-                Ok(()) => m.progress = true,
+                Ok(()) => {
+                    m.progress = true;
+                    m.live += 1;
+                }
                 Err(busy) => {
                     m.busy += 1;
                     m.counts.last_busy_status = Some(busy.word());
                     m.counts.busy_nomem += u64::from(busy == Busy::NoMemory);
+                    m.short |= busy == Busy::NoMemory;
                 }
             }
         }
@@ -305,11 +320,13 @@ impl Store {
         m.slot = 0;
         m.passes += 1;
         m.counts.busy_items += std::mem::take(&mut m.busy);
+        let short = std::mem::take(&mut m.short);
         if std::mem::take(&mut m.progress) {
             return Progress::More;
         }
-        let short = m.counts.last_busy_status == Some(Busy::NoMemory.word());
-        if short && m.passes > PASSES_MAX { Progress::Failed } else { Progress::Waits }
+        // A page that is only to be cut anew waits for nobody so long.
+        let given_up = short || m.recut.is_some();
+        if given_up && m.passes > PASSES_MAX { Progress::Failed } else { Progress::Waits }
     }
 
     /// Empties a chunk of the page, unless somebody uses it.
@@ -515,7 +532,13 @@ impl Store {
         let mut class = self.slabs.class(id);
         let own = unread.then_some((handle, Some(Part::Ring)));
         match own.or_else(|| self.slabs.victim_anywhere(&mut class, &self.arena, need)) {
-            Some(victim) => drop(self.drop_victim(id, class, victim, now)),
+            Some(victim) => {
+                let mut class = self.drop_victim(id, class, victim, now);
+                // At once: where values are stored all the time there would never be one left.
+                if !unread && m.spare.is_none() {
+                    m.spare = class.take_free(&self.arena, need, None);
+                }
+            }
             None => m.starved = true,
         }
         m.progress = true;

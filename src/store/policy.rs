@@ -208,7 +208,8 @@ impl Class {
 
     /// Bytes of the queues.
     pub fn queue_bytes(&self) -> u64 {
-        (self.ring.bytes() + self.chains.bytes() + self.aged.bytes()) as u64
+        let idle = self.idle.capacity() * size_of::<Handle>();
+        (self.ring.bytes() + self.chains.bytes() + self.aged.bytes() + idle) as u64
     }
 
     /// Items of the class.

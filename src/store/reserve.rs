@@ -71,7 +71,7 @@ impl Reservation {
             let (largest, class) = (store.sizes.largest(), store.sizes.class_of_physical(need));
             let handle = store.take_chunk(class, need, now)?;
             let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
-            let own = class == largest;
+            let own = store.arena.class(handle) == largest;
             store.slabs.class(largest).enlist(&store.arena, handle, &mut written, nominal, own, label);
             item = Some(written);
             handle

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ord
 const FLAT_REST: u32 = 60;
 
 /// Victims in the order of eviction for an item that only a full chunk will do for; then comes one that has such a
-/// chunk. So tight chunks become free where they are not asked for, but few.
+/// chunk. So tight chunks become free where they are not asked for, but no more than a page of them.
 const ANY_TRIES: usize = 4;
 
 /// Pages in use and free, and how many there may be.
@@ -39,6 +39,8 @@ pub struct Pages {
     limit: u64,
     /// What is needed beside the pages, as far as it counts against the limit.
     charged: u64,
+    /// What will be needed beside them by an index that waits to grow; 0 = none waits.
+    wanted: u64,
     /// The limit was lowered below what is in use, or the charge raised: classes have to give pages up.
     shrinking: bool,
 }
@@ -46,7 +48,18 @@ pub struct Pages {
 impl Pages {
     fn new(exist: usize, limit: u64, precharged: u64) -> Self {
         let (pool, released) = (Vec::new(), Vec::new());
-        Self { next: 1, exist: exist as u32, pool, released, used: 0, precharged, limit, charged: 0, shrinking: false }
+        Self {
+            next: 1,
+            exist: exist as u32,
+            pool,
+            released,
+            used: 0,
+            precharged,
+            limit,
+            charged: 0,
+            wanted: 0,
+            shrinking: false,
+        }
     }
 
     /// A page for a class: one of the pool, or a new one; a class's first one may exceed the limit, as in memcached.
@@ -144,6 +157,8 @@ pub enum Take {
     /// The search ended at this item: unlink it; then the chunk is the caller's, or must be freed.
     /// With the part of the class where it stood, if it is to leave a ghost.
     Victim(Handle, Option<Part>),
+    /// All chunks so long have what cannot be evicted, or there are none: the next larger class will do.
+    Elsewhere,
     /// Nothing may be taken.
     Nothing,
 }
@@ -307,12 +322,17 @@ impl Slabs {
             class.recent.note(need);
             return Take::Chunk(handle);
         }
-        if !self.may_evict || class.lacks(need) {
+        if class.lacks(need) {
+            return Take::Elsewhere;
+        }
+        if !self.may_evict {
             return Take::Nothing;
         }
-        let fitting = if tries >= ANY_TRIES && class.is_choosy(need) { class.victim_on_full(arena) } else { None };
-        let victim = fitting.map(|handle| (handle, Some(Part::Main))).or_else(|| self.victim(class, arena));
-        victim.map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
+        if class.is_choosy(need) && (tries >= ANY_TRIES || class.has_free_tight_page()) {
+            let victim = class.victim_on_full(arena);
+            return victim.map_or(Take::Elsewhere, |handle| Take::Victim(handle, Some(Part::Main)));
+        }
+        self.victim(class, arena).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
     }
 
     /// The item of a class that should leave next, and where it stood, if it is to leave a ghost.
@@ -331,10 +351,9 @@ impl Slabs {
         arena: &Arena,
         need: usize,
     ) -> Option<(Handle, Option<Part>)> {
-        if class.is_choosy(need)
-            && let Some(handle) = class.victim_on_full(arena)
-        {
-            return Some((handle, Some(Part::Main)));
+        if class.is_choosy(need) {
+            // Others would leave in vain.
+            return class.victim_on_full(arena).map(|handle| (handle, Some(Part::Main)));
         }
         let leaving = class.leaving.take();
         let victim = self.victim(class, arena);
@@ -520,10 +539,18 @@ impl Slabs {
     /// Says how much memory is needed beside the pages. What is more than [`on_top`] takes from theirs.
     pub fn charge(&self, bytes: u64) {
         let mut pages = self.pages.lock();
-        let charged = bytes.saturating_sub(on_top(pages.limit));
+        let charged = bytes.max(pages.wanted).saturating_sub(on_top(pages.limit));
+        if charged < pages.charged && charged + PAGE_BYTES as u64 > pages.charged {
+            return; // a page would go and come with every byte
+        }
         // Each class may have a page above the limit, so only a charge that grows makes classes give pages up.
         pages.shrinking |= charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
         pages.charged = charged;
+    }
+
+    /// Says how much memory will be needed beside the pages once the index grows, which waits for it; 0 if none waits.
+    pub fn want(&self, bytes: u64) {
+        self.pages.lock().wanted = bytes;
     }
 
     /// Whether so much memory beside the pages would take from theirs.

@@ -140,6 +140,12 @@ impl Class {
         !self.fits_tight(need) && !self.stock(Kind::Tight).pages.is_empty()
     }
 
+    /// Whether tight chunks are free for no less than a page, and not asked for.
+    pub(super) fn has_free_tight_page(&self) -> bool {
+        let tight = self.stock(Kind::Tight);
+        tight.free_len >= u64::from(tight.cut.per_page)
+    }
+
     /// Whether an item of `need` bytes can have no chunk of the class: all pages have others. The next larger class
     /// will do for it then.
     pub(super) fn lacks(&self, need: usize) -> bool {

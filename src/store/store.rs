@@ -330,7 +330,7 @@ impl Store {
                     then(&mut class, handle);
                     return Some(handle);
                 }
-                Take::Nothing if class.lacks(need) => {
+                Take::Elsewhere => {
                     drop(class);
                     return self.take_chunk_for(class_id + 1, need, now, then);
                 }
@@ -450,6 +450,7 @@ impl Store {
         if !self.index.is_growing() {
             let items = self.slabs.items();
             if !self.index.wants_growth(items) {
+                self.slabs.want(0);
                 return true;
             }
             if self.image().is_none() {
@@ -458,10 +459,12 @@ impl Store {
                     return true;
                 }
                 // Pages go first, unless they cannot.
+                self.slabs.want(bytes);
                 self.slabs.charge(bytes);
                 if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
                     return true;
                 }
+                self.slabs.want(0);
             }
             return !self.index.begin_growth(items);
         }
