@@ -1,14 +1,9 @@
 //! The hash index: 64-byte buckets of twelve tagged handles, each bucket with its own lock bit.
 //!
-//! ```text
-//! word 0    low half: version << 3 | chain << 2 | moved << 1 | lock     high half: tags 0..4
-//! word 1    tags 4..12
-//! word 2..8 handles 0..12, two a word
-//! ```
-//! A tag of 0 marks a free slot; tags of keys are 1..=254. A full bucket moves its last handle to a line of
-//! the same shape from the overflow pool, and keeps that line's number in slot 11 (`chain`). A tag of 255 marks a
-//! slot that has no handle but a [`Ghost`], what is remembered of an evicted key: only in a bucket's first line,
-//! and only until the slot is needed or the bucket moves to a larger table.
+//! A tag of 0 marks a free slot; tags of keys are 1..=254. A full bucket moves its last handle to an overflow line of
+//! three slots, 16 bytes, and keeps that line's number in its last slot (`chain`); so does a full overflow line. A tag
+//! of 255 marks a slot that has no handle but a [`Ghost`], what is remembered of an evicted key: only in a bucket's
+//! first line, and only until the slot is needed or the bucket moves to a larger table. `line` has the bits.
 //!
 //! Owns placement, locking and growth. Knows no items: callers compare keys and give hashes. A bucket's
 //! number is `high half of the hash * buckets >> 32`, so when the table grows (by a third, in small steps)
@@ -18,30 +13,32 @@
 
 mod ghost;
 mod growth;
+mod line;
 mod look;
+mod overflow;
 mod scan;
 
 pub use ghost::Ghost;
+pub use growth::Pace;
 
 use super::region::{Region, prefetch};
 use ghost::GHOST_TAG;
 use growth::GROW_AT;
-use parking_lot::Mutex;
+use line::{Line, slots};
+use overflow::Overflow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 /// Slots of a bucket.
-pub const SLOTS: usize = 12;
-const LAST: usize = SLOTS - 1;
+const SLOTS: usize = Line::BUCKET_SLOTS;
 
+const BUCKET_BYTES: usize = Line::BUCKET * 8;
+
+// Bits of a bucket's first word; bit 2 is the chain's.
 const LOCK: u64 = 1;
 const MOVED: u64 = 2;
-const CHAIN: u64 = 4;
 const VERSION: u64 = 8;
 const LOW_HALF: u64 = 0xffff_ffff;
-
-/// Tag of the slot that links to an overflow line.
-const LINK_TAG: u8 = 255;
 
 /// Tables a process can go through: growth by a third from one bucket to 2^32 takes fewer.
 const TABLES_MAX: usize = 128;
@@ -66,29 +63,20 @@ pub struct Index {
 struct Table {
     buckets: Region,
     len: u64,
-    overflow: Region,
-    pool: Mutex<Pool>,
+    overflow: Overflow,
     /// Next bucket to move to the following table; used by the one thread that grows.
     cursor: AtomicU64,
 }
 
-/// Overflow lines not in use. Lock rank: docs/locking.md.
-struct Pool {
-    free: Vec<u32>,
-    next: u32,
-    len: u32,
-}
-
 impl Table {
     fn new(len: u64) -> Option<Self> {
-        // 2 lines a bucket are more than any table below the growth threshold can need. Lines for 180 million
+        // 8 lines a bucket are more than any table below the growth threshold can need. Lines for 134 million
         // items more (address space only) keep a table usable that may not grow, or whose growth is late.
-        let lines = 2 * len + (1 << 24);
+        let lines = (8 * len + (1 << 26)).min(u32::MAX.into());
         Some(Self {
-            buckets: Region::reserve(len as usize * 64)?,
+            buckets: Region::reserve(len as usize * BUCKET_BYTES)?,
             len,
-            overflow: Region::reserve((lines as usize + 1) * 64)?,
-            pool: Mutex::new(Pool { free: Vec::new(), next: 1, len: lines as u32 }),
+            overflow: Overflow::reserve(lines)?,
             cursor: AtomicU64::new(0),
         })
     }
@@ -105,7 +93,7 @@ impl Table {
 
     #[inline]
     fn line(&self, bucket: usize) -> Line {
-        Line(&self.buckets.words()[bucket * 8..bucket * 8 + 8])
+        Line::bucket(self.buckets.words(), bucket)
     }
 
     /// Whether growth has passed a bucket. Whoever locked it now would give it memory again that has been given back.
@@ -114,50 +102,28 @@ impl Table {
         (place as u64) < self.cursor.load(Acquire)
     }
 
-    fn overflow_line(&self, number: u32) -> Line {
-        let at = number as usize * 8;
-        Line(self.overflow.words().get(at..at + 8).unwrap_or(&self.overflow.words()[..8]))
-    }
-
-    fn take_line(&self) -> Option<u32> {
-        let mut pool = self.pool.lock();
-        // As in `lock_from`: who still reads the bucket that had the line will see that it has changed.
-        fence(Release);
-        pool.free.pop().or_else(|| {
-            let number = pool.next;
-            (number <= pool.len).then(|| {
-                pool.next += 1;
-                number
-            })
-        })
-    }
-
-    fn give_line(&self, number: u32) {
-        self.pool.lock().free.push(number);
-    }
-
     /// Has the system give memory for these buckets and for the next overflow lines: the first touch of a huge page
     /// takes it 0.1 ms, in virtual machines several, for which no bucket should stay locked.
     fn touch(&self, first: u64, last: u64) {
-        const SMALL_PAGE: usize = 4096 / 64;
-        let next_line = u64::from(self.pool.lock().next);
-        let buckets = (first..=last.min(self.len - 1)).step_by(SMALL_PAGE).chain([last.min(self.len - 1)]);
-        let words = buckets.map(|bucket| &self.line(bucket as usize).0[0]);
-        let lines = [next_line, next_line + SMALL_PAGE as u64].map(|number| &self.overflow_line(number as u32).0[0]);
-        words.chain(lines).for_each(|word| _ = word.fetch_or(0, Relaxed));
+        const SMALL_PAGE: usize = 4096 / BUCKET_BYTES;
+        let last = last.min(self.len - 1);
+        for bucket in (first..=last).step_by(SMALL_PAGE).chain([last]) {
+            self.line(bucket as usize).words[0].fetch_or(0, Relaxed);
+        }
+        self.overflow.touch();
     }
 
     #[inline]
     fn try_lock(&'static self, bucket: usize) -> Option<Bucket> {
         let line = self.line(bucket);
-        let word = line.0[0].load(Relaxed);
+        let word = line.words[0].load(Relaxed);
         if word & LOCK == 0 { self.lock_from(line, word) } else { None }
     }
 
     /// Locks the bucket of `line` if its first word is still `word`.
     #[inline]
     fn lock_from(&'static self, line: Line, word: u64) -> Option<Bucket> {
-        line.0[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).ok()?;
+        line.words[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).ok()?;
         // Who reads without the lock what is written from here on will see the lock, or what comes after it.
         fence(Release);
         Some(Bucket { table: self, line })
@@ -180,67 +146,6 @@ impl Table {
     }
 }
 
-/// Eight words: a bucket or an overflow line.
-#[derive(Clone, Copy)]
-struct Line(&'static [AtomicU64]);
-
-impl Line {
-    #[inline]
-    fn has_chain(self) -> bool {
-        self.0[0].load(Relaxed) & CHAIN != 0
-    }
-
-    /// Slots whose tag is `tag`, as a bit mask.
-    #[inline]
-    fn matching(self, tag: u8) -> u32 {
-        let pattern = u64::from(tag) * 0x0101_0101_0101_0101;
-        let low = zero_bytes((self.0[0].load(Relaxed) ^ pattern) >> 32 | !LOW_HALF);
-        let high = zero_bytes(self.0[1].load(Relaxed) ^ pattern);
-        low | high << 4
-    }
-
-    #[inline]
-    fn handle(self, slot: usize) -> u32 {
-        (self.0[2 + slot / 2].load(Relaxed) >> (slot % 2 * 32)) as u32
-    }
-
-    fn tag(self, slot: usize) -> u8 {
-        if slot < 4 {
-            (self.0[0].load(Relaxed) >> (32 + slot * 8)) as u8
-        } else {
-            (self.0[1].load(Relaxed) >> ((slot - 4) * 8)) as u8
-        }
-    }
-
-    fn set(self, slot: usize, tag: u8, handle: u32) {
-        let (word, shift) = if slot < 4 { (0, 32 + slot * 8) } else { (1, (slot - 4) * 8) };
-        let old = self.0[word].load(Relaxed);
-        self.0[word].store(old & !(0xff << shift) | u64::from(tag) << shift, Relaxed);
-        self.set_handle(slot, handle);
-    }
-
-    #[inline]
-    fn set_handle(self, slot: usize, handle: u32) {
-        let cell = &self.0[2 + slot / 2];
-        let shift = slot % 2 * 32;
-        cell.store(cell.load(Relaxed) & !(LOW_HALF << shift) | u64::from(handle) << shift, Relaxed);
-    }
-
-    fn change_bits(self, clear: u64, set: u64) {
-        let word = self.0[0].load(Relaxed);
-        self.0[0].store(word & !clear | set, Relaxed);
-    }
-}
-
-/// One bit for each zero byte of `x`.
-#[inline]
-fn zero_bytes(x: u64) -> u32 {
-    const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let zero = !((x & LOW7).wrapping_add(LOW7) | x | LOW7);
-    // Gathers the eight high bits into one byte.
-    ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
-}
-
 /// Where a handle stands in a locked bucket; valid until the bucket changes.
 #[derive(Clone, Copy)]
 pub struct Slot {
@@ -257,8 +162,8 @@ pub struct Bucket {
 impl Drop for Bucket {
     #[inline]
     fn drop(&mut self) {
-        let word = self.line.0[0].load(Relaxed);
-        self.line.0[0].store(word & !LOCK, Release);
+        let word = self.line.words[0].load(Relaxed);
+        self.line.words[0].store(word & !LOCK, Release);
     }
 }
 
@@ -269,19 +174,13 @@ impl Bucket {
         let tag = tag_of(hash);
         let mut line = self.line;
         loop {
-            let mut matches = line.matching(tag);
-            while matches != 0 {
-                let slot = matches.trailing_zeros() as usize;
-                matches &= matches - 1;
+            for slot in slots(line.matching(tag)) {
                 let handle = line.handle(slot);
                 if is_it(handle) {
                     return Some((Slot { line, slot }, handle));
                 }
             }
-            if !line.has_chain() {
-                return None;
-            }
-            line = self.table.overflow_line(line.handle(LAST));
+            line = self.table.overflow.line(line.next()?);
         }
     }
 
@@ -289,7 +188,7 @@ impl Bucket {
     /// compares versions must not sleep for that long between two of one bucket.
     #[inline]
     pub fn version(&self) -> u32 {
-        self.line.0[0].load(Relaxed) as u32 / VERSION as u32
+        self.line.words[0].load(Relaxed) as u32 / VERSION as u32
     }
 
     /// Puts another handle into a slot: the same key lives elsewhere now.
@@ -303,7 +202,7 @@ impl Bucket {
     /// is left; then nothing changed.
     pub fn insert(&mut self, hash: u64, handle: u32, worth: impl Fn(Ghost) -> u32) -> bool {
         let tag = tag_of(hash);
-        if self.line.matching(0) & self.own_slots() == 0
+        if self.line.matching(0) & self.line.own_slots() == 0
             && let Some(slot) = self.least_ghost(worth)
         {
             self.line.set(slot, tag, handle);
@@ -312,23 +211,21 @@ impl Bucket {
         }
         let mut line = self.line;
         loop {
-            let usable = if line.has_chain() { LAST } else { SLOTS };
-            let free = line.matching(0).trailing_zeros() as usize;
-            if free < usable {
+            if let Some(free) = slots(line.matching(0) & line.own_slots()).next() {
                 line.set(free, tag, handle);
                 self.changed();
                 return true;
             }
-            if line.has_chain() {
-                line = self.table.overflow_line(line.handle(LAST));
+            if let Some(number) = line.next() {
+                line = self.table.overflow.line(number);
                 continue;
             }
-            let Some(number) = self.table.take_line() else { return false };
-            let next = self.table.overflow_line(number);
-            next.set(0, line.tag(LAST), line.handle(LAST));
+            let Some(number) = self.table.overflow.take() else { return false };
+            let next = self.table.overflow.line(number);
+            let (last_tag, last_handle) = line.last();
+            next.set(0, last_tag, last_handle);
             next.set(1, tag, handle);
-            line.set(LAST, LINK_TAG, number);
-            line.change_bits(0, CHAIN);
+            line.link(number);
             self.changed();
             return true;
         }
@@ -340,22 +237,20 @@ impl Bucket {
         self.changed();
         let mut before = None;
         let mut last = self.line;
-        while last.has_chain() {
-            let number = last.handle(LAST);
+        while let Some(number) = last.next() {
             before = Some((last, number));
-            last = self.table.overflow_line(number);
+            last = self.table.overflow.line(number);
         }
         let Some((before, number)) = before else { return };
-        let in_last = std::ptr::eq(last.0, slot.line.0);
-        let mut used = (0..SLOTS).rev().filter(|&s| last.tag(s) != 0);
-        if !in_last && let Some(moving) = used.next() {
+        let in_last = std::ptr::eq(last.words, slot.line.words);
+        let fills = if in_last { None } else { slots(last.used()).last() };
+        if let Some(moving) = fills {
             slot.line.set(slot.slot, last.tag(moving), last.handle(moving));
             last.set(moving, 0, 0);
         }
-        if (0..SLOTS).all(|s| last.tag(s) == 0) {
-            before.set(LAST, 0, 0);
-            before.change_bits(CHAIN, 0);
-            self.table.give_line(number);
+        if last.used() == 0 {
+            before.end();
+            self.table.overflow.give(number);
         }
     }
 
@@ -363,14 +258,9 @@ impl Bucket {
     pub fn for_each(&self, mut each: impl FnMut(u32)) {
         let mut line = self.line;
         loop {
-            let usable = if line.has_chain() { LAST } else { SLOTS };
-            for slot in (0..usable).filter(|&slot| !matches!(line.tag(slot), 0 | GHOST_TAG)) {
-                each(line.handle(slot));
-            }
-            if !line.has_chain() {
-                return;
-            }
-            line = self.table.overflow_line(line.handle(LAST));
+            slots(line.used() & line.own_slots() & !line.matching(GHOST_TAG)).for_each(|slot| each(line.handle(slot)));
+            let Some(next) = line.next() else { return };
+            line = self.table.overflow.line(next);
         }
     }
 
@@ -378,9 +268,9 @@ impl Bucket {
     /// or more than one word of an item changed, or if a chunk can be used anew because no handle leads to it any more.
     #[inline]
     pub fn changed(&mut self) {
-        let word = self.line.0[0].load(Relaxed);
+        let word = self.line.words[0].load(Relaxed);
         let low = (word & LOW_HALF).wrapping_add(VERSION) & LOW_HALF;
-        self.line.0[0].store(word & !LOW_HALF | low, Relaxed);
+        self.line.words[0].store(word & !LOW_HALF | low, Relaxed);
     }
 }
 
@@ -402,7 +292,7 @@ impl Index {
     #[inline]
     pub fn prefetch(&'static self, hash: u64) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
-        prefetch(&table.buckets.words()[table.bucket_of(hash) * 8]);
+        prefetch(&table.line(table.bucket_of(hash)).words[0]);
     }
 
     /// Calls `each` with the handles in the bucket of `hash` whose tag fits, without the lock: hints only.
@@ -410,11 +300,7 @@ impl Index {
     pub fn peek(&'static self, hash: u64, mut each: impl FnMut(u32)) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
         let line = table.line(table.bucket_of(hash));
-        let mut matches = line.matching(tag_of(hash));
-        while matches != 0 {
-            each(line.handle(matches.trailing_zeros() as usize));
-            matches &= matches - 1;
-        }
+        slots(line.matching(tag_of(hash))).for_each(|slot| each(line.handle(slot)));
     }
 
     /// Locks the bucket of `hash`.
@@ -470,7 +356,7 @@ impl Index {
     #[inline]
     fn if_current(&'static self, number: u64, place: usize, bucket: Bucket) -> Option<Bucket> {
         // Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
-        let word = bucket.line.0[0].load(Acquire);
+        let word = bucket.line.words[0].load(Acquire);
         self.is_kept(number, place, word).then_some(bucket)
     }
 
@@ -488,10 +374,9 @@ impl Index {
     /// new one will have: that comes as the other goes.
     pub fn bytes(&'static self) -> u64 {
         let current = self.current.load(Acquire);
-        let lines = |table: &Table| u64::from(table.pool.lock().next) - 1;
         let table = self.table(current & LOW_HALF);
-        let old = (current >> 32).checked_sub(1).map_or(0, |number| lines(self.table(number)));
-        (table.len + lines(table) + old) * 64
+        let old = (current >> 32).checked_sub(1).map_or(0, |number| self.table(number).overflow.bytes());
+        table.len * BUCKET_BYTES as u64 + table.overflow.bytes() + old
     }
 
     /// Slots of the current table.
@@ -517,16 +402,6 @@ mod tests {
     }
 
     #[test]
-    fn zero_bytes_finds_exactly_the_zeroes() {
-        assert_eq!(zero_bytes(0x0001_ff00_8000_0100), 0b1001_0101);
-        assert_eq!(zero_bytes(u64::MAX), 0);
-        assert_eq!(zero_bytes(0), 0xff);
-        for byte in 0..8 {
-            assert_eq!(zero_bytes(!(0xff << (byte * 8))), 1 << byte);
-        }
-    }
-
-    #[test]
     fn behaves_as_a_map_through_overflow_and_growth() {
         let index = index(64);
         let mut model: HashMap<u64, u32> = HashMap::new();
@@ -545,7 +420,7 @@ mod tests {
                 }
             }
             if index.wants_growth(model.len() as u64) {
-                assert!(index.begin_growth(0));
+                assert!(index.begin_growth(0, Pace::Wide));
             }
             index.grow(3, |_| (), by_handle);
         }
@@ -585,7 +460,7 @@ mod tests {
         }
         let bucket = index.lock(7);
         assert!(bucket.find(7, |_| true).is_none());
-        assert!(!bucket.line.has_chain(), "emptied lines go back to the pool");
+        assert!(bucket.line.next().is_none(), "emptied lines go back to the pool");
     }
 
     #[test]
@@ -605,7 +480,7 @@ mod tests {
             }
             scope.spawn(move || {
                 for _ in 0..40 {
-                    index.begin_growth(0);
+                    index.begin_growth(0, Pace::Wide);
                     while !index.grow(64, |_| (), |handle| hash(u64::from(handle))) {}
                 }
             });
@@ -630,7 +505,7 @@ mod tests {
                 place = index.scan(from, by_handle, |handle| *seen.entry(handle).or_insert(0) += 1);
                 assert!(place.is_none_or(|next| next > from));
                 if index.slots() < 4000 && !index.is_growing() {
-                    index.begin_growth(0);
+                    index.begin_growth(0, Pace::Wide);
                 }
                 index.grow(steps_a_scan, |_| (), by_handle);
             }

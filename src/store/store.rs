@@ -6,7 +6,7 @@
 use super::arena::{Arena, Handle};
 use super::entry::Entry;
 use super::image::{Image, Registers};
-use super::index::{Bucket, Index, Slot};
+use super::index::{Bucket, Index, Pace, Slot};
 use super::item::{Item, SEQ_MASK, iflag, state};
 use super::lock::MutexGuard;
 use super::reserve::Pinned;
@@ -453,11 +453,16 @@ impl Store {
                 self.slabs.want(0);
                 return true;
             }
+            let mut pace = Pace::Wide;
             if self.image().is_none() {
-                let bytes = self.index.bytes_when_grown(items) + self.slabs.queue_bytes();
-                if self.slabs.would_charge(bytes) && !self.index.is_crowded(items) {
-                    return true;
+                let bytes = |pace| self.index.bytes_when_grown(items, pace) + self.slabs.queue_bytes();
+                if self.slabs.would_charge(bytes(pace)) {
+                    pace = Pace::Narrow;
+                    if !self.index.is_crowded(items) {
+                        return true;
+                    }
                 }
+                let bytes = bytes(pace);
                 // Pages go first, unless they cannot.
                 self.slabs.want(bytes);
                 self.slabs.charge(bytes);
@@ -466,7 +471,7 @@ impl Store {
                 }
                 self.slabs.want(0);
             }
-            return !self.index.begin_growth(items);
+            return !self.index.begin_growth(items, pace);
         }
         let mut key = Vec::with_capacity(256 + 16);
         let ahead = |raw| {

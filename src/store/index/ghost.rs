@@ -3,7 +3,8 @@
 //! Owns the form of a ghost and where it may stand: in a bucket's first line, in slots without a handle. Called by the
 //! store with the bucket locked; what a ghost means is `policy`'s.
 
-use super::{Bucket, LAST, SLOTS};
+use super::Bucket;
+use super::line::slots;
 
 /// Tag of a slot that has a ghost. Where slot 11 links to a line, it is not looked at for ghosts.
 pub(super) const GHOST_TAG: u8 = 255;
@@ -26,17 +27,9 @@ fn fingerprint(hash: u64) -> u16 {
 }
 
 impl Bucket {
-    /// Slots of the first line that may have handles, as a bit mask.
-    pub(super) fn own_slots(&self) -> u32 {
-        if self.line.has_chain() { (1 << LAST) - 1 } else { (1 << SLOTS) - 1 }
-    }
-
     /// Takes out the ghost of a hash.
     pub fn take_ghost(&mut self, hash: u64) -> Option<Ghost> {
-        let mut ghosts = self.line.matching(GHOST_TAG) & self.own_slots();
-        while ghosts != 0 {
-            let slot = ghosts.trailing_zeros() as usize;
-            ghosts &= ghosts - 1;
+        for slot in slots(self.line.matching(GHOST_TAG) & self.line.own_slots()) {
             let raw = self.line.handle(slot);
             if (raw >> 16) as u16 == fingerprint(hash) {
                 self.line.set(slot, 0, 0);
@@ -49,24 +42,22 @@ impl Bucket {
     /// Leaves a ghost of a hash in a free slot, else in place of the ghost that is worth least by `worth`; where
     /// there is neither, nothing is left.
     pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u32) {
-        let free = self.line.matching(0) & self.own_slots();
-        let slot = if free != 0 { Some(free.trailing_zeros() as usize) } else { self.least_ghost(worth) };
-        if let Some(slot) = slot {
+        let free = slots(self.line.matching(0) & self.line.own_slots()).next();
+        if let Some(slot) = free.or_else(|| self.least_ghost(worth)) {
             self.line.set(slot, GHOST_TAG, ghost.raw(hash));
         }
     }
 
     /// The slot of the ghost that is worth least.
     pub(super) fn least_ghost(&self, worth: impl Fn(Ghost) -> u32) -> Option<usize> {
-        let ghosts = self.line.matching(GHOST_TAG) & self.own_slots();
-        let slots = (0..SLOTS).filter(|slot| ghosts >> slot & 1 != 0);
-        slots.min_by_key(|&slot| worth(Ghost(self.line.handle(slot) as u16)))
+        let ghosts = self.line.matching(GHOST_TAG) & self.line.own_slots();
+        slots(ghosts).min_by_key(|&slot| worth(Ghost(self.line.handle(slot) as u16)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Index;
+    use super::super::{Index, Pace};
     use super::*;
 
     #[test]
@@ -97,7 +88,7 @@ mod tests {
             assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
         }
         assert!(live(1, 41));
-        index.begin_growth(0);
+        index.begin_growth(0, Pace::Wide);
         while !index.grow(1000, |_| (), |handle| of(handle.into())) {}
         assert!(live(1, 41), "growth drops ghosts and nothing else");
         for n in 1..=40 {
@@ -105,6 +96,6 @@ mod tests {
             let (slot, _) = bucket.find(of(n), |h| h == n as u32).unwrap();
             bucket.remove(slot);
         }
-        assert!(!index.lock(of(1)).line.has_chain());
+        assert!(index.lock(of(1)).line.next().is_none());
     }
 }

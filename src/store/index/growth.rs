@@ -3,7 +3,8 @@
 //! Owns when it should, by how much, and the steps. One thread calls them; who uses the index meanwhile finds each entry
 //! in one table or the other (`Index::lock`).
 
-use super::{Index, LINK_TAG, LOW_HALF, MOVED, SLOTS, TABLES_MAX, Table};
+use super::line::slots;
+use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, SLOTS, TABLES_MAX, Table};
 use std::sync::atomic::Ordering::*;
 
 /// Average fill of the slots at which the table grows.
@@ -15,9 +16,12 @@ const GROW_TO: f64 = 0.75;
 /// Buckets whose items are loaded ahead of the one that moves.
 const GROW_AHEAD: u64 = 4;
 
-/// Fill at which the table grows where its memory comes from that of items: with its overflow lines a table of this fill
-/// takes as little as can be, but for a twentieth.
-const CROWDED: f64 = 0.9;
+/// Fill at which the table grows where its memory comes from that of items: 6.5 bytes an item with overflow lines. With
+/// more of these it could be 6.3, but longer searches and no ghosts.
+const CROWDED: f64 = 0.95;
+
+/// Fill of a table that has grown in this case, at most: it grows by an eighth.
+const CROWD_TO: f64 = 0.85;
 
 /// Fill at which the table grows although item memory has not given way to it yet.
 const OVERFULL: f64 = 1.2;
@@ -25,10 +29,23 @@ const OVERFULL: f64 = 1.2;
 /// Moved buckets whose memory is given back together: 4 MB, two huge pages.
 const DISCARD_BUCKETS: u64 = 1 << 16;
 
+/// How far a table grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// By a third: each item moves about three times until its table is large.
+    Wide,
+    /// By an eighth: memory is dearer than time.
+    Narrow,
+}
+
 impl Table {
     /// Buckets of the table that replaces this one.
-    fn next_len(&self, items: u64) -> u64 {
-        (self.len + self.len / 3 + 1).max((items as f64 / (SLOTS as f64 * GROW_TO)) as u64)
+    fn next_len(&self, items: u64, pace: Pace) -> u64 {
+        let (part, fill) = match pace {
+            Pace::Wide => (3, GROW_TO),
+            Pace::Narrow => (8, CROWD_TO),
+        };
+        (self.len + self.len / part + 1).max((items as f64 / (SLOTS as f64 * fill)) as u64)
     }
 }
 
@@ -59,19 +76,19 @@ impl Index {
     }
 
     /// Bytes of the next table with `items` items, as far as they fit its buckets.
-    pub fn bytes_when_grown(&'static self, items: u64) -> u64 {
-        self.table(self.current.load(Acquire) & LOW_HALF).next_len(items) * 64
+    pub fn bytes_when_grown(&'static self, items: u64, pace: Pace) -> u64 {
+        self.table(self.current.load(Acquire) & LOW_HALF).next_len(items, pace) * BUCKET_BYTES as u64
     }
 
-    /// Begins to grow by a third, or by as much as `items` items need if they have come too fast for that. False without
+    /// Begins to grow by a step, or by as much as `items` items need if they have come too fast for that. False without
     /// address space, or when already growing.
-    pub fn begin_growth(&'static self, items: u64) -> bool {
+    pub fn begin_growth(&'static self, items: u64, pace: Pace) -> bool {
         let current = self.current.load(Acquire);
         let next = current + 1;
         if current >> 32 != 0 || next as usize >= TABLES_MAX {
             return false;
         }
-        let Some(table) = Table::new(self.table(current).next_len(items)) else { return false };
+        let Some(table) = Table::new(self.table(current).next_len(items, pace)) else { return false };
         if self.tables[next as usize].set(table).is_err() {
             return false;
         }
@@ -95,9 +112,7 @@ impl Index {
         for number in from..to {
             if number + GROW_AHEAD < old.len {
                 let line = old.line((number + GROW_AHEAD) as usize);
-                (0..SLOTS)
-                    .filter(|&slot| !matches!(line.tag(slot), 0 | LINK_TAG))
-                    .for_each(|slot| ahead(line.handle(slot)));
+                slots(line.used() & line.own_slots()).for_each(|slot| ahead(line.handle(slot)));
             }
             let bucket = old.lock(number as usize);
             bucket.for_each(|handle| {
@@ -110,7 +125,7 @@ impl Index {
         old.cursor.store(to, Release);
         if to == old.len {
             self.current.store(current & LOW_HALF, Release);
-            old.overflow.discard(0, old.overflow.words().len());
+            old.overflow.discard();
         }
         // Memory goes back as the move proceeds, so that two whole tables never stand beside each other.
         let whole = |bucket: u64| bucket / DISCARD_BUCKETS * DISCARD_BUCKETS;

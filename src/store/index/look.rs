@@ -5,7 +5,8 @@
 //! fences (`Table::lock_from`), so a reader who met any part of the change sees the lock, or another version. Called by
 //! the store's `read`.
 
-use super::{Bucket, Index, LAST, LOCK, LOW_HALF, Line, SPINS, Table, tag_of};
+use super::line::{Line, slots};
+use super::{Bucket, Index, LOCK, LOW_HALF, SPINS, Table, tag_of};
 use std::sync::atomic::{Ordering::*, fence};
 
 /// Lines that one search passes at most: some that are given to other buckets meanwhile might lead round and round. Only
@@ -52,7 +53,7 @@ impl Index {
         let table = self.table(number);
         let place = table.bucket_of(hash);
         let line = table.line(place);
-        let word = line.0[0].load(Acquire);
+        let word = line.words[0].load(Acquire);
         self.is_kept(number, place, word).then_some(Look { table, number, place, line, word })
     }
 }
@@ -68,10 +69,8 @@ impl Look {
         let tag = tag_of(hash);
         let mut line = self.line;
         for _ in 0..LINES_MAX {
-            let mut matches = line.matching(tag);
-            while matches != 0 {
-                let handle = line.handle(matches.trailing_zeros() as usize);
-                matches &= matches - 1;
+            for slot in slots(line.matching(tag)) {
+                let handle = line.handle(slot);
                 if !self.holds() {
                     return Err(Unsure);
                 }
@@ -79,10 +78,10 @@ impl Look {
                     return Ok(Some(found));
                 }
             }
-            if !line.has_chain() {
+            let Some(next) = line.next() else {
                 return if self.holds() { Ok(None) } else { Err(Unsure) };
-            }
-            line = self.table.overflow_line(line.handle(LAST));
+            };
+            line = self.table.overflow.line(next);
         }
         Err(Unsure)
     }
@@ -91,7 +90,7 @@ impl Look {
     #[inline]
     pub fn holds(&self) -> bool {
         fence(Acquire);
-        self.line.0[0].load(Relaxed) as u32 == self.word as u32
+        self.line.words[0].load(Relaxed) as u32 == self.word as u32
     }
 
     /// Changes when the bucket does: [`Bucket::version`].

@@ -1,0 +1,200 @@
+//! A line of tagged handles: the words of a bucket, or of an overflow line.
+//!
+//! ```text
+//! bucket          word 0     low half: version << 3 | chain << 2 | moved << 1 | lock     high half: tags 0..4
+//!                 word 1     tags 4..12
+//!                 word 2..8  handles 0..12, two a word
+//! overflow line   word 0     low half: tags 0..3, chain << 24     high half: handle 0
+//!                 word 1     handles 1 and 2
+//! ```
+//! Owns where things stand in a line. Knows neither locks nor what a handle leads to: who writes has the bucket's lock,
+//! who reads without it asks `look` whether what he read is whole.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Tag of the slot that names the next line of a chain.
+pub(super) const LINK_TAG: u8 = 255;
+
+const LOW_HALF: u64 = 0xffff_ffff;
+
+/// The words of a line.
+#[derive(Clone, Copy)]
+pub(super) struct Line {
+    pub words: &'static [AtomicU64],
+    shape: Shape,
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    slots: usize,
+    /// The byte of the first tag.
+    tags: usize,
+    /// The half word of the first handle.
+    handles: usize,
+    /// The bit of the first word that says that the last slot names another line.
+    chain: u64,
+}
+
+impl Line {
+    /// Words of a bucket.
+    pub const BUCKET: usize = 8;
+    /// Slots of a bucket.
+    pub const BUCKET_SLOTS: usize = 12;
+    /// Words of an overflow line. A bucket that overflows has one key too many, or a few.
+    pub const OVERFLOW: usize = 2;
+
+    /// Bucket `number` of `words`.
+    #[inline]
+    pub fn bucket(words: &'static [AtomicU64], number: usize) -> Self {
+        let shape = Shape { slots: Self::BUCKET_SLOTS, tags: 4, handles: 4, chain: 4 };
+        Self { words: &words[number * Self::BUCKET..][..Self::BUCKET], shape }
+    }
+
+    /// Overflow line `number` of `words`; for a number that is none, as who reads without the lock may meet, the first.
+    #[inline]
+    pub fn overflow(words: &'static [AtomicU64], number: u32) -> Self {
+        let at = number as usize * Self::OVERFLOW;
+        let words = words.get(at..at + Self::OVERFLOW).unwrap_or(&words[..Self::OVERFLOW]);
+        Self { words, shape: Shape { slots: 3, tags: 0, handles: 1, chain: 1 << 24 } }
+    }
+
+    /// The overflow line in which the chain goes on.
+    #[inline]
+    pub fn next(self) -> Option<u32> {
+        (self.words[0].load(Relaxed) & self.shape.chain != 0).then(|| self.handle(self.shape.slots - 1))
+    }
+
+    /// Slots that may have handles, as a bit mask.
+    #[inline]
+    pub fn own_slots(self) -> u32 {
+        let linked = self.words[0].load(Relaxed) & self.shape.chain != 0;
+        (1 << (self.shape.slots - usize::from(linked))) - 1
+    }
+
+    /// Has the chain go on in an overflow line.
+    pub fn link(self, number: u32) {
+        self.set(self.shape.slots - 1, LINK_TAG, number);
+        self.change_bits(0, self.shape.chain);
+    }
+
+    /// Has the chain end here; the last slot is free.
+    pub fn end(self) {
+        self.set(self.shape.slots - 1, 0, 0);
+        self.change_bits(self.shape.chain, 0);
+    }
+
+    /// The last slot, its tag and its handle.
+    pub fn last(self) -> (u8, u32) {
+        let slot = self.shape.slots - 1;
+        (self.tag(slot), self.handle(slot))
+    }
+
+    /// Slots whose tag is `tag`, as a bit mask.
+    #[inline]
+    pub fn matching(self, tag: u8) -> u32 {
+        let pattern = u64::from(tag) * 0x0101_0101_0101_0101;
+        let first = zero_bytes(self.words[0].load(Relaxed) ^ pattern) >> self.shape.tags;
+        if self.shape.slots == Self::BUCKET_SLOTS {
+            first | zero_bytes(self.words[1].load(Relaxed) ^ pattern) << 4
+        } else {
+            first & 0b111
+        }
+    }
+
+    /// Slots with a tag, as a bit mask: handles, ghosts and the link.
+    #[inline]
+    pub fn used(self) -> u32 {
+        !self.matching(0) & ((1 << self.shape.slots) - 1)
+    }
+
+    #[inline]
+    pub fn handle(self, slot: usize) -> u32 {
+        let half = self.shape.handles + slot;
+        (self.words[half / 2].load(Relaxed) >> (half % 2 * 32)) as u32
+    }
+
+    #[inline]
+    pub fn tag(self, slot: usize) -> u8 {
+        let byte = self.shape.tags + slot;
+        (self.words[byte / 8].load(Relaxed) >> (byte % 8 * 8)) as u8
+    }
+
+    pub fn set(self, slot: usize, tag: u8, handle: u32) {
+        let byte = self.shape.tags + slot;
+        let (word, shift) = (&self.words[byte / 8], byte % 8 * 8);
+        word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(tag) << shift, Relaxed);
+        self.set_handle(slot, handle);
+    }
+
+    #[inline]
+    pub fn set_handle(self, slot: usize, handle: u32) {
+        let half = self.shape.handles + slot;
+        let (word, shift) = (&self.words[half / 2], half % 2 * 32);
+        word.store(word.load(Relaxed) & !(LOW_HALF << shift) | u64::from(handle) << shift, Relaxed);
+    }
+
+    pub fn change_bits(self, clear: u64, set: u64) {
+        let word = self.words[0].load(Relaxed);
+        self.words[0].store(word & !clear | set, Relaxed);
+    }
+}
+
+/// The slots of a bit mask.
+#[inline]
+pub(super) fn slots(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let slot = (mask != 0).then(|| mask.trailing_zeros() as usize);
+        mask &= mask.wrapping_sub(1);
+        slot
+    })
+}
+
+/// One bit for each zero byte of `x`.
+#[inline]
+fn zero_bytes(x: u64) -> u32 {
+    const LOW7: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let zero = !((x & LOW7).wrapping_add(LOW7) | x | LOW7);
+    // Gathers the eight high bits into one byte.
+    ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_bytes_finds_exactly_the_zeroes() {
+        assert_eq!(zero_bytes(0x0001_ff00_8000_0100), 0b1001_0101);
+        assert_eq!(zero_bytes(u64::MAX), 0);
+        assert_eq!(zero_bytes(0), 0xff);
+        for byte in 0..8 {
+            assert_eq!(zero_bytes(!(0xff << (byte * 8))), 1 << byte);
+        }
+    }
+
+    #[test]
+    fn slots_of_both_shapes_are_apart_from_one_another() {
+        let words: &'static [AtomicU64] = Box::leak(Box::new([const { AtomicU64::new(0) }; 16]));
+        for line in [Line::bucket(words, 1), Line::overflow(words, 1)] {
+            let count = line.own_slots().count_ones() as usize;
+            for slot in 0..count {
+                assert_eq!(line.used(), (1 << slot) - 1);
+                line.set(slot, slot as u8 + 1, 0xffff_fff0 + slot as u32);
+            }
+            let before = line.last();
+            assert_eq!(before, (count as u8, 0xffff_fff0 + count as u32 - 1));
+            assert_eq!(line.next(), None);
+            line.link(0x8765_4321);
+            assert_eq!(line.next(), Some(0x8765_4321));
+            assert_eq!(line.own_slots(), (1 << (count - 1)) - 1);
+            for slot in 0..count - 1 {
+                assert_eq!(line.matching(slot as u8 + 1), 1 << slot);
+                assert_eq!((line.tag(slot), line.handle(slot)), (slot as u8 + 1, 0xffff_fff0 + slot as u32));
+                line.set(slot, 0, 0);
+            }
+            line.end();
+            assert!(line.used() == 0 && line.words.iter().all(|word| word.load(Relaxed) == 0));
+        }
+        assert!(words[..2].iter().chain(&words[4..8]).all(|word| word.load(Relaxed) == 0));
+    }
+}

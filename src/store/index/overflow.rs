@@ -1,0 +1,114 @@
+//! The overflow lines of a table: where a full bucket goes on.
+//!
+//! Owns which lines are in use. A free line names the next free one, so that neither taking nor giving back moves
+//! anything. Lock rank: docs/locking.md.
+
+use super::line::Line;
+use crate::store::region::Region;
+use parking_lot::Mutex;
+use std::sync::atomic::{Ordering::*, fence};
+
+/// Bytes of a line.
+pub(super) const LINE_BYTES: usize = Line::OVERFLOW * 8;
+
+/// Lines of a table.
+pub(super) struct Overflow {
+    lines: Region,
+    pool: Mutex<Pool>,
+}
+
+struct Pool {
+    /// The free line that was given back last; 0 = none.
+    free: u32,
+    /// The first line that was never in use.
+    next: u32,
+    len: u32,
+}
+
+impl Overflow {
+    /// Address space for `len` lines; `None` if there is none.
+    pub fn reserve(len: u64) -> Option<Self> {
+        let lines = Region::reserve((len as usize + 1) * LINE_BYTES)?;
+        Some(Self { lines, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) })
+    }
+
+    /// The line of a number.
+    #[inline]
+    pub fn line(&self, number: u32) -> Line {
+        Line::overflow(self.lines.words(), number)
+    }
+
+    /// An empty line, for the bucket that the caller has locked; `None` if all are in use.
+    pub fn take(&self) -> Option<u32> {
+        let mut pool = self.pool.lock();
+        // As in `Table::lock_from`: who still reads the bucket that had the line will see that it has changed.
+        fence(Release);
+        if pool.free != 0 {
+            let number = pool.free;
+            let line = self.line(number);
+            pool.free = line.words[1].load(Relaxed) as u32;
+            line.words[1].store(0, Relaxed);
+            return Some(number);
+        }
+        let number = pool.next;
+        (number <= pool.len).then(|| {
+            pool.next += 1;
+            number
+        })
+    }
+
+    /// Takes a line back that is empty.
+    pub fn give(&self, number: u32) {
+        let mut pool = self.pool.lock();
+        let line = self.line(number);
+        line.words[0].store(0, Relaxed);
+        line.words[1].store(pool.free.into(), Relaxed);
+        pool.free = number;
+    }
+
+    /// Bytes that have been in use.
+    pub fn bytes(&self) -> u64 {
+        (u64::from(self.pool.lock().next) - 1) * LINE_BYTES as u64
+    }
+
+    /// Has the system give memory for the next lines.
+    pub fn touch(&self) {
+        const SMALL_PAGE: u32 = 4096 / LINE_BYTES as u32;
+        let next = self.pool.lock().next;
+        for number in [next, next.saturating_add(SMALL_PAGE)] {
+            self.line(number).words[0].fetch_or(0, Relaxed);
+        }
+    }
+
+    /// Gives all memory back. Nobody may be going to write to a line.
+    pub fn discard(&self) {
+        self.lines.discard(0, self.lines.words().len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn lines_that_were_given_back_are_taken_before_new_ones_and_are_empty() {
+        let overflow = Overflow::reserve(100).unwrap();
+        let first: Vec<u32> = (0..100).map(|_| overflow.take().unwrap()).collect();
+        assert_eq!(overflow.take(), None, "all are in use");
+        for &number in &first {
+            let line = overflow.line(number);
+            line.set(0, 9, number);
+            line.set(1, 9, number);
+        }
+        let back: HashSet<u32> = first.iter().copied().filter(|number| number % 3 != 0).collect();
+        for &number in &back {
+            overflow.give(number);
+        }
+        let again: HashSet<u32> = (0..back.len()).map(|_| overflow.take().unwrap()).collect();
+        assert_eq!(again, back);
+        assert!(again.iter().all(|&number| overflow.line(number).used() == 0));
+        assert!(first.iter().all(|&n| back.contains(&n) || overflow.line(n).handle(1) == n), "others are as they were");
+        assert_eq!((overflow.take(), overflow.bytes()), (None, 100 * LINE_BYTES as u64));
+    }
+}
