@@ -14,7 +14,7 @@ use fastrand::Rng;
 use histogram::Histogram;
 use oxcached::hash::hash;
 use oxcached::maint::GROW_BUCKETS;
-use oxcached::store::{Config, Meta, Mode, Move, Progress, SizeConfig, Store, Write, take_holds};
+use oxcached::store::{Config, Meta, Mode, Move, Progress, SizeConfig, Step, Store, Write, take_holds};
 use oxcached::sys::cpu::{thread_faults, thread_ns};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -170,8 +170,15 @@ fn growth(items: u64) {
             costs.lock().unwrap().push(cost);
         });
         scope.spawn(move || {
-            let names =
-                ["whether to grow", "begin to grow", "a step", "a step of one bucket", "the last step", "tending"];
+            let names = [
+                "whether to grow",
+                "begin to grow",
+                "a step",
+                "a step of one bucket",
+                "the last step",
+                "tending",
+                "memory for buckets",
+            ];
             let mut kinds = names.map(Cost::new);
             let (mut step, mut tended) = (0_u64, Instant::now());
             while !done.load(Relaxed) {
@@ -180,13 +187,14 @@ fn growth(items: u64) {
                 let buckets = if step.is_multiple_of(64) { 1 } else { GROW_BUCKETS };
                 // What sort of step it was is known afterwards.
                 let mut cost = Cost::new("");
-                let over = cost.measure(|| store.grow_step(buckets));
-                let kind = match (was_growing, over) {
-                    (false, true) => 0,
-                    (false, false) => 1,
-                    (true, true) => 4,
-                    (true, false) if buckets == 1 => 3,
-                    (true, false) => 2,
+                let step = cost.measure(|| store.grow_step(buckets));
+                let kind = match (was_growing, step) {
+                    (false, Step::Over) => 0,
+                    (false, _) => 1,
+                    (true, Step::Over) => 4,
+                    (true, Step::Memory) => 6,
+                    (true, Step::Buckets) if buckets == 1 => 3,
+                    (true, Step::Buckets) => 2,
                 };
                 kinds[kind].take(&cost);
                 if tended.elapsed() > Duration::from_secs(1) {

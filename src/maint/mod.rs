@@ -21,7 +21,7 @@ pub use mover::{Figures, Mover, MoverThread, Refusal};
 pub use sweep::all_classes;
 pub use watcher::Sink;
 
-use crate::store::Store;
+use crate::store::{Step, Store};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -88,10 +88,10 @@ impl Chores {
             while !told.load(Relaxed) {
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
                 let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
-                let mut growing = is_time && !store.grow_step(GROW_BUCKETS);
+                let mut growing = is_time && store.grow_step(GROW_BUCKETS) != Step::Over;
                 let until = Instant::now() + GROW_FOR;
                 while growing && Instant::now() < until {
-                    growing = !store.grow_step(GROW_BUCKETS);
+                    growing = store.grow_step(GROW_BUCKETS) != Step::Over;
                 }
                 if is_time && !growing {
                     looked = Some(Instant::now());

@@ -9,7 +9,7 @@
 
 use super::arena::Handle;
 use super::image::Image;
-use super::index::Pace;
+use super::index::{Pace, Step};
 use super::item::{Head, Item, iflag, kind, state};
 use super::reserve::{CHAIN_HEADER, Links, chain_of};
 use super::sizes::PAGE_BYTES;
@@ -46,7 +46,7 @@ impl Store {
         let Some(image) = self.arena.image() else { return Adopted::default() };
         let (pages, before) = self.adopt_pages(image, now);
         while self.index.wants_growth(before) && self.index.begin_growth(before, Pace::Wide) {
-            while !self.grow_step(1 << 16) {}
+            while self.grow_step(1 << 16) != Step::Over {}
         }
         let mut adopted = Adopted::default();
         let (mut parts, mut key) = (HashSet::new(), Vec::new());

@@ -19,7 +19,7 @@ mod overflow;
 mod scan;
 
 pub use ghost::Ghost;
-pub use growth::Pace;
+pub use growth::{Pace, Step};
 
 use super::region::{Region, prefetch};
 use ghost::GHOST_TAG;
@@ -66,6 +66,10 @@ struct Table {
     overflow: Overflow,
     /// Next bucket to move to the following table; used by the one thread that grows.
     cursor: AtomicU64,
+    /// Buckets before this one have memory already, or had it; used by the one thread that grows.
+    touched: AtomicU64,
+    /// Buckets before this one have no memory any more; used by the one thread that grows.
+    given_back: AtomicU64,
 }
 
 impl Table {
@@ -78,6 +82,8 @@ impl Table {
             len,
             overflow: Overflow::reserve(lines)?,
             cursor: AtomicU64::new(0),
+            touched: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
         })
     }
 
@@ -100,17 +106,6 @@ impl Table {
     #[inline]
     fn has_passed(&self, place: usize) -> bool {
         (place as u64) < self.cursor.load(Acquire)
-    }
-
-    /// Has the system give memory for these buckets and for the next overflow lines: the first touch of a huge page
-    /// takes it 0.1 ms, in virtual machines several, for which no bucket should stay locked.
-    fn touch(&self, first: u64, last: u64) {
-        const SMALL_PAGE: usize = 4096 / BUCKET_BYTES;
-        let last = last.min(self.len - 1);
-        for bucket in (first..=last).step_by(SMALL_PAGE).chain([last]) {
-            self.line(bucket as usize).words[0].fetch_or(0, Relaxed);
-        }
-        self.overflow.touch();
     }
 
     #[inline]
@@ -427,7 +422,7 @@ mod tests {
         for (h, n) in &model {
             assert!(index.lock(*h).find(*h, |handle| handle == *n).is_some());
         }
-        while !index.grow(1000, |_| (), by_handle) {}
+        while index.grow(1000, |_| (), by_handle) != Step::Over {}
         let mut seen = 0;
         let mut place = Some(0);
         while let Some(from) = place {
@@ -481,7 +476,7 @@ mod tests {
             scope.spawn(move || {
                 for _ in 0..40 {
                     index.begin_growth(0, Pace::Wide);
-                    while !index.grow(64, |_| (), |handle| hash(u64::from(handle))) {}
+                    while index.grow(64, |_| (), |handle| hash(u64::from(handle))) != Step::Over {}
                 }
             });
         });

@@ -49,6 +49,7 @@ mod write;
 pub use adopt::Adopted;
 pub use entry::{Entry, Version};
 pub use image::{Holds, Image};
+pub use index::Step;
 pub use item::{Meta, iflag, state};
 #[cfg(feature = "lock-times")]
 pub use lock::take_holds;

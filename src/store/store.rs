@@ -6,7 +6,7 @@
 use super::arena::{Arena, Handle};
 use super::entry::Entry;
 use super::image::{Image, Registers};
-use super::index::{Bucket, Index, Pace, Slot};
+use super::index::{Bucket, Index, Pace, Slot, Step};
 use super::item::{Item, SEQ_MASK, iflag, state};
 use super::lock::MutexGuard;
 use super::reserve::Pinned;
@@ -445,13 +445,13 @@ impl Store {
         self.registers.oldest_live.load(Relaxed) as u32
     }
 
-    /// One step of index growth; true when there is nothing to do. Called by one thread.
-    pub fn grow_step(&'static self, buckets: u64) -> bool {
+    /// One step of index growth. Called by one thread.
+    pub fn grow_step(&'static self, buckets: u64) -> Step {
         if !self.index.is_growing() {
             let items = self.slabs.items();
             if !self.index.wants_growth(items) {
                 self.slabs.want(0);
-                return true;
+                return Step::Over;
             }
             let mut pace = Pace::Wide;
             if self.image().is_none() {
@@ -459,7 +459,7 @@ impl Store {
                 if self.slabs.would_charge(bytes(pace)) {
                     pace = Pace::Narrow;
                     if !self.index.is_crowded(items) {
-                        return true;
+                        return Step::Over;
                     }
                 }
                 let bytes = bytes(pace);
@@ -467,11 +467,11 @@ impl Store {
                 self.slabs.want(bytes);
                 self.slabs.charge(bytes);
                 if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
-                    return true;
+                    return Step::Over;
                 }
                 self.slabs.want(0);
             }
-            return !self.index.begin_growth(items, pace);
+            return if self.index.begin_growth(items, pace) { Step::Memory } else { Step::Over };
         }
         let mut key = Vec::with_capacity(256 + 16);
         let ahead = |raw| {
@@ -479,15 +479,15 @@ impl Store {
                 self.arena.prefetch(handle);
             }
         };
-        let done = self.index.grow(buckets, ahead, |raw| {
+        let step = self.index.grow(buckets, ahead, |raw| {
             key.clear();
             if let Some((_, item)) = self.item(raw) {
                 item.copy_key(&mut key);
             }
             crate::hash::hash(&key)
         });
-        self.growths.fetch_add(u64::from(done), Relaxed);
-        done
+        self.growths.fetch_add(u64::from(step == Step::Over), Relaxed);
+        step
     }
 
     /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top. Called

@@ -57,7 +57,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Index, Pace};
+    use super::super::{Index, Pace, Step};
     use super::*;
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
         }
         assert!(live(1, 41));
         index.begin_growth(0, Pace::Wide);
-        while !index.grow(1000, |_| (), |handle| of(handle.into())) {}
+        while index.grow(1000, |_| (), |handle| of(handle.into())) != Step::Over {}
         assert!(live(1, 41), "growth drops ghosts and nothing else");
         for n in 1..=40 {
             let mut bucket = index.lock(of(n));

@@ -3,7 +3,7 @@
 //! Owns when it should, by how much, and the steps. One thread calls them; who uses the index meanwhile finds each entry
 //! in one table or the other (`Index::lock`).
 
-use super::line::slots;
+use super::line::{Line, slots};
 use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, SLOTS, TABLES_MAX, Table};
 use std::sync::atomic::Ordering::*;
 
@@ -29,6 +29,12 @@ const OVERFULL: f64 = 1.2;
 /// Moved buckets whose memory is given back together: 4 MB, two huge pages.
 const DISCARD_BUCKETS: u64 = 1 << 16;
 
+/// Buckets for which the system is asked for memory together: 2 MB, a huge page.
+const TOUCH_BUCKETS: u64 = 1 << 15;
+
+/// Buckets of a small page.
+const PAGE_BUCKETS: u64 = 4096 / BUCKET_BYTES as u64;
+
 /// How far a table grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -36,6 +42,17 @@ pub enum Pace {
     Wide,
     /// By an eighth: memory is dearer than time.
     Narrow,
+}
+
+/// What a step of a growth has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The growth is over, or there is none.
+    Over,
+    /// Memory came from the system or went back to it. That can take long, but nobody waits for it.
+    Memory,
+    /// Buckets have moved.
+    Buckets,
 }
 
 impl Table {
@@ -46,6 +63,37 @@ impl Table {
             Pace::Narrow => (8, CROWD_TO),
         };
         (self.len + self.len / part + 1).max((items as f64 / (SLOTS as f64 * fill)) as u64)
+    }
+
+    /// Has the system give memory for the buckets up to `last`, and for some more and the next overflow lines, unless
+    /// they have it. The first touch of a huge page takes 0.1 ms, in virtual machines several, for which no bucket should
+    /// stay locked.
+    fn touch(&self, last: u64) -> bool {
+        let touched = self.touched.load(Relaxed);
+        if last.min(self.len - 1) < touched {
+            return false;
+        }
+        let until = (touched + TOUCH_BUCKETS).max((last + 1).next_multiple_of(PAGE_BUCKETS)).min(self.len);
+        for bucket in (touched..until).step_by(PAGE_BUCKETS as usize) {
+            self.line(bucket as usize).words[0].fetch_or(0, Relaxed);
+        }
+        self.overflow.touch();
+        self.touched.store(until, Relaxed);
+        true
+    }
+
+    /// Gives the memory of `moved` buckets back, if these are enough or all. So two whole tables never stand beside
+    /// each other.
+    fn give_back(&self, moved: u64) -> bool {
+        let given_back = self.given_back.load(Relaxed);
+        let all = self.buckets.words().len() / Line::BUCKET;
+        let until = if moved == self.len { all as u64 } else { moved / DISCARD_BUCKETS * DISCARD_BUCKETS };
+        if until <= given_back {
+            return false;
+        }
+        self.buckets.discard(given_back as usize * Line::BUCKET, until as usize * Line::BUCKET);
+        self.given_back.store(until, Relaxed);
+        true
     }
 }
 
@@ -96,19 +144,21 @@ impl Index {
         true
     }
 
-    /// Moves up to `buckets` buckets to the new table; true when the growth is over. `hash_of` gives the
-    /// hash of a linked handle, `ahead` loads what it will look at. Called by one thread; each bucket is locked only
-    /// while it moves.
-    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u32), mut hash_of: impl FnMut(u32) -> u64) -> bool {
+    /// One step of a growth: has the system give or take memory, or moves up to `buckets` buckets to the new table.
+    /// `hash_of` gives the hash of a linked handle, `ahead` loads what it will look at. Called by one thread; each bucket
+    /// is locked only while it moves.
+    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u32), mut hash_of: impl FnMut(u32) -> u64) -> Step {
         let current = self.current.load(Acquire);
         if current >> 32 == 0 {
-            return true;
+            return Step::Over;
         }
         let old = self.table((current >> 32) - 1);
         let new = self.table(current & LOW_HALF);
         let from = old.cursor.load(Relaxed);
         let to = (from + buckets).min(old.len);
-        new.touch(from * new.len / old.len, to * new.len / old.len);
+        if old.give_back(from) || new.touch(to * new.len / old.len) {
+            return Step::Memory;
+        }
         for number in from..to {
             if number + GROW_AHEAD < old.len {
                 let line = old.line((number + GROW_AHEAD) as usize);
@@ -123,16 +173,12 @@ impl Index {
             bucket.line.change_bits(0, MOVED);
         }
         old.cursor.store(to, Release);
-        if to == old.len {
-            self.current.store(current & LOW_HALF, Release);
-            old.overflow.discard();
+        if to < old.len {
+            return Step::Buckets;
         }
-        // Memory goes back as the move proceeds, so that two whole tables never stand beside each other.
-        let whole = |bucket: u64| bucket / DISCARD_BUCKETS * DISCARD_BUCKETS;
-        let until = if to == old.len { old.buckets.words().len() } else { whole(to) as usize * 8 };
-        if until > whole(from) as usize * 8 {
-            old.buckets.discard(whole(from) as usize * 8, until);
-        }
-        to == old.len
+        self.current.store(current & LOW_HALF, Release);
+        old.give_back(old.len);
+        old.overflow.discard();
+        Step::Over
     }
 }

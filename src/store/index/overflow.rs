@@ -71,11 +71,12 @@ impl Overflow {
         (u64::from(self.pool.lock().next) - 1) * LINE_BYTES as u64
     }
 
-    /// Has the system give memory for the next lines.
+    /// Has the system give memory for the next lines: more than the buckets of a huge page need.
     pub fn touch(&self) {
-        const SMALL_PAGE: u32 = 4096 / LINE_BYTES as u32;
+        const LINES: u32 = 1 << 14;
+        const SMALL_PAGE: usize = 4096 / LINE_BYTES;
         let next = self.pool.lock().next;
-        for number in [next, next.saturating_add(SMALL_PAGE)] {
+        for number in (next..next.saturating_add(LINES)).step_by(SMALL_PAGE) {
             self.line(number).words[0].fetch_or(0, Relaxed);
         }
     }
