@@ -29,9 +29,13 @@ run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, A
 
 test: unit loom clients conformance ## every test: Rust, real clients, memcached's own test files
 
+# What a store with handles of 40 bits must do as any other.
+LONG_TESTS = --test model --test mover --test policy --test reads --test stress --test strides --test split
+
 unit: ## the Rust tests alone
 	@mkdir -p $(RESULTS)
 	cargo test --no-fail-fast 2>&1 | tee $(RESULTS)/unit
+	cargo test --no-fail-fast --features long-handles $(LONG_TESTS) 2>&1 | tee -a $(RESULTS)/unit
 
 loom: ## the store's protocols between threads, in every interleaving
 	@mkdir -p $(RESULTS)
@@ -53,7 +57,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
 check: ## formatting, lints, documentation and the house rules
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
-	cargo clippy --quiet --all-targets --features debug-commands,lock-times -- -D warnings
+	cargo clippy --quiet --all-targets --features debug-commands,lock-times,long-handles -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items
 	cargo test --quiet --test tidy
 

@@ -566,3 +566,20 @@ fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
     eventually("end of the second guest", || count(&mut admin) == alone);
     assert_eq!(said(), before);
 }
+
+#[test]
+fn more_memory_than_short_handles_can_name_is_there_or_refused() {
+    let scratch = Scratch::new();
+    let server = Process::start(&scratch, &["-m", "200000", "-p", "-1", "-l", "127.0.0.1"]);
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    assert_eq!(ask(&mut stream, "set key 0 0 5\r\nvalue", "STORED"), "STORED\r\n");
+    assert_eq!(ask(&mut stream, "get key", "END"), "VALUE key 0 5\r\nvalue\r\nEND\r\n");
+    assert!(ask(&mut stream, "stats", "END").contains("STAT limit_maxbytes 209715200000\r\n"));
+    assert_eq!(ask(&mut stream, "cache_memlimit 250000", "OK"), "OK\r\n");
+    server.stop("INT");
+    let (code, text) = fails(command(&["-m", "50000000", "-p", "0", "-s", &scratch.text("socket")]));
+    assert_eq!((code, text.as_str()), (Some(1), "Failed to reserve address space for item memory\n"));
+    let image = scratch.text("image");
+    let (code, text) = fails(command(&["-m", "200000", "-e", &image, "-p", "0", "-s", &scratch.text("socket")]));
+    assert!(code == Some(1) && text.contains("a memory file has 128 GB at most"), "{text}");
+}

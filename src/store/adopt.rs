@@ -8,10 +8,11 @@
 //! Owns that search. Runs once, before any other thread knows the store; called by `maint` at start.
 
 use super::arena::Handle;
+use super::handle::Links;
 use super::image::Image;
 use super::index::{Pace, Step};
 use super::item::{Head, Item, iflag, kind, state};
-use super::reserve::{CHAIN_HEADER, Links, chain_of};
+use super::reserve::{CHAIN_HEADER, begin_link, chain_of};
 use super::sizes::PAGE_BYTES;
 use super::store::Store;
 use crate::limits::KEY_MAX;
@@ -208,7 +209,7 @@ impl Store {
         let (chain, mut before) = (self.name_chain(hash), None);
         self.for_each_part(&item, |part| {
             let chunk = self.arena.chunk(part);
-            Links { before, ..Links::of(chunk) }.begin(chunk, chain);
+            begin_link(Links { before, ..Links::of(chunk) }, chunk, chain);
             before = Some(part);
             parts.insert(part);
         });

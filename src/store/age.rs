@@ -1,33 +1,35 @@
 //! Items in the order of their last use, exactly: the queue of flat mode.
 //!
-//! Owns the links, 8 bytes a slot of a page, which exist for pages that have ever held an item of the list: in
+//! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item of the list: in
 //! segmented mode there are none. Knows handles only. One list a class, under the class's lock.
 
 use super::arena::Handle;
+use super::handle::Handles;
 use std::collections::HashMap;
 
 /// Stands for the neighbour that the first and the last item lack. No page reaches so far.
-const END: u32 = u32::MAX;
+const END: u64 = (1 << 40) - 1;
 
 /// Neighbours of an item, by the numbers of their handles; both are 0 outside the list.
 #[derive(Clone, Copy, Default)]
 struct Link {
-    before: u32,
-    after: u32,
+    before: u64,
+    after: u64,
 }
 
 /// The list. Its first item is the one used longest ago.
 pub struct AgeList {
-    links: HashMap<usize, Box<[Link]>>,
+    /// Links of a page, two a slot.
+    links: HashMap<usize, Handles>,
     ends: Link,
     len: u64,
-    /// Slots that have links.
-    slots: usize,
+    /// Bytes of the links.
+    bytes: usize,
 }
 
 impl Default for AgeList {
     fn default() -> Self {
-        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, slots: 0 }
+        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, bytes: 0 }
     }
 }
 
@@ -39,7 +41,7 @@ impl AgeList {
 
     /// Bytes of the links.
     pub fn bytes(&self) -> usize {
-        self.slots * size_of::<Link>()
+        self.bytes
     }
 
     /// The item used longest ago.
@@ -59,11 +61,12 @@ impl AgeList {
 
     /// Puts an item that is not in the list behind all others. Its page has `slots` slots.
     pub fn push(&mut self, handle: Handle, slots: usize) {
-        let page = self.links.entry(handle.page()).or_default();
-        if page.len() < slots {
+        if self.links.get(&handle.page()).is_none_or(|page| page.len() < 2 * slots) {
             // A new page, or one that used to have larger chunks: nothing of it is in the list.
-            self.slots += slots - page.len();
-            *page = vec![Link::default(); slots].into();
+            self.forget_page(handle.page());
+            let page = Handles::new(2 * slots);
+            self.bytes += page.bytes();
+            self.links.insert(handle.page(), page);
         }
         let last = self.ends.before;
         self.set(handle.raw(), |link| *link = Link { before: last, after: END });
@@ -97,25 +100,28 @@ impl AgeList {
 
     /// Gives the links of a page back, of which nothing is in the list.
     pub fn forget_page(&mut self, page: usize) {
-        self.slots -= self.links.remove(&page).map_or(0, |links| links.len());
+        self.bytes -= self.links.remove(&page).map_or(0, |links| links.bytes());
     }
 
-    fn handle(&self, raw: u32) -> Option<Handle> {
+    fn handle(&self, raw: u64) -> Option<Handle> {
         Handle::from_raw(raw).filter(|_| raw != END)
     }
 
     fn link(&self, handle: Handle) -> Option<Link> {
-        self.links.get(&handle.page())?.get(handle.slot()).copied()
+        let (page, at) = (self.links.get(&handle.page())?, 2 * handle.slot());
+        (at < page.len()).then(|| Link { before: page.get(at), after: page.get(at + 1) })
     }
 
     /// Changes an item's links, or those of the list itself.
-    fn set(&mut self, raw: u32, change: impl FnOnce(&mut Link)) {
-        let link = match self.handle(raw) {
-            None => Some(&mut self.ends),
-            Some(handle) => self.links.get_mut(&handle.page()).and_then(|page| page.get_mut(handle.slot())),
-        };
-        if let Some(link) = link {
-            change(link);
+    fn set(&mut self, raw: u64, change: impl FnOnce(&mut Link)) {
+        let Some(handle) = self.handle(raw) else { return change(&mut self.ends) };
+        let Some(mut link) = self.link(handle) else { return };
+        change(&mut link);
+        if let Some(page) = self.links.get_mut(&handle.page()) {
+            let before = page.bytes();
+            page.set(2 * handle.slot(), link.before);
+            page.set(2 * handle.slot() + 1, link.after);
+            self.bytes += page.bytes() - before;
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Item memory: pages of one megabyte, addressed by 32-bit handles.
+//! Item memory: pages of one megabyte, whose chunks are named by handles.
 //!
 //! Owns the reservation, the page table and byte access through relaxed word loads and stores. Knows
 //! nothing of items. A wrong or stale handle gives wrong bytes, never an access outside the region.
 
+pub use super::handle::Handle;
+use super::handle::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
 use super::image::Image;
 use super::region::{Region, prefetch};
 use super::sizes::PAGE_BYTES;
@@ -11,52 +13,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 /// Words of a page.
 const PAGE_WORDS: usize = PAGE_BYTES / 8;
 
-/// Bits of a handle that say the slot within a page.
-const SLOT_BITS: u32 = 15;
-
-/// Pages a handle can name, page 0 being none: 17 bits, 128 GB.
-pub const PAGES_MAX: usize = 1 << (32 - SLOT_BITS);
-
 /// In the page table: the page was cut in another way before, so who still reads by the old cut reads anywhere in it.
 const RECUT: u32 = 1 << 31;
-
-/// Names one chunk: page in the upper 17 bits, slot in the lower 15. Never 0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Handle(u32);
-
-impl Handle {
-    /// A chunk of page 0, which there is not: it has no words.
-    pub const NOWHERE: Self = Self(1);
-
-    /// The chunk `slot` of page `page`.
-    pub fn new(page: u32, slot: u32) -> Self {
-        debug_assert!(page > 0 && slot < 1 << SLOT_BITS);
-        Self(page << SLOT_BITS | slot)
-    }
-
-    /// From its number; `None` for 0.
-    #[inline]
-    pub fn from_raw(raw: u32) -> Option<Self> {
-        (raw != 0).then_some(Self(raw))
-    }
-
-    /// Its number, for an index slot or a link.
-    #[inline]
-    pub fn raw(self) -> u32 {
-        self.0
-    }
-
-    /// Number of its page.
-    #[inline]
-    pub fn page(self) -> usize {
-        (self.0 >> SLOT_BITS) as usize
-    }
-
-    /// Its slot in the page.
-    pub fn slot(self) -> usize {
-        (self.0 & ((1 << SLOT_BITS) - 1)) as usize
-    }
-}
 
 /// The pages. Pages are numbered from 1 and handed out in order; the page table tells each one's class.
 pub struct Arena {
@@ -69,10 +27,16 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Reserves address space for as many pages as a handle can name, or at least for `bytes`.
+    /// Reserves address space for as many pages as a short handle can name, or for `bytes` and as much again where
+    /// these are too few; less where the kernel has no more, but not less than `bytes`. `None` if that is too much.
     pub fn reserve(bytes: u64, exactly: bool) -> Option<Self> {
-        let wanted = (bytes as usize / PAGE_BYTES + super::sizes::CLASSES_PAGES).min(PAGES_MAX - 1);
-        let mut pages = if exactly { wanted } else { PAGES_MAX - 1 };
+        let before = FIRST_PAGE as usize - 1;
+        let wanted = before + usize::try_from(bytes / PAGE_BYTES as u64).ok()? + super::sizes::CLASSES_PAGES;
+        if wanted >= LONG_PAGES {
+            return None;
+        }
+        let ample = if wanted < SHORT_PAGES { SHORT_PAGES } else { (2 * wanted).min(LONG_PAGES) } - 1;
+        let mut pages = if exactly { wanted } else { ample };
         loop {
             if let Some(region) = Region::reserve(pages * PAGE_BYTES) {
                 let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
@@ -100,6 +64,11 @@ impl Arena {
     /// Pages that exist as address space, numbered 1..=this.
     pub fn pages(&self) -> usize {
         self.pages
+    }
+
+    /// Whether handles may have more than 32 bits.
+    pub fn has_long_handles(&self) -> bool {
+        self.pages >= SHORT_PAGES
     }
 
     /// Gives page `page`, which must be all zero, to a class, with chunks of `stride` bytes.
@@ -348,7 +317,7 @@ mod tests {
     #[test]
     fn bogus_handles_name_nothing() {
         let arena = Arena::reserve(4 << 20, true).unwrap();
-        assert!(arena.chunk(Handle::from_raw(u32::MAX).unwrap()).is_empty());
+        assert!(arena.chunk(Handle::from_raw(u32::MAX.into()).unwrap()).is_empty());
         assert!(arena.chunk(Handle::new(1, 0)).is_empty(), "a page not in use has no chunks");
         arena.assign(1, 3, 64);
         assert_eq!(arena.chunk(Handle::new(1, 5)).len(), 8);

@@ -12,6 +12,7 @@
 //!
 //! Owns the header; knows items no better than `arena` does. Called by the store, and by `maint` at start and stop.
 
+use super::handle::SHORT_PAGES;
 use super::region::Region;
 use super::sizes::PAGE_BYTES;
 use crate::sys;
@@ -21,7 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes ahead of page 1: an entry for every page that a handle can name, and as much again.
+/// Bytes ahead of page 1: an entry for every page that a short handle can name, and as much again.
 const HEADER_BYTES: usize = 2 << 20;
 
 /// Word of the first page's entry, less one: pages are numbered from 1.
@@ -134,9 +135,12 @@ impl Image {
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
             TryLockError::Error(e) => saying("failed to lock the memory file")(e),
         })?;
-        let wanted = (bytes as usize / PAGE_BYTES + super::sizes::CLASSES_PAGES).min(super::arena::PAGES_MAX - 1);
+        let wanted = bytes as usize / PAGE_BYTES + super::sizes::CLASSES_PAGES;
+        if wanted >= SHORT_PAGES {
+            return Err(io::Error::other("a memory file has 128 GB at most"));
+        }
         let there = (file.metadata()?.len() as usize).saturating_sub(HEADER_BYTES) / PAGE_BYTES;
-        let pages = wanted.max(there.min(super::arena::PAGES_MAX - 1));
+        let pages = wanted.max(there.min(SHORT_PAGES - 1));
         let len = HEADER_BYTES + pages * PAGE_BYTES;
         sys::file::allocate(&file, len as u64).map_err(saying("failed to allocate the memory file"))?;
         let whole = Region::map(&file, len).map_err(saying("failed to mmap, aborting"))?;

@@ -1,4 +1,5 @@
-//! The hash index: 64-byte buckets of twelve tagged handles, each bucket with its own lock bit.
+//! The hash index: 64-byte buckets of twelve tagged handles, ten where handles may have 40 bits; each bucket with its own
+//! lock bit.
 //!
 //! A tag of 0 marks a free slot; tags of keys are 1..=254. A full bucket moves its last handle to an overflow line of
 //! three slots, 16 bytes, and keeps that line's number in its last slot (`chain`); so does a full overflow line. A tag
@@ -28,9 +29,6 @@ use line::{Line, slots};
 use overflow::Overflow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
-
-/// Slots of a bucket.
-const SLOTS: usize = Line::BUCKET_SLOTS;
 
 const BUCKET_BYTES: usize = Line::BUCKET * 8;
 
@@ -73,14 +71,14 @@ struct Table {
 }
 
 impl Table {
-    fn new(len: u64) -> Option<Self> {
+    fn new(len: u64, long: bool) -> Option<Self> {
         // 8 lines a bucket are more than any table below the growth threshold can need. Lines for 134 million
         // items more (address space only) keep a table usable that may not grow, or whose growth is late.
         let lines = (8 * len + (1 << 26)).min(u32::MAX.into());
         Some(Self {
             buckets: Region::reserve(len as usize * BUCKET_BYTES)?,
             len,
-            overflow: Overflow::reserve(lines)?,
+            overflow: Overflow::reserve(lines, long)?,
             cursor: AtomicU64::new(0),
             touched: AtomicU64::new(0),
             given_back: AtomicU64::new(0),
@@ -99,7 +97,12 @@ impl Table {
 
     #[inline]
     fn line(&self, bucket: usize) -> Line {
-        Line::bucket(self.buckets.words(), bucket)
+        Line::bucket(self.buckets.words(), bucket, self.overflow.is_long())
+    }
+
+    /// Slots of all buckets.
+    fn slots(&self) -> u64 {
+        self.len * Line::bucket_slots(self.overflow.is_long()) as u64
     }
 
     /// Whether growth has passed a bucket. Whoever locked it now would give it memory again that has been given back.
@@ -165,7 +168,7 @@ impl Drop for Bucket {
 impl Bucket {
     /// The first handle with the hash's tag that `is_it` accepts.
     #[inline]
-    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<(Slot, u32)> {
+    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u64) -> bool) -> Option<(Slot, u64)> {
         let tag = tag_of(hash);
         let mut line = self.line;
         loop {
@@ -188,14 +191,14 @@ impl Bucket {
 
     /// Puts another handle into a slot: the same key lives elsewhere now.
     #[inline]
-    pub fn replace(&mut self, slot: Slot, handle: u32) {
+    pub fn replace(&mut self, slot: Slot, handle: u64) {
         slot.line.set_handle(slot.slot, handle);
         self.changed();
     }
 
     /// Enters a handle, if need be in place of the ghost that is worth least by `worth`. False when no overflow line
     /// is left; then nothing changed.
-    pub fn insert(&mut self, hash: u64, handle: u32, worth: impl Fn(Ghost) -> u32) -> bool {
+    pub fn insert(&mut self, hash: u64, handle: u64, worth: impl Fn(Ghost) -> u32) -> bool {
         let tag = tag_of(hash);
         if self.line.matching(0) & self.line.own_slots() == 0
             && let Some(slot) = self.least_ghost(worth)
@@ -250,7 +253,7 @@ impl Bucket {
     }
 
     /// Calls `each` with every handle of the bucket.
-    pub fn for_each(&self, mut each: impl FnMut(u32)) {
+    pub fn for_each(&self, mut each: impl FnMut(u64)) {
         let mut line = self.line;
         loop {
             slots(line.used() & line.own_slots() & !line.matching(GHOST_TAG)).for_each(|slot| each(line.handle(slot)));
@@ -270,11 +273,12 @@ impl Bucket {
 }
 
 impl Index {
-    /// An index sized for `items` items before it first grows; `None` without address space.
-    pub fn new(items: u64, may_grow: bool) -> Option<Self> {
-        let buckets = (items as f64 / (SLOTS as f64 * GROW_AT)).ceil().max(16.0) as u64;
+    /// An index sized for `items` items before it first grows, for handles of 40 bits if they may be `long`; `None`
+    /// without address space.
+    pub fn new(items: u64, may_grow: bool, long: bool) -> Option<Self> {
+        let buckets = (items as f64 / (Line::bucket_slots(long) as f64 * GROW_AT)).ceil().max(16.0) as u64;
         let index = Self { tables: [const { OnceLock::new() }; TABLES_MAX], current: AtomicU64::new(0), may_grow };
-        index.tables[0].set(Table::new(buckets)?).ok()?;
+        index.tables[0].set(Table::new(buckets, long)?).ok()?;
         Some(index)
     }
 
@@ -292,7 +296,7 @@ impl Index {
 
     /// Calls `each` with the handles in the bucket of `hash` whose tag fits, without the lock: hints only.
     #[inline]
-    pub fn peek(&'static self, hash: u64, mut each: impl FnMut(u32)) {
+    pub fn peek(&'static self, hash: u64, mut each: impl FnMut(u64)) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
         let line = table.line(table.bucket_of(hash));
         slots(line.matching(tag_of(hash))).for_each(|slot| each(line.handle(slot)));
@@ -376,7 +380,7 @@ impl Index {
 
     /// Slots of the current table.
     pub fn slots(&'static self) -> u64 {
-        self.table(self.current.load(Acquire) & LOW_HALF).len * SLOTS as u64
+        self.table(self.current.load(Acquire) & LOW_HALF).slots()
     }
 }
 
@@ -385,9 +389,12 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    fn index(items: u64) -> &'static Index {
-        Box::leak(Box::new(Index::new(items, true).unwrap()))
+    fn index(items: u64, long: bool) -> &'static Index {
+        Box::leak(Box::new(Index::new(items, true, long).unwrap()))
     }
+
+    /// Both forms of handles, with the number of the first one.
+    const FORMS: [(bool, u64); 2] = [(false, 0), (true, 0xab_ffff_f000)];
 
     /// Splitmix64, to have many hashes from a counter.
     fn hash(n: u64) -> u64 {
@@ -398,17 +405,19 @@ mod tests {
 
     #[test]
     fn behaves_as_a_map_through_overflow_and_growth() {
-        let index = index(64);
-        let mut model: HashMap<u64, u32> = HashMap::new();
-        let by_handle = |handle: u32| hash(u64::from(handle));
-        for n in 1..20_000u32 {
-            let h = hash(u64::from(n));
-            assert!(index.lock(h).insert(h, n, |_| 0));
-            model.insert(h, n);
+        FORMS.into_iter().for_each(|(long, base)| behaves_as_a_map(index(64, long), base));
+    }
+
+    fn behaves_as_a_map(index: &'static Index, base: u64) {
+        let mut model: HashMap<u64, u64> = HashMap::new();
+        for n in 1..20_000 {
+            let h = hash(base + n);
+            assert!(index.lock(h).insert(h, base + n, |_| 0));
+            model.insert(h, base + n);
             if n % 3 == 0 {
-                let gone = hash(u64::from(n / 2));
+                let gone = hash(base + n / 2);
                 let mut bucket = index.lock(gone);
-                let found = bucket.find(gone, |handle| handle == n / 2);
+                let found = bucket.find(gone, |handle| handle == base + n / 2);
                 assert_eq!(found.is_some(), model.remove(&gone).is_some());
                 if let Some((slot, _)) = found {
                     bucket.remove(slot);
@@ -417,18 +426,20 @@ mod tests {
             if index.wants_growth(model.len() as u64) {
                 assert!(index.begin_growth(0, Pace::Wide));
             }
-            index.grow(3, |_| (), by_handle);
+            index.grow(3, |_| (), hash);
         }
         for (h, n) in &model {
             assert!(index.lock(*h).find(*h, |handle| handle == *n).is_some());
+            let look = index.look(*h).unwrap();
+            assert_eq!(look.find(*h, |handle| (handle == *n).then_some(handle)), Ok(Some(*n)));
         }
-        while index.grow(1000, |_| (), by_handle) != Step::Over {}
+        while index.grow(1000, |_| (), hash) != Step::Over {}
         let mut seen = 0;
         let mut place = Some(0);
         while let Some(from) = place {
-            place = index.scan(from, by_handle, |handle| {
+            place = index.scan(from, hash, |handle| {
                 seen += 1;
-                assert!(model.contains_key(&by_handle(handle)));
+                assert!(model.contains_key(&hash(handle)));
             });
         }
         assert_eq!(seen, model.len());
@@ -436,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_is_held_is_refused_and_stays_held() {
-        let index = index(1);
+        let index = index(1, false);
         let held = index.lock(7);
         assert!((0..2).all(|_| index.try_lock(7).is_none()));
         drop(held);
@@ -444,30 +455,32 @@ mod tests {
 
     #[test]
     fn one_bucket_can_hold_any_number() {
-        let index = index(1);
-        for n in 1..=100u32 {
-            assert!(index.lock(7).insert(7, n, |_| 0));
+        for (long, base) in FORMS {
+            let index = index(1, long);
+            for n in base + 1..=base + 100 {
+                assert!(index.lock(7).insert(7, n, |_| 0));
+            }
+            for n in (base + 1..=base + 100).rev() {
+                let mut bucket = index.lock(7);
+                let (slot, _) = bucket.find(7, |handle| handle == n).unwrap();
+                bucket.remove(slot);
+            }
+            let bucket = index.lock(7);
+            assert!(bucket.find(7, |_| true).is_none());
+            assert!(bucket.line.next().is_none(), "emptied lines go back to the pool");
         }
-        for n in (1..=100u32).rev() {
-            let mut bucket = index.lock(7);
-            let (slot, _) = bucket.find(7, |handle| handle == n).unwrap();
-            bucket.remove(slot);
-        }
-        let bucket = index.lock(7);
-        assert!(bucket.find(7, |_| true).is_none());
-        assert!(bucket.line.next().is_none(), "emptied lines go back to the pool");
     }
 
     #[test]
     fn threads_do_not_lose_entries_while_the_table_grows() {
-        let index = index(64);
-        let per_thread = 20_000u32;
+        let index = index(64, false);
+        let per_thread = 20_000;
         std::thread::scope(|scope| {
-            for t in 0..3u32 {
+            for t in 0..3 {
                 scope.spawn(move || {
                     for n in 1..=per_thread {
                         let handle = t * per_thread + n;
-                        let h = hash(u64::from(handle));
+                        let h = hash(handle);
                         assert!(index.lock(h).insert(h, handle, |_| 0));
                         assert!(index.lock(h).find(h, |x| x == handle).is_some());
                     }
@@ -476,33 +489,32 @@ mod tests {
             scope.spawn(move || {
                 for _ in 0..40 {
                     index.begin_growth(0, Pace::Wide);
-                    while index.grow(64, |_| (), |handle| hash(u64::from(handle))) != Step::Over {}
+                    while index.grow(64, |_| (), hash) != Step::Over {}
                 }
             });
         });
         for handle in 1..=3 * per_thread {
-            let h = hash(u64::from(handle));
+            let h = hash(handle);
             assert!(index.lock(h).find(h, |x| x == handle).is_some(), "{handle}");
         }
     }
 
     #[test]
     fn a_walk_meets_every_entry_once_though_the_table_grows() {
-        let by_handle = |handle: u32| hash(u64::from(handle));
         for steps_a_scan in [0, 1, 2, 3, 7, 50] {
-            let index = index(64);
-            for n in 1..=2000u32 {
-                assert!(index.lock(by_handle(n)).insert(by_handle(n), n, |_| 0));
+            let index = index(64, false);
+            for n in 1..=2000 {
+                assert!(index.lock(hash(n)).insert(hash(n), n, |_| 0));
             }
             let mut seen = HashMap::new();
             let mut place = Some(0);
             while let Some(from) = place {
-                place = index.scan(from, by_handle, |handle| *seen.entry(handle).or_insert(0) += 1);
+                place = index.scan(from, hash, |handle| *seen.entry(handle).or_insert(0) += 1);
                 assert!(place.is_none_or(|next| next > from));
                 if index.slots() < 4000 && !index.is_growing() {
                     index.begin_growth(0, Pace::Wide);
                 }
-                index.grow(steps_a_scan, |_| (), by_handle);
+                index.grow(steps_a_scan, |_| (), hash);
             }
             assert!((1..=2000).all(|n| seen.get(&n) == Some(&1)), "{steps_a_scan} buckets moved between scans");
         }

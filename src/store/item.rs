@@ -3,12 +3,13 @@
 //! ```text
 //! word 0   klen u8 | iflags u8 | state u8 | vlen u16 | exptime u24
 //! word 1   seq u40 | atime u24
-//! [pin     count u31, dead u1 | first chunk u32]   if the value is large: over COPY_MAX, or a chain
+//! [pin     count u31, dead u1]                     if the value is large: over COPY_MAX, or a chain
 //! [ext     vlen u32 | exptime u32]                 if the value is large or the TTL over 90 days
+//! [chain   first chunk u40]                        if the value is a chain
 //! [cas     u64]                                    if the CAS id is not `seq`
 //! key, padded by nothing
 //! [flags   u32]                                    if client flags are not 0
-//! value (no NUL, no CRLF), or for a chunked item the chain that `first chunk` starts
+//! value (no NUL, no CRLF), or for a chunked item the chain that `first chunk` begins
 //! ```
 //!
 //! A chunk that holds no item has klen 0, and [`kind`] in place of the item flags. Owns encoding and decoding only;
@@ -181,7 +182,8 @@ impl Head {
     /// Word at which the key starts.
     #[inline]
     pub fn key_word(self) -> usize {
-        self.ext_word() + usize::from(self.has(iflag::EXT)) + usize::from(self.has(iflag::CAS))
+        let is_there = |flag| usize::from(self.has(flag));
+        self.ext_word() + is_there(iflag::EXT) + is_there(iflag::CAS) + is_there(iflag::CHUNKED)
     }
 
     /// Byte offset of the value (of a chunked item: of nothing).
@@ -472,10 +474,15 @@ impl Item {
         self.head.is_large().then(|| &self.chunk[2])
     }
 
+    /// The word that names the first chunk; only a chunked item has one.
+    pub fn chain_word(&self) -> Option<&'static AtomicU64> {
+        self.head.has(iflag::CHUNKED).then(|| self.chunk.get(self.head.ext_word() + 1)).flatten()
+    }
+
     /// Forgets readers of a process that is gone.
     pub fn forget_readers(&self) {
         if let Some(word) = self.pin_word() {
-            word.fetch_and(!0xffff_ffff, Relaxed);
+            word.store(0, Relaxed);
         }
     }
 
@@ -513,6 +520,9 @@ impl Item {
         chunk[1].store(u64::from(now & MASK24) << 40, Relaxed);
         if head.is_large() {
             chunk[2].store(0, Relaxed);
+        }
+        if let Some(word) = item.chain_word() {
+            word.store(0, Relaxed);
         }
         if head.has(iflag::EXT) {
             item.set_ext(meta.vlen, if meta.exptime != 0 && meta.exptime < now { now } else { meta.exptime });

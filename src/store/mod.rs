@@ -25,6 +25,7 @@ mod age;
 mod arena;
 mod cut;
 mod entry;
+mod handle;
 mod image;
 mod index;
 mod item;

@@ -18,10 +18,11 @@
 //! The page's chunks are not reused while it leaves: one that holds an item holds that same item until it is gone.
 
 use super::arena::Handle;
+use super::handle::Links;
 use super::index::{Bucket, Slot};
 use super::item::{Head, Item, iflag, kind, state};
 use super::leave::copy_words;
-use super::reserve::{Links, Pinned, chain_head, chain_name, chain_of};
+use super::reserve::{Pinned, chain_head, chain_name, chain_of};
 use super::signs::Part;
 use super::stock::Kind;
 use super::store::Store;

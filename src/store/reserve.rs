@@ -13,6 +13,7 @@
 //! the bucket that its upper half names, the mover finds the item of a chunk.
 
 use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
+use super::handle::{Links, raw_of};
 use super::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
 use super::store::Store;
 use super::write::OutOfMemory;
@@ -23,8 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 const DEAD: u64 = 1 << 31;
 const COUNT: u64 = DEAD - 1;
 
-/// Bytes of a chain chunk before its data.
-pub(super) const CHAIN_HEADER: usize = 24;
+/// Bytes of a chain chunk before its data: what the chunk is, its links, and the chain's name.
+pub(super) const CHAIN_HEADER: usize = 32;
+const CHAIN_NAME: usize = 3;
 
 /// An item whose value is arriving. Nobody else can see it.
 pub struct Reservation {
@@ -174,7 +176,7 @@ impl Reservation {
         let wanted = CHAIN_HEADER + self.missing();
         let take = |class: usize| {
             let need = wanted.min(sizes.class(class).stride);
-            let begin = |_: &mut _, handle| links.begin(arena.chunk(handle), chain);
+            let begin = |_: &mut _, handle| begin_link(links, arena.chunk(handle), chain);
             self.store.take_chunk_for(class, need, self.now, begin)
         };
         let (fitting, largest) = (sizes.class_of_physical(wanted), sizes.largest());
@@ -225,54 +227,30 @@ impl Drop for Reservation {
     }
 }
 
-/// Where a chunk stands in its chain.
-#[derive(Clone, Copy)]
-pub(super) struct Links {
-    pub next: Option<Handle>,
-    /// `None` for the first chunk, which the head names.
-    pub before: Option<Handle>,
-}
-
-impl Links {
-    /// Those of a chain's chunk. For a chunk that is none they name chunks, or nothing.
-    pub(super) fn of(chunk: &[AtomicU64]) -> Self {
-        let word = chunk.get(1).map_or(0, |word| word.load(Relaxed));
-        Self { next: Handle::from_raw(word as u32), before: Handle::from_raw((word >> 32) as u32) }
+/// Makes `chunk` one of `chain`, with these neighbours.
+pub(super) fn begin_link(links: Links, chunk: &[AtomicU64], chain: u64) {
+    links.put(chunk);
+    if let Some(word) = chunk.get(CHAIN_NAME) {
+        word.store(chain, Relaxed);
     }
-
-    pub(super) fn put(self, chunk: &[AtomicU64]) {
-        let raw = |handle: Option<Handle>| u64::from(handle.map_or(0, Handle::raw));
-        if let Some(word) = chunk.get(1) {
-            word.store(raw(self.next) | raw(self.before) << 32, Relaxed);
-        }
-    }
-
-    /// Makes `chunk` one of `chain`.
-    pub(super) fn begin(self, chunk: &[AtomicU64], chain: u64) {
-        self.put(chunk);
-        if let Some(word) = chunk.get(2) {
-            word.store(chain, Relaxed);
-        }
-        Head::mark(chunk, kind::CHAIN);
-    }
+    Head::mark(chunk, kind::CHAIN);
 }
 
 /// The chain that a chunk belongs to.
 pub(super) fn chain_name(chunk: &[AtomicU64]) -> u64 {
-    chunk.get(2).map_or(0, |word| word.load(Relaxed))
+    chunk.get(CHAIN_NAME).map_or(0, |word| word.load(Relaxed))
 }
 
 /// Sets the first chunk of a chunked item's chain.
 pub(super) fn chain_head(item: &Item, first: Option<Handle>) {
-    if let Some(word) = item.pin_word() {
-        let raw = u64::from(first.map_or(0, Handle::raw));
-        word.store(word.load(Relaxed) & 0xffff_ffff | raw << 32, Relaxed);
+    if let Some(word) = item.chain_word() {
+        word.store(raw_of(first), Relaxed);
     }
 }
 
 /// First chunk of a chunked item's chain.
 pub(super) fn chain_of(item: &Item) -> Option<Handle> {
-    Handle::from_raw((item.pin_word()?.load(Relaxed) >> 32) as u32)
+    Handle::from_raw(item.chain_word()?.load(Relaxed))
 }
 
 impl Store {

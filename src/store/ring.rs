@@ -5,9 +5,10 @@
 //! it for a class's ring and for its large items.
 
 use super::arena::Handle;
+use super::handle::Handles;
 use std::collections::VecDeque;
 
-/// Entries of a segment: 16 KiB.
+/// Entries of a segment: 16 KiB, with long handles 20.
 const SEGMENT: usize = 4096;
 
 /// Segments kept for later in any case; of a long queue an eighth more.
@@ -16,9 +17,9 @@ const SPARES: usize = 2;
 /// The queue.
 #[derive(Default)]
 pub struct Ring {
-    segments: VecDeque<Box<[Handle]>>,
+    segments: VecDeque<Handles>,
     /// Some of the segments given up: a queue that stays about as long as it is allocates nothing.
-    spares: Vec<Box<[Handle]>>,
+    spares: Vec<Handles>,
     /// Place of the first entry in the first segment.
     head: usize,
     /// Entries and blanks.
@@ -39,7 +40,7 @@ impl Ring {
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        (self.segments.len() + self.spares.len()) * SEGMENT * size_of::<Handle>()
+        self.segments.iter().chain(&self.spares).map(Handles::bytes).sum()
     }
 
     /// The first entry.
@@ -54,7 +55,7 @@ impl Ring {
             self.segments.push_back(segment);
         }
         self.span += 1;
-        *self.at_mut(self.span - 1) = handle;
+        self.put(self.span - 1, handle);
     }
 
     /// Adds an entry before all others.
@@ -66,7 +67,7 @@ impl Ring {
         }
         self.head -= 1;
         self.span += 1;
-        *self.at_mut(0) = handle;
+        self.put(0, handle);
     }
 
     /// Takes the first entry out.
@@ -84,7 +85,7 @@ impl Ring {
 
     /// Puts another handle where an entry stands.
     pub fn replace(&mut self, at: usize, handle: Handle) {
-        *self.at_mut(at) = handle;
+        self.put(at, handle);
     }
 
     /// Takes an entry out.
@@ -104,9 +105,8 @@ impl Ring {
     }
 
     fn blank(&mut self, at: usize) {
-        let entry = self.at_mut(at);
-        if *entry != Handle::NOWHERE {
-            *entry = Handle::NOWHERE;
+        if self.at(at) != Handle::NOWHERE {
+            self.put(at, Handle::NOWHERE);
             self.blanks += 1;
         }
     }
@@ -133,20 +133,20 @@ impl Ring {
         }
     }
 
-    fn segment(&mut self) -> Box<[Handle]> {
-        self.spares.pop().unwrap_or_else(|| vec![Handle::NOWHERE; SEGMENT].into())
+    fn segment(&mut self) -> Handles {
+        self.spares.pop().unwrap_or_else(|| Handles::new(SEGMENT))
     }
 
     #[inline]
     fn at(&self, at: usize) -> Handle {
         let at = self.head + at;
-        self.segments[at / SEGMENT][at % SEGMENT]
+        Handle::from_raw(self.segments[at / SEGMENT].get(at % SEGMENT)).unwrap_or(Handle::NOWHERE)
     }
 
     #[inline]
-    fn at_mut(&mut self, at: usize) -> &mut Handle {
+    fn put(&mut self, at: usize, handle: Handle) {
         let at = self.head + at;
-        &mut self.segments[at / SEGMENT][at % SEGMENT]
+        self.segments[at / SEGMENT].set(at % SEGMENT, handle.raw());
     }
 }
 

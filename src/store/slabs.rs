@@ -7,6 +7,7 @@
 use super::age::AgeList;
 use super::arena::{Arena, Handle};
 use super::cut::{Cut, Recent};
+use super::handle::FIRST_PAGE;
 use super::item::{Head, Item, state};
 use super::lock::{Mutex, MutexGuard};
 use super::policy::{Extra, segment};
@@ -49,7 +50,7 @@ impl Pages {
     fn new(exist: usize, limit: u64, precharged: u64) -> Self {
         let (pool, released) = (Vec::new(), Vec::new());
         Self {
-            next: 1,
+            next: FIRST_PAGE,
             exist: exist as u32,
             pool,
             released,
@@ -83,10 +84,10 @@ impl Pages {
 
     /// Takes note of pages that are in use already.
     fn adopt(&mut self, used: &[(u32, usize)]) {
-        self.next = used.last().map_or(1, |(last, _)| last + 1);
+        self.next = used.last().map_or(FIRST_PAGE, |(last, _)| last + 1);
         self.used = used.len() as u64;
         let taken: std::collections::HashSet<u32> = used.iter().map(|(number, _)| *number).collect();
-        self.released = (1..self.next).filter(|number| !taken.contains(number)).collect();
+        self.released = (FIRST_PAGE..self.next).filter(|number| !taken.contains(number)).collect();
     }
 
     /// Bytes that pages may have.

@@ -6,10 +6,10 @@
 
 use super::arena::{Arena, Handle};
 use super::cut::Cut;
+use super::handle::Links;
 use super::item::{Head, kind, state};
 use super::lock::Mutex;
 use super::slabs::{Class, Pages};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
 const LEAVING_MAX: usize = 32;
@@ -87,27 +87,6 @@ impl Stock {
         let (page, next) = self.carving?;
         self.carving = (next + 1 < self.cut.per_page).then_some((page, next + 1));
         Some(Handle::new(page, next))
-    }
-}
-
-/// Neighbours of a free chunk on the free list.
-#[derive(Clone, Copy)]
-struct Neighbours {
-    next: Option<Handle>,
-    before: Option<Handle>,
-}
-
-impl Neighbours {
-    fn of(chunk: &[AtomicU64]) -> Self {
-        let word = chunk.get(1).map_or(0, |word| word.load(Relaxed));
-        Self { next: Handle::from_raw(word as u32), before: Handle::from_raw((word >> 32) as u32) }
-    }
-
-    fn put(self, chunk: &[AtomicU64]) {
-        let raw = |handle: Option<Handle>| u64::from(handle.map_or(0, Handle::raw));
-        if let Some(word) = chunk.get(1) {
-            word.store(raw(self.next) | raw(self.before) << 32, Relaxed);
-        }
     }
 }
 
@@ -261,10 +240,10 @@ impl Class {
         let stock = self.stock_mut(kind);
         let chunk = arena.chunk(handle);
         Head::mark(chunk, kind::FREE);
-        Neighbours { next: stock.free, before: None }.put(chunk);
+        Links { next: stock.free, before: None }.put(chunk);
         if let Some(next) = stock.free {
             let next = arena.chunk(next);
-            Neighbours { before: Some(handle), ..Neighbours::of(next) }.put(next);
+            Links { before: Some(handle), ..Links::of(next) }.put(next);
         }
         stock.free = Some(handle);
         stock.free_len += 1;
@@ -275,16 +254,16 @@ impl Class {
         debug_assert_eq!(Head::of(arena.chunk(handle)).kind(), Some(kind::FREE), "what is on the free list is free");
         let kind = self.kind_of(arena, handle);
         let stock = self.stock_mut(kind);
-        let Neighbours { next, before } = Neighbours::of(arena.chunk(handle));
+        let Links { next, before } = Links::of(arena.chunk(handle));
         if let Some(next) = next {
             let next = arena.chunk(next);
-            Neighbours { before, ..Neighbours::of(next) }.put(next);
+            Links { before, ..Links::of(next) }.put(next);
         }
         match before {
             None => stock.free = next,
             Some(before) => {
                 let before = arena.chunk(before);
-                Neighbours { next, ..Neighbours::of(before) }.put(before);
+                Links { next, ..Links::of(before) }.put(before);
             }
         }
         stock.free_len -= 1;

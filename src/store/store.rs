@@ -87,7 +87,7 @@ impl Store {
         let sizes = Sizes::new(config.sizes.clone());
         let slabs = Slabs::new(&sizes, arena.pages(), config.maxbytes, config.precharged, config.evict);
         let expected = config.initial_items.max(registers.items.load(Relaxed));
-        let index = Index::new(expected, config.may_grow)?;
+        let index = Index::new(expected, config.may_grow, arena.has_long_handles())?;
         Some(Box::leak(Box::new(Self {
             arena,
             sizes,
@@ -195,7 +195,7 @@ impl Store {
     }
 
     #[inline]
-    pub(super) fn item(&self, raw: u32) -> Option<(Handle, Item)> {
+    pub(super) fn item(&self, raw: u64) -> Option<(Handle, Item)> {
         let handle = Handle::from_raw(raw)?;
         Some((handle, Item::at(self.arena.chunk(handle))?))
     }

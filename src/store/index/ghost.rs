@@ -16,8 +16,8 @@ pub(super) const GHOST_TAG: u8 = 255;
 pub struct Ghost(pub u16);
 
 impl Ghost {
-    fn raw(self, hash: u64) -> u32 {
-        u32::from(fingerprint(hash)) << 16 | u32::from(self.0)
+    fn raw(self, hash: u64) -> u64 {
+        u64::from(fingerprint(hash)) << 16 | u64::from(self.0)
     }
 }
 
@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn ghosts_take_free_slots_only_and_give_way() {
-        let index: &'static Index = Box::leak(Box::new(Index::new(1, true).unwrap()));
+        let index: &'static Index = Box::leak(Box::new(Index::new(1, true, false).unwrap()));
         let of = |n: u64| 5 << 40 | n << 8 | 7; // one bucket, one tag, many fingerprints
-        let live = |from: u64, to: u64| (from..to).all(|n| index.lock(of(n)).find(of(n), |h| h == n as u32).is_some());
+        let live = |from: u64, to: u64| (from..to).all(|n| index.lock(of(n)).find(of(n), |h| h == n).is_some());
         for n in 1..=8 {
-            assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
+            assert!(index.lock(of(n)).insert(of(n), n, |_| 0));
         }
         for n in 101..=106 {
             index.lock(of(n)).leave_ghost(of(n), Ghost(n as u16), |ghost| ghost.0.into());
@@ -85,15 +85,15 @@ mod tests {
         assert_eq!(left[1], 105, "who is worth least has given way");
         for n in 11..=40 {
             index.lock(of(n)).leave_ghost(of(200 + n), Ghost(1), |_| 0);
-            assert!(index.lock(of(n)).insert(of(n), n as u32, |_| 0));
+            assert!(index.lock(of(n)).insert(of(n), n, |_| 0));
         }
         assert!(live(1, 41));
         index.begin_growth(0, Pace::Wide);
-        while index.grow(1000, |_| (), |handle| of(handle.into())) != Step::Over {}
+        while index.grow(1000, |_| (), of) != Step::Over {}
         assert!(live(1, 41), "growth drops ghosts and nothing else");
         for n in 1..=40 {
             let mut bucket = index.lock(of(n));
-            let (slot, _) = bucket.find(of(n), |h| h == n as u32).unwrap();
+            let (slot, _) = bucket.find(of(n), |h| h == n).unwrap();
             bucket.remove(slot);
         }
         assert!(index.lock(of(1)).line.next().is_none());

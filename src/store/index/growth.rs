@@ -4,7 +4,7 @@
 //! in one table or the other (`Index::lock`).
 
 use super::line::{Line, slots};
-use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, SLOTS, TABLES_MAX, Table};
+use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, TABLES_MAX, Table};
 use std::sync::atomic::Ordering::*;
 
 /// Average fill of the slots at which the table grows.
@@ -62,7 +62,7 @@ impl Table {
             Pace::Wide => (3, GROW_TO),
             Pace::Narrow => (8, CROWD_TO),
         };
-        (self.len + self.len / part + 1).max((items as f64 / (SLOTS as f64 * fill)) as u64)
+        (self.len + self.len / part + 1).max((items as f64 / (self.slots() as f64 / self.len as f64 * fill)) as u64)
     }
 
     /// Has the system give memory for the buckets up to `last`, and for some more and the next overflow lines, unless
@@ -120,7 +120,7 @@ impl Index {
 
     fn is_filled(&'static self, items: u64, part: f64) -> bool {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
-        items as f64 > table.len as f64 * SLOTS as f64 * part
+        items as f64 > table.slots() as f64 * part
     }
 
     /// Bytes of the next table with `items` items, as far as they fit its buckets.
@@ -136,7 +136,8 @@ impl Index {
         if current >> 32 != 0 || next as usize >= TABLES_MAX {
             return false;
         }
-        let Some(table) = Table::new(self.table(current).next_len(items, pace)) else { return false };
+        let old = self.table(current);
+        let Some(table) = Table::new(old.next_len(items, pace), old.overflow.is_long()) else { return false };
         if self.tables[next as usize].set(table).is_err() {
             return false;
         }
@@ -147,7 +148,7 @@ impl Index {
     /// One step of a growth: has the system give or take memory, or moves up to `buckets` buckets to the new table.
     /// `hash_of` gives the hash of a linked handle, `ahead` loads what it will look at. Called by one thread; each bucket
     /// is locked only while it moves.
-    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u32), mut hash_of: impl FnMut(u32) -> u64) -> Step {
+    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u64), mut hash_of: impl FnMut(u64) -> u64) -> Step {
         let current = self.current.load(Acquire);
         if current >> 32 == 0 {
             return Step::Over;

@@ -6,6 +6,13 @@
 //!                 word 2..8  handles 0..12, two a word
 //! overflow line   word 0     low half: tags 0..3, chain << 24     high half: handle 0
 //!                 word 1     handles 1 and 2
+//!
+//! With handles of 40 bits, of which a half word has the lower 32:
+//! bucket          word 1     tags 4..10, upper bits 0..2
+//!                 word 2     upper bits 2..10
+//!                 word 3..8  handles 0..10
+//! overflow line   word 0     low half: tags 0..2, chain << 24     high half: handle 0
+//!                 word 1     low half: handle 1     high half: upper bits 0..2
 //! ```
 //! Owns where things stand in a line. Knows neither locks nor what a handle leads to: who writes has the bucket's lock,
 //! who reads without it asks `look` whether what he read is whole.
@@ -31,37 +38,50 @@ struct Shape {
     tags: usize,
     /// The half word of the first handle.
     handles: usize,
+    /// The byte of the first handle's upper bits; 0 = handles have none.
+    upper: usize,
     /// The bit of the first word that says that the last slot names another line.
     chain: u64,
+}
+
+impl Shape {
+    const BUCKET: Self = Self { slots: 12, tags: 4, handles: 4, upper: 0, chain: 4 };
+    const LONG_BUCKET: Self = Self { slots: 10, tags: 4, handles: 6, upper: 14, chain: 4 };
+    const OVERFLOW: Self = Self { slots: 3, tags: 0, handles: 1, upper: 0, chain: 1 << 24 };
+    const LONG_OVERFLOW: Self = Self { slots: 2, tags: 0, handles: 1, upper: 12, chain: 1 << 24 };
 }
 
 impl Line {
     /// Words of a bucket.
     pub const BUCKET: usize = 8;
-    /// Slots of a bucket.
-    pub const BUCKET_SLOTS: usize = 12;
     /// Words of an overflow line. A bucket that overflows has one key too many, or a few.
     pub const OVERFLOW: usize = 2;
 
-    /// Bucket `number` of `words`.
+    /// Slots of a bucket, for long handles or short ones.
     #[inline]
-    pub fn bucket(words: &'static [AtomicU64], number: usize) -> Self {
-        let shape = Shape { slots: Self::BUCKET_SLOTS, tags: 4, handles: 4, chain: 4 };
+    pub const fn bucket_slots(long: bool) -> usize {
+        if long { Shape::LONG_BUCKET.slots } else { Shape::BUCKET.slots }
+    }
+
+    /// Bucket `number` of `words`, for long handles or short ones.
+    #[inline]
+    pub fn bucket(words: &'static [AtomicU64], number: usize, long: bool) -> Self {
+        let shape = if long { Shape::LONG_BUCKET } else { Shape::BUCKET };
         Self { words: &words[number * Self::BUCKET..][..Self::BUCKET], shape }
     }
 
     /// Overflow line `number` of `words`; for a number that is none, as who reads without the lock may meet, the first.
     #[inline]
-    pub fn overflow(words: &'static [AtomicU64], number: u32) -> Self {
+    pub fn overflow(words: &'static [AtomicU64], number: u32, long: bool) -> Self {
         let at = number as usize * Self::OVERFLOW;
         let words = words.get(at..at + Self::OVERFLOW).unwrap_or(&words[..Self::OVERFLOW]);
-        Self { words, shape: Shape { slots: 3, tags: 0, handles: 1, chain: 1 << 24 } }
+        Self { words, shape: if long { Shape::LONG_OVERFLOW } else { Shape::OVERFLOW } }
     }
 
     /// The overflow line in which the chain goes on.
     #[inline]
     pub fn next(self) -> Option<u32> {
-        (self.words[0].load(Relaxed) & self.shape.chain != 0).then(|| self.handle(self.shape.slots - 1))
+        (self.words[0].load(Relaxed) & self.shape.chain != 0).then(|| self.handle(self.shape.slots - 1) as u32)
     }
 
     /// Slots that may have handles, as a bit mask.
@@ -73,7 +93,7 @@ impl Line {
 
     /// Has the chain go on in an overflow line.
     pub fn link(self, number: u32) {
-        self.set(self.shape.slots - 1, LINK_TAG, number);
+        self.set(self.shape.slots - 1, LINK_TAG, number.into());
         self.change_bits(0, self.shape.chain);
     }
 
@@ -84,7 +104,7 @@ impl Line {
     }
 
     /// The last slot, its tag and its handle.
-    pub fn last(self) -> (u8, u32) {
+    pub fn last(self) -> (u8, u64) {
         let slot = self.shape.slots - 1;
         (self.tag(slot), self.handle(slot))
     }
@@ -94,43 +114,57 @@ impl Line {
     pub fn matching(self, tag: u8) -> u32 {
         let pattern = u64::from(tag) * 0x0101_0101_0101_0101;
         let first = zero_bytes(self.words[0].load(Relaxed) ^ pattern) >> self.shape.tags;
-        if self.shape.slots == Self::BUCKET_SLOTS {
-            first | zero_bytes(self.words[1].load(Relaxed) ^ pattern) << 4
-        } else {
-            first & 0b111
-        }
+        let tags =
+            if self.shape.slots > 4 { first | zero_bytes(self.words[1].load(Relaxed) ^ pattern) << 4 } else { first };
+        tags & self.all_slots()
     }
 
     /// Slots with a tag, as a bit mask: handles, ghosts and the link.
     #[inline]
     pub fn used(self) -> u32 {
-        !self.matching(0) & ((1 << self.shape.slots) - 1)
+        !self.matching(0) & self.all_slots()
     }
 
     #[inline]
-    pub fn handle(self, slot: usize) -> u32 {
+    fn all_slots(self) -> u32 {
+        (1 << self.shape.slots) - 1
+    }
+
+    #[inline]
+    pub fn handle(self, slot: usize) -> u64 {
         let half = self.shape.handles + slot;
-        (self.words[half / 2].load(Relaxed) >> (half % 2 * 32)) as u32
+        let low = self.words[half / 2].load(Relaxed) >> (half % 2 * 32) & LOW_HALF;
+        if self.shape.upper == 0 { low } else { low | u64::from(self.byte(self.shape.upper + slot)) << 32 }
     }
 
     #[inline]
     pub fn tag(self, slot: usize) -> u8 {
-        let byte = self.shape.tags + slot;
-        (self.words[byte / 8].load(Relaxed) >> (byte % 8 * 8)) as u8
+        self.byte(self.shape.tags + slot)
     }
 
-    pub fn set(self, slot: usize, tag: u8, handle: u32) {
-        let byte = self.shape.tags + slot;
-        let (word, shift) = (&self.words[byte / 8], byte % 8 * 8);
-        word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(tag) << shift, Relaxed);
+    pub fn set(self, slot: usize, tag: u8, handle: u64) {
+        self.set_byte(self.shape.tags + slot, tag);
         self.set_handle(slot, handle);
     }
 
     #[inline]
-    pub fn set_handle(self, slot: usize, handle: u32) {
+    pub fn set_handle(self, slot: usize, handle: u64) {
         let half = self.shape.handles + slot;
         let (word, shift) = (&self.words[half / 2], half % 2 * 32);
-        word.store(word.load(Relaxed) & !(LOW_HALF << shift) | u64::from(handle) << shift, Relaxed);
+        word.store(word.load(Relaxed) & !(LOW_HALF << shift) | (handle & LOW_HALF) << shift, Relaxed);
+        if self.shape.upper != 0 {
+            self.set_byte(self.shape.upper + slot, (handle >> 32) as u8);
+        }
+    }
+
+    #[inline]
+    fn byte(self, at: usize) -> u8 {
+        (self.words[at / 8].load(Relaxed) >> (at % 8 * 8)) as u8
+    }
+
+    fn set_byte(self, at: usize, byte: u8) {
+        let (word, shift) = (&self.words[at / 8], at % 8 * 8);
+        word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(byte) << shift, Relaxed);
     }
 
     pub fn change_bits(self, clear: u64, set: u64) {
@@ -173,28 +207,30 @@ mod tests {
     }
 
     #[test]
-    fn slots_of_both_shapes_are_apart_from_one_another() {
-        let words: &'static [AtomicU64] = Box::leak(Box::new([const { AtomicU64::new(0) }; 16]));
-        for line in [Line::bucket(words, 1), Line::overflow(words, 1)] {
-            let count = line.own_slots().count_ones() as usize;
-            for slot in 0..count {
-                assert_eq!(line.used(), (1 << slot) - 1);
-                line.set(slot, slot as u8 + 1, 0xffff_fff0 + slot as u32);
+    fn what_is_in_one_slot_is_apart_from_all_others() {
+        for long in [false, true] {
+            let words: &'static [AtomicU64] = Box::leak(Box::new([const { AtomicU64::new(0) }; 16]));
+            let top = if long { 0xfe_ffff_fff0 } else { 0xffff_fff0 };
+            for line in [Line::bucket(words, 1, long), Line::overflow(words, 1, long)] {
+                let count = line.own_slots().count_ones() as usize;
+                for slot in 0..count {
+                    assert_eq!(line.used(), (1 << slot) - 1);
+                    line.set(slot, slot as u8 + 1, top + slot as u64);
+                }
+                assert_eq!(line.last(), (count as u8, top + count as u64 - 1));
+                assert_eq!(line.next(), None);
+                line.link(0x8765_4321);
+                assert_eq!(line.next(), Some(0x8765_4321));
+                assert_eq!(line.own_slots(), (1 << (count - 1)) - 1);
+                for slot in 0..count - 1 {
+                    assert_eq!(line.matching(slot as u8 + 1), 1 << slot);
+                    assert_eq!((line.tag(slot), line.handle(slot)), (slot as u8 + 1, top + slot as u64));
+                    line.set(slot, 0, 0);
+                }
+                line.end();
+                assert!(line.used() == 0 && line.words.iter().all(|word| word.load(Relaxed) == 0));
             }
-            let before = line.last();
-            assert_eq!(before, (count as u8, 0xffff_fff0 + count as u32 - 1));
-            assert_eq!(line.next(), None);
-            line.link(0x8765_4321);
-            assert_eq!(line.next(), Some(0x8765_4321));
-            assert_eq!(line.own_slots(), (1 << (count - 1)) - 1);
-            for slot in 0..count - 1 {
-                assert_eq!(line.matching(slot as u8 + 1), 1 << slot);
-                assert_eq!((line.tag(slot), line.handle(slot)), (slot as u8 + 1, 0xffff_fff0 + slot as u32));
-                line.set(slot, 0, 0);
-            }
-            line.end();
-            assert!(line.used() == 0 && line.words.iter().all(|word| word.load(Relaxed) == 0));
+            assert!(words[..2].iter().chain(&words[4..8]).all(|word| word.load(Relaxed) == 0));
         }
-        assert!(words[..2].iter().chain(&words[4..8]).all(|word| word.load(Relaxed) == 0));
     }
 }

@@ -65,7 +65,7 @@ impl Look {
     /// # Errors
     /// The bucket has changed, or its chain is too long.
     #[inline]
-    pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u32) -> Option<R>) -> Result<Option<R>, Unsure> {
+    pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u64) -> Option<R>) -> Result<Option<R>, Unsure> {
         let tag = tag_of(hash);
         let mut line = self.line;
         for _ in 0..LINES_MAX {

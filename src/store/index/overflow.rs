@@ -14,6 +14,7 @@ pub(super) const LINE_BYTES: usize = Line::OVERFLOW * 8;
 /// Lines of a table.
 pub(super) struct Overflow {
     lines: Region,
+    long: bool,
     pool: Mutex<Pool>,
 }
 
@@ -26,16 +27,22 @@ struct Pool {
 }
 
 impl Overflow {
-    /// Address space for `len` lines; `None` if there is none.
-    pub fn reserve(len: u64) -> Option<Self> {
+    /// Address space for `len` lines, for long handles or short ones; `None` if there is none.
+    pub fn reserve(len: u64, long: bool) -> Option<Self> {
         let lines = Region::reserve((len as usize + 1) * LINE_BYTES)?;
-        Some(Self { lines, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) })
+        Some(Self { lines, long, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) })
+    }
+
+    /// Whether handles may have 40 bits.
+    #[inline]
+    pub fn is_long(&self) -> bool {
+        self.long
     }
 
     /// The line of a number.
     #[inline]
     pub fn line(&self, number: u32) -> Line {
-        Line::overflow(self.lines.words(), number)
+        Line::overflow(self.lines.words(), number, self.long)
     }
 
     /// An empty line, for the bucket that the caller has locked; `None` if all are in use.
@@ -94,13 +101,13 @@ mod tests {
 
     #[test]
     fn lines_that_were_given_back_are_taken_before_new_ones_and_are_empty() {
-        let overflow = Overflow::reserve(100).unwrap();
+        let overflow = Overflow::reserve(100, false).unwrap();
         let first: Vec<u32> = (0..100).map(|_| overflow.take().unwrap()).collect();
         assert_eq!(overflow.take(), None, "all are in use");
         for &number in &first {
             let line = overflow.line(number);
-            line.set(0, 9, number);
-            line.set(1, 9, number);
+            line.set(0, 9, number.into());
+            line.set(1, 9, number.into());
         }
         let back: HashSet<u32> = first.iter().copied().filter(|number| number % 3 != 0).collect();
         for &number in &back {
@@ -109,7 +116,10 @@ mod tests {
         let again: HashSet<u32> = (0..back.len()).map(|_| overflow.take().unwrap()).collect();
         assert_eq!(again, back);
         assert!(again.iter().all(|&number| overflow.line(number).used() == 0));
-        assert!(first.iter().all(|&n| back.contains(&n) || overflow.line(n).handle(1) == n), "others are as they were");
+        assert!(
+            first.iter().all(|&n| back.contains(&n) || overflow.line(n).handle(1) == n.into()),
+            "others are as they were"
+        );
         assert_eq!((overflow.take(), overflow.bytes()), (None, 100 * LINE_BYTES as u64));
     }
 }

@@ -15,8 +15,8 @@ impl Index {
     pub fn scan(
         &'static self,
         from: u32,
-        mut hash_of: impl FnMut(u32) -> u64,
-        mut each: impl FnMut(u32),
+        mut hash_of: impl FnMut(u64) -> u64,
+        mut each: impl FnMut(u64),
     ) -> Option<u32> {
         let (bucket, old) = self.lock_at(from);
         let place = bucket.table.bucket_of(u64::from(from) << 32);

@@ -1,0 +1,161 @@
+//! Names of chunks, and places to keep them.
+//!
+//! Owns the form of a handle and how one is kept: in an array ([`Handles`]) and in the words of a chunk that has no item
+//! ([`Links`]). A handle has 32 bits as long as its page is among the first 2^17, which are 128 GB; where more memory is
+//! asked for it has up to 40. Knows neither pages nor items. Used by everything in the store.
+
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Bits of a handle that say the slot within a page.
+const SLOT_BITS: u32 = 15;
+
+/// Pages that handles of 32 bits can name, page 0 being none: 128 GB.
+pub const SHORT_PAGES: usize = 1 << (32 - SLOT_BITS);
+
+/// Pages that handles of 40 bits can name: 32 TB.
+pub const LONG_PAGES: usize = 1 << (40 - SLOT_BITS);
+
+/// The page that is handed out first. The feature `long-handles` begins where short handles end, so that tests meet long
+/// ones without 128 GB of memory.
+pub const FIRST_PAGE: u32 = if cfg!(feature = "long-handles") { SHORT_PAGES as u32 } else { 1 };
+
+/// Names one chunk: slot in the lower 15 bits, page above. Never 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Handle(NonZeroU64);
+
+impl Handle {
+    /// A chunk of page 0, which there is not: it has no words.
+    pub const NOWHERE: Self = Self(NonZeroU64::MIN);
+
+    /// The chunk `slot` of page `page`.
+    pub fn new(page: u32, slot: u32) -> Self {
+        debug_assert!(page > 0 && (page as usize) < LONG_PAGES && slot < 1 << SLOT_BITS);
+        Self::from_raw(u64::from(page) << SLOT_BITS | u64::from(slot)).unwrap_or(Self::NOWHERE)
+    }
+
+    /// From its number; `None` for 0.
+    #[inline]
+    pub fn from_raw(raw: u64) -> Option<Self> {
+        NonZeroU64::new(raw).map(Self)
+    }
+
+    /// Its number, for an index slot or a link.
+    #[inline]
+    pub fn raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Number of its page.
+    #[inline]
+    pub fn page(self) -> usize {
+        (self.0.get() >> SLOT_BITS) as usize
+    }
+
+    /// Its slot in the page.
+    #[inline]
+    pub fn slot(self) -> usize {
+        (self.0.get() & ((1 << SLOT_BITS) - 1)) as usize
+    }
+}
+
+/// An array of handles, or of none: 4 bytes each, and one more once there is a long one among them.
+#[derive(Clone)]
+pub struct Handles {
+    low: Box<[u32]>,
+    high: Option<Box<[u8]>>,
+}
+
+impl Handles {
+    /// `len` times no handle.
+    pub fn new(len: usize) -> Self {
+        Self { low: vec![0; len].into(), high: None }
+    }
+
+    /// Entries.
+    pub fn len(&self) -> usize {
+        self.low.len()
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.low.len() * (4 + usize::from(self.high.is_some()))
+    }
+
+    /// The number of the handle at a place; 0 if there is none.
+    #[inline]
+    pub fn get(&self, at: usize) -> u64 {
+        let high = self.high.as_ref().map_or(0, |high| u64::from(high[at]));
+        u64::from(self.low[at]) | high << 32
+    }
+
+    /// Puts the handle of a number, of 40 bits at most, to a place; 0 for none.
+    #[inline]
+    pub fn set(&mut self, at: usize, raw: u64) {
+        self.low[at] = raw as u32;
+        let high = (raw >> 32) as u8;
+        if high != 0 && self.high.is_none() {
+            self.high = Some(vec![0; self.low.len()].into());
+        }
+        if let Some(bytes) = &mut self.high {
+            bytes[at] = high;
+        }
+    }
+}
+
+/// Neighbours of a chunk without item, on a free list or in a chain, in its words 1 and 2. Of a chunk with an item
+/// they name anything, or nothing.
+#[derive(Clone, Copy)]
+pub struct Links {
+    /// The one behind it.
+    pub next: Option<Handle>,
+    /// The one before it. The head of a chain's item names the first chunk, which has none.
+    pub before: Option<Handle>,
+}
+
+impl Links {
+    /// Those of a chunk.
+    pub fn of(chunk: &[AtomicU64]) -> Self {
+        let at = |word: usize| chunk.get(word).and_then(|word| Handle::from_raw(word.load(Relaxed)));
+        Self { next: at(1), before: at(2) }
+    }
+
+    /// Writes them.
+    pub fn put(self, chunk: &[AtomicU64]) {
+        if let [_, next, before, ..] = chunk {
+            next.store(raw_of(self.next), Relaxed);
+            before.store(raw_of(self.before), Relaxed);
+        }
+    }
+}
+
+/// The number of a handle; 0 for none.
+pub fn raw_of(handle: Option<Handle>) -> u64 {
+    handle.map_or(0, Handle::raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_handles_are_kept_whole_and_short_ones_take_four_bytes() {
+        let mut handles = Handles::new(100);
+        let short = Handle::new(SHORT_PAGES as u32 - 1, (1 << SLOT_BITS) - 1);
+        let long = Handle::new(LONG_PAGES as u32 - 1, 77);
+        assert_eq!(((long.page(), long.slot()), short.raw()), ((LONG_PAGES - 1, 77), u64::from(u32::MAX)));
+        handles.set(3, short.raw());
+        assert_eq!((handles.get(3), handles.get(4), handles.bytes()), (short.raw(), 0, 400));
+        handles.set(4, long.raw());
+        assert_eq!((handles.get(3), handles.get(4), handles.bytes()), (short.raw(), long.raw(), 500));
+        handles.set(4, short.raw());
+        assert_eq!(handles.get(4), short.raw());
+        let chunk = [const { AtomicU64::new(9) }; 4];
+        Links { next: Some(long), before: None }.put(&chunk);
+        let links = Links::of(&chunk);
+        assert_eq!(
+            (links.next, links.before, chunk[0].load(Relaxed), chunk[3].load(Relaxed)),
+            (Some(long), None, 9, 9)
+        );
+    }
+}
