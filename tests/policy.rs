@@ -5,6 +5,7 @@
 
 mod support;
 
+use oxcached::store::Step;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use support::{Client, assert_empty, shared};
@@ -248,6 +249,34 @@ fn who_comes_back_soon_after_eviction_is_kept() {
     assert!(!story.has("fresh"), "nobody knew it");
     assert!(story.shared.cache.store.classes(0).iter().map(|class| class.ghost_hits).sum::<u64>() > 0);
     story.finish();
+}
+
+#[test]
+fn the_index_makes_room_for_ghosts_when_items_are_evicted() {
+    for (args, grows) in [("", true), ("-o no_lru_maintainer", false), ("-o no_hashexpand", false)] {
+        let mut story = Story::new(&format!("-m 8 -o hashpower=12 {args}"));
+        let store = story.shared.cache.store;
+        let slots = || {
+            while store.grow_step(1000) != Step::Over {}
+            store.index_view().2
+        };
+        let at_first = slots();
+        let value = "v".repeat(1600);
+        let mut stored = 0;
+        while story.row("evicted") == 0 {
+            assert_eq!(slots(), at_first, "all have room");
+            for _ in 0..100 {
+                stored += 1;
+                assert_eq!(story.ask(&format!("set k{stored} 0 0 1600\r\n{value}\r\n")), "STORED\r\n");
+            }
+        }
+        let load = |slots: u64| store.items() as f64 / slots as f64;
+        assert!((0.6..0.8).contains(&load(at_first)), "{}", load(at_first));
+        assert_eq!(slots() > at_first, grows, "{args}");
+        assert!(!grows || (0.4..0.6).contains(&load(slots())), "{}", load(slots()));
+        assert_eq!(slots(), slots());
+        story.finish();
+    }
 }
 
 #[test]

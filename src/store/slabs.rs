@@ -559,6 +559,11 @@ impl Slabs {
         bytes > on_top(self.limit())
     }
 
+    /// Whether any item has left a ghost, and those who leave now do.
+    pub fn leaves_ghosts(&self) -> bool {
+        !self.is_flat() && self.signs.iter().any(|signs| signs.evicted() != 0)
+    }
+
     /// Bytes of the classes' queues.
     pub fn queue_bytes(&self) -> u64 {
         self.classes.iter().map(|class| class.lock().queue_bytes()).sum()

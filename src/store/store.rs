@@ -451,7 +451,8 @@ impl Store {
             let items = self.slabs.items();
             if !self.index.wants_growth(items) {
                 self.slabs.want(0);
-                return Step::Over;
+                let grows = self.may_grow_for_ghosts(items) && self.index.begin_growth(items, Pace::Wide);
+                return if grows { Step::Memory } else { Step::Over };
             }
             let mut pace = Pace::Wide;
             if self.image().is_none() {
@@ -488,6 +489,16 @@ impl Store {
         });
         self.growths.fetch_add(u64::from(step == Step::Over), Relaxed);
         step
+    }
+
+    /// Whether the index should grow though its items have room: for ghosts, where those are left and no item has to make
+    /// way for them, however long the rings become.
+    fn may_grow_for_ghosts(&'static self, items: u64) -> bool {
+        let bytes = || {
+            let rings = items * size_of::<Handle>() as u64;
+            self.index.bytes_when_grown(items, Pace::Wide) + rings.max(self.slabs.queue_bytes())
+        };
+        self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.would_charge(bytes())
     }
 
     /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top. Called

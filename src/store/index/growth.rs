@@ -10,6 +10,9 @@ use std::sync::atomic::Ordering::*;
 /// Average fill of the slots at which the table grows.
 pub(super) const GROW_AT: f64 = 0.8;
 
+/// Fill at which the table grows to have room for ghosts.
+const GROW_FOR_GHOSTS: f64 = 0.6;
+
 /// Fill of a table that has just grown, at most.
 const GROW_TO: f64 = 0.75;
 
@@ -106,6 +109,11 @@ impl Index {
     /// Whether the table holds so many items that it should grow.
     pub fn wants_growth(&'static self, items: u64) -> bool {
         self.may_grow && !self.is_growing() && self.is_filled(items, GROW_AT)
+    }
+
+    /// Whether the table holds so many items that it has little room for ghosts.
+    pub fn is_short_of_ghosts(&'static self, items: u64) -> bool {
+        self.may_grow && !self.is_growing() && self.is_filled(items, GROW_FOR_GHOSTS)
     }
 
     /// Whether the table holds so many items that it should grow though items make way for it.
