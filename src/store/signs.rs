@@ -4,10 +4,12 @@
 //! from it. Who holds a bucket tells a class's [`Signs`] or asks them, because he must not take the class's lock; `policy`
 //! counts in what they say. Where the figures come from: docs/memory.md.
 
+use super::arena::Handle;
 use super::index::Ghost;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The ring's share of a class's memory at first, in ten-thousandths.
+/// The ring's share of a class's memory at first, in ten-thousandths, and less where the ring's entries, of 4 bytes each,
+/// would take more than a hundredth of it.
 const SHARE: u32 = 3500;
 /// Bounds of the share while it adapts.
 const SHARE_MIN: u32 = 100;
@@ -123,16 +125,16 @@ fn is_main(ghost: Ghost) -> bool {
 }
 
 /// The ring's part of its class, in ten-thousandths.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Share(u32);
 
-impl Default for Share {
-    fn default() -> Self {
-        Self(SHARE)
-    }
-}
-
 impl Share {
+    /// The share at first, in a class of chunks of `stride` bytes.
+    pub fn new(stride: usize) -> Self {
+        let hundredth = 10_000 / 100 * stride / size_of::<Handle>();
+        Self((hundredth as u32).min(SHARE))
+    }
+
     /// In ten-thousandths.
     pub fn parts(self) -> u32 {
         self.0
@@ -144,5 +146,22 @@ impl Share {
             let lean = signs.lean.swap(0, Relaxed);
             self.0 = self.0.saturating_add_signed(lean).clamp(SHARE_MIN, SHARE_MAX);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rings_entries_take_a_hundredth_at_first() {
+        for stride in (24..2000).step_by(8) {
+            let ring = Share::new(stride).parts() as usize * size_of::<Handle>();
+            assert!(ring <= 10_000 / 100 * stride, "{stride}");
+        }
+        assert_eq!(
+            [48, 80, 136, 152, 1 << 19].map(|stride| Share::new(stride).parts()),
+            [1200, 2000, 3400, 3500, 3500]
+        );
     }
 }

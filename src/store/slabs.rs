@@ -238,7 +238,8 @@ impl Class {
         let full = Cut::new(sizes.class(id).stride);
         let recent = Recent::new(if id > 1 { sizes.class(id - 1).stride } else { HEADER }, full);
         let stocks = [Stock::new(full), Stock::default()];
-        Self { id, is_largest: id == sizes.largest(), stocks, recent, ..Self::default() }
+        let share = Share::new(full.stride);
+        Self { id, is_largest: id == sizes.largest(), stocks, recent, share, ..Self::default() }
     }
 
     /// Whether a chunk's page leaves the class.
