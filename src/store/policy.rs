@@ -2,8 +2,8 @@
 //!
 //! New items stand in a FIFO ring (the HOT segment); at its end an item that was read moves to the main part, one
 //! that was not leaves. The main part is a clock: a hand walks the slots of the class's pages, takes one from each
-//! item's frequency and evicts at zero. Who is evicted leaves a ghost in its bucket; a key that comes back while its
-//! ghost is young counts as read once already, so it will reach the main part.
+//! item's frequency and evicts at zero. Who is evicted leaves a ghost in its bucket; a key that comes back much sooner
+//! than the hand does counts as read once already, so it will reach the main part.
 //!
 //! ```text
 //! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> out
@@ -283,6 +283,7 @@ impl Class {
             return Some((handle, Part::Ring));
         }
         let under_hand = self.clock(arena).map(|handle| (handle, Part::Main));
+        self.round.measure(self.used(), signs);
         under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
     }
 
@@ -461,6 +462,7 @@ impl Class {
                 self.chain_turn = self.chain_turn.saturating_sub(used);
             }
             let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
+            self.round.pass();
             if from_chains {
                 self.chains.push_back(handle);
             }

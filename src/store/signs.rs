@@ -1,7 +1,7 @@
 //! What is known of a class without its lock.
 //!
-//! Owns the times by which ghosts age, what ghosts say when their keys come back, and the ring's share that follows
-//! from it. Who holds a bucket tells a class's [`Signs`] or asks them, because he must not take the class's lock; `policy`
+//! Owns the times by which ghosts age, what ghosts say when their keys come back, the ring's share that follows
+//! from it, and the time that the hand takes for a round, by which a key's return is judged. Who holds a bucket tells a class's [`Signs`] or asks them, because he must not take the class's lock; `policy`
 //! counts in what they say. Where the figures come from: docs/memory.md.
 
 use super::arena::Handle;
@@ -16,14 +16,26 @@ const SHARE_MIN: u32 = 100;
 const SHARE_MAX: u32 = 8000;
 
 /// What a young ghost of the ring adds to the share, and one of the main part takes from it. Ghosts of the ring are
-/// looked at for ten times as many evictions, so they are met ten times as often.
+/// young for ten times as many evictions, so they are met ten times as often.
 const LONGER: i32 = 2;
 const SHORTER: i32 = 20;
 
 /// Ghosts of the ring count for as many evictions from it as the class has items; those of the main part for a
-/// tenth of that. A tenth of its time a ghost is young.
-const MAIN_PART: u32 = 10;
+/// third of that. In the first part of its time a ghost is young.
+const MAIN_PART: u32 = 3;
 const YOUNG_PART: u32 = 10;
+const YOUNG_MAIN_PART: u32 = 100;
+
+/// A key is let into the main part for having come back if that was within this part of the hand's round: nobody has
+/// read the next victim for a round.
+const ROUND_PART: u64 = 5;
+
+/// Parts of a round in which its time is taken, and how many of the latest count.
+const ROUND_STEPS: u64 = 32;
+const ROUND_MEMORY: u64 = 8;
+
+/// The longest round that is told from longer ones, in evictions an item. Ghosts live for less than a part of it.
+const ROUND_MAX: u64 = 8;
 
 /// Bits in which a class's items are counted for the ages of ghosts: ages have 15 bits, so they are right to a
 /// thousandth of the time for which a ghost counts, and come round after 16 times that.
@@ -47,6 +59,8 @@ pub struct Signs {
     evicted: [AtomicU32; 2],
     /// Items of the class, as of the last search for a victim.
     items: AtomicU32,
+    /// Evictions from the ring up to which a ghost of it speaks for its key, plus 1; 0 = as long as it counts.
+    speaking: AtomicU32,
     /// What ghosts have said of the ring's share, not yet counted in.
     lean: AtomicI32,
     /// Ghosts met while they counted.
@@ -83,17 +97,20 @@ impl Signs {
         (span + 1).saturating_sub(age) * if is_main(ghost) { MAIN_PART } else { 1 }
     }
 
-    /// Takes note of a ghost whose key comes back; true if it counts.
+    /// Takes note of a ghost whose key comes back; true if it speaks for the key.
     pub fn meet(&self, ghost: Ghost) -> bool {
         let (age, span) = self.age(ghost);
-        let counts = age <= span;
-        if counts {
-            self.ghost_hits.fetch_add(1, Relaxed);
-            if age <= span / YOUNG_PART {
-                self.lean.fetch_add(if is_main(ghost) { -SHORTER } else { LONGER }, Relaxed);
-            }
+        if age > span {
+            return false;
         }
-        counts
+        self.ghost_hits.fetch_add(1, Relaxed);
+        let items = self.items.load(Relaxed) >> self.scale();
+        let (young, lean) =
+            if is_main(ghost) { (items / YOUNG_MAIN_PART, -SHORTER) } else { (items / YOUNG_PART, LONGER) };
+        if age <= young {
+            self.lean.fetch_add(lean, Relaxed);
+        }
+        is_main(ghost) || self.speaking.load(Relaxed).checked_sub(1).is_none_or(|until| age <= until >> self.scale())
     }
 
     /// Evictions so far.
@@ -124,6 +141,38 @@ fn is_main(ghost: Ghost) -> bool {
     ghost.0 >> 15 != 0
 }
 
+/// How long the hand takes for a round, in evictions from the ring.
+#[derive(Default)]
+pub struct Round {
+    /// Slots that it has passed since the last measurement, and when that was.
+    passed: u64,
+    since: u32,
+    /// The mean of the latest; 0 = not known yet.
+    length: u64,
+}
+
+impl Round {
+    /// Counts a slot that the hand passes.
+    #[inline]
+    pub fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// Says how long ghosts speak for their keys, if the hand has come far enough to tell. A round has `slots` of them.
+    pub fn measure(&mut self, slots: u64, signs: &Signs) {
+        if self.passed == 0 || self.passed * ROUND_STEPS < slots {
+            return;
+        }
+        let now = signs.evicted[Part::Ring as usize].load(Relaxed);
+        let whole = u64::from(now.wrapping_sub(self.since)) * slots / self.passed;
+        let whole = whole.min(ROUND_MAX * u64::from(signs.items.load(Relaxed)));
+        let before = if self.length == 0 { whole } else { self.length };
+        self.length = (before * (ROUND_MEMORY - 1) + whole) / ROUND_MEMORY;
+        (self.passed, self.since) = (0, now);
+        signs.speaking.store((self.length / ROUND_PART).min(u64::from(u32::MAX) - 1) as u32 + 1, Relaxed);
+    }
+}
+
 /// The ring's part of its class, in ten-thousandths.
 #[derive(Clone, Copy, Default)]
 pub struct Share(u32);
@@ -152,6 +201,45 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ITEMS: u32 = 1000;
+
+    /// Evicts `count` items from the ring; gives the ghost of the first.
+    fn evict(signs: &Signs, count: u32) -> Ghost {
+        let ghost = signs.ghost(Part::Ring);
+        (1..count).for_each(|_| _ = signs.ghost(Part::Ring));
+        ghost
+    }
+
+    /// Takes the hand round, while `count` items leave the ring.
+    fn go_round(round: &mut Round, signs: &Signs, count: u32) {
+        for n in 0..ITEMS {
+            round.pass();
+            if n % (ITEMS / count.min(ITEMS)) == 0 {
+                evict(signs, count.div_ceil(ITEMS));
+            }
+            round.measure(ITEMS.into(), signs);
+        }
+    }
+
+    #[test]
+    fn a_ghost_speaks_for_a_part_of_the_hands_round() {
+        let (signs, mut round) = (Signs::default(), Round::default());
+        signs.note_items(ITEMS.into());
+        assert!(signs.meet(evict(&signs, 900)), "nothing is known of the hand");
+        assert!(!signs.meet(evict(&signs, 1100)), "the ghost counts no longer");
+        (0..3).for_each(|_| go_round(&mut round, &signs, ITEMS));
+        assert!(signs.meet(evict(&signs, 150)));
+        let hits = signs.ghost_hits();
+        assert!(!signs.meet(evict(&signs, 300)), "who nobody reads stays for three times as long");
+        assert_eq!(signs.ghost_hits(), hits + 1, "more memory would have kept it all the same");
+        (0..3).for_each(|_| go_round(&mut round, &signs, 4 * ITEMS));
+        assert!(signs.meet(evict(&signs, 600)));
+        (0..3).for_each(|_| go_round(&mut round, &signs, 100));
+        assert!(!signs.meet(evict(&signs, 100)));
+        let of_main = signs.ghost(Part::Main);
+        assert!(signs.meet(of_main));
+    }
 
     #[test]
     fn the_rings_entries_take_a_hundredth_at_first() {

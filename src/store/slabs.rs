@@ -12,7 +12,7 @@ use super::item::{Head, Item, state};
 use super::lock::{Mutex, MutexGuard};
 use super::policy::{Extra, segment};
 use super::ring::Ring;
-use super::signs::{Part, Share, Signs};
+use super::signs::{Part, Round, Share, Signs};
 use super::sizes::{HEADER, PAGE_BYTES, Sizes};
 use super::stock::{Kind, Stock};
 use std::collections::VecDeque;
@@ -224,6 +224,7 @@ pub struct Class {
     /// locked then: WARM may stand too low here and COLD too high by as many.
     pub(super) items: [i64; 4],
     pub(super) share: Share,
+    pub(super) round: Round,
     /// `Signs::rewarmed` at the last reset of the counters.
     rewarmed_before: u64,
     pub(super) requested: u64,
