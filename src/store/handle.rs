@@ -67,6 +67,9 @@ pub struct Handles {
 }
 
 impl Handles {
+    /// Bytes of an entry, unless handles are long.
+    pub const ENTRY: usize = size_of::<u32>();
+
     /// `len` times no handle.
     pub fn new(len: usize) -> Self {
         Self { low: vec![0; len].into(), high: None }
@@ -79,7 +82,7 @@ impl Handles {
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        self.low.len() * (4 + usize::from(self.high.is_some()))
+        self.low.len() * (Self::ENTRY + usize::from(self.high.is_some()))
     }
 
     /// The number of the handle at a place; 0 if there is none.

@@ -1,10 +1,11 @@
 //! What is known of a class without its lock.
 //!
 //! Owns the times by which ghosts age, what ghosts say when their keys come back, the ring's share that follows
-//! from it, and the time that the hand takes for a round, by which a key's return is judged. Who holds a bucket tells a class's [`Signs`] or asks them, because he must not take the class's lock; `policy`
-//! counts in what they say. Where the figures come from: docs/memory.md.
+//! from it, and the time that the hand takes for a round, by which a key's return is judged. Who holds a bucket tells a
+//! class's [`Signs`] or asks them, because he must not take the class's lock; `policy` counts in what they say. Where the
+//! figures come from: docs/memory.md.
 
-use super::arena::Handle;
+use super::handle::Handles;
 use super::index::Ghost;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -180,7 +181,7 @@ pub struct Share(u32);
 impl Share {
     /// The share at first, in a class of chunks of `stride` bytes.
     pub fn new(stride: usize) -> Self {
-        let hundredth = 10_000 / 100 * stride / size_of::<Handle>();
+        let hundredth = 10_000 / 100 * stride / Handles::ENTRY;
         Self((hundredth as u32).min(SHARE))
     }
 
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn the_rings_entries_take_a_hundredth_at_first() {
         for stride in (24..2000).step_by(8) {
-            let ring = Share::new(stride).parts() as usize * size_of::<Handle>();
+            let ring = Share::new(stride).parts() as usize * Handles::ENTRY;
             assert!(ring <= 10_000 / 100 * stride, "{stride}");
         }
         assert_eq!(

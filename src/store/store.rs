@@ -5,6 +5,7 @@
 
 use super::arena::{Arena, Handle};
 use super::entry::Entry;
+use super::handle::Handles;
 use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Pace, Slot, Step};
 use super::item::{Item, SEQ_MASK, iflag, state};
@@ -495,7 +496,7 @@ impl Store {
     /// way for them, however long the rings become.
     fn may_grow_for_ghosts(&'static self, items: u64) -> bool {
         let bytes = || {
-            let rings = items * size_of::<Handle>() as u64;
+            let rings = items * Handles::ENTRY as u64;
             self.index.bytes_when_grown(items, Pace::Wide) + rings.max(self.slabs.queue_bytes())
         };
         self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.would_charge(bytes())
