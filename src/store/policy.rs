@@ -175,8 +175,8 @@ impl Class {
         self.age(arena, handle);
     }
 
-    /// The item of flat mode used longest ago, which leaves the list. In the other mode one that was read since
-    /// joins the main part instead.
+    /// The item of flat mode used longest ago. It goes behind all others, in case it cannot be evicted just now; freeing
+    /// it takes it out of the list. In the other mode one that was read since joins the main part instead.
     fn oldest(&mut self, arena: &Arena, flat: bool) -> Option<Handle> {
         for _ in 0..SEARCH {
             // Evicting what stands on the page that leaves would give no memory, and the mover sees to it.
@@ -186,6 +186,7 @@ impl Class {
             if !item.head().is(state::LINKED) {
                 self.age(arena, handle); // still being filled
             } else if flat || !item.head().is(state::FREQ) {
+                self.age(arena, handle);
                 return Some(handle);
             } else {
                 let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
@@ -577,8 +578,7 @@ mod tests {
     use super::super::slabs::{Slabs, Take};
     use super::*;
 
-    #[test]
-    fn whom_the_ring_forgets_can_still_be_evicted() {
+    fn slabs(arena: &Arena) -> Slabs {
         let config = SizeConfig {
             chunk_size: 48,
             growth_factor: 1.25,
@@ -587,17 +587,44 @@ mod tests {
             slab_sizes: Vec::new(),
             use_cas: true,
         };
-        let arena = Arena::reserve(64 << 20, true).unwrap();
-        let slabs = Slabs::new(&Sizes::new(config), arena.pages(), 64 << 20, 0, true);
+        Slabs::new(&Sizes::new(config), arena.pages(), 64 << 20, 0, true)
+    }
+
+    /// An item in a new chunk of class 1.
+    fn put(slabs: &Slabs, arena: &Arena, label: u8) -> Handle {
         let mut class = slabs.class(1);
-        let Take::Chunk(handle) = slabs.take(&mut class, &arena, 18, 0) else { panic!("the first chunk of a class") };
+        let Take::Chunk(handle) = slabs.take(&mut class, arena, 18, 0) else {
+            panic!("a chunk of a class that is empty")
+        };
         let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
         let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);
-        class.enlist(&arena, handle, &mut item, 60, true, state::HOT);
+        class.enlist(arena, handle, &mut item, 60, true, label);
         item.change_state(0, state::LINKED);
+        handle
+    }
+
+    #[test]
+    fn whom_the_ring_forgets_can_still_be_evicted() {
+        let arena = Arena::reserve(64 << 20, true).unwrap();
+        let slabs = slabs(&arena);
+        let handle = put(&slabs, &arena, state::HOT);
+        let mut class = slabs.class(1);
         class.forget_oldest(&arena, handle);
         let victim = class.victim(&arena, slabs.signs(1), None);
         assert_eq!(victim, Some((handle, Some(Part::Main))));
         assert_eq!(class.items[segment(state::COLD)], 1);
+    }
+
+    #[test]
+    fn who_could_not_be_evicted_from_the_queue_of_flat_mode_has_another_turn() {
+        let arena = Arena::reserve(64 << 20, true).unwrap();
+        let slabs = slabs(&arena);
+        let handles = [(); 3].map(|()| put(&slabs, &arena, state::COLD));
+        let mut class = slabs.class(1);
+        for round in 0..3 {
+            // Somebody holds their buckets each time.
+            let victims = [(); 3].map(|()| class.victim_flat(&arena, slabs.signs(1)));
+            assert_eq!(victims, handles.map(Some), "round {round}");
+        }
     }
 }
