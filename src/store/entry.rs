@@ -17,13 +17,21 @@ pub struct Version {
     handle: Handle,
     /// Changes with a value that changes in place.
     seq: u64,
-    /// Tells an item from a later one in the same chunk.
-    bucket: u32,
+    /// Changes with all else that a client sees. Small items have their bucket's version; of a large one these are the
+    /// expiry time and the flags, for copying it takes so long that a busy bucket would have other versions all the time.
+    rest: u64,
 }
 
 impl Version {
     pub(super) fn of(bucket: &Bucket, handle: Handle, item: &Item) -> Self {
-        Self { handle, seq: item.seq(), bucket: bucket.version() }
+        Self::with(bucket.version(), handle, item)
+    }
+
+    fn with(bucket: u32, handle: Handle, item: &Item) -> Self {
+        let head = item.head();
+        // A large item has its expiry time whole, so no clock is needed to tell it.
+        let own = || u64::from(item.exptime(0)) << 8 | u64::from(head.iflags());
+        Self { handle, seq: item.seq(), rest: if head.is_large() { own() } else { bucket.into() } }
     }
 }
 
@@ -87,7 +95,7 @@ impl Entry {
 
     /// The value's version, for [`Store::commit_over`].
     pub fn version(&self) -> Version {
-        Version { handle: self.handle, seq: self.item.seq(), bucket: self.bucket }
+        Version::with(self.bucket, self.handle, &self.item)
     }
 
     /// Expiry time, 0 = never.
