@@ -502,8 +502,12 @@ impl Item {
         if self.head.is_large() && !self.head.has(iflag::CHUNKED) {
             chunk[2].store(0, Relaxed);
         }
+        if self.head.is(state::LINKED) {
+            fence(Release);
+        }
         let ring = u64::from(state::RING) << 16;
-        chunk[0].store(self.head.0 & !ring | chunk[0].load(Relaxed) & ring, Relaxed);
+        // The chunk's class may take the ring bit away at this moment.
+        let _ = chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(self.head.0 & !ring | word & ring));
     }
 
     /// Writes a new item's head, header words and key into a chunk owned by the caller alone. The ring bit
