@@ -110,13 +110,23 @@ impl Region {
         self.words
     }
 
-    /// Gives the memory of words `from..to` back to the kernel; they read as zero afterwards.
+    /// Gives the memory of words `from..to` back to the kernel; they read as zero afterwards. What was locked is locked
+    /// again when it is next touched.
     pub fn discard(&self, from: usize, to: usize) {
         let range = &self.words[from..to];
+        let (start, len) = (range.as_ptr() as *mut libc::c_void, std::mem::size_of_val(range));
         // SAFETY: the range lies inside this region; atomics racing with the discard see zero or old words,
         // both valid.
+        let discard = || unsafe { libc::madvise(start, len, libc::MADV_DONTNEED) };
+        if discard() == 0 {
+            return;
+        }
+        #[cfg(target_os = "linux")]
+        // SAFETY: as above; locking changes no contents.
         unsafe {
-            libc::madvise(range.as_ptr() as *mut libc::c_void, std::mem::size_of_val(range), libc::MADV_DONTNEED);
+            libc::munlock(start, len);
+            discard();
+            libc::mlock2(start, len, libc::MLOCK_ONFAULT as _);
         }
     }
 }
@@ -145,6 +155,17 @@ mod tests {
         assert_eq!(region.words().as_ptr() as usize % HUGE_PAGE, 0);
         region.words()[5].store(7, Relaxed);
         region.discard(0, region.words().len());
+        assert_eq!(region.words()[5].load(Relaxed), 0);
+    }
+
+    #[test]
+    fn locked_memory_goes_back_too() {
+        let region = Region::reserve(1 << 20).unwrap();
+        let page = region.words().as_ptr() as *const libc::c_void;
+        // SAFETY: the page is the region's.
+        assert_eq!(unsafe { libc::mlock(page, 4096) }, 0, "one page may be locked by anybody");
+        region.words()[5].store(7, Relaxed);
+        region.discard(0, 512);
         assert_eq!(region.words()[5].load(Relaxed), 0);
     }
 }
