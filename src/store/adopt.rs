@@ -139,6 +139,9 @@ impl Store {
             }
             kept
         });
+        for id in has_page {
+            self.slabs.class(id).end_adoption();
+        }
         let mut used: Vec<(u32, usize)> = pages.iter().map(|page| (page.number, page.class)).collect();
         used.sort_unstable();
         for number in 1..=image.page_count() as u32 {

@@ -286,6 +286,15 @@ impl Class {
         known
     }
 
+    /// Says that pages were adopted in the order of use, the latest first: the class has them the other way round.
+    pub(super) fn end_adoption(&mut self) {
+        let births = self.births;
+        for stock in &mut self.stocks {
+            stock.pages.reverse();
+            stock.pages.iter_mut().for_each(|page| page.born = births - 1 - page.born);
+        }
+    }
+
     /// Counts a chunk of an adopted page, which is in use or about to be freed.
     pub fn adopt_chunk(&mut self, arena: &Arena, handle: Handle) {
         let kind = self.kind_of(arena, handle);
