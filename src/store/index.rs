@@ -26,11 +26,14 @@ use super::region::{Region, prefetch};
 use ghost::GHOST_TAG;
 use growth::GROW_AT;
 use line::{Line, slots};
-use overflow::Overflow;
+use overflow::{LINE_BYTES, Overflow};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 const BUCKET_BYTES: usize = Line::BUCKET * 8;
+
+/// Memory is given back in pages; a huge one must not hold the end of one part and the beginning of another.
+const PAGE: usize = 2 << 20;
 
 // Bits of a bucket's first word; bit 2 is the chain's.
 const LOCK: u64 = 1;
@@ -73,12 +76,19 @@ struct Table {
 impl Table {
     fn new(len: u64, long: bool) -> Option<Self> {
         // 8 lines a bucket are more than any table below the growth threshold can need. Lines for 134 million
-        // items more (address space only) keep a table usable that may not grow, or whose growth is late.
-        let lines = (8 * len + (1 << 26)).min(u32::MAX.into());
+        // items more (address space only) keep a table usable that may not grow, or whose growth is late. Where address
+        // space is short there are lines for 2 million.
+        let bytes = (len as usize * BUCKET_BYTES).next_multiple_of(PAGE);
+        let (region, lines) = [1 << 26, 1 << 20].into_iter().find_map(|more| {
+            let lines = (8 * len + more).min(u32::MAX.into());
+            // One reservation, so that there is all of it or nothing.
+            Some((Region::reserve(bytes + (lines as usize + 1) * LINE_BYTES)?, lines))
+        })?;
+        let (buckets, overflow) = region.split(bytes / 8);
         Some(Self {
-            buckets: Region::reserve(len as usize * BUCKET_BYTES)?,
+            buckets,
             len,
-            overflow: Overflow::reserve(lines, long)?,
+            overflow: Overflow::over(overflow, lines, long),
             cursor: AtomicU64::new(0),
             touched: AtomicU64::new(0),
             given_back: AtomicU64::new(0),
@@ -267,7 +277,10 @@ impl Bucket {
     #[inline]
     pub fn changed(&mut self) {
         let word = self.line.words[0].load(Relaxed);
-        let low = (word & LOW_HALF).wrapping_add(VERSION) & LOW_HALF;
+        let mut low = (word & LOW_HALF).wrapping_add(VERSION) & LOW_HALF;
+        if low < VERSION {
+            low += VERSION; // 0 is the version of a bucket that never changed
+        }
         self.line.words[0].store(word & !LOW_HALF | low, Relaxed);
     }
 }

@@ -66,6 +66,10 @@ impl Look {
     /// The bucket has changed, or its chain is too long.
     #[inline]
     pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u64) -> Option<R>) -> Result<Option<R>, Unsure> {
+        if self.word & LOW_HALF == 0 {
+            // Nothing was ever entered. Memory that has been given back meanwhile would look the same, whatever was there.
+            return Ok(None);
+        }
         let tag = tag_of(hash);
         let mut line = self.line;
         for _ in 0..LINES_MAX {

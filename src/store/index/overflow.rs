@@ -27,10 +27,9 @@ struct Pool {
 }
 
 impl Overflow {
-    /// Address space for `len` lines, for long handles or short ones; `None` if there is none.
-    pub fn reserve(len: u64, long: bool) -> Option<Self> {
-        let lines = Region::reserve((len as usize + 1) * LINE_BYTES)?;
-        Some(Self { lines, long, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) })
+    /// `len` lines, and number 0, which is none, in address space for them; for long handles or short ones.
+    pub fn over(lines: Region, len: u64, long: bool) -> Self {
+        Self { lines, long, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) }
     }
 
     /// Whether handles may have 40 bits.
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn lines_that_were_given_back_are_taken_before_new_ones_and_are_empty() {
-        let overflow = Overflow::reserve(100, false).unwrap();
+        let overflow = Overflow::over(Region::reserve(101 * LINE_BYTES).unwrap(), 100, false);
         let first: Vec<u32> = (0..100).map(|_| overflow.take().unwrap()).collect();
         assert_eq!(overflow.take(), None, "all are in use");
         for &number in &first {
