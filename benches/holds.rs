@@ -169,6 +169,7 @@ fn growth(items: u64) {
             }
             costs.lock().unwrap().push(cost);
         });
+        scope.spawn(move || touch(store, done, costs));
         scope.spawn(move || {
             let names = [
                 "whether to grow",
@@ -241,6 +242,7 @@ fn chores(megabytes: u64, seconds: u64) {
         for number in 0..2 {
             scope.spawn(move || load(store, Rng::with_seed(number), now, done, costs));
         }
+        scope.spawn(move || touch(store, done, costs));
         scope.spawn(move || {
             // The store fills first.
             while !store.is_full() && !done.load(Relaxed) {
@@ -287,6 +289,18 @@ fn load(store: &'static Store, mut rng: Rng, now: &AtomicU32, done: &AtomicBool,
         sets.measure(|| put(store, &key, &value[..len], exptime, now));
     }
     costs.lock().unwrap().extend([sets, gets]);
+}
+
+/// Touches pages before they are needed.
+fn touch(store: &'static Store, done: &AtomicBool, costs: &Mutex<Vec<Cost>>) {
+    let mut cost = Cost::new("touching pages");
+    store.touch_from_here();
+    while !done.load(Relaxed) {
+        if !cost.measure(|| store.touch_ahead()) {
+            thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+    costs.lock().unwrap().push(cost);
 }
 
 fn sweep_and_tend(store: &'static Store, now: &AtomicU32, done: &AtomicBool, costs: &Mutex<Vec<Cost>>) {

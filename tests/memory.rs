@@ -266,6 +266,36 @@ fn less_memory_while_full_and_more_again() {
 }
 
 #[test]
+fn pages_touched_ahead_count_for_nobody_and_stay_below_the_limit() {
+    // The clients of both servers see the same, but only one of them touches pages before they are needed.
+    let stories = [true, false].map(|ahead| {
+        let shared = shared("-m 6");
+        let (store, mut client) = (shared.cache.store, Client::new(&shared));
+        let mut story = Vec::new();
+        for n in 0..100 {
+            while ahead && store.touch_ahead() {}
+            assert_eq!(client.ask(&set(&format!("key{n}"), 100_000)), STORED);
+            let evicted: u64 = store.classes(shared.clock.now()).iter().map(|class| class.counts.evicted).sum();
+            story.push((store.malloced(), store.free_pages(), store.is_full(), evicted));
+        }
+        story
+    });
+    assert_eq!(stories[0], stories[1]);
+    assert!(stories[0].iter().any(|(.., evicted)| *evicted > 0));
+
+    for (megabytes, pages) in [(2, 2), (3, 3), (64, 4)] {
+        let shared = shared(&format!("-m {megabytes}"));
+        let store = shared.cache.store;
+        while store.touch_ahead() {}
+        assert_eq!((store.malloced(), store.free_pages()), (0, 0));
+        assert!(!store.release_page(), "below the limit");
+        assert!(store.set_limit(0));
+        assert_eq!(std::iter::from_fn(|| store.release_page().then_some(())).count(), pages);
+        assert!(!store.touch_ahead() && !store.release_page(), "nothing is touched above the limit");
+    }
+}
+
+#[test]
 fn expiry_times_live_through_many_years() {
     const DAY: i64 = 24 * 3600;
     let shared = shared("-m 100");

@@ -81,11 +81,13 @@ impl Chores {
         let told = Arc::clone(&stop);
         let thread = thread::Builder::new().name("mc-assocmaint".to_owned()).spawn(move || {
             crawler.serve_here();
+            store.touch_from_here();
             let mut sweep = Sweep::default();
             let mut looked = None;
             let mut charge_at = Instant::now();
             let mut tend_at = Instant::now() + TEND;
             while !told.load(Relaxed) {
+                let touching = store.touch_ahead();
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
                 let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
                 let mut growing = is_time && store.grow_step(GROW_BUCKETS) != Step::Over;
@@ -108,7 +110,7 @@ impl Chores {
                 }
                 let pause = sweep.step(store, &crawler, &moment).unwrap_or(ROUND);
                 let pause = pause.min(tend_at.saturating_duration_since(Instant::now()));
-                if !growing && !pause.is_zero() {
+                if !growing && !touching && !pause.is_zero() {
                     thread::park_timeout(pause.min(ROUND));
                 }
             }

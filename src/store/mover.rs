@@ -253,7 +253,7 @@ impl Store {
         slices().for_each(|slice| self.slabs.class(m.src).regain(&self.arena, m.page, m.slots, slice));
     }
 
-    /// Gives one page of the pool that is above the limit back to the system; false if there is none.
+    /// Gives one page that nobody uses and that is above the limit back to the system; false if there is none.
     pub fn release_page(&self) -> bool {
         let Some(page) = self.slabs.take_surplus() else { return false };
         self.arena.release(page);
@@ -537,7 +537,7 @@ impl Store {
                 let mut class = self.drop_victim(id, class, victim, now);
                 // At once: where values are stored all the time there would never be one left.
                 if !unread && m.spare.is_none() {
-                    m.spare = class.take_free(&self.arena, need, None);
+                    m.spare = class.take_free(&self.arena, need);
                 }
             }
             None => m.starved = true,
@@ -552,7 +552,7 @@ impl Store {
             self.return_spare(m);
         }
         if m.spare.is_none() {
-            m.spare = self.slabs.class(m.src).take_free(&self.arena, need, None);
+            m.spare = self.slabs.class(m.src).take_free(&self.arena, need);
         }
     }
 

@@ -593,8 +593,12 @@ mod tests {
     /// An item in a new chunk of class 1.
     fn put(slabs: &Slabs, arena: &Arena, label: u8) -> Handle {
         let mut class = slabs.class(1);
-        let Take::Chunk(handle) = slabs.take(&mut class, arena, 18, 0) else {
-            panic!("a chunk of a class that is empty")
+        let handle = loop {
+            match slabs.take(&mut class, arena, 18, 0) {
+                Take::Untouched(page) => slabs.touched(page),
+                Take::Chunk(handle) => break handle,
+                _ => panic!("a chunk of a class that is empty"),
+            }
         };
         let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
         let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);

@@ -25,6 +25,10 @@ const FLAT_REST: u32 = 60;
 /// chunk. So tight chunks become free where they are not asked for, but no more than a page of them.
 const ANY_TRIES: usize = 4;
 
+/// Pages that have memory before they are needed: two huge pages of the kernel's, which may take 20 ms to clear one in a
+/// virtual machine.
+const READY: u64 = 4;
+
 /// Pages in use and free, and how many there may be.
 pub struct Pages {
     next: u32,
@@ -33,6 +37,10 @@ pub struct Pages {
     pool: Vec<u32>,
     /// Pages whose memory was given back to the system.
     released: Vec<u32>,
+    /// Pages that have memory, all zero, and count as if they had none: they are for the classes that grow next.
+    ready: Vec<u32>,
+    /// Pages that somebody touches just now, without a lock, who will make them ready.
+    touching: u64,
     /// Pages that have memory: those of the classes and of the pool.
     used: u64,
     /// Bytes that were counted as allocated before the first page.
@@ -48,12 +56,14 @@ pub struct Pages {
 
 impl Pages {
     fn new(exist: usize, limit: u64, precharged: u64) -> Self {
-        let (pool, released) = (Vec::new(), Vec::new());
+        let [pool, released, ready] = [(); 3].map(|()| Vec::new());
         Self {
             next: FIRST_PAGE,
             exist: exist as u32,
             pool,
             released,
+            ready,
+            touching: 0,
             used: 0,
             precharged,
             limit,
@@ -63,23 +73,36 @@ impl Pages {
         }
     }
 
-    /// A page for a class: one of the pool, or a new one; a class's first one may exceed the limit, as in memcached.
-    pub(super) fn take(&mut self, first: bool) -> Option<u32> {
+    /// A page for a class: one of the pool, or a ready one; a class's first one may exceed the limit, as in memcached.
+    fn take(&mut self, first: bool) -> Option<u32> {
         if let Some(page) = self.pool.pop() {
             return Some(page);
         }
-        let fits = self.malloced() + PAGE_BYTES as u64 <= self.room();
-        if !fits && !first {
-            return None;
-        }
+        let page = if first || self.have_room(1) { self.ready.pop() } else { None }?;
+        self.used += 1;
+        Some(page)
+    }
+
+    /// A page without memory, for somebody who touches it and says so ([`Slabs::touched`]).
+    fn take_untouched(&mut self) -> Option<u32> {
         let page = self.released.pop().or_else(|| {
             (self.next <= self.exist).then(|| {
                 self.next += 1;
                 self.next - 1
             })
         })?;
-        self.used += 1;
+        self.touching += 1;
         Some(page)
+    }
+
+    /// Pages that count as if they had no memory.
+    fn ahead(&self) -> u64 {
+        self.ready.len() as u64 + self.touching
+    }
+
+    /// Whether there may be so many pages more.
+    fn have_room(&self, pages: u64) -> bool {
+        self.malloced() + pages * PAGE_BYTES as u64 <= self.room()
     }
 
     /// Takes note of pages that are in use already.
@@ -155,6 +178,8 @@ pub struct ClassView {
 pub enum Take {
     /// A chunk for the caller.
     Chunk(Handle),
+    /// A page, for which the caller gives up the class's lock, touches it, says so ([`Slabs::touched`]), and tries again.
+    Untouched(u32),
     /// The search ended at this item: unlink it; then the chunk is the caller's, or must be freed.
     /// With the part of the class where it stood, if it is to leave a ghost.
     Victim(Handle, Option<Part>),
@@ -321,7 +346,22 @@ impl Slabs {
 
     /// A chunk of `need` bytes at least, or the item to be evicted for one. `tries` is how many were evicted in vain.
     pub fn take(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
-        if let Some(handle) = class.take_free(arena, need, Some(&self.pages)) {
+        let mut chunk = class.take_present(arena, need);
+        if chunk.is_none() {
+            if class.wants_page(need) {
+                let first = class.page_count() == 0;
+                let mut pages = self.pages.lock();
+                if let Some(page) = pages.take(first) {
+                    class.receive(arena, page, None);
+                } else if (first || pages.have_room(1))
+                    && let Some(page) = pages.take_untouched()
+                {
+                    return Take::Untouched(page);
+                }
+            }
+            chunk = class.take_kept(arena, need);
+        }
+        if let Some(handle) = chunk {
             class.recent.note(need);
             return Take::Chunk(handle);
         }
@@ -489,8 +529,7 @@ impl Slabs {
 
     /// Whether as much memory is in use as there may be.
     pub fn is_full(&self) -> bool {
-        let pages = self.pages.lock();
-        pages.malloced() + PAGE_BYTES as u64 > pages.room()
+        !self.pages.lock().have_room(1)
     }
 
     /// Whether items may be evicted.
@@ -508,13 +547,30 @@ impl Slabs {
         self.pages.lock().pool.push(page);
     }
 
-    /// A page of the pool that is above the limit; once its memory is given back it must be told to
+    /// A page that should be made ready now: it must be touched and then told to [`Slabs::touched`].
+    pub fn take_to_touch(&self) -> Option<u32> {
+        let mut pages = self.pages.lock();
+        let ahead = pages.ahead();
+        if ahead < READY && pages.have_room(ahead + 1) { pages.take_untouched() } else { None }
+    }
+
+    /// Says that a page has its memory now.
+    pub fn touched(&self, page: u32) {
+        let mut pages = self.pages.lock();
+        pages.touching -= 1;
+        pages.ready.push(page);
+    }
+
+    /// A page above the limit that is ready, or of the pool; once its memory is given back it must be told to
     /// [`Slabs::released`].
     pub fn take_surplus(&self) -> Option<u32> {
         let mut pages = self.pages.lock();
-        let page = if pages.malloced() > pages.room() { pages.pool.pop() } else { None };
-        pages.used -= u64::from(page.is_some());
-        pages.shrinking &= pages.malloced() > pages.room();
+        let mut page = if pages.have_room(pages.ahead()) { None } else { pages.ready.pop() };
+        if page.is_none() && !pages.have_room(0) {
+            page = pages.pool.pop();
+            pages.used -= u64::from(page.is_some());
+        }
+        pages.shrinking &= !pages.have_room(0);
         page
     }
 
@@ -535,7 +591,7 @@ impl Slabs {
             return false;
         }
         pages.limit = limit;
-        pages.shrinking = pages.malloced() > pages.room();
+        pages.shrinking = !pages.have_room(0);
         true
     }
 

@@ -8,8 +8,7 @@ use super::arena::{Arena, Handle};
 use super::cut::Cut;
 use super::handle::Links;
 use super::item::{Head, kind, state};
-use super::lock::Mutex;
-use super::slabs::{Class, Pages};
+use super::slabs::Class;
 
 /// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
 const LEAVING_MAX: usize = 32;
@@ -131,17 +130,19 @@ impl Class {
         self.is_choosy(need) && self.stock(Kind::Full).pages.is_empty()
     }
 
-    /// A free chunk of `need` bytes at least: from a free list, a page that is used in order, or a new page. That may
-    /// be one of `pages`, if they are given.
-    pub(super) fn take_free(&mut self, arena: &Arena, need: usize, pages: Option<&Mutex<Pages>>) -> Option<Handle> {
-        self.take_present(arena, need).or_else(|| {
-            // What is left of a full page is kept for items that need it as long as there is other memory.
-            self.add_page(arena, need, pages).and_then(|kind| self.carve(kind)).or_else(|| self.carve(Kind::Full))
-        })
+    /// A free chunk of `need` bytes at least, of a page that the class has.
+    pub(super) fn take_free(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+        self.take_present(arena, need).or_else(|| self.take_kept(arena, need))
     }
 
-    /// The same from pages in use, but for the last resort.
-    fn take_present(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    /// The same, of a page that is not used yet, or what is left of a full page: that is kept for items that need it as
+    /// long as there is other memory.
+    pub(super) fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+        self.begin_page(arena, need).and_then(|kind| self.carve(kind)).or_else(|| self.carve(Kind::Full))
+    }
+
+    /// The same from a free list, or of a page that is used in order.
+    pub(super) fn take_present(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         if !self.fits_tight(need) {
             return self.pop_free(arena, Kind::Full).or_else(|| self.carve(Kind::Full));
         }
@@ -172,19 +173,29 @@ impl Class {
         None
     }
 
-    /// Begins a new page for an item of `need` bytes; gives its kind.
-    fn add_page(&mut self, arena: &Arena, need: usize, pages: Option<&Mutex<Pages>>) -> Option<Kind> {
+    /// The kind of the next page, for an item of `need` bytes.
+    fn kind_of_next(&mut self, need: usize) -> Kind {
         if self.stock(Kind::Tight).cut.stride == 0 {
             self.choose_tight();
         }
-        let tight = self.fits_tight(need) && !self.retiring;
-        let mut kind = if tight { Kind::Tight } else { Kind::Full };
+        if self.fits_tight(need) && !self.retiring { Kind::Tight } else { Kind::Full }
+    }
+
+    /// Whether a page that the class does not have yet should be had for an item of `need` bytes, which has found no
+    /// chunk on pages in use.
+    pub(super) fn wants_page(&mut self, need: usize) -> bool {
+        let kind = self.kind_of_next(need);
+        let stock = self.stock(kind);
+        stock.carving.is_none() && stock.given.is_empty() && self.given.is_empty()
+    }
+
+    /// Begins a page for an item of `need` bytes; gives its kind.
+    fn begin_page(&mut self, arena: &Arena, need: usize) -> Option<Kind> {
+        let mut kind = self.kind_of_next(need);
         if self.stock(kind).carving.is_some() {
             return Some(kind); // kept back for others until now, or the choice is a new one
         }
-        let first = self.page_count() == 0;
-        let given = self.stock_mut(kind).given.pop().or_else(|| self.given.pop());
-        let page = match given.or_else(|| pages?.lock().take(first)) {
+        let page = match self.stock_mut(kind).given.pop().or_else(|| self.given.pop()) {
             Some(page) => page,
             // Meant for items of the other kind, but nothing else is left.
             None if self.stock(Kind::Full).carving.is_some() => return Some(Kind::Full),

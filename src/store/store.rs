@@ -18,9 +18,13 @@ use super::write::Lapse;
 use crate::events::{Class, Event, Events};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 
 /// Victims looked at for one chunk before the allocation fails.
 const EVICT_TRIES: usize = 50;
+
+/// Pages touched at a time: the caller has other chores.
+const TOUCH_PAGES: usize = 4;
 
 /// What a store is made from.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct Store {
     pub(super) juggles: AtomicU64,
     /// Who hears of evictions, if anybody.
     events: OnceLock<Arc<Events>>,
+    /// Who has pages touched before they are needed, if anybody.
+    toucher: OnceLock<Thread>,
 }
 
 /// What a lookup found.
@@ -100,6 +106,7 @@ impl Store {
             flushes: AtomicU32::new(0),
             juggles: AtomicU64::new(0),
             events: OnceLock::new(),
+            toucher: OnceLock::new(),
         })))
     }
 
@@ -316,6 +323,7 @@ impl Store {
         then: impl FnOnce(&mut super::slabs::Class, Handle),
     ) -> Option<Handle> {
         let mut class = self.slabs.class(class_id);
+        let births = class.births;
         if class.would_grow(need)
             && let Some(oldest) = class.longest_here()
             && let Some(item) = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))
@@ -329,7 +337,17 @@ impl Store {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
                     then(&mut class, handle);
+                    let grown = class.births != births;
+                    drop(class);
+                    if grown && let Some(toucher) = self.toucher.get() {
+                        toucher.unpark();
+                    }
                     return Some(handle);
+                }
+                Take::Untouched(page) => {
+                    drop(class);
+                    self.touch(page);
+                    class = self.slabs.class(class_id);
                 }
                 Take::Elsewhere => {
                     drop(class);
@@ -342,6 +360,23 @@ impl Store {
         }
         class.counts.outofmemory += 1;
         None
+    }
+
+    fn touch(&self, page: u32) {
+        self.arena.touch(page);
+        self.slabs.touched(page);
+    }
+
+    /// Has the calling thread woken when [`Store::touch_ahead`] may be due.
+    pub fn touch_from_here(&self) {
+        // A second thread would be a mistake that costs a delay, no more.
+        let _ = self.toucher.set(thread::current());
+    }
+
+    /// Touches the memory of some of the pages that classes will need next, so that nobody waits for the kernel to clear
+    /// it; true if there is more to do.
+    pub fn touch_ahead(&self) -> bool {
+        (0..TOUCH_PAGES).all(|_| self.slabs.take_to_touch().map(|page| self.touch(page)).is_some())
     }
 
     /// Evicts and frees a victim of class `class_id`, whose lock is given up for a while if the item is a large one.
