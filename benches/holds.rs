@@ -110,6 +110,7 @@ fn main() {
         ticks.elapsed().as_nanos() / 10_000
     );
     growth(number("GROW_ITEMS", 20_000_000));
+    evictions(number("HOLDS_MEGABYTES", 512));
     chores(number("HOLDS_MEGABYTES", 512), number("HOLDS_SECONDS", 20));
 }
 
@@ -220,6 +221,51 @@ fn growth(items: u64) {
         begun.elapsed().as_secs_f64(),
         bytes >> 20
     );
+}
+
+/// Threads store new small keys where memory is full, and read `reads` others for each.
+fn evictions(megabytes: u64) {
+    const NOW: u32 = 1000;
+    const SETS: u64 = 100_000;
+    heading("evictions");
+    let store = store(megabytes);
+    let next = &AtomicU64::new(0);
+    let key = |n: u64| format!("evict:{n:014}").into_bytes();
+    let set = |n: u64| put(store, &key(n), b"ten bytes.", 0, NOW);
+    while !store.is_full() {
+        set(next.fetch_add(1, Relaxed));
+        while !store.grow_step(GROW_BUCKETS) {}
+    }
+    let kept = store.items();
+    for (name, hot_pct, reads) in [
+        ("ring adapts, 1 read", None, 1),
+        ("ring adapts, 8 reads", None, 8),
+        ("ring of 1 %, 1 read", Some(1), 1),
+        ("ring of 1 %, 8 reads", Some(1), 8),
+        ("ring of 80 %, 1 read", Some(80), 1),
+        ("ring of 80 %, 8 reads", Some(80), 8),
+    ] {
+        store.set_hot_pct(hot_pct);
+        let costs = Mutex::new(Cost::new(name));
+        thread::scope(|scope| {
+            for number in 0..2 {
+                let costs = &costs;
+                scope.spawn(move || {
+                    let (mut cost, mut rng) = (Cost::new(name), Rng::with_seed(number));
+                    for _ in 0..SETS {
+                        let n = next.fetch_add(1, Relaxed);
+                        for _ in 0..reads {
+                            let key = key(n.saturating_sub(rng.u64(..kept)));
+                            let _ = store.visit(&key, hash(&key), NOW, |entry| entry.bump(NOW));
+                        }
+                        cost.measure(|| set(n));
+                    }
+                    costs.lock().unwrap().take(&cost);
+                });
+            }
+        });
+        costs.lock().unwrap().print();
+    }
 }
 
 impl Cost {

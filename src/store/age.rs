@@ -25,11 +25,13 @@ pub struct AgeList {
     len: u64,
     /// Bytes of the links.
     bytes: usize,
+    /// An item of a page that is passed over, as are those before it; END = none.
+    passed: u64,
 }
 
 impl Default for AgeList {
     fn default() -> Self {
-        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, bytes: 0 }
+        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, bytes: 0, passed: END }
     }
 }
 
@@ -47,6 +49,24 @@ impl AgeList {
     /// The item used longest ago.
     pub fn first(&self) -> Option<Handle> {
         self.handle(self.ends.after)
+    }
+
+    /// The item used longest ago that is not on `page`. Looks at `count` items, and the next call goes on from there.
+    pub fn oldest_beside(&mut self, page: Option<usize>, count: usize) -> Option<Handle> {
+        if self.handle(self.passed).map(Handle::page) != page {
+            self.passed = END;
+        }
+        for _ in 0..count {
+            let next = match self.handle(self.passed) {
+                None => self.first()?,
+                Some(passed) => self.handle(self.link(passed)?.after)?,
+            };
+            if Some(next.page()) != page {
+                return Some(next);
+            }
+            self.passed = next.raw();
+        }
+        None
     }
 
     /// The items used longest ago.
@@ -81,6 +101,9 @@ impl AgeList {
         self.set(link.before, |before| before.after = link.after);
         self.set(link.after, |after| after.before = link.before);
         self.set(handle.raw(), |own| *own = Link::default());
+        if self.passed == handle.raw() {
+            self.passed = link.before;
+        }
         self.len -= 1;
         true
     }
@@ -95,6 +118,9 @@ impl AgeList {
         self.set(to.raw(), |own| *own = link);
         self.set(link.before, |before| before.after = to.raw());
         self.set(link.after, |after| after.before = to.raw());
+        if self.passed == from.raw() {
+            self.passed = END;
+        }
         true
     }
 
@@ -153,5 +179,24 @@ mod tests {
         assert_eq!(list.oldest().collect::<Vec<_>>(), model);
         model.iter().for_each(|&handle| assert!(list.remove(handle)));
         assert_eq!((list.first(), list.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_page_is_passed_over_step_by_step() {
+        let mut list = AgeList::default();
+        let on = |page: u32| (0..40).map(move |slot| Handle::new(page, slot));
+        on(1).chain(on(2)).for_each(|handle| list.push(handle, 40));
+        assert_eq!(list.oldest_beside(None, 1), Some(Handle::new(1, 0)));
+        assert_eq!(list.oldest_beside(Some(1), 30), None, "the first thirty");
+        // Some of those leave: the first one, the last that was passed, and one that gets a place elsewhere.
+        assert!(list.remove(Handle::new(1, 0)) && list.remove(Handle::new(1, 29)));
+        assert!(list.replace(Handle::new(1, 5), Handle::new(3, 0), 40));
+        assert_eq!(list.oldest_beside(Some(1), 30), Some(Handle::new(2, 0)), "eleven more");
+        assert_eq!(list.oldest_beside(Some(2), 30), Some(Handle::new(1, 1)), "another page");
+        assert_eq!(list.oldest_beside(None, 1), Some(Handle::new(1, 1)));
+        for handle in on(1) {
+            list.remove(handle);
+        }
+        assert_eq!(list.oldest_beside(Some(1), 1), Some(Handle::new(3, 0)));
     }
 }

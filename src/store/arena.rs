@@ -147,6 +147,16 @@ impl Arena {
         self.table.get(handle.page()).is_some_and(|entry| entry.load(Relaxed) & RECUT == 0)
     }
 
+    /// Loads the head of the chunk `slots` behind this one ahead of use, if the page reaches so far.
+    #[inline]
+    pub fn prefetch_head(&self, handle: Handle, slots: u32) {
+        if let Some(later) = Handle::from_raw(handle.raw() + u64::from(slots))
+            && let Some(word) = self.chunk(later).first()
+        {
+            prefetch(word);
+        }
+    }
+
     /// Loads the first cache lines of a chunk ahead of use: header, key and a short value.
     #[inline]
     pub fn prefetch(&self, handle: Handle) {

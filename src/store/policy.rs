@@ -44,8 +44,15 @@ const TEND: usize = 256;
 /// finds the others.
 const IDLE_MAX: usize = 1 << 16;
 
-/// Slots the hand may pass in one search, free ones included.
-const HAND_STEPS: usize = 1024;
+/// Slots the hand may pass in one search, free ones included: some 10 us. A request may need several searches.
+const HAND_STEPS: usize = 256;
+
+/// How many slots before the hand the heads of chunks are loaded.
+const HAND_AHEAD: u32 = 8;
+
+/// Entries of a queue that one search may pass because they stand on the page that leaves: some 10 us. In all of its
+/// searches for a chunk a request must come past such a page, which has up to 32,768 slots.
+const LEAVING_STEPS: usize = 1024;
 
 /// Says that no entry of the chunk is in its class's ring.
 pub(super) fn unmark(arena: &Arena, handle: Handle) {
@@ -180,7 +187,8 @@ impl Class {
     fn oldest(&mut self, arena: &Arena, flat: bool) -> Option<Handle> {
         for _ in 0..SEARCH {
             // Evicting what stands on the page that leaves would give no memory, and the mover sees to it.
-            let handle = self.aged.oldest().find(|&handle| !self.is_leaving(handle))?;
+            let leaving = self.leaving.as_ref().map(|leaving| leaving.page as usize);
+            let handle = self.aged.oldest_beside(leaving, LEAVING_STEPS)?;
             self.aged.remove(handle);
             let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
             if !item.head().is(state::LINKED) {
@@ -304,18 +312,17 @@ impl Class {
 
     /// Pops the ring until an unread item comes, which is COLD now; read ones move to the main part.
     fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
-        (0..SEARCH.min(self.ring.len())).find_map(|_| self.ring_step(arena))
-    }
-
-    /// The next entry of the ring. What stands on the page that leaves is passed over: evicting it would give no
-    /// memory, and the mover sees to it.
-    fn pop_ring(&mut self) -> Option<Handle> {
-        loop {
-            let handle = self.ring.pop_front()?;
-            if !self.is_leaving(handle) {
-                return Some(handle);
+        let mut items = SEARCH.min(self.ring.len());
+        for _ in 0..LEAVING_STEPS + SEARCH {
+            if !self.is_leaving(self.ring.front()?) {
+                items = items.checked_sub(1)?;
+            }
+            let found = self.ring_step(arena);
+            if found.is_some() {
+                return found;
             }
         }
+        None
     }
 
     /// The item that has been in its queue for longest.
@@ -368,7 +375,10 @@ impl Class {
 
     /// Takes one entry out of the ring; gives its item if that was not read.
     fn ring_step(&mut self, arena: &Arena) -> Option<Handle> {
-        let handle = self.pop_ring()?;
+        let handle = self.ring.pop_front()?;
+        if self.is_leaving(handle) {
+            return None; // evicting what stands there would give no memory, and the mover sees to it
+        }
         if let Some(next) = self.ring.front() {
             arena.prefetch(next);
         }
@@ -466,6 +476,8 @@ impl Class {
             self.round.pass();
             if from_chains {
                 self.chains.push_back(handle);
+            } else {
+                arena.prefetch_head(handle, HAND_AHEAD);
             }
             let head = Head::of(arena.chunk(handle));
             let label = head.state() & state::SEGMENT;
@@ -539,6 +551,7 @@ impl Class {
             }) else {
                 break;
             };
+            arena.prefetch_head(handle, HAND_AHEAD);
             let head = Head::of(arena.chunk(handle));
             let evictable = head.state() & state::SEGMENT != state::TEMP && !head.has(iflag::CHUNKED);
             if head.klen() == 0 || !head.is(state::LINKED) || !evictable {

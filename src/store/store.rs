@@ -353,7 +353,11 @@ impl Store {
                     drop(class);
                     return self.take_chunk_for(class_id + 1, need, now, then);
                 }
-                Take::Nothing if self.slabs.may_find(&class) => {}
+                Take::Nothing if self.slabs.may_find(&class) => {
+                    // Others may have their turn before the search goes on.
+                    drop(class);
+                    class = self.slabs.class(class_id);
+                }
                 Take::Nothing => break,
                 Take::Victim(handle, part) => class = self.drop_victim(class_id, class, (handle, part), now),
             }
