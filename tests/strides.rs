@@ -184,3 +184,43 @@ fn the_only_full_page_leaves_with_what_needs_it() {
     support::sweep(store, shared.clock.now());
     assert_empty(&shared);
 }
+
+#[test]
+fn a_page_that_waits_to_be_cut_anew_gives_way_to_a_request() {
+    let shared = shared("-m 8 -o no_slab_automove");
+    let (store, mut client, mut slow) = (shared.cache.store, Client::new(&shared), Client::new(&shared));
+    // A value that does not arrive is on the class's oldest page, which is the first to be cut anew.
+    slow.feed(format!("set slow 0 0 113\r\n{}", "s".repeat(50)).as_bytes());
+    (0..1500).for_each(|n| set(&mut client, 1_000_000 + n, 1000));
+    let class = 4;
+    let other = (1..).find(|&id| store.page_count(id) == 2).unwrap();
+    let long = capacity(&shared, &mut client, 113);
+    (0..long).for_each(|n| set(&mut client, n, 84));
+    assert!(store.page_count(class) > 2);
+    let source = std::sync::Arc::clone(&shared);
+    let thread =
+        oxcached::maint::MoverThread::start(store, std::sync::Arc::clone(&shared.mover), move || source.tuning());
+    // The page has been emptied, but for that value, when passes over it meet nothing else.
+    let counts = || shared.mover.figures().counts;
+    let asked_at = loop {
+        let before = counts();
+        while counts().busy_items < before.busy_items + 2 {
+            std::thread::yield_now();
+        }
+        let after = counts();
+        if after.busy_nomem == before.busy_nomem && after.last_busy_status == Some("busy_floating") {
+            break after.busy_items;
+        }
+    };
+    assert_eq!(client.ask(format!("slabs reassign {other} {class}\r\n").as_bytes()), b"OK\r\n");
+    while shared.mover.figures().moved < 1 {
+        std::thread::yield_now();
+    }
+    let passes = counts().busy_items - asked_at;
+    assert!(passes < 1000, "{passes} passes: it was given up because of its age");
+    thread.unwrap().stop();
+    assert_eq!(store.page_count(other), 1);
+    assert_eq!(slow.ask(format!("{}\r\n", "s".repeat(63)).as_bytes()), b"STORED\r\n");
+    let hit = format!("VALUE slow 0 113\r\n{}\r\nEND\r\n", "s".repeat(113));
+    assert_eq!(client.ask(b"get slow\r\n"), hit.as_bytes());
+}

@@ -141,6 +141,10 @@ impl Mover {
         state.running || state.asked.is_some()
     }
 
+    fn is_asked(&self) -> bool {
+        self.state.lock().asked.is_some()
+    }
+
     /// The waiting request; from now on the mover is running.
     fn take(&self) -> Option<(usize, usize)> {
         let mut state = self.state.lock();
@@ -223,7 +227,7 @@ impl Work {
                 self.pause = PAUSE_MIN;
                 Duration::ZERO
             }
-            Progress::Waits => {
+            Progress::Waits if !(job.is_recut() && self.mover.is_asked()) => {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
                 self.pause
             }
@@ -240,7 +244,8 @@ impl Work {
                 }
                 Duration::ZERO
             }
-            Progress::Failed => {
+            // A page that is only to be cut anew keeps nobody waiting who asks for another one.
+            Progress::Waits | Progress::Failed => {
                 if let Some(job) = self.job.take() {
                     self.store.cancel_move(job);
                 }
@@ -302,7 +307,7 @@ impl Work {
     }
 
     /// Begins to cut a page anew for the sizes that its class stores now: once a second at most, one class after the
-    /// other, and only where memory is short. Until it is done a request waits.
+    /// other, and only where memory is short.
     fn recut(&mut self) -> bool {
         let short = self.store.is_full() && self.store.page_count(0) == 0;
         if self.recut_at.is_some_and(|at| at.elapsed() < SECOND) || !short {
