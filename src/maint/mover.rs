@@ -17,7 +17,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// Shortest and longest pause before a page is looked at again whose chunks are in use; memcached's.
+/// Shortest and longest pause before a page is looked at again whose chunks are in use; memcached's. Each is twice the
+/// last one.
 const PAUSE_MIN: Duration = Duration::from_micros(1);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
@@ -223,10 +224,7 @@ impl Work {
         let progress = self.store.step_move(job, now);
         self.mover.count(job.take_counts());
         match progress {
-            Progress::More => {
-                self.pause = PAUSE_MIN;
-                Duration::ZERO
-            }
+            Progress::More => Duration::ZERO,
             Progress::Waits if !(job.is_recut() && self.mover.is_asked()) => {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
                 self.pause
