@@ -333,11 +333,16 @@ impl Store {
     /// Empties a chunk of the page, unless somebody uses it.
     fn clear_chunk(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
         let head = Head::of(self.arena.chunk(from));
-        let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * 8);
-        self.ensure_spare(m, need);
         match head.kind() {
-            None if head.is(state::LINKED) => self.clear_item(m, from, now),
-            Some(kind::CHAIN) => self.clear_link(m, from, now),
+            None if head.is(state::LINKED) => {
+                let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * 8);
+                self.ensure_spare(m, need);
+                self.clear_item(m, from, now)
+            }
+            Some(kind::CHAIN) => {
+                self.ensure_spare(m, self.arena.stride(from));
+                self.clear_link(m, from, now)
+            }
             Some(kind::GONE) => Ok(()),
             _ => Err(Busy::Floating),
         }
