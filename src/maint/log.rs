@@ -5,14 +5,14 @@
 //! rings and watchers' buffers are bounded and lose what does not fit. Knows no sockets (a [`Sink`] is handed in) and
 //! no protocol. Sessions take a [`Seat`], `net` hands the socket over, `server` starts and stops the thread.
 
+use super::background::{Background, Told};
 use super::watcher::{Sink, Watcher};
 use crate::events::{Class, Events, line};
 use crate::limits::WATCHERS_MAX;
 use parking_lot::Mutex;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 /// Shortest and longest time between two looks at the rings.
@@ -154,10 +154,7 @@ pub struct Tally {
 }
 
 /// The logger thread; stops when told to, or when dropped.
-pub struct Logger {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Logger(Background);
 
 impl Logger {
     /// Starts the thread. `count` gets every round's numbers.
@@ -165,43 +162,26 @@ impl Logger {
     /// # Errors
     /// The thread cannot be created.
     pub fn start(watchers: Arc<Watchers>, count: impl Fn(Tally) + Send + 'static) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("mc-log".to_owned()).spawn(move || {
+        let work = move |told: &Told| {
             // The cell is this thread's alone.
             let _ = watchers.thread.set(thread::current());
-            run(&watchers, &told, count);
+            run(&watchers, told, count);
             // The watchers that were on their way end here, and with them their connections.
             drop(watchers.close());
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+        };
+        Background::start("mc-log", work).map(Self)
     }
 
     /// Stops the thread and waits for it; all watchers' connections end.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A panic has been reported on standard error; there is nothing left to save here.
-            let _ = thread.join();
-        }
+    pub fn stop(self) {
+        drop(self.0);
     }
 }
 
-impl Drop for Logger {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn run(watchers: &Arc<Watchers>, stop: &AtomicBool, count: impl Fn(Tally)) {
+fn run(watchers: &Arc<Watchers>, told: &Told, count: impl Fn(Tally)) {
     let mut here: Vec<Watcher> = Vec::new();
     let (mut sleep, mut dropped) = (SLEEP_MIN, 0);
-    while !stop.load(Relaxed) {
+    while !told.to_stop() {
         let arrivals = watchers.arrivals().into_iter();
         here.extend(arrivals.map(|(seat, sink)| Watcher::new(sink, seat, watchers.limit)));
         if here.is_empty() {

@@ -6,6 +6,7 @@
 //! `restart` judges the memory file of `-e`. Started and stopped by `server`.
 
 mod automove;
+mod background;
 mod crawler;
 mod gradient;
 mod log;
@@ -22,10 +23,10 @@ pub use sweep::all_classes;
 pub use watcher::Sink;
 
 use crate::store::{Step, Store};
+use background::{Background, Told};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 use sweep::Sweep;
 
@@ -62,10 +63,7 @@ pub struct Moment {
 }
 
 /// The thread of chores; stops when told to, or when dropped.
-pub struct Chores {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Chores(Background);
 
 impl Chores {
     /// Starts the thread, which serves `crawler`. `moment` is asked before every step.
@@ -77,16 +75,14 @@ impl Chores {
         crawler: Arc<Crawler>,
         moment: impl Fn() -> Moment + Send + 'static,
     ) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("mc-assocmaint".to_owned()).spawn(move || {
+        let work = move |told: &Told| {
             crawler.serve_here();
             store.touch_from_here();
             let mut sweep = Sweep::default();
             let mut looked = None;
             let mut charge_at = Instant::now();
             let mut tend_at = Instant::now() + TEND;
-            while !told.load(Relaxed) {
+            while !told.to_stop() {
                 let touching = store.touch_ahead();
                 // Whether the index should grow is asked once a round only: the answer costs a lock a class.
                 let is_time = looked.is_none_or(|at: Instant| at.elapsed() >= ROUND);
@@ -114,27 +110,12 @@ impl Chores {
                     thread::park_timeout(pause.min(ROUND));
                 }
             }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+        };
+        Background::start("mc-assocmaint", work).map(Self)
     }
 
     /// Stops the thread and waits for it.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A chore that panicked has said so on standard error; there is nothing left to save here.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Chores {
-    fn drop(&mut self) {
-        self.end();
+    pub fn stop(self) {
+        drop(self.0);
     }
 }

@@ -7,14 +7,14 @@
 //! have a [`Mover`].
 
 use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
+use super::background::{Background, Told};
 use super::gradient::Gradient;
 use crate::events::Event;
 use crate::store::{Move, MoveCounts, Progress, Store};
 use parking_lot::Mutex;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// Shortest and longest pause before a page is looked at again whose chunks are in use; memcached's. Each is twice the
@@ -382,10 +382,7 @@ impl Work {
 }
 
 /// The mover's thread; stops when told to, or when dropped.
-pub struct MoverThread {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct MoverThread(Background);
 
 impl MoverThread {
     /// Starts the thread, which serves `mover`. `tuning` gives the time and the knobs; it is asked before every slice.
@@ -397,13 +394,11 @@ impl MoverThread {
         mover: Arc<Mover>,
         tuning: impl Fn() -> (u32, Tuning) + Send + 'static,
     ) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("mc-slabmaint".to_owned()).spawn(move || {
+        let work = move |told: &Told| {
             // A second server of the same handle would be a mistake that costs a delay, no more.
             let _ = mover.thread.set(thread::current());
             let mut work = Work::new(store, mover);
-            while !told.load(Relaxed) {
+            while !told.to_stop() {
                 let (now, tuning) = tuning();
                 let pause = work.step(now, tuning);
                 if !pause.is_zero() {
@@ -413,27 +408,12 @@ impl MoverThread {
             if let Some(job) = work.job.take() {
                 store.cancel_move(job);
             }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+        };
+        Background::start("mc-slabmaint", work).map(Self)
     }
 
     /// Stops the thread and waits for it; a page on its way stays where it was.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A panic has been reported on standard error; there is nothing left to save here.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for MoverThread {
-    fn drop(&mut self) {
-        self.end();
+    pub fn stop(self) {
+        drop(self.0);
     }
 }
