@@ -145,7 +145,7 @@ impl Class {
     }
 
     /// Takes a large item out of the lists of its class. The head's chunk may come back in another class: no entry
-    /// may stay behind. Large items are few.
+    /// may stay behind.
     fn leave_lists(&mut self, arena: &Arena, handle: Handle, state: u8) {
         let hot = state & state::SEGMENT == state::HOT;
         let list = if hot { &mut self.ring } else { &mut self.chains };
