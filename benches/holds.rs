@@ -233,8 +233,8 @@ fn evictions(megabytes: u64) {
     let key = |n: u64| format!("evict:{n:014}").into_bytes();
     let set = |n: u64| put(store, &key(n), b"ten bytes.", 0, NOW);
     while !store.is_full() {
-        set(next.fetch_add(1, Relaxed));
-        while !store.grow_step(GROW_BUCKETS) {}
+        (0..1000).for_each(|_| set(next.fetch_add(1, Relaxed)));
+        while store.grow_step(GROW_BUCKETS) != Step::Over {}
     }
     let kept = store.items();
     for (name, hot_pct, reads) in [
