@@ -82,7 +82,7 @@ impl Store {
                     None if parts.contains(&handle) => {}
                     None => {
                         self.arena.chunk(handle)[0].store(0, Relaxed);
-                        self.slabs.give(&mut class, &self.arena, handle);
+                        class.free(&self.arena, handle);
                     }
                 }
             }

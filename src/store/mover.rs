@@ -396,7 +396,7 @@ impl Store {
         m.counts.rescues += 1;
         if chunked {
             // The chain goes on with the new head.
-            self.slabs.give(&mut self.slabs.class(m.src), &self.arena, from);
+            self.slabs.class(m.src).free(&self.arena, from);
         } else {
             self.release(from, old);
         }
@@ -443,7 +443,7 @@ impl Store {
         drop(bucket);
         m.spare = None;
         m.counts.chunk_rescues += 1;
-        self.slabs.give(&mut self.slabs.class(m.src), &self.arena, from);
+        self.slabs.class(m.src).free(&self.arena, from);
         drop(pin);
         Ok(())
     }
@@ -563,7 +563,7 @@ impl Store {
 
     fn return_spare(&'static self, m: &mut Move) {
         if let Some(spare) = m.spare.take() {
-            self.slabs.give(&mut self.slabs.class(m.src), &self.arena, spare);
+            self.slabs.class(m.src).free(&self.arena, spare);
         }
     }
 }

@@ -260,7 +260,7 @@ impl Store {
         while let Some(handle) = next {
             next = Links::of(self.arena.chunk(handle)).next;
             let class = self.arena.class(handle);
-            self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
+            self.slabs.class(class).free(&self.arena, handle);
         }
     }
 }

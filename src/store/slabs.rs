@@ -468,11 +468,6 @@ impl Slabs {
         self.temp_ttl.store(ttl.map_or(0, |ttl| u64::from(ttl) + 1), Relaxed);
     }
 
-    /// Frees a chunk.
-    pub fn give(&self, class: &mut Class, arena: &Arena, handle: Handle) {
-        class.free(arena, handle);
-    }
-
     /// Items held, summed class by class.
     pub fn items(&self) -> u64 {
         self.classes.iter().map(|class| class.lock().len()).sum()

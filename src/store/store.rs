@@ -300,12 +300,12 @@ impl Store {
         if !item.head().has(iflag::CHUNKED) {
             let mut class = self.slabs.class(class);
             class.delist(&self.arena, handle, nominal, false);
-            self.slabs.give(&mut class, &self.arena, handle);
+            class.free(&self.arena, handle);
             return;
         }
         self.slabs.class(self.sizes.largest()).delist(&self.arena, handle, nominal, true);
         self.free_chain(&item);
-        self.slabs.give(&mut self.slabs.class(class), &self.arena, handle);
+        self.slabs.class(class).free(&self.arena, handle);
     }
 
     /// A chunk of `class` that takes `need` bytes, evicting if need be.
@@ -399,7 +399,7 @@ impl Store {
         }
         let nominal = self.nominal_of(&item);
         class.delist(&self.arena, handle, nominal, false);
-        self.slabs.give(&mut class, &self.arena, handle);
+        class.free(&self.arena, handle);
         class
     }
 
