@@ -63,18 +63,41 @@ fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool
 
 /// The time in which each thread gets `count` keys.
 fn gets(store: &'static Store, keys: &[Vec<u8>], get: Get, threads: usize, count: u64) -> Duration {
+    side_by_side(threads, |thread| {
+        let mut out = Vec::with_capacity(4096 + 16);
+        let mut turn = keys.iter().cycle().skip(thread * keys.len() / threads);
+        move || {
+            for _ in 0..count {
+                black_box(get(store, turn.next().unwrap(), NOW, &mut out));
+            }
+        }
+    })
+}
+
+/// The time in which each thread stores `count` values of its length, over the keys of its part.
+fn sets(store: &'static Store, keys: &[Vec<u8>], lens: &[usize], count: u64) -> Duration {
+    side_by_side(lens.len(), |thread| {
+        let (value, part) = (vec![b'v'; lens[thread]], keys.len() / lens.len());
+        let mut turn = keys[thread * part..][..part].iter().cycle();
+        move || {
+            for _ in 0..count {
+                black_box(put(store, turn.next().unwrap(), &value));
+            }
+        }
+    })
+}
+
+/// The time that threads take for what `make` makes for each of them.
+fn side_by_side<W: FnOnce()>(threads: usize, make: impl Fn(usize) -> W + Sync) -> Duration {
     let start = Barrier::new(threads + 1);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
-                let start = &start;
+                let (start, make) = (&start, &make);
                 scope.spawn(move || {
-                    let mut out = Vec::with_capacity(4096 + 16);
-                    let mut turn = keys.iter().cycle().skip(thread * keys.len() / threads);
+                    let work = make(thread);
                     start.wait();
-                    for _ in 0..count {
-                        black_box(get(store, turn.next().unwrap(), NOW, &mut out));
-                    }
+                    work();
                 })
             })
             .collect();
@@ -105,6 +128,19 @@ fn lookups(c: &mut Criterion) {
     });
 }
 
+/// What threads that store into one class cost each other.
+fn contention(c: &mut Criterion) {
+    let store = store(256, KEYS as u64);
+    let keys: Vec<_> = (0..KEYS).map(key).collect();
+    for (name, lens) in
+        [("1 thread", &[100][..]), ("2 threads, two classes", &[100, 130]), ("2 threads, one class", &[100, 100])]
+    {
+        c.bench_function(&format!("commit over an item, {name}"), |bencher| {
+            bencher.iter_custom(|count| sets(store, &keys, lens, count));
+        });
+    }
+}
+
 fn eviction(c: &mut Criterion) {
     let store = store(8, KEYS as u64);
     let mut number = 0;
@@ -132,5 +168,5 @@ fn growth(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, lookups, eviction, growth);
+criterion_group!(benches, lookups, contention, eviction, growth);
 criterion_main!(benches);
