@@ -1,7 +1,7 @@
 //! Chores: what the store needs done beside serving requests.
 //!
-//! Owns one thread that grows the index, tends the queues and sweeps out items whose time is over, in small steps (the
-//! thread only loops), another one that moves pages between slab classes (`mover`), and one that tells watchers what
+//! Owns one thread that touches memory before it is needed, grows the index, tends the queues and sweeps out items whose
+//! time is over, in small steps (the thread only loops), another one that moves pages between slab classes (`mover`), and one that tells watchers what
 //! happens. Knows the store, the crawler's and the mover's handle and the events, no sockets. Beside the threads,
 //! `restart` judges the memory file of `-e`. Started and stopped by `server`.
 
