@@ -1,8 +1,9 @@
 //! A queue of handles that grows and shrinks by segments.
 //!
-//! Owns entries and blanks. No push or pop moves other entries, so none takes long under a class's lock, and memory
-//! goes back when a long queue gets short. The first entry is never a blank. Knows no items; `policy` and `leave` use
-//! it for a class's ring and for its large items.
+//! Owns entries and blanks. No push or pop moves many other entries, so none takes long under a class's lock, and memory
+//! goes back when a long queue gets short. The first entry is never a blank. Where blanks have become more than entries,
+//! those who take entries out move some of the others together each. Knows no items; `policy` and `leave` use it for a
+//! class's ring and for its large items.
 
 use super::arena::Handle;
 use super::handle::Handles;
@@ -13,6 +14,9 @@ const SEGMENT: usize = 4096;
 
 /// Segments kept for later in any case; of a long queue an eighth more.
 const SPARES: usize = 2;
+
+/// Entries and blanks that a removal looks at while entries are moved together.
+const MOVES: usize = 64;
 
 /// The queue.
 #[derive(Default)]
@@ -25,6 +29,9 @@ pub struct Ring {
     /// Entries and blanks.
     span: usize,
     blanks: usize,
+    /// While entries are moved together: up to the first position they have been, from there to the second there are
+    /// only blanks.
+    moving: Option<(usize, usize)>,
 }
 
 impl Ring {
@@ -67,6 +74,7 @@ impl Ring {
         }
         self.head -= 1;
         self.span += 1;
+        self.moving = self.moving.map(|(to, from)| (to + 1, from + 1));
         self.put(0, handle);
     }
 
@@ -83,11 +91,10 @@ impl Ring {
         let (mut segment, mut begin, mut before) = (0, self.head, 0);
         while before < self.span {
             let end = (begin + self.span - before).min(SEGMENT);
-            let entries = &self.segments[segment][begin..end];
-            if let Some(at) = find(entries, handle) {
-                return Some(before + at);
+            if let Some(at) = self.segments[segment].find(begin..end, handle.raw()) {
+                return Some(before + at - begin);
             }
-            (segment, begin, before) = (segment + 1, 0, before + entries.len());
+            (segment, begin, before) = (segment + 1, 0, before + end - begin);
         }
         None
     }
@@ -101,6 +108,7 @@ impl Ring {
     pub fn remove(&mut self, at: usize) {
         self.blank(at);
         self.trim();
+        self.move_together();
     }
 
     /// Takes the entries at positions `from..to` out that `is_it` picks.
@@ -111,6 +119,45 @@ impl Ring {
             }
         }
         self.trim();
+    }
+
+    /// Moves entries down over blanks, some of them; at the end of a pass the blanks are behind all entries, and go. No
+    /// entry moves up.
+    fn move_together(&mut self) {
+        if self.moving.is_none() && self.blanks > self.len() + SEGMENT {
+            self.moving = Some((0, 0));
+        }
+        let Some((mut to, mut from)) = self.moving else { return };
+        for _ in 0..MOVES {
+            if from == self.span {
+                self.moving = None;
+                self.drop_back(to);
+                return;
+            }
+            let entry = self.at(from);
+            if entry != Handle::NOWHERE {
+                if to != from {
+                    self.put(to, entry);
+                    self.put(from, Handle::NOWHERE);
+                }
+                to += 1;
+            }
+            from += 1;
+        }
+        self.moving = Some((to, from));
+    }
+
+    /// Drops the positions from `span` on, which have blanks only.
+    fn drop_back(&mut self, span: usize) {
+        self.blanks -= self.span - span;
+        self.span = span;
+        let used = (self.head + span).div_ceil(SEGMENT).max(1);
+        while self.segments.len() > used {
+            let last = self.segments.pop_back();
+            if self.spares.len() < SPARES {
+                self.spares.extend(last);
+            }
+        }
     }
 
     fn blank(&mut self, at: usize) {
@@ -131,6 +178,7 @@ impl Ring {
     fn drop_front(&mut self) {
         self.head += 1;
         self.span -= 1;
+        self.moving = self.moving.map(|(to, from)| (to.saturating_sub(1), from.saturating_sub(1)));
         if self.head == SEGMENT {
             self.head = 0;
             if self.spares.len() < SPARES + self.segments.len() / 8 {
@@ -157,15 +205,6 @@ impl Ring {
         let at = self.head + at;
         self.segments[at / SEGMENT].set(at % SEGMENT, handle.raw());
     }
-}
-
-/// Where `handle` stands among `entries`. Blocks are searched without a branch for each entry, so that the processor
-/// compares several at a time.
-fn find(entries: &[Handle], handle: Handle) -> Option<usize> {
-    const BLOCK: usize = 64;
-    let has = |block: &[Handle]| block.iter().fold(false, |found, entry| found | (*entry == handle));
-    let from = entries.chunks(BLOCK).position(has)? * BLOCK;
-    entries[from..].iter().position(|entry| *entry == handle).map(|at| from + at)
 }
 
 #[cfg(test)]
@@ -219,5 +258,38 @@ mod tests {
         }
         assert_eq!((model.len(), ring.len(), ring.span()), (0, 0, 0));
         assert!(longest > ring.bytes() && ring.bytes() <= (1 + SPARES) * SEGMENT * 4, "memory goes back");
+    }
+
+    #[test]
+    fn blanks_do_not_pile_up_behind_an_entry_that_stays() {
+        let (mut ring, handle) = (Ring::default(), |n: u64| Handle::from_raw(n + 2).unwrap());
+        let mut model: VecDeque<Handle> = (0..20).map(handle).collect();
+        model.iter().for_each(|&entry| ring.push_back(entry));
+        let (mut longest, mut rng) = (0, fastrand::Rng::with_seed(5));
+        for n in 20..200_000 {
+            // One behind the first leaves, another comes; now and then at the front.
+            let at = rng.usize(1..model.len());
+            ring.remove(ring.position(model[at]).unwrap());
+            model.remove(at);
+            if n % 1000 == 0 {
+                ring.push_front(handle(n));
+                model.push_front(handle(n));
+                ring.remove(0);
+                model.pop_front();
+                ring.remove(0);
+                model.pop_front();
+                ring.push_front(handle(n + 1_000_000));
+                model.push_front(handle(n + 1_000_000));
+            }
+            ring.push_back(handle(n));
+            model.push_back(handle(n));
+            longest = longest.max(ring.span());
+            assert_eq!((ring.len(), ring.front()), (model.len(), model.front().copied()));
+        }
+        assert!(longest < 2 * SEGMENT + 2 * model.len(), "{longest} positions for {} entries", model.len());
+        while let Some(entry) = ring.pop_front() {
+            assert_eq!(Some(entry), model.pop_front());
+        }
+        assert!(model.is_empty());
     }
 }
