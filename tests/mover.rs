@@ -481,3 +481,29 @@ fn the_thread_moves_pages_to_where_keys_come_back() {
     assert!(shared.mover.figures().moved >= 1);
     thread.stop();
 }
+
+#[test]
+fn a_value_that_does_not_arrive_keeps_its_page_and_no_other_one() {
+    let shared = shared("-m 16 -o no_slab_automove");
+    let (store, mut client, mut slow) = (shared.cache.store, Client::new(&shared), Client::new(&shared));
+    // On the oldest page of its class.
+    slow.feed(format!("set slow 0 0 1000\r\n{}", "s".repeat(500)).as_bytes());
+    for n in 0..16000 {
+        assert_eq!(client.ask(&set(&format!("k{n}"), 1000, n)), STORED);
+    }
+    let class = fullest(&shared);
+    assert!(store.page_count(class) > 12);
+    let source = Arc::clone(&shared);
+    let thread =
+        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning()).unwrap();
+    assert_eq!(ask(&mut client, "cache_memlimit 10\r\n"), "OK\r\n");
+    let begun = std::time::Instant::now();
+    while store.page_count(class) > 10 {
+        assert!(begun.elapsed().as_secs() < 20, "no page leaves: {:?}", shared.mover.figures());
+        std::thread::yield_now();
+    }
+    thread.stop();
+    assert_eq!(slow.ask(format!("{}\r\n", "s".repeat(500)).as_bytes()), STORED);
+    let hit = format!("VALUE slow 0 1000\r\n{}\r\nEND\r\n", "s".repeat(1000));
+    assert_eq!(ask(&mut client, "get slow\r\n"), hit);
+}

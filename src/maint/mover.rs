@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 const PAUSE_MIN: Duration = Duration::from_micros(1);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
+/// Pauses, about a second of them, after which a move is given up that no operator has asked for: a client that stalls in
+/// the midst of a value would stop all others. There are other pages.
+const PAUSES_MAX: u32 = 200;
+
 /// Time between two looks at the classes.
 const SECOND: Duration = Duration::from_secs(1);
 /// The same at level 2.
@@ -186,6 +190,10 @@ struct Work {
     mover: Arc<Mover>,
     job: Option<Move>,
     pause: Duration,
+    /// Pauses in a row.
+    pauses: u32,
+    /// An operator wants this move.
+    asked: bool,
     automove: Option<Automove>,
     looked: Option<Instant>,
     gradient: Gradient,
@@ -207,6 +215,8 @@ impl Work {
             mover,
             job: None,
             pause: PAUSE_MIN,
+            pauses: 0,
+            asked: false,
             automove: None,
             looked: None,
             recut_at: None,
@@ -225,8 +235,9 @@ impl Work {
         self.mover.count(job.take_counts());
         match progress {
             Progress::More => Duration::ZERO,
-            Progress::Waits if !(job.is_recut() && self.mover.is_asked()) => {
+            Progress::Waits if self.asked || self.pauses < PAUSES_MAX && !(job.is_recut() && self.mover.is_asked()) => {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
+                self.pauses += 1;
                 self.pause
             }
             Progress::Done => {
@@ -257,6 +268,7 @@ impl Work {
     fn look(&mut self, now: u32, tuning: Tuning) -> Duration {
         if let Some((src, dst)) = self.mover.take() {
             self.begin(src, dst);
+            self.asked = true;
             return Duration::ZERO;
         }
         while self.store.release_page() {}
@@ -316,7 +328,8 @@ impl Work {
         let found = turns.find_map(|id| Some((id, self.store.begin_recut(id)?)));
         self.recut_at = Some(Instant::now());
         let Some((id, job)) = found else { return false };
-        (self.recut_last, self.job, self.pause) = (id, Some(job), PAUSE_MIN);
+        self.recut_last = id;
+        self.take_on(Some(job));
         true
     }
 
@@ -368,10 +381,13 @@ impl Work {
     }
 
     fn begin(&mut self, src: usize, dst: usize) -> bool {
-        self.job = self.store.begin_move(src, dst);
-        self.pause = PAUSE_MIN;
+        self.take_on(self.store.begin_move(src, dst));
         self.mover.set_running(self.job.is_some());
         self.job.is_some()
+    }
+
+    fn take_on(&mut self, job: Option<Move>) {
+        (self.job, self.pause, self.pauses, self.asked) = (job, PAUSE_MIN, 0, false);
     }
 
     /// A move that nobody asked for: watchers are told.

@@ -131,15 +131,14 @@ impl Class {
         }
     }
 
-    /// The page stays after all, and its items are settled. Its chunks that are gone, or were never used, come back by
-    /// [`Class::regain`].
+    /// The page stays after all, and its items are settled. It counts as the youngest, so that another one is tried next.
+    /// Its chunks that are gone, or were never used, come back by [`Class::regain`].
     pub(super) fn keep_page(&mut self) {
-        let Some(Leaving { page, born, kind, .. }) = self.leaving.take() else { return };
+        let Some(Leaving { page, kind, .. }) = self.leaving.take() else { return };
         self.dropped = 0;
-        self.stock_mut(kind).pages.insert(0, Page { number: page, born });
-        for hand in [&mut self.hand, &mut self.full_hand] {
-            hand.page += usize::from(hand.stock == kind as usize);
-        }
+        let born = self.births;
+        self.births += 1;
+        self.stock_mut(kind).pages.push(Page { number: page, born });
     }
 
     /// Puts those of `slots` that were gone onto the free list again, and those from `used` on, which were never used.
