@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and the stamp
-//! words 8..16     registers: what the store counts while it runs
+//! words 16..48    registers: what the store counts while it runs
 //! words 512..     one entry a page: class u8 | stride/8 u24 | checksum u32
 //! byte 2 MiB..    page 1, page 2, ...
 //! ```
@@ -28,8 +28,8 @@ const HEADER_BYTES: usize = 2 << 20;
 /// Word of the first page's entry, less one: pages are numbered from 1.
 const ENTRIES: usize = 512;
 
-/// `oxcache1`; the digit counts layouts of the header.
-const MAGIC: u64 = u64::from_le_bytes(*b"oxcache1");
+/// `oxcache2`; the digit counts layouts of the header.
+const MAGIC: u64 = u64::from_le_bytes(*b"oxcache2");
 
 /// Words of the header.
 mod at {
@@ -40,7 +40,7 @@ mod at {
     pub const CHECK: usize = 4;
     pub const STATE: usize = 5;
     pub const STAMP: usize = 6;
-    pub const REGISTERS: usize = 8;
+    pub const REGISTERS: usize = 16;
 }
 
 /// Words of the header's state.
@@ -53,7 +53,8 @@ mod condition {
     pub const SAVED: u64 = 2;
 }
 
-/// What the store counts while it runs, one word each. In plain memory, or in the memory file.
+/// What the store counts while it runs, one word each. In plain memory, or in the memory file. The numbers that every
+/// store of an item draws have cache lines of their own, for each read of an item looks at some of the others.
 #[derive(Clone, Copy)]
 pub struct Registers {
     /// Last sequence number (= CAS id) given out.
@@ -72,15 +73,25 @@ pub struct Registers {
     pub now: &'static AtomicU64,
 }
 
+/// Words of all registers: two pairs of cache lines, which processors load together.
+const REGISTER_WORDS: usize = 32;
+
+/// Registers in plain memory, aligned as in the file.
+#[derive(Default)]
+#[repr(align(128))]
+struct Words([AtomicU64; REGISTER_WORDS]);
+
 impl Registers {
-    fn over(words: &'static [AtomicU64; 8]) -> Self {
-        let [seq, wide_seq, flush_seq, flush_wide, oldest_live, items, now, _] = words;
+    fn over(words: &'static [AtomicU64; REGISTER_WORDS]) -> Self {
+        let (drawn, others) = words.split_at(REGISTER_WORDS / 2);
+        let [seq, wide_seq, ..] = drawn else { unreachable!("half of the registers") };
+        let [flush_seq, flush_wide, oldest_live, items, now, ..] = others else { unreachable!("the other half") };
         Self { seq, wide_seq, flush_seq, flush_wide, oldest_live, items, now }
     }
 
     /// Registers of a store that nobody will take over.
     pub fn leak() -> Self {
-        let registers = Self::over(Box::leak(Box::default()));
+        let registers = Self::over(&Box::leak(Box::<Words>::default()).0);
         registers.clear();
         registers
     }

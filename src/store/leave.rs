@@ -56,12 +56,12 @@ impl Class {
             return None;
         }
         let stock = self.stock_mut(kind);
-        let Page { number: page, born } = stock.pages.remove(0);
+        let Page { number: page, .. } = stock.pages.remove(0);
         let slots = stock.slots_used(page);
         if stock.carving.is_some_and(|(carving, _)| carving == page) {
             stock.carving = None;
         }
-        self.leaving = Some(Leaving { page, born, kind, slots, left: slots });
+        self.leaving = Some(Leaving { page, kind, slots, left: slots });
         for hand in [&mut self.hand, &mut self.full_hand] {
             if hand.stock == kind as usize {
                 *hand = match hand.page {

@@ -53,6 +53,7 @@ pub enum Part {
 
 /// What is known of a class without its lock: who holds a bucket must not take it.
 #[derive(Default)]
+#[repr(align(128))]
 pub struct Signs {
     /// COLD items that a hit has made WARM.
     rewarmed: AtomicU64,

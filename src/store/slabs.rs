@@ -202,7 +202,6 @@ pub struct Hand {
 /// A page that leaves its class.
 pub struct Leaving {
     pub(super) page: u32,
-    pub(super) born: u32,
     pub(super) kind: Kind,
     /// Slots that were ever used.
     pub(super) slots: u32,
@@ -210,8 +209,9 @@ pub struct Leaving {
     pub(super) left: u32,
 }
 
-/// One slab class.
+/// One slab class. Each has cache lines of its own.
 #[derive(Default)]
+#[repr(align(128))]
 pub struct Class {
     pub(super) id: usize,
     pub(super) is_largest: bool,

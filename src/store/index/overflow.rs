@@ -18,6 +18,8 @@ pub(super) struct Overflow {
     pool: Mutex<Pool>,
 }
 
+/// What every bucket that overflows changes: apart from what every look-up reads.
+#[repr(align(128))]
 struct Pool {
     /// The free line that was given back last; 0 = none.
     free: u32,
