@@ -5,6 +5,7 @@
 
 use super::line::{Line, slots};
 use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, TABLES_MAX, Table};
+use crate::store::region::touch;
 use std::sync::atomic::Ordering::*;
 
 /// Average fill of the slots at which the table grows.
@@ -79,7 +80,7 @@ impl Table {
         }
         let until = (touched + TOUCH_BUCKETS).max((last + 1).next_multiple_of(PAGE_BUCKETS)).min(self.len);
         for bucket in (touched..until).step_by(PAGE_BUCKETS as usize) {
-            self.line(bucket as usize).words[0].fetch_or(0, Relaxed);
+            touch(&self.line(bucket as usize).words[0]);
         }
         self.overflow.touch();
         self.touched.store(until, Relaxed);

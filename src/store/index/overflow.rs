@@ -4,7 +4,7 @@
 //! anything. Lock rank: docs/locking.md.
 
 use super::line::Line;
-use crate::store::region::Region;
+use crate::store::region::{Region, touch};
 use parking_lot::Mutex;
 use std::sync::atomic::{Ordering::*, fence};
 
@@ -85,7 +85,7 @@ impl Overflow {
         const SMALL_PAGE: usize = 4096 / LINE_BYTES;
         let next = self.pool.lock().next;
         for number in (next..next.saturating_add(LINES)).step_by(SMALL_PAGE) {
-            self.line(number).words[0].fetch_or(0, Relaxed);
+            touch(&self.line(number).words[0]);
         }
     }
 
