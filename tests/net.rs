@@ -12,6 +12,8 @@ mod script;
 
 #[path = "net/accept.rs"]
 mod accept;
+#[path = "net/closing.rs"]
+mod closing;
 #[path = "net/stream.rs"]
 mod stream;
 #[path = "net/timeouts.rs"]

@@ -11,7 +11,8 @@
 //!    │  └── writable: the rest is sent ───┤ Flush, or a write that blocks ─► Wait (blocked)
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
 //!                                         ├ HandOver ─► HandOver
-//!                                         └ Close, Abort, end of stream, error ─► Close
+//!                                         ├ Close ─► Close, once every reply is written
+//!                                         └ Abort, end of stream, error ─► Close
 //! ```
 
 use super::desk::Kept;
@@ -68,6 +69,8 @@ pub(super) struct Conn<S> {
     pub(super) suspended: bool,
     /// In the worker's ready queue.
     pub(super) queued: bool,
+    /// Over, but for replies that the peer has still to take: nothing more is read or run.
+    closing: Option<CloseReason>,
     /// The session must run before anything is read.
     run_first: bool,
     /// Counted against the read buffer limit.
@@ -107,6 +110,7 @@ impl<S: Talk> Conn<S> {
             blocked: false,
             suspended: false,
             queued: false,
+            closing: None,
             run_first: false,
             charged: false,
             watches_writes: false,
@@ -125,15 +129,13 @@ impl<S: Talk> Conn<S> {
 
     /// One turn: what can be done with the bytes that are there and the budget of one wake-up.
     pub(super) fn turn(&mut self, token: usize, hub: &mut Hub) -> After {
-        let after = self.steps(token, hub);
+        let mut after = self.steps(token, hub);
+        if after == After::Wait && self.closing.is_none() && !self.charge(hub) {
+            hub.counters.add(Counter::ReadBufOom, 1);
+            hub.desk.output.put(b"SERVER_ERROR out of memory reading request\r\n");
+            after = self.finish(token, hub, CloseReason::Error);
+        }
         if after == After::Wait {
-            let over = !self.charge(hub);
-            if over {
-                hub.counters.add(Counter::ReadBufOom, 1);
-                hub.desk.output.put(b"SERVER_ERROR out of memory reading request\r\n");
-                self.write(token, hub);
-                return After::Close(CloseReason::Error);
-            }
             let state = if self.blocked { ConnState::Mwrite } else { self.session.waiting_state() };
             if state != self.state {
                 self.state = state;
@@ -166,10 +168,11 @@ impl<S: Talk> Conn<S> {
 
     fn steps(&mut self, token: usize, hub: &mut Hub) -> After {
         if self.blocked {
-            match self.write(token, hub) {
-                Sent::All => {}
-                Sent::Blocked => return After::Wait,
-                Sent::Failed => return After::Close(CloseReason::Error),
+            match (self.write(token, hub), self.closing) {
+                (Sent::All, None) => {}
+                (Sent::All, Some(reason)) => return After::Close(reason),
+                (Sent::Blocked, _) => return After::Wait,
+                (Sent::Failed, _) => return After::Close(CloseReason::Error),
             }
         }
         if self.suspended {
@@ -193,10 +196,7 @@ impl<S: Talk> Conn<S> {
                     let sent = self.write(token, hub) == Sent::All;
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
-                Step::Close(reason) => {
-                    self.write(token, hub);
-                    return After::Close(reason);
-                }
+                Step::Close(reason) => return self.finish(token, hub, reason),
                 Step::Abort(reason) => return After::Close(reason),
             }
             if !self.run_first {
@@ -233,6 +233,23 @@ impl<S: Talk> Conn<S> {
             }
         }
         After::Requeue
+    }
+
+    /// The conversation is over: closes for `reason` when the peer has taken its replies. What else it has sent is
+    /// forgotten.
+    fn finish(&mut self, token: usize, hub: &mut Hub, reason: CloseReason) -> After {
+        hub.desk.input.reset();
+        if std::mem::take(&mut self.charged) {
+            hub.uncharge();
+        }
+        match self.write(token, hub) {
+            Sent::All => After::Close(reason),
+            Sent::Blocked => {
+                self.closing = Some(reason);
+                After::Wait
+            }
+            Sent::Failed => After::Close(CloseReason::Error),
+        }
     }
 
     fn suspend(&mut self, token: usize, hub: &mut Hub) -> After {

@@ -98,7 +98,7 @@ pub enum Step {
     /// The connection watches from now on: write the replies, give its socket away, through
     /// [`Session::hand_over`], and forget the rest.
     HandOver,
-    /// Write the replies (without waiting for the peer beyond its send buffer), then close.
+    /// Write the replies, however long the peer takes for them, then close. Nothing more is read or run.
     Close(CloseReason),
     /// Close at once, dropping unsent replies.
     Abort(CloseReason),

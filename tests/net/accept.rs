@@ -1,9 +1,8 @@
 //! Limits, pauses and kinds of listeners.
 
-use crate::harness::{Client, Server, settings, tcp, until};
-use oxcached::net::{ListenSocket, Listener};
-use oxcached::proto::{ConnState, Protocol};
-use oxcached::settings::{Settings, Transport};
+use crate::harness::{Client, Server, settings, tcp, unix, until};
+use oxcached::proto::ConnState;
+use oxcached::settings::Settings;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -40,19 +39,10 @@ fn r6_connections_and_listeners_have_cards() {
 
 #[test]
 fn unix_sockets_serve_too() {
-    let path = std::env::temp_dir().join(format!("oxcached-net-{}", std::process::id()));
-    let socket = mio::net::UnixListener::bind(&path).unwrap();
-    let name = path.to_str().map(str::to_owned);
-    let listener = Listener {
-        socket: ListenSocket::Unix(socket),
-        local: None,
-        path: name.clone(),
-        protocol: Protocol::Ascii,
-        transport: Transport::Plain,
-    };
+    let (listener, dir) = unix();
+    let name = listener.path.clone();
     let server = Server::with(settings(), vec![listener]);
-    let mut stream = UnixStream::connect(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
+    let mut stream = UnixStream::connect(dir.path().join("socket")).unwrap();
     stream.write_all("big 1000000\r\necho a\r\n".as_bytes()).unwrap();
     let mut client = Client { stream: BufReader::new(stream) };
     assert_eq!(client.line().len(), 1_000_000);

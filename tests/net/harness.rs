@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// What only a failing test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -43,6 +44,20 @@ pub fn tcp() -> Listener {
         protocol: Protocol::Negotiating,
         transport: Transport::Plain,
     }
+}
+
+/// A listener on a unix socket, and the directory that has the socket.
+pub fn unix() -> (Listener, TempDir) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("socket");
+    let listener = Listener {
+        socket: ListenSocket::Unix(mio::net::UnixListener::bind(&path).unwrap()),
+        local: None,
+        path: path.to_str().map(str::to_owned),
+        protocol: Protocol::Negotiating,
+        transport: Transport::Plain,
+    };
+    (listener, dir)
 }
 
 pub struct Server {

@@ -56,6 +56,10 @@ impl Script {
                 out.put(b"\r\n");
                 return Step::Close(CloseReason::Error);
             }
+            "bye" => {
+                out.put(&vec![b'b'; rest.parse().unwrap()]);
+                return Step::Close(CloseReason::Normal);
+            }
             "quit" => {
                 out.end_of_reply();
                 return Step::Close(CloseReason::Normal);

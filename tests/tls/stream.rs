@@ -1,6 +1,7 @@
 //! Bytes over TLS: small and large, whole and in pieces, faster than the peer reads.
 
 use crate::harness::{Client, Host, until};
+use oxcached::proto::ConnState;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -180,6 +181,30 @@ fn a_quit_ends_the_stream_in_order() {
     // Without the closing alert this would be an error of the client library.
     client.stream.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "VERSION 1.6.45\r\n");
+}
+
+#[test]
+fn a_quit_waits_for_who_has_replies_to_take() {
+    let host = Host::new("");
+    let mut client = host.client();
+    let (odd, first) = (value(200_000), value(600_000));
+    set(&mut client, "odd", &odd);
+    set(&mut client, "first", &first);
+    // How much the sockets hold is not known, and replies are sent at `OUTPUT_HIGH`: each of these leaves 200,000 bytes
+    // behind the quit, and one of them where the sockets are full.
+    for gets in (1..40).flat_map(|gets| [(0, gets), (1, gets)]).filter(|(_, gets)| gets % 2 == 1) {
+        let mut client = host.client();
+        let expected = [found("first", &first).repeat(gets.0), found("odd", &odd).repeat(gets.1)].concat();
+        client.send([&"get first\r\n".repeat(gets.0), &"get odd\r\n".repeat(gets.1), "quit\r\n"].concat());
+        until("blocked or closed", || {
+            let conns = host.shared.conns.list();
+            conns.len() == 2 || conns.iter().any(|(_, card)| card.state() == ConnState::Mwrite)
+        });
+        let mut all = Vec::new();
+        client.stream.read_to_end(&mut all).unwrap();
+        assert!(all == expected, "{} bytes of {}", all.len(), expected.len());
+        until("closed", || host.shared.conns.list().len() == 2);
+    }
 }
 
 #[test]
