@@ -14,6 +14,8 @@ mod script;
 mod accept;
 #[path = "net/closing.rs"]
 mod closing;
+#[path = "net/limits.rs"]
+mod limits;
 #[path = "net/stream.rs"]
 mod stream;
 #[path = "net/timeouts.rs"]

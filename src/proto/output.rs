@@ -19,8 +19,6 @@ pub struct Output {
     pinned_bytes: usize,
     /// Ends of replies as offsets in `bytes`, kept only when asked for (a datagram series a reply).
     ends: Option<Vec<usize>>,
-    /// Replies counted since the output was last empty.
-    count: u32,
 }
 
 /// A place in the output to which a reply can be taken back.
@@ -28,7 +26,6 @@ pub struct Output {
 pub struct Mark {
     bytes: usize,
     pins: usize,
-    count: u32,
 }
 
 impl Output {
@@ -104,14 +101,13 @@ impl Output {
     /// Where the next reply begins.
     #[inline]
     pub fn mark(&self) -> Mark {
-        Mark { bytes: self.bytes.len(), pins: self.pins.len(), count: self.count }
+        Mark { bytes: self.bytes.len(), pins: self.pins.len() }
     }
 
     /// Takes back everything appended since `mark`.
     #[inline]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
-        self.count = mark.count;
         if let Some(ends) = &mut self.ends {
             ends.retain(|end| *end <= mark.bytes);
         }
@@ -138,18 +134,6 @@ impl Output {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.remaining() >= OUTPUT_HIGH || self.pins.len() >= OUTPUT_PINS
-    }
-
-    /// Counts one reply (a key of a multiget is one) against the bound that `read_buf_mem_limit` sets.
-    #[inline]
-    pub fn count_reply(&mut self) {
-        self.count += 1;
-    }
-
-    /// Replies counted since everything was written.
-    #[inline]
-    pub fn reply_count(&self) -> u32 {
-        self.count
     }
 
     /// Marks the end of one reply, for transports that send each one apart.
@@ -213,7 +197,6 @@ impl Output {
         self.sent = 0;
         self.pins.clear();
         self.pinned_bytes = 0;
-        self.count = 0;
         if let Some(ends) = &mut self.ends {
             ends.clear();
         }

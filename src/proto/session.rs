@@ -252,7 +252,7 @@ impl Session {
                     if matches!(line, login::Line::Unfinished) {
                         return Some(Step::Read);
                     }
-                    if let Some(step) = wait_first(cx, out, *budget) {
+                    if let Some(step) = wait_first(out, *budget) {
                         return Some(step);
                     }
                     *budget -= 1;
@@ -340,7 +340,7 @@ impl Session {
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Abort(CloseReason::Error));
             }
-            if let Some(step) = wait_first(cx, out, *budget) {
+            if let Some(step) = wait_first(out, *budget) {
                 return Some(step);
             }
             *budget -= 1;
@@ -396,7 +396,7 @@ impl Session {
                     return Some(Step::Abort(CloseReason::Error));
                 }
             };
-            if let Some(step) = wait_first(cx, out, *budget) {
+            if let Some(step) = wait_first(out, *budget) {
                 return Some(step);
             }
             if let Some(login) = &mut self.sasl {
@@ -576,18 +576,11 @@ fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
 
 /// What has to happen before the next command may run.
 #[inline]
-fn wait_first(cx: &Cx<'_>, out: &Output, budget: u32) -> Option<Step> {
+fn wait_first(out: &Output, budget: u32) -> Option<Step> {
     if budget == 0 {
         return Some(Step::Yield);
     }
-    if out.is_full() {
-        return Some(Step::Flush);
-    }
-    if cx.reply_cap.is_some_and(|cap| out.reply_count() >= cap) {
-        cx.counters.add(crate::stats::Counter::ResponseOom, 1);
-        return Some(Step::Abort(CloseReason::Error));
-    }
-    None
+    out.is_full().then_some(Step::Flush)
 }
 
 /// What to do with bytes that hold no whole line.

@@ -183,8 +183,6 @@ pub struct Cx<'a> {
     pub fd: i32,
     /// Level of verbose lines, as of the last command that set it.
     verbose: Cell<u32>,
-    /// Replies one connection may leave unsent, if `read_buf_mem_limit` bounds them.
-    pub reply_cap: Option<u32>,
     /// Where the run's events go.
     pub log: Log<'a>,
     /// A command has run since bytes were last read.
@@ -195,10 +193,17 @@ impl<'a> Cx<'a> {
     /// For one run of the session of descriptor `fd`.
     #[inline]
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
-        let limit = shared.settings.read_buf_mem_limit;
-        let reply_cap = (limit != 0).then(|| (limit / shared.settings.num_threads / REPLY_CHARGE as u32).max(1));
         let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
-        Self { shared, counters, fd, verbose, reply_cap, log, piped: Cell::new(false) }
+        Self { shared, counters, fd, verbose, log, piped: Cell::new(false) }
+    }
+
+    /// Most keys of one multiget whose replies may wait together, by `read_buf_mem_limit`.
+    #[inline]
+    pub fn multiget_cap(&self) -> u32 {
+        match self.shared.settings.read_buf_mem_limit {
+            0 => u32::MAX,
+            limit => (limit / self.shared.settings.num_threads / REPLY_CHARGE as u32).max(1),
+        }
     }
 
     /// Level of verbose lines.

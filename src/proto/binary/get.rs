@@ -35,7 +35,6 @@ pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Kin
         run.out.bytes().truncate(start);
         hit(run, key, entry, kind);
     });
-    run.out.count_reply();
     if found.is_none() {
         run.out.bytes().truncate(start);
         if !run.quiet {

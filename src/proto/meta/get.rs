@@ -27,7 +27,6 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     if !hit {
         run.out.bytes().truncate(start);
     }
-    run.out.count_reply();
     if run.cx.verbose() > 2 {
         run.log_lookup(&key, hit);
     }

@@ -83,7 +83,7 @@ pub(in crate::proto) fn resume(cx: &super::Cx<'_>, line: &[u8], out: &mut super:
 fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
     let Multiget { kind, mut done } = stopped;
     let start = run.out.mark();
-    let mut doomed = false;
+    let (mut doomed, mut fetched, cap) = (false, 0, run.cx.multiget_cap());
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
         let (mut len, mut long) = (0, false);
@@ -109,7 +109,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
             run.verbs.cache.store.prefetch_items(hash);
         }
         for &(from, to, hash) in &group[..len] {
-            if run.cx.reply_cap.is_some_and(|cap| run.out.reply_count() >= cap) {
+            if fetched >= cap {
                 run.out.rewind(start);
                 run.verbs.counters.add(Counter::ResponseOom, 1);
                 run.reply("SERVER_ERROR out of memory writing get response");
@@ -117,6 +117,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
             }
             run.out.end_of_reply(); // each key is a reply of its own
             fetch(run, &Key::hashed(&text[from..to], hash), kind);
+            fetched += 1;
             done = to;
             if run.out.is_full() {
                 // Once replies have left, an over-long key further on could no longer take them back.
@@ -203,7 +204,6 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
     if run.cx.verbose() > 1 {
         log_lookup(run, key, hit.is_some());
     }
-    run.out.count_reply();
 }
 
 #[cold]

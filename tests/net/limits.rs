@@ -1,0 +1,82 @@
+//! `read_buf_mem_limit`: clients that read their replies never meet it, however they pipeline.
+
+use crate::harness::{Server, settings, tcp, until};
+use oxcached::clock::Clock;
+use oxcached::proto::Session;
+use oxcached::settings::Settings;
+use oxcached::stats::Counter;
+use std::io::Read;
+
+/// Of one worker with room for so many replies, by the nominal size of each.
+fn server(replies: u32) -> Server {
+    let settings = Settings { read_buf_mem_limit: replies * 1024, ..settings() };
+    Server::start::<Session>(settings, vec![tcp()], Clock::real())
+}
+
+/// The header of a packet with key and nothing else.
+fn packet(opcode: u8, key: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 24];
+    (bytes[0], bytes[1], bytes[3], bytes[11]) = (0x80, opcode, key.len() as u8, key.len() as u8);
+    bytes.extend_from_slice(key.as_bytes());
+    bytes
+}
+
+#[track_caller]
+fn expect(server: &Server, sent: impl AsRef<[u8]>, replies: impl AsRef<[u8]>) {
+    let mut client = server.client();
+    client.send(sent);
+    let mut got = vec![0; replies.as_ref().len()];
+    client.stream.read_exact(&mut got).unwrap();
+    assert!(got == replies.as_ref(), "{}", got.escape_ascii());
+}
+
+#[test]
+fn replies_that_leave_are_not_counted_for_ever() {
+    for replies in [1, 7, 100] {
+        let server = server(replies);
+        expect(&server, "set a 0 0 3\r\nabc\r\n", "STORED\r\n");
+        expect(&server, "get a\r\n".repeat(500), "VALUE a 0 3\r\nabc\r\nEND\r\n".repeat(500));
+        expect(&server, "mg a v\r\n".repeat(500), "VA 3\r\nabc\r\n".repeat(500));
+        expect(&server, "get b\r\n".repeat(500), "END\r\n".repeat(500));
+        expect(&server, [packet(0, "b").repeat(500), packet(0x0a, "")].concat(), {
+            let mut miss = [0; 24];
+            (miss[0], miss[7], miss[11]) = (0x81, 1, 9);
+            let noop = [&[0x81, 0x0a][..], &[0; 22]].concat();
+            [[&miss[..], b"Not found"].concat().repeat(500), noop].concat()
+        });
+        assert_eq!(server.counter(Counter::ResponseOom), 0);
+    }
+}
+
+#[test]
+fn silence_is_no_reply() {
+    let server = server(20);
+    expect(&server, format!("{}mn\r\n", "mg a v q\r\n".repeat(500)), "MN\r\n");
+    let noop = [&[0x81, 0x0a][..], &[0; 22]].concat();
+    expect(&server, [packet(0x0d, "a").repeat(500), packet(0x0a, "")].concat(), noop);
+    // What one client has asked for in vain is nothing to the next one.
+    let mut clients: Vec<_> = (0..10).map(|_| server.client()).collect();
+    let read = server.counter(Counter::BytesRead);
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send("mg a v q\r\n".repeat(19));
+        until("read", || server.counter(Counter::BytesRead) == read + 190 * (n as u64 + 1));
+    }
+    for client in &mut clients {
+        assert_eq!(client.ask("get a b c"), "END");
+    }
+    assert_eq!(server.counter(Counter::ResponseOom), 0);
+}
+
+#[test]
+fn keys_of_earlier_lines_do_not_count_against_a_multiget() {
+    let server = server(20);
+    expect(&server, "get a b c\r\n".repeat(500), "END\r\n".repeat(500));
+    expect(&server, format!("get{}\r\n", " a".repeat(20)), "END\r\n");
+    assert_eq!(server.counter(Counter::ResponseOom), 0);
+    expect(
+        &server,
+        format!("get{}\r\nmn\r\n", " a".repeat(21)),
+        "SERVER_ERROR out of memory writing get response\r\nMN\r\n",
+    );
+    assert_eq!(server.counter(Counter::ResponseOom), 1);
+}
