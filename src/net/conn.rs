@@ -12,7 +12,7 @@
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
 //!                                         ├ HandOver ─► HandOver
 //!                                         ├ Close ─► Close, once every reply is written
-//!                                         └ Abort, end of stream, error ─► Close
+//!                                         └ end of stream, error ─► Close
 //! ```
 
 use super::desk::Kept;
@@ -197,7 +197,6 @@ impl<S: Talk> Conn<S> {
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
                 Step::Close(reason) => return self.finish(token, hub, reason),
-                Step::Abort(reason) => return After::Close(reason),
             }
             if !self.run_first {
                 if !self.readable {

@@ -100,8 +100,6 @@ pub enum Step {
     HandOver,
     /// Write the replies, however long the peer takes for them, then close. Nothing more is read or run.
     Close(CloseReason),
-    /// Close at once, dropping unsent replies.
-    Abort(CloseReason),
 }
 
 /// Where a conversation stands.
@@ -338,7 +336,7 @@ impl Session {
                 return Some(unfinished_line(bytes));
             };
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
-                return Some(Step::Abort(CloseReason::Error));
+                return Some(Step::Close(CloseReason::Error));
             }
             if let Some(step) = wait_first(out, *budget) {
                 return Some(step);
@@ -373,7 +371,6 @@ impl Session {
                     out.end_of_reply();
                 }
                 Next::Close(reason) => return Some(Step::Close(reason)),
-                Next::Abort(reason) => return Some(Step::Abort(reason)),
                 Next::Watch(seat) => {
                     self.state = State::Watching(Some(seat));
                     return Some(Step::HandOver);
@@ -393,7 +390,7 @@ impl Session {
                 binary::Front::Unfinished => return Some(Step::Read),
                 binary::Front::Foreign => {
                     binary::trace_foreign(cx, bytes);
-                    return Some(Step::Abort(CloseReason::Error));
+                    return Some(Step::Close(CloseReason::Error));
                 }
             };
             if let Some(step) = wait_first(out, *budget) {
@@ -465,7 +462,7 @@ impl Session {
     fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
         let State::Multiget(stopped) = self.state else { return None };
         let Some(newline) = memchr::memchr(b'\n', input.bytes()) else {
-            return Some(Step::Abort(CloseReason::Error)); // the line was there when it stopped
+            return Some(Step::Close(CloseReason::Error)); // the line was there when it stopped
         };
         let ran = text::resume_multiget(cx, &input.bytes()[..=newline], out, stopped);
         if let Next::Multiget(stopped) = ran.next {
@@ -588,6 +585,6 @@ fn unfinished_line(bytes: &[u8]) -> Step {
     if bytes.len() <= LINE_WAIT_MAX || (text::is_get_line(bytes) && bytes.len() <= GET_LINE_MAX) {
         Step::Read
     } else {
-        Step::Abort(CloseReason::Error)
+        Step::Close(CloseReason::Error)
     }
 }

@@ -73,12 +73,11 @@ fn touches_take_a_value_that_means_nothing() {
 #[test]
 fn what_is_no_packet_closes_without_a_word() {
     let mut talk = Talk::new("");
-    assert_eq!(talk.feed(&[req(0x0a).bytes(), b"get a\r\nand more than a header".to_vec()].concat()).1, {
-        Some(Step::Abort(CloseReason::Error))
-    });
+    let stream = [req(0x0a).bytes(), b"get a\r\nand more than a header".to_vec()].concat();
+    talk.expect_end(&stream, &[res(0x0a)], CloseReason::Error);
     let mut talk = Talk::new("");
     talk.expect(&[req(0x0a)], &[res(0x0a)]);
-    assert_eq!(talk.feed(&[0x81; 24]), (vec![], Some(Step::Abort(CloseReason::Error))));
+    talk.expect_end(&[0x81; 24], &[], CloseReason::Error);
 }
 
 /// A conversation that meets every state.

@@ -49,14 +49,12 @@ impl Talk {
             let counters = &self.shared.stats.workers[0];
             let mut cx = Cx::new(&self.shared, counters, 1);
             let step = self.session.run(&mut cx, &mut self.input, &mut self.output, &mut budget);
-            if !matches!(step, Step::Abort(_)) {
-                let mut slices: Vec<IoSlice<'_>> = Vec::new();
-                self.output.io_slices(&mut slices);
-                replies.extend(slices.iter().flat_map(|slice| slice.iter().copied()));
-                let written = slices.iter().map(|slice| slice.len()).sum();
-                drop(slices);
-                self.output.advance(written);
-            }
+            let mut slices: Vec<IoSlice<'_>> = Vec::new();
+            self.output.io_slices(&mut slices);
+            replies.extend(slices.iter().flat_map(|slice| slice.iter().copied()));
+            let written = slices.iter().map(|slice| slice.len()).sum();
+            drop(slices);
+            self.output.advance(written);
             match step {
                 Step::Read if bytes.is_empty() => return (replies, None),
                 Step::Read => bytes = self.take(bytes),

@@ -112,7 +112,8 @@ fn every_way_to_end_a_conversation_sends_the_value_before_it() {
     // More than a unix socket takes, less than an output that is sent before the next command.
     const LEN: usize = 250_000;
     let (listener, dir) = unix();
-    let server = Server::start::<Session>(settings(), vec![listener], Clock::real());
+    let server =
+        Server::start::<Session>(Settings { shutdown_command: true, ..settings() }, vec![listener], Clock::real());
     let connect = || Client { stream: BufReader::new(UnixStream::connect(dir.path().join("socket")).unwrap()) };
     let mut first = connect();
     let mut set = format!("set big 0 0 {LEN}\r\n").into_bytes();
@@ -133,6 +134,12 @@ fn every_way_to_end_a_conversation_sends_the_value_before_it() {
         ([&get[..], &packet(0x17, "")].concat(), hit),
         // A set without extras, which is refused.
         ([&get[..], &packet(1, "abc")].concat(), hit + 24 + "Invalid arguments".len()),
+        // What ends a conversation without a word of its own.
+        ([&get[..], &[0x81; 24]].concat(), hit),
+        ([&b"get big\r\n"[..], &[b'x'; 3000]].concat(), text),
+        ([&b"get big\r\n"[..], &[b'x'; 20_000], b"\r\n"].concat(), text),
+        (b"get big\r\nGET / HTTP/1.1\r\n".to_vec(), text),
+        (b"get big\r\nshutdown\r\n".to_vec(), text),
     ];
     for (sent, expected) in conversations {
         let mut client = connect();

@@ -60,11 +60,11 @@ impl Script {
                 out.put(&vec![b'b'; rest.parse().unwrap()]);
                 return Step::Close(CloseReason::Normal);
             }
+            "abort" => return Step::Close(CloseReason::Error),
             "quit" => {
                 out.end_of_reply();
                 return Step::Close(CloseReason::Normal);
             }
-            "abort" => return Step::Abort(CloseReason::Error),
             other => out.put(format!("what is {other}?").as_bytes()),
         }
         out.put(b"\r\n");

@@ -109,8 +109,6 @@ pub struct Client {
     pub got: Vec<u8>,
     /// The session ended the conversation.
     pub closed: bool,
-    /// It did so at once, and unsent replies are lost.
-    pub aborted: bool,
     /// Does not read its replies: they stay in the output, and nothing more is run once it is full.
     pub deaf: bool,
     /// What a deaf client has sent and the server has not read.
@@ -137,7 +135,6 @@ impl Client {
             out: Output::default(),
             got: Vec::new(),
             closed: false,
-            aborted: false,
             deaf: false,
             waiting: Vec::new(),
         }
@@ -150,7 +147,6 @@ impl Client {
         self.out.clear();
         self.got.clear();
         self.closed = false;
-        self.aborted = false;
         self.deaf = false;
         self.waiting.clear();
     }
@@ -227,11 +223,6 @@ impl Client {
                 // A watcher leaves at once.
                 Step::HandOver | Step::Close(_) => {
                     self.closed = true;
-                    return true;
-                }
-                Step::Abort(_) => {
-                    self.out.clear();
-                    (self.closed, self.aborted) = (true, true);
                     return true;
                 }
             }

@@ -50,7 +50,7 @@ fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
         }
     };
     (run.cx.shared.control)(control);
-    Next::Abort(CloseReason::Shutdown)
+    Next::Close(CloseReason::Shutdown)
 }
 
 fn refresh_certs(run: &mut Run<'_, '_>) {

@@ -45,8 +45,6 @@ pub(super) enum Next {
     Watch(Seat),
     /// Close after the replies are written.
     Close(CloseReason),
-    /// Close at once.
-    Abort(CloseReason),
 }
 
 /// A command's result: bytes used behind the line, and what is next.
@@ -239,7 +237,7 @@ fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> Ran {
         return Ran::then(next);
     }
     if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") {
-        return Ran::then(Next::Abort(CloseReason::Error));
+        return Ran::then(Next::Close(CloseReason::Error));
     }
     run.reply("ERROR");
     Ran::line()
