@@ -7,7 +7,7 @@
 //! ```text
 //!            readable            lines             Read: replies written
 //!   Wait ───────────────► fill ────────► run ──────────────────────────► fill … until drained ─► Wait
-//!    ▲  ▲                                 │ Yield: budget used up ─► Requeue
+//!    ▲  ▲                                 │ Yield ─► Requeue
 //!    │  └── writable: the rest is sent ───┤ Flush, or a write that blocks ─► Wait (blocked)
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
 //!                                         ├ HandOver ─► HandOver
@@ -189,7 +189,12 @@ impl<S: Talk> Conn<S> {
                     Sent::Blocked => return After::Wait,
                     Sent::Failed => return After::Close(CloseReason::Error),
                 },
-                Step::Yield => return self.give_way(token, hub),
+                Step::Yield => {
+                    if budget == 0 {
+                        hub.counters.add(Counter::ConnYields, 1);
+                    }
+                    return self.give_way(token, hub);
+                }
                 Step::Suspend => return self.suspend(token, hub),
                 Step::HandOver => {
                     // The new owner knows of no replies: they leave now or never.
@@ -199,6 +204,11 @@ impl<S: Talk> Conn<S> {
                 Step::Close(reason) => return self.finish(token, hub, reason),
             }
             if !self.run_first {
+                // The last command of a budget ends the turn, whether or not more has come.
+                if budget == 0 {
+                    hub.counters.add(Counter::ConnYields, 1);
+                    reads = 0;
+                }
                 if !self.readable {
                     return After::Wait;
                 }
@@ -221,9 +231,8 @@ impl<S: Talk> Conn<S> {
         }
     }
 
-    /// The budget is used up. Few replies stay and leave with those of the next turn.
+    /// Others go first. Few replies stay and leave with those of the next turn.
     fn give_way(&mut self, token: usize, hub: &mut Hub) -> After {
-        hub.counters.add(Counter::ConnYields, 1);
         if hub.desk.output.remaining() >= YIELD_WRITE {
             match self.write(token, hub) {
                 Sent::All => {}

@@ -52,6 +52,35 @@ fn r3_1_yield_and_every_reply_in_order() {
 }
 
 #[test]
+fn r3_1_a_yield_is_a_used_up_budget_and_nothing_else() {
+    let server = Server::start::<Session>(settings(), vec![tcp()], Clock::real());
+    let mut yields = 0;
+    // As many as memcached counts.
+    for (commands, expected) in [(1, 0), (19, 0), (20, 1), (21, 1), (40, 2), (41, 2), (100, 5), (1000, 50)] {
+        let mut client = server.client();
+        client.send("mn\r\n".repeat(commands));
+        for _ in 0..commands {
+            assert_eq!(client.line(), "MN");
+        }
+        until("the yields", || server.counter(Counter::ConnYields) >= yields + expected);
+        assert_eq!(client.ask("mn"), "MN");
+        assert_eq!(server.counter(Counter::ConnYields), yields + expected, "{commands}");
+        yields += expected;
+    }
+    let mut client = server.client();
+    for n in 0..3000 {
+        client.send(format!("set key{n} 0 0 1 noreply\r\nx\r\n"));
+    }
+    assert_eq!(client.ask("mn"), "MN");
+    let yields = server.counter(Counter::ConnYields);
+    let mut dumper = server.client();
+    dumper.send("lru_crawler metadump all\r\n");
+    while dumper.line() != "END" {}
+    assert_eq!(dumper.ask("mn"), "MN");
+    assert_eq!(server.counter(Counter::ConnYields), yields, "slices of a dump");
+}
+
+#[test]
 fn r3_1_an_endless_pipeline_does_not_starve_others() {
     let server = Server::new();
     let endless = server.client();
