@@ -349,6 +349,8 @@ fn tending_takes_out_what_would_leave_next_and_is_over() {
     let counts = store.classes(0).iter().map(|class| (class.counts.reclaimed, class.counts.expired_unfetched)).max();
     assert_eq!(counts, Some((10, 10)));
     assert!(store.juggles() >= 2);
+    story.ask("stats reset\r\n");
+    assert_eq!(store.juggles(), 0);
     story.finish();
 }
 

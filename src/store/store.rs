@@ -624,8 +624,9 @@ impl Store {
         self.juggles.load(Relaxed)
     }
 
-    /// `stats reset` for the classes.
+    /// `stats reset`.
     pub fn reset_counts(&self) {
         self.slabs.reset_counts();
+        self.juggles.store(0, Relaxed);
     }
 }
