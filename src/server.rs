@@ -81,6 +81,13 @@ pub struct Loaded {
 /// (and so with the error that it finds first). Must run while the process has one thread, and before
 /// [`Server::start`], whose sockets and memory then belong to the new user.
 pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
+    if settings.large_pages
+        && let Some(reason) = process::large_pages_refused()
+    {
+        say(format_args!("{reason}\nWill use default page size."));
+        let complaint = "Cannot enable large pages on this system\n(There is no support as of this version)";
+        return Err(StartError::new(FAILURE, complaint));
+    }
     // Looked up first, for a low descriptor limit would hide the user table; judged in its turn.
     let (uid, euid) = process_uids();
     let account = settings::check_user(uid, euid, settings);

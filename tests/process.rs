@@ -396,6 +396,26 @@ fn the_descriptor_limit_is_the_connection_limit() {
 }
 
 #[test]
+fn large_pages_are_there_or_refused() {
+    const STATE: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let there = fs::read_to_string(STATE).is_ok_and(|text| !text.contains("[never]"));
+    if there {
+        let scratch = Scratch::new();
+        let server = Process::start(&scratch, &["-L", "-p", "-1", "-l", "127.0.0.1"]);
+        let port = ports(&scratch)["TCP INET"][0];
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        ask(&mut client, "set a 0 0 1\r\nx", "STORED");
+        server.signal("TERM");
+        assert_eq!(server.end().0.code(), Some(0));
+    } else {
+        let (code, text) = fails(command(&["-L", "-p", "0"]));
+        assert_eq!(code, Some(1));
+        assert!(text.starts_with("Transparent huge pages support "), "{text}");
+        assert!(text.contains("\nWill use default page size.\nCannot enable large pages on this system\n"), "{text}");
+    }
+}
+
+#[test]
 fn signals_end_the_server_with_code_0() {
     let graceful = "Gracefully stopping\n";
     let threads = "stopped assoc\nasking workers to stop\nasking background threads to stop\nstopped lru crawler\n\

@@ -217,6 +217,8 @@ pub struct Settings {
     pub maxcore: bool,
     /// `-k`.
     pub lock_memory: bool,
+    /// `-L`: not without large pages.
+    pub large_pages: bool,
     /// `-u`, the last one; see [`check_user`].
     pub username: Option<Vec<u8>>,
     /// `-P`.
@@ -292,6 +294,7 @@ impl Default for Settings {
             daemonize: false,
             maxcore: false,
             lock_memory: false,
+            large_pages: false,
             username: None,
             pid_file: None,
             memory_file: None,

@@ -165,7 +165,14 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     })
     .default(|settings| settings.chunk_size.to_string()),
-    Flag::new(b'L', "enable-largepages", "", Act::NotYet("memory is not allocated ahead in large pages")),
+    Flag::switch(
+        b'L',
+        "enable-largepages",
+        "refuse to start where the kernel gives no large pages;\nthey are asked for anyway",
+        |settings| {
+            settings.large_pages = true;
+        },
+    ),
     Flag {
         short: b'D',
         long: None,

@@ -121,6 +121,15 @@ pub fn lock_memory() -> io::Result<()> {
     }
 }
 
+/// Why memory that asks for large pages gets none, if the kernel is set so. `madvise` itself does not tell.
+pub fn large_pages_refused() -> Option<&'static str> {
+    match std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled") {
+        Ok(text) if text.contains("[never]") => Some("Transparent huge pages support disabled."),
+        Ok(_) => None,
+        Err(_) => Some("Transparent huge pages support not detected."),
+    }
+}
+
 /// Runs `make` under a umask that lets exactly `mode` through. The umask is the process's: other threads
 /// must not create files meanwhile.
 pub fn with_mode<T>(mode: u32, make: impl FnOnce() -> T) -> T {
