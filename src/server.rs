@@ -153,6 +153,14 @@ fn become_account(account: Account, settings: &Settings) -> Result<(), StartErro
     })
 }
 
+/// The slab classes, for `-vv`.
+fn say_classes(sizes: &Sizes) {
+    for id in 1..=sizes.largest() {
+        let size = sizes.class(id);
+        say(format_args!("slab class {id:3}: chunk size {:9} perslab {:7}", size.nominal, size.per_page));
+    }
+}
+
 /// Requests to the main thread, from sessions and from whoever holds a [`Handle`].
 #[derive(Default)]
 struct Requests {
@@ -228,6 +236,9 @@ impl Server {
         let shared = share(settings, Box::new(move |control| asked.ask(control)))?;
         let Loaded { tls, auth } = loaded;
         let shared = Arc::new(Shared { tls, auth, ..shared });
+        if shared.settings.verbose > 1 {
+            say_classes(shared.cache.store.sizes());
+        }
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 

@@ -511,12 +511,14 @@ fn a_bad_listen_list_is_code_71() {
 }
 
 #[test]
-fn verbose_twice_names_the_listeners() {
+fn verbose_twice_names_the_slab_classes_and_the_listeners() {
     let scratch = Scratch::new();
     let server =
         Process::start(&scratch, &["-p", "-1", "-U", "-1", "-t", "2", "-l", "127.0.0.1;proto[ascii]:127.0.0.1", "-vv"]);
     let (code, text) = server.stop("TERM");
     assert_eq!(code, Some(0));
+    assert!(text.starts_with("slab class   1: chunk size        96 perslab "), "{text}");
+    assert!(text.contains("\nslab class  39: chunk size    524288 perslab       "), "{text}");
     let words: Vec<&str> = text.lines().filter_map(|l| l.split_once(" server listening ")).map(|(_, w)| w).collect();
     let mut expected = vec!["(auto-negotiate)", "(ascii)"];
     expected.extend(["(udp)"; 4]);
