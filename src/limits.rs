@@ -59,7 +59,8 @@ pub const WATCHERS_MAX: usize = 20;
 /// Slab classes, numbered 1..=63; 0 is the global page pool.
 pub const CLASSES: usize = 64;
 
-/// Nominal bytes charged against `read_buf_mem_limit` for each key of a multiget whose reply waits to be sent.
+/// Nominal bytes charged against `read_buf_mem_limit` for each command of a turn, and each key of a multiget, whose reply
+/// waits to be sent.
 pub const REPLY_CHARGE: usize = 1024;
 
 /// Nominal bytes charged against `read_buf_mem_limit` for each connection that is inside a request.

@@ -12,7 +12,7 @@
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
 //!                                         ├ HandOver ─► HandOver
 //!                                         ├ Close ─► Close, once every reply is written
-//!                                         └ end of stream, error ─► Close
+//!                                         └ Abort, end of stream, error ─► Close
 //! ```
 
 use super::desk::Kept;
@@ -202,6 +202,7 @@ impl<S: Talk> Conn<S> {
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
                 Step::Close(reason) => return self.finish(token, hub, reason),
+                Step::Abort(reason) => return After::Close(reason),
             }
             if !self.run_first {
                 // The last command of a budget ends the turn, whether or not more has come.

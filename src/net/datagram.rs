@@ -68,7 +68,7 @@ impl<S: Talk> Answerer<S> {
                     let bare = silent && (!said || body[0] == PACKET);
                     break bare && reason == CloseReason::Normal;
                 }
-                Step::Read | Step::Yield | Step::Suspend | Step::HandOver => break false,
+                Step::Read | Step::Yield | Step::Suspend | Step::HandOver | Step::Abort(_) => break false,
             }
         };
         if quit {

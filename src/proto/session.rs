@@ -100,6 +100,8 @@ pub enum Step {
     HandOver,
     /// Write the replies, however long the peer takes for them, then close. Nothing more is read or run.
     Close(CloseReason),
+    /// Close at once, dropping unsent replies: they take more memory than one client may have.
+    Abort(CloseReason),
 }
 
 /// Where a conversation stands.
@@ -159,6 +161,7 @@ impl Session {
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
         let granted = *budget;
+        let floor = granted.saturating_sub(cx.reply_cap());
         loop {
             let step = match &mut self.state {
                 State::Opening(protocol) => {
@@ -166,15 +169,15 @@ impl Session {
                     self.open(cx, protocol);
                     None
                 }
-                State::Login(_) => self.login(cx, input, out, budget),
+                State::Login(_) => self.login(cx, input, out, budget, floor),
                 State::Checking(checking) if !checking.is_over => Some(Step::Suspend),
                 State::Checking(_) => {
                     self.conclude(cx, out);
                     None
                 }
                 State::Negotiating => self.negotiate(cx, input),
-                State::Command if self.binary => self.packets(cx, input, out, budget),
-                State::Command => self.command(cx, input, out, budget, granted),
+                State::Command if self.binary => self.packets(cx, input, out, budget, floor),
+                State::Command => self.command(cx, input, out, budget, granted, floor),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -220,7 +223,14 @@ impl Session {
     }
 
     /// Judges lines and values until somebody has logged in.
-    fn login(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+    fn login(
+        &mut self,
+        cx: &Cx<'_>,
+        input: &mut Input,
+        out: &mut Output,
+        budget: &mut u32,
+        floor: u32,
+    ) -> Option<Step> {
         loop {
             let State::Login(due) = &mut self.state else { return None };
             let bytes = input.bytes();
@@ -250,7 +260,7 @@ impl Session {
                     if matches!(line, login::Line::Unfinished) {
                         return Some(Step::Read);
                     }
-                    if let Some(step) = wait_first(out, *budget) {
+                    if let Some(step) = wait_first(cx, out, *budget, floor) {
                         return Some(step);
                     }
                     *budget -= 1;
@@ -326,6 +336,7 @@ impl Session {
         out: &mut Output,
         budget: &mut u32,
         granted: u32,
+        floor: u32,
     ) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
@@ -338,7 +349,7 @@ impl Session {
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Close(CloseReason::Error));
             }
-            if let Some(step) = wait_first(out, *budget) {
+            if let Some(step) = wait_first(cx, out, *budget, floor) {
                 return Some(step);
             }
             *budget -= 1;
@@ -382,7 +393,14 @@ impl Session {
 
     /// Runs packets until something other than a next packet is due.
     #[inline]
-    fn packets(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Option<Step> {
+    fn packets(
+        &mut self,
+        cx: &Cx<'_>,
+        input: &mut Input,
+        out: &mut Output,
+        budget: &mut u32,
+        floor: u32,
+    ) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
             let head = match binary::front(bytes) {
@@ -393,7 +411,7 @@ impl Session {
                     return Some(Step::Close(CloseReason::Error));
                 }
             };
-            if let Some(step) = wait_first(out, *budget) {
+            if let Some(step) = wait_first(cx, out, *budget, floor) {
                 return Some(step);
             }
             if let Some(login) = &mut self.sasl {
@@ -571,11 +589,18 @@ fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
     }
 }
 
-/// What has to happen before the next command may run.
+/// What has to happen before the next command may run. At a budget of `floor`, this run has given as many replies as may
+/// wait; 0 where that is not bounded.
 #[inline]
-fn wait_first(out: &Output, budget: u32) -> Option<Step> {
-    if budget == 0 {
-        return Some(Step::Yield);
+fn wait_first(cx: &Cx<'_>, out: &Output, budget: u32, floor: u32) -> Option<Step> {
+    if budget <= floor {
+        if budget == 0 {
+            return Some(Step::Yield);
+        }
+        if !out.is_empty() {
+            cx.counters.add(Counter::ResponseOom, 1);
+            return Some(Step::Abort(CloseReason::Error));
+        }
     }
     out.is_full().then_some(Step::Flush)
 }

@@ -197,9 +197,9 @@ impl<'a> Cx<'a> {
         Self { shared, counters, fd, verbose, log, piped: Cell::new(false) }
     }
 
-    /// Most keys of one multiget whose replies may wait together, by `read_buf_mem_limit`.
+    /// Most replies of one turn, a multiget's keys being one each, that may wait together: `read_buf_mem_limit`.
     #[inline]
-    pub fn multiget_cap(&self) -> u32 {
+    pub fn reply_cap(&self) -> u32 {
         match self.shared.settings.read_buf_mem_limit {
             0 => u32::MAX,
             limit => (limit / self.shared.settings.num_threads / REPLY_CHARGE as u32).max(1),

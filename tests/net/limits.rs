@@ -1,4 +1,4 @@
-//! `read_buf_mem_limit`: clients that read their replies never meet it, however they pipeline.
+//! `read_buf_mem_limit`: replies that wait, of one turn and of one multiget, and none that have left.
 
 use crate::harness::{Server, settings, tcp, until};
 use oxcached::clock::Clock;
@@ -9,7 +9,12 @@ use std::io::Read;
 
 /// Of one worker with room for so many replies, by the nominal size of each.
 fn server(replies: u32) -> Server {
-    let settings = Settings { read_buf_mem_limit: replies * 1024, ..settings() };
+    with_turns(replies, 20)
+}
+
+/// The same with turns of so many commands.
+fn with_turns(replies: u32, commands: u32) -> Server {
+    let settings = Settings { read_buf_mem_limit: replies * 1024, reqs_per_event: commands, ..settings() };
     Server::start::<Session>(settings, vec![tcp()], Clock::real())
 }
 
@@ -32,7 +37,7 @@ fn expect(server: &Server, sent: impl AsRef<[u8]>, replies: impl AsRef<[u8]>) {
 
 #[test]
 fn replies_that_leave_are_not_counted_for_ever() {
-    for replies in [1, 7, 100] {
+    for replies in [20, 100] {
         let server = server(replies);
         expect(&server, "set a 0 0 3\r\nabc\r\n", "STORED\r\n");
         expect(&server, "get a\r\n".repeat(500), "VALUE a 0 3\r\nabc\r\nEND\r\n".repeat(500));
@@ -46,6 +51,19 @@ fn replies_that_leave_are_not_counted_for_ever() {
         });
         assert_eq!(server.counter(Counter::ResponseOom), 0);
     }
+}
+
+#[test]
+fn more_replies_in_one_turn_than_may_wait_cost_the_connection() {
+    let server = with_turns(32, 500);
+    expect(&server, "mg foo v\r\n".repeat(32), "EN\r\n".repeat(32));
+    let mut client = server.client();
+    client.send("mg foo v\r\n".repeat(500));
+    client.expect_end();
+    assert_eq!(server.counter(Counter::ResponseOom), 1);
+    // Silence takes no memory.
+    expect(&server, format!("{}mn\r\n", "mg foo v q\r\n".repeat(400)), "MN\r\n");
+    assert_eq!(server.counter(Counter::ResponseOom), 1);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Script {
                 out.put(&vec![b'b'; rest.parse().unwrap()]);
                 return Step::Close(CloseReason::Normal);
             }
-            "abort" => return Step::Close(CloseReason::Error),
+            "abort" => return Step::Abort(CloseReason::Error),
             "quit" => {
                 out.end_of_reply();
                 return Step::Close(CloseReason::Normal);

@@ -225,6 +225,11 @@ impl Client {
                     self.closed = true;
                     return true;
                 }
+                Step::Abort(_) => {
+                    self.out.clear();
+                    self.closed = true;
+                    return true;
+                }
             }
         }
     }

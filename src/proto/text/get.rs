@@ -83,7 +83,7 @@ pub(in crate::proto) fn resume(cx: &super::Cx<'_>, line: &[u8], out: &mut super:
 fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
     let Multiget { kind, mut done } = stopped;
     let start = run.out.mark();
-    let (mut doomed, mut fetched, cap) = (false, 0, run.cx.multiget_cap());
+    let (mut doomed, mut fetched, cap) = (false, 0, run.cx.reply_cap());
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
         let (mut len, mut long) = (0, false);
