@@ -1,7 +1,7 @@
 //! Items in the order of their last use, exactly: the queue of flat mode.
 //!
-//! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item of the list: in
-//! segmented mode there are none. Knows handles only. One list a class, under the class's lock.
+//! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item of
+//! the list: in segmented mode there are none. Knows handles only. One list a class, under the class's lock.
 
 use super::arena::Handle;
 use super::handle::Handles;

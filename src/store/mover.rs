@@ -325,9 +325,7 @@ impl Store {
         if std::mem::take(&mut m.progress) {
             return Progress::More;
         }
-        // A page that is only to be cut anew waits for nobody so long.
-        let given_up = short || m.recut.is_some();
-        if given_up && m.passes > PASSES_MAX { Progress::Failed } else { Progress::Waits }
+        if short && m.passes > PASSES_MAX { Progress::Failed } else { Progress::Waits }
     }
 
     /// Empties a chunk of the page, unless somebody uses it.
