@@ -261,13 +261,13 @@ fn the_index_makes_room_for_ghosts_when_items_are_evicted() {
             store.index_view().2
         };
         let at_first = slots();
-        let value = "v".repeat(1600);
+        let value = "v".repeat(1700);
         let mut stored = 0;
         while story.row("evicted") == 0 {
             assert_eq!(slots(), at_first, "all have room");
             for _ in 0..100 {
                 stored += 1;
-                assert_eq!(story.ask(&format!("set k{stored} 0 0 1600\r\n{value}\r\n")), "STORED\r\n");
+                assert_eq!(story.ask(&format!("set k{stored} 0 0 1700\r\n{value}\r\n")), "STORED\r\n");
             }
         }
         let load = |slots: u64| store.items() as f64 / slots as f64;

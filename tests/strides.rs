@@ -56,7 +56,7 @@ fn recut(shared: &Shared, class: usize) -> usize {
 
 #[test]
 fn items_of_one_size_lie_close_together() {
-    for (len, bytes) in [(10, 48), (100, 136), (1000, 1040)] {
+    for (len, bytes) in [(10, 44), (100, 132), (1000, 1040)] {
         let shared = shared("-m 16");
         let count = capacity(&shared, &mut Client::new(&shared), len);
         // All but the first page have as many items as fit; the classes' own first page is one of the sixteen.

@@ -15,6 +15,7 @@ use super::item::{Head, Item, iflag, kind, state};
 use super::reserve::{CHAIN_HEADER, begin_link, chain_of};
 use super::sizes::PAGE_BYTES;
 use super::store::Store;
+use super::words::WORD;
 use crate::limits::KEY_MAX;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
@@ -170,7 +171,7 @@ impl Store {
             return false;
         }
         if !item.head().has(iflag::CHUNKED) {
-            return item.head().value_offset() + item.vlen() <= item.chunk().len() * 8;
+            return item.head().value_offset() + item.vlen() <= item.chunk().len() * WORD;
         }
         let (mut seen, mut missing) = (HashSet::new(), item.vlen());
         let mut next = chain_of(item);
@@ -181,7 +182,7 @@ impl Store {
             if !is_part || parts.contains(&part) || !seen.insert(part) {
                 return false;
             }
-            missing -= missing.min((chunk.len() * 8).saturating_sub(CHAIN_HEADER));
+            missing -= missing.min((chunk.len() * WORD).saturating_sub(CHAIN_HEADER));
             next = Links::of(chunk).next;
         }
         missing == 0

@@ -1,6 +1,6 @@
 //! Item memory: pages of one megabyte, whose chunks are named by handles.
 //!
-//! Owns the reservation, the page table and byte access through relaxed word loads and stores. Knows
+//! Owns the reservation and the page table; how bytes are read and written through its words is `words`' matter. Knows
 //! nothing of items. A wrong or stale handle gives wrong bytes, never an access outside the region.
 
 pub use super::handle::Handle;
@@ -8,10 +8,11 @@ use super::handle::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
 use super::image::Image;
 use super::region::{Region, prefetch};
 use super::sizes::PAGE_BYTES;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use super::words::WORD;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words of a page.
-const PAGE_WORDS: usize = PAGE_BYTES / 8;
+const PAGE_WORDS: usize = PAGE_BYTES / WORD;
 
 /// In the page table: the page was cut in another way before, so who still reads by the old cut reads anywhere in it.
 const RECUT: u32 = 1 << 31;
@@ -77,7 +78,7 @@ impl Arena {
             image.enter(page, class, stride);
         }
         let entry = &self.table[page as usize];
-        entry.store(entry.load(Relaxed) & RECUT | ((stride / 8) << 8 | class) as u32, Relaxed);
+        entry.store(entry.load(Relaxed) & RECUT | ((stride / WORD) << 8 | class) as u32, Relaxed);
     }
 
     /// Takes page `page` from its class: it has no chunks until it is assigned again. Its memory reads as zero, as
@@ -93,18 +94,18 @@ impl Arena {
     /// Has the kernel give a page of no class, which reads as zero, its memory.
     pub fn touch(&self, page: u32) {
         // Once every 4 KiB: where huge pages are short the kernel gives small ones.
-        self.words_of(page).iter().step_by(4096 / 8).for_each(|word| word.store(0, Relaxed));
+        self.words_of(page).iter().step_by(4096 / WORD).for_each(|word| word.store(0, Relaxed));
     }
 
     /// Gives the memory of a page of no class back to the kernel.
     pub fn release(&self, page: u32) {
-        let start = (page as usize - 1) * PAGE_WORDS;
-        self.region.discard(start, start + PAGE_WORDS);
+        let (start, words) = ((page as usize - 1) * (PAGE_BYTES / 8), PAGE_BYTES / 8);
+        self.region.discard(start, start + words);
     }
 
-    fn words_of(&self, page: u32) -> &'static [AtomicU64] {
+    fn words_of(&self, page: u32) -> &'static [AtomicU32] {
         let start = (page as usize - 1) * PAGE_WORDS;
-        &self.region.words()[start..start + PAGE_WORDS]
+        &self.region.halves()[start..start + PAGE_WORDS]
     }
 
     /// Bytes between chunks of the page of `handle`; 0 when the page is not in use.
@@ -115,7 +116,7 @@ impl Arena {
 
     #[inline]
     fn stride_of(&self, page: usize) -> usize {
-        self.table.get(page).map_or(0, |entry| ((entry.load(Relaxed) & !RECUT) >> 8) as usize * 8)
+        self.table.get(page).map_or(0, |entry| ((entry.load(Relaxed) & !RECUT) >> 8) as usize * WORD)
     }
 
     /// Slots of a page; 0 when it is not in use.
@@ -131,7 +132,7 @@ impl Arena {
 
     /// The chunk's words, all of its page; empty when the handle names none.
     #[inline]
-    pub fn chunk(&self, handle: Handle) -> &'static [AtomicU64] {
+    pub fn chunk(&self, handle: Handle) -> &'static [AtomicU32] {
         let Some(entry) = self.table.get(handle.page()) else { return &[] };
         let stride = ((entry.load(Relaxed) & !RECUT) >> 8) as usize;
         let offset = handle.slot() * stride;
@@ -139,7 +140,7 @@ impl Arena {
             return &[]; // page 0, a page not in use, or one that has been cut into fewer chunks
         }
         let start = (handle.page() - 1) * PAGE_WORDS + offset;
-        self.region.words().get(start..start + stride).unwrap_or(&[])
+        self.region.halves().get(start..start + stride).unwrap_or(&[])
     }
 
     /// Whether the page of a chunk has been cut in the same way ever since it was first used.
@@ -162,125 +163,11 @@ impl Arena {
     pub fn prefetch(&self, handle: Handle) {
         let chunk = self.chunk(handle);
         for line in 0..3 {
-            if let Some(word) = chunk.get(line * 8) {
+            if let Some(word) = chunk.get(line * (64 / WORD)) {
                 prefetch(word);
             }
         }
     }
-}
-
-/// Compares bytes from word `at` on with `key`; the stored bytes are zero-padded to the word.
-#[inline]
-pub fn key_equals(chunk: &[AtomicU64], at: usize, key: &[u8]) -> bool {
-    let Some(words) = chunk.get(at..at + key.len().div_ceil(8)) else { return false };
-    let mut whole = key.chunks_exact(8);
-    for (word, bytes) in words.iter().zip(&mut whole) {
-        if word.load(Relaxed) != u64::from_le_bytes(bytes.try_into().expect("chunks of 8")) {
-            return false;
-        }
-    }
-    let rest = whole.remainder();
-    if rest.is_empty() {
-        return true;
-    }
-    let mask = (1u64 << (rest.len() * 8)) - 1;
-    words[words.len() - 1].load(Relaxed) & mask == tail_word(rest)
-}
-
-/// Up to 7 bytes as the low bytes of a word.
-#[inline]
-fn tail_word(bytes: &[u8]) -> u64 {
-    let mut word = [0u8; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
-}
-
-/// Appends `len` bytes from byte offset `at` to `out`. Out of range bytes are left out (a torn length).
-#[inline]
-pub fn copy_out(chunk: &[AtomicU64], at: usize, len: usize, out: &mut Vec<u8>) {
-    let end = at + len;
-    if end > chunk.len() * 8 || len == 0 {
-        return;
-    }
-    out.reserve(len + 16);
-    let shift = at % 8;
-    let mut words = chunk[at / 8..end.div_ceil(8)].iter();
-    let written = out.len();
-    // SAFETY: `len + 16` bytes were reserved after `written`. Every store below goes to the position of a
-    // byte of the value rounded to whole words: at most 7 bytes before the next value byte's word start
-    // and 8 past the end, so inside the reservation. All `len` bytes are written before `set_len`.
-    unsafe {
-        let mut to = out.as_mut_ptr().add(written);
-        if shift != 0
-            && let Some(first) = words.next()
-        {
-            to.cast::<u64>().write_unaligned((first.load(Relaxed) >> (shift * 8)).to_le());
-            to = to.add(8 - shift);
-        }
-        for word in words {
-            to.cast::<u64>().write_unaligned(word.load(Relaxed).to_le());
-            to = to.add(8);
-        }
-        out.set_len(written + len);
-    }
-}
-
-/// Writes `bytes` at byte offset `at` of a chunk that nobody else writes. Bytes around them are kept.
-/// Nothing is written when they do not fit.
-#[inline]
-pub fn copy_in(chunk: &[AtomicU64], at: usize, bytes: &[u8]) {
-    let end = at + bytes.len();
-    if end > chunk.len() * 8 || bytes.is_empty() {
-        return;
-    }
-    let mut word = at / 8;
-    let shift = at % 8;
-    let mut rest = bytes;
-    if shift != 0 {
-        let head = rest.len().min(8 - shift);
-        merge(&chunk[word], shift, &rest[..head]);
-        rest = &rest[head..];
-        word += 1;
-    }
-    let mut whole = rest.chunks_exact(8);
-    for eight in &mut whole {
-        chunk[word].store(u64::from_le_bytes(eight.try_into().expect("chunks of 8")), Relaxed);
-        word += 1;
-    }
-    if !whole.remainder().is_empty() {
-        merge(&chunk[word], 0, whole.remainder());
-    }
-}
-
-/// Replaces the bytes of one word from byte `shift` on.
-#[inline]
-fn merge(cell: &AtomicU64, shift: usize, bytes: &[u8]) {
-    let mask = (if bytes.len() == 8 { u64::MAX } else { (1u64 << (bytes.len() * 8)) - 1 }) << (shift * 8);
-    let old = cell.load(Relaxed);
-    cell.store(old & !mask | (tail_word(bytes) << (shift * 8)), Relaxed);
-}
-
-/// Bytes `from..to` of a chunk whose bytes do not change while the borrow lives.
-///
-/// # Safety
-/// Nobody may write these bytes for `'a`: the chunk is pinned, or owned by the caller alone.
-pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU64], from: usize, to: usize) -> &'a [u8] {
-    let to = to.min(chunk.len() * 8);
-    let from = from.min(to);
-    // SAFETY: the range is inside the chunk, whose memory is never unmapped; the caller upholds stability.
-    unsafe { std::slice::from_raw_parts(chunk.as_ptr().cast::<u8>().add(from), to - from) }
-}
-
-/// Bytes `from..to` of a chunk that the caller alone may touch.
-///
-/// # Safety
-/// Nobody else may read or write these bytes for `'a`, be it by a stale handle: docs/memory.md says which ones those are.
-#[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it sole
-pub unsafe fn exclusive_bytes(chunk: &[AtomicU64], from: usize, to: usize) -> &mut [u8] {
-    let to = to.min(chunk.len() * 8);
-    let from = from.min(to);
-    // SAFETY: as above; atomics have interior mutability, so writing through their memory is allowed.
-    unsafe { std::slice::from_raw_parts_mut(chunk.as_ptr().cast::<u8>().cast_mut().add(from), to - from) }
 }
 
 #[cfg(test)]
@@ -288,58 +175,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_survive_every_alignment() {
-        let chunk: Vec<AtomicU64> = (0..16).map(|_| AtomicU64::new(u64::MAX)).collect();
-        let value: Vec<u8> = (1..=60).collect();
-        for at in 0..40 {
-            for len in 0..60 {
-                copy_in(&chunk, at, &value[..len]);
-                let mut out = vec![9];
-                copy_out(&chunk, at, len, &mut out);
-                assert_eq!(&out[1..], &value[..len], "at {at} len {len}");
-            }
-        }
-    }
-
-    #[test]
-    fn copy_in_keeps_neighbours() {
-        let chunk: Vec<AtomicU64> = (0..2).map(|_| AtomicU64::new(u64::MAX)).collect();
-        copy_in(&chunk, 3, &[0; 7]);
-        let mut out = Vec::new();
-        copy_out(&chunk, 0, 16, &mut out);
-        assert_eq!(out, [255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255]);
-    }
-
-    #[test]
-    fn out_of_range_is_refused_not_followed() {
-        let chunk: Vec<AtomicU64> = vec![AtomicU64::new(0)];
-        copy_in(&chunk, 4, &[1; 5]);
-        let mut out = Vec::new();
-        copy_out(&chunk, 4, 5, &mut out);
-        assert!(out.is_empty());
-        assert!(!key_equals(&chunk, 0, b"longer than eight"));
-    }
-
-    #[test]
-    fn keys_compare_by_their_own_length() {
-        let chunk: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
-        copy_in(&chunk, 8, b"hello world");
-        assert!(key_equals(&chunk, 1, b"hello world"));
-        assert!(key_equals(&chunk, 1, b"hello wo"));
-        assert!(!key_equals(&chunk, 1, b"hello worle"));
-        assert!(!key_equals(&chunk, 1, b"Hello world"));
-    }
-
-    #[test]
     fn bogus_handles_name_nothing() {
         let arena = Arena::reserve(4 << 20, true).unwrap();
         assert!(arena.chunk(Handle::from_raw(u32::MAX.into()).unwrap()).is_empty());
         assert!(arena.chunk(Handle::new(1, 0)).is_empty(), "a page not in use has no chunks");
         arena.assign(1, 3, 64);
-        assert_eq!(arena.chunk(Handle::new(1, 5)).len(), 8);
+        assert_eq!(arena.chunk(Handle::new(1, 5)).len(), 64 / WORD);
         assert_eq!(arena.class(Handle::new(1, 5)), 3);
         let last = (PAGE_BYTES / 64 - 1) as u32;
-        assert_eq!(arena.chunk(Handle::new(1, last)).len(), 8);
+        assert_eq!(arena.chunk(Handle::new(1, last)).len(), 64 / WORD);
         assert!(arena.chunk(Handle::new(1, last + 1)).is_empty(), "no chunk reaches into the next page");
     }
 
@@ -351,6 +195,6 @@ mod tests {
         arena.clear(1);
         arena.assign(1, 5, 1024);
         assert!(!arena.is_first_cut(Handle::new(1, 0)));
-        assert_eq!((arena.class(Handle::new(1, 7)), arena.chunk(Handle::new(1, 7)).len()), (5, 128));
+        assert_eq!((arena.class(Handle::new(1, 7)), arena.chunk(Handle::new(1, 7)).len()), (5, 1024 / WORD));
     }
 }

@@ -7,9 +7,10 @@
 //! Owns the choice; knows sizes only. Called by `stock` under the class's lock.
 
 use super::sizes::PAGE_BYTES;
+use super::words::WORD;
 
-/// Sizes that are told apart: few classes have more multiples of 8 bytes between them, and 3 % of the difference to
-/// the next smaller class is as good in those.
+/// Sizes that are told apart: the classes of the smallest items have no more words between them, and 3 % of the
+/// difference to the next smaller class is as good in others.
 const STEPS: usize = 32;
 
 /// Items after which older ones count half.
@@ -28,7 +29,7 @@ const GAIN_MORE: u32 = 40;
 /// A way to cut a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Bytes between chunks, a multiple of 8; 0 = there are no such chunks.
+    /// Bytes between chunks, a multiple of [`WORD`]; 0 = there are no such chunks.
     pub stride: usize,
     /// Chunks of a page.
     pub per_page: u32,
@@ -55,7 +56,7 @@ pub struct Recent {
 impl Recent {
     /// None yet, of a class for items of more than `low` bytes.
     pub fn new(low: usize, full: Cut) -> Self {
-        let step = full.stride.saturating_sub(low).div_ceil(STEPS).next_multiple_of(8).max(8);
+        let step = full.stride.saturating_sub(low).div_ceil(STEPS).next_multiple_of(WORD).max(WORD);
         Self { full, low, step, ..Self::default() }
     }
 
@@ -119,7 +120,8 @@ mod tests {
         assert_eq!(recent([136; 31]).best(), None, "too few to tell");
         assert_eq!(recent([136; 100]).best(), Some(Cut::new(136)));
         assert_eq!(recent([135; 100]).best(), Some(Cut::new(136)));
-        assert_eq!(recent([137; 100]).best(), Some(Cut::new(144)));
+        assert_eq!(recent([137; 100]).best(), Some(Cut::new(140)));
+        assert_eq!(recent([132; 100]).best(), Some(Cut::new(132)));
         assert_eq!(recent([152; 100]).best(), None);
         let of_two_sizes = |short, long| recent((0..100).map(|n| if n < short { 120 } else { long }));
         assert_eq!(of_two_sizes(90, 152).best(), Some(Cut::new(120)));

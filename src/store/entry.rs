@@ -177,7 +177,7 @@ impl Entry {
 
     /// Whether a reader outside the lock holds the value.
     pub fn is_pinned(&self) -> bool {
-        self.item.pin_word().is_some_and(|word| word.load(Relaxed) as u32 != 0)
+        self.item.pin_word().is_some_and(|word| word.load(Relaxed) != 0)
     }
 
     /// Overwrites the first bytes of the value in place; the value must not be pinned.

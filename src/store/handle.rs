@@ -4,9 +4,10 @@
 //! ([`Links`]). A handle has 32 bits as long as its page is among the first 2^17, which are 128 GB; where more memory is
 //! asked for it has up to 40. Knows neither pages nor items. Used by everything in the store.
 
+use super::words::{load_pair, store_pair};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
 
 /// Bits of a handle that say the slot within a page.
 const SLOT_BITS: u32 = 15;
@@ -123,7 +124,7 @@ impl Handles {
     }
 }
 
-/// Neighbours of a chunk without item, on a free list or in a chain, in its words 1 and 2. Of a chunk with an item
+/// Neighbours of a chunk without item, on a free list or in a chain, in its words 1 to 4. Of a chunk with an item
 /// they name anything, or nothing.
 #[derive(Clone, Copy)]
 pub struct Links {
@@ -135,17 +136,15 @@ pub struct Links {
 
 impl Links {
     /// Those of a chunk.
-    pub fn of(chunk: &[AtomicU64]) -> Self {
-        let at = |word: usize| chunk.get(word).and_then(|word| Handle::from_raw(word.load(Relaxed)));
-        Self { next: at(1), before: at(2) }
+    pub fn of(chunk: &[AtomicU32]) -> Self {
+        let at = |word| Handle::from_raw(load_pair(chunk, word));
+        Self { next: at(1), before: at(3) }
     }
 
     /// Writes them.
-    pub fn put(self, chunk: &[AtomicU64]) {
-        if let [_, next, before, ..] = chunk {
-            next.store(raw_of(self.next), Relaxed);
-            before.store(raw_of(self.before), Relaxed);
-        }
+    pub fn put(self, chunk: &[AtomicU32]) {
+        store_pair(chunk, 1, raw_of(self.next));
+        store_pair(chunk, 3, raw_of(self.before));
     }
 }
 
@@ -157,6 +156,7 @@ pub fn raw_of(handle: Option<Handle>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering::Relaxed;
 
     #[test]
     fn long_handles_are_kept_whole_and_short_ones_take_four_bytes() {
@@ -170,11 +170,11 @@ mod tests {
         assert_eq!((handles.get(3), handles.get(4), handles.bytes()), (short.raw(), long.raw(), 500));
         handles.set(4, short.raw());
         assert_eq!(handles.get(4), short.raw());
-        let chunk = [const { AtomicU64::new(9) }; 4];
+        let chunk = [const { AtomicU32::new(9) }; 6];
         Links { next: Some(long), before: None }.put(&chunk);
         let links = Links::of(&chunk);
         assert_eq!(
-            (links.next, links.before, chunk[0].load(Relaxed), chunk[3].load(Relaxed)),
+            (links.next, links.before, chunk[0].load(Relaxed), chunk[5].load(Relaxed)),
             (Some(long), None, 9, 9)
         );
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and the stamp
 //! words 16..48    registers: what the store counts while it runs
-//! words 512..     one entry a page: class u8 | stride/8 u24 | checksum u32
+//! words 512..     one entry a page: class u8 | stride/4 u24 | checksum u32
 //! byte 2 MiB..    page 1, page 2, ...
 //! ```
 //! Everything here is written while the server runs, word by word, so the file is as good after SIGKILL as after an
@@ -15,6 +15,7 @@
 use super::handle::SHORT_PAGES;
 use super::region::Region;
 use super::sizes::PAGE_BYTES;
+use super::words::WORD;
 use crate::sys;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -256,7 +257,7 @@ impl Image {
 
     /// Notes a page's class and stride in bytes; class 0 = not in use.
     pub fn enter(&self, page: u32, class: usize, stride: usize) {
-        let entry = (class | (stride / 8) << 8) as u32;
+        let entry = (class | (stride / WORD) << 8) as u32;
         self.header[ENTRIES + page as usize].store(u64::from(entry) | u64::from(sum(page, entry)) << 32, Relaxed);
     }
 
@@ -264,14 +265,14 @@ impl Image {
     pub fn entry(&self, page: u32) -> Option<(usize, usize)> {
         let word = self.header[ENTRIES + page as usize].load(Relaxed);
         let (entry, check) = (word as u32, (word >> 32) as u32);
-        let (class, stride) = ((entry & 0xff) as usize, (entry >> 8) as usize * 8);
+        let (class, stride) = ((entry & 0xff) as usize, (entry >> 8) as usize * WORD);
         (class != 0 && check == sum(page, entry)).then_some((class, stride))
     }
 
     /// Zeroes a page.
     pub fn clear_page(&self, page: u32) {
-        let from = (page as usize - 1) * (PAGE_BYTES / 8);
-        for word in &self.pages.words()[from..from + PAGE_BYTES / 8] {
+        let from = (page as usize - 1) * (PAGE_BYTES / WORD);
+        for word in &self.pages.halves()[from..from + PAGE_BYTES / WORD] {
             // Read first: a page of the file that nobody has written costs no memory bandwidth for writing.
             if word.load(Relaxed) != 0 {
                 word.store(0, Relaxed);

@@ -1,24 +1,28 @@
 //! The layout of an item in its chunk.
 //!
 //! ```text
-//! word 0   klen u8 | iflags u8 | state u8 | vlen u16 | exptime u24
-//! word 1   seq u40 | atime u24
+//! word 0   klen u8 | iflags u8 | state u8 | length u8
+//! word 1   seq, low half u32
+//! word 2   seq, high part u8 | atime u24
+//! [more    vlen u8 | exptime u24]                  if the value is over 223 bytes, or expires
 //! [pin     count u31, dead u1]                     if the value is large: over COPY_MAX, or a chain
-//! [ext     vlen u32 | exptime u32]                 if the value is large or the TTL over 90 days
-//! [chain   first chunk u40]                        if the value is a chain
+//! [ext     vlen u32 | exptime u32]                 if the value is large or the TTL over 90 days; instead of `more`
+//! [chain   first chunk u64]                        if the value is a chain
 //! [cas     u64]                                    if the CAS id is not `seq`
 //! key, padded by nothing
 //! [flags   u32]                                    if client flags are not 0
 //! value (no NUL, no CRLF), or for a chunked item the chain that `first chunk` begins
 //! ```
+//! `length` is the value's length up to 223; from 224 on it says where that is found ([`length`]). Words have 32 bits.
 //!
 //! A chunk that holds no item has klen 0, and [`kind`] in place of the item flags. Owns encoding and decoding only;
 //! takes no locks.
 //! Word 0 of a linked item is changed by read-modify-write only: the class's evictor and the bucket's
 //! owner both change state bits. The rest of a linked item changes under its bucket's lock.
 
+use super::words::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
 use crate::limits::{COPY_MAX, KEY_MAX};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 
 /// TTLs from here on need the full-width exptime: half the range of 24 bits, less a margin.
 pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
@@ -27,10 +31,23 @@ const MASK24: u32 = (1 << 24) - 1;
 
 /// Bytes from a chunk's start that somebody may read who has neither the bucket's lock nor a pin, by a handle that may be
 /// stale: the longest header, key and value that is copied. They are written as words only. A multiple of 8.
-pub const OPEN_BYTES: usize = (5 * 8 + KEY_MAX + 4 + COPY_MAX).next_multiple_of(8);
+pub const OPEN_BYTES: usize = (10 * WORD + KEY_MAX + 4 + COPY_MAX).next_multiple_of(8);
 
-/// The store sequence number's bits in word 1.
+/// The bits of a store sequence number.
 pub const SEQ_MASK: u64 = (1 << 40) - 1;
+
+/// Words that every item has.
+const FIXED: usize = 3;
+
+/// What the length in word 0 says from here on.
+mod length {
+    /// With the upper bits of the value's length: the lower eight are in `more`, with the expiry time.
+    pub const MORE: u8 = 224;
+    /// `ext` has it, whatever it is.
+    pub const EXT: u8 = 254;
+    /// The same, and the value is large.
+    pub const LARGE: u8 = 255;
+}
 
 /// What a chunk is that holds no item.
 pub mod kind {
@@ -92,12 +109,12 @@ pub mod state {
 
 /// Word 0, decoded where asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head(pub u64);
+pub struct Head(pub u32);
 
 impl Head {
     /// Reads a chunk's word 0.
     #[inline]
-    pub fn of(chunk: &[AtomicU64]) -> Self {
+    pub fn of(chunk: &[AtomicU32]) -> Self {
         Self(chunk.first().map_or(0, |word| word.load(Relaxed)))
     }
 
@@ -120,17 +137,17 @@ impl Head {
     }
 
     /// Makes a chunk that was taken one of `kind`, without the class's lock.
-    pub fn claim(chunk: &[AtomicU64], kind: u8) {
+    pub fn claim(chunk: &[AtomicU32], kind: u8) {
         if let Some(word) = chunk.first() {
-            word.fetch_or(u64::from(kind) << 8, Relaxed);
+            word.fetch_or(u32::from(kind) << 8, Relaxed);
         }
     }
 
     /// Makes a chunk one without item, under the class's lock. Its ring bit stays.
     #[inline]
-    pub fn mark(chunk: &[AtomicU64], kind: u8) {
+    pub fn mark(chunk: &[AtomicU32], kind: u8) {
         if let Some(word) = chunk.first() {
-            word.store(word.load(Relaxed) & u64::from(state::RING) << 16 | u64::from(kind) << 8, Relaxed);
+            word.store(word.load(Relaxed) & u32::from(state::RING) << 16 | u32::from(kind) << 8, Relaxed);
         }
     }
 
@@ -157,39 +174,41 @@ impl Head {
         self.state() & (state::SEGMENT | state::FREQ | state::FETCHED) == state::COLD
     }
 
-    fn vlen16(self) -> usize {
-        (self.0 >> 24) as u16 as usize
+    /// The value's length, or where that is ([`length`]).
+    #[inline]
+    fn length(self) -> u8 {
+        (self.0 >> 24) as u8
     }
 
-    fn exptime24(self) -> u32 {
-        (self.0 >> 40) as u32
+    /// Whether there is a word with the expiry time, and the value's length if that is over 223.
+    #[inline]
+    fn has_more(self) -> bool {
+        (length::MORE..length::EXT).contains(&self.length())
     }
 
-    /// Whether pin and ext words are there because of the value's size. Their presence must not depend on
-    /// the ext word itself, so a value over `COPY_MAX` keeps 65535 in the short field. A shorter value is a
-    /// chain where `slab_chunk_max` is that small.
+    /// Whether the value is over `COPY_MAX`, or a chain: shorter ones are where `slab_chunk_max` is that small.
     #[inline]
     pub fn is_large(self) -> bool {
-        self.vlen16() > COPY_MAX || self.has(iflag::CHUNKED)
+        self.length() == length::LARGE
     }
 
-    /// Word of the ext word, if there is one.
+    /// First of the ext words, if there are any.
     #[inline]
     fn ext_word(self) -> usize {
-        2 + usize::from(self.is_large())
+        FIXED + usize::from(self.has_more()) + usize::from(self.is_large())
     }
 
     /// Word at which the key starts.
     #[inline]
     pub fn key_word(self) -> usize {
-        let is_there = |flag| usize::from(self.has(flag));
-        self.ext_word() + is_there(iflag::EXT) + is_there(iflag::CAS) + is_there(iflag::CHUNKED)
+        let pair = |flag| 2 * usize::from(self.has(flag));
+        self.ext_word() + pair(iflag::EXT) + pair(iflag::CAS) + pair(iflag::CHUNKED)
     }
 
     /// Byte offset of the value (of a chunked item: of nothing).
     #[inline]
     pub fn value_offset(self) -> usize {
-        self.key_word() * 8 + self.klen() + if self.has(iflag::FLAGS) { 4 } else { 0 }
+        self.key_word() * WORD + self.klen() + if self.has(iflag::FLAGS) { 4 } else { 0 }
     }
 }
 
@@ -234,16 +253,23 @@ impl Meta {
         flags
     }
 
-    /// Word 0 of an unlinked item. An exptime that has passed is kept as `now`, the latest that has.
-    pub fn head(&self, now: u32, iflags: u8) -> Head {
-        let vlen16 = if self.vlen > COPY_MAX { 0xffff } else { self.vlen as u64 };
-        let exptime = if self.exptime != 0 && self.exptime < now { now } else { self.exptime };
-        Head(self.klen as u64 | u64::from(iflags) << 8 | vlen16 << 24 | u64::from(exptime & MASK24) << 40)
+    /// Word 0 of an unlinked item.
+    pub fn head(&self, iflags: u8) -> Head {
+        let length = if self.vlen > COPY_MAX || iflags & iflag::CHUNKED != 0 {
+            length::LARGE
+        } else if iflags & iflag::EXT != 0 {
+            length::EXT
+        } else if iflags & iflag::NO_EXPIRY == 0 || self.vlen >= length::MORE.into() {
+            length::MORE | (self.vlen >> 8) as u8
+        } else {
+            self.vlen as u8
+        };
+        Head(self.klen as u32 | u32::from(iflags) << 8 | u32::from(length) << 24)
     }
 
     /// Bytes in memory, value included.
     pub fn physical(&self, iflags: u8) -> usize {
-        let head = self.head(0, iflags);
+        let head = self.head(iflags);
         head.value_offset() + if iflags & iflag::CHUNKED != 0 { 0 } else { self.vlen }
     }
 }
@@ -253,21 +279,21 @@ impl Meta {
 /// the item: whatever the words are, nothing outside the chunk is read.
 #[derive(Clone, Copy)]
 pub struct Item {
-    chunk: &'static [AtomicU64],
+    chunk: &'static [AtomicU32],
     head: Head,
 }
 
 impl Item {
     /// The item in `chunk`, or `None` if its lengths do not fit the chunk (a free or torn one).
     #[inline]
-    pub fn at(chunk: &'static [AtomicU64]) -> Option<Self> {
+    pub fn at(chunk: &'static [AtomicU32]) -> Option<Self> {
         let head = Head::of(chunk);
-        (head.klen() > 0 && head.value_offset() <= chunk.len() * 8).then_some(Self { chunk, head })
+        (head.klen() > 0 && head.value_offset() <= chunk.len() * WORD).then_some(Self { chunk, head })
     }
 
     /// Its chunk.
     #[inline]
-    pub fn chunk(&self) -> &'static [AtomicU64] {
+    pub fn chunk(&self) -> &'static [AtomicU32] {
         self.chunk
     }
 
@@ -282,7 +308,7 @@ impl Item {
         if set & state::LINKED != 0 {
             fence(Release);
         }
-        let change = |word: u64| Some(word & !(u64::from(clear) << 16) | u64::from(set) << 16);
+        let change = |word: u32| Some(word & !(u32::from(clear) << 16) | u32::from(set) << 16);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
             self.head = Head(change(old).unwrap_or(old));
         }
@@ -290,7 +316,7 @@ impl Item {
 
     /// Changes the state to what `change` makes of it; gives the one before.
     pub fn change_state_by(&mut self, change: impl Fn(u8) -> u8) -> u8 {
-        let with = |word: u64| word & !(0xff << 16) | u64::from(change(Head(word).state())) << 16;
+        let with = |word: u32| word & !(0xff << 16) | u32::from(change(Head(word).state())) << 16;
         let old = match self.chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(with(word))) {
             Ok(old) | Err(old) => old,
         };
@@ -300,7 +326,7 @@ impl Item {
 
     /// Changes item flags that do not move bytes (stale, token).
     pub fn change_flags(&mut self, clear: u8, set: u8) {
-        let change = |word: u64| Some(word & !(u64::from(clear) << 8) | u64::from(set) << 8);
+        let change = |word: u32| Some(word & !(u32::from(clear) << 8) | u32::from(set) << 8);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
             self.head = Head(change(old).unwrap_or(old));
         }
@@ -309,29 +335,33 @@ impl Item {
     /// Value length in bytes.
     #[inline]
     pub fn vlen(&self) -> usize {
-        if self.head.is_large() { self.word(self.head.ext_word()) as u32 as usize } else { self.head.vlen16() }
+        match self.head.length() {
+            length::EXT.. => self.word(self.head.ext_word()) as usize,
+            more @ length::MORE.. => usize::from(more - length::MORE) << 8 | self.word(FIXED) as usize & 0xff,
+            short => short.into(),
+        }
     }
 
     #[inline]
-    fn word(&self, at: usize) -> u64 {
+    fn word(&self, at: usize) -> u32 {
         self.chunk[at].load(Relaxed)
     }
 
     /// Whether the key is `key`.
     #[inline]
     pub fn key_is(&self, key: &[u8]) -> bool {
-        self.head.klen() == key.len() && super::arena::key_equals(self.chunk, self.head.key_word(), key)
+        self.head.klen() == key.len() && key_equals(self.chunk, self.head.key_word(), key)
     }
 
     /// Appends the key to `out`.
     pub fn copy_key(&self, out: &mut Vec<u8>) {
-        super::arena::copy_out(self.chunk, self.head.key_word() * 8, self.head.klen(), out);
+        copy_out(self.chunk, self.head.key_word() * WORD, self.head.klen(), out);
     }
 
     /// Appends the value to `out`; only for values that are not chunked.
     #[inline]
     pub fn copy_value(&self, out: &mut Vec<u8>) {
-        super::arena::copy_out(self.chunk, self.head.value_offset(), self.vlen(), out);
+        copy_out(self.chunk, self.head.value_offset(), self.vlen(), out);
     }
 
     /// Client flags.
@@ -340,27 +370,25 @@ impl Item {
         if !self.head.has(iflag::FLAGS) {
             return 0;
         }
-        let at = self.head.key_word() * 8 + self.head.klen();
-        let low = self.word(at / 8) >> (at % 8 * 8);
-        let high = if at % 8 > 4 { self.word(at / 8 + 1) << ((8 - at % 8) * 8) } else { 0 };
-        (low | high) as u32
+        let at = self.head.key_word() * WORD + self.head.klen();
+        (load_pair(self.chunk, at / WORD) >> (at % WORD * 8)) as u32
     }
 
     /// Store sequence number, 40 bits.
     #[inline]
     pub fn seq(&self) -> u64 {
-        self.word(1) & SEQ_MASK
+        load_pair(self.chunk, 1) & SEQ_MASK
     }
 
     /// CAS id.
     #[inline]
     pub fn cas(&self) -> u64 {
-        if self.head.has(iflag::CAS) { self.word(self.head.key_word() - 1) } else { self.seq() }
+        if self.head.has(iflag::CAS) { load_pair(self.chunk, self.head.key_word() - 2) } else { self.seq() }
     }
 
     /// Gives the item a new sequence number, which is its CAS id if it has no word for that.
     pub fn set_seq(&self, seq: u64) {
-        self.chunk[1].store(self.word(1) & !SEQ_MASK | seq & SEQ_MASK, Relaxed);
+        store_pair(self.chunk, 1, load_pair(self.chunk, 1) & !SEQ_MASK | seq & SEQ_MASK);
     }
 
     /// Whether there is a word for a CAS id that is not the sequence number.
@@ -373,7 +401,7 @@ impl Item {
     pub fn set_cas_word(&self, cas: u64) {
         debug_assert!(self.can_hold_cas());
         if self.can_hold_cas() {
-            self.chunk[self.head.key_word() - 1].store(cas, Relaxed);
+            store_pair(self.chunk, self.head.key_word() - 2, cas);
         }
     }
 
@@ -395,21 +423,21 @@ impl Item {
     /// Relative time of the last access, completed from 24 bits with `now`.
     #[inline]
     pub fn atime(&self, now: u32) -> u32 {
-        let idle = now.wrapping_sub((self.word(1) >> 40) as u32) & MASK24;
+        let idle = now.wrapping_sub(self.word(2) >> 8) & MASK24;
         now.saturating_sub(idle)
     }
 
     /// Whether the last access was at `now`.
     #[inline]
     pub fn was_used_at(&self, now: u32) -> bool {
-        (self.word(1) >> 40) as u32 == now & MASK24
+        self.word(2) >> 8 == now & MASK24
     }
 
     /// Notes an access at `now`; writes only if the second is a new one.
     #[inline]
     pub fn set_atime(&self, now: u32) {
         if !self.was_used_at(now) {
-            self.chunk[1].store(self.word(1) & SEQ_MASK | u64::from(now & MASK24) << 40, Relaxed);
+            self.chunk[2].store(self.word(2) & 0xff | now << 8, Relaxed);
         }
     }
 
@@ -419,9 +447,9 @@ impl Item {
         if self.head.has(iflag::NO_EXPIRY) {
             0
         } else if self.head.has(iflag::EXT) {
-            (self.word(self.head.ext_word()) >> 32) as u32
+            self.word(self.head.ext_word() + 1)
         } else {
-            let ahead = self.head.exptime24().wrapping_sub(now) & MASK24;
+            let ahead = (self.word(FIXED) >> 8).wrapping_sub(now) & MASK24;
             // The upper half of the range lies in the past.
             if ahead < 1 << 23 { now + ahead } else { now.saturating_sub((MASK24 + 1) - ahead).max(1) }
         }
@@ -438,45 +466,56 @@ impl Item {
 
     /// Whether `exptime` can be put into this item as it is laid out.
     pub fn can_hold_exptime(&self, exptime: u32, now: u32) -> bool {
-        self.head.has(iflag::EXT) || exptime <= now.saturating_add(EXPTIME_SHORT_MAX)
+        let short = || exptime <= now.saturating_add(EXPTIME_SHORT_MAX);
+        self.head.has(iflag::EXT) || if self.head.has_more() { short() } else { exptime == 0 }
     }
 
     /// Changes the expiry time; `can_hold_exptime` must be true.
     pub fn set_exptime(&mut self, exptime: u32, now: u32) {
-        let kept = if exptime != 0 && exptime < now { now } else { exptime };
-        let change = |word: u64| {
-            let word = word & !(u64::from(MASK24) << 40) | u64::from(kept & MASK24) << 40;
-            Some(if kept == 0 {
-                word | u64::from(iflag::NO_EXPIRY) << 8
-            } else {
-                word & !(u64::from(iflag::NO_EXPIRY) << 8)
-            })
-        };
-        if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
-            self.head = Head(change(old).unwrap_or(old));
+        let kept = not_before(exptime, now);
+        if kept == 0 {
+            self.change_flags(0, iflag::NO_EXPIRY);
         }
-        if self.head.has(iflag::EXT) {
-            self.set_ext(self.vlen(), kept);
+        self.put_exptime(kept);
+        if kept != 0 {
+            // Last: who is killed in between leaves no item behind with a time that it never had.
+            self.change_flags(iflag::NO_EXPIRY, 0);
         }
     }
 
-    fn set_ext(&self, vlen: usize, exptime: u32) {
-        self.chunk[self.head.ext_word()].store(vlen as u64 | u64::from(exptime) << 32, Relaxed);
+    /// Writes the expiry time to where the layout has it, if it has.
+    fn put_exptime(&self, exptime: u32) {
+        if self.head.has(iflag::EXT) {
+            self.chunk[self.head.ext_word() + 1].store(exptime, Relaxed);
+        } else if self.head.has_more() {
+            self.chunk[FIXED].store(self.word(FIXED) & 0xff | exptime << 8, Relaxed);
+        }
     }
 
     /// Overwrites the value's first bytes in place; for numbers, under the bucket's lock.
     pub fn overwrite_value(&self, bytes: &[u8]) {
-        super::arena::copy_in(self.chunk, self.head.value_offset(), bytes);
+        copy_in(self.chunk, self.head.value_offset(), bytes);
     }
 
     /// The word that counts pins; only large items have one.
-    pub fn pin_word(&self) -> Option<&'static AtomicU64> {
-        self.head.is_large().then(|| &self.chunk[2])
+    pub fn pin_word(&self) -> Option<&'static AtomicU32> {
+        self.head.is_large().then(|| &self.chunk[FIXED])
     }
 
-    /// The word that names the first chunk; only a chunked item has one.
-    pub fn chain_word(&self) -> Option<&'static AtomicU64> {
-        self.head.has(iflag::CHUNKED).then(|| self.chunk.get(self.head.ext_word() + 1)).flatten()
+    /// The number of the first chunk's handle; only a chunked item has one.
+    pub fn chain(&self) -> u64 {
+        self.chain_word().map_or(0, |at| load_pair(self.chunk, at))
+    }
+
+    /// Changes it.
+    pub fn set_chain(&self, raw: u64) {
+        if let Some(at) = self.chain_word() {
+            store_pair(self.chunk, at, raw);
+        }
+    }
+
+    fn chain_word(&self) -> Option<usize> {
+        self.head.has(iflag::CHUNKED).then(|| self.head.ext_word() + 2)
     }
 
     /// Forgets readers of a process that is gone.
@@ -494,60 +533,67 @@ impl Item {
     /// Words of the chunk that the item fills.
     pub fn words(&self) -> usize {
         let value = if self.head.has(iflag::CHUNKED) { 0 } else { self.vlen() };
-        (self.head.value_offset() + value).div_ceil(8).min(self.chunk.len())
+        (self.head.value_offset() + value).div_ceil(WORD).min(self.chunk.len())
     }
 
     /// Makes `chunk`, which has all other words of this item already, a copy of it: unpinned, and with its own ring bit.
-    pub fn copy_head(&self, chunk: &[AtomicU64]) {
+    pub fn copy_head(&self, chunk: &[AtomicU32]) {
         if self.head.is_large() && !self.head.has(iflag::CHUNKED) {
-            chunk[2].store(0, Relaxed);
+            chunk[FIXED].store(0, Relaxed);
         }
         if self.head.is(state::LINKED) {
             fence(Release);
         }
-        let ring = u64::from(state::RING) << 16;
+        let ring = u32::from(state::RING) << 16;
         // The chunk's class may take the ring bit away at this moment.
         let _ = chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(self.head.0 & !ring | word & ring));
     }
 
     /// Writes a new item's head, header words and key into a chunk owned by the caller alone. The ring bit
     /// of the chunk survives.
-    pub fn write(chunk: &'static [AtomicU64], meta: &Meta, key: &[u8], iflags: u8, now: u32) -> Self {
-        let head = meta.head(now, iflags);
-        let ring = u64::from(state::RING) << 16;
-        let change = |old: u64| Some(head.0 | old & ring);
+    pub fn write(chunk: &'static [AtomicU32], meta: &Meta, key: &[u8], iflags: u8, now: u32) -> Self {
+        let head = meta.head(iflags);
+        let ring = u32::from(state::RING) << 16;
+        let change = |old: u32| Some(head.0 | old & ring);
         let written = match chunk[0].fetch_update(Relaxed, Relaxed, change) {
             Ok(old) => Head(head.0 | old & ring),
             Err(_) => head,
         };
         let item = Self { chunk, head: written };
-        chunk[1].store(u64::from(now & MASK24) << 40, Relaxed);
+        store_pair(chunk, 1, 0);
+        item.set_atime(now);
         if head.is_large() {
-            chunk[2].store(0, Relaxed);
+            chunk[FIXED].store(0, Relaxed);
         }
-        if let Some(word) = item.chain_word() {
-            word.store(0, Relaxed);
-        }
+        item.set_chain(0);
         if head.has(iflag::EXT) {
-            item.set_ext(meta.vlen, if meta.exptime != 0 && meta.exptime < now { now } else { meta.exptime });
+            chunk[head.ext_word()].store(meta.vlen as u32, Relaxed);
+        } else if head.has_more() {
+            chunk[FIXED].store(meta.vlen as u32 & 0xff, Relaxed);
         }
+        item.put_exptime(not_before(meta.exptime, now));
         if head.has(iflag::CAS) {
-            chunk[head.key_word() - 1].store(meta.cas, Relaxed);
+            item.set_cas_word(meta.cas);
         }
-        super::arena::copy_in(chunk, head.key_word() * 8, key);
+        copy_in(chunk, head.key_word() * WORD, key);
         if head.has(iflag::FLAGS) {
-            super::arena::copy_in(chunk, head.key_word() * 8 + key.len(), &meta.flags.to_le_bytes());
+            copy_in(chunk, head.key_word() * WORD + key.len(), &meta.flags.to_le_bytes());
         }
         item
     }
+}
+
+/// What is kept of an expiry time: of one that has passed `now`, the latest that has.
+fn not_before(exptime: u32, now: u32) -> u32 {
+    if exptime == 0 { 0 } else { exptime.max(now) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chunk(words: usize) -> &'static [AtomicU64] {
-        Vec::leak((0..words).map(|_| AtomicU64::new(0)).collect())
+    fn chunk(words: usize) -> &'static [AtomicU32] {
+        Vec::leak((0..words).map(|_| AtomicU32::new(0)).collect())
     }
 
     fn meta(klen: usize, vlen: usize) -> Meta {
@@ -557,13 +603,13 @@ mod tests {
     #[test]
     fn fields_survive_every_layout() {
         let key = b"some key of any length";
-        for vlen in [0, 10, COPY_MAX, COPY_MAX + 1, 70_000] {
+        for vlen in [0, 10, 223, 224, 255, 256, COPY_MAX, COPY_MAX + 1, 70_000] {
             for flags in [0, 1, u32::MAX] {
                 for cas in [0, 1 << 50] {
                     for exptime in [0, 1000, 50_000_000] {
                         let meta = Meta { klen: key.len(), vlen, flags, exptime, iflags: 0, cas };
                         let iflags = meta.layout_flags(500, false);
-                        let mut item = Item::write(chunk(12_000), &meta, key, iflags, 500);
+                        let mut item = Item::write(chunk(24_000), &meta, key, iflags, 500);
                         assert!(item.key_is(key));
                         assert_eq!(item.vlen(), vlen);
                         assert_eq!(item.flags(), flags);
@@ -573,11 +619,25 @@ mod tests {
                         item.set_seq(77);
                         let shown = if cas == 0 { 77 } else { cas };
                         assert_eq!((item.seq(), item.cas(), item.atime(500)), (77, shown, 500));
-                        assert!(meta.physical(iflags) <= 12_000 * 8);
+                        assert!(meta.physical(iflags) <= 24_000 * WORD);
                     }
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_item_has_only_the_words_that_it_needs() {
+        let header = |vlen, exptime, iflags| {
+            let meta = Meta { exptime, iflags, ..meta(20, vlen) };
+            meta.physical(meta.layout_flags(500, false)) - 20 - vlen
+        };
+        assert_eq!([header(10, 0, 0), header(223, 0, 0)], [12; 2]);
+        assert_eq!([header(10, 1000, 0), header(224, 0, 0), header(COPY_MAX, 1000, 0)], [16; 3]);
+        assert_eq!([header(10, 50_000_000, 0), header(10, 0, iflag::EXT), header(10, 0, iflag::CAS)], [20; 3]);
+        assert_eq!(header(COPY_MAX + 1, 1000, 0), 24);
+        let item = Item::write(chunk(20), &meta(1, 1), b"k", iflag::NO_EXPIRY, 500);
+        assert!(item.can_hold_exptime(0, 500) && !item.can_hold_exptime(501, 500));
     }
 
     #[test]
@@ -587,6 +647,7 @@ mod tests {
             let item = Item::write(chunk(8), &m, b"k", m.layout_flags(now, false), now);
             assert_eq!(item.exptime(now), now + 10);
             assert!(!item.is_expired(now + 9));
+            assert!(item.can_hold_exptime(0, now) && item.can_hold_exptime(now + EXPTIME_SHORT_MAX, now));
             assert!(item.is_expired(now + 10));
             assert!(item.is_expired(now + 1_000_000));
         }

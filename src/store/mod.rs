@@ -11,7 +11,8 @@
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
-//! arena      handles -> words, byte access                   region  address space
+//! arena      handles -> words                                region  address space
+//! words      bytes in atomic words                           handle  names of chunks
 //! image      the memory file of `-e`                         adopt   finding its items again
 //! scratch    a buffer for one value                          lock    the classes' mutex
 //! ```
@@ -45,6 +46,7 @@ mod stock;
 #[allow(clippy::module_inception)]
 mod store;
 mod walk;
+mod words;
 mod write;
 
 pub use adopt::Adopted;

@@ -26,6 +26,7 @@ use super::reserve::{Pinned, chain_head, chain_name, chain_of};
 use super::signs::Part;
 use super::stock::Kind;
 use super::store::Store;
+use super::words::WORD;
 
 /// Slots looked at under one hold of the class's lock.
 const SLICE_SLOTS: u32 = 32;
@@ -333,7 +334,7 @@ impl Store {
         let head = Head::of(self.arena.chunk(from));
         match head.kind() {
             None if head.is(state::LINKED) => {
-                let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * 8);
+                let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * WORD);
                 self.ensure_spare(m, need);
                 self.clear_item(m, from, now)
             }
@@ -377,7 +378,7 @@ impl Store {
         }
         let Some(to) = m.spare.take() else {
             drop(class);
-            return self.evict_for(m, item.words() * 8, (bucket, slot), (from, item), now);
+            return self.evict_for(m, item.words() * WORD, (bucket, slot), (from, item), now);
         };
         let words = if copied.is_some() { item.header_words() } else { item.words() };
         copy_words(&self.arena, from, to, 1..words);

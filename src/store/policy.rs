@@ -57,7 +57,7 @@ const LEAVING_STEPS: usize = 1024;
 /// Says that no entry of the chunk is in its class's ring.
 pub(super) fn unmark(arena: &Arena, handle: Handle) {
     if let Some(word) = arena.chunk(handle).first() {
-        word.fetch_and(!(u64::from(state::RING) << 16), Relaxed);
+        word.fetch_and(!(u32::from(state::RING) << 16), Relaxed);
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A never-unmapped range of `AtomicU64`; zero-filled, if it is not a file's.
 #[derive(Clone, Copy)]
@@ -110,6 +110,14 @@ impl Region {
         self.words
     }
 
+    /// The same memory in halves of words. Who uses it so never uses it as whole words.
+    #[inline]
+    pub fn halves(&self) -> &'static [AtomicU32] {
+        // SAFETY: the memory is the region's, which is never unmapped, and aligned for more; any bits are a valid
+        // `AtomicU32`. Races between accesses of different sizes are the callers' to avoid.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<AtomicU32>(), self.words.len() * 2) }
+    }
+
     /// Gives the memory of words `from..to` back to the kernel; they read as zero afterwards. What was locked is locked
     /// again when it is next touched.
     pub fn discard(&self, from: usize, to: usize) {
@@ -139,7 +147,7 @@ pub fn touch(word: &AtomicU64) {
 
 /// Hints the processor to load the cache line of `word`.
 #[inline(always)]
-pub fn prefetch(word: &AtomicU64) {
+pub fn prefetch<W>(word: &W) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing architecturally and the address is valid.
     unsafe {

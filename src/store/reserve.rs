@@ -6,27 +6,28 @@
 //! readers, and whoever unlinks it leaves the freeing to the last of them.
 //!
 //! ```text
-//! chain chunk:  word 0 = kind::CHAIN   word 1 = next u32 | previous u32, 0 = the head   word 2 = chain
-//!               data from byte 24; every chunk but the last is full
+//! chain chunk:  word 0 = kind::CHAIN | next u64 | previous u64, 0 = the head | chain u64
+//!               data from byte 28; every chunk but the last is full
 //! ```
 //! `chain` is the same in all chunks of an item, and no other item of the process has it: by it, and by the lock of
 //! the bucket that its upper half names, the mover finds the item of a chunk.
 
-use super::arena::{Handle, copy_in, exclusive_bytes, stable_bytes};
+use super::arena::Handle;
 use super::handle::{Links, raw_of};
 use super::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
 use super::store::Store;
+use super::words::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
 use super::write::OutOfMemory;
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU32, Ordering::*};
 
-/// Set in the pin word's low half when the item was unlinked while pinned.
-const DEAD: u64 = 1 << 31;
-const COUNT: u64 = DEAD - 1;
+/// Set in the pin word when the item was unlinked while pinned.
+const DEAD: u32 = 1 << 31;
+const COUNT: u32 = DEAD - 1;
 
 /// Bytes of a chain chunk before its data: what the chunk is, its links, and the chain's name.
-pub(super) const CHAIN_HEADER: usize = 32;
-const CHAIN_NAME: usize = 3;
+pub(super) const CHAIN_HEADER: usize = 7 * WORD;
+const CHAIN_NAME: usize = 5;
 
 /// An item whose value is arriving. Nobody else can see it.
 pub struct Reservation {
@@ -123,7 +124,7 @@ impl Reservation {
             let (handle, used) = self.tail_with_room()?;
             let chunk = self.store.arena.chunk(handle);
             let from = CHAIN_HEADER + used;
-            let n = bytes.len().min(chunk.len() * 8 - from);
+            let n = bytes.len().min(chunk.len() * WORD - from);
             copy_in(chunk, from, &bytes[..n]);
             self.advance(n);
             bytes = &bytes[n..];
@@ -165,7 +166,7 @@ impl Reservation {
     /// The last chunk of the chain, a new one if it is full.
     fn tail_with_room(&mut self) -> Result<(Handle, usize), OutOfMemory> {
         if let Some((handle, used)) = self.tail
-            && CHAIN_HEADER + used < self.store.arena.chunk(handle).len() * 8
+            && CHAIN_HEADER + used < self.store.arena.chunk(handle).len() * WORD
         {
             return Ok((handle, used));
         }
@@ -228,29 +229,25 @@ impl Drop for Reservation {
 }
 
 /// Makes `chunk` one of `chain`, with these neighbours.
-pub(super) fn begin_link(links: Links, chunk: &[AtomicU64], chain: u64) {
+pub(super) fn begin_link(links: Links, chunk: &[AtomicU32], chain: u64) {
     links.put(chunk);
-    if let Some(word) = chunk.get(CHAIN_NAME) {
-        word.store(chain, Relaxed);
-    }
+    store_pair(chunk, CHAIN_NAME, chain);
     Head::mark(chunk, kind::CHAIN);
 }
 
 /// The chain that a chunk belongs to.
-pub(super) fn chain_name(chunk: &[AtomicU64]) -> u64 {
-    chunk.get(CHAIN_NAME).map_or(0, |word| word.load(Relaxed))
+pub(super) fn chain_name(chunk: &[AtomicU32]) -> u64 {
+    load_pair(chunk, CHAIN_NAME)
 }
 
 /// Sets the first chunk of a chunked item's chain.
 pub(super) fn chain_head(item: &Item, first: Option<Handle>) {
-    if let Some(word) = item.chain_word() {
-        word.store(raw_of(first), Relaxed);
-    }
+    item.set_chain(raw_of(first));
 }
 
 /// First chunk of a chunked item's chain.
 pub(super) fn chain_of(item: &Item) -> Option<Handle> {
-    Handle::from_raw(item.chain_word()?.load(Relaxed))
+    Handle::from_raw(item.chain())
 }
 
 impl Store {
@@ -379,8 +376,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        let word: Option<&AtomicU64> = self.item.pin_word();
-        if let Some(word) = word
+        if let Some(word) = self.item.pin_word()
             && word.fetch_sub(1, AcqRel) & (DEAD | COUNT) == DEAD | 1
         {
             self.store.free_item(self.handle, self.item);

@@ -3,13 +3,17 @@
 //! Owns the table of classes; knows no memory. *Nominal* is what memcached would need for an item and what
 //! users see (`chunk_size`, `size=`, `bytes`); *physical* is what our denser item takes.
 
+use super::words::WORD;
 use crate::limits::CLASSES;
 
 /// Bytes of one slab page.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// Bytes of an item's first two words, which all have.
-pub const HEADER: usize = 16;
+/// Bytes of the header of an item that has no more: a short value that never expires.
+pub const HEADER: usize = 12;
+
+/// Bytes more that others have, but for large values and long times to live.
+const MORE: usize = 4;
 
 /// memcached's item header, counted in nominal sizes.
 pub const NOMINAL_HEADER: usize = 48;
@@ -23,7 +27,8 @@ pub const CLASSES_PAGES: usize = CLASSES;
 /// Slots a page may have: a handle keeps 15 bits for the slot.
 const SLOTS_MAX: usize = 1 << 15;
 
-/// Values above `COPY_MAX` carry a pin word and an ext word; a class that can hold one has this nominal size.
+/// Values above `COPY_MAX` carry a pin and their length and expiry time at full width; a class that can hold one has this
+/// nominal size.
 const LARGE_NOMINAL: usize = crate::limits::COPY_MAX + NOMINAL_HEADER + 8;
 
 /// What decides the class table, as given on the command line.
@@ -48,7 +53,7 @@ pub struct SizeConfig {
 pub struct ClassSize {
     /// Size users see, in bytes.
     pub nominal: usize,
-    /// Bytes between chunks in memory; a multiple of 8.
+    /// Bytes between chunks in memory; a multiple of [`WORD`].
     pub stride: usize,
     /// Chunks in one page.
     pub per_page: usize,
@@ -93,12 +98,12 @@ impl Sizes {
     }
 
     fn class_size(&self, nominal: usize) -> ClassSize {
-        // Our header is 16 bytes, and NUL, CR and LF are not stored.
-        let saved = NOMINAL_HEADER - HEADER + if self.config.use_cas { NOMINAL_CAS } else { 0 };
-        let large = if nominal >= LARGE_NOMINAL { 16 } else { 0 };
+        // NUL, CR and LF, which are not stored, leave room for rounding up.
+        let saved = NOMINAL_HEADER - HEADER - MORE + if self.config.use_cas { NOMINAL_CAS } else { 0 };
+        let large = if nominal >= LARGE_NOMINAL { 12 - MORE } else { 0 };
         // `-n 1 -o slab_sizes` reaches sizes below what a header alone takes.
         let stride =
-            (nominal.saturating_sub(saved) + large).next_multiple_of(8).clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
+            (nominal.saturating_sub(saved) + large).next_multiple_of(WORD).clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
         ClassSize { nominal, stride, per_page: PAGE_BYTES / stride }
     }
 
@@ -171,13 +176,13 @@ impl Sizes {
     /// Whether pages of class `id` may be cut into chunks of `stride` bytes.
     pub fn cuts(&self, id: usize, stride: usize) -> bool {
         let known = (1..=self.largest).contains(&id);
-        known && stride.is_multiple_of(8) && (PAGE_BYTES / SLOTS_MAX..=self.classes[id].stride).contains(&stride)
+        known && stride.is_multiple_of(WORD) && (PAGE_BYTES / SLOTS_MAX..=self.classes[id].stride).contains(&stride)
     }
 
     /// Names the layout of pages and items: memory laid out under another one cannot be read.
     pub fn fingerprint(&self) -> u64 {
         // The first number counts changes of the item's own layout (`item`, `reserve`).
-        let mut words = vec![3, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
+        let mut words = vec![4, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
         words.extend((1..=self.largest).flat_map(|id| [self.classes[id].nominal, self.classes[id].stride]));
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         crate::hash::checksum(&bytes)
@@ -233,7 +238,7 @@ mod tests {
             let sizes = Sizes::new(SizeConfig { chunk_size, ..default_config() });
             for id in 1..=sizes.largest() {
                 assert!(sizes.class(id).per_page <= SLOTS_MAX);
-                assert_eq!(sizes.class(id).stride % 8, 0);
+                assert_eq!(sizes.class(id).stride % WORD, 0);
             }
         }
     }

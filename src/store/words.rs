@@ -1,0 +1,189 @@
+//! Bytes in atomic words.
+//!
+//! Owns how keys, values and numbers are read from and written to the words of a chunk: by relaxed loads and stores of
+//! whole words, so that who reads while others write gets wrong bytes at worst. Knows neither chunks nor items; used by
+//! whatever lies in item memory.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Bytes of a word of item memory, and what the sizes of chunks are multiples of.
+pub const WORD: usize = size_of::<AtomicU32>();
+
+/// Compares bytes from word `at` on with `key`.
+#[inline]
+pub fn key_equals(chunk: &[AtomicU32], at: usize, key: &[u8]) -> bool {
+    let Some(words) = chunk.get(at..at + key.len().div_ceil(WORD)) else { return false };
+    let (whole, rest) = key.as_chunks::<WORD>();
+    // Without a branch for each word: keys that get here are mostly equal.
+    let compare =
+        |found, (word, bytes): (&AtomicU32, &[u8; WORD])| found | (word.load(Relaxed) ^ u32::from_le_bytes(*bytes));
+    let differ = words.iter().zip(whole).fold(0, compare);
+    let mask = (1 << (rest.len() * 8)) - 1;
+    differ == 0 && (rest.is_empty() || words[words.len() - 1].load(Relaxed) & mask == tail_word(rest))
+}
+
+/// Up to 3 bytes as the low bytes of a word.
+#[inline]
+fn tail_word(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
+}
+
+/// Appends `len` bytes from byte offset `at` to `out`. Out of range bytes are left out (a torn length).
+#[inline]
+pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
+    let end = at + len;
+    if end > chunk.len() * WORD || len == 0 {
+        return;
+    }
+    out.reserve(len + 2 * WORD);
+    let shift = at % WORD;
+    let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
+    let written = out.len();
+    // SAFETY: `len + 2 * WORD` bytes were reserved after `written`. What is stored begins at the first of the `len` bytes,
+    // each store where the value's bytes of the one before it end, and the last one holds the value's last byte: none
+    // reaches further than a word less one byte behind it. All `len` bytes are written before `set_len`.
+    unsafe {
+        let mut to = out.as_mut_ptr().add(written);
+        if shift != 0
+            && let Some((first, rest)) = words.split_first()
+        {
+            to.cast::<u32>().write_unaligned((first.load(Relaxed) >> (shift * 8)).to_le());
+            to = to.add(WORD - shift);
+            words = rest;
+        }
+        // Two words a store, where there are two.
+        let (pairs, last) = words.as_chunks::<2>();
+        for [low, high] in pairs {
+            let both = u64::from(low.load(Relaxed)) | u64::from(high.load(Relaxed)) << 32;
+            to.cast::<u64>().write_unaligned(both.to_le());
+            to = to.add(2 * WORD);
+        }
+        if let [last] = last {
+            to.cast::<u32>().write_unaligned(last.load(Relaxed).to_le());
+        }
+        out.set_len(written + len);
+    }
+}
+
+/// Writes `bytes` at byte offset `at` of a chunk that nobody else writes. Bytes around them are kept.
+/// Nothing is written when they do not fit.
+#[inline]
+pub fn copy_in(chunk: &[AtomicU32], at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if end > chunk.len() * WORD || bytes.is_empty() {
+        return;
+    }
+    let shift = at % WORD;
+    let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
+    let mut bytes = bytes;
+    if shift != 0
+        && let Some((first, rest)) = words.split_first()
+    {
+        let (here, behind) = bytes.split_at(bytes.len().min(WORD - shift));
+        merge(first, shift, here);
+        (words, bytes) = (rest, behind);
+    }
+    let (whole, rest) = bytes.as_chunks::<WORD>();
+    for (word, bytes) in words.iter().zip(whole) {
+        word.store(u32::from_le_bytes(*bytes), Relaxed);
+    }
+    if !rest.is_empty() {
+        merge(&words[whole.len()], 0, rest);
+    }
+}
+
+/// Replaces up to 3 bytes of one word from byte `shift` on.
+#[inline]
+fn merge(cell: &AtomicU32, shift: usize, bytes: &[u8]) {
+    let mask = ((1 << (bytes.len() * 8)) - 1) << (shift * 8);
+    let old = cell.load(Relaxed);
+    cell.store(old & !mask | tail_word(bytes) << (shift * 8), Relaxed);
+}
+
+/// The number of up to 64 bits that two words hold, the lower half first. Read one after the other: who may meet a change
+/// looks whether there was one.
+#[inline]
+pub fn load_pair(words: &[AtomicU32], at: usize) -> u64 {
+    let half = |at: usize| words.get(at).map_or(0, |word| u64::from(word.load(Relaxed)));
+    half(at) | half(at + 1) << 32
+}
+
+/// Writes such a number; nothing where the words end before.
+#[inline]
+pub fn store_pair(words: &[AtomicU32], at: usize, number: u64) {
+    if let Some([low, high]) = words.get(at..at + 2) {
+        low.store(number as u32, Relaxed);
+        high.store((number >> 32) as u32, Relaxed);
+    }
+}
+
+/// Bytes `from..to` of a chunk whose bytes do not change while the borrow lives.
+///
+/// # Safety
+/// Nobody may write these bytes for `'a`: the chunk is pinned, or owned by the caller alone.
+pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU32], from: usize, to: usize) -> &'a [u8] {
+    let to = to.min(chunk.len() * WORD);
+    let from = from.min(to);
+    // SAFETY: the range is inside the chunk, whose memory is never unmapped; the caller upholds stability.
+    unsafe { std::slice::from_raw_parts(chunk.as_ptr().cast::<u8>().add(from), to - from) }
+}
+
+/// Bytes `from..to` of a chunk that the caller alone may touch.
+///
+/// # Safety
+/// Nobody else may read or write these bytes for `'a`, be it by a stale handle: docs/memory.md says which ones those are.
+#[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it sole
+pub unsafe fn exclusive_bytes(chunk: &[AtomicU32], from: usize, to: usize) -> &mut [u8] {
+    let to = to.min(chunk.len() * WORD);
+    let from = from.min(to);
+    // SAFETY: as above; atomics have interior mutability, so writing through their memory is allowed.
+    unsafe { std::slice::from_raw_parts_mut(chunk.as_ptr().cast::<u8>().cast_mut().add(from), to - from) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_every_alignment() {
+        let chunk: Vec<AtomicU32> = (0..32).map(|_| AtomicU32::new(u32::MAX)).collect();
+        let value: Vec<u8> = (1..=60).collect();
+        for at in 0..40 {
+            for len in 0..60 {
+                copy_in(&chunk, at, &value[..len]);
+                let mut out = vec![9];
+                copy_out(&chunk, at, len, &mut out);
+                assert_eq!(&out[1..], &value[..len], "at {at} len {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn copy_in_keeps_neighbours() {
+        let chunk: Vec<AtomicU32> = (0..4).map(|_| AtomicU32::new(u32::MAX)).collect();
+        copy_in(&chunk, 3, &[0; 7]);
+        let mut out = Vec::new();
+        copy_out(&chunk, 0, 16, &mut out);
+        assert_eq!(out, [255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255]);
+    }
+
+    #[test]
+    fn out_of_range_is_refused_not_followed() {
+        let chunk: Vec<AtomicU32> = vec![AtomicU32::new(0), AtomicU32::new(0)];
+        copy_in(&chunk, 4, &[1; 5]);
+        let mut out = Vec::new();
+        copy_out(&chunk, 4, 5, &mut out);
+        assert!(out.is_empty());
+        assert!(!key_equals(&chunk, 0, b"longer than eight"));
+    }
+
+    #[test]
+    fn keys_compare_by_their_own_length() {
+        let chunk: Vec<AtomicU32> = (0..8).map(|_| AtomicU32::new(0)).collect();
+        copy_in(&chunk, 4, b"hello world");
+        assert!(key_equals(&chunk, 1, b"hello world"));
+        assert!(key_equals(&chunk, 1, b"hello wo"));
+        assert!(!key_equals(&chunk, 1, b"hello worle"));
+        assert!(!key_equals(&chunk, 1, b"Hello world"));
+    }
+}
