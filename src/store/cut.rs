@@ -93,9 +93,18 @@ impl Recent {
 
     /// Items in a thousand that are too long for `stride` bytes.
     pub fn longer(&self, stride: usize) -> u32 {
-        let first = stride.saturating_sub(self.low) / self.step;
-        let longer: u32 = self.counts[first.min(STEPS)..].iter().sum();
+        let longer: u32 = self.counts[self.steps_to(stride)..].iter().sum();
         longer * 1000 / self.total.max(1)
+    }
+
+    /// Whether every item that is remembered fits `stride` bytes.
+    pub fn fit(&self, stride: usize) -> bool {
+        self.counts[self.steps_to(stride)..].iter().all(|&count| count == 0)
+    }
+
+    /// The first of the counted sizes that is longer than `stride` bytes.
+    fn steps_to(&self, stride: usize) -> usize {
+        (stride.saturating_sub(self.low) / self.step).min(STEPS)
     }
 
     /// What memory the cut saves where every item gets a chunk of its kind, in thousandths.
@@ -129,6 +138,7 @@ mod tests {
         assert_eq!(of_two_sizes(5, 152).best(), None, "not worth it");
         assert_eq!(of_two_sizes(90, 152).longer(120), 100);
         assert_eq!(of_two_sizes(90, 152).longer(152), 0);
+        assert_eq!([120, 152].map(|stride| of_two_sizes(99, 152).fit(stride)), [false, true]);
     }
 
     #[test]

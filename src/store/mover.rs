@@ -17,13 +17,14 @@
 //!
 //! The page's chunks are not reused while it leaves: one that holds an item holds that same item until it is gone.
 
-use super::arena::Handle;
+use super::arena::{Arena, Handle};
 use super::handle::Links;
 use super::index::{Bucket, Slot};
 use super::item::{Head, Item, iflag, kind, state};
 use super::leave::copy_words;
 use super::reserve::{Pinned, chain_head, chain_name, chain_of};
 use super::signs::Part;
+use super::slabs::Class;
 use super::stock::Kind;
 use super::store::Store;
 use super::words::WORD;
@@ -148,6 +149,16 @@ impl Move {
             in_use: Vec::with_capacity(SLICE_SLOTS as usize),
             key: Vec::with_capacity(crate::limits::KEY_MAX + 16),
             counts: MoveCounts::default(),
+        }
+    }
+
+    /// A free chunk of `need` bytes. Not one of a page that would be cut for it when such a page is on its way to be cut
+    /// for shorter items: that would be the next to go.
+    fn take_spare(&self, class: &mut Class, arena: &Arena, need: usize) -> Option<Handle> {
+        if self.recut == Some(Kind::Tight) && class.is_choosy(need) {
+            class.take_present(arena, need)
+        } else {
+            class.take_free(arena, need)
         }
     }
 
@@ -541,7 +552,7 @@ impl Store {
                 let mut class = self.drop_victim(id, class, victim, now);
                 // At once: where values are stored all the time there would never be one left.
                 if !unread && m.spare.is_none() {
-                    m.spare = class.take_free(&self.arena, need);
+                    m.spare = m.take_spare(&mut class, &self.arena, need);
                 }
             }
             None => m.starved = true,
@@ -556,7 +567,7 @@ impl Store {
             self.return_spare(m);
         }
         if m.spare.is_none() {
-            m.spare = self.slabs.class(m.src).take_free(&self.arena, need);
+            m.spare = m.take_spare(&mut self.slabs.class(m.src), &self.arena, need);
         }
     }
 

@@ -341,7 +341,9 @@ impl Class {
         if self.retiring || have == 0 && want > 0 {
             return Some(Kind::Tight);
         }
-        if have > want + want / 8 + 2 {
+        // One that comes too long after that finds room in the next larger class.
+        let no_use = have > 0 && self.recent.fit(self.stock(Kind::Tight).cut.stride);
+        if have > want + want / 8 + 2 || no_use {
             Some(Kind::Full)
         } else if have + have / 8 + 2 < want {
             Some(Kind::Tight)
