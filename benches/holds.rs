@@ -180,6 +180,7 @@ fn growth(items: u64) {
                 "the last step",
                 "tending",
                 "memory for buckets",
+                "a spin of 50 us",
             ];
             let mut kinds = names.map(Cost::new);
             let (mut step, mut tended) = (0_u64, Instant::now());
@@ -199,6 +200,10 @@ fn growth(items: u64) {
                     (true, Step::Buckets) => 2,
                 };
                 kinds[kind].take(&cost);
+                if kind == 2 {
+                    // What the machine does to work that touches no memory.
+                    kinds[7].measure(spin);
+                }
                 if tended.elapsed() > Duration::from_secs(1) {
                     tended = Instant::now();
                     kinds[5].measure(|| store.tend(NOW));
@@ -221,6 +226,13 @@ fn growth(items: u64) {
         begun.elapsed().as_secs_f64(),
         bytes >> 20
     );
+}
+
+fn spin() {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_micros(50) {
+        std::hint::spin_loop();
+    }
 }
 
 /// Threads store new small keys where memory is full, and read `reads` others for each.
