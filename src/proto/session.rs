@@ -160,8 +160,7 @@ impl Session {
     /// `budget` commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
-        let granted = *budget;
-        let floor = granted.saturating_sub(cx.reply_cap());
+        let mut turn = Turn::new(budget, cx.reply_cap());
         loop {
             let step = match &mut self.state {
                 State::Opening(protocol) => {
@@ -169,15 +168,15 @@ impl Session {
                     self.open(cx, protocol);
                     None
                 }
-                State::Login(_) => self.login(cx, input, out, budget, floor),
+                State::Login(_) => self.login(cx, input, out, &mut turn),
                 State::Checking(checking) if !checking.is_over => Some(Step::Suspend),
                 State::Checking(_) => {
                     self.conclude(cx, out);
                     None
                 }
                 State::Negotiating => self.negotiate(cx, input),
-                State::Command if self.binary => self.packets(cx, input, out, budget, floor),
-                State::Command => self.command(cx, input, out, budget, granted, floor),
+                State::Command if self.binary => self.packets(cx, input, out, &mut turn),
+                State::Command => self.command(cx, input, out, &mut turn),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -223,14 +222,7 @@ impl Session {
     }
 
     /// Judges lines and values until somebody has logged in.
-    fn login(
-        &mut self,
-        cx: &Cx<'_>,
-        input: &mut Input,
-        out: &mut Output,
-        budget: &mut u32,
-        floor: u32,
-    ) -> Option<Step> {
+    fn login(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
             let State::Login(due) = &mut self.state else { return None };
             let bytes = input.bytes();
@@ -260,10 +252,10 @@ impl Session {
                     if matches!(line, login::Line::Unfinished) {
                         return Some(Step::Read);
                     }
-                    if let Some(step) = wait_first(cx, out, *budget, floor) {
+                    if let Some(step) = turn.wait_first(cx, out) {
                         return Some(step);
                     }
-                    *budget -= 1;
+                    *turn.left -= 1;
                     match line {
                         login::Line::Refused(used, reply) => {
                             input.consume(used);
@@ -327,32 +319,24 @@ impl Session {
         None
     }
 
-    /// Runs commands until something other than a next line is due. The turn began with the budget `granted`.
+    /// Runs commands until something other than a next line is due.
     #[inline]
-    fn command(
-        &mut self,
-        cx: &Cx<'_>,
-        input: &mut Input,
-        out: &mut Output,
-        budget: &mut u32,
-        granted: u32,
-        floor: u32,
-    ) -> Option<Step> {
+    fn command(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
             if bytes.is_empty() {
                 return Some(Step::Read);
             }
-            let Some((newline, hash)) = ahead.line(bytes, *budget, &cx.shared.cache) else {
+            let Some((newline, hash)) = ahead.line(bytes, *turn.left, &cx.shared.cache) else {
                 return Some(unfinished_line(bytes));
             };
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Close(CloseReason::Error));
             }
-            if let Some(step) = wait_first(cx, out, *budget, floor) {
+            if let Some(step) = turn.wait_first(cx, out) {
                 return Some(step);
             }
-            *budget -= 1;
+            *turn.left -= 1;
             let (line, rest) = bytes.split_at(newline + 1);
             let ran = text::run(cx, line, rest, out, hash);
             if let Next::Multiget(stopped) = ran.next {
@@ -374,7 +358,7 @@ impl Session {
                 }
                 Next::Dump(ask) => {
                     // Replies that still wait, of this turn or of an earlier one, refuse it.
-                    let first = *budget + 1 == granted && out.is_empty();
+                    let first = *turn.left + 1 == turn.granted && out.is_empty();
                     if let Some(dump) = text::begin_dump(cx, &ask, first, out) {
                         self.state = State::Dump(dump);
                         return None;
@@ -393,14 +377,7 @@ impl Session {
 
     /// Runs packets until something other than a next packet is due.
     #[inline]
-    fn packets(
-        &mut self,
-        cx: &Cx<'_>,
-        input: &mut Input,
-        out: &mut Output,
-        budget: &mut u32,
-        floor: u32,
-    ) -> Option<Step> {
+    fn packets(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
             let head = match binary::front(bytes) {
@@ -411,7 +388,7 @@ impl Session {
                     return Some(Step::Close(CloseReason::Error));
                 }
             };
-            if let Some(step) = wait_first(cx, out, *budget, floor) {
+            if let Some(step) = turn.wait_first(cx, out) {
                 return Some(step);
             }
             if let Some(login) = &mut self.sasl {
@@ -419,7 +396,7 @@ impl Session {
                     binary::sasl::Guarded::Pass => {}
                     binary::sasl::Guarded::Wait => return Some(Step::Read),
                     binary::sasl::Guarded::Ran(used, next) => {
-                        *budget -= 1;
+                        *turn.left -= 1;
                         input.consume(used);
                         out.end_of_reply();
                         match next {
@@ -432,15 +409,15 @@ impl Session {
                         }
                     }
                     binary::sasl::Guarded::Check(used, check) => {
-                        *budget -= 1;
+                        *turn.left -= 1;
                         input.consume(used);
                         self.begin_check(check, Some(head));
                         return None;
                     }
                 }
             }
-            let hash = ahead.packet(bytes, *budget, &cx.shared.cache, binary::guess);
-            *budget -= 1;
+            let hash = ahead.packet(bytes, *turn.left, &cx.shared.cache, binary::guess);
+            *turn.left -= 1;
             let (used, next) = binary::run(cx, head, bytes, out, hash);
             input.consume(used);
             out.end_of_reply();
@@ -589,20 +566,33 @@ fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
     }
 }
 
-/// What has to happen before the next command may run. At a budget of `floor`, this run has given as many replies as may
-/// wait; 0 where that is not bounded.
-#[inline]
-fn wait_first(cx: &Cx<'_>, out: &Output, budget: u32, floor: u32) -> Option<Step> {
-    if budget <= floor {
-        if budget == 0 {
-            return Some(Step::Yield);
-        }
-        if !out.is_empty() {
-            cx.counters.add(Counter::ResponseOom, 1);
-            return Some(Step::Abort(CloseReason::Error));
-        }
+/// The budget of one run, in commands.
+struct Turn<'a> {
+    granted: u32,
+    left: &'a mut u32,
+    /// What is left when the run has given as many replies as may wait; 0 where that is not bounded.
+    floor: u32,
+}
+
+impl<'a> Turn<'a> {
+    fn new(budget: &'a mut u32, reply_cap: u32) -> Self {
+        Self { granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
     }
-    out.is_full().then_some(Step::Flush)
+
+    /// What has to happen before the next command may run.
+    #[inline]
+    fn wait_first(&self, cx: &Cx<'_>, out: &Output) -> Option<Step> {
+        if *self.left <= self.floor {
+            if *self.left == 0 {
+                return Some(Step::Yield);
+            }
+            if !out.is_empty() {
+                cx.counters.add(Counter::ResponseOom, 1);
+                return Some(Step::Abort(CloseReason::Error));
+            }
+        }
+        out.is_full().then_some(Step::Flush)
+    }
 }
 
 /// What to do with bytes that hold no whole line.
