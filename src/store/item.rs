@@ -641,6 +641,29 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_a_head_is_read_by_nobody_and_has_its_own_place_in_the_ring() {
+        for vlen in [10, COPY_MAX + 1] {
+            let meta = Meta { exptime: 1000, ..meta(3, vlen) };
+            let [from, to] = [chunk(2000), chunk(2000)];
+            let mut item = Item::write(from, &meta, b"key", meta.layout_flags(500, false), 500);
+            item.change_state(0, state::LINKED | state::RING | state::WARM);
+            item.set_seq(1 << 39 | 7);
+            if let Some(pins) = item.pin_word() {
+                pins.store(3, Relaxed);
+            }
+            for ring in [0, state::RING] {
+                to[0].store(u32::from(ring) << 16, Relaxed);
+                from.iter().zip(to).skip(1).for_each(|(from, to)| to.store(from.load(Relaxed), Relaxed));
+                item.copy_head(to);
+                let copy = Item::at(to).unwrap();
+                assert_eq!(copy.head().state(), state::LINKED | state::WARM | ring);
+                assert_eq!((copy.seq(), copy.exptime(500), copy.vlen()), (1 << 39 | 7, 1000, vlen));
+                assert!(copy.key_is(b"key") && copy.pin_word().is_none_or(|pins| pins.load(Relaxed) == 0));
+            }
+        }
+    }
+
+    #[test]
     fn expiry_works_across_the_wrap_of_24_bits() {
         for now in [62, (1 << 24) - 5, 1 << 24, (3 << 24) + 17] {
             let m = Meta { exptime: now + 10, ..meta(1, 1) };

@@ -352,3 +352,36 @@ impl Class {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sizes::{SizeConfig, Sizes};
+
+    #[test]
+    fn adopted_pages_leave_in_the_order_of_their_last_use() {
+        let sizes = Sizes::new(SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        });
+        let mut class = Class::new(4, &sizes);
+        let full = sizes.class(4).stride;
+        // The latest first.
+        for (page, stride) in [(7, full), (2, full - 20), (9, full), (4, full - 20), (5, full)] {
+            assert!(class.adopt_page(page, stride));
+        }
+        assert!(!class.adopt_page(6, full - 8), "a third way to cut a page is not known");
+        class.end_adoption();
+        let mut leaving = || {
+            let kind = class.kind_of_oldest();
+            let page = class.begin_leaving(kind);
+            class.leaving = None;
+            page
+        };
+        assert_eq!([(); 5].map(|()| leaving()), [Some(5), Some(4), Some(9), Some(2), None]);
+    }
+}
