@@ -54,11 +54,18 @@ const HAND_AHEAD: u32 = 8;
 /// searches for a chunk a request must come past such a page, which has up to 32,768 slots.
 const LEAVING_STEPS: usize = 1024;
 
+/// Changes the state of what a chunk holds, in one step with the look at it, to what `change` makes of its head; gives the
+/// head before. `None` if `change` gives none: nothing changes then. A thread with a magazine (`magazine`) may give the
+/// chunk back, and use it anew, at any moment: what is counted under the class's lock must be what was changed.
+pub(super) fn change_if(arena: &Arena, handle: Handle, change: impl Fn(Head) -> Option<u8>) -> Option<Head> {
+    let word = arena.chunk(handle).first()?;
+    let with = |old| change(Head(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
+    word.fetch_update(Relaxed, Relaxed, with).ok().map(Head)
+}
+
 /// Says that no entry of the chunk is in its class's ring.
 pub(super) fn unmark(arena: &Arena, handle: Handle) {
-    if let Some(word) = arena.chunk(handle).first() {
-        word.fetch_and(!(u32::from(state::RING) << 16), Relaxed);
-    }
+    change_if(arena, handle, |head| Some(head.state() & !state::RING));
 }
 
 /// Slots of the page that a chunk lies in.
@@ -341,20 +348,31 @@ impl Class {
 
     /// Makes the item of a chunk whose entry the ring has lost COLD, or the hand would pass it over for ever.
     pub(super) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
-        if arena.class(handle) == self.id {
-            unmark(arena, handle);
-        }
-        let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
-        let chunked = item.head().has(iflag::CHUNKED);
-        if item.head().state() & state::SEGMENT != state::HOT || chunked && !self.is_largest {
+        let mark = self.mark_of(arena, handle);
+        let before = change_if(arena, handle, |head| {
+            let label = if self.is_of_ring(head) { state::COLD } else { head.state() & state::SEGMENT };
+            Some(head.state() & !(mark | state::SEGMENT) | label)
+        });
+        if !before.is_some_and(|head| self.is_of_ring(head)) {
             return;
         }
-        item.change_state(state::SEGMENT, state::COLD);
         self.relabel(state::HOT, state::COLD);
+        let Some(item) = Item::at(arena.chunk(handle)) else { return };
         self.cool(&item, state::HOT);
-        if chunked {
+        if item.head().has(iflag::CHUNKED) {
             self.chains.push_front(handle);
         }
+    }
+
+    /// Whether a chunk holds an item that an entry of this class's ring stands for.
+    fn is_of_ring(&self, head: Head) -> bool {
+        let here = self.is_largest || !head.has(iflag::CHUNKED);
+        head.klen() > 0 && here && head.state() & state::SEGMENT == state::HOT
+    }
+
+    /// The bit that says that a chunk has an entry, if it is one of this class.
+    fn mark_of(&self, arena: &Arena, handle: Handle) -> u8 {
+        if arena.class(handle) == self.id { state::RING } else { 0 }
     }
 
     /// Drops up to `count` entries at the end of the ring whose items are gone, so that the next item in such a chunk
@@ -364,8 +382,10 @@ impl Class {
             match self.ring.front() {
                 Some(handle) if Head::of(arena.chunk(handle)).klen() == 0 => {
                     self.ring.pop_front();
-                    if arena.class(handle) == self.id {
-                        unmark(arena, handle);
+                    let mark = self.mark_of(arena, handle);
+                    let left_over = |head| (!self.is_of_ring(head)).then_some(head.state() & !mark);
+                    if change_if(arena, handle, left_over).is_none() {
+                        self.ring.push_back(handle); // a new item by now, which relies on the entry
                     }
                 }
                 _ => return,
@@ -382,35 +402,36 @@ impl Class {
         if let Some(next) = self.ring.front() {
             arena.prefetch(next);
         }
-        let item = Item::at(arena.chunk(handle));
-        let Some(mut item) = item.filter(|item| {
-            let here = self.is_largest || !item.head().has(iflag::CHUNKED);
-            here && item.head().state() & state::SEGMENT == state::HOT
-        }) else {
-            // A free chunk, one of a chain, a large item's head or an item of another queue: left over.
-            unmark(arena, handle);
-            return None;
-        };
-        if !item.head().is(state::LINKED) {
-            self.ring.push_back(handle); // still being filled
-            return None;
-        }
-        let mark = if arena.class(handle) == self.id { state::RING } else { 0 };
-        let before = item.change_state_by(|now| {
+        let mark = self.mark_of(arena, handle);
+        let Some(before) = change_if(arena, handle, |head| {
+            let now = head.state();
+            if !self.is_of_ring(head) {
+                // A free chunk, one of a chain, a large item's head or an item of another queue: left over.
+                return Some(now & !mark);
+            }
             let freq = now & state::FREQ;
             let label = if freq > 0 { state::WARM } else { state::COLD };
             // One of the accesses has paid for the move.
-            now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label
-        });
-        let read = before & state::FREQ != 0;
+            let moved = now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label;
+            head.is(state::LINKED).then_some(moved)
+        }) else {
+            self.ring.push_back(handle); // still being filled
+            return None;
+        };
+        if !self.is_of_ring(before) {
+            return None;
+        }
+        let read = before.is(state::FREQ);
         self.relabel(state::HOT, if read { state::WARM } else { state::COLD });
-        self.cool(&item, state::HOT);
         if read {
             self.counts.moves_to_warm += 1;
         } else {
             self.counts.moves_to_cold += 1;
         }
-        if item.head().has(iflag::CHUNKED) {
+        if before.has(iflag::CHUNKED)
+            && let Some(item) = Item::at(arena.chunk(handle))
+        {
+            self.cool(&item, state::HOT);
             if read { self.chains.push_back(handle) } else { self.chains.push_front(handle) }
         }
         (!read).then_some(handle)
@@ -486,7 +507,6 @@ impl Class {
             if head.klen() == 0 || !head.is(state::LINKED) || !mine {
                 continue;
             }
-            let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
             if self.aged.len() > 0 && self.aged.contains(handle) {
                 continue;
             }
@@ -494,7 +514,7 @@ impl Class {
             if freq == 0 {
                 return Some(handle);
             }
-            self.second_chance(&mut item);
+            self.second_chance(arena, handle);
             if least.is_none_or(|(f, _)| freq < f) {
                 least = Some((freq, handle));
             }
@@ -507,15 +527,20 @@ impl Class {
     }
 
     /// Takes one from the frequency; who has used it up is COLD. A hit may change both at the same time.
-    fn second_chance(&mut self, item: &mut Item) {
+    fn second_chance(&mut self, arena: &Arena, handle: Handle) {
         let chance = |now: u8| {
             let freq = (now & state::FREQ).saturating_sub(1);
             let label = if freq == 0 { state::COLD } else { now & state::SEGMENT };
             now & !(state::FREQ | state::SEGMENT) | freq | label
         };
-        let before = item.change_state_by(chance) & state::SEGMENT;
-        let after = item.head().state() & state::SEGMENT;
-        if before == after {
+        let of_main = |head: Head| {
+            let label = head.state() & state::SEGMENT;
+            head.klen() > 0 && head.is(state::LINKED) && matches!(label, state::WARM | state::COLD)
+        };
+        let before = change_if(arena, handle, |head| of_main(head).then(|| chance(head.state())));
+        let Some(before) = before.map(Head::state) else { return };
+        let after = chance(before);
+        if (before ^ after) & state::SEGMENT == 0 {
             self.counts.moves_within_lru += 1;
         } else {
             self.relabel(before, after);
