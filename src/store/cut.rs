@@ -60,12 +60,31 @@ impl Recent {
         Self { full, low, step, ..Self::default() }
     }
 
+    /// None yet, of the same class.
+    pub fn like(&self) -> Self {
+        Self { full: self.full, low: self.low, step: self.step, ..Self::default() }
+    }
+
+    /// Takes over what another one of the same class has counted.
+    pub fn absorb(&mut self, other: &mut Self) {
+        for (count, more) in self.counts.iter_mut().zip(&mut other.counts) {
+            *count += std::mem::take(more);
+        }
+        self.total += std::mem::take(&mut other.total);
+        self.age();
+    }
+
     /// Counts an item of `size` bytes in.
     #[inline]
     pub fn note(&mut self, size: usize) {
         let at = size.saturating_sub(self.low + 1) / self.step;
         self.counts[at.min(STEPS - 1)] += 1;
         self.total += 1;
+        self.age();
+    }
+
+    #[inline]
+    fn age(&mut self) {
         if self.total >= MEMORY {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.total = self.counts.iter().sum();

@@ -50,11 +50,13 @@ impl Class {
 
     /// Begins to give up the oldest page of a kind, unless it is the only page of the class. From now on no chunk of it
     /// is handed out, and eviction passes it over.
-    pub(super) fn begin_leaving(&mut self, kind: Kind) -> Option<u32> {
+    pub(super) fn begin_leaving(&mut self, arena: &Arena, kind: Kind) -> Option<u32> {
         let pages: usize = self.stocks.iter().map(|stock| stock.pages.len()).sum();
         if pages < 2 || self.leaving.is_some() || self.stock(kind).pages.is_empty() {
             return None;
         }
+        // From here on no magazine has a chunk of the page, and the ring has all of its entries.
+        self.recall(arena);
         let stock = self.stock_mut(kind);
         let Page { number: page, .. } = stock.pages.remove(0);
         let slots = stock.slots_used(page);
@@ -170,7 +172,7 @@ impl Class {
         let in_ring = item.head().is(state::RING);
         item.change_state(state::SEGMENT, label);
         self.items[segment(label)] += 1;
-        self.requested += nominal as u64;
+        self.requested += nominal as i64;
         if label == state::HOT && !in_ring {
             item.change_state(0, state::RING);
             self.ring.push_back(to);

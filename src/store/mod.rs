@@ -8,6 +8,7 @@
 //! stock      a class's pages and free chunks                 cut     how large its chunks are
 //! policy     who leaves: S3-FIFO                             age     flat mode's queue
 //! ring       a queue of handles                              signs   what a class knows without its lock
+//! magazine   what threads have of a class, so that they need its lock less often
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  sizes   class arithmetic
@@ -32,6 +33,7 @@ mod index;
 mod item;
 mod leave;
 mod lock;
+mod magazine;
 mod mover;
 mod policy;
 mod read;

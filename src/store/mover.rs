@@ -156,7 +156,7 @@ impl Move {
     /// for shorter items: that would be the next to go.
     fn take_spare(&self, class: &mut Class, arena: &Arena, need: usize) -> Option<Handle> {
         if self.recut == Some(Kind::Tight) && class.is_choosy(need) {
-            class.take_present(arena, need)
+            class.take_recalled(arena, need)
         } else {
             class.take_free(arena, need)
         }
@@ -195,18 +195,19 @@ impl Store {
             return Some(Move::new(src, dst, page, Stage::Give));
         }
         let kind = class.kind_of_oldest();
-        let page = class.begin_leaving(kind)?;
+        let page = class.begin_leaving(&self.arena, kind)?;
         Some(Move { slots: class.leaving_slots(), ..Move::new(src, dst, page, Stage::Clear) })
     }
 
     /// Begins to cut a page of `class` anew, if one should be; until the move is done the class is short of it.
     pub fn begin_recut(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
+        class.recall(&self.arena);
         let kind = class.kind_to_recut()?;
         if !self.slabs.may_evict() && !class.has_room_for_a_page(kind) {
             return None;
         }
-        let page = class.begin_leaving(kind)?;
+        let page = class.begin_leaving(&self.arena, kind)?;
         let recut = Some(kind.other());
         Some(Move { slots: class.leaving_slots(), recut, ..Move::new(id, id, page, Stage::Clear) })
     }
@@ -294,7 +295,10 @@ impl Store {
         if class == 0 {
             return self.slabs.free_pages() > 0;
         }
-        let class = self.slabs.class(class);
+        let mut class = self.slabs.class(class);
+        if !self.slabs.may_evict() {
+            class.recall(&self.arena);
+        }
         class.page_count() > 1 && (self.slabs.may_evict() || class.has_room_for_a_page(class.kind_of_oldest()))
     }
 

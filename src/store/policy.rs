@@ -90,7 +90,7 @@ impl Class {
     /// says that its chunk is of this class.
     pub fn enlist(&mut self, arena: &Arena, handle: Handle, item: &mut Item, nominal: usize, own: bool, label: u8) {
         self.items[segment(label)] += 1;
-        self.requested += nominal as u64;
+        self.requested += nominal as i64;
         self.weigh(item, label, 1);
         let entered = own && item.head().is(state::RING);
         if label != state::HOT {
@@ -110,9 +110,9 @@ impl Class {
     pub fn delist(&mut self, arena: &Arena, handle: Handle, nominal: usize, chunked: bool) {
         // Read anew: the label may have changed until this class was locked.
         let head = Head::of(arena.chunk(handle));
-        debug_assert!(self.len() > 0 && self.requested >= nominal as u64);
+        debug_assert!(self.has_lent() || self.len() > 0 && self.requested >= nominal as i64);
         self.items[segment(head.state())] -= 1;
-        self.requested = self.requested.saturating_sub(nominal as u64);
+        self.requested -= nominal as i64;
         if chunked && let Some(item) = Item::at(arena.chunk(handle)) {
             self.weigh(&item, head.state(), -1);
         }
@@ -139,7 +139,7 @@ impl Class {
             item.change_state(state::SEGMENT, label);
         }
         self.items[segment(label)] += 1;
-        self.requested += nominal as u64;
+        self.requested += nominal as i64;
         self.weigh(item, label, 1);
         if label == state::HOT {
             item.change_state(0, if own { state::RING } else { 0 });
@@ -166,11 +166,15 @@ impl Class {
 
     /// Puts an item behind all others of flat mode.
     fn age(&mut self, arena: &Arena, handle: Handle) {
+        // Who frees an item by a magazine does not take it out of the queue.
+        self.recall(arena);
         self.aged.push(handle, slots_of(arena, handle));
     }
 
     /// The same for one that is in use already, wherever it stands. By now the chunk may have another item, or none.
     pub(super) fn move_back(&mut self, arena: &Arena, handle: Handle) {
+        // So that nobody frees the item meanwhile.
+        self.recall(arena);
         let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
         let chunked = item.head().has(iflag::CHUNKED);
         let mine = if chunked { self.is_largest } else { arena.class(handle) == self.id };
@@ -230,8 +234,8 @@ impl Class {
 
     /// Items of the class.
     pub fn len(&self) -> u64 {
-        // What one label has too many another has too few: see `items`.
-        self.items.iter().sum::<i64>() as u64
+        // What one label has too many another has too few: see `items`. What was stored by a magazine may be gone already.
+        self.items.iter().sum::<i64>().max(0) as u64
     }
 
     /// Items that are not TEMP.

@@ -63,11 +63,20 @@ impl Reservation {
         let label = store.slabs.label_of(meta.exptime, now);
         let mut item = None;
         let handle = if let Some(class) = class {
-            store.take_chunk_for(class, meta.physical(iflags), now, |class, handle| {
-                let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
-                class.enlist(&store.arena, handle, &mut written, nominal, true, label);
+            let (arena, need) = (&store.arena, meta.physical(iflags));
+            let write = |handle| Item::write(arena.chunk(handle), &meta, key, iflags, now);
+            let hot = label == state::HOT;
+            let placed = if hot { store.slabs.place(arena, class, (need, nominal), write) } else { None };
+            if let Some((handle, written)) = placed {
                 item = Some(written);
-            })?
+                handle
+            } else {
+                store.take_chunk_for(class, need, now, |class, handle| {
+                    let mut written = write(handle);
+                    class.enlist(arena, handle, &mut written, nominal, true, label);
+                    item = Some(written);
+                })?
+            }
         } else {
             let iflags = meta.layout_flags(now, true);
             let need = meta.physical(iflags);

@@ -10,12 +10,14 @@ use super::cut::{Cut, Recent};
 use super::handle::FIRST_PAGE;
 use super::item::{Head, Item, state};
 use super::lock::{Mutex, MutexGuard};
+use super::magazine::Magazines;
 use super::policy::{Extra, segment};
 use super::ring::Ring;
 use super::signs::{Part, Round, Share, Signs};
 use super::sizes::{HEADER, PAGE_BYTES, Sizes};
 use super::stock::{Kind, Stock};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
 /// Seconds for which an item that was used stays where it is in flat mode; memcached's.
@@ -245,6 +247,11 @@ pub struct Class {
     pub(super) tended_at: u32,
     /// In flat mode: there may be items from before it.
     pub(super) mixed: bool,
+    /// What threads have of the class, if its chunks are small; and whose magazines are open, one bit each.
+    pub(super) magazines: Option<Arc<Magazines>>,
+    pub(super) lent: u64,
+    /// Searches for a free chunk in vain since the last one that recalled what is in magazines.
+    pub(super) searches: u8,
     /// Items by label. A hit that makes a COLD item WARM is counted in [`Signs`] instead, since the class is not
     /// locked then: WARM may stand too low here and COLD too high by as many.
     pub(super) items: [i64; 4],
@@ -252,7 +259,7 @@ pub struct Class {
     pub(super) round: Round,
     /// `Signs::rewarmed` at the last reset of the counters.
     rewarmed_before: u64,
-    pub(super) requested: u64,
+    pub(super) requested: i64,
     /// Room for a victim's key.
     pub key: Vec<u8>,
     /// Counters since the last reset.
@@ -265,7 +272,10 @@ impl Class {
         let recent = Recent::new(if id > 1 { sizes.class(id - 1).stride } else { HEADER }, full);
         let stocks = [Stock::new(full), Stock::default()];
         let share = Share::new(full.stride);
-        Self { id, is_largest: id == sizes.largest(), stocks, recent, share, ..Self::default() }
+        let is_largest = id == sizes.largest();
+        // Chains count in the largest class, whatever the size of its chunks.
+        let magazines = if is_largest { None } else { Magazines::new(full.stride) };
+        Self { id, is_largest, stocks, recent, magazines, share, ..Self::default() }
     }
 
     /// Whether a chunk's page leaves the class.
@@ -298,7 +308,7 @@ impl Class {
             cold: items(state::COLD, -rewarmed),
             temp: items(state::TEMP, 0),
             ghost_hits: signs.ghost_hits(),
-            requested: self.requested,
+            requested: self.requested.max(0) as u64,
             age_hot: idle(self.ring.front()),
             age_warm: idle(with(state::WARM)),
             age_cold: idle(with(state::COLD)),
@@ -309,6 +319,8 @@ impl Class {
 /// All classes and the pages.
 pub struct Slabs {
     classes: Vec<Mutex<Class>>,
+    /// Those of each class, for threads that do not hold its lock.
+    pub(super) magazines: Vec<Option<Arc<Magazines>>>,
     pages: Mutex<Pages>,
     may_evict: bool,
     /// One a class.
@@ -323,8 +335,10 @@ pub struct Slabs {
 impl Slabs {
     /// Empty classes for `sizes`, with at most `limit` bytes of pages out of `exist` pages.
     pub fn new(sizes: &Sizes, exist: usize, limit: u64, precharged: u64, may_evict: bool) -> Self {
+        let classes: Vec<Class> = (0..=sizes.largest()).map(|id| Class::new(id, sizes)).collect();
         Self {
-            classes: (0..=sizes.largest()).map(|id| Mutex::new(Class::new(id, sizes))).collect(),
+            magazines: classes.iter().map(|class| class.magazines.clone()).collect(),
+            classes: classes.into_iter().map(Mutex::new).collect(),
             pages: Mutex::new(Pages::new(exist, limit, precharged)),
             may_evict,
             signs: (0..=sizes.largest()).map(|_| Signs::default()).collect(),
@@ -344,15 +358,49 @@ impl Slabs {
         class
     }
 
+    /// The same, and whether the caller had to wait for it.
+    #[inline]
+    pub fn class_contended(&self, id: usize) -> (MutexGuard<'_, Class>, bool) {
+        if let Some(class) = self.classes[id].try_lock() {
+            fence(Release);
+            return (class, false);
+        }
+        (self.wait_for(id), true)
+    }
+
+    #[cold]
+    fn wait_for(&self, id: usize) -> MutexGuard<'_, Class> {
+        self.class(id)
+    }
+
     /// A chunk of `need` bytes at least, or the item to be evicted for one. `tries` is how many were evicted in vain.
     pub fn take(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
+        let take = self.search(class, arena, need, tries);
+        if matches!(take, Take::Nothing | Take::Elsewhere) && class.has_lent() && !class.lacks(need) {
+            return self.search_all(class, arena, need, tries);
+        }
+        take
+    }
+
+    /// Searches in what magazines have too.
+    #[cold]
+    fn search_all(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
+        class.recall(arena);
+        self.search(class, arena, need, tries)
+    }
+
+    fn search(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
         let mut chunk = class.take_present(arena, need);
+        if chunk.is_none() && class.has_lent() {
+            chunk = class.take_lent(arena, need);
+        }
         if chunk.is_none() {
             if class.wants_page(need) {
                 let first = class.page_count() == 0;
                 let mut pages = self.pages.lock();
                 if let Some(page) = pages.take(first) {
                     class.receive(arena, page, None);
+                    class.searches = 0;
                 } else if (first || pages.have_room(1))
                     && let Some(page) = pages.take_untouched()
                 {
@@ -416,10 +464,11 @@ impl Slabs {
     }
 
     /// One queue a class from now on, or the ring and the main part.
-    pub fn set_flat(&self, flat: bool) {
+    pub fn set_flat(&self, flat: bool, arena: &Arena) {
         self.flat.store(flat, Relaxed);
-        for class in &self.classes {
-            class.lock().mixed = true;
+        for mut class in self.classes.iter().map(Mutex::lock) {
+            class.recall(arena);
+            class.mixed = true;
         }
     }
 
@@ -469,13 +518,21 @@ impl Slabs {
     }
 
     /// Items held, summed class by class.
-    pub fn items(&self) -> u64 {
-        self.classes.iter().map(|class| class.lock().len()).sum()
+    pub fn items(&self, arena: &Arena) -> u64 {
+        self.sum(arena, Class::len)
     }
 
     /// Nominal bytes of all items.
-    pub fn bytes(&self) -> u64 {
-        self.classes.iter().map(|class| class.lock().requested).sum()
+    pub fn bytes(&self, arena: &Arena) -> u64 {
+        self.sum(arena, |class| class.requested as u64)
+    }
+
+    fn sum(&self, arena: &Arena, of: impl Fn(&Class) -> u64) -> u64 {
+        let count = |mut class: MutexGuard<'_, Class>| {
+            class.recall(arena);
+            of(&class)
+        };
+        self.classes.iter().map(Mutex::lock).map(count).sum()
     }
 
     /// Number of classes, the page pool (0) included.
@@ -485,7 +542,9 @@ impl Slabs {
 
     /// One class's state.
     pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
-        self.class(id).view(arena, &self.signs[id], now)
+        let mut class = self.class(id);
+        class.recall(arena);
+        class.view(arena, &self.signs[id], now)
     }
 
     /// Pages of a class at this moment, with the slots of each that were ever used.

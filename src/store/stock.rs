@@ -77,8 +77,12 @@ impl Stock {
 
     /// Chunks that nobody uses on pages that stay, those never used included.
     pub(super) fn spare(&self) -> u64 {
-        let carving = self.carving.map_or(0, |(_, next)| u64::from(self.cut.per_page - next));
-        self.free_len + carving + self.given.len() as u64 * u64::from(self.cut.per_page)
+        self.at_hand() + self.given.len() as u64 * u64::from(self.cut.per_page)
+    }
+
+    /// The same without those on pages that are not used yet.
+    pub(super) fn at_hand(&self) -> u64 {
+        self.free_len + self.carving.map_or(0, |(_, next)| u64::from(self.cut.per_page - next))
     }
 
     /// The next chunk of the page that is used in order.
@@ -101,6 +105,11 @@ impl Class {
     /// Chunks in use.
     pub(super) fn used(&self) -> u64 {
         self.stocks.iter().map(|stock| stock.used).sum()
+    }
+
+    /// Free chunks of the pages that the class uses.
+    pub(super) fn at_hand(&self) -> u64 {
+        self.stocks.iter().map(Stock::at_hand).sum()
     }
 
     /// The kind of a chunk of the class.
@@ -132,16 +141,26 @@ impl Class {
 
     /// A free chunk of `need` bytes at least, of a page that the class has.
     pub(super) fn take_free(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
-        self.take_present(arena, need).or_else(|| self.take_kept(arena, need))
+        self.take_recalled(arena, need).or_else(|| self.take_kept(arena, need))
     }
 
-    /// The same, of a page that is not used yet, or what is left of a full page: that is kept for items that need it as
+    /// The same from a free list or of a page that is used in order, or one that a magazine has.
+    pub(super) fn take_recalled(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+        let chunk = self.take_present(arena, need);
+        if chunk.is_some() || !self.has_lent() {
+            return chunk;
+        }
+        self.recall(arena);
+        self.take_present(arena, need)
+    }
+
+    /// A chunk of a page that is not used yet, or what is left of a full page: that is kept for items that need it as
     /// long as there is other memory.
     pub(super) fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.begin_page(arena, need).and_then(|kind| self.carve(kind)).or_else(|| self.carve(Kind::Full))
     }
 
-    /// The same from a free list, or of a page that is used in order.
+    /// A chunk from a free list, or of a page that is used in order.
     pub(super) fn take_present(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         if !self.fits_tight(need) {
             return self.pop_free(arena, Kind::Full).or_else(|| self.carve(Kind::Full));
@@ -368,6 +387,7 @@ mod tests {
             slab_sizes: Vec::new(),
             use_cas: true,
         });
+        let arena = Arena::reserve(1 << 20, true).unwrap();
         let mut class = Class::new(4, &sizes);
         let full = sizes.class(4).stride;
         // The latest first.
@@ -378,7 +398,7 @@ mod tests {
         class.end_adoption();
         let mut leaving = || {
             let kind = class.kind_of_oldest();
-            let page = class.begin_leaving(kind);
+            let page = class.begin_leaving(&arena, kind);
             class.leaving = None;
             page
         };

@@ -298,9 +298,13 @@ impl Store {
         let nominal = self.nominal_of(&item);
         let class = self.arena.class(handle);
         if !item.head().has(iflag::CHUNKED) {
-            let mut class = self.slabs.class(class);
+            if self.slabs.put(&self.arena, class, handle, nominal) {
+                return;
+            }
+            let (mut class, contended) = self.slabs.class_contended(class);
             class.delist(&self.arena, handle, nominal, false);
             class.free(&self.arena, handle);
+            class.end_use(&self.arena, 0, contended, self.slabs.is_flat());
             return;
         }
         self.slabs.class(self.sizes.largest()).delist(&self.arena, handle, nominal, true);
@@ -322,7 +326,7 @@ impl Store {
         now: u32,
         then: impl FnOnce(&mut super::slabs::Class, Handle),
     ) -> Option<Handle> {
-        let mut class = self.slabs.class(class_id);
+        let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
         if class.would_grow(need)
             && let Some(oldest) = class.longest_here()
@@ -337,6 +341,7 @@ impl Store {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
                     then(&mut class, handle);
+                    class.end_use(&self.arena, need, contended, self.slabs.is_flat());
                     let grown = class.births != births;
                     drop(class);
                     if grown && let Some(toucher) = self.toucher.get() {
@@ -488,7 +493,7 @@ impl Store {
     /// One step of index growth. Called by one thread.
     pub fn grow_step(&'static self, buckets: u64) -> Step {
         if !self.index.is_growing() {
-            let items = self.slabs.items();
+            let items = self.items();
             if !self.index.wants_growth(items) {
                 self.slabs.want(0);
                 let grows = self.may_grow_for_ghosts(items) && self.index.begin_growth(items, Pace::Wide);
@@ -579,12 +584,12 @@ impl Store {
 
     /// Items held.
     pub fn items(&self) -> u64 {
-        self.slabs.items()
+        self.slabs.items(&self.arena)
     }
 
     /// Nominal bytes of all items.
     pub fn bytes(&self) -> u64 {
-        self.slabs.bytes()
+        self.slabs.bytes(&self.arena)
     }
 
     /// Bytes of pages handed out.
@@ -616,7 +621,7 @@ impl Store {
     /// One list a class, in the order of the last use, or segments and ghosts. Items that are there stay where they
     /// are, and leave first.
     pub fn set_flat(&self, flat: bool) {
-        self.slabs.set_flat(flat);
+        self.slabs.set_flat(flat, &self.arena);
     }
 
     /// Rounds of tending, one for all classes.

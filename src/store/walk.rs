@@ -149,7 +149,8 @@ impl Store {
         let mut over = Vec::new();
         let mut more = false;
         for id in 1..self.slabs.len() {
-            let class = self.slabs.class(id);
+            let mut class = self.slabs.class(id);
+            class.recall(&self.arena);
             if class.len() == 0 {
                 continue;
             }

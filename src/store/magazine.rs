@@ -1,0 +1,695 @@
+//! Magazines: what lets threads store into one slab class without fighting for its lock.
+//!
+//! A magazine belongs to one thread and one class. It has free chunks, and what the class has yet to be told: items that
+//! came and went, their sizes, entries for the ring. A thread that has to wait for a class's lock opens its magazine; the
+//! next [`USES`] chunks that it takes or gives back go by that, and the class's lock is taken only when the magazine is
+//! empty or full. Then it closes, and the thread goes by the class until it has to wait again. So where one thread is at
+//! work there are no magazines, and of two that fight for a class one leaves it to the other.
+//!
+//! Whoever needs to know a class as a whole has it [recall](Class::recall) what is in magazines, which closes them: views,
+//! growth, moves of pages, tending, a switch of the mode. No magazine is open in flat mode, and none takes a chunk of a
+//! page that leaves.
+//!
+//! A magazine's lock comes after its class's: the class's holder locks all magazines, one after the other; who holds a
+//! magazine takes no other lock. A chunk in a magazine counts as in use and is marked as taken. An entry for the ring that
+//! still lies here is as good as one in the ring: the chunk's `RING` bit is set, and it is put there before its page leaves.
+//!
+//! Large chunks have no magazines, large items, TEMP ones and what threads beyond the first [`THREADS`] store go by the
+//! class. Called by `slabs`, `reserve` and the store.
+
+use super::arena::{Arena, Handle};
+use super::cut::Recent;
+use super::item::{Head, Item, state};
+use super::lock::{Mutex, MutexGuard};
+use super::policy::segment;
+use super::slabs::{Class, Slabs};
+use super::stock::Kind;
+use std::cell::{Cell, OnceCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::{Arc, OnceLock};
+
+/// Threads that can have magazines at a time.
+const THREADS: usize = u64::BITS as usize;
+
+/// Chunks of each kind, and entries for the ring, that a magazine has room for.
+const ROOM: usize = 32;
+
+/// Bytes of chunks of a kind that a magazine has at most; classes of which it could not have two have no magazines.
+const BYTES: usize = 8192;
+
+/// Chunks taken and given back before a magazine closes: a set over an item makes two.
+const USES: u32 = 512;
+
+/// Part of the free chunks of a class that a magazine is filled with at most: others want some too.
+const FILL_PART: u64 = 16;
+
+/// Searches for a free chunk in vain, one after the other, of which one recalls what is in magazines. While a class has
+/// nothing but victims each would find a chunk or two, at the price of a look at what other threads work with.
+const SEARCHES: u8 = 64;
+
+/// Numbers that threads have.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    static CARD: OnceCell<Card> = const { OnceCell::new() };
+}
+
+/// A thread's number, given back when the thread ends. What is left in its magazines is for the next one.
+struct Card(usize);
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        NUMBER.set(None);
+        TAKEN.fetch_and(!(1 << self.0), Relaxed);
+    }
+}
+
+/// Gives the calling thread a number, if it has none and one is left.
+fn take_number() -> Option<usize> {
+    if NUMBER.get().is_some() {
+        return NUMBER.get();
+    }
+    let taken = TAKEN.fetch_update(Relaxed, Relaxed, |taken| (taken != u64::MAX).then(|| taken | (taken + 1))).ok()?;
+    let card = Card(taken.trailing_ones() as usize);
+    // At its very end a thread gets none.
+    let number = CARD.try_with(|own| own.get_or_init(|| card).0).ok()?;
+    NUMBER.set(Some(number));
+    Some(number)
+}
+
+/// Some handles.
+struct Handful {
+    handles: [Handle; ROOM],
+    len: usize,
+}
+
+impl Handful {
+    fn push(&mut self, handle: Handle) {
+        self.handles[self.len] = handle;
+        self.len += 1;
+    }
+
+    fn last(&self) -> Option<Handle> {
+        self.len.checked_sub(1).map(|last| self.handles[last])
+    }
+
+    fn pop(&mut self) -> Option<Handle> {
+        let last = self.last()?;
+        self.len -= 1;
+        Some(last)
+    }
+}
+
+/// What a thread has of a class.
+pub struct Magazine {
+    /// Chunks that it may yet take or be given; 0 = it is about to close, or closed.
+    uses: u32,
+    /// It could not serve its thread.
+    refused: bool,
+    /// Chunks that it gets when it is empty.
+    batch: usize,
+    /// Chunks of each kind that it may have.
+    room: usize,
+    /// Strides of full chunks, and of tight ones when it opened.
+    full: usize,
+    tight: usize,
+    /// The class has no tight chunks at hand: full ones are for any item.
+    loose: bool,
+    /// The page that leaves the class; 0 = none.
+    leaving: usize,
+    /// By `Kind`.
+    free: [Handful; 2],
+    /// For the ring, oldest first.
+    entries: Handful,
+    items: [i64; 4],
+    requested: i64,
+    recent: Recent,
+}
+
+impl Magazine {
+    fn of(class: &Class) -> Self {
+        let full = class.stock(Kind::Full).cut.stride;
+        let [free, tight, entries] = [(); 3].map(|()| Handful { handles: [Handle::NOWHERE; ROOM], len: 0 });
+        Self {
+            uses: 0,
+            refused: false,
+            batch: 0,
+            room: (BYTES / full).min(ROOM),
+            full,
+            tight: 0,
+            loose: false,
+            leaving: 0,
+            free: [free, tight],
+            entries,
+            items: [0; 4],
+            requested: 0,
+            recent: class.recent.like(),
+        }
+    }
+
+    /// Puts a new item, which is HOT and of `need` bytes, into one of the chunks: `write` writes it, but for its value.
+    /// `None` if the class must be asked for a chunk.
+    fn place(
+        &mut self,
+        arena: &Arena,
+        need: usize,
+        nominal: usize,
+        write: impl FnOnce(Handle) -> Item,
+    ) -> Option<(Handle, Item)> {
+        let kind = match self.free[Kind::Tight as usize].last() {
+            Some(tight) if need <= arena.stride(tight) => Kind::Tight,
+            _ => Kind::Full,
+        };
+        let is_due = kind == Kind::Tight || self.loose || need > self.tight;
+        let can = self.uses > 0 && self.entries.len < ROOM && is_due;
+        let Some(handle) = can.then(|| self.free[kind as usize].pop()).flatten() else {
+            self.refused = true;
+            return None;
+        };
+        self.uses -= 1;
+        self.recent.note(need);
+        let mut item = write(handle);
+        self.items[segment(state::HOT)] += 1;
+        self.requested += nominal as i64;
+        // Who takes an entry out of the ring takes the bit away only while no item relies on it: as written, it holds.
+        if !item.head().is(state::RING) {
+            item.change_state(0, state::RING);
+            self.entries.push(handle);
+        }
+        Some((handle, item))
+    }
+
+    /// Counts an unlinked small item out and takes its chunk; false if that must go to the class.
+    fn put(&mut self, arena: &Arena, handle: Handle, nominal: usize) -> bool {
+        let kind = if arena.stride(handle) == self.full { Kind::Full } else { Kind::Tight };
+        let free = &mut self.free[kind as usize];
+        if self.uses == 0 || free.len >= self.room {
+            self.refused = true;
+            return false;
+        }
+        let Some(word) = arena.chunk(handle).first().filter(|_| handle.page() != self.leaving) else { return false };
+        // In one step: the class's holder may give the item another label until now, and counts what he changes.
+        let head = Head(word.fetch_and(u32::from(state::RING) << 16, Relaxed));
+        debug_assert!(head.klen() > 0 && !head.is(state::LINKED), "freed twice, or while in the index");
+        free.push(handle);
+        self.uses -= 1;
+        self.items[segment(head.state())] -= 1;
+        self.requested -= nominal as i64;
+        true
+    }
+
+    /// Tells the class all that it does not know, and gives back all but `keep` chunks of each kind.
+    fn settle(&mut self, class: &mut Class, arena: &Arena, keep: usize) {
+        for free in &mut self.free {
+            while free.len > keep
+                && let Some(handle) = free.pop()
+            {
+                class.free(arena, handle);
+            }
+        }
+        let entries = &mut self.entries;
+        entries.handles[..entries.len].iter().for_each(|&handle| class.ring.push_back(handle));
+        entries.len = 0;
+        for (of_class, own) in class.items.iter_mut().zip(&mut self.items) {
+            *of_class += std::mem::take(own);
+        }
+        class.requested += std::mem::take(&mut self.requested);
+        class.recent.absorb(&mut self.recent);
+    }
+
+    /// Takes chunks that suit items of `need` bytes, a few of what the class has at hand.
+    fn fill(&mut self, class: &mut Class, arena: &Arena, need: usize) {
+        let count = self.batch.min((class.at_hand() / FILL_PART) as usize);
+        self.batch = (2 * self.batch).min(ROOM / 2);
+        for _ in 0..count {
+            if self.free.iter().any(|free| free.len >= self.room) {
+                return;
+            }
+            let Some(handle) = class.take_present(arena, need) else { return };
+            self.free[class.kind_of(arena, handle) as usize].push(handle);
+        }
+    }
+}
+
+/// One thread's magazine, with cache lines of its own.
+#[repr(align(128))]
+struct Seat {
+    /// What the class's `lent` says of it, for the owner.
+    open: AtomicBool,
+    magazine: Mutex<Magazine>,
+}
+
+impl Seat {
+    fn lock(&self) -> MutexGuard<'_, Magazine> {
+        let magazine = self.magazine.lock();
+        // As for a class's lock: chunks change hands.
+        fence(Release);
+        magazine
+    }
+}
+
+/// The magazines of a class, by their threads' numbers.
+pub struct Magazines {
+    seats: [OnceLock<Box<Seat>>; THREADS],
+}
+
+impl Magazines {
+    /// None yet; for a class of chunks up to `stride` bytes.
+    pub fn new(stride: usize) -> Option<Arc<Self>> {
+        (2 * stride <= BYTES).then(|| Arc::new(Self { seats: [const { OnceLock::new() }; THREADS] }))
+    }
+
+    /// That of the thread with a number, if it is open.
+    #[inline]
+    fn own(&self, number: usize) -> Option<MutexGuard<'_, Magazine>> {
+        let seat = self.seats[number].get()?;
+        seat.open.load(Relaxed).then(|| seat.lock())
+    }
+}
+
+impl Slabs {
+    /// Puts a new item into a chunk of the calling thread's magazine, if that is open: see [`Magazine::place`].
+    #[inline]
+    pub fn place(
+        &self,
+        arena: &Arena,
+        id: usize,
+        (need, nominal): (usize, usize),
+        write: impl FnOnce(Handle) -> Item,
+    ) -> Option<(Handle, Item)> {
+        // Most threads never have to wait for a class.
+        let number = NUMBER.get()?;
+        self.place_as(number, arena, id, (need, nominal), write)
+    }
+
+    #[inline(never)]
+    fn place_as(
+        &self,
+        number: usize,
+        arena: &Arena,
+        id: usize,
+        (need, nominal): (usize, usize),
+        write: impl FnOnce(Handle) -> Item,
+    ) -> Option<(Handle, Item)> {
+        self.magazines[id].as_ref()?.own(number)?.place(arena, need, nominal, write)
+    }
+
+    /// Has the calling thread's magazine take an item's chunk, if it is open: see [`Magazine::put`].
+    #[inline]
+    pub fn put(&self, arena: &Arena, id: usize, handle: Handle, nominal: usize) -> bool {
+        NUMBER.get().is_some_and(|number| self.put_as(number, arena, id, handle, nominal))
+    }
+
+    #[inline(never)]
+    fn put_as(&self, number: usize, arena: &Arena, id: usize, handle: Handle, nominal: usize) -> bool {
+        let own = self.magazines[id].as_ref().and_then(|magazines| magazines.own(number));
+        own.is_some_and(|mut own| own.put(arena, handle, nominal))
+    }
+}
+
+impl Class {
+    /// Whether magazines of the class are open.
+    pub(super) fn has_lent(&self) -> bool {
+        self.lent != 0
+    }
+
+    /// Takes back what is in magazines, and closes them: from here on the class knows all that there is of it.
+    #[inline]
+    pub(super) fn recall(&mut self, arena: &Arena) {
+        if self.has_lent() {
+            self.recall_all(arena);
+        }
+    }
+
+    #[cold]
+    fn recall_all(&mut self, arena: &Arena) {
+        let magazines = self.magazines.clone();
+        for seat in magazines.iter().flat_map(|all| all.seats.iter().enumerate()) {
+            if let (number, Some(seat)) = (seat.0, seat.1.get())
+                && self.lent >> number & 1 != 0
+            {
+                let mut magazine = seat.lock();
+                magazine.settle(self, arena, 0);
+                magazine.uses = 0;
+                seat.open.store(false, Relaxed);
+            }
+        }
+        self.lent = 0;
+    }
+
+    /// A free chunk of `need` bytes that a magazine has had, after a search in vain: one search in some recalls them.
+    #[cold]
+    pub(super) fn take_lent(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+        self.searches = (self.searches + 1) % SEARCHES;
+        if self.searches != 1 {
+            return None;
+        }
+        self.recall(arena);
+        self.take_present(arena, need)
+    }
+
+    /// Ends what the calling thread could not do by its magazine: an item of `need` bytes has its chunk, or (0) one is
+    /// freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays open; else it closes when
+    /// its time is over.
+    #[inline]
+    pub(super) fn end_use(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
+        if contended || self.has_lent() && NUMBER.get().is_some() {
+            self.renew(arena, need, contended, flat);
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
+        let Some(number) = (if contended { take_number() } else { NUMBER.get() }) else { return };
+        let was_open = self.lent >> number & 1 != 0;
+        // What stands in flat mode's queue must be taken out of it when it is freed.
+        if !was_open && (!contended || flat || self.aged.len() > 0) {
+            return;
+        }
+        let Some(magazines) = self.magazines.clone() else { return };
+        let new = || Box::new(Seat { open: AtomicBool::new(false), magazine: Mutex::new(Magazine::of(self)) });
+        let seat = magazines.seats[number].get_or_init(new);
+        let mut magazine = seat.lock();
+        if !std::mem::take(&mut magazine.refused) && !contended {
+            return; // it was not asked: an item that goes by the class in any case
+        }
+        let stays = contended || magazine.uses > 0;
+        let keep = if stays { magazine.room / 2 } else { 0 };
+        magazine.settle(self, arena, keep);
+        if stays {
+            if magazine.uses == 0 {
+                (magazine.uses, magazine.batch) = (USES, 2);
+            }
+            magazine.leaving = self.leaving.as_ref().map_or(0, |leaving| leaving.page as usize);
+            let tight = self.stock(Kind::Tight);
+            (magazine.tight, magazine.loose) = (tight.cut.stride, tight.at_hand() == 0);
+            if need > 0 {
+                magazine.fill(self, arena, need);
+            }
+            self.lent |= 1 << number;
+        } else {
+            self.lent &= !(1 << number);
+        }
+        seat.open.store(stays, Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::item::Meta;
+    use super::super::mover::{Move, Progress};
+    use super::super::sizes::SizeConfig;
+    use super::super::slabs::ClassView;
+    use super::super::store::{Config, Found, Store};
+    use super::super::write::{Mode, Stored, Write};
+    use super::*;
+    use crate::hash::hash;
+    use std::thread;
+
+    const NOW: u32 = 1000;
+    /// Where the items of these tests go, and what each is counted with.
+    const CLASS: usize = 4;
+    const NOMINAL: u64 = 48 + 8 + 9 + 102;
+    /// Chunks of a magazine of this class.
+    const MOST: usize = ROOM;
+
+    fn store(megabytes: u64, evict: bool) -> &'static Store {
+        let sizes = SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        };
+        let (maxbytes, initial_items, may_grow) = (megabytes << 20, 40_000, true);
+        Store::leak(&Config { sizes, maxbytes, evict, initial_items, may_grow, exact: true, precharged: 0 }).unwrap()
+    }
+
+    fn put(store: &'static Store, n: usize) -> bool {
+        let key = format!("{n:08}").into_bytes();
+        let meta = Meta { klen: key.len(), vlen: 100, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let Some(mut reservation) = store.reserve(&key, &meta, NOW) else { return false };
+        assert_eq!(usize::from(reservation.class()), CLASS);
+        reservation.write(&[n as u8; 100]).unwrap();
+        let write = Write::new(Mode::Set, store.next_cas());
+        store.commit(reservation, &key, hash(&key), write, NOW).0 == Stored::Stored { vlen: 100 }
+    }
+
+    fn delete(store: &'static Store, n: usize) -> bool {
+        let key = format!("{n:08}").into_bytes();
+        store.visit(&key, hash(&key), NOW, |entry| entry.unlink()) == Found::Hit(())
+    }
+
+    fn has(store: &'static Store, n: usize) -> bool {
+        let key = format!("{n:08}").into_bytes();
+        let mut value = Vec::new();
+        let found = store.visit(&key, hash(&key), NOW, |entry| entry.copy_value(&mut value));
+        assert!(found == Found::Miss || value == [n as u8; 100], "a wrong value of {n}");
+        found != Found::Miss
+    }
+
+    /// Has the calling thread go by its magazine, as if it had waited for the class.
+    fn open(store: &'static Store) {
+        store.slabs.class(CLASS).end_use(&store.arena, 0, true, store.slabs.is_flat());
+    }
+
+    fn own(store: &'static Store) -> Option<MutexGuard<'static, Magazine>> {
+        store.slabs.magazines[CLASS].as_ref()?.own(NUMBER.get()?)
+    }
+
+    fn is_open(store: &'static Store) -> bool {
+        own(store).is_some()
+    }
+
+    /// Free chunks in the calling thread's magazine.
+    fn held(store: &'static Store) -> usize {
+        own(store).map_or(0, |own| own.free.iter().map(|free| free.len).sum())
+    }
+
+    fn view(store: &'static Store) -> ClassView {
+        store.classes(NOW)[CLASS]
+    }
+
+    fn step(store: &'static Store, job: &mut Move) {
+        for _ in 0..10_000 {
+            if store.step_move(job, NOW) == Progress::Done {
+                return;
+            }
+        }
+        panic!("the move does not end");
+    }
+
+    #[test]
+    fn views_count_what_magazines_have() {
+        let store = store(8, true);
+        (0..1000).for_each(|n| assert!(put(store, n)));
+        assert!(!is_open(store), "nobody had to wait");
+        open(store);
+        (1000..1100).for_each(|n| assert!(put(store, n)));
+        (0..50).for_each(|n| assert!(delete(store, n)));
+        (900..950).for_each(|n| assert!(put(store, n)));
+        assert!(is_open(store) && store.slabs.class(CLASS).len() != 1050, "the class has not been told all");
+        let seen = view(store);
+        assert!(!is_open(store) && !store.slabs.class(CLASS).has_lent());
+        assert_eq!((seen.items, seen.hot, seen.used_chunks, seen.requested), (1050, 1050, 1050, 1050 * NOMINAL));
+        open(store);
+        assert!(put(store, 1100) && is_open(store));
+        assert_eq!(store.items(), 1051);
+        open(store);
+        assert!(delete(store, 1100) && is_open(store));
+        assert_eq!(store.bytes(), 1050 * NOMINAL);
+        open(store);
+        (50..1100).for_each(|n| assert!(delete(store, n)));
+        assert_eq!((store.items(), store.bytes()), (0, 0));
+        let seen = view(store);
+        assert_eq!((seen.items, seen.hot, seen.used_chunks, seen.requested), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_magazine_closes_when_its_time_is_over() {
+        let store = store(8, true);
+        assert!(put(store, 0));
+        open(store);
+        let sets = (1..).take_while(|&n| put(store, n % 10) && is_open(store)).count();
+        assert!((USES as usize / 2..=USES as usize).contains(&sets), "{sets} sets");
+        assert_eq!(store.slabs.class(CLASS).len(), 10);
+        assert!((0..10).all(|n| put(store, n)) && !is_open(store), "nobody had to wait");
+    }
+
+    #[test]
+    fn who_has_to_wait_opens_a_magazine() {
+        let store = store(8, true);
+        thread::scope(|scope| {
+            let setter =
+                scope.spawn(|| (0..).find(|n| !put(store, n % 100) || is_open(store)).map(|n| put(store, n % 100)));
+            while !setter.is_finished() {
+                let class = store.slabs.class(CLASS);
+                thread::yield_now();
+                drop(class);
+            }
+            assert_eq!(setter.join().unwrap(), Some(true));
+        });
+    }
+
+    #[test]
+    fn the_ring_has_one_entry_a_chunk() {
+        let store = store(8, true);
+        (0..100).for_each(|n| assert!(put(store, n)));
+        open(store);
+        (0..2000).for_each(|n| assert!(put(store, n % 100)));
+        view(store);
+        let chunks = |class: &Class| class.stocks.iter().map(|stock| stock.used + stock.free_len).sum::<u64>();
+        let class = store.slabs.class(CLASS);
+        assert!(class.ring.len() >= 100 && class.ring.len() as u64 <= chunks(&class), "{} entries", class.ring.len());
+    }
+
+    #[test]
+    fn what_came_by_a_magazine_can_be_evicted() {
+        let store = store(2, true);
+        let count = (0..).take_while(|&n| put(store, n) && store.malloced() < 2 << 20).count() + 1000;
+        (0..count).for_each(|n| _ = delete(store, n));
+        for n in 0..4 * count {
+            if n % 100 == 0 {
+                open(store);
+            }
+            assert!(put(store, n), "there are victims");
+        }
+        assert!((3 * count..4 * count).any(|n| has(store, n)));
+        let seen = view(store);
+        assert_eq!(seen.items + seen.counts.evicted, 4 * count as u64);
+        assert_eq!(seen.used_chunks, seen.items);
+        let (class, mut left) = (store.slabs.class(CLASS), 0);
+        let in_ring = class.ring.len() as u64;
+        drop(class);
+        (0..4 * count).for_each(|n| left += u64::from(delete(store, n)));
+        assert!(in_ring >= seen.hot && left == seen.items, "every HOT item has its entry");
+    }
+
+    #[test]
+    fn nobody_evicts_while_chunks_lie_in_magazines() {
+        let store = store(2, true);
+        let count = (0..).find(|&n| put(store, n) && view(store).counts.evicted > 0).unwrap();
+        open(store);
+        (count - MOST..count).for_each(|n| assert!(delete(store, n)));
+        assert_eq!(held(store), MOST);
+        thread::scope(|scope| {
+            scope.spawn(|| (count..count + MOST).for_each(|n| assert!(put(store, n + 1))));
+        });
+        assert_eq!(view(store).counts.evicted, 1);
+    }
+
+    #[test]
+    fn without_eviction_every_chunk_is_found() {
+        let store = store(2, false);
+        let count = (0..).take_while(|&n| put(store, n)).count();
+        for round in 1..200 {
+            open(store);
+            (0..MOST).for_each(|n| assert!(delete(store, n)));
+            assert_eq!(held(store), MOST);
+            // Of the 64 searches for chunks one recalls them in any case: it shall not always be the first.
+            store.slabs.class(CLASS).searches = round;
+            thread::scope(|scope| {
+                scope.spawn(|| (0..MOST).for_each(|n| assert!(put(store, n), "memory is out early")));
+            });
+        }
+        assert!(!put(store, count));
+        assert_eq!(view(store).items, count as u64);
+    }
+
+    #[test]
+    fn a_page_that_leaves_gets_its_chunks_from_magazines() {
+        let store = store(16, true);
+        let count = (0..).take_while(|&n| put(store, n) && view(store).pages < 3).count();
+        open(store);
+        // The oldest page has the first ones.
+        (0..MOST).for_each(|n| assert!(delete(store, n)));
+        assert_eq!(held(store), MOST);
+        let mut job = store.begin_move(CLASS, 0).unwrap();
+        assert!(!is_open(store));
+        open(store);
+        (MOST..2 * MOST).for_each(|n| assert!(delete(store, n)));
+        assert_eq!(held(store), 0, "what leaves the class is in no magazine");
+        (count - MOST..count).for_each(|n| assert!(delete(store, n)));
+        assert!(is_open(store) && held(store) == MOST, "others are");
+        step(store, &mut job);
+        assert_eq!((view(store).pages, store.free_pages()), (2, 1));
+        assert!((2 * MOST..count - MOST).all(|n| has(store, n)));
+        let class = store.slabs.class(CLASS);
+        assert!(class.next_to_leave().all(|handle| store.arena.class(handle) == CLASS), "the ring has forgotten it");
+    }
+
+    #[test]
+    fn a_move_that_is_called_off_leaves_what_can_be_evicted() {
+        let store = store(16, true);
+        let count = 1 + (0..).take_while(|&n| put(store, n) && view(store).pages < 3).count();
+        (0..count).for_each(|n| assert!(delete(store, n)));
+        open(store);
+        (0..count).for_each(|n| assert!(put(store, n)));
+        let job = store.begin_move(CLASS, 0).unwrap();
+        open(store);
+        (0..MOST).for_each(|n| assert!(put(store, n)));
+        store.cancel_move(job);
+        let seen = view(store);
+        assert_eq!((seen.items, seen.hot + seen.cold), (count as u64, count as u64));
+        (0..count).for_each(|n| assert!(delete(store, n)));
+        assert_eq!(view(store).used_chunks, 0);
+    }
+
+    #[test]
+    fn there_are_no_magazines_in_flat_mode() {
+        let store = store(8, true);
+        let queued = || store.slabs.class(CLASS).aged.len();
+        assert!(put(store, 0));
+        open(store);
+        assert!((1..100).all(|n| put(store, n)) && is_open(store));
+        store.set_flat(true);
+        assert!(!is_open(store));
+        open(store);
+        (100..200).for_each(|n| assert!(put(store, n)));
+        assert!(!is_open(store) && queued() == 100);
+        store.set_flat(false);
+        open(store);
+        assert!(!is_open(store), "some stand in its queue");
+        (100..200).for_each(|n| assert!(delete(store, n)));
+        open(store);
+        assert!(is_open(store) && queued() == 0);
+        assert_eq!(view(store).items, 100);
+    }
+
+    #[test]
+    fn who_comes_late_from_flat_mode_closes_magazines() {
+        let store = store(8, true);
+        let queued = || store.slabs.class(CLASS).aged.len();
+        assert!(put(store, 0));
+        open(store);
+        let first = store.slabs.class(CLASS).ring.front().unwrap();
+        store.move_back(first, Item::at(store.arena.chunk(first)).unwrap());
+        assert!(!is_open(store) && queued() == 1);
+        assert!(delete(store, 0));
+        open(store);
+        assert!(is_open(store) && queued() == 0);
+        let meta = Meta { klen: 1, vlen: 100, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let (iflags, key) = (meta.layout_flags(NOW, false), b"k");
+        let handle = store.take_chunk_for(CLASS, meta.physical(iflags), NOW, |class, handle| {
+            let mut item = Item::write(store.arena.chunk(handle), &meta, key, iflags, NOW);
+            class.enlist(&store.arena, handle, &mut item, 160, true, state::COLD);
+        });
+        assert!(!is_open(store) && queued() == 1);
+        let handle = handle.unwrap();
+        store.free_item(handle, Item::at(store.arena.chunk(handle)).unwrap());
+        assert_eq!((queued(), view(store).items), (0, 0));
+    }
+
+    #[test]
+    fn numbers_come_back_when_threads_end() {
+        let own = take_number();
+        assert!(own.is_some() && own == take_number());
+        for _ in 0..3 * THREADS {
+            assert_ne!(thread::spawn(take_number).join().unwrap(), own);
+            assert!(thread::spawn(take_number).join().unwrap().is_some());
+        }
+    }
+}
