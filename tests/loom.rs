@@ -1,7 +1,7 @@
 //! The store's protocols between threads, as models that loom runs through every interleaving.
 //!
 //! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock
-//! bit, pins, the growth of the index, labels and their counts, rescues by the mover, and reads without the lock. A model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built
+//! bit, pins, the growth of the index, labels and their counts, rescues by the mover, magazines, and reads without the lock. A model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built
 //! with `--cfg loom` only; run by `make loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
@@ -792,4 +792,153 @@ fn labels_are_counted_by_whoever_changes_them() {
 #[should_panic(expected = "WARM items by the counts")]
 fn a_label_read_before_may_not_be_counted() {
     explore(3, || relabel(true));
+}
+
+/// In a chunk's head: there is an item, it is in the index, the ring has an entry of the chunk.
+const ITEM: u64 = 16;
+const LINKED: u64 = 32;
+const RING: u64 = 64;
+
+/// A thread gives the chunk of a HOT item to its magazine and puts another item into it, while the class's holder takes
+/// the chunk's entry out of the ring. `blind`: he changes the head by a look at it from before.
+fn ring_and_magazine(blind: bool) {
+    let head = Arc::new(AtomicU64::new(ITEM | LINKED | RING));
+    let of_ring = |head: u64| head & ITEM != 0 && head & COLD == 0;
+    let own = Arc::clone(&head);
+    let owner = thread::spawn(move || {
+        own.fetch_and(!LINKED, Relaxed);
+        // As `Magazine::put`.
+        let old = own.fetch_and(RING, Relaxed);
+        let (mut hot, mut cold, mut entries) = (0, 0, 0);
+        if old & COLD == 0 {
+            hot -= 1
+        } else {
+            cold -= 1
+        };
+        // As `Item::write` and `Magazine::place`.
+        let written = own.fetch_update(Relaxed, Relaxed, |old| Some(ITEM | old & RING)).unwrap();
+        hot += 1;
+        if written & RING == 0 {
+            own.fetch_or(RING, Relaxed);
+            entries += 1;
+        }
+        own.fetch_or(LINKED, Relaxed);
+        (hot, cold, entries)
+    });
+    // As `Class::ring_step`: the entry is popped.
+    let (mut hot, mut cold, mut entries) = (1, 0, 0);
+    let change = |old: u64| match (of_ring(old), old & LINKED != 0) {
+        (false, _) => Some(old & !RING),
+        (true, false) => None,
+        (true, true) => Some(old & !RING | COLD),
+    };
+    let seen = head.load(Relaxed);
+    let changed = match (blind, change(seen)) {
+        (false, _) => head.fetch_update(Relaxed, Relaxed, change),
+        (true, None) => Err(seen),
+        (true, Some(new)) => {
+            head.fetch_and(!RING, Relaxed);
+            head.fetch_or(new & COLD, Relaxed);
+            Ok(seen)
+        }
+    };
+    match changed {
+        Err(_) => entries += 1,
+        Ok(old) if of_ring(old) => (hot, cold) = (hot - 1, cold + 1),
+        Ok(_) => {}
+    }
+    let told = owner.join().unwrap();
+    let (hot, cold, entries) = (hot + told.0, cold + told.1, entries + told.2);
+    let head = head.load(Relaxed);
+    assert_eq!((hot, cold), if head & COLD == 0 { (1, 0) } else { (0, 1) }, "HOT and COLD items by the counts");
+    assert_eq!(entries, i32::from(head & RING != 0), "entries of the chunk");
+    assert!(entries == 1 || head & COLD != 0, "a HOT item without an entry");
+}
+
+#[test]
+fn a_chunk_is_used_anew_while_its_entry_leaves_the_ring() {
+    explore(3, || ring_and_magazine(false));
+}
+
+#[test]
+#[should_panic(expected = "assertion")]
+fn an_entry_may_not_be_judged_by_a_look_from_before() {
+    explore(3, || ring_and_magazine(true));
+}
+
+/// What the mover omits when a page begins to leave, or whoever opens a magazine.
+#[derive(Clone, Copy, PartialEq)]
+enum Omits {
+    Nothing,
+    /// Having magazines give back what they have.
+    Recall,
+    /// Telling a magazine that opens later which page leaves.
+    Leaving,
+}
+
+#[derive(Default)]
+struct Shelf {
+    open: bool,
+    leaving: bool,
+    chunks: usize,
+}
+
+/// A thread opens its magazine and frees a chunk of the page that begins to leave: it must get to the class.
+fn page_and_magazine(omits: Omits) {
+    /// Whether the page leaves, its free chunks, and those that are gone.
+    type Class = Mutex<(bool, usize, usize)>;
+    let (class, magazine): (Arc<Class>, Arc<Mutex<Shelf>>) = Default::default();
+    let (of_class, own) = (Arc::clone(&class), Arc::clone(&magazine));
+    let owner = thread::spawn(move || {
+        {
+            let class = of_class.lock().unwrap();
+            let mut own = own.lock().unwrap();
+            own.open = true;
+            own.leaving = class.0 && omits != Omits::Leaving;
+        }
+        {
+            let mut own = own.lock().unwrap();
+            if own.open && !own.leaving {
+                own.chunks += 1;
+                return;
+            }
+        }
+        let mut class = of_class.lock().unwrap();
+        if class.0 {
+            class.2 += 1
+        } else {
+            class.1 += 1
+        };
+    });
+    {
+        let mut class = class.lock().unwrap();
+        if omits != Omits::Recall {
+            let mut magazine = magazine.lock().unwrap();
+            class.1 += std::mem::take(&mut magazine.chunks);
+            magazine.open = false;
+        }
+        class.0 = true;
+        let free = std::mem::take(&mut class.1);
+        class.2 += free;
+    }
+    owner.join().unwrap();
+    let class = class.lock().unwrap();
+    assert_eq!((class.1, class.2), (0, 1), "a chunk of a page that leaves is not gone");
+}
+
+#[test]
+fn a_page_that_leaves_has_no_chunk_in_a_magazine() {
+    explore(3, || page_and_magazine(Omits::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "is not gone")]
+fn what_magazines_have_must_be_recalled() {
+    explore(3, || page_and_magazine(Omits::Recall));
+}
+
+#[test]
+#[should_panic(expected = "is not gone")]
+fn a_magazine_must_know_the_page_that_leaves() {
+    explore(3, || page_and_magazine(Omits::Leaving));
 }
