@@ -86,6 +86,21 @@ fn where_all_items_are_short_every_page_is_cut_for_them() {
 }
 
 #[test]
+fn a_class_without_full_pages_learns_that_items_have_become_longer() {
+    let shared = shared("-m 4");
+    let mut client = Client::new(&shared);
+    let row = |class: usize| shared.cache.store.classes(shared.clock.now())[class];
+    (0..60_000).for_each(|n| set(&mut client, n, 100));
+    assert_eq!(recut(&shared, 4), 1);
+    (60_000..100_000).for_each(|n| set(&mut client, n, 100));
+    (100_000..130_000).for_each(|n| set(&mut client, n, 109));
+    assert!(recut(&shared, 4) > 0);
+    (130_000..200_000).for_each(|n| set(&mut client, n, 109));
+    assert!(row(4).items > 25_000 && row(5).items < 8000, "{} {}", row(4).items, row(5).items);
+    assert!(hit(&mut client, 199_999, 109));
+}
+
+#[test]
 fn long_items_find_room_among_short_ones_and_short_ones_among_long() {
     for share in [2, 5, 10, 50, 200] {
         let shared = shared("-m 8");

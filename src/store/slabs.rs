@@ -414,6 +414,8 @@ impl Slabs {
             return Take::Chunk(handle);
         }
         if class.lacks(need) {
+            // So that the class has full pages again if there are many of these.
+            class.recent.note(need);
             return Take::Elsewhere;
         }
         if !self.may_evict {
