@@ -12,6 +12,7 @@ use super::handle::Links;
 use super::image::Image;
 use super::index::{Pace, Step};
 use super::item::{Head, Item, iflag, kind, state};
+use super::policy::unmark;
 use super::reserve::{CHAIN_HEADER, begin_link, chain_of};
 use super::sizes::PAGE_BYTES;
 use super::store::Store;
@@ -80,7 +81,8 @@ impl Store {
                             class.adopt_item(&self.arena, handle, &mut item, nominal, true, flat);
                         }
                     }
-                    None if parts.contains(&handle) => {}
+                    // The rings that had an entry of it are gone.
+                    None if parts.contains(&handle) => unmark(&self.arena, handle),
                     None => {
                         self.arena.chunk(handle)[0].store(0, Relaxed);
                         class.free(&self.arena, handle);
