@@ -328,6 +328,10 @@ impl Store {
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
+        if class.would_grow(need) {
+            // Who has a magazine could use the chunk of an item anew after it was judged.
+            class.recall(&self.arena);
+        }
         if class.would_grow(need)
             && let Some(oldest) = class.longest_here()
             && let Some(item) = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))
