@@ -280,6 +280,36 @@ fn the_index_makes_room_for_ghosts_when_items_are_evicted() {
 }
 
 #[test]
+fn an_item_that_never_expired_can_be_touched_where_memory_is_full() {
+    for args in ["-m 2 -M", "-m 2"] {
+        let mut story = Story::new(args);
+        let mut stored = 0;
+        while story.row("evicted") == 0 && story.ask(&format!("set k{stored} 0 0 10\r\n0123456789\r\n")) == "STORED\r\n"
+        {
+            stored += 1;
+        }
+        let last = format!("k{}", stored - 1);
+        for (command, time) in [("touch", 100), ("gat", 2_000_000)] {
+            let line =
+                if command == "gat" { format!("gat {time} {last}\r\n") } else { format!("touch {last} {time}\r\n") };
+            let reply = story.ask(&line);
+            assert!(
+                reply == "TOUCHED\r\n" || reply == format!("VALUE {last} 0 10\r\n0123456789\r\nEND\r\n"),
+                "{reply}"
+            );
+            assert_eq!(
+                story.ask(&format!("mg {last} t v\r\n")),
+                format!("VA 10 t{time}\r\n0123456789\r\n"),
+                "{args} {line}"
+            );
+        }
+        story.ask(&format!("touch {last} 0\r\n"));
+        assert_eq!(story.ask(&format!("mg {last} t\r\n")), "HD t-1\r\n");
+        story.finish();
+    }
+}
+
+#[test]
 fn the_operator_may_fix_the_share_of_new_items() {
     for (args, tune, percent) in [("-o hot_lru_pct=30", "", 30), ("", "lru tune 55 20 0.1 2.0\r\n", 55)] {
         let mut story = Story::new(&format!("-m 8 {args}"));

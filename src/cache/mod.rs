@@ -18,7 +18,7 @@ use crate::events::Log;
 use crate::hash;
 use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
-use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Store, Stored, Write, state};
+use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Room, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tell::Shape;
 
@@ -136,23 +136,39 @@ impl Verbs<'_> {
             None => self.read(key, true, |entry| (show(entry), place(entry))),
             Some(_) => None,
         };
-        let mut rewrite = false;
         let found = read.unwrap_or_else(|| {
-            self.visit(key, |entry| {
+            let show = |entry: &mut Entry| {
                 let place = place(entry);
                 entry.bump(self.now);
-                if let Some(exptime) = touch {
-                    rewrite = !entry.set_exptime(exptime, self.now);
-                }
                 (show(entry), place)
-            })
+            };
+            match touch {
+                None => self.visit(key, show),
+                Some(exptime) => self.visit_touching(key, exptime, show),
+            }
         });
-        if rewrite {
-            self.cache.store.rewrite_exptime(key.bytes, key.hash, touch.unwrap_or(0), self.now);
-        }
         let hit = self.live(found);
         self.count_fetch(touch.is_some(), hit.as_ref().map(|(_, place)| *place));
         hit.map(|(result, _)| result)
+    }
+
+    /// Gives the item of `key` an expiry time and shows it, in one step. Without memory for the time it keeps its old one.
+    fn visit_touching<R>(&self, key: &Key<'_>, exptime: u32, mut show: impl FnMut(&mut Entry) -> R) -> Found<R> {
+        let (mut cramped, mut told) = (false, false);
+        loop {
+            let found = self.visit_once(key, &mut told, |entry| {
+                (entry.set_exptime(exptime, self.now) || cramped).then(|| show(entry))
+            });
+            match found {
+                Found::Hit(Some(shown)) => return Found::Hit(shown),
+                Found::Hit(None) => {
+                    let room = self.cache.store.make_room(key.bytes, key.hash, Some(exptime), false, self.now);
+                    cramped = room == Room::NoMemory;
+                }
+                Found::Miss => return Found::Miss,
+                Found::Lapsed(lapse) => return Found::Lapsed(lapse),
+            }
+        }
     }
 
     #[inline]

@@ -223,8 +223,8 @@ pub struct Meta {
     pub flags: u32,
     /// Relative expiry time, 0 = never.
     pub exptime: u32,
-    /// `iflag::KEY_BINARY`, `STALE`, `TOKEN` as wanted; `EXT` and `CAS` make room for a long TTL or a CAS id
-    /// of the client's choice.
+    /// `iflag::KEY_BINARY`, `STALE`, `TOKEN` as wanted; `NO_EXPIRY`, `EXT` and `CAS` make room for a TTL up to 90 days, any
+    /// TTL, and a CAS id of the client's choice.
     pub iflags: u8,
     /// First content of the CAS word, 0 = none.
     pub cas: u64,
@@ -259,7 +259,10 @@ impl Meta {
             length::LARGE
         } else if iflags & iflag::EXT != 0 {
             length::EXT
-        } else if iflags & iflag::NO_EXPIRY == 0 || self.vlen >= length::MORE.into() {
+        } else if iflags & iflag::NO_EXPIRY == 0
+            || self.iflags & iflag::NO_EXPIRY != 0
+            || self.vlen >= length::MORE.into()
+        {
             length::MORE | (self.vlen >> 8) as u8
         } else {
             self.vlen as u8

@@ -52,6 +52,10 @@ impl Reservation {
         if store.needs_wide_cas() {
             meta.iflags |= iflag::CAS;
         }
+        if !store.slabs.may_evict() {
+            // There may be no memory for laying the item out anew when it is touched.
+            meta.iflags |= iflag::NO_EXPIRY;
+        }
         let nominal = store.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0);
         let iflags = meta.layout_flags(now, false);
         let class = match store.sizes.is_chunked(nominal) {

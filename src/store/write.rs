@@ -4,7 +4,7 @@
 //! prepend. Called by `cache` for every mutation that stores a value.
 
 use super::entry::Version;
-use super::item::{Item, Meta, iflag, state};
+use super::item::{EXPTIME_SHORT_MAX, Item, Meta, iflag, state};
 use super::reserve::{Pinned, Reservation};
 use super::scratch::Scratch;
 use super::store::{Found, Store};
@@ -310,31 +310,22 @@ impl Store {
         }
     }
 
-    /// Gives the item of `key` a new exptime where its layout has no room for it. False if it is gone, or
-    /// memory is short.
-    pub fn rewrite_exptime(&'static self, key: &[u8], hash: u64, exptime: u32, now: u32) -> bool {
-        while self.make_room(key, hash, Some(exptime), false, now) == Room::Retry {
-            match self.visit(key, hash, now, |entry| entry.set_exptime(exptime, now)) {
-                Found::Hit(false) => {}
-                Found::Hit(true) => return true,
-                Found::Miss | Found::Lapsed(_) => return false,
-            }
-        }
-        false
-    }
-
     /// Lays the item of `key` out anew, with room for this expiry time (if any) and for a CAS id of the
     /// client's choice (if wanted). Nothing that a client can see changes.
     pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Room {
         let seen = self.visit(key, hash, now, |entry| {
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
-            let long = if entry.has_room(exptime, false, now) { 0 } else { iflag::EXT };
+            let time = match exptime {
+                _ if entry.has_room(exptime, false, now) => 0,
+                Some(exptime) if exptime <= now.saturating_add(EXPTIME_SHORT_MAX) => iflag::NO_EXPIRY,
+                _ => iflag::EXT,
+            };
             let meta = Meta {
                 klen: key.len(),
                 vlen: entry.vlen(),
                 flags: entry.flags(),
                 exptime: entry.exptime(now),
-                iflags: kept | long | if cas { iflag::CAS } else { 0 },
+                iflags: kept | time | if cas { iflag::CAS } else { 0 },
                 cas: 0,
             };
             (meta, entry.version())
