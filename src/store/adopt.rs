@@ -235,3 +235,60 @@ impl Store {
         item.change_state(state::LINKED, 0);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::item::Meta;
+    use super::super::sizes::SizeConfig;
+    use super::super::store::{Config, Found};
+    use super::super::write::{Mode, Write};
+    use super::*;
+    use crate::hash::hash;
+    use std::path::Path;
+
+    const NOW: u32 = 1000;
+
+    fn store(path: &Path) -> &'static Store {
+        let sizes = SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 16 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        };
+        let (maxbytes, initial_items) = (2 << 20, 1000);
+        let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow: true, exact: true, precharged: 0 };
+        Store::leak_in(&config, Image::open(path, 1, maxbytes).unwrap()).unwrap()
+    }
+
+    fn put(store: &'static Store, key: &[u8], vlen: usize) {
+        let meta = Meta { klen: key.len(), vlen, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let mut reservation = store.reserve(key, &meta, NOW).unwrap();
+        reservation.write(&vec![b'v'; vlen]).unwrap();
+        store.commit(reservation, key, hash(key), Write::new(Mode::Set, store.next_cas()), NOW);
+    }
+
+    #[test]
+    fn chunks_of_chains_have_no_entry_in_the_new_rings() {
+        let dir = tempfile::tempdir().unwrap();
+        let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
+        let marked = |store: &'static Store| {
+            let pages =
+                (1..store.slabs.next_page()).flat_map(|page| store.slots(&Page { number: page, class: 0, age: 0 }));
+            let heads = pages.map(|handle| Head::of(store.arena.chunk(handle)));
+            heads.filter(|head| head.kind() == Some(kind::CHAIN) && head.is(state::RING)).count()
+        };
+        let first = store(&before);
+        put(first, b"single", 15_000);
+        assert_eq!(first.visit(b"single", hash(b"single"), NOW, |entry| entry.unlink()), Found::Hit(()));
+        put(first, b"chain", 40_000);
+        assert_eq!(marked(first), 1, "the entry of the item that was there before");
+        std::fs::copy(&before, &after).unwrap();
+        let second = store(&after);
+        assert_eq!(second.adopt(NOW), Adopted { items: 1, dropped: 0 });
+        assert_eq!(marked(second), 0);
+        assert_eq!(second.visit(b"chain", hash(b"chain"), NOW, |entry| entry.vlen()), Found::Hit(40_000));
+    }
+}

@@ -11,7 +11,8 @@
 //! magazine   what threads have of a class, so that they need its lock less often
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
-//! item       layout of an item in its chunk                  sizes   class arithmetic
+//! item       layout of an item in its chunk                  head    its first word
+//! sizes      class arithmetic
 //! arena      handles -> words                                region  address space
 //! words      bytes in atomic words                           handle  names of chunks
 //! image      the memory file of `-e`                         adopt   finding its items again
@@ -28,6 +29,7 @@ mod arena;
 mod cut;
 mod entry;
 mod handle;
+mod head;
 mod image;
 mod index;
 mod item;
