@@ -46,9 +46,11 @@ impl Cost {
         let (wall, faults, cpu) = (Instant::now(), thread_faults(), thread_ns());
         let result = work();
         let (cpu, wall) = (thread_ns() - cpu, wall.elapsed().as_nanos() as u64);
+        // Before the histograms are written, whose memory may be new.
+        let faulted = thread_faults() != faults;
         self.cpu.record(cpu);
         self.wall.record(wall);
-        let late = [wall > 1_000_000, cpu > 1_000_000, cpu > 1_000_000 && thread_faults() != faults];
+        let late = [wall > 1_000_000, cpu > 1_000_000, cpu > 1_000_000 && faulted];
         self.late.iter_mut().zip(late).for_each(|(sum, late)| *sum += u64::from(late));
         take_holds(|ns| {
             self.holds.record(ns);
