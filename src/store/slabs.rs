@@ -125,10 +125,10 @@ impl Pages {
     }
 }
 
-/// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and 12 of
+/// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and 10 of
 /// the 32 MiB that are left to the process as a whole.
 fn on_top(limit: u64) -> u64 {
-    limit / 20 + (12 << 20)
+    limit / 20 + (10 << 20)
 }
 
 /// Counters of one class since the last reset; each is the `stats items` row of the same name.
