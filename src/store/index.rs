@@ -53,6 +53,12 @@ fn tag_of(hash: u64) -> u8 {
     (hash as u8).clamp(1, 254)
 }
 
+/// Which of `len` places a hash belongs to, by its upper half. If `len` grows, those of one place stay near each other.
+#[inline]
+pub fn place_of(hash: u64, len: u64) -> usize {
+    (((hash >> 32) * len) >> 32) as usize
+}
+
 /// The index.
 pub struct Index {
     tables: [OnceLock<Table>; TABLES_MAX],
@@ -97,7 +103,7 @@ impl Table {
 
     #[inline]
     fn bucket_of(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.len) >> 32) as usize
+        place_of(hash, self.len)
     }
 
     /// The lowest upper half of a hash that falls into `bucket`.

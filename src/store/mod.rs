@@ -8,6 +8,7 @@
 //! stock      a class's pages and free chunks                 cut     how large its chunks are
 //! policy     who leaves: S3-FIFO                             age     flat mode's queue
 //! ring       a queue of handles                              signs   what a class knows without its lock
+//! history    how often keys have left a class of late
 //! magazine   what threads have of a class, so that they need its lock less often
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
@@ -30,6 +31,7 @@ mod cut;
 mod entry;
 mod handle;
 mod head;
+mod history;
 mod image;
 mod index;
 mod item;

@@ -303,7 +303,7 @@ impl Class {
             return Some((handle, Part::Ring));
         }
         let under_hand = self.clock(arena).map(|handle| (handle, Part::Main));
-        self.round.measure(self.used(), signs);
+        self.round.measure(self.used(), signs, self.history.is_kept());
         under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
     }
 

@@ -28,8 +28,9 @@ const YOUNG_PART: u32 = 10;
 const YOUNG_MAIN_PART: u32 = 100;
 
 /// A key is let into the main part for having come back if that was within this part of the hand's round: nobody has
-/// read the next victim for a round.
+/// read the next victim for a round. Where its class remembers how often it has left (`history`), that tells more.
 const ROUND_PART: u64 = 5;
+const ROUND_PART_KEPT: u64 = 15;
 
 /// Parts of a round in which its time is taken, and how many of the latest count.
 const ROUND_STEPS: u64 = 32;
@@ -160,8 +161,14 @@ impl Round {
         self.passed += 1;
     }
 
+    /// Evictions from the ring in a round, if any is known.
+    pub fn length(&self) -> Option<u64> {
+        (self.length > 0).then_some(self.length)
+    }
+
     /// Says how long ghosts speak for their keys, if the hand has come far enough to tell. A round has `slots` of them.
-    pub fn measure(&mut self, slots: u64, signs: &Signs) {
+    /// `kept` says that the class has a history.
+    pub fn measure(&mut self, slots: u64, signs: &Signs, kept: bool) {
         if self.passed == 0 || self.passed * ROUND_STEPS < slots {
             return;
         }
@@ -171,7 +178,8 @@ impl Round {
         let before = if self.length == 0 { whole } else { self.length };
         self.length = (before * (ROUND_MEMORY - 1) + whole) / ROUND_MEMORY;
         (self.passed, self.since) = (0, now);
-        signs.speaking.store((self.length / ROUND_PART).min(u64::from(u32::MAX) - 1) as u32 + 1, Relaxed);
+        let part = if kept { ROUND_PART_KEPT } else { ROUND_PART };
+        signs.speaking.store((self.length / part).min(u64::from(u32::MAX) - 1) as u32 + 1, Relaxed);
     }
 }
 
@@ -220,7 +228,7 @@ mod tests {
             if n % (ITEMS / count.min(ITEMS)) == 0 {
                 evict(signs, count.div_ceil(ITEMS));
             }
-            round.measure(ITEMS.into(), signs);
+            round.measure(ITEMS.into(), signs, false);
         }
     }
 

@@ -8,6 +8,7 @@ use super::age::AgeList;
 use super::arena::{Arena, Handle};
 use super::cut::{Cut, Recent};
 use super::handle::FIRST_PAGE;
+use super::history::History;
 use super::item::{Head, Item, state};
 use super::lock::{Mutex, MutexGuard};
 use super::magazine::Magazines;
@@ -127,7 +128,7 @@ impl Pages {
 
 /// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and 10 of
 /// the 32 MiB that are left to the process as a whole.
-fn on_top(limit: u64) -> u64 {
+pub(super) fn on_top(limit: u64) -> u64 {
     limit / 20 + (10 << 20)
 }
 
@@ -257,6 +258,7 @@ pub struct Class {
     pub(super) items: [i64; 4],
     pub(super) share: Share,
     pub(super) round: Round,
+    pub(super) history: History,
     /// `Signs::rewarmed` at the last reset of the counters.
     rewarmed_before: u64,
     pub(super) requested: i64,

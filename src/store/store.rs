@@ -412,8 +412,8 @@ impl Store {
         class
     }
 
-    /// Unlinks a victim; `None` if it has gone meanwhile, is in use just now, or a reader still holds it (its chunk
-    /// follows later).
+    /// Unlinks a victim; `None` if it stays for what its class remembers, has gone meanwhile, is in use just now, or a
+    /// reader still holds it (its chunk follows later).
     fn evict(
         &'static self,
         class: &mut super::slabs::Class,
@@ -425,11 +425,18 @@ impl Store {
         class.key.clear();
         item.copy_key(&mut class.key);
         let hash = crate::hash::hash(&class.key);
+        class.history.prefetch(hash);
         // Nobody waits for a bucket under a class's lock: there are other victims.
         let mut bucket = self.index.try_lock(hash)?;
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
         let lapse = self.lapse(&item, now);
+        if let (None, Some(part)) = (lapse, part)
+            && !class.is_leaving(handle)
+            && class.keeps(hash, part)
+        {
+            return None;
+        }
         bucket.remove(slot);
         item.change_state(state::LINKED, 0);
         if let (None, Some(part)) = (lapse, part) {
@@ -550,12 +557,14 @@ impl Store {
         self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.would_charge(bytes())
     }
 
-    /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top. Called
-    /// every now and then.
+    /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top, and
+    /// classes remember who has left as far as it is less. Called every now and then.
     pub fn charge_overhead(&'static self) {
+        let bytes = self.index.bytes() + self.slabs.queue_bytes();
+        let histories = self.slabs.fit_histories(bytes);
         // A memory file has the size that it has.
         if self.image().is_none() {
-            self.slabs.charge(self.index.bytes() + self.slabs.queue_bytes());
+            self.slabs.charge(bytes + histories);
         }
     }
 
