@@ -39,9 +39,10 @@ const HALVED_IN: u64 = 2;
 /// Evictions an item in which they are halved at the latest.
 const HALVED_IN_MAX: u64 = 16;
 
-/// Bytes an item of a table, at most and at least.
+/// Bytes an item of a table: at most, at least where one begins, and where it has to go.
 const BYTES_MAX: u64 = 8;
 const BYTES_MIN: u64 = 4;
+const BYTES_LEFT: u64 = 3;
 
 /// One cache line.
 #[derive(Clone, Copy)]
@@ -131,8 +132,8 @@ impl History {
 }
 
 impl Class {
-    /// Whether an item that has been found to leave next, and whose page stays, should not do so after all. It is no
-    /// longer in the ring then.
+    /// Whether a small item that has been found to leave next, and whose page stays, should not do so after all. It is no
+    /// longer in the ring then. (A large one is its queue's next victim again.)
     pub fn keeps(&mut self, hash: u64, part: Part) -> bool {
         let items = self.len();
         !self.history.lets_go(hash, part, &self.round, items)
@@ -145,12 +146,18 @@ impl Slabs {
     pub fn fit_histories(&self, needed: u64) -> u64 {
         let room = on_top(self.limit()).saturating_sub(needed);
         let evicts = |id: usize| !self.is_flat() && self.signs(id).evicted() != 0;
-        let items = |id: usize| if evicts(id) { self.class(id).len() } else { 0 };
-        let items: Vec<u64> = (0..self.len()).map(items).collect();
+        let mut kept = false;
+        let mut items_of = |id: usize| {
+            let class = self.class(id);
+            kept |= class.history.is_kept();
+            if evicts(id) { class.len() } else { 0 }
+        };
+        let items: Vec<u64> = (0..self.len()).map(&mut items_of).collect();
         // A table may be larger than it should be by a half, so that it need not follow each item.
         let share = (room / 3 * 2).checked_div(items.iter().sum()).unwrap_or(0).min(BYTES_MAX);
-        let share = if share < BYTES_MIN { 0 } else { share };
-        let fit = |(id, items): (usize, &u64)| self.fit_history(id, (items * share).div_ceil(LINE_BYTES) as usize);
+        let least = if kept { BYTES_LEFT } else { BYTES_MIN };
+        let share = if share < least { 0 } else { share };
+        let fit = |(id, items): (usize, &u64)| self.fit_history(id, (items * share / LINE_BYTES) as usize);
         items.iter().enumerate().map(fit).sum()
     }
 
@@ -162,10 +169,12 @@ impl Slabs {
         if fits(now) {
             return now as u64 * LINE_BYTES;
         }
+        // Memory comes and goes where no lock is held, and goes first.
+        let old = std::mem::take(&mut self.class(id).history);
+        drop(old);
         let new = History::new(lines);
         let bytes = new.lines.len() as u64 * LINE_BYTES;
-        let old = std::mem::replace(&mut self.class(id).history, new);
-        drop(old); // where no lock is held
+        self.class(id).history = new;
         bytes
     }
 }
@@ -259,8 +268,10 @@ mod tests {
         assert!(slabs.class(1).history.is_kept() && !slabs.class(2).history.is_kept());
         for needed in (0..=room).step_by(10_000) {
             let taken = slabs.fit_histories(needed);
-            assert!(taken + needed <= room && (taken > 0 || needed + 600_064 > room), "{taken} beside {needed}");
+            assert!(taken + needed <= room && (taken > 0 || needed + 450_001 > room), "{taken} beside {needed}");
         }
+        assert_eq!(slabs.fit_histories(room - 599_000), 0, "it does not come and go with every byte");
+        assert!(slabs.fit_histories(room - 601_000) > 0);
         assert_eq!(slabs.fit_histories(room), 0);
         slabs.fit_histories(0);
         slabs.set_flat(true, &arena);
