@@ -310,6 +310,55 @@ fn an_item_that_never_expired_can_be_touched_where_memory_is_full() {
 }
 
 #[test]
+fn who_is_touched_is_not_evicted_for_the_memory_of_his_time() {
+    let mut story = Story::new("-m 2");
+    let mut stored = 0;
+    while story.row("evicted") == 0 {
+        assert_eq!(story.ask(&format!("set k{stored} 0 0 10\r\n0123456789\r\n")), "STORED\r\n");
+        stored += 1;
+    }
+    for (touched, command) in ["touch", "gat", "mg"].into_iter().enumerate() {
+        // Those that nobody has read leave in their order.
+        let next = format!("k{}", story.row("evicted") + touched as u64);
+        let reply = match command {
+            "touch" => story.ask(&format!("touch {next} 100\r\n")),
+            "gat" => story.ask(&format!("gat 100 {next}\r\n")),
+            _ => story.ask(&format!("mg {next} T100 h v\r\n")),
+        };
+        let value = format!("VALUE {next} 0 10\r\n0123456789\r\nEND\r\n");
+        assert!(["TOUCHED\r\n", &value, "VA 10 h0\r\n0123456789\r\n"].contains(&&*reply), "{command}: {reply}");
+        assert_eq!(story.ask(&format!("mg {next} t\r\n")), "HD t100\r\n");
+    }
+    story.finish();
+}
+
+#[test]
+fn a_time_that_an_item_has_no_room_for_is_met_as_nearly_as_it_goes() {
+    const DAY: u64 = 24 * 60 * 60;
+    for line in ["touch k {}", "gat {} k", "mg k T{}"] {
+        let mut story = Story::new("-m 2 -M");
+        assert_eq!(story.ask("set k 0 100 10\r\n0123456789\r\n"), "STORED\r\n");
+        let value = "v".repeat(100);
+        // Each class may have a page, so the larger ones must be full too.
+        for len in 6..40 {
+            for n in 0.. {
+                if story.ask(&format!("set {len}-{n} 0 0 {len}\r\n{}\r\n", &value[..len])) != "STORED\r\n" {
+                    break;
+                }
+            }
+        }
+        // Over 30 days times are those of the calendar.
+        let time = story.shared.clock.unix(story.shared.clock.now()) as u64 + 100 * DAY;
+        let reply = story.ask(&format!("{}\r\n", line.replace("{}", &time.to_string())));
+        assert!(reply.starts_with("TOUCHED") || reply.starts_with("VALUE") || reply.starts_with("HD"), "{reply}");
+        assert_eq!(story.ask("mg k t\r\n"), format!("HD t{}\r\n", 90 * DAY), "{line}");
+        story.later(80 * DAY as i64);
+        assert!(story.has("k"));
+        story.finish();
+    }
+}
+
+#[test]
 fn the_operator_may_fix_the_share_of_new_items() {
     for (args, tune, percent) in [("-o hot_lru_pct=30", "", 30), ("", "lru tune 55 20 0.1 2.0\r\n", 55)] {
         let mut story = Story::new(&format!("-m 8 {args}"));

@@ -191,7 +191,7 @@ impl Verbs<'_> {
                 }
                 Found::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes(), key.hash(), peek.touch, false, self.now);
-                    // Without memory for the new time, the item keeps its old one.
+                    // Without memory for the new time, the item gets the latest one that it has room for.
                     cramped = room == Room::NoMemory;
                     continue;
                 }
@@ -243,7 +243,7 @@ impl Verbs<'_> {
         });
         seen.won = !peek.spoilt && !seen.sent && (seen.stale || expires_soon);
         if let Some(exptime) = peek.touch {
-            entry.set_exptime(exptime, self.now);
+            entry.set_exptime_nearly(exptime, self.now);
         }
         if seen.won {
             entry.change_flags(0, iflag::TOKEN);

@@ -152,12 +152,18 @@ impl Verbs<'_> {
         hit.map(|(result, _)| result)
     }
 
-    /// Gives the item of `key` an expiry time and shows it, in one step. Without memory for the time it keeps its old one.
+    /// Gives the item of `key` an expiry time and shows it, in one step. Without memory for the time it gets the latest one
+    /// that it has room for.
     fn visit_touching<R>(&self, key: &Key<'_>, exptime: u32, mut show: impl FnMut(&mut Entry) -> R) -> Found<R> {
         let (mut cramped, mut told) = (false, false);
         loop {
             let found = self.visit_once(key, &mut told, |entry| {
-                (entry.set_exptime(exptime, self.now) || cramped).then(|| show(entry))
+                if cramped {
+                    entry.set_exptime_nearly(exptime, self.now);
+                } else if !entry.set_exptime(exptime, self.now) {
+                    return None;
+                }
+                Some(show(entry))
             });
             match found {
                 Found::Hit(Some(shown)) => return Found::Hit(shown),

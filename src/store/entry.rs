@@ -6,7 +6,7 @@
 
 use super::arena::Handle;
 use super::index::Bucket;
-use super::item::{Item, iflag, state};
+use super::item::{EXPTIME_SHORT_MAX, Item, iflag, state};
 use super::reserve::Pinned;
 use super::store::Store;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
@@ -110,6 +110,18 @@ impl Entry {
             self.change().set_exptime(exptime, now);
         }
         fits
+    }
+
+    /// Has the item count as read at least once, for eviction alone.
+    pub(super) fn hold_on(&mut self) {
+        if !self.item.head().is(state::FREQ) {
+            self.item.change_state(0, 1);
+        }
+    }
+
+    /// The same, or the latest expiry time that the item has room for; without room for any it keeps its old one.
+    pub fn set_exptime_nearly(&mut self, exptime: u32, now: u32) {
+        let _ = self.set_exptime(exptime, now) || self.set_exptime(now.saturating_add(EXPTIME_SHORT_MAX), now);
     }
 
     /// Time of the last access.

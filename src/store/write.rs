@@ -314,6 +314,8 @@ impl Store {
     /// client's choice (if wanted). Nothing that a client can see changes.
     pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Room {
         let seen = self.visit(key, hash, now, |entry| {
+            // Who looks for memory must not evict the very item.
+            entry.hold_on();
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
             let time = match exptime {
                 _ if entry.has_room(exptime, false, now) => 0,
