@@ -166,7 +166,10 @@ impl Item {
     pub fn vlen(&self) -> usize {
         match self.head.length() {
             length::EXT.. => self.word(self.head.ext_word()) as usize,
-            more @ length::MORE.. => usize::from(more - length::MORE) << 8 | self.word(FIXED) as usize & 0xff,
+            // Both parts may be of different items where a chunk is used anew: no longer than what readers may copy.
+            more @ length::MORE.. => {
+                (usize::from(more - length::MORE) << 8 | self.word(FIXED) as usize & 0xff).min(COPY_MAX)
+            }
             short => short.into(),
         }
     }
