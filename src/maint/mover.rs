@@ -256,6 +256,9 @@ impl Work {
             // A page that is only to be cut anew keeps nobody waiting who asks for another one.
             Progress::Waits | Progress::Failed => {
                 if let Some(job) = self.job.take() {
+                    if job.is_recut() {
+                        self.recut_at = Some(Instant::now()); // others have their turn before the next one
+                    }
                     self.store.cancel_move(job);
                 }
                 self.mover.ended(false);
