@@ -328,18 +328,16 @@ impl Store {
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
-        if class.would_grow(need) {
+        // Memory of an item whose time is over is taken before more memory is.
+        if class.would_grow(need) && self.lapsed_in(&class, now).is_some() {
             // Who has a magazine could use the chunk of an item anew after it was judged.
             class.recall(&self.arena);
-        }
-        if class.would_grow(need)
-            && let Some(oldest) = class.longest_here()
-            && let Some(item) = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))
-            && self.lapse(&item, now).is_some()
-        {
-            // Memory of an item whose time is over is taken before more memory is.
-            class.forget_oldest(&self.arena, oldest);
-            class = self.drop_victim(class_id, class, (oldest, None), now);
+            if class.would_grow(need)
+                && let Some(oldest) = self.lapsed_in(&class, now)
+            {
+                class.forget_oldest(&self.arena, oldest);
+                class = self.drop_victim(class_id, class, (oldest, None), now);
+            }
         }
         for tries in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
@@ -373,6 +371,13 @@ impl Store {
         }
         class.counts.outofmemory += 1;
         None
+    }
+
+    /// The item that has been in its queue for longest, if its time is over.
+    fn lapsed_in(&self, class: &super::slabs::Class, now: u32) -> Option<Handle> {
+        let oldest = class.longest_here()?;
+        let item = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))?;
+        self.lapse(&item, now).map(|_| oldest)
     }
 
     fn touch(&self, page: u32) {
@@ -433,6 +438,7 @@ impl Store {
         let lapse = self.lapse(&item, now);
         if let (None, Some(part)) = (lapse, part)
             && !class.is_leaving(handle)
+            && !item.head().has(iflag::CHUNKED)
             && class.keeps(hash, part)
         {
             return None;
