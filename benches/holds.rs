@@ -195,7 +195,8 @@ fn growth(items: u64) {
                 let step = cost.measure(|| store.grow_step(buckets));
                 let kind = match (was_growing, step) {
                     (false, Step::Over) => 0,
-                    (false, _) => 1,
+                    (false, _) if store.index_view().0 => 1,
+                    (false, _) => 6,
                     (true, Step::Over) => 4,
                     (true, Step::Memory) => 6,
                     (true, Step::Buckets) if buckets == 1 => 3,

@@ -30,9 +30,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use sweep::Sweep;
 
-/// Buckets moved in one step of index growth: 0.1 ms when their items are cold, 3 us for each bucket, which is locked so
+/// Buckets moved in one step of index growth: 0.05 ms when their items are cold, 3 us for each bucket, which is locked so
 /// long (`make growth`).
-pub const GROW_BUCKETS: u64 = 32;
+pub const GROW_BUCKETS: u64 = 16;
 
 /// How long the index grows before other chores have their turn.
 const GROW_FOR: Duration = Duration::from_millis(2);

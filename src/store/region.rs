@@ -158,6 +158,17 @@ pub fn prefetch<W>(word: &W) {
     let _ = word;
 }
 
+/// Page faults of the calling thread.
+#[cfg(all(test, target_os = "linux"))]
+pub(super) fn thread_faults() -> i64 {
+    // SAFETY: all zero is a value of the structure, which the call then fills.
+    unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+        usage.ru_minflt
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,19 +198,11 @@ mod tests {
     fn who_writes_to_touched_memory_meets_no_fault() {
         let region = Region::reserve(1 << 20).unwrap();
         let word = &region.words()[4096];
-        let faults = || {
-            // SAFETY: all zero is a value of the structure, which the call then fills.
-            unsafe {
-                let mut usage = std::mem::zeroed::<libc::rusage>();
-                assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
-                usage.ru_minflt
-            }
-        };
-        faults(); // what it needs itself
+        thread_faults(); // what it needs itself
         touch(word);
-        let before = faults();
+        let before = thread_faults();
         word.store(7, Relaxed);
-        assert_eq!(faults(), before);
+        assert_eq!(thread_faults(), before);
         touch(word);
         assert_eq!(word.load(Relaxed), 7);
     }

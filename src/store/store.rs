@@ -511,6 +511,9 @@ impl Store {
     pub fn grow_step(&'static self, buckets: u64) -> Step {
         if !self.index.is_growing() {
             let items = self.items();
+            if items > 0 && self.index.touch_ahead() {
+                return Step::Memory;
+            }
             if !self.index.wants_growth(items) {
                 self.slabs.want(0);
                 let grows = self.may_grow_for_ghosts(items) && self.index.begin_growth(items, Pace::Wide);

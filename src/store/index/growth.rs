@@ -37,6 +37,12 @@ const DISCARD_BUCKETS: u64 = 1 << 16;
 /// Buckets for which the system is asked for memory together: 2 MB, a huge page.
 const TOUCH_BUCKETS: u64 = 1 << 15;
 
+/// Buckets for each overflow line that has memory ahead: a table that should grow uses one for four.
+const BUCKETS_A_LINE: u64 = 4;
+
+/// The fewest and the most of these lines: a small page and 1 MB, which the lines of 0.1 s of storing fit.
+const LINES_AHEAD: (u64, u64) = (1 << 8, 1 << 16);
+
 /// Buckets of a small page.
 const PAGE_BUCKETS: u64 = 4096 / BUCKET_BYTES as u64;
 
@@ -70,9 +76,8 @@ impl Table {
         (self.len + self.len / part + 1).max((items as f64 / (self.slots() as f64 / self.len as f64 * fill)) as u64)
     }
 
-    /// Has the system give memory for the buckets up to `last`, and for some more and the next overflow lines, unless
-    /// they have it. The first touch of a huge page takes 0.1 ms, in virtual machines several, for which no bucket should
-    /// stay locked.
+    /// Has the system give memory for the buckets up to `last`, and for some more, unless they have it. The first touch of
+    /// a huge page takes 0.1 ms, in virtual machines several, for which no bucket should stay locked.
     fn touch(&self, last: u64) -> bool {
         let touched = self.touched.load(Relaxed);
         if last.min(self.len - 1) < touched {
@@ -82,9 +87,14 @@ impl Table {
         for bucket in (touched..until).step_by(PAGE_BUCKETS as usize) {
             touch(&self.line(bucket as usize).words[0]);
         }
-        self.overflow.touch();
         self.touched.store(until, Relaxed);
         true
+    }
+
+    /// The same for the overflow lines that come into use next. Who stores brings them into use at any time, the faster
+    /// the fuller the table is.
+    fn touch_lines(&self) -> bool {
+        self.overflow.touch((self.len / BUCKETS_A_LINE).clamp(LINES_AHEAD.0, LINES_AHEAD.1) as u32)
     }
 
     /// Gives the memory of `moved` buckets back, if these are enough or all. So two whole tables never stand beside
@@ -138,6 +148,12 @@ impl Index {
         self.table(self.current.load(Acquire) & LOW_HALF).next_len(items, pace) * BUCKET_BYTES as u64
     }
 
+    /// Has the system give memory for what comes into use next while the index does not grow; false if that has it.
+    /// Called by the thread that calls `grow`.
+    pub fn touch_ahead(&'static self) -> bool {
+        self.table(self.current.load(Acquire) & LOW_HALF).touch_lines()
+    }
+
     /// Begins to grow by a step, or by as much as `items` items need if they have come too fast for that. False without
     /// address space, or when already growing.
     pub fn begin_growth(&'static self, items: u64, pace: Pace) -> bool {
@@ -167,7 +183,8 @@ impl Index {
         let new = self.table(current & LOW_HALF);
         let from = old.cursor.load(Relaxed);
         let to = (from + buckets).min(old.len);
-        if old.give_back(from) || new.touch(to * new.len / old.len) {
+        let last = to * new.len / old.len;
+        if old.give_back(from) || new.touch(last) || new.touch_lines() || old.touch_lines() {
             return Step::Memory;
         }
         for number in from..to {

@@ -1,20 +1,25 @@
 //! The overflow lines of a table: where a full bucket goes on.
 //!
-//! Owns which lines are in use. A free line names the next free one, so that neither taking nor giving back moves
+//! Owns which lines are in use, and which have memory before they are. A free line names the next free one, so that neither taking nor giving back moves
 //! anything. Lock rank: docs/locking.md.
 
 use super::line::Line;
 use crate::store::region::{Region, touch};
 use parking_lot::Mutex;
-use std::sync::atomic::{Ordering::*, fence};
+use std::sync::atomic::{AtomicU32, Ordering::*, fence};
 
 /// Bytes of a line.
 pub(super) const LINE_BYTES: usize = Line::OVERFLOW * 8;
+
+/// Lines of a small page.
+const PAGE_LINES: u32 = (4096 / LINE_BYTES) as u32;
 
 /// Lines of a table.
 pub(super) struct Overflow {
     lines: Region,
     long: bool,
+    /// Lines before this one have memory already, or had it; used by the one thread that grows.
+    touched: AtomicU32,
     pool: Mutex<Pool>,
 }
 
@@ -31,7 +36,8 @@ struct Pool {
 impl Overflow {
     /// `len` lines, and number 0, which is none, in address space for them; for long handles or short ones.
     pub fn over(lines: Region, len: u64, long: bool) -> Self {
-        Self { lines, long, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) }
+        let touched = AtomicU32::new(0);
+        Self { lines, long, touched, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) }
     }
 
     /// Whether handles may have 40 bits.
@@ -79,14 +85,23 @@ impl Overflow {
         (u64::from(self.pool.lock().next) - 1) * LINE_BYTES as u64
     }
 
-    /// Has the system give memory for the next lines: more than the buckets of a huge page need.
-    pub fn touch(&self) {
-        const LINES: u32 = 1 << 14;
-        const SMALL_PAGE: usize = 4096 / LINE_BYTES;
-        let next = self.pool.lock().next;
-        for number in (next..next.saturating_add(LINES)).step_by(SMALL_PAGE) {
+    /// Has the system give memory for the `ahead` lines that come into use next and as many more, unless the former have
+    /// it; false then. Called by one thread.
+    pub fn touch(&self, ahead: u32) -> bool {
+        let (next, end) = {
+            let pool = self.pool.lock();
+            (pool.next, pool.len + 1)
+        };
+        let touched = self.touched.load(Relaxed);
+        if next.saturating_add(ahead).min(end) <= touched {
+            return false;
+        }
+        let until = next.saturating_add(2 * ahead).checked_next_multiple_of(PAGE_LINES).unwrap_or(end).min(end);
+        for number in (touched..until).step_by(PAGE_LINES as usize) {
             touch(&self.line(number).words[0]);
         }
+        self.touched.store(until, Relaxed);
+        true
     }
 
     /// Gives all memory back. Nobody may be going to write to a line.
@@ -99,6 +114,30 @@ impl Overflow {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn lines_that_come_into_use_have_memory_and_later_ones_get_it_in_time() {
+        use crate::store::region::thread_faults;
+        let overflow = Overflow::over(Region::reserve(10_001 * LINE_BYTES).unwrap(), 10_000, false);
+        let take = |count| {
+            let before = thread_faults();
+            (0..count).for_each(|_| overflow.line(overflow.take().unwrap()).set(0, 9, 9));
+            thread_faults() - before
+        };
+        thread_faults(); // what it needs itself
+        assert!(overflow.touch(1000));
+        assert!(!overflow.touch(1000), "nothing has come into use");
+        assert_eq!(take(1000), 0);
+        assert!(!overflow.touch(1000), "1000 more have memory");
+        assert_eq!(take(999), 0);
+        assert!(overflow.touch(1000));
+        assert_eq!(take(1000), 0);
+        while overflow.touch(1000) {
+            take(1000);
+        }
+        assert_eq!(take(1000), 0, "the last ones have it too");
+    }
 
     #[test]
     fn lines_that_were_given_back_are_taken_before_new_ones_and_are_empty() {
