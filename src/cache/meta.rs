@@ -404,7 +404,8 @@ impl Verbs<'_> {
         if put.stale_ok {
             meta.iflags |= iflag::EXT; // the item may inherit any expiry time
         }
-        let taken = self.take(key, &meta);
+        let taken = self.room(key, &meta);
+        self.count_set(&taken);
         if let Err(refused) = taken {
             self.tell_refused(key, put.mode, refused);
             self.remove(key);

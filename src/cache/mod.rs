@@ -227,16 +227,8 @@ impl Verbs<'_> {
     /// The value is too large, or memory is short.
     #[inline]
     pub fn begin(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
-        if self.cache.detail() {
-            self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
-        }
-        let taken = self.take(key, meta);
-        if let Err(refused) = taken {
-            self.tell_refused(key, mode, refused);
-        }
-        if taken.is_err() && mode == Mode::Set {
-            self.remove(key);
-        }
+        let taken = self.reserve(key, meta, mode);
+        self.count_set(&taken);
         taken
     }
 
@@ -269,16 +261,14 @@ impl Verbs<'_> {
         store.reserve(key.bytes, meta, self.now).ok_or(Refused::NoMemory)
     }
 
-    /// Takes memory for a value and counts a set, or counts that there is none.
+    /// Counts a set for which memory was taken, or that there was none.
     #[inline]
-    fn take(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
-        let taken = self.room(key, meta);
-        match &taken {
+    fn count_set(&self, taken: &Result<Reservation, Refused>) {
+        match taken {
             Ok(reservation) => self.counters.add_class(reservation.class(), ClassCounter::SetCmds),
             Err(Refused::TooLarge) => self.counters.add(Counter::StoreTooLarge, 1),
             Err(Refused::NoMemory) => self.counters.add(Counter::StoreNoMemory, 1),
         }
-        taken
     }
 
     /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.

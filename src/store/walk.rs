@@ -124,14 +124,8 @@ impl Store {
             }
             tally.checked += 1;
             let mut seen = Seen::Lives(item.exptime(now));
-            if self.lapse(&item, now).is_some() {
-                // A stale item that nobody fetched counts as wasted, one that was flushed does not.
-                let unfetched = !item.head().is(state::FETCHED);
-                if let Some(lapse) = self.unlink_lapsed(handle, item, now, &mut key) {
-                    tally.reclaimed += 1;
-                    tally.unfetched += u64::from(unfetched && lapse == Lapse::Expired);
-                    seen = Seen::Lapsed;
-                }
+            if self.lapse(&item, now).is_some() && self.unlink_lapsed((handle, item), now, &mut key, &mut tally) {
+                seen = Seen::Lapsed;
             }
             if !each(class, seen) {
                 walk.classes &= !(1 << class);
@@ -162,12 +156,8 @@ impl Store {
             }));
             drop(class);
             let mut tally = Tally::default();
-            for &(handle, item) in &over {
-                let unfetched = !item.head().is(state::FETCHED);
-                if let Some(lapse) = self.unlink_lapsed(handle, item, now, &mut key) {
-                    tally.reclaimed += 1;
-                    tally.unfetched += u64::from(unfetched && lapse == Lapse::Expired);
-                }
+            for &item in &over {
+                self.unlink_lapsed(item, now, &mut key, &mut tally);
             }
             let mut class = self.slabs.class(id);
             class.counts.reclaimed += tally.reclaimed;
@@ -224,16 +214,26 @@ impl Store {
         }
     }
 
-    /// Removes an item that looked lapsed, if it still is.
-    fn unlink_lapsed(&'static self, handle: Handle, item: Item, now: u32, key: &mut Vec<u8>) -> Option<Lapse> {
+    /// Removes an item that looked lapsed, if it still is; counts it then, and gives true.
+    fn unlink_lapsed(
+        &'static self,
+        (handle, item): (Handle, Item),
+        now: u32,
+        key: &mut Vec<u8>,
+        tally: &mut Tally,
+    ) -> bool {
         key.clear();
         item.copy_key(key);
         let hash = crate::hash::hash(key);
         let bucket = self.index.lock(hash);
-        let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
-        let item = Item::at(self.arena.chunk(handle))?;
-        let lapse = self.lapse(&item, now)?;
+        let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
+        let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };
+        let Some(lapse) = self.lapse(&item, now) else { return false };
+        // A stale item that nobody fetched counts as wasted, one that was flushed does not.
+        let is_wasted = lapse == Lapse::Expired && !item.head().is(state::FETCHED);
         self.unlink(bucket, slot, handle, item);
-        Some(lapse)
+        tally.reclaimed += 1;
+        tally.unfetched += u64::from(is_wasted);
+        true
     }
 }
