@@ -80,9 +80,10 @@ impl Overflow {
         pool.free = number;
     }
 
-    /// Bytes that have been in use.
+    /// Bytes that have been in use, or have memory because they will be.
     pub fn bytes(&self) -> u64 {
-        (u64::from(self.pool.lock().next) - 1) * LINE_BYTES as u64
+        let used = self.pool.lock().next - 1;
+        u64::from(used.max(self.touched.load(Relaxed))) * LINE_BYTES as u64
     }
 
     /// Has the system give memory for the `ahead` lines that come into use next and as many more, unless the former have
