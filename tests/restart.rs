@@ -287,11 +287,12 @@ fn other_layouts_begin_anew_and_say_so() {
 #[test]
 fn damaged_metadata_stops_the_start_and_names_the_file() {
     let scratch = Scratch::new();
-    for damage in ["", "garbage", "Tmain\nnothing"] {
+    for damage in [&b""[..], b"garbage", b"Tmain\nnothing", b"\xff\xfe"] {
         fs::write(scratch.meta(), damage).unwrap();
         let (code, said) = scratch.fails(&[]);
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("corrupt metadata file") && said.contains("memory.meta: "), "{said}");
+        assert!(said.contains("Remove that file"), "{said}");
         assert!(scratch.meta().exists(), "it is left for who wants to look");
     }
 }

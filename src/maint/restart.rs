@@ -165,12 +165,12 @@ impl Meta {
 
     /// Reads the metadata and removes the file, which is good for one start. `None` if there is none.
     fn take(path: &Path) -> Result<Option<Self>, String> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(format!("[restart] cannot read metadata file {}: {e}", path.display())),
         };
-        let meta = Self::parse(&text).map_err(|what| {
+        let meta = str::from_utf8(&bytes).map_err(|_| "it is not text").and_then(Self::parse).map_err(|what| {
             format!(
                 "[restart] corrupt metadata file {}: {what}\nRemove that file to start with a clean cache.",
                 path.display()
