@@ -128,6 +128,8 @@ pub struct Image {
     file: File,
     header: &'static [AtomicU64],
     pages: Region,
+    /// Pages that the file had before.
+    old_pages: usize,
     holds: Holds,
 }
 
@@ -151,13 +153,15 @@ impl Image {
         if wanted >= SHORT_PAGES {
             return Err(io::Error::other("a memory file has 128 GB at most"));
         }
-        let there = (file.metadata()?.len() as usize).saturating_sub(HEADER_BYTES) / PAGE_BYTES;
+        let bytes = (file.metadata()?.len() as usize).saturating_sub(HEADER_BYTES);
+        let there = bytes / PAGE_BYTES;
         let pages = wanted.max(there.min(SHORT_PAGES - 1));
         let len = HEADER_BYTES + pages * PAGE_BYTES;
         sys::file::allocate(&file, len as u64).map_err(saying("failed to allocate the memory file"))?;
         let whole = Region::map(&file, len).map_err(saying("failed to mmap, aborting"))?;
         let (header, pages) = whole.split(HEADER_BYTES / 8);
-        let mut image = Self { file, header: header.words(), pages, holds: Holds::Nothing };
+        let mut image =
+            Self { file, header: header.words(), pages, old_pages: bytes.div_ceil(PAGE_BYTES), holds: Holds::Nothing };
         image.holds = image.judge(layout);
         image.word(at::LAYOUT).store(layout, Relaxed);
         Ok(image)
@@ -210,7 +214,8 @@ impl Image {
             entry.store(0, Relaxed);
         }
         self.registers().clear();
-        for page in 1..=self.page_count() {
+        // What the file has grown by is zero.
+        for page in 1..=self.old_pages.min(self.page_count()) {
             self.clear_page(page as u32);
         }
         self.holds = Holds::Nothing;
