@@ -351,7 +351,7 @@ static SUBS: &[Sub] = &[
     Sub::value(
         "tail_repair_time",
         "Missing numeric argument for tail_repair_time",
-        "seconds, 10 or more, after which an item stuck at the\nend of its list is freed by force; dangerous, off unless\ngiven",
+        "seconds, 10 or more; shown in the settings, but nothing\ncan be stuck at the end of a list here",
         |draft, value| {
             draft.settings.tail_repair_time = atoi(value);
             if draft.settings.tail_repair_time < 10 {
