@@ -96,6 +96,25 @@ fn a_datagram_gets_no_dump_and_first_of_all_hears_what_else_is_wrong() {
 }
 
 #[test]
+fn large_items_whose_time_is_over_are_swept_away_when_there_is_no_memory() {
+    for args in ["-m 8 -M", "-m 8 -M -o no_lru_crawler"] {
+        let shared = shared(args);
+        let mut client = Client::new(&shared);
+        let value = "v".repeat(700_000);
+        let mut set = |key: &str, exptime: u32| {
+            let set = format!("set {key} 0 {exptime} {}\r\n{value}\r\n", value.len());
+            ask(&mut client, &set) == "STORED\r\n"
+        };
+        shared.clock.advance(10);
+        let _chores = chores(&shared);
+        let stored = (0..).take_while(|n| set(&format!("k{n}"), 15)).count();
+        assert!(stored > 3, "{stored}");
+        shared.clock.advance(20);
+        until("room for another", || set("next", 15));
+    }
+}
+
+#[test]
 fn refusals_have_memcacheds_words() {
     let shared = shared("");
     let mut client = Client::new(&shared);

@@ -236,6 +236,55 @@ fn only_protected_items_leave_no_room() {
 }
 
 #[test]
+fn whose_time_is_over_makes_room_where_nobody_may_be_evicted() {
+    for args in ["-m 8 -M", "-m 8 -M -o no_lru_maintainer,no_lru_crawler", "-m 8 -o temporary_ttl=100"] {
+        let mut story = Story::new(args);
+        let value = "v".repeat(LEN);
+        let exptime = |n| if n % 2 == 0 { 50 } else { 90 };
+        let mut stored = 0_u32;
+        while story.ask(&format!("set k{stored} 0 {} {LEN}\r\n{value}\r\n", exptime(stored))) == "STORED\r\n" {
+            stored += 1;
+        }
+        assert!(stored > 100);
+        story.later(51);
+        let fits = stored.div_ceil(2);
+        // What is stored now neither leaves nor makes others leave.
+        (0..fits).for_each(|n| story.set(&format!("next{n}"), 90));
+        assert!((0..stored).filter(|n| n % 2 == 1).all(|n| story.has(&format!("k{n}"))), "{args}");
+        assert!((0..fits).all(|n| story.has(&format!("next{n}"))), "{args}");
+        assert_eq!((story.row("evicted"), story.row("reclaimed")), (0, fits.into()));
+        let reply = story.ask(&format!("set more 0 90 {LEN}\r\n{value}\r\n"));
+        assert!(reply.starts_with("SERVER_ERROR out of memory"), "{reply}");
+        story.finish();
+    }
+}
+
+#[test]
+fn ages_are_those_of_the_items_that_will_leave_next() {
+    let mut story = Story::new("-m 8");
+    for n in 0..100 {
+        story.set(&format!("a{n}"), 0);
+        if n % 10 == 0 {
+            story.later(1);
+        }
+    }
+    assert_eq!((story.row("age_hot"), story.row("age_warm"), story.row("age")), (10, 0, 0));
+    story.tend();
+    // 65 have left the ring; who has left it first was there from the beginning.
+    assert_eq!((story.row("number_cold"), story.row("age"), story.row("age_hot")), (65, 10, 3));
+    story.finish();
+}
+
+#[test]
+fn evictions_are_direct_reclaims() {
+    let mut story = Story::new("-m 8");
+    story.fill("a");
+    assert!(story.row("evicted") > 0);
+    assert_eq!(story.row("direct_reclaims"), story.row("evicted"));
+    story.finish();
+}
+
+#[test]
 fn who_comes_back_soon_after_eviction_is_kept() {
     let mut story = Story::new("-m 8 -o hot_lru_pct=20");
     let names = story.fill("a");

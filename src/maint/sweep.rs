@@ -2,7 +2,8 @@
 //!
 //! Owns when a run begins, and its pace. A run that somebody asked for comes first; else there is a full pass a
 //! minute and after every flush, and between two of them a run through each class where many items have come due: every run notes
-//! when the items that it leaves will expire. With the crawler switched off there is one pass a day, because
+//! when the items that it leaves will expire. A class that had to refuse memory is due as well: items that nobody may
+//! evict may keep it that could go. With the crawler switched off there is one pass a day, because
 //! every item must be seen well within 97 days, half the range of a short expiry time. Knows the store and the
 //! crawler's handle; the thread of chores calls `step`.
 
@@ -23,6 +24,8 @@ const FULL_WHEN_OFF: u32 = 24 * 60 * 60;
 
 /// Seconds of rest between two automatic runs through one class.
 const REST: u32 = 5;
+/// The same after a run that took longer than a second, for each second, where only want of memory makes it due.
+const REST_PART: u32 = 10;
 
 /// Seconds ahead in which a run counts what will expire: until the next full pass.
 const AHEAD: usize = FULL as usize;
@@ -131,6 +134,8 @@ pub(super) struct Sweep {
     full: (u32, u32),
     /// When a class should be visited before the next full pass.
     prompt: [Option<u32>; CLASSES],
+    /// When a class may next be visited because it had no memory, and how often that had been so before.
+    refused: [(u32, u64); CLASSES],
     /// Not before.
     resume_at: Option<Instant>,
     /// The last flush that a full pass has seen; see [`Store::flushed`].
@@ -140,7 +145,14 @@ pub(super) struct Sweep {
 impl Default for Sweep {
     fn default() -> Self {
         // With the crawler on, the first pass is due at once: relative time starts above `FULL`.
-        Self { run: None, full: (0, 0), prompt: [None; CLASSES], resume_at: None, flushed: (0, 0) }
+        Self {
+            run: None,
+            full: (0, 0),
+            prompt: [None; CLASSES],
+            refused: [(0, 0); CLASSES],
+            resume_at: None,
+            flushed: (0, 0),
+        }
     }
 }
 
@@ -184,22 +196,26 @@ impl Sweep {
         let flushed = moment.prompt && self.flushed != store.flushed(moment.now) && moment.now > end;
         let classes = if flushed || moment.now >= start.saturating_add(every).max(end.saturating_add(REST)) {
             all_classes()
-        } else if moment.enabled {
-            let due = |at: &Option<u32>| at.is_some_and(|at| moment.now >= at);
-            self.prompt.iter().enumerate().filter(|(_, at)| due(at)).map(|(class, _)| 1 << class).sum()
         } else {
-            0
+            let due = |&class: &usize| {
+                let (not_before, refused) = self.refused[class];
+                moment.enabled && self.prompt[class].is_some_and(|at| moment.now >= at)
+                    || moment.now >= not_before && store.refused(class) != refused
+            };
+            (1..=store.sizes().largest()).filter(due).map(|class| 1 << class).sum()
         };
         (classes != 0 && store.has_pages()).then_some(classes)
     }
 
     fn finish(&mut self, store: &Store, crawler: &Crawler, now: u32) {
         let Some(run) = self.run.take() else { return };
-        for class in (1..CLASSES).filter(|class| run.classes >> class & 1 == 1) {
+        for class in (1..=store.sizes().largest()).filter(|class| run.classes >> class & 1 == 1) {
             let pays_at = run.census[class].pays_at().map(|seconds| run.start.saturating_add(seconds));
             self.prompt[class] = pays_at.map(|at| at.max(now.saturating_add(REST)));
             let next = self.prompt[class].unwrap_or(run.start.saturating_add(FULL)).saturating_sub(now);
-            run.census[class].tell(store, class, next, now.saturating_sub(run.start));
+            let elapsed = now.saturating_sub(run.start);
+            run.census[class].tell(store, class, next, elapsed);
+            self.refused[class] = (now.saturating_add((elapsed * REST_PART).max(REST)), store.refused(class));
         }
         if run.classes == all_classes() && !run.asked {
             self.full = (run.start, now);

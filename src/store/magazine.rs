@@ -618,7 +618,7 @@ mod tests {
         assert_eq!((view(store).pages, store.free_pages()), (2, 1));
         assert!((2 * MOST..count - MOST).all(|n| has(store, n)));
         let class = store.slabs.class(CLASS);
-        assert!(class.next_to_leave().all(|handle| store.arena.class(handle) == CLASS), "the ring has forgotten it");
+        assert!(class.next_to_leave(64).all(|handle| store.arena.class(handle) == CLASS), "the ring has forgotten it");
     }
 
     #[test]

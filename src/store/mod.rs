@@ -8,6 +8,7 @@
 //! stock      a class's pages and free chunks                 cut     how large its chunks are
 //! policy     who leaves: S3-FIFO                             age     flat mode's queue
 //! ring       a queue of handles                              signs   what a class knows without its lock
+//! hand       what passes over the chunks of a class and goes on where it was
 //! history    how often keys have left a class of late
 //! magazine   what threads have of a class, so that they need its lock less often
 //! mover      a page goes from one class to another           leave   the class's side of it
@@ -29,6 +30,7 @@ mod age;
 mod arena;
 mod cut;
 mod entry;
+mod hand;
 mod handle;
 mod head;
 mod history;

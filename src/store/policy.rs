@@ -30,12 +30,12 @@
 use super::arena::{Arena, Handle};
 use super::item::{Head, Item, iflag, state};
 use super::signs::{Part, Signs};
-use super::slabs::{Class, Hand};
-use super::stock::{Kind, Stock};
+use super::slabs::Class;
+use super::stock::Kind;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Items looked at in one search for a victim before the least used one seen is taken.
-const SEARCH: usize = 64;
+pub(super) const SEARCH: usize = 64;
 
 /// Entries that one round of tending takes out of a ring: some tens of microseconds.
 const TEND: usize = 256;
@@ -45,10 +45,10 @@ const TEND: usize = 256;
 const IDLE_MAX: usize = 1 << 16;
 
 /// Slots the hand may pass in one search, free ones included: some 10 us. A request may need several searches.
-const HAND_STEPS: usize = 256;
+pub(super) const HAND_STEPS: usize = 256;
 
 /// How many slots before the hand the heads of chunks are loaded.
-const HAND_AHEAD: u32 = 8;
+pub(super) const HAND_AHEAD: u32 = 8;
 
 /// Entries of a queue that one search may pass because they stand on the page that leaves: some 10 us. In all of its
 /// searches for a chunk a request must come past such a page, which has up to 32,768 slots.
@@ -312,13 +312,18 @@ impl Class {
     fn passed_over(&mut self, arena: &Arena) -> Option<Handle> {
         for _ in 0..SEARCH {
             let handle = self.idle.pop_front()?;
-            let head = Head::of(arena.chunk(handle));
-            let mine = if head.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
-            if mine && head.klen() > 0 && head.is(state::LINKED) && head.is_unread_cold() && !self.is_leaving(handle) {
+            if self.is_passed_over(arena, handle) {
                 return Some(handle);
             }
         }
         None
+    }
+
+    /// Whether an entry still stands for such an item.
+    fn is_passed_over(&self, arena: &Arena, handle: Handle) -> bool {
+        let head = Head::of(arena.chunk(handle));
+        let mine = if head.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
+        mine && head.klen() > 0 && head.is(state::LINKED) && head.is_unread_cold() && !self.is_leaving(handle)
     }
 
     /// Pops the ring until an unread item comes, which is COLD now; read ones move to the main part.
@@ -470,11 +475,23 @@ impl Class {
         }
     }
 
-    /// Some of the items that will leave next: the oldest ones and those before the hand.
-    pub(super) fn next_to_leave(&self) -> impl Iterator<Item = Handle> + '_ {
+    /// The item of a label that will leave next, as far as the queues and a look at what is before the hand tell.
+    pub(super) fn next_of(&self, arena: &Arena, label: u8) -> Option<Handle> {
+        let mut passed_over = self.idle.iter().copied().take(SEARCH);
+        let first = passed_over.find(|&handle| label == state::COLD && self.is_passed_over(arena, handle));
+        first.or_else(|| {
+            self.next_to_leave(HAND_STEPS).find(|&handle| {
+                let head = Head::of(arena.chunk(handle));
+                head.is(state::LINKED) && head.state() & state::SEGMENT == label
+            })
+        })
+    }
+
+    /// Some of the items that will leave next: the oldest ones and those on so many slots before the hand.
+    pub(super) fn next_to_leave(&self, slots: usize) -> impl Iterator<Item = Handle> + '_ {
         let (stock, slot) = (&self.stocks[self.hand.stock], self.hand.slot);
         let page = stock.pages.get(self.hand.page).map(|page| page.number);
-        let slots = slot..stock.cut.per_page.min(slot + SEARCH as u32);
+        let slots = slot..stock.cut.per_page.min(slot + slots as u32);
         let before_hand = page.into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)));
         self.ring.front().into_iter().chain(self.aged.oldest().take(SEARCH / 8)).chain(before_hand)
     }
@@ -558,58 +575,7 @@ impl Class {
 
     /// The chunk under the hand; the hand moves on.
     fn hand_next(&mut self) -> Option<Handle> {
-        // At the end of one stock it goes on with the other, which may be empty.
-        for _ in 0..3 {
-            if let Some(handle) = self.stocks[self.hand.stock].under(&mut self.hand) {
-                return Some(handle);
-            }
-            self.hand = Hand { stock: 1 - self.hand.stock, ..Hand::default() };
-        }
-        None
-    }
-
-    /// An item on a full page, for an item that needs such a chunk: of some the one that was used least.
-    pub(super) fn victim_on_full(&mut self, arena: &Arena) -> Option<Handle> {
-        let mut least: Option<(u8, Handle)> = None;
-        let mut seen = 0;
-        for _ in 0..HAND_STEPS {
-            let full = &self.stocks[Kind::Full as usize];
-            let Some(handle) = full.under(&mut self.full_hand).or_else(|| {
-                self.full_hand = Hand::default();
-                full.under(&mut self.full_hand)
-            }) else {
-                break;
-            };
-            arena.prefetch_head(handle, HAND_AHEAD);
-            let head = Head::of(arena.chunk(handle));
-            let evictable = head.state() & state::SEGMENT != state::TEMP && !head.has(iflag::CHUNKED);
-            if head.klen() == 0 || !head.is(state::LINKED) || !evictable {
-                continue;
-            }
-            let freq = head.state() & state::FREQ;
-            if least.is_none_or(|(f, _)| freq < f) {
-                least = Some((freq, handle));
-            }
-            seen += 1;
-            if freq == 0 || seen == SEARCH {
-                break;
-            }
-        }
-        least.map(|(_, handle)| handle)
-    }
-}
-
-impl Stock {
-    /// The chunk under a hand, which moves on; `None` at the end.
-    fn under(&self, hand: &mut Hand) -> Option<Handle> {
-        let number = self.pages.get(hand.page)?.number;
-        let slot = hand.slot;
-        if slot + 1 < self.slots_used(number) {
-            hand.slot += 1;
-        } else {
-            (hand.page, hand.slot) = (hand.page + 1, 0);
-        }
-        Some(Handle::new(number, slot))
+        self.hand.next(&self.stocks)
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Signs {
     lean: AtomicI32,
     /// Ghosts met while they counted.
     ghost_hits: AtomicU64,
+    /// How often there was no memory.
+    refused: AtomicU64,
 }
 
 impl Signs {
@@ -80,6 +82,16 @@ impl Signs {
     /// COLD items that a hit has made WARM, since the start.
     pub fn rewarmed(&self) -> u64 {
         self.rewarmed.load(Relaxed)
+    }
+
+    /// Notes that there was no memory.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// How often there was no memory, since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// Ghosts met while they counted, since the start: items that more memory would have kept.

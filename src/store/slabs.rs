@@ -9,7 +9,7 @@ use super::arena::{Arena, Handle};
 use super::cut::{Cut, Recent};
 use super::handle::FIRST_PAGE;
 use super::history::History;
-use super::item::{Head, Item, state};
+use super::item::{Item, state};
 use super::lock::{Mutex, MutexGuard};
 use super::magazine::Magazines;
 use super::policy::{Extra, segment};
@@ -237,6 +237,10 @@ pub struct Class {
     pub(super) hand: Hand,
     /// The same over full pages only.
     pub(super) full_hand: Hand,
+    /// The same for items whose time is over, where others may not be evicted.
+    pub(super) lapsed_hand: Hand,
+    /// Chunks that it has passed since it found one.
+    pub(super) lapsed_passed: u64,
     /// When it comes to the chunks in use, it is a large item's turn instead of the hand's.
     pub(super) chain_turn: u64,
     /// Items stored in flat mode.
@@ -293,12 +297,6 @@ impl Class {
         let idle = |handle: Option<Handle>| {
             handle.and_then(|h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
         };
-        let with = |label| {
-            self.next_to_leave().find(|&handle| {
-                let head = Head::of(arena.chunk(handle));
-                head.is(state::LINKED) && head.state() & state::SEGMENT == label
-            })
-        };
         ClassView {
             counts: ClassCounts { moves_to_warm, ..self.counts },
             pages: self.page_count(),
@@ -312,8 +310,8 @@ impl Class {
             ghost_hits: signs.ghost_hits(),
             requested: self.requested.max(0) as u64,
             age_hot: idle(self.ring.front()),
-            age_warm: idle(with(state::WARM)),
-            age_cold: idle(with(state::COLD)),
+            age_warm: idle(self.next_of(arena, state::WARM)),
+            age_cold: idle(self.next_of(arena, state::COLD)),
         }
     }
 }
@@ -490,6 +488,11 @@ impl Slabs {
     /// Whether another search may find what one has not: the hand passes a bounded number of slots.
     pub fn may_find(&self, class: &Class) -> bool {
         self.may_evict && class.evictable() > 0
+    }
+
+    /// Whether an item may be evicted though its time is not over.
+    pub fn may_leave(&self, item: &Item) -> bool {
+        self.may_evict && item.head().state() & state::SEGMENT != state::TEMP
     }
 
     /// What is known of a class without its lock.

@@ -23,6 +23,10 @@ use std::thread::{self, Thread};
 /// Victims looked at for one chunk before the allocation fails.
 const EVICT_TRIES: usize = 50;
 
+/// Looks for an item whose time is over that one request for memory may take where nobody may be evicted, of some 10 us:
+/// items that were stored together expire together.
+const LAPSED_LOOKS: u32 = 32;
+
 /// Pages touched at a time: the caller has other chores.
 const TOUCH_PAGES: usize = 4;
 
@@ -339,6 +343,7 @@ impl Store {
                 class = self.drop_victim(class_id, class, (oldest, None), now);
             }
         }
+        let mut looks = 0;
         for tries in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
@@ -365,11 +370,25 @@ impl Store {
                     drop(class);
                     class = self.slabs.class(class_id);
                 }
-                Take::Nothing => break,
+                Take::Nothing => {
+                    // What nobody may evict goes when its time is over.
+                    class.recall(&self.arena);
+                    let is_over = |item: &Item| self.lapse(item, now).is_some();
+                    if let Some(lapsed) = class.next_lapsed(&self.arena, need, is_over) {
+                        class = self.drop_victim(class_id, class, (lapsed, None), now);
+                    } else if looks < LAPSED_LOOKS && class.may_have_lapsed() {
+                        looks += 1;
+                        drop(class);
+                        class = self.slabs.class(class_id);
+                    } else {
+                        break;
+                    }
+                }
                 Take::Victim(handle, part) => class = self.drop_victim(class_id, class, (handle, part), now),
             }
         }
         class.counts.outofmemory += 1;
+        self.slabs.signs(class_id).refuse();
         None
     }
 
@@ -406,6 +425,7 @@ impl Store {
         now: u32,
     ) -> MutexGuard<'static, super::slabs::Class> {
         let Some(item) = self.evict(&mut class, handle, part, now) else { return class };
+        class.counts.direct_reclaims += 1;
         if item.head().has(iflag::CHUNKED) {
             drop(class);
             self.free_item(handle, item);
@@ -436,6 +456,9 @@ impl Store {
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
         let lapse = self.lapse(&item, now);
+        if lapse.is_none() && !self.slabs.may_leave(&item) {
+            return None; // its time was over a moment ago
+        }
         if let (None, Some(part)) = (lapse, part)
             && !class.is_leaving(handle)
             && !item.head().has(iflag::CHUNKED)

@@ -42,6 +42,9 @@ pub enum Seen {
     Lives(u32),
 }
 
+/// Slots before the hand at which tending looks for items whose time is over.
+const BEFORE_HAND: usize = 64;
+
 /// What one class's counters have to be told.
 #[derive(Default)]
 struct Tally {
@@ -54,6 +57,11 @@ impl Store {
     /// Whether any class has a page.
     pub fn has_pages(&self) -> bool {
         self.slabs.next_page() > 1
+    }
+
+    /// How often a class had no memory to give, since the start.
+    pub fn refused(&self, class: usize) -> u64 {
+        self.slabs.signs(class).refused()
     }
 
     /// A walk through the items of `classes`, one bit a class.
@@ -149,7 +157,7 @@ impl Store {
                 continue;
             }
             over.clear();
-            over.extend(class.next_to_leave().filter_map(|handle| {
+            over.extend(class.next_to_leave(BEFORE_HAND).filter_map(|handle| {
                 let item = Item::at(self.arena.chunk(handle))?;
                 let due = item.head().is(state::LINKED) && self.lapse(&item, now).is_some();
                 (due && self.lru_class(handle, &item) == id).then_some((handle, item))
