@@ -260,6 +260,23 @@ fn whose_time_is_over_makes_room_where_nobody_may_be_evicted() {
 }
 
 #[test]
+fn a_value_that_is_still_arriving_keeps_nobody_from_what_is_over() {
+    let mut story = Story::new("-m 8 -o temporary_ttl=100");
+    let mut slow = Client::new(&story.shared);
+    slow.feed(format!("set slow 0 0 {LEN}\r\n").as_bytes());
+    let value = "v".repeat(LEN);
+    let mut stored = 0_u32;
+    while story.ask(&format!("set k{stored} 0 50 {LEN}\r\n{value}\r\n")) == "STORED\r\n" {
+        stored += 1;
+    }
+    story.later(51);
+    (0..stored).for_each(|n| story.set(&format!("next{n}"), 90));
+    assert_eq!((story.row("evicted"), story.row("reclaimed")), (0, stored.into()));
+    assert_eq!(slow.ask(format!("{value}\r\n").as_bytes()), b"STORED\r\n");
+    story.finish();
+}
+
+#[test]
 fn ages_are_those_of_the_items_that_will_leave_next() {
     let mut story = Story::new("-m 8");
     for n in 0..100 {

@@ -197,12 +197,17 @@ impl Sweep {
         let classes = if flushed || moment.now >= start.saturating_add(every).max(end.saturating_add(REST)) {
             all_classes()
         } else {
-            let due = |&class: &usize| {
-                let (not_before, refused) = self.refused[class];
-                moment.enabled && self.prompt[class].is_some_and(|at| moment.now >= at)
-                    || moment.now >= not_before && store.refused(class) != refused
+            let largest = store.sizes().largest();
+            let some = |due: &dyn Fn(usize) -> bool| -> u64 {
+                (1..=largest).filter(|&class| due(class)).map(|class| 1 << class).sum()
             };
-            (1..=store.sizes().largest()).filter(due).map(|class| 1 << class).sum()
+            let expired = some(&|class| moment.enabled && self.prompt[class].is_some_and(|at| moment.now >= at));
+            let refused = some(&|class| {
+                let (not_before, refused) = self.refused[class];
+                moment.now >= not_before && store.refused(class) != refused
+            });
+            // Parts of large items may be what fills any class.
+            expired | refused | if refused == 0 { 0 } else { 1 << largest }
         };
         (classes != 0 && store.has_pages()).then_some(classes)
     }

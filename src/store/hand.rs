@@ -1,13 +1,13 @@
 //! Hands, which pass over the chunks of a class's pages and go on where they were.
 //!
 //! Owns how a hand moves, and the searches that need no more than that: on full pages, and for items whose time is over
-//! where nobody may be evicted. Whom the clock evicts is `policy`'s. Under the class's lock; called by `policy`, `slabs`
+//! where nobody may be evicted, and which items those are. Whom the clock evicts is `policy`'s. Under the class's lock; called by `policy`, `slabs`
 //! and the store.
 
 use super::arena::{Arena, Handle};
 use super::item::{Head, Item, iflag, state};
 use super::policy::{HAND_AHEAD, HAND_STEPS, SEARCH};
-use super::slabs::{Class, Hand};
+use super::slabs::{Class, Hand, Slabs};
 use super::stock::{Kind, Stock};
 
 impl Hand {
@@ -96,5 +96,17 @@ impl Class {
             }
         }
         least.map(|(_, handle)| handle)
+    }
+}
+
+impl Slabs {
+    /// Whether a class has items that may not be evicted.
+    pub fn protects(&self, class: &Class) -> bool {
+        !self.may_evict() || class.evictable() < class.len() as i64
+    }
+
+    /// Whether an item may be evicted though its time is not over.
+    pub fn may_leave(&self, item: &Item) -> bool {
+        self.may_evict() && item.head().state() & state::SEGMENT != state::TEMP
     }
 }

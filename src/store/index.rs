@@ -86,7 +86,7 @@ impl Table {
         // space is short there are lines for 2 million.
         let bytes = (len as usize * BUCKET_BYTES).next_multiple_of(PAGE);
         let (region, lines) = [1 << 26, 1 << 20].into_iter().find_map(|more| {
-            let lines = (8 * len + more).min(u32::MAX.into());
+            let lines = (8 * len + more).min(u64::from(u32::MAX) - 1);
             // One reservation, so that there is all of it or nothing.
             Some((Region::reserve(bytes + (lines as usize + 1) * LINE_BYTES)?, lines))
         })?;

@@ -64,7 +64,7 @@ impl Class {
             stock.carving = None;
         }
         self.leaving = Some(Leaving { page, kind, slots, left: slots });
-        for hand in [&mut self.hand, &mut self.full_hand] {
+        for hand in [&mut self.hand, &mut self.full_hand, &mut self.lapsed_hand] {
             if hand.stock == kind as usize {
                 *hand = match hand.page {
                     0 => Hand { slot: 0, ..*hand },

@@ -490,11 +490,6 @@ impl Slabs {
         self.may_evict && class.evictable() > 0
     }
 
-    /// Whether an item may be evicted though its time is not over.
-    pub fn may_leave(&self, item: &Item) -> bool {
-        self.may_evict && item.head().state() & state::SEGMENT != state::TEMP
-    }
-
     /// What is known of a class without its lock.
     #[inline]
     pub fn signs(&self, id: usize) -> &Signs {

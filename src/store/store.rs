@@ -332,6 +332,7 @@ impl Store {
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
+        let mut dropped = 0;
         // Memory of an item whose time is over is taken before more memory is.
         if class.would_grow(need) && self.lapsed_in(&class, now).is_some() {
             // Who has a magazine could use the chunk of an item anew after it was judged.
@@ -341,12 +342,14 @@ impl Store {
             {
                 class.forget_oldest(&self.arena, oldest);
                 class = self.drop_victim(class_id, class, (oldest, None), now);
+                dropped += 1;
             }
         }
         let mut looks = 0;
         for tries in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
+                    class.counts.direct_reclaims += dropped;
                     then(&mut class, handle);
                     class.end_use(&self.arena, need, contended, self.slabs.is_flat());
                     let grown = class.births != births;
@@ -365,26 +368,31 @@ impl Store {
                     drop(class);
                     return self.take_chunk_for(class_id + 1, need, now, then);
                 }
-                Take::Nothing if self.slabs.may_find(&class) => {
+                Take::Nothing => {
+                    let mut goes_on = self.slabs.may_find(&class);
+                    // What nobody may evict goes when its time is over.
+                    if self.slabs.protects(&class) {
+                        class.recall(&self.arena);
+                        let is_over = |item: &Item| self.lapse(item, now).is_some();
+                        if let Some(lapsed) = class.next_lapsed(&self.arena, need, is_over) {
+                            class = self.drop_victim(class_id, class, (lapsed, None), now);
+                            dropped += 1;
+                            continue;
+                        }
+                        looks += 1;
+                        goes_on |= looks < LAPSED_LOOKS && class.may_have_lapsed();
+                    }
+                    if !goes_on {
+                        break;
+                    }
                     // Others may have their turn before the search goes on.
                     drop(class);
                     class = self.slabs.class(class_id);
                 }
-                Take::Nothing => {
-                    // What nobody may evict goes when its time is over.
-                    class.recall(&self.arena);
-                    let is_over = |item: &Item| self.lapse(item, now).is_some();
-                    if let Some(lapsed) = class.next_lapsed(&self.arena, need, is_over) {
-                        class = self.drop_victim(class_id, class, (lapsed, None), now);
-                    } else if looks < LAPSED_LOOKS && class.may_have_lapsed() {
-                        looks += 1;
-                        drop(class);
-                        class = self.slabs.class(class_id);
-                    } else {
-                        break;
-                    }
+                Take::Victim(handle, part) => {
+                    class = self.drop_victim(class_id, class, (handle, part), now);
+                    dropped += 1;
                 }
-                Take::Victim(handle, part) => class = self.drop_victim(class_id, class, (handle, part), now),
             }
         }
         class.counts.outofmemory += 1;
@@ -425,7 +433,6 @@ impl Store {
         now: u32,
     ) -> MutexGuard<'static, super::slabs::Class> {
         let Some(item) = self.evict(&mut class, handle, part, now) else { return class };
-        class.counts.direct_reclaims += 1;
         if item.head().has(iflag::CHUNKED) {
             drop(class);
             self.free_item(handle, item);
