@@ -1,8 +1,8 @@
 //! Hands, which pass over the chunks of a class's pages and go on where they were.
 //!
 //! Owns how a hand moves, and the searches that need no more than that: on full pages, and for items whose time is over
-//! where nobody may be evicted, and which items those are. Whom the clock evicts is `policy`'s. Under the class's lock; called by `policy`, `slabs`
-//! and the store.
+//! where nobody may be evicted, and which items those are. Whom the clock evicts is `policy`'s. Under the class's lock;
+//! called by `policy`, `slabs` and the store.
 
 use super::arena::{Arena, Handle};
 use super::item::{Head, Item, iflag, state};
