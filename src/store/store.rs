@@ -332,7 +332,6 @@ impl Store {
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
-        let mut dropped = 0;
         // Memory of an item whose time is over is taken before more memory is.
         if class.would_grow(need) && self.lapsed_in(&class, now).is_some() {
             // Who has a magazine could use the chunk of an item anew after it was judged.
@@ -342,14 +341,12 @@ impl Store {
             {
                 class.forget_oldest(&self.arena, oldest);
                 class = self.drop_victim(class_id, class, (oldest, None), now);
-                dropped += 1;
             }
         }
         let mut looks = 0;
         for tries in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
-                    class.counts.direct_reclaims += dropped;
                     then(&mut class, handle);
                     class.end_use(&self.arena, need, contended, self.slabs.is_flat());
                     let grown = class.births != births;
@@ -376,7 +373,6 @@ impl Store {
                         let is_over = |item: &Item| self.lapse(item, now).is_some();
                         if let Some(lapsed) = class.next_lapsed(&self.arena, need, is_over) {
                             class = self.drop_victim(class_id, class, (lapsed, None), now);
-                            dropped += 1;
                             continue;
                         }
                         looks += 1;
@@ -389,10 +385,7 @@ impl Store {
                     drop(class);
                     class = self.slabs.class(class_id);
                 }
-                Take::Victim(handle, part) => {
-                    class = self.drop_victim(class_id, class, (handle, part), now);
-                    dropped += 1;
-                }
+                Take::Victim(handle, part) => class = self.drop_victim(class_id, class, (handle, part), now),
             }
         }
         class.counts.outofmemory += 1;
@@ -481,6 +474,7 @@ impl Store {
         }
         drop(bucket);
         let counts = &mut class.counts;
+        counts.direct_reclaims += 1;
         if lapse.is_some() {
             counts.reclaimed += 1;
             counts.expired_unfetched += u64::from(!item.head().is(state::FETCHED));

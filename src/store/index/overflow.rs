@@ -1,7 +1,7 @@
 //! The overflow lines of a table: where a full bucket goes on.
 //!
-//! Owns which lines are in use, and which have memory before they are. A free line names the next free one, so that neither taking nor giving back moves
-//! anything. Lock rank: docs/locking.md.
+//! Owns which lines are in use, and which have memory before they are. A free line names the next free one, so that
+//! neither taking nor giving back moves anything. Lock rank: docs/locking.md.
 
 use super::line::Line;
 use crate::store::region::{Region, touch};
