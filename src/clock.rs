@@ -34,12 +34,11 @@ impl Clock {
         Self::new(Some(Instant::now()), unix - i64::from(START), START)
     }
 
-    /// A clock that goes on from a process before this one, whose relative time 0 was at unix time `origin`: the time
-    /// in between counts.
-    pub fn resumed(origin: i64) -> Self {
+    /// A clock that begins at relative time `first`, where the clock of a process before this one would be by now.
+    pub fn resumed(first: u32) -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        let first = unix.saturating_sub(origin).clamp(i64::from(START), i64::from(u32::MAX)) as u32;
-        Self::new(Some(Instant::now()), origin, first)
+        let first = first.max(START);
+        Self::new(Some(Instant::now()), unix - i64::from(first), first)
     }
 
     /// A clock that only moves by [`Clock::advance`]; its unix time at relative 0 is `unix_started`.

@@ -383,7 +383,7 @@ impl Server {
             return;
         }
         self.shared.clock.tick();
-        self.shared.cache.store.note_time(self.shared.clock.now());
+        self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
         let behind = now.duration_since(self.next_tick).as_secs();
         self.next_tick += TICK + Duration::from_secs(behind);
     }
@@ -428,7 +428,7 @@ fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) ->
     let sizes = Sizes::new(size_config(&settings));
     let Memory { image, resume } =
         restart::open(&path, &settings, &sizes, unix_now()).map_err(|complaint| StartError::new(FAILURE, complaint))?;
-    let clock = resume.map_or_else(Clock::real, |resume| Clock::resumed(resume.origin));
+    let clock = resume.map_or_else(Clock::real, |resume| Clock::resumed(resume.now));
     if let Some(power) = resume.and_then(|resume| resume.hashpower) {
         settings.hashpower_init = power.max(settings.hashpower_init);
     }
@@ -442,6 +442,7 @@ fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) ->
             say(format_args!("[restart] {items} items are back, {dropped} were out of date or not whole"));
         }
     }
+    shared.cache.store.note_time(shared.clock.now(), unix_now());
     Ok(shared)
 }
 

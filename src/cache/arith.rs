@@ -194,7 +194,7 @@ impl Verbs<'_> {
             };
             return Next::Longer { number, meta, version: entry.version() };
         }
-        if !entry.has_room(touch, chosen.is_some(), self.now) {
+        if !entry.has_room(touch, self.now) || !entry.has_room_for_cas(chosen.is_some()) {
             return Next::MakeRoom;
         }
         let cas = self.cache.store.next_cas(); // used up also where the client chose one

@@ -171,7 +171,7 @@ impl Verbs<'_> {
         loop {
             let found = read.take().unwrap_or_else(|| {
                 self.visit_once(key, &mut told, |entry| {
-                    if !cramped && !entry.has_room(peek.touch, false, self.now) {
+                    if !cramped && !entry.has_room(peek.touch, self.now) {
                         return None;
                     }
                     let place = (entry.class(), entry.state());
@@ -345,7 +345,7 @@ impl Verbs<'_> {
             entry.unlink();
             return Next::Removed(shape);
         }
-        if !entry.has_room(discard.exptime, discard.chosen.is_some(), self.now) {
+        if !entry.has_room(discard.exptime, self.now) || !entry.has_room_for_cas(discard.chosen.is_some()) {
             return Next::MakeRoom;
         }
         if let Some(exptime) = discard.exptime {

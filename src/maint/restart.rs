@@ -31,8 +31,8 @@ pub struct Memory {
 /// Where the process before left off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// Unix time of relative time 0.
-    pub origin: i64,
+    /// Relative time by now: where the clock of the process before stood, and the time since.
+    pub now: u32,
     /// Hash power that the index had grown to, if it is known.
     pub hashpower: Option<i32>,
     /// Last number given to an event.
@@ -50,12 +50,19 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
     let image = Image::open(path, layout, settings.maxbytes)
         .map_err(|e| format!("[restart] memory file {}: {e}", path.display()))?;
     let resume = match Meta::take(&meta_path(path))? {
-        Some(meta) => meta.judge(settings, layout, image.holds(), image.origin(), now),
-        None if image.holds() == Holds::Live && image.origin() < now => {
+        Some(meta) => meta.judge(settings, layout, image.holds(), now),
+        None if image.holds() == Holds::Live => {
             say(format_args!(
                 "[restart] no metadata save file: the last process did not stop in order, checking its items"
             ));
-            Some(Resume { origin: image.origin(), hashpower: None, gid: 0, in_order: false })
+            let (left, last_seen) = image.last_seen();
+            if last_seen > now {
+                say(format_args!(
+                    "[restart] the clock is {} seconds before the end of the last process: no time has passed for its items",
+                    last_seen - now
+                ));
+            }
+            Some(Resume { now: later(left, now - last_seen), hashpower: None, gid: 0, in_order: false })
         }
         None => {
             say(format_args!("[restart] no metadata save file, starting with a clean cache"));
@@ -67,6 +74,11 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
         memory.image.clear();
     }
     Ok(memory)
+}
+
+/// Relative time `left`, and the seconds since, if that is what they are.
+fn later(left: u32, seconds: i64) -> u32 {
+    left.saturating_add(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
 }
 
 /// Puts the items aside for the next start. Nobody may use the store any more.
@@ -116,8 +128,17 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 struct Meta(BTreeMap<String, String>);
 
 /// Keys without which metadata is not whole. Those of memcached that oxcached needs, and its own.
-const REQUIRED: &[&str] =
-    &["slab_config", "chunk_size", "slab_chunk_size_max", "slab_page_size", "use_cas", "stop_time", "layout", "stamp"];
+const REQUIRED: &[&str] = &[
+    "slab_config",
+    "chunk_size",
+    "slab_chunk_size_max",
+    "slab_page_size",
+    "use_cas",
+    "stop_time",
+    "current_time",
+    "layout",
+    "stamp",
+];
 
 impl Meta {
     fn of(settings: &Settings, store: &Store, facts: &Facts, stamp: u64) -> Self {
@@ -213,7 +234,7 @@ impl Meta {
     }
 
     /// Whether the items that the metadata speaks of are those in the file, and can be served under `settings`.
-    fn judge(&self, settings: &Settings, layout: u64, holds: Holds, origin: i64, now: i64) -> Option<Resume> {
+    fn judge(&self, settings: &Settings, layout: u64, holds: Holds, now: i64) -> Option<Resume> {
         let clean = |why: std::fmt::Arguments<'_>| {
             say(format_args!("[restart] {why}"));
             say(format_args!("[restart] failed to validate metadata, starting with a clean cache"));
@@ -235,12 +256,13 @@ impl Meta {
             return incompatible("layout");
         }
         // The clock of this machine has been set back: no time in the items means anything now.
-        if self.number::<i64>("stop_time").is_none_or(|stopped| stopped > now) || origin >= now {
+        let (stopped, left) = (self.number::<i64>("stop_time"), self.number("current_time"));
+        let (Some(stopped), Some(left)) = (stopped.filter(|&stopped| stopped <= now), left) else {
             return incompatible("stop_time");
-        }
+        };
         match holds {
             Holds::Saved { stamp } if self.hex("stamp") == Some(stamp) => Some(Resume {
-                origin,
+                now: later(left, now - stopped),
                 hashpower: self.number("hashpower"),
                 gid: self.number("logger_gid").unwrap_or(0),
                 in_order: true,
@@ -254,18 +276,15 @@ impl Meta {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts {
-        Facts { now: 70, origin: 1000, stop_time: 1070, hashpower: 17, gid: 5 }
-    }
-
     fn meta(settings: &Settings) -> Meta {
         let mut lines = Meta::shape(settings);
         for (key, value) in [
             ("stop_time", "1070".to_owned()),
+            ("current_time", "70".to_owned()),
             ("layout", format!("{:016x}", 7)),
             ("stamp", format!("{:016x}", 99)),
-            ("hashpower", facts().hashpower.to_string()),
-            ("logger_gid", facts().gid.to_string()),
+            ("hashpower", "17".to_owned()),
+            ("logger_gid", "5".to_owned()),
         ] {
             lines.insert(key.to_owned(), value);
         }
@@ -278,8 +297,8 @@ mod tests {
     fn what_is_written_is_read() {
         let settings = Settings::default();
         let again = Meta::parse(&meta(&settings).text()).unwrap();
-        let resume = again.judge(&settings, 7, SAVED, 1000, 1070).unwrap();
-        assert_eq!(resume, Resume { origin: 1000, hashpower: Some(17), gid: 5, in_order: true });
+        let resume = again.judge(&settings, 7, SAVED, 1075).unwrap();
+        assert_eq!(resume, Resume { now: 75, hashpower: Some(17), gid: 5, in_order: true });
     }
 
     #[test]
@@ -291,28 +310,58 @@ mod tests {
         }
         for end in 1..text.len() - 1 {
             let cut = Meta::parse(&text[..end]);
-            let served = cut.is_ok_and(|meta| meta.judge(&settings, 7, SAVED, 1000, 1070).is_some());
+            let served = cut.is_ok_and(|meta| meta.judge(&settings, 7, SAVED, 1070).is_some());
             assert!(!served, "cut at {end}");
         }
         assert!(Meta::parse(&text.replace("Khashpower 17", "Khashpower 18")).is_err());
         let other = Settings { use_cas: false, ..Settings::default() };
-        assert!(meta(&settings).judge(&other, 7, SAVED, 1000, 1070).is_none());
-        assert!(meta(&settings).judge(&settings, 8, SAVED, 1000, 1070).is_none());
+        assert!(meta(&settings).judge(&other, 7, SAVED, 1070).is_none());
+        assert!(meta(&settings).judge(&settings, 8, SAVED, 1070).is_none());
     }
 
     #[test]
     fn the_clock_and_the_file_must_fit() {
         let settings = Settings::default();
         let meta = meta(&settings);
-        assert!(meta.judge(&settings, 7, SAVED, 1000, 1069).is_none(), "the clock went back");
-        assert!(meta.judge(&settings, 7, Holds::Saved { stamp: 98 }, 1000, 1070).is_none());
-        assert!(meta.judge(&settings, 7, Holds::Live, 1000, 1070).is_none());
-        assert!(meta.judge(&settings, 7, SAVED, 1000, 1070).is_some());
+        assert!(meta.judge(&settings, 7, SAVED, 1069).is_none(), "the clock went back");
+        assert!(meta.judge(&settings, 7, Holds::Saved { stamp: 98 }, 1070).is_none());
+        assert!(meta.judge(&settings, 7, Holds::Live, 1070).is_none());
+        assert!(meta.judge(&settings, 7, SAVED, 1070).is_some());
     }
 
     #[test]
     fn memory_size_and_threads_may_change() {
         let larger = Settings { maxbytes: 1 << 30, num_threads: 9, ..Settings::default() };
-        assert!(meta(&Settings::default()).judge(&larger, 7, SAVED, 1000, 1070).is_some());
+        assert!(meta(&Settings::default()).judge(&larger, 7, SAVED, 1070).is_some());
+    }
+
+    /// Opens the memory file of a process that was last seen at relative time 70, unix time 1070, and was killed.
+    fn after_a_kill(now: i64) -> Resume {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("memory");
+        let settings = Settings { maxbytes: 1 << 20, ..Settings::default() };
+        let sizes = Sizes::new(crate::store::SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        });
+        let image = Image::open(&path, sizes.fingerprint(), settings.maxbytes).unwrap();
+        image.begin(1000);
+        image.note_time(70, 1070);
+        drop(image);
+        open(&path, &settings, &sizes, now).unwrap().resume.unwrap()
+    }
+
+    #[test]
+    fn relative_time_never_goes_back() {
+        assert_eq!(after_a_kill(1070).now, 70);
+        assert_eq!(after_a_kill(1100).now, 100);
+        for before in [1069, 1000, 999, 1, -5] {
+            assert_eq!(after_a_kill(before).now, 70, "the clock is at {before}");
+        }
+        assert_eq!(after_a_kill(i64::from(u32::MAX) + 5000).now, u32::MAX);
     }
 }

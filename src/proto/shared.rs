@@ -236,7 +236,9 @@ impl<'a> Cx<'a> {
     /// The verbs, at this moment.
     #[inline]
     pub fn verbs(&self) -> Verbs<'a> {
-        Verbs { cache: &self.shared.cache, counters: self.counters, now: self.shared.clock.now(), log: self.log }
+        let now = self.shared.clock.now();
+        self.shared.cache.store.settle(now);
+        Verbs { cache: &self.shared.cache, counters: self.counters, now, log: self.log }
     }
 }
 

@@ -45,9 +45,15 @@ type Queued = ((u32, u64), Handle);
 impl Store {
     /// Takes over what the memory file holds, at relative time `now`. The least recently used pages stay behind where
     /// `-m` has become too small.
+    ///
+    /// Times of 24 bits are completed with the time of the process that left them, and what they say is judged by `now`:
+    /// however long the file has lain, no item is taken for a fresh one.
     pub fn adopt(&'static self, now: u32) -> Adopted {
         let Some(image) = self.arena.image() else { return Adopted::default() };
-        let (pages, before) = self.adopt_pages(image, now);
+        let left = self.time_left();
+        debug_assert!(left <= now);
+        self.settle(now);
+        let (pages, before) = self.adopt_pages(image, left);
         while self.index.wants_growth(before) && self.index.begin_growth(before, Pace::Wide) {
             while self.grow_step(1 << 16) != Step::Over {}
         }
@@ -56,7 +62,11 @@ impl Store {
         for page in &pages {
             for handle in self.slots(page) {
                 let Some(item) = self.linked(handle) else { continue };
-                let fits = self.adds_up(handle, &item, &parts) && self.lapse(&item, now).is_none();
+                let is_dead = self.lapse(&item, left).is_some() || (1..=now).contains(&item.exptime(left));
+                let fits = !is_dead && self.adds_up(handle, &item, &parts);
+                if fits {
+                    item.limit_idle_since(left, now);
+                }
                 if !fits || !self.index_item(handle, item, &mut key, &mut parts) {
                     self.forget(item);
                 }
@@ -74,7 +84,7 @@ impl Store {
                         let head = item.head();
                         if flat || head.has(iflag::CHUNKED) || head.state() & state::SEGMENT == state::HOT {
                             // Flat mode goes by the last use first.
-                            let order = (if flat { item.atime(now) } else { 0 }, item.seq());
+                            let order = (if flat { item.atime(now) } else { 0 }, item.cas());
                             queued.entry(self.lru_class(handle, &item)).or_default().push((order, handle));
                         } else {
                             let nominal = self.nominal_of(&item);
@@ -91,7 +101,7 @@ impl Store {
             }
         }
         for (id, mut items) in queued {
-            // The order in which they came, as far as sequence numbers tell.
+            // The order in which they came, as far as CAS ids tell.
             items.sort_unstable_by_key(|(order, _)| *order);
             let mut class = self.slabs.class(id);
             for (_, handle) in items {
@@ -107,6 +117,7 @@ impl Store {
     }
 
     /// Gives the pages in use to their classes, as many as `-m` allows; and the number of marked items in all of them.
+    /// `now` is the time of the process before.
     fn adopt_pages(&self, image: &Image, now: u32) -> (Vec<Page>, u64) {
         let mut items = 0;
         let mut pages: Vec<Page> = Vec::new();
@@ -197,8 +208,8 @@ impl Store {
         let hash = crate::hash::hash(key);
         let mut bucket = self.index.lock(hash);
         if let Some((slot, _, old)) = self.find(&bucket, key, hash) {
-            // The process was stopped while one took the other's place.
-            if old.seq() >= item.seq() {
+            // The process was stopped while one took the other's place. The client has no answer yet, so either will do.
+            if old.cas() >= item.cas() {
                 return false;
             }
             bucket.remove(slot);
@@ -264,7 +275,11 @@ mod tests {
     }
 
     fn put(store: &'static Store, key: &[u8], vlen: usize) {
-        let meta = Meta { klen: key.len(), vlen, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        put_expiring(store, key, vlen, 0);
+    }
+
+    fn put_expiring(store: &'static Store, key: &[u8], vlen: usize, exptime: u32) {
+        let meta = Meta { klen: key.len(), vlen, flags: 0, exptime, iflags: 0, cas: 0 };
         let mut reservation = store.reserve(key, &meta, NOW).unwrap();
         reservation.write(&vec![b'v'; vlen]).unwrap();
         store.commit(reservation, key, hash(key), Write::new(Mode::Set, store.next_cas()), NOW);
@@ -284,11 +299,62 @@ mod tests {
         put(first, b"single", 15_000);
         assert_eq!(first.visit(b"single", hash(b"single"), NOW, |entry| entry.unlink()), Found::Hit(()));
         put(first, b"chain", 40_000);
+        first.note_time(NOW, 0);
         assert_eq!(marked(first), 1, "the entry of the item that was there before");
         std::fs::copy(&before, &after).unwrap();
         let second = store(&after);
         assert_eq!(second.adopt(NOW), Adopted { items: 1, dropped: 0 });
         assert_eq!(marked(second), 0);
         assert_eq!(second.visit(b"chain", hash(b"chain"), NOW, |entry| entry.vlen()), Found::Hit(40_000));
+    }
+
+    #[test]
+    fn times_are_right_however_long_the_file_has_lain() {
+        const DAY: u32 = 24 * 60 * 60;
+        for days in [0, 1, 89, 91, 97, 100, 150, 194, 195, 250, 300, 400, 1000] {
+            let dir = tempfile::tempdir().unwrap();
+            let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
+            let first = store(&before);
+            let lives = [1, 60, 90, 95, 500];
+            for life in lives {
+                put_expiring(first, format!("{life}").as_bytes(), 10, NOW + life * DAY);
+            }
+            put(first, b"for ever", 10);
+            first.note_time(NOW, 0);
+            std::fs::copy(&before, &after).unwrap();
+            let (second, now) = (store(&after), NOW + days * DAY);
+            second.adopt(now);
+            for life in lives {
+                let key = format!("{life}");
+                let found = second.visit(key.as_bytes(), hash(key.as_bytes()), now, |entry| entry.exptime(now));
+                let expected = if days < life { Found::Hit(NOW + life * DAY) } else { Found::Miss };
+                assert_eq!(found, expected, "{life} days to live, {days} days off");
+            }
+            let atime = second.visit(b"for ever", hash(b"for ever"), now, |entry| entry.atime(now));
+            assert_eq!(atime, Found::Hit(NOW.max(now.saturating_sub(90 * DAY))), "{days} days off");
+        }
+    }
+
+    #[test]
+    fn a_flush_that_came_due_meanwhile_has_taken_effect() {
+        for (delay, off, lives) in [(100, 50, true), (100, 200, false), (100, 100, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
+            let first = store(&before);
+            put(first, b"old", 10);
+            first.flush(NOW + delay - 1, NOW);
+            first.note_time(NOW, 0);
+            std::fs::copy(&before, &after).unwrap();
+            let (second, now) = (store(&after), NOW + off);
+            second.adopt(now);
+            assert_eq!(second.visit(b"old", hash(b"old"), now, |_| ()) == Found::Hit(()), lives, "{delay} {off}");
+            let (now, new) = (now + delay, b"new");
+            second.settle(now);
+            let meta = Meta { klen: 3, vlen: 0, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+            let reservation = second.reserve(new, &meta, now).unwrap();
+            second.commit(reservation, new, hash(new), Write::new(Mode::Set, second.next_cas()), now);
+            assert_ne!(second.visit(b"old", hash(b"old"), now, |_| ()), Found::Hit(()));
+            assert_eq!(second.visit(new, hash(new), now, |_| ()), Found::Hit(()));
+        }
     }
 }

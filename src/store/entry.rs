@@ -16,7 +16,7 @@ use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
 pub struct Version {
     handle: Handle,
     /// Changes with a value that changes in place.
-    seq: u64,
+    cas: u64,
     /// Changes with all else that a client sees. Small items have their bucket's version; of a large one these are the
     /// expiry time and the flags, for copying it takes so long that a busy bucket would have other versions all the time.
     rest: u64,
@@ -31,7 +31,7 @@ impl Version {
         let head = item.head();
         // A large item has its expiry time whole, so no clock is needed to tell it.
         let own = || u64::from(item.exptime(0)) << 8 | u64::from(head.iflags());
-        Self { handle, seq: item.seq(), rest: if head.is_large() { own() } else { bucket.into() } }
+        Self { handle, cas: item.cas(), rest: if head.is_large() { own() } else { bucket.into() } }
     }
 }
 
@@ -80,17 +80,22 @@ impl Entry {
         self.item.cas()
     }
 
-    /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice if
-    /// [`Entry::has_room`] says that it can.
+    /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice.
+    /// [`Entry::has_room_for_cas`] must be true.
     pub fn set_cas(&mut self, cas: u64) {
         let store = self.store;
         store.stamp(self.change(), cas);
     }
 
-    /// Whether the layout can take this expiry time (if any) and a CAS id of the client's choice (if wanted);
-    /// else [`Store::make_room`] helps.
-    pub fn has_room(&self, exptime: Option<u32>, cas: bool, now: u32) -> bool {
-        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now)) && (!cas || self.item.can_hold_cas())
+    /// Whether the layout can take this expiry time (if any); else [`Store::make_room`] helps.
+    pub fn has_room(&self, exptime: Option<u32>, now: u32) -> bool {
+        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now))
+    }
+
+    /// Whether the layout can take another CAS id: a new one, or one that the client has `chosen`; else
+    /// [`Store::make_room`] helps.
+    pub fn has_room_for_cas(&self, chosen: bool) -> bool {
+        self.item.can_hold_cas() || (!chosen && !self.store.needs_wide_cas())
     }
 
     /// The value's version, for [`Store::commit_over`].

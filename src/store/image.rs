@@ -29,8 +29,8 @@ const HEADER_BYTES: usize = 2 << 20;
 /// Word of the first page's entry, less one: pages are numbered from 1.
 const ENTRIES: usize = 512;
 
-/// `oxcache2`; the digit counts layouts of the header.
-const MAGIC: u64 = u64::from_le_bytes(*b"oxcache2");
+/// `oxcache3`; the digit counts layouts of the header and meanings of its registers.
+const MAGIC: u64 = u64::from_le_bytes(*b"oxcache3");
 
 /// Words of the header.
 mod at {
@@ -58,20 +58,22 @@ mod condition {
 /// store of an item draws have cache lines of their own, for each read of an item looks at some of the others.
 #[derive(Clone, Copy)]
 pub struct Registers {
-    /// Last sequence number (= CAS id) given out.
+    /// Last CAS id given out; the sequence number of items without a CAS word.
     pub seq: &'static AtomicU64,
-    /// Last sequence number of items with a CAS word, whose ids say nothing about their age.
-    pub wide_seq: &'static AtomicU64,
-    /// Items with a sequence number up to this are flushed; 0 = none.
+    /// Last CAS id when the latest flush took effect; 0 = never (`flush`).
     pub flush_seq: &'static AtomicU64,
-    /// The same of items with a CAS word.
-    pub flush_wide: &'static AtomicU64,
-    /// From this relative time on, items last accessed at or before it are flushed; 0 = none.
+    /// Begins and ends of flushes that have taken effect (`flush`).
+    pub flushes: &'static AtomicU64,
+    /// The last second before a flush to come, in relative time; 0 = none.
+    pub pending: &'static AtomicU64,
+    /// The time of the last flush as memcached keeps it, to be shown.
     pub oldest_live: &'static AtomicU64,
     /// Items held a second ago or so: how large an index the next process will need.
     pub items: &'static AtomicU64,
     /// Relative time of the last tick.
     pub now: &'static AtomicU64,
+    /// Unix time of the last tick.
+    pub unix: &'static AtomicU64,
 }
 
 /// Words of all registers: two pairs of cache lines, which processors load together.
@@ -85,9 +87,11 @@ struct Words([AtomicU64; REGISTER_WORDS]);
 impl Registers {
     fn over(words: &'static [AtomicU64; REGISTER_WORDS]) -> Self {
         let (drawn, others) = words.split_at(REGISTER_WORDS / 2);
-        let [seq, wide_seq, ..] = drawn else { unreachable!("half of the registers") };
-        let [flush_seq, flush_wide, oldest_live, items, now, ..] = others else { unreachable!("the other half") };
-        Self { seq, wide_seq, flush_seq, flush_wide, oldest_live, items, now }
+        let [seq, ..] = drawn else { unreachable!("half of the registers") };
+        let [flush_seq, flushes, pending, oldest_live, items, now, unix, ..] = others else {
+            unreachable!("the other half")
+        };
+        Self { seq, flush_seq, flushes, pending, oldest_live, items, now, unix }
     }
 
     /// Registers of a store that nobody will take over.
@@ -99,7 +103,8 @@ impl Registers {
 
     /// As in a new store.
     pub fn clear(&self) {
-        for register in [self.wide_seq, self.flush_seq, self.flush_wide, self.oldest_live, self.items, self.now] {
+        let times = [self.pending, self.oldest_live, self.now, self.unix];
+        for register in [self.flush_seq, self.flushes, self.items].into_iter().chain(times) {
             register.store(0, Relaxed);
         }
         self.seq.store(1, Relaxed); // the first CAS id is 2
@@ -196,9 +201,17 @@ impl Image {
         self.holds
     }
 
-    /// Unix time of relative time 0 in the process that left the file.
-    pub fn origin(&self) -> i64 {
-        self.word(at::ORIGIN).load(Relaxed) as i64
+    /// When the process that left the file was last seen: relative and unix time.
+    pub fn last_seen(&self) -> (u32, i64) {
+        let registers = self.registers();
+        (registers.now.load(Relaxed) as u32, registers.unix.load(Relaxed) as i64)
+    }
+
+    /// Notes that the process is there: relative and unix time.
+    pub fn note_time(&self, now: u32, unix: i64) {
+        let registers = self.registers();
+        registers.now.store(now.into(), Relaxed);
+        registers.unix.store(unix as u64, Relaxed);
     }
 
     /// The registers.
@@ -319,10 +332,11 @@ mod tests {
         assert_eq!(image.holds(), Holds::Nothing);
         image.begin(1000);
         image.registers().seq.store(99, Relaxed);
+        image.note_time(70, 1070);
         image.enter(2, 5, 152);
         drop(image);
         let image = Image::open(&path, 7, 1 << 20).unwrap();
-        assert_eq!((image.holds(), image.origin()), (Holds::Live, 1000));
+        assert_eq!((image.holds(), image.last_seen()), (Holds::Live, (70, 1070)));
         assert_eq!(image.registers().seq.load(Relaxed), 99);
         assert_eq!((image.entry(1), image.entry(2)), (None, Some((5, 152))));
     }

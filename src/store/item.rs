@@ -31,6 +31,15 @@ pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
 
 const MASK24: u32 = (1 << 24) - 1;
 
+/// Seconds since the last access that an item remembers: 90 days.
+pub const IDLE_MAX: u32 = 90 * 24 * 60 * 60;
+
+/// From here on the seconds since the last access are those to an access ahead, by a thread whose clock is ahead: 12 days
+/// of the 24 bits' 194.
+const ATIME_AHEAD: u32 = MASK24 + 1 - (1 << 20);
+
+const _: () = assert!(IDLE_MAX < ATIME_AHEAD && EXPTIME_SHORT_MAX < 1 << 23);
+
 /// Bytes from a chunk's start that somebody may read who has neither the bucket's lock nor a pin, by a handle that may be
 /// stale: the longest header, key and value that is copied. They are written as words only. A multiple of 8.
 pub const OPEN_BYTES: usize = (10 * WORD + KEY_MAX + 4 + COPY_MAX).next_multiple_of(8);
@@ -246,30 +255,62 @@ impl Item {
         if self.can_hold_cas() {
             self.set_cas_word(old.cas());
         }
-        self.set_atime(old.atime(now));
+        self.put_atime(old.atime(now));
         self.set_exptime(old.exptime(now), now);
         self.change_flags(MARKS, old.head.iflags() & MARKS);
         self.change_state(KEPT, old.head.state() & KEPT | state::LINKED);
     }
 
-    /// Relative time of the last access, completed from 24 bits with `now`.
+    /// Seconds since the last access; 0 if that was at `now`, or later by another thread's clock.
+    #[inline]
+    fn idle(&self, now: u32) -> u32 {
+        let idle = now.wrapping_sub(self.word(2) >> 8) & MASK24;
+        if idle < ATIME_AHEAD { idle } else { 0 }
+    }
+
+    /// Relative time of the last access, completed from 24 bits with `now`, and no later than that. Right for
+    /// [`IDLE_MAX`] and [`ATIME_AHEAD`], less what the sweep takes to come round (`Item::limit_idle`).
     #[inline]
     pub fn atime(&self, now: u32) -> u32 {
-        let idle = now.wrapping_sub(self.word(2) >> 8) & MASK24;
-        now.saturating_sub(idle)
+        now.saturating_sub(self.idle(now))
     }
 
-    /// Whether the last access was at `now`.
+    /// Whether the last access was at `now`, or later by another thread's clock.
     #[inline]
     pub fn was_used_at(&self, now: u32) -> bool {
-        self.word(2) >> 8 == now & MASK24
+        self.idle(now) == 0
     }
 
-    /// Notes an access at `now`; writes only if the second is a new one.
+    /// Notes an access at `now`. Writes only if the second is a new one; the time never goes back.
     #[inline]
     pub fn set_atime(&self, now: u32) {
         if !self.was_used_at(now) {
-            self.chunk[2].store(self.word(2) & 0xff | now << 8, Relaxed);
+            self.put_atime(now);
+        }
+    }
+
+    fn put_atime(&self, now: u32) {
+        self.chunk[2].store(self.word(2) & 0xff | now << 8, Relaxed);
+    }
+
+    /// Whether so much time has passed since the last access that 24 bits will soon not tell it.
+    #[inline]
+    pub fn is_long_idle(&self, now: u32) -> bool {
+        self.idle(now) > IDLE_MAX
+    }
+
+    /// Keeps the time of the last access within what 24 bits can tell.
+    pub fn limit_idle(&self, now: u32) {
+        if self.is_long_idle(now) {
+            self.put_atime(now.saturating_sub(IDLE_MAX));
+        }
+    }
+
+    /// The same at `now` for a time that must be completed with an earlier moment.
+    pub fn limit_idle_since(&self, earlier: u32, now: u32) {
+        let atime = self.atime(earlier);
+        if now.saturating_sub(atime) > IDLE_MAX {
+            self.put_atime(now - IDLE_MAX);
         }
     }
 
@@ -393,7 +434,7 @@ impl Item {
         };
         let item = Self { chunk, head: written };
         store_pair(chunk, 1, 0);
-        item.set_atime(now);
+        item.put_atime(now);
         if head.is_large() {
             chunk[FIXED].store(0, Relaxed);
         }
@@ -524,8 +565,35 @@ mod tests {
     fn atime_is_completed_from_24_bits() {
         let m = meta(1, 1);
         let item = Item::write(chunk(8), &m, b"k", m.layout_flags(100, false), 100);
-        assert_eq!(item.atime((1 << 24) + 90), 100);
-        item.set_atime((1 << 24) + 90);
-        assert_eq!(item.atime((1 << 24) + 95), (1 << 24) + 90);
+        assert_eq!(item.atime((1 << 23) + 90), 100);
+        for later in [(1 << 23) + 90, (1 << 24) + 90, (1 << 24) + (1 << 23)] {
+            item.set_atime(later);
+            assert_eq!(item.atime(later + 5), later);
+        }
+    }
+
+    #[test]
+    fn a_time_ahead_of_a_threads_clock_is_no_long_idleness() {
+        for now in [100, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, (7 << 24) + 3] {
+            let item = Item::write(chunk(8), &meta(1, 1), b"k", iflag::NO_EXPIRY, now);
+            for lag in [1, 2, 60, 1_000_000] {
+                let behind = now.saturating_sub(lag);
+                assert_eq!(item.atime(behind), behind, "{now} seen from {lag} s before");
+                item.set_atime(behind);
+                assert_eq!(item.atime(now), now, "the time goes back");
+            }
+        }
+    }
+
+    #[test]
+    fn idleness_is_limited_before_24_bits_cannot_tell_it() {
+        let mut now = 100;
+        let item = Item::write(chunk(8), &meta(1, 1), b"k", iflag::NO_EXPIRY, now);
+        for _ in 0..500 {
+            item.limit_idle(now);
+            assert_eq!(item.atime(now), 100.max(now.saturating_sub(IDLE_MAX)));
+            now += 24 * 60 * 60;
+            assert!(item.atime(now) >= now.saturating_sub(IDLE_MAX + 24 * 60 * 60));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The memory kernel: items, where they lie, how they are found and which ones leave.
 //!
 //! ```text
-//! store      lookups, expiry, flush, eviction's unlinking    entry   an item as visitors see it
+//! store      lookups, eviction's unlinking                    entry   an item as visitors see it
+//! flush      which items are dead: flushed or expired
 //! read       lookups without a lock                          write   commits, under which condition
 //! reserve    values on their way in and out: Reservation, Pinned
 //! slabs      classes and the pages they share                index   hash -> handle
@@ -30,6 +31,7 @@ mod age;
 mod arena;
 mod cut;
 mod entry;
+mod flush;
 mod hand;
 mod handle;
 mod head;

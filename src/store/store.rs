@@ -16,7 +16,8 @@ use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassCounts, ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 
@@ -61,8 +62,8 @@ pub struct Store {
     growths: AtomicU64,
     /// Chains named so far.
     chains: AtomicU32,
-    /// Flushes so far.
-    flushes: AtomicU32,
+    /// Held while a flush takes effect. A leaf.
+    pub(super) flushing: Mutex<()>,
     /// Rounds of tending.
     pub(super) juggles: AtomicU64,
     /// Who hears of evictions, if anybody.
@@ -107,7 +108,7 @@ impl Store {
             registers,
             growths: AtomicU64::new(0),
             chains: AtomicU32::new(0),
-            flushes: AtomicU32::new(0),
+            flushing: Mutex::new(()),
             juggles: AtomicU64::new(0),
             events: OnceLock::new(),
             toucher: OnceLock::new(),
@@ -144,12 +145,19 @@ impl Store {
         self.arena.image()
     }
 
-    /// Leaves a note of the time for the process that will find the memory file. Called once a second.
-    pub fn note_time(&self, now: u32) {
-        if self.image().is_some() {
-            self.registers.now.store(now.into(), Relaxed);
+    /// Lets a flush that is due take effect, and leaves a note of the time for the process that will find the memory
+    /// file. Called once a second.
+    pub fn note_time(&self, now: u32, unix: i64) {
+        self.settle(now);
+        if let Some(image) = self.image() {
+            image.note_time(now, unix);
             self.registers.items.store(self.items(), Relaxed);
         }
+    }
+
+    /// The time that the process before left in the memory file.
+    pub fn time_left(&self) -> u32 {
+        self.registers.now.load(Relaxed) as u32
     }
 
     /// The last CAS id given out.
@@ -163,23 +171,27 @@ impl Store {
         self.registers.seq.fetch_add(1, Relaxed) + 1
     }
 
-    /// A new sequence number for an item with a CAS word.
-    pub(super) fn next_wide(&self) -> u64 {
-        self.registers.wide_seq.fetch_add(1, AcqRel) + 1
+    /// Passes over `ids` CAS ids, and as many names of chains: for tests beyond the point where counters wrap.
+    pub fn skip_ids(&self, ids: u64) {
+        self.registers.seq.fetch_add(ids, Relaxed);
+        self.chains.fetch_add(ids as u32, Relaxed);
     }
 
-    /// Gives an item a new CAS id, and a sequence number that is later than the last flush.
+    /// Gives an item a new CAS id, and a sequence number that is later than the last flush. An item without a CAS word
+    /// needs an id that fits.
     #[inline]
     pub(super) fn stamp(&self, item: &Item, cas: u64) {
         if item.can_hold_cas() {
-            item.set_seq(self.next_wide());
+            item.set_seq(self.epoch());
             item.set_cas_word(cas);
         } else {
+            debug_assert!(cas <= SEQ_MASK, "{cas} is cut");
             item.set_seq(cas);
         }
     }
 
-    /// Whether new items need the wide CAS word because ids no longer fit 40 bits.
+    /// Whether new items need the CAS word because ids will soon not fit 40 bits. The margin is more than all threads
+    /// draw between this question and the commit of a value that is not uploaded in between.
     pub(super) fn needs_wide_cas(&self) -> bool {
         self.registers.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
     }
@@ -233,27 +245,13 @@ impl Store {
         self.sizes.nominal(item.head().klen(), item.vlen(), item.head().has(iflag::FLAGS))
     }
 
-    /// Whether an item's time is over, and how.
-    #[inline]
-    pub(super) fn lapse(&self, item: &Item, now: u32) -> Option<Lapse> {
-        let wide = item.can_hold_cas();
-        let flush_seq = if wide { self.registers.flush_wide } else { self.registers.flush_seq }.load(Relaxed);
-        if flush_seq != 0 && flush_seq.wrapping_sub(item.seq()) & SEQ_MASK < 1 << 39 {
-            return Some(Lapse::Flushed);
-        }
-        let oldest = self.registers.oldest_live.load(Relaxed) as u32;
-        if oldest != 0 && oldest <= now && item.atime(now) <= oldest {
-            return Some(Lapse::Flushed);
-        }
-        item.is_expired(now).then_some(Lapse::Expired)
-    }
-
     /// Shows the live item of `key` to `visit`, under its bucket's lock. An item whose time is over is removed.
     /// `visit` must not block, allocate much or call the store.
     #[inline]
     pub fn visit<R>(&'static self, key: &[u8], hash: u64, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Found<R> {
         let mut bucket = self.index.lock(hash);
         let Some((slot, handle, item)) = self.find(&bucket, key, hash) else { return Found::Miss };
+        let flushes = self.calm();
         if let Some(lapse) = self.lapse(&item, now) {
             self.unlink(bucket, slot, handle, item);
             return Found::Lapsed(lapse);
@@ -262,6 +260,7 @@ impl Store {
         let result = visit(&mut entry);
         if entry.changed {
             bucket.changed();
+            entry.unlink |= self.is_flushed_since(flushes);
         }
         if entry.unlink {
             bucket.remove(slot);
@@ -507,28 +506,6 @@ impl Store {
                 size: item.vlen(),
             });
         }
-    }
-
-    /// `flush_all`: `oldest_live` as memcached computes it (0 cancels a pending one).
-    pub fn flush(&self, oldest_live: u32, now: u32) {
-        self.registers.oldest_live.store(oldest_live.into(), Relaxed);
-        if oldest_live != 0 && oldest_live <= now {
-            self.flushes.fetch_add(1, Relaxed);
-            self.registers.flush_seq.store(self.registers.seq.load(Relaxed), Relaxed);
-            // After the other: see `make_room`.
-            self.registers.flush_wide.store(self.registers.wide_seq.fetch_add(0, AcqRel), Relaxed);
-        }
-    }
-
-    /// Changes when items have been flushed, or when the time of a flush to come is there.
-    pub fn flushed(&self, now: u32) -> (u32, u32) {
-        let oldest = self.oldest_live();
-        (self.flushes.load(Relaxed), if oldest <= now { oldest } else { 0 })
-    }
-
-    /// The time that `stats settings` shows as `oldest`.
-    pub fn oldest_live(&self) -> u32 {
-        self.registers.oldest_live.load(Relaxed) as u32
     }
 
     /// One step of index growth. Called by one thread.

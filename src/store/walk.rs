@@ -132,8 +132,12 @@ impl Store {
             }
             tally.checked += 1;
             let mut seen = Seen::Lives(item.exptime(now));
-            if self.lapse(&item, now).is_some() && self.unlink_lapsed((handle, item), now, &mut key, &mut tally) {
-                seen = Seen::Lapsed;
+            if self.lapse(&item, now).is_some() {
+                if self.unlink_lapsed((handle, item), now, &mut key, &mut tally) {
+                    seen = Seen::Lapsed;
+                }
+            } else if item.is_long_idle(now) {
+                self.limit_idle((handle, item), now, &mut key);
             }
             if !each(class, seen) {
                 walk.classes &= !(1 << class);
@@ -219,6 +223,20 @@ impl Store {
             counts.crawler_items_checked += tally.checked;
             counts.crawler_reclaimed += tally.reclaimed;
             counts.expired_unfetched += tally.unfetched;
+        }
+    }
+
+    /// Limits the idleness of an item that is still linked.
+    #[cold]
+    fn limit_idle(&'static self, (handle, item): (Handle, Item), now: u32, key: &mut Vec<u8>) {
+        key.clear();
+        item.copy_key(key);
+        let hash = crate::hash::hash(key);
+        let bucket = self.index.lock(hash);
+        if bucket.find(hash, |raw| raw == handle.raw()).is_some()
+            && let Some(item) = Item::at(self.arena.chunk(handle))
+        {
+            item.limit_idle(now);
         }
     }
 

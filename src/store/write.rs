@@ -4,7 +4,7 @@
 //! prepend. Called by `cache` for every mutation that stores a value.
 
 use super::entry::Version;
-use super::item::{EXPTIME_SHORT_MAX, Item, Meta, iflag, state};
+use super::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
 use super::reserve::{Pinned, Reservation};
 use super::scratch::Scratch;
 use super::store::{Found, Store};
@@ -115,6 +115,9 @@ impl Store {
         now: u32,
     ) -> (Stored, Met) {
         debug_assert_eq!(reservation.missing(), 0);
+        let Some(reservation) = self.with_room_for(reservation, key, write, now) else {
+            return (Stored::NoMemory, Met::default());
+        };
         match write.mode {
             Mode::Append | Mode::Prepend => self.concatenate(reservation, key, hash, write, now),
             _ => self.link(reservation, key, hash, write, now, None),
@@ -133,6 +136,7 @@ impl Store {
         version: Version,
     ) -> Stored {
         debug_assert!(write.mode == Mode::Set && reservation.missing() == 0);
+        let Some(reservation) = self.with_room_for(reservation, key, write, now) else { return Stored::NoMemory };
         self.link(reservation, key, hash, write, now, Some(version)).0
     }
 
@@ -148,6 +152,7 @@ impl Store {
     ) -> (Stored, Met) {
         let mut met = Met::default();
         let mut bucket = self.index.lock(hash);
+        let flushes = self.calm();
         let found = self.find(&bucket, key, hash);
         let live = found.as_ref().is_some_and(|(_, _, item)| {
             met.lapse = self.lapse(item, now);
@@ -199,7 +204,11 @@ impl Store {
         old.change_state(state::LINKED, 0);
         let unfetched = !old.head().is(state::FETCHED);
         let old_class = self.lru_class(old_handle, &old);
-        drop(bucket);
+        if live && self.is_flushed_since(flushes) {
+            self.unlink(bucket, slot, handle, item);
+        } else {
+            drop(bucket);
+        }
         self.release(old_handle, old);
         if met.lapse.is_some() {
             let counts = &mut self.slabs.class(old_class).counts;
@@ -265,21 +274,46 @@ impl Store {
         }
     }
 
-    /// Adds a copy of what was to be joined: `extra` is still needed if another writer comes first.
-    fn link_copy(&'static self, extra: &Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> Stored {
-        let item = extra.item();
+    /// The reservation, or a copy of it with a CAS word, if its layout has none and the id needs one: so many ids were
+    /// drawn while its value arrived. `None` without memory for that.
+    #[inline]
+    fn with_room_for(
+        &'static self,
+        reservation: Reservation,
+        key: &[u8],
+        write: Write,
+        now: u32,
+    ) -> Option<Reservation> {
+        if write.cas <= SEQ_MASK || reservation.item().can_hold_cas() {
+            return Some(reservation);
+        }
+        self.copy_of(&reservation, key, iflag::CAS, now)
+    }
+
+    /// A reservation with the same value, and room by `room`; `None` when memory is short.
+    #[cold]
+    fn copy_of(&'static self, from: &Reservation, key: &[u8], room: u8, now: u32) -> Option<Reservation> {
+        const KEPT: u8 = iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN | iflag::EXT | iflag::CAS;
+        let item = from.item();
         let meta = Meta {
             klen: key.len(),
             vlen: item.vlen(),
             flags: item.flags(),
-            exptime: item.exptime(now),
-            iflags: item.head().iflags() & iflag::KEY_BINARY | write.room(),
+            exptime: from.exptime(),
+            iflags: item.head().iflags() & KEPT | room,
             cas: 0,
         };
-        let Some(mut copy) = self.reserve(key, &meta, now) else { return Stored::NoMemory };
-        if ValueRef::New(extra).copy_to(self, &mut copy).is_err() {
-            return Stored::NoMemory;
+        let mut copy = self.reserve(key, &meta, now)?;
+        ValueRef::New(from).copy_to(self, &mut copy).ok()?;
+        if item.head().is(state::FETCHED) {
+            copy.note_fetch();
         }
+        Some(copy)
+    }
+
+    /// Adds a copy of what was to be joined: `extra` is still needed if another writer comes first.
+    fn link_copy(&'static self, extra: &Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> Stored {
+        let Some(copy) = self.copy_of(extra, key, write.room(), now) else { return Stored::NoMemory };
         let add = Write { mode: Mode::Add, compare: 0, ..write };
         self.link(copy, key, hash, add, now, None).0
     }
@@ -318,7 +352,7 @@ impl Store {
             entry.hold_on();
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
             let time = match exptime {
-                _ if entry.has_room(exptime, false, now) => 0,
+                _ if entry.has_room(exptime, now) => 0,
                 Some(exptime) if exptime <= now.saturating_add(EXPTIME_SHORT_MAX) => iflag::NO_EXPIRY,
                 _ => iflag::EXT,
             };
@@ -338,9 +372,8 @@ impl Store {
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
             return Room::NoMemory;
         }
-        // Taken before the look whether the item is flushed: a flush that the look misses will count it in.
-        let wide = self.next_wide();
         let mut bucket = self.index.lock(hash);
+        let flushes = self.calm();
         let found = self
             .find(&bucket, key, hash)
             .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.lapse(item, now).is_none());
@@ -351,7 +384,7 @@ impl Store {
         let (handle, mut item) = copy.into_item();
         item.take_over(&old, now);
         if item.can_hold_cas() && !old.can_hold_cas() {
-            item.set_seq(wide);
+            item.set_seq(flushes);
         }
         bucket.replace(slot, handle.raw());
         old.change_state(state::LINKED, 0);

@@ -1,0 +1,209 @@
+//! Threads whose clocks differ, flushes, and counters beyond the point where they wrap.
+//!
+//! Every thread of the server reads the clock for itself, and works with what it has read for as long as a command or a
+//! step of a chore takes. Here each "thread" is a `Shared` of its own over one store, with a clock of its own. Where
+//! `tests/model` has one clock, this has several.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use oxcached::clock::{Clock, START};
+use oxcached::proto::Shared;
+use oxcached::store::Store;
+use std::sync::Arc;
+use support::{Client, UNIX, settings};
+
+const ARGS: &str = "-m 8 -t 1";
+const DAY: u32 = 24 * 60 * 60;
+
+/// A thread that works on `store`, at relative time `now`.
+struct Thread {
+    client: Client,
+}
+
+impl Thread {
+    fn new(store: &'static Store, now: u32) -> Self {
+        let clock = Clock::manual(UNIX);
+        clock.advance(i64::from(now) - i64::from(START));
+        let shared = Shared::over(store, settings(ARGS), clock, Box::new(|_| ()));
+        Self { client: Client::new(&Arc::new(shared)) }
+    }
+
+    fn pair(now: u32) -> [Self; 2] {
+        let store = support::shared(ARGS).cache.store;
+        [Self::new(store, now), Self::new(store, now)]
+    }
+
+    /// Moves this thread's clock alone.
+    fn pass(&mut self, seconds: i64) -> &mut Self {
+        self.client.shared.clock.advance(seconds);
+        self
+    }
+
+    fn ask(&mut self, request: &str) -> String {
+        String::from_utf8(self.client.ask(request.as_bytes())).unwrap()
+    }
+
+    fn set(&mut self, key: &str) -> &mut Self {
+        assert_eq!(self.ask(&format!("set {key} 0 0 1\r\n1\r\n")), "STORED\r\n");
+        self
+    }
+
+    #[track_caller]
+    fn finds(&mut self, key: &str, there: bool) {
+        let reply = self.ask(&format!("get {key}\r\n"));
+        assert_eq!(reply.starts_with("VALUE"), there, "{key}: {reply}");
+    }
+}
+
+#[test]
+fn an_access_ahead_of_a_threads_clock_is_not_one_from_before_a_flush() {
+    for now in [1000, 1 << 24, 90 * DAY, 200 * DAY] {
+        let [mut ahead, mut behind] = Thread::pair(now);
+        ahead.ask("flush_all\r\n");
+        ahead.pass(1);
+        ahead.set("live");
+        behind.finds("live", true);
+        ahead.finds("live", true);
+        assert_eq!(behind.ask("add live 0 0 1\r\n2\r\n"), "NOT_STORED\r\n");
+        support::sweep(behind.client.shared.cache.store, now - 2);
+        ahead.finds("live", true);
+    }
+}
+
+#[test]
+fn a_thread_that_lags_stores_items_that_live() {
+    for lag in [1, 2, 60] {
+        for flush in ["flush_all\r\n", "flush_all 1\r\n", "flush_all 5\r\n"] {
+            let [mut ahead, mut behind] = Thread::pair(1000);
+            behind.set("old");
+            behind.pass(-lag);
+            ahead.ask(flush);
+            ahead.pass(10).finds("old", false);
+            behind.set("new");
+            ahead.finds("new", true);
+            behind.finds("new", true);
+            behind.finds("old", false);
+        }
+    }
+}
+
+#[test]
+fn a_delayed_flush_takes_effect_once_and_for_what_was_stored_before() {
+    let [mut one, mut other] = Thread::pair(1000);
+    one.ask("flush_all 3\r\n");
+    for second in 0..8 {
+        one.set(&format!("k{second}"));
+        other.pass(1);
+        one.pass(1);
+    }
+    // Stored in the seconds 0, 1 and 2: the last of them is the one in which nothing can be stored.
+    for second in 0..8 {
+        other.finds(&format!("k{second}"), second > 2);
+    }
+    one.finds("k7", true);
+}
+
+#[test]
+fn in_the_last_second_before_a_flush_what_is_stored_is_dead() {
+    let [mut one, mut other] = Thread::pair(1000);
+    one.set("old").ask("flush_all 1\r\n");
+    one.set("new");
+    other.finds("old", false);
+    other.finds("new", false);
+    other.pass(1);
+    one.pass(1).set("live");
+    other.finds("live", true);
+    other.finds("new", false);
+}
+
+#[test]
+fn a_flush_to_come_is_cancelled_by_one_now() {
+    let [mut one, mut other] = Thread::pair(1000);
+    one.ask("flush_all 5\r\n");
+    one.ask("flush_all\r\n");
+    one.set("live");
+    other.pass(10).finds("live", true);
+}
+
+#[test]
+fn items_live_however_many_are_stored_after_a_flush() {
+    let [mut one, mut other] = Thread::pair(1000);
+    let store = one.client.shared.cache.store;
+    one.set("old").set("flushed").ask("flush_all\r\n");
+    one.set("first");
+    for step in [1 << 20, (1 << 39) - (1 << 21), 1 << 20, 1 << 38, 1 << 38, 1 << 39, 1 << 40, 1 << 41] {
+        store.skip_ids(step);
+        let key = format!("after{step}");
+        one.set(&key);
+        other.finds(&key, true);
+        other.finds("first", true);
+        other.finds("flushed", false);
+    }
+    // Items from before and beyond 2^40 ids are flushed alike.
+    one.ask("flush_all\r\n");
+    for key in ["first", "after1048576", "after2199023255552"] {
+        other.finds(key, false);
+    }
+    one.set("last");
+    other.finds("last", true);
+}
+
+#[test]
+fn cas_ids_are_shown_whole_beyond_40_bits() {
+    let [mut one, _] = Thread::pair(1000);
+    let store = one.client.shared.cache.store;
+    let gets = |one: &mut Thread, key: &str| -> u64 {
+        let reply = one.ask(&format!("gets {key}\r\n"));
+        reply.split_ascii_whitespace().nth(4).unwrap().parse().unwrap()
+    };
+    one.set("n").set("stale");
+    for step in [(1 << 40) - (1 << 32) - 10, (1 << 32) - 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 << 40] {
+        store.skip_ids(step);
+        assert!(one.ask("incr n 1\r\n").trim_end().parse::<u64>().is_ok());
+        assert_eq!(gets(&mut one, "n"), store.last_cas(), "incr");
+        assert_eq!(one.ask("ma n c\r\n"), format!("HD c{}\r\n", store.last_cas()));
+        assert_eq!(gets(&mut one, "n"), store.last_cas(), "ma");
+        assert_eq!(one.ask("md stale I T100\r\n"), "HD\r\n");
+        assert_eq!(one.ask("mg stale c\r\n").split_ascii_whitespace().nth(1), Some(&*format!("c{}", store.last_cas())));
+        assert_eq!(one.ask("append n 0 0 0\r\n\r\n"), "STORED\r\n");
+        assert_eq!(gets(&mut one, "n"), store.last_cas(), "append");
+        let id = gets(&mut one, "n");
+        assert_eq!(one.ask(&format!("cas n 0 0 1 {id}\r\n5\r\n")), "STORED\r\n");
+        assert_eq!(one.ask(&format!("cas n 0 0 1 {id}\r\n5\r\n")), "EXISTS\r\n");
+    }
+}
+
+#[test]
+fn a_value_that_arrives_while_ids_outgrow_40_bits_is_stored() {
+    for len in [10, 5000, 700_000] {
+        let [mut one, _] = Thread::pair(1000);
+        let store = one.client.shared.cache.store;
+        store.skip_ids((1 << 40) - (1 << 33));
+        one.client.feed(format!("set slow 7 100 {len}\r\n").as_bytes());
+        store.skip_ids(1 << 34);
+        one.client.feed(&vec![b'v'; len]);
+        assert_eq!(one.ask("\r\n"), "STORED\r\n");
+        let reply = one.ask("gets slow\r\n");
+        assert!(reply.starts_with(&format!("VALUE slow 7 {len} {}\r\nvvvvv", store.last_cas())), "{}", &reply[..60]);
+        assert_eq!(one.ask("mg slow t\r\n"), "HD t100\r\n");
+    }
+}
+
+#[test]
+fn an_item_that_is_never_read_is_no_fresh_one_after_any_time() {
+    let [mut one, _] = Thread::pair(1000);
+    one.set("kept");
+    let mut days = 0;
+    for _ in 0..300 {
+        one.pass(i64::from(DAY));
+        days += 1;
+        // The sweep comes by once a day at least.
+        support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
+        let idle = days.min(90) * DAY;
+        assert_eq!(
+            one.ask("me kept\r\n").split_ascii_whitespace().find_map(|f| f.strip_prefix("la=")),
+            Some(&*idle.to_string())
+        );
+    }
+}
