@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential fuzz check audit bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients conformance differential simulate fuzz check audit bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -50,6 +50,9 @@ conformance: ## memcached's own test files against the server (MEMCACHED_SRC= fo
 
 differential: build ## random commands to oxcached and memcached, compared (MEMCACHED_BIN=, DIFF_SECONDS=, DIFF_ONLY=)
 	@DIFF_SECONDS=$${DIFF_SECONDS:-60} cargo test --release --test differential -- --nocapture
+
+simulate: ## random interleavings of the whole server in one thread (FOR= seconds, SEED=, STEPS=)
+	@FOR=$${FOR:-60} cargo test --quiet --test simulate -- --nocapture
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
 	@scripts/fuzz

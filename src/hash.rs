@@ -5,10 +5,19 @@
 
 use rapidhash::v3::{DEFAULT_RAPID_SECRETS, RapidSecrets, rapidhash_v3_inline, rapidhash_v3_nano_inline};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 /// Seed of this process: keys chosen by a client cannot be aimed at one bucket.
-static SECRETS: LazyLock<RapidSecrets> = LazyLock::new(|| RapidSecrets::seed(RandomState::new().hash_one(0u8)));
+static SECRETS: LazyLock<RapidSecrets> =
+    LazyLock::new(|| RapidSecrets::seed(*FIXED.get_or_init(|| RandomState::new().hash_one(0u8))));
+
+/// The seed, once it is known.
+static FIXED: OnceLock<u64> = OnceLock::new();
+
+/// Fixes the seed, for runs that must be repeatable; false if a key has been hashed before.
+pub fn fix_seed(seed: u64) -> bool {
+    FIXED.set(seed).is_ok()
+}
 
 /// Hash of a key.
 #[inline]

@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
@@ -39,6 +39,7 @@ pub mod hash;
 pub mod limits;
 pub mod maint;
 pub mod net;
+pub mod point;
 pub mod proto;
 pub mod server;
 pub mod settings;

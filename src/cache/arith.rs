@@ -233,7 +233,7 @@ impl Verbs<'_> {
         let cas = self.cache.store.next_cas(); // used up also where the client chose one
         let write = Write { chosen: adjust.chosen.is_some(), ..Write::new(Mode::Set, adjust.chosen.unwrap_or(cas)) };
         match self.replace(key, (&text, fetched), &meta, version, write) {
-            Ok(Stored::Stored { .. }) => Some(Adjusted::Number { number, cas: self.shown_cas(write.cas), exptime }),
+            Ok(Stored::Stored { cas, .. }) => Some(Adjusted::Number { number, cas: self.shown_cas(cas), exptime }),
             Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
             Ok(_) => None,
         }
@@ -270,9 +270,9 @@ impl Verbs<'_> {
         let digits = text.format(number).as_bytes();
         let write = Write::new(Mode::Set, self.cache.store.next_cas());
         match self.replace(key, (digits, false), meta, version, write) {
-            Ok(Stored::Stored { .. }) => {
+            Ok(Stored::Stored { cas, .. }) => {
                 self.counters.add(Counter::TotalItems, 1);
-                let cas = self.shown_cas(chosen.unwrap_or(write.cas));
+                let cas = self.shown_cas(chosen.unwrap_or(cas));
                 Some(Adjusted::Number { number, cas, exptime: meta.exptime })
             }
             Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
@@ -300,9 +300,9 @@ impl Verbs<'_> {
         }
         let write = self.write_choosing(Mode::Add, chosen);
         match self.commit_told(reservation, key, write).0 {
-            Stored::Stored { .. } => {
+            Stored::Stored { cas, .. } => {
                 self.counters.add(Counter::TotalItems, 1);
-                Some(Adjusted::Made { cas: self.shown_cas(write.cas) })
+                Some(Adjusted::Made { cas: self.shown_cas(cas) })
             }
             Stored::NotStored => None,
             _ => Some(Adjusted::NotMade),

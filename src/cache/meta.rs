@@ -269,10 +269,10 @@ impl Verbs<'_> {
         }
         let class = reservation.class();
         let write = self.write_choosing(Mode::Add, chosen);
-        match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
-            Stored::Stored { .. } => {}
+        let cas = match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
+            Stored::Stored { cas, .. } => cas,
             refused => return Err(refused),
-        }
+        };
         self.counters.add(Counter::TotalItems, 1);
         if !peek.spoilt {
             self.count_fetch(peek.touch.is_some(), Some((class, state::HOT)));
@@ -280,7 +280,7 @@ impl Verbs<'_> {
         Ok(Seen {
             vlen: 0,
             flags: 0,
-            cas: self.shown_cas(write.cas),
+            cas: self.shown_cas(cas),
             exptime: 0,
             idle: 0,
             fetched: false,
@@ -432,7 +432,7 @@ impl Verbs<'_> {
         };
         let stored = self.commit_as(reservation, key, write);
         let shown = match stored {
-            Stored::Stored { .. } => self.shown_cas(write.cas),
+            Stored::Stored { cas, .. } => self.shown_cas(cas),
             _ => 0,
         };
         (stored, shown)

@@ -282,7 +282,9 @@ impl Verbs<'_> {
     pub fn commit_numbered(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> (Stored, u64) {
         self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
         let write = self.write(mode, compare);
-        (self.commit_as(reservation, key, write), self.shown_cas(write.cas))
+        let stored = self.commit_as(reservation, key, write);
+        let cas = if let Stored::Stored { cas, .. } = stored { cas } else { write.cas };
+        (stored, self.shown_cas(cas))
     }
 
     #[inline]

@@ -154,7 +154,7 @@ impl Verbs<'_> {
         if let Some((class, exptime)) = met.joined {
             (shape.class, shape.exptime) = (class, exptime);
         }
-        if let Stored::Stored { vlen } = stored {
+        if let Stored::Stored { vlen, .. } = stored {
             shape.size = vlen;
         }
         self.tell_store(key, mode, stored.into(), shape);

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::events::{Events, Log};
 use crate::limits::REPLY_CHARGE;
 use crate::maint::{Crawler, Moment, Mover, Tuning, Watchers};
+use crate::point::point;
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Image, Store};
@@ -238,6 +239,7 @@ impl<'a> Cx<'a> {
     pub fn verbs(&self) -> Verbs<'a> {
         let now = self.shared.clock.now();
         self.shared.cache.store.settle(now);
+        point("a command has read the clock");
         Verbs { cache: &self.shared.cache, counters: self.counters, now, log: self.log }
     }
 }

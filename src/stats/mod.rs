@@ -11,6 +11,7 @@ pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
 pub use prefix::{PrefixEvent, PrefixStats};
 
+use crate::point::point;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ impl Stats {
     /// Sums of all workers since the last reset.
     pub fn totals(&self) -> Totals {
         let mut totals = self.absolute();
+        point("counters are summed up");
         totals.subtract(&self.baseline.lock());
         totals
     }

@@ -42,14 +42,19 @@ impl Store {
         self.registers.pending.load(Acquire) as u32 == now || self.is_flushed(item)
     }
 
+    /// Whether an item without CAS word is flushed that has this id.
+    #[inline]
+    pub(super) fn is_flushed_id(&self, cas: u64) -> bool {
+        cas <= self.registers.flush_seq.load(Relaxed)
+    }
+
     /// Whether the item was stored before the last flush that has taken effect.
     #[inline]
     fn is_flushed(&self, item: &Item) -> bool {
-        let registers = &self.registers;
         if item.can_hold_cas() {
-            item.seq() < registers.flushes.load(Relaxed)
+            item.seq() < self.registers.flushes.load(Relaxed)
         } else {
-            item.seq() <= registers.flush_seq.load(Relaxed)
+            self.is_flushed_id(item.seq())
         }
     }
 
@@ -77,6 +82,7 @@ impl Store {
     /// `flush_all`: `oldest_live` as memcached computes it. In the past, all items are flushed at once; else those that
     /// are stored up to then; 0 cancels a flush to come.
     pub fn flush(&self, oldest_live: u32, now: u32) {
+        self.settle(now);
         let _alone = self.flushing.lock();
         let registers = &self.registers;
         registers.oldest_live.store(oldest_live.into(), Relaxed);

@@ -456,9 +456,11 @@ impl Item {
     }
 }
 
-/// What is kept of an expiry time: of one that has passed `now`, the latest that has.
+/// What is kept of an expiry time: one that has long passed `now` becomes one that has by every thread's clock, and that
+/// 24 bits can tell.
 fn not_before(exptime: u32, now: u32) -> u32 {
-    if exptime == 0 { 0 } else { exptime.max(now) }
+    const PAST: u32 = 3 * 24 * 60 * 60;
+    if exptime == 0 { 0 } else { exptime.max(now.saturating_sub(PAST)).max(1) }
 }
 
 #[cfg(test)]

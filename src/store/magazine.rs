@@ -52,6 +52,7 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    static CONTENDED: Cell<bool> = const { Cell::new(false) };
     static CARD: OnceCell<Card> = const { OnceCell::new() };
 }
 
@@ -76,6 +77,22 @@ fn take_number() -> Option<usize> {
     let number = CARD.try_with(|own| own.get_or_init(|| card).0).ok()?;
     NUMBER.set(Some(number));
     Some(number)
+}
+
+/// Has the calling thread work as thread number `number` from now on, by its magazines: a simulation is many threads in
+/// one. `None` = as one without magazines. Where `contended`, each hold of a class's lock counts as one waited for, so
+/// that magazines open. Without effect in release builds; only for programs with one thread.
+pub fn act_as(number: Option<usize>, contended: bool) {
+    if cfg!(debug_assertions) {
+        NUMBER.set(number.filter(|&number| number < THREADS));
+        CONTENDED.set(contended);
+    }
+}
+
+/// Whether a hold that was not waited for counts as contended all the same.
+#[inline]
+pub(super) fn is_contention_simulated() -> bool {
+    cfg!(debug_assertions) && CONTENDED.get()
 }
 
 /// Some handles.
@@ -435,7 +452,7 @@ mod tests {
         assert_eq!(usize::from(reservation.class()), CLASS);
         reservation.write(&[n as u8; 100]).unwrap();
         let write = Write::new(Mode::Set, store.next_cas());
-        store.commit(reservation, &key, hash(&key), write, NOW).0 == Stored::Stored { vlen: 100 }
+        matches!(store.commit(reservation, &key, hash(&key), write, NOW).0, Stored::Stored { vlen: 100, .. })
     }
 
     fn delete(store: &'static Store, n: usize) -> bool {

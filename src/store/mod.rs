@@ -66,6 +66,7 @@ pub use index::Step;
 pub use item::{Meta, iflag, state};
 #[cfg(feature = "lock-times")]
 pub use lock::take_holds;
+pub use magazine::act_as;
 pub use mover::{Move, MoveCounts, Progress};
 pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;

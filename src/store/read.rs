@@ -7,6 +7,7 @@
 use super::entry::Entry;
 use super::item::{Item, iflag};
 use super::store::{Found, Store};
+use crate::point::point;
 
 /// Reads that may be in vain before the lock is taken.
 const TRIES: usize = 3;
@@ -38,6 +39,7 @@ impl Store {
                 return None;
             }
             let mut entry = Entry::of(self, bucket.version(), handle, item);
+            point("an item is found without a lock");
             let result = look(&entry);
             let news = bump && entry.is_stale(now);
             if !bucket.holds() {

@@ -11,7 +11,7 @@ use super::handle::FIRST_PAGE;
 use super::history::History;
 use super::item::{Item, state};
 use super::lock::{Mutex, MutexGuard};
-use super::magazine::Magazines;
+use super::magazine::{Magazines, is_contention_simulated};
 use super::policy::{Extra, segment};
 use super::ring::Ring;
 use super::signs::{Part, Round, Share, Signs};
@@ -363,7 +363,7 @@ impl Slabs {
     pub fn class_contended(&self, id: usize) -> (MutexGuard<'_, Class>, bool) {
         if let Some(class) = self.classes[id].try_lock() {
             fence(Release);
-            return (class, false);
+            return (class, is_contention_simulated());
         }
         (self.wait_for(id), true)
     }

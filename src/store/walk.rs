@@ -14,6 +14,7 @@ use super::item::{Item, state};
 use super::store::Store;
 use super::write::Lapse;
 use crate::limits::KEY_MAX;
+use crate::point::point;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for a key and the spare bytes that copying needs.
@@ -250,6 +251,7 @@ impl Store {
     ) -> bool {
         key.clear();
         item.copy_key(key);
+        point("a dead item is found");
         let hash = crate::hash::hash(key);
         let bucket = self.index.lock(hash);
         let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };

@@ -8,6 +8,7 @@ use super::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
 use super::reserve::{Pinned, Reservation};
 use super::scratch::Scratch;
 use super::store::{Found, Store};
+use crate::point::point;
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,10 @@ pub enum Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the protocol's words
 pub enum Stored {
-    /// Stored, with this value length.
+    /// Stored, with this value length and this CAS id: that of the write, or a later one.
     Stored {
         vlen: usize,
+        cas: u64,
     },
     NotStored,
     Exists,
@@ -151,6 +153,7 @@ impl Store {
         only_over: Option<Version>,
     ) -> (Stored, Met) {
         let mut met = Met::default();
+        point("a CAS id is drawn");
         let mut bucket = self.index.lock(hash);
         let flushes = self.calm();
         let found = self.find(&bucket, key, hash);
@@ -182,15 +185,16 @@ impl Store {
             return (missing, met);
         }
         let vlen = new.item().vlen();
+        let cas = self.not_flushed(new.item(), write);
         let (handle, mut item) = new.into_item();
-        self.stamp(&item, write.cas);
+        self.stamp(&item, cas);
         item.set_atime(now);
         let Some((slot, old_handle, mut old)) = found else {
             let signs = self.slabs.signs(self.lru_class(handle, &item));
             let known = bucket.take_ghost(hash).is_some_and(|ghost| signs.meet(ghost));
             item.change_state(0, state::LINKED | u8::from(known));
             if bucket.insert(hash, handle.raw(), |ghost| signs.worth(ghost)) {
-                return (Stored::Stored { vlen }, met);
+                return (Stored::Stored { vlen, cas }, met);
             }
             item.change_state(state::LINKED, 0);
             drop(bucket);
@@ -215,7 +219,20 @@ impl Store {
             counts.reclaimed += 1;
             counts.expired_unfetched += u64::from(unfetched);
         }
-        (Stored::Stored { vlen }, met)
+        (Stored::Stored { vlen, cas }, met)
+    }
+
+    /// The CAS id of a new item: another one where a flush has come since that of the write was drawn, for the item must
+    /// not be dead though it is stored after the flush. The caller holds the bucket, and no flush takes effect.
+    #[inline]
+    fn not_flushed(&self, item: &Item, write: Write) -> u64 {
+        if item.can_hold_cas() || !self.is_flushed_id(write.cas) {
+            return write.cas;
+        }
+        let cas = self.next_cas();
+        // So many ids are not drawn in between.
+        debug_assert!(cas <= SEQ_MASK);
+        cas
     }
 
     /// Appends or prepends: makes an item of both values and swaps it in if the key's item is still the same.
@@ -259,6 +276,7 @@ impl Store {
                 return (Stored::NotStored, met);
             };
             let first = write.mode == Mode::Prepend;
+            point("room for two values is there");
             let Some(old_value) = self.value_of(key, hash, now, same) else { continue };
             let parts = [ValueRef::New(&extra), ValueRef::Old(&old_value)];
             let order = if first { [0, 1] } else { [1, 0] };
@@ -368,10 +386,12 @@ impl Store {
         });
         let Found::Hit((meta, same)) = seen else { return Room::Retry };
         let Some(mut copy) = self.reserve(key, &meta, now) else { return Room::NoMemory };
+        point("a roomier item is there");
         let Some(value) = self.value_of(key, hash, now, same) else { return Room::Retry };
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
             return Room::NoMemory;
         }
+        point("a roomier item is written");
         let mut bucket = self.index.lock(hash);
         let flushes = self.calm();
         let found = self

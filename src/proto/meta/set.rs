@@ -108,7 +108,7 @@ pub fn finish(run: &mut Run<'_, '_>, order: Order, words: &[u8], key: &Key<'_>, 
     let (stored, cas) = run.verbs.commit_put(reservation, key, &order.put);
     let (status, vlen) = match stored {
         Stored::Stored { .. } if order.quiet => return,
-        Stored::Stored { vlen } => (b"HD", vlen),
+        Stored::Stored { vlen, .. } => (b"HD", vlen),
         Stored::NotStored => (b"NS", order.vlen),
         Stored::Exists => (b"EX", order.vlen),
         Stored::NotFound => (b"NF", order.vlen),

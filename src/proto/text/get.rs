@@ -8,6 +8,7 @@ use super::{BAD_FORMAT, Next, Ran, Run};
 use crate::cache::Key;
 use crate::decimal;
 use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::point::point;
 use crate::stats::Counter;
 
 /// Keys looked up together: enough to overlap their cache misses, few enough to stay in the first-level cache.
@@ -116,6 +117,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
                 return Ran::line();
             }
             run.out.end_of_reply(); // each key is a reply of its own
+            point("a key of several is next");
             fetch(run, &Key::hashed(&text[from..to], hash), kind);
             fetched += 1;
             done = to;

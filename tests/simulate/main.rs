@@ -1,0 +1,96 @@
+//! Deterministic simulation: the whole server but its sockets in one thread, under a seeded scheduler.
+//!
+//! ```text
+//! cargo test --test simulate                          some seeds, as part of `make unit`
+//! make simulate [FOR=60] [STEPS=3000]             new seeds for so long
+//! make simulate SEED=5 [STEPS=3000]                   one run again; a fault is cut down to few steps
+//! ```
+//! `world` has the scheduler and the actors, `client` the connections, `model` what is right. What simulation cannot see:
+//! races within a step (loom, stress), and sockets (tests/net, torture).
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod model;
+mod world;
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+use world::{Plan, run};
+
+/// Steps of a run, unless told otherwise.
+const STEPS: u32 = 3000;
+
+/// Seeds that once found a fault: each with the steps that it takes.
+const FOUND: &[(u64, u32)] = &[];
+
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).and_then(|text| text.parse().ok())
+}
+
+/// How a run went wrong: what was said, and the step.
+fn fault(plan: &Plan, skipped: &BTreeSet<u32>) -> Option<(String, u32)> {
+    let at = Cell::new(0);
+    let result = catch_unwind(AssertUnwindSafe(|| run(plan, |step| skipped.contains(&step), &at)));
+    oxcached::point::set_hook(None);
+    oxcached::store::act_as(None, false);
+    let panic = result.err()?;
+    let text = panic.downcast_ref::<String>().cloned();
+    Some((text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default(), at.get()))
+}
+
+/// Leaves out steps for as long as the fault stays, in blocks that become smaller.
+fn shrink(plan: &Plan, end: u32, until: Instant) -> BTreeSet<u32> {
+    let mut skipped: BTreeSet<u32> = (end + 1..plan.steps).collect();
+    let mut block = (end / 2).max(1);
+    loop {
+        let mut from = 0;
+        while from <= end && Instant::now() < until {
+            let mut more = skipped.clone();
+            more.extend(from..(from + block).min(end + 1));
+            if more.len() > skipped.len() && fault(plan, &more).is_some() {
+                skipped = more;
+            }
+            from += block;
+        }
+        if block == 1 || Instant::now() >= until {
+            return skipped;
+        }
+        block = block.div_ceil(2).max(1);
+    }
+}
+
+/// Runs one seed; says all about a fault and ends the test.
+fn check(seed: u64, steps: u32) {
+    let mut plan = Plan::of(seed, steps);
+    let Some((text, step)) = fault(&plan, &BTreeSet::new()) else { return };
+    println!("SEED={seed} STEPS={steps}: at step {step}: {text}\n{plan:?}");
+    let skipped = shrink(&plan, step.min(steps - 1), Instant::now() + Duration::from_secs(60));
+    let left: Vec<u32> = (0..steps).filter(|step| !skipped.contains(step)).collect();
+    println!("the operations that are left:");
+    plan.trace = true;
+    let (text, _) = fault(&plan, &skipped).unwrap_or((text, step));
+    panic!("SEED={seed} STEPS={steps}, {} steps are enough ({left:?}): {text}", left.len());
+}
+
+#[test]
+fn whatever_the_order_every_reply_is_possible() {
+    // Keys are hashed alike in every run, or no seed would repeat.
+    assert!(oxcached::hash::fix_seed(1), "a key was hashed before");
+    let steps = number("STEPS").unwrap_or(STEPS);
+    if let Some(seed) = number("SEED") {
+        return check(seed, steps);
+    }
+    for &(seed, steps) in FOUND {
+        check(seed, steps);
+    }
+    let first = number("FROM").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let until = Instant::now() + Duration::from_secs(number("FOR").unwrap_or(5));
+    let mut seeds = 0;
+    while Instant::now() < until {
+        check(first + seeds, steps);
+        seeds += 1;
+    }
+    println!("{seeds} runs of {steps} steps from seed {first} on: no fault");
+}

@@ -1,0 +1,582 @@
+//! A server in one thread under a seeded scheduler.
+//!
+//! One store, several "threads": each is a `Shared` of its own over the store, with its own clock, counters and
+//! magazines. Actors (clients, chores, the mover, the operator, time, crashes) take steps in an order that the seed
+//! decides, and at the points of `oxcached::point` others come in between. The same seed gives the same run.
+//!
+//! Owns the schedule and all that is not a client; `model` says what is right.
+
+use super::client::Client;
+use super::model::Model;
+use oxcached::clock::{Clock, START};
+use oxcached::maint::restart::{self, Memory};
+use oxcached::point::set_hook;
+use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step, size_config};
+use oxcached::settings::{Action, Settings, parse};
+use oxcached::store::{Move, Progress, Sizes, Store, Walk, act_as};
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Unix time of relative time 0.
+pub const UNIX: i64 = 1_000_000_000;
+
+const THREADS: usize = 3;
+const CLIENTS: usize = 8;
+const KEYS: usize = 60;
+const DAY: u32 = 24 * 60 * 60;
+
+/// Seconds that a thread's time may be behind at most.
+pub const LAG_MAX: u32 = 2 * DAY;
+
+/// Relative times stay below: absolute times of expiry are 32 bits wide.
+const LATEST_MAX: u32 = 1_500_000_000;
+
+/// One thread of the server.
+pub struct Thread {
+    pub shared: Arc<Shared>,
+    number: usize,
+}
+
+impl Thread {
+    fn new(store: &'static Store, settings: &Settings, number: usize, now: u32) -> Self {
+        let clock = Clock::manual(UNIX);
+        clock.advance(i64::from(now) - i64::from(START));
+        let shared = Shared::over(store, settings.clone(), clock, Box::new(|_| ()));
+        Self { shared: Arc::new(shared), number }
+    }
+
+    pub fn now(&self) -> u32 {
+        self.shared.clock.now()
+    }
+
+    fn set(&self, now: u32) {
+        self.shared.clock.advance(i64::from(now.max(self.now())) - i64::from(self.now()));
+    }
+}
+
+/// What a run is made from; the seed decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub steps: u32,
+    args: String,
+    evicting: bool,
+    in_file: bool,
+    /// CAS ids that are drawn before the first step.
+    skipped: u64,
+    /// One of so many steps moves time.
+    time: usize,
+    /// Operations are printed.
+    pub trace: bool,
+}
+
+impl Plan {
+    pub fn of(seed: u64, steps: u32) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let in_file = rng.u8(..3) == 0;
+        let evicting = rng.u8(..3) == 0;
+        let memory = if evicting { 4 } else { 64 };
+        let more = match rng.u8(..8) {
+            0 => " -o hashpower=12,no_lru_crawler",
+            1 => " -o slab_chunk_max=16 -f 1.5",
+            2 => " -o slab_chunk_max=1",
+            3 if evicting => " -M",
+            4 => " -o no_lru_maintainer",
+            5 => " -o temporary_ttl=60",
+            _ => "",
+        };
+        let skipped = match rng.u8(..6) {
+            0 => (1 << 40) - (1 << 32) - rng.u64(..300),
+            1 => (1 << 40) - rng.u64(..300),
+            2 => (1 << 39) - rng.u64(..300),
+            3 => (1 << 32) - rng.u64(..300),
+            _ => 0,
+        };
+        let (args, time) = (format!("-m {memory} -t 1{more}"), *rng.choice(&[5, 20, 100]).unwrap());
+        Self { seed, steps, args, evicting, in_file, skipped, time, trace: false }
+    }
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub threads: Vec<Thread>,
+    pub model: Model,
+    store: &'static Store,
+    settings: Settings,
+    rng: RefCell<fastrand::Rng>,
+    /// `None` while it takes a step.
+    clients: Vec<RefCell<Option<Client>>>,
+    /// The true time.
+    pub now: Rc<Cell<u32>>,
+    step: Cell<u32>,
+    last_pass: Cell<u32>,
+    walk: RefCell<Option<Walk>>,
+    job: RefCell<Option<Move>>,
+    /// The thread that works just now.
+    acting: Cell<Option<usize>>,
+    names: Vec<Vec<u8>>,
+    files: Option<(tempfile::TempDir, Cell<u32>)>,
+    versions: Cell<u64>,
+    /// No other may come in between.
+    alone: Cell<bool>,
+}
+
+fn settings(args: &str) -> Settings {
+    let words = std::iter::once("oxcached").chain(args.split_ascii_whitespace());
+    match parse(words.map(Into::into)).unwrap() {
+        Action::Run(settings) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl World {
+    fn new(plan: &Plan) -> Self {
+        let settings = settings(&plan.args);
+        let files = plan.in_file.then(|| (tempfile::tempdir().unwrap(), Cell::new(0)));
+        let (store, now) = match &files {
+            None => (Shared::new(settings.clone(), Clock::manual(UNIX), Box::new(|_| ())).unwrap().cache.store, START),
+            Some((dir, _)) => open(dir.path().join("0"), &settings, UNIX + i64::from(START)),
+        };
+        store.skip_ids(plan.skipped);
+        let threads = (0..THREADS).map(|number| Thread::new(store, &settings, number, now)).collect();
+        let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
+        let names = (0..KEYS)
+            .map(|n| {
+                let mut name = format!("key{n}").into_bytes();
+                if n % 5 == 0 {
+                    name.resize(rng.usize(name.len()..=250), b'k');
+                }
+                name
+            })
+            .collect();
+        Self {
+            plan: plan.clone(),
+            threads,
+            model: Model::new(plan.evicting, plan.trace),
+            store,
+            settings,
+            rng: RefCell::new(rng),
+            clients: (0..CLIENTS).map(|n| RefCell::new(Some(Client::new(n % THREADS)))).collect(),
+            now: Rc::new(Cell::new(now)),
+            step: Cell::new(0),
+            last_pass: Cell::new(now),
+            walk: RefCell::new(None),
+            job: RefCell::new(None),
+            acting: Cell::new(None),
+            names,
+            files,
+            versions: Cell::new(0),
+            alone: Cell::new(false),
+        }
+    }
+
+    /// Tells what happens besides commands, if asked to.
+    fn note(&self, what: std::fmt::Arguments<'_>) {
+        if self.plan.trace {
+            println!("  {}: [{what}]", self.now.get());
+        }
+    }
+
+    pub fn below(&self, n: usize) -> usize {
+        self.rng.borrow_mut().usize(..n.max(1))
+    }
+
+    /// True once in `n` times.
+    pub fn chance(&self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn choice<'a, T>(&self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+
+    pub fn latest(&self) -> u32 {
+        self.now.get()
+    }
+
+    pub fn place(&self) -> String {
+        format!("seed {} step {}", self.plan.seed, self.step.get())
+    }
+
+    pub fn key(&self) -> Vec<u8> {
+        // A few keys are popular.
+        let among = if self.chance(2) { 4 } else { KEYS };
+        self.names[self.below(among)].clone()
+    }
+
+    /// A value that no other is like, of a size at which layouts change.
+    pub fn value(&self, key: &[u8]) -> Vec<u8> {
+        self.versions.set(self.versions.get() + 1);
+        let len = match self.below(100) {
+            0..30 => return self.below(2_000_000).to_string().into_bytes(),
+            30..60 => self.below(60),
+            60..75 => *self.choice(&[222, 223, 224, 4095, 4096, 4097]),
+            75..90 => self.below(2000),
+            90..98 => self.below(20_000),
+            _ => self.below(300_000),
+        };
+        let mut value = format!("{}:{}:", self.versions.get(), key.len()).into_bytes();
+        let mut fill = self.versions.get().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        while value.len() < len {
+            fill = fill.rotate_left(7).wrapping_mul(5).wrapping_add(1);
+            value.push(b'a' + (fill >> 40) as u8 % 26);
+        }
+        value.truncate(len);
+        value
+    }
+
+    /// Has `thread` do `work`.
+    fn act<R>(&self, thread: usize, work: impl FnOnce() -> R) -> R {
+        let before = self.acting.replace(Some(thread));
+        act_as(Some(40 + thread), self.below(3) > 0);
+        let result = work();
+        self.acting.set(before);
+        act_as(before.map(|thread| 40 + thread), false);
+        result
+    }
+
+    fn client_step(&self, inner: bool) {
+        let Some(cell) = (0..4).map(|_| &self.clients[self.below(CLIENTS)]).find(|cell| {
+            cell.try_borrow().is_ok_and(|client| client.as_ref().is_some_and(|client| !inner || client.is_idle()))
+        }) else {
+            return;
+        };
+        let Some(mut client) = cell.take() else { return };
+        self.act(
+            client.thread,
+            || {
+                if !inner && self.chance(15) { client.hold(self) } else { client.step(self, inner) }
+            },
+        );
+        cell.replace(Some(client));
+    }
+
+    /// Others come first, at a point of an operation.
+    fn interlude(&self) {
+        if self.alone.get() || !self.chance(6) {
+            return;
+        }
+        for _ in 0..1 + self.below(3) {
+            match self.below(10) {
+                0..6 => self.client_step(true),
+                6 => self.chores(),
+                7 => self.flush(),
+                8 => self.tick(1),
+                _ => self.reset_stats(),
+            }
+        }
+    }
+
+    fn tick(&self, seconds: u32) {
+        if self.now.get() > LATEST_MAX {
+            return;
+        }
+        let now = self.now.get() + seconds;
+        self.now.set(now);
+        for thread in &self.threads {
+            // One that works keeps the time that it has read; others lag.
+            let lag = self.below(3) as u32;
+            if Some(thread.number) != self.acting.get() && (self.below(5) > 0 || now - thread.now() > DAY) {
+                thread.set(now.saturating_sub(lag));
+            }
+        }
+        self.model.reach(now);
+        self.store.note_time(now, UNIX + i64::from(now));
+    }
+
+    fn pass_time(&self) {
+        let seconds = match self.below(20) {
+            0 => self.below(20 * 3600) as u32,
+            1..4 => self.below(100) as u32,
+            _ => self.below(2) as u32,
+        };
+        // Times of 24 bits rest on a pass a day.
+        if self.now.get() + seconds >= self.last_pass.get() + DAY {
+            self.whole_pass();
+        }
+        self.tick(seconds);
+    }
+
+    fn chore_time(&self) -> u32 {
+        let now = self.now.get() - self.below(3) as u32;
+        self.model.reach(now);
+        self.store.settle(now);
+        now
+    }
+
+    fn whole_pass(&self) {
+        let now = self.now.get();
+        self.model.reach(now);
+        self.store.settle(now);
+        self.store.sweep(&mut self.store.begin_walk(u64::MAX << 1), u32::MAX, now, |_, _| true);
+        self.last_pass.set(now);
+    }
+
+    fn chores(&self) {
+        let now = self.chore_time();
+        let chore = self.below(8);
+        self.note(format_args!("chore {chore} at {now}"));
+        match chore {
+            0 | 1 => {
+                let Ok(mut walk) = self.walk.try_borrow_mut() else { return };
+                let current = walk.get_or_insert_with(|| self.store.begin_walk(u64::MAX << 1));
+                if self.store.sweep(current, 1 + self.below(200) as u32, now, |_, _| true) {
+                    *walk = None;
+                }
+            }
+            2 => _ = self.store.tend(now),
+            3 | 4 => _ = self.store.grow_step(1 + self.below(8) as u64),
+            5 => self.store.charge_overhead(),
+            6 => _ = self.store.touch_ahead(),
+            _ => self.move_pages(now),
+        }
+    }
+
+    fn move_pages(&self, now: u32) {
+        let Ok(mut job) = self.job.try_borrow_mut() else { return };
+        let store = self.store;
+        for _ in 0..1 + self.below(30) {
+            let Some(current) = &mut *job else {
+                let largest = store.sizes().largest();
+                let from: Vec<usize> = (0..=largest).filter(|&class| store.page_count(class) > 0).collect();
+                if from.is_empty() {
+                    return;
+                }
+                let (src, dst) = (*self.choice(&from), self.below(largest + 1));
+                *job = store.begin_move(src, dst);
+                return;
+            };
+            match store.step_move(current, now) {
+                Progress::Done => *job = None,
+                Progress::More => {}
+                _ if self.chance(4) => {
+                    if let Some(job) = job.take() {
+                        store.cancel_move(job);
+                    }
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Asks thread `thread` something by text.
+    fn ask(&self, thread: usize, request: &str) -> String {
+        let shared = &self.threads[thread].shared;
+        let (mut input, mut out) = (Input::default(), Output::default());
+        let mut session = Session::new(Protocol::Negotiating);
+        input.append(request.as_bytes());
+        let mut replies = Vec::new();
+        loop {
+            let mut budget = 20;
+            let mut cx = Cx::new(shared, &shared.stats.workers[0], 9);
+            let step = session.run(&mut cx, &mut input, &mut out, &mut budget);
+            while !out.is_empty() {
+                let plain = out.plain().expect("no large values are asked for").to_vec();
+                replies.extend_from_slice(&plain);
+                out.advance(plain.len());
+            }
+            if step == Step::Read {
+                return String::from_utf8_lossy(&replies).into_owned();
+            }
+        }
+    }
+
+    fn flush(&self) {
+        let thread = self.below(THREADS);
+        self.act(thread, || {
+            let now = self.threads[thread].now();
+            self.model.reach(now);
+            // One to come is to come by every clock.
+            let delay = if self.chance(3) { 0 } else { self.now.get() - now + 2 + self.below(20) as u32 };
+            self.note(format_args!("flush in {delay} s, by a thread at {now}"));
+            // The model first: in an interlude nothing else is under way, and the command lets others go first.
+            let request = if delay == 0 { "flush_all\r\n".to_owned() } else { format!("flush_all {delay}\r\n") };
+            self.model.flush(if delay == 0 { now - 1 } else { now + delay - 1 }, now);
+            self.store.flush(if delay == 0 { now - 1 } else { now + delay - 1 }, now);
+            let _ = request;
+        });
+    }
+
+    fn reset_stats(&self) {
+        // Of the thread that shows them just now: each has tables of its own.
+        self.threads[0].shared.reset_stats();
+    }
+
+    /// Everything an operator looks at.
+    fn operate(&self) {
+        self.act(0, || {
+            self.model.reach(self.threads[0].now());
+            let what = self.below(8);
+            self.note(format_args!("operator {what}"));
+            match what {
+                0 => _ = self.ask(0, "stats reset\r\n"),
+                1 if self.plan.evicting && self.files.is_none() => {
+                    _ = self.ask(0, &format!("cache_memlimit {}\r\n", 2 + self.below(6)));
+                }
+                2 => _ = self.ask(0, &format!("lru temp_ttl {}\r\n", self.below(100) as i64 - 1)),
+                3 => _ = self.ask(0, if self.chance(2) { "lru mode flat\r\n" } else { "lru mode segmented\r\n" }),
+                4 => self.store.skip_ids(1u64 << self.below(40)),
+                _ => {
+                    let which = *self.choice(&["", " items", " slabs", " settings", " sizes"]);
+                    let shown = self.ask(0, &format!("stats{which}\r\n"));
+                    for line in shown.lines() {
+                        let value = line.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+                        assert!(value.is_none_or(|value| value < 1 << 62), "{line}");
+                    }
+                }
+            }
+        });
+    }
+
+    /// Counts must be what the model allows.
+    fn check_counts(&self) {
+        if self.plan.evicting {
+            return;
+        }
+        self.alone.set(true);
+        self.whole_pass(); // what is dead counts until it is swept
+        self.alone.set(false);
+        let (least, most) = self.model.count();
+        // Values that arrive count as well.
+        let arriving =
+            self.clients.iter().filter(|cell| cell.borrow().as_ref().is_some_and(|c| c.is_uploading())).count();
+        let held: usize = self.clients.iter().map(|cell| cell.borrow().as_ref().map_or(0, Client::held)).sum();
+        let items = self.store.items() as usize;
+        assert!(
+            (least..=most + arriving + held).contains(&items),
+            "{items} items where {least} to {most} are held, {arriving} arrive and {held} are read"
+        );
+    }
+
+    fn one_step(&self) {
+        if self.chance(self.plan.time) {
+            return self.pass_time();
+        }
+        match self.below(100) {
+            0..75 => self.client_step(false),
+            75..92 => self.act(THREADS - 1, || self.chores()),
+            92..96 => self.operate(),
+            96..98 => self.check_counts(),
+            98 if self.chance(4) => self.flush(),
+            _ => {}
+        }
+    }
+
+    /// Ends all work and looks for what is left.
+    fn finish(&self) {
+        for cell in &self.clients {
+            cell.take();
+        }
+        if let Some(job) = self.job.take() {
+            self.store.cancel_move(job);
+        }
+        let now = self.now.get();
+        self.model.reach(now);
+        self.check_counts();
+        self.store.flush(now - 1, now);
+        self.whole_pass();
+        for (class, view) in self.store.classes(now).iter().enumerate() {
+            assert_eq!(view.used_chunks, 0, "chunks are left in class {class}: {view:?}");
+            assert_eq!((view.items, view.requested), (0, 0), "counts of class {class}: {view:?}");
+        }
+        assert_eq!((self.store.items(), self.store.bytes()), (0, 0));
+    }
+
+    /// The process ends; another one goes on with a copy of its memory file.
+    fn crash(self) -> Self {
+        let Self { files: Some((dir, number)), clients, job, model, .. } = self else { unreachable!("without a file") };
+        model.crash();
+        // Killed: nothing is tidied up.
+        for cell in clients {
+            std::mem::forget(cell.into_inner());
+        }
+        std::mem::forget(job.into_inner());
+        let mut rng = self.rng.borrow_mut();
+        let off = match rng.u8(..6) {
+            0 => -i64::from(rng.u32(1..1_000_000)),
+            1 => i64::from(rng.u32(..400 * DAY)),
+            2 => i64::from(rng.u32(..DAY)),
+            _ => i64::from(rng.u32(..3)),
+        };
+        drop(rng);
+        let unix = UNIX + i64::from(self.now.get()) + off;
+        let (from, to) = (number.get(), number.get() + 1);
+        std::fs::copy(dir.path().join(from.to_string()), dir.path().join(to.to_string())).unwrap();
+        let (store, now) = open(dir.path().join(to.to_string()), &self.settings, unix);
+        std::fs::remove_file(dir.path().join(from.to_string())).unwrap();
+        number.set(to);
+        let expected = self.now.get() + off.max(0) as u32;
+        assert_eq!(now, expected, "the clock is {off} s from where it was");
+        model.reach(now);
+        Self {
+            threads: (0..THREADS).map(|number| Thread::new(store, &self.settings, number, now)).collect(),
+            store,
+            model,
+            clients: (0..CLIENTS).map(|n| RefCell::new(Some(Client::new(n % THREADS)))).collect(),
+            now: Rc::new(Cell::new(now)),
+            last_pass: Cell::new(now),
+            walk: RefCell::new(None),
+            job: RefCell::new(None),
+            files: Some((dir, number)),
+            plan: self.plan,
+            settings: self.settings,
+            rng: self.rng,
+            step: self.step,
+            acting: self.acting,
+            names: self.names,
+            versions: self.versions,
+            alone: self.alone,
+        }
+    }
+}
+
+/// Opens a memory file as a server does at start; gives its store, and the relative time.
+fn open(path: PathBuf, settings: &Settings, unix: i64) -> (&'static Store, u32) {
+    let sizes = Sizes::new(size_config(settings));
+    let Memory { image, resume } = restart::open(&path, settings, &sizes, unix).unwrap();
+    let now = resume.map_or(START, |resume| resume.now);
+    let clock = Clock::manual(UNIX);
+    clock.advance(i64::from(now) - i64::from(START));
+    image.begin(UNIX);
+    let shared = Shared::in_file(settings.clone(), clock, image, Box::new(|_| ())).unwrap();
+    let store = shared.cache.store;
+    if resume.is_some() {
+        store.adopt(now);
+    }
+    store.note_time(now, UNIX + i64::from(now));
+    (store, now)
+}
+
+/// Runs `plan`, leaving out the steps for which `skips` is true; a fault is a panic.
+pub fn run(plan: &Plan, skips: impl Fn(u32) -> bool, at: &Cell<u32>) {
+    let mut world = Rc::new(World::new(plan));
+    let mut crashes = 0;
+    for step in 0..plan.steps {
+        at.set(step);
+        if skips(step) {
+            continue;
+        }
+        world.step.set(step);
+        *world.rng.borrow_mut() =
+            fastrand::Rng::with_seed(plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ u64::from(step));
+        let hooked = Rc::clone(&world);
+        assert!(
+            set_hook(Some(Box::new(move |_| hooked.interlude()))),
+            "debug assertions are off: nothing would be interleaved"
+        );
+        if world.files.is_some() && crashes < 8 && world.chance(300) {
+            set_hook(None);
+            crashes += 1;
+            let Ok(alone) = Rc::try_unwrap(world) else { unreachable!("nothing runs") };
+            world = Rc::new(alone.crash());
+            continue;
+        }
+        world.one_step();
+    }
+    set_hook(None);
+    at.set(plan.steps);
+    world.finish();
+}
