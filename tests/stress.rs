@@ -267,3 +267,50 @@ fn values_stay_whole_in_short_chains() {
     let settings = Settings { maxbytes: 12 << 20, factor: 2.0, slab_chunk_size_max: 4096, ..Settings::default() };
     run(settings, 1500, 10_000, false);
 }
+
+/// Requests that move every counter of workers and classes: hits, misses, evictions, flushes, expiry.
+fn move_counters(client: &mut Client, round: u32) {
+    let key = round % 3000;
+    let len = [10, 300, 5000][round as usize % 3];
+    let value = "1".repeat(len);
+    client.ask(format!("set k{key} 0 {} {len}\r\n{value}\r\nget k{key} other\r\n", round % 7).as_bytes());
+    client.ask(format!("touch k{key} 5\r\nincr k{key} 1\r\ndelete k{}\r\nmg k{key} v\r\n", key / 2).as_bytes());
+    if round % 1000 == 999 {
+        client.ask(b"flush_all\r\n");
+    }
+}
+
+#[test]
+fn statistics_beside_resets_are_never_absurd() {
+    let settings = Settings { maxbytes: 4 << 20, num_threads: THREADS as u32, ..Settings::default() };
+    let (shared, done) = (support::shared_with(settings), AtomicBool::new(false));
+    let mut clients: Vec<Client> = (0..THREADS).map(|number| Client::of_worker(&shared, number)).collect();
+    let (mut reader, mut resetter) = (clients.pop().unwrap(), clients.pop().unwrap());
+    reader.ask(b"stats detail on\r\n");
+    std::thread::scope(|scope| {
+        let (shared, done) = (&shared, &done);
+        for mut client in clients {
+            scope.spawn(move || (0..).take_while(|_| !done.load(Relaxed)).for_each(|n| move_counters(&mut client, n)));
+        }
+        scope.spawn(move || (0..).take_while(|_| !done.load(Relaxed)).for_each(|round| work(shared, round)));
+        scope.spawn(move || {
+            while !done.load(Relaxed) {
+                assert_eq!(resetter.ask(b"stats reset\r\n"), b"RESET\r\n");
+            }
+        });
+        let reader = scope.spawn(move || {
+            for _ in 0..300 {
+                for what in ["", " items", " slabs", " detail dump"] {
+                    let rows = String::from_utf8(reader.ask(format!("stats{what}\r\n").as_bytes())).unwrap();
+                    for row in rows.lines() {
+                        let mut numbers = row.split(' ').filter_map(|word| word.parse::<u64>().ok());
+                        assert!(numbers.all(|number| number < 1 << 48), "{row}");
+                    }
+                }
+            }
+        });
+        let read = reader.join();
+        done.store(true, Relaxed);
+        read.unwrap();
+    });
+}

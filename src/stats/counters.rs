@@ -128,20 +128,54 @@ impl Totals {
 
     pub(super) fn subtract(&mut self, base: &Totals) {
         for (sum, b) in self.plain.iter_mut().zip(&base.plain) {
-            *sum -= b;
+            *sum = since(*sum, *b);
         }
         for (sums, bs) in self.class.iter_mut().zip(&base.class) {
             for (sum, b) in sums.iter_mut().zip(bs) {
-                *sum -= b;
+                *sum = since(*sum, *b);
             }
         }
     }
+}
+
+/// A counter's growth beyond its baseline, which must have been read first: see [`Stats::totals`](super::Stats::totals).
+fn since(counter: u64, baseline: u64) -> u64 {
+    debug_assert!(counter >= baseline, "a counter of {counter} below its baseline of {baseline}");
+    counter.saturating_sub(baseline)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stats::Stats;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_reset_beside_a_sum_leaves_no_counter_below_its_baseline() {
+        /// More than the counting thread can add while the test runs.
+        const MOST: u64 = 1 << 40;
+        let (stats, stop) = (Stats::new(1), AtomicBool::new(false));
+        let highest = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    stats.workers[0].add(Counter::BytesRead, 1);
+                    stats.workers[0].add_class(63, ClassCounter::HitsTemp);
+                }
+            });
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    stats.reset();
+                }
+            });
+            let sum = |totals: Totals| totals.get(Counter::BytesRead).max(totals.class(63, ClassCounter::HitsTemp));
+            let stats = &stats;
+            let reader = scope.spawn(move || (0..20_000).map(|_| sum(stats.totals())).max());
+            let highest = reader.join();
+            stop.store(true, Relaxed);
+            highest
+        });
+        assert!(highest.unwrap() < Some(MOST));
+    }
 
     #[test]
     fn reset_subtracts_and_counting_goes_on() {

@@ -36,15 +36,21 @@ impl Stats {
 
     /// Sums of all workers since the last reset.
     pub fn totals(&self) -> Totals {
+        // The baseline before the counters: its lock orders the reset's reads before these, and a counter never
+        // shows an older value to a later read.
+        let baseline = self.baseline.lock().clone();
+        point("the baseline is read");
         let mut totals = self.absolute();
-        point("counters are summed up");
-        totals.subtract(&self.baseline.lock());
+        totals.subtract(&baseline);
         totals
     }
 
     /// `stats reset`: counters start again at 0, gauges stay.
     pub fn reset(&self) {
-        *self.baseline.lock() = self.absolute();
+        // Read under the lock: of two resets the one that read earlier must not store its baseline later.
+        let mut baseline = self.baseline.lock();
+        *baseline = self.absolute();
+        drop(baseline);
         self.globals.reset();
     }
 
