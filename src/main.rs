@@ -39,8 +39,11 @@ fn start_and_run(settings: Settings) -> Result<ExitCode, StartError> {
     server::prepare_process(&settings)?;
     let auth = server::load_auth(&settings)?;
     server::go_to_work(&settings)?;
-    let (pid_file, daemon) = (settings.pid_file.clone(), settings.daemonize);
+    let (pid_file, daemon, locks) = (settings.pid_file.clone(), settings.daemonize, settings.lock_memory);
     let server = Server::start_with(settings, Loaded { tls, auth })?;
+    if locks {
+        server::lock_memory();
+    }
     if let Some(path) = &pid_file {
         pidfile::write(path);
     }

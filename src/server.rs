@@ -106,18 +106,21 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// What [`prepare_process`] leaves: daemon and locked memory. Between the two, files can be read with the rights of the
-/// new user while complaints are still seen.
+/// What [`prepare_process`] leaves: the daemon. Between the two, files can be read with the rights of the new user while
+/// complaints are still seen.
 pub fn go_to_work(settings: &Settings) -> Result<(), StartError> {
     if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));
     }
-    if settings.lock_memory
-        && let Err(e) = process::lock_memory()
-    {
+    process::save_address_space();
+    Ok(())
+}
+
+/// Locks the memory of a server that has started, for `-k`. Where that is not allowed the server serves without.
+pub fn lock_memory() {
+    if let Err(e) = process::lock_memory() {
         say(format_args!("warning: -k invalid, mlockall() failed: {}", error_text(&e)));
     }
-    Ok(())
 }
 
 /// Loads the certificates that `settings` name. For a process that changes its user this comes before
@@ -423,7 +426,13 @@ impl Server {
 fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) -> Result<Shared, StartError> {
     let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
     let Some(path) = settings.memory_file.clone() else {
-        return Shared::new(settings, Clock::real(), control).ok_or_else(no_space);
+        let shared = Shared::new(settings, Clock::real(), control).ok_or_else(no_space)?;
+        let (limit, wanted) = (shared.cache.store.limit(), shared.settings.maxbytes);
+        if limit < wanted {
+            let (limit, wanted) = (limit >> 20, wanted >> 20);
+            say(format_args!("warning: address space for {limit} MB of the {wanted} MB of -m only"));
+        }
+        return Ok(shared);
     };
     let sizes = Sizes::new(size_config(&settings));
     let Memory { image, resume } =

@@ -105,8 +105,13 @@ struct Process {
 impl Process {
     /// Starts one and waits for its port file `ports` in `scratch`.
     fn start(scratch: &Scratch, args: &[&str]) -> Self {
+        Self::start_by(scratch, command(args))
+    }
+
+    /// Starts one by a command line of its own.
+    fn start_by(scratch: &Scratch, mut command: Command) -> Self {
         let _ = fs::remove_file(scratch.path("ports"));
-        let child = command(args).env("MEMCACHED_PORT_FILENAME", scratch.path("ports")).spawn().unwrap();
+        let child = command.env("MEMCACHED_PORT_FILENAME", scratch.path("ports")).spawn().unwrap();
         let mut process = Self { child: Some(child) };
         process.up("port file", || scratch.path("ports").exists());
         process
@@ -604,4 +609,86 @@ fn more_memory_than_short_handles_can_name_is_there_or_refused() {
     let image = scratch.text("image");
     let (code, text) = fails(command(&["-m", "200000", "-e", &image, "-p", "0", "-s", &scratch.text("socket")]));
     assert!(code == Some(1) && text.contains("a memory file has 128 GB at most"), "{text}");
+}
+
+/// `command` under a limit of the shell's `ulimit`.
+fn limited(limit: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]).arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell.env_remove("MEMCACHED_PORT_FILENAME").env_remove("RUST_LOG");
+    shell
+}
+
+/// Sends `count` values of 50,000 bytes; gives how many were stored.
+fn fill(stream: &mut TcpStream, count: u32) -> usize {
+    let value = "x".repeat(50_000);
+    let mut set = |number| ask(stream, &format!("set key{number} 0 0 {}\r\n{value}", value.len()), "");
+    (0..count).filter(|&number| set(number) == "STORED\r\n").count()
+}
+
+#[test]
+fn limited_address_space_is_shared_with_the_rest_of_the_process() {
+    let scratch = Scratch::new();
+    // Between powers of two, of which an arena might take all but a part that is too small; in megabytes.
+    for (limit, of) in [("-v", 300), ("-v", 450), ("-v", 560), ("-v", 1100), ("-v", 4200), ("-d", 300), ("-d", 1100)] {
+        let limit = format!("{limit} {}", of * 1024);
+        let command = command(&["-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
+        let server = Process::start_by(&scratch, limited(&limit, &command));
+        let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+        assert_eq!(fill(&mut stream, 600), 600, "{limit}");
+        let stats = ask(&mut stream, "stats", "END");
+        assert!(
+            stats.contains("STAT curr_items 600\r\n") && stats.contains("STAT evictions 0\r\n"),
+            "{limit}: {stats}"
+        );
+        assert_eq!(server.stop("TERM"), quiet(), "{limit}");
+    }
+}
+
+#[test]
+fn a_memory_limit_beyond_the_address_space_is_served_as_far_as_that_goes() {
+    let scratch = Scratch::new();
+    let command = command(&["-m", "4096", "-p", "-1", "-l", "127.0.0.1"]);
+    let server = Process::start_by(&scratch, limited("-v 600000", &command));
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    assert_eq!(fill(&mut stream, 8000), 8000, "items make room for each other");
+    let stats = ask(&mut stream, "stats", "END");
+    assert!(stats.contains("STAT limit_maxbytes 4294967296\r\n") && !stats.contains("STAT evictions 0\r\n"), "{stats}");
+    let (code, text) = server.stop("TERM");
+    let warned = text.starts_with("warning: address space for ") && text.ends_with(" MB of the 4096 MB of -m only\n");
+    assert!(code == Some(0) && warned, "{text}");
+    let (code, text) = fails(limited("-v 90000", &self::command(&["-p", "-1"])));
+    assert_eq!((code, text.as_str()), (Some(1), "Failed to reserve address space for item memory\n"));
+}
+
+#[test]
+fn memory_that_may_not_be_locked_is_served_unlocked() {
+    let scratch = Scratch::new();
+    let mut command = bare_command(&["-k", "-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
+    if am_root() {
+        command.args(["-u", "nobody"]);
+    }
+    let server = Process::start_by(&scratch, limited("-l 8192", &command));
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    assert_eq!(fill(&mut stream, 600), 600);
+    let (code, text) = server.stop("TERM");
+    assert_eq!(text, "warning: -k invalid, mlockall() failed: Cannot allocate memory\n");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn memory_is_locked_or_the_operator_is_told() {
+    let scratch = Scratch::new();
+    let server = Process::start(&scratch, &["-k", "-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
+    // The port file comes before the lock, replies after it.
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    ask(&mut stream, "mn", "MN");
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let locked: u64 = line.trim_end_matches("kB").trim().parse().unwrap();
+    let (code, text) = server.stop("TERM");
+    assert_eq!(code, Some(0));
+    // The pages for items alone take more than 64 MB.
+    assert!((locked > 64 << 10) != text.starts_with("warning: -k invalid, mlockall() failed: "), "{locked} kB, {text}");
 }

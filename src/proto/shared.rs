@@ -77,7 +77,7 @@ fn store_config(settings: &Settings) -> store::Config {
         // memcached's table doubles at 1.5 items a bucket.
         initial_items: (1u64 << power) * 3 / 2,
         may_grow: settings.hash_expand,
-        exact: settings.lock_memory,
+        exact: settings.lock_memory || crate::sys::process::reservations_count(),
         precharged,
     }
 }

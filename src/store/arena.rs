@@ -7,12 +7,16 @@ pub use super::handle::Handle;
 use super::handle::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
 use super::image::Image;
 use super::region::{Region, prefetch};
-use super::sizes::PAGE_BYTES;
+use super::sizes::{CLASSES_PAGES, PAGE_BYTES};
 use super::words::WORD;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words of a page.
 const PAGE_WORDS: usize = PAGE_BYTES / WORD;
+
+/// Address space that stays free beside the pages where it is short: the index grows, threads have stacks, and
+/// connections buffers.
+const SPARE_MAX: usize = 256 << 20;
 
 /// In the page table: the page was cut in another way before, so who still reads by the old cut reads anywhere in it.
 const RECUT: u32 = 1 << 31;
@@ -29,25 +33,32 @@ pub struct Arena {
 
 impl Arena {
     /// Reserves address space for as many pages as a short handle can name, or for `bytes` and as much again where
-    /// these are too few; less where the kernel has no more, but not less than `bytes`. `None` if that is too much.
-    pub fn reserve(bytes: u64, exactly: bool) -> Option<Self> {
+    /// these are too few; for `bytes` only if `exactly`. Where a limit of the process or of the machine is in the way
+    /// there are fewer pages, even fewer than for `bytes`, so that `beside` bytes and as much again as the pages take, up to
+    /// [`SPARE_MAX`], are left to the rest of the process. `None` if `bytes` is more than handles can name, or some class
+    /// could have no page.
+    pub fn reserve(bytes: u64, exactly: bool, beside: usize) -> Option<Self> {
         let before = FIRST_PAGE as usize - 1;
-        let wanted = before + usize::try_from(bytes / PAGE_BYTES as u64).ok()? + super::sizes::CLASSES_PAGES;
+        let wanted = before + usize::try_from(bytes / PAGE_BYTES as u64).ok()? + CLASSES_PAGES;
         if wanted >= LONG_PAGES {
             return None;
         }
         let ample = if wanted < SHORT_PAGES { SHORT_PAGES } else { (2 * wanted).min(LONG_PAGES) } - 1;
         let mut pages = if exactly { wanted } else { ample };
-        loop {
-            if let Some(region) = Region::reserve(pages * PAGE_BYTES) {
+        while pages >= before + CLASSES_PAGES {
+            let bytes = pages * PAGE_BYTES;
+            if let Some(region) = Region::reserve(bytes, bytes.min(SPARE_MAX).checked_add(beside)?) {
                 let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
                 return Some(Self { region, image: None, table, pages });
             }
-            if pages <= wanted {
-                return None;
-            }
-            pages = (pages / 2).max(wanted);
+            pages = if pages > wanted { (pages / 2).max(wanted) } else { pages - pages.div_ceil(8) };
         }
+        None
+    }
+
+    /// The most bytes that pages of classes can have, if each class beyond that can have its first one.
+    pub fn room(&self) -> u64 {
+        ((self.pages + 1 - FIRST_PAGE as usize).saturating_sub(CLASSES_PAGES) * PAGE_BYTES) as u64
     }
 
     /// The pages of a memory file.
@@ -176,7 +187,7 @@ mod tests {
 
     #[test]
     fn bogus_handles_name_nothing() {
-        let arena = Arena::reserve(4 << 20, true).unwrap();
+        let arena = Arena::reserve(4 << 20, true, 0).unwrap();
         assert!(arena.chunk(Handle::from_raw(u32::MAX.into()).unwrap()).is_empty());
         assert!(arena.chunk(Handle::new(1, 0)).is_empty(), "a page not in use has no chunks");
         arena.assign(1, 3, 64);
@@ -189,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_cut_anew_says_so() {
-        let arena = Arena::reserve(4 << 20, true).unwrap();
+        let arena = Arena::reserve(4 << 20, true, 0).unwrap();
         arena.assign(1, 3, 64);
         assert!(arena.is_first_cut(Handle::new(1, 0)));
         arena.clear(1);

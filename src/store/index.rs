@@ -41,6 +41,16 @@ const MOVED: u64 = 2;
 const VERSION: u64 = 8;
 const LOW_HALF: u64 = 0xffff_ffff;
 
+/// Overflow lines for each bucket: more than any table below the growth threshold can need.
+const LINES_A_BUCKET: u64 = 8;
+
+/// Lines beyond these, the most that can be had: for 134 million items more they keep a table usable that may not grow, or
+/// whose growth is late. Where address space is short there are lines for 2 million, or for 130,000.
+const LINES_MORE: [u64; 3] = [1 << 26, 1 << 20, 1 << 16];
+
+/// Address space that a table leaves to the rest of the process where it is short.
+const SPARE: usize = 32 << 20;
+
 /// Tables a process can go through: growth by a third from one bucket to 2^32 takes fewer.
 const TABLES_MAX: usize = 128;
 
@@ -51,6 +61,11 @@ const SPINS: u32 = 100;
 #[inline]
 fn tag_of(hash: u64) -> u8 {
     (hash as u8).clamp(1, 254)
+}
+
+/// Buckets that hold `items` items before the table should grow.
+fn buckets_for(items: u64, long: bool) -> u64 {
+    (items as f64 / (Line::bucket_slots(long) as f64 * GROW_AT)).ceil().max(16.0) as u64
 }
 
 /// Which of `len` places a hash belongs to, by its upper half. If `len` grows, those of one place stay near each other.
@@ -65,6 +80,8 @@ pub struct Index {
     /// Number of the current table; in the high half the number of the one it replaces plus 1, or 0.
     current: AtomicU64,
     may_grow: bool,
+    /// Address space costs memory, or counts as such.
+    lean: bool,
 }
 
 struct Table {
@@ -80,17 +97,15 @@ struct Table {
 }
 
 impl Table {
-    fn new(len: u64, long: bool) -> Option<Self> {
-        // 8 lines a bucket are more than any table below the growth threshold can need. Lines for 134 million
-        // items more (address space only) keep a table usable that may not grow, or whose growth is late. Where address
-        // space is short there are lines for 2 million.
-        let bytes = (len as usize * BUCKET_BYTES).next_multiple_of(PAGE);
-        let (region, lines) = [1 << 26, 1 << 20].into_iter().find_map(|more| {
-            let lines = (8 * len + more).min(u64::from(u32::MAX) - 1);
+    /// A table of `len` buckets; a `lean` one reserves no address space that only a table uses which cannot grow.
+    fn new(len: u64, long: bool, lean: bool) -> Option<Self> {
+        let buckets = (len as usize * BUCKET_BYTES).next_multiple_of(PAGE);
+        let (region, lines) = LINES_MORE[usize::from(lean)..].iter().find_map(|more| {
+            let lines = (LINES_A_BUCKET * len + more).min(u64::from(u32::MAX) - 1);
             // One reservation, so that there is all of it or nothing.
-            Some((Region::reserve(bytes + (lines as usize + 1) * LINE_BYTES)?, lines))
+            Some((Region::reserve(buckets + (lines as usize + 1) * LINE_BYTES, SPARE)?, lines))
         })?;
-        let (buckets, overflow) = region.split(bytes / 8);
+        let (buckets, overflow) = region.split(buckets / 8);
         Some(Self {
             buckets,
             len,
@@ -292,12 +307,18 @@ impl Bucket {
 }
 
 impl Index {
-    /// An index sized for `items` items before it first grows, for handles of 40 bits if they may be `long`; `None`
-    /// without address space.
-    pub fn new(items: u64, may_grow: bool, long: bool) -> Option<Self> {
-        let buckets = (items as f64 / (Line::bucket_slots(long) as f64 * GROW_AT)).ceil().max(16.0) as u64;
-        let index = Self { tables: [const { OnceLock::new() }; TABLES_MAX], current: AtomicU64::new(0), may_grow };
-        index.tables[0].set(Table::new(buckets, long)?).ok()?;
+    /// The least address space that [`Index::new`] takes.
+    pub fn least_bytes(items: u64, long: bool) -> usize {
+        let bucket = BUCKET_BYTES + LINES_A_BUCKET as usize * LINE_BYTES;
+        buckets_for(items, long) as usize * bucket + LINES_MORE[LINES_MORE.len() - 1] as usize * LINE_BYTES
+    }
+
+    /// An index sized for `items` items before it first grows, for handles of 40 bits if they may be `long`; a `lean` one
+    /// reserves little address space, unless it may not grow. `None` without address space.
+    pub fn new(items: u64, may_grow: bool, long: bool, lean: bool) -> Option<Self> {
+        let (tables, current) = ([const { OnceLock::new() }; TABLES_MAX], AtomicU64::new(0));
+        let index = Self { tables, current, may_grow, lean: lean && may_grow };
+        index.tables[0].set(Table::new(buckets_for(items, long), long, index.lean)?).ok()?;
         Some(index)
     }
 
@@ -409,7 +430,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn index(items: u64, long: bool) -> &'static Index {
-        Box::leak(Box::new(Index::new(items, true, long).unwrap()))
+        Box::leak(Box::new(Index::new(items, true, long, false).unwrap()))
     }
 
     /// Both forms of handles, with the number of the first one.

@@ -617,7 +617,7 @@ mod tests {
 
     #[test]
     fn whom_the_ring_forgets_can_still_be_evicted() {
-        let arena = Arena::reserve(64 << 20, true).unwrap();
+        let arena = Arena::reserve(64 << 20, true, 0).unwrap();
         let slabs = slabs(&arena);
         let handle = put(&slabs, &arena, state::HOT);
         let mut class = slabs.class(1);
@@ -629,7 +629,7 @@ mod tests {
 
     #[test]
     fn who_could_not_be_evicted_from_the_queue_of_flat_mode_has_another_turn() {
-        let arena = Arena::reserve(64 << 20, true).unwrap();
+        let arena = Arena::reserve(64 << 20, true, 0).unwrap();
         let slabs = slabs(&arena);
         let handles = [(); 3].map(|()| put(&slabs, &arena, state::COLD));
         let mut class = slabs.class(1);

@@ -19,10 +19,11 @@ pub struct Region {
 const HUGE_PAGE: usize = 2 << 20;
 
 impl Region {
-    /// Reserves `bytes` (rounded up to a huge page) of address space, or `None` when the kernel refuses.
-    pub fn reserve(bytes: usize) -> Option<Self> {
+    /// Reserves `bytes` (rounded up to a huge page) of address space, or `None` when the kernel refuses that or `spare`
+    /// bytes more, which stay free for the rest of the process.
+    pub fn reserve(bytes: usize, spare: usize) -> Option<Self> {
         let len = bytes.checked_next_multiple_of(HUGE_PAGE)?.max(HUGE_PAGE);
-        let mapped = len.checked_add(HUGE_PAGE)?;
+        let mapped = len.checked_add(HUGE_PAGE)?.checked_add(spare.checked_next_multiple_of(HUGE_PAGE)?)?;
         // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice aliases nothing.
         let base = unsafe {
             libc::mmap(
@@ -38,10 +39,20 @@ impl Region {
             return None;
         }
         let offset = base.align_offset(HUGE_PAGE);
-        // SAFETY: `offset` < HUGE_PAGE and the mapping is HUGE_PAGE longer than `len`, so the aligned range
-        // of `len` bytes lies inside it. It is zeroed, which is a valid `AtomicU64`, suitably aligned, and
+        // SAFETY: `offset` < HUGE_PAGE and the mapping is at least HUGE_PAGE longer than `len`, so `start` and `end`
+        // lie inside it. Nothing has seen what is before and after them, so it can go; if the kernel keeps it, that
+        // costs address space only.
+        let start = unsafe {
+            let start = base.cast::<u8>().add(offset);
+            if offset > 0 {
+                libc::munmap(base, offset);
+            }
+            libc::munmap(start.add(len).cast(), mapped - offset - len);
+            start
+        };
+        // SAFETY: the `len` bytes from `start` are mapped, zeroed, which is a valid `AtomicU64`, suitably aligned, and
         // never unmapped, hence 'static. Only atomic accesses go through the slice.
-        let words = unsafe { std::slice::from_raw_parts(base.cast::<u8>().add(offset).cast::<AtomicU64>(), len / 8) };
+        let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), len / 8) };
         #[cfg(target_os = "linux")]
         // SAFETY: the range is the mapping's own; advice changes no contents. Failure costs speed only.
         unsafe {
@@ -175,7 +186,7 @@ mod tests {
 
     #[test]
     fn region_is_zeroed_aligned_and_discardable() {
-        let region = Region::reserve(1 << 20).unwrap();
+        let region = Region::reserve(1 << 20, 0).unwrap();
         assert_eq!(region.words().as_ptr() as usize % HUGE_PAGE, 0);
         region.words()[5].store(7, Relaxed);
         region.discard(0, region.words().len());
@@ -184,7 +195,7 @@ mod tests {
 
     #[test]
     fn locked_memory_goes_back_too() {
-        let region = Region::reserve(1 << 20).unwrap();
+        let region = Region::reserve(1 << 20, 0).unwrap();
         let page = region.words().as_ptr() as *const libc::c_void;
         // SAFETY: the page is the region's.
         assert_eq!(unsafe { libc::mlock(page, 4096) }, 0, "one page may be locked by anybody");
@@ -196,7 +207,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn who_writes_to_touched_memory_meets_no_fault() {
-        let region = Region::reserve(1 << 20).unwrap();
+        let region = Region::reserve(1 << 20, 0).unwrap();
         let word = &region.words()[4096];
         thread_faults(); // what it needs itself
         touch(word);

@@ -387,7 +387,7 @@ mod tests {
             slab_sizes: Vec::new(),
             use_cas: true,
         });
-        let arena = Arena::reserve(1 << 20, true).unwrap();
+        let arena = Arena::reserve(1 << 20, true, 0).unwrap();
         let mut class = Class::new(4, &sizes);
         let full = sizes.class(4).stride;
         // The latest first.

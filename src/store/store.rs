@@ -44,7 +44,7 @@ pub struct Config {
     pub initial_items: u64,
     /// Whether the index may grow.
     pub may_grow: bool,
-    /// Reserve address space for `maxbytes` only (all mapped memory is going to be locked).
+    /// Reserve address space for `maxbytes` only: it is going to be locked, or counts as memory.
     pub exact: bool,
     /// Bytes that count as allocated before the first page.
     pub precharged: u64,
@@ -86,7 +86,8 @@ pub enum Found<R> {
 impl Store {
     /// Reserves address space and makes an empty store; `None` when the kernel gives too little.
     pub fn leak(config: &Config) -> Option<&'static Self> {
-        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact)?, Registers::leak())
+        let beside = Index::least_bytes(config.initial_items, true);
+        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, beside)?, Registers::leak())
     }
 
     /// The same over a memory file; [`Store::adopt`] takes over what that holds.
@@ -97,9 +98,11 @@ impl Store {
 
     fn leak_over(config: &Config, arena: Arena, registers: Registers) -> Option<&'static Self> {
         let sizes = Sizes::new(config.sizes.clone());
-        let slabs = Slabs::new(&sizes, arena.pages(), config.maxbytes, config.precharged, config.evict);
+        // A memory file has room for all of it.
+        let limit = if arena.image().is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
+        let slabs = Slabs::new(&sizes, arena.pages(), limit, config.precharged, config.evict);
         let expected = config.initial_items.max(registers.items.load(Relaxed));
-        let index = Index::new(expected, config.may_grow, arena.has_long_handles())?;
+        let index = Index::new(expected, config.may_grow, arena.has_long_handles(), config.exact)?;
         Some(Box::leak(Box::new(Self {
             arena,
             sizes,
@@ -623,6 +626,11 @@ impl Store {
     /// Pages in the global pool.
     pub fn free_pages(&self) -> u64 {
         self.slabs.free_pages()
+    }
+
+    /// The memory limit: less than `Config::maxbytes` where there is no address space for more.
+    pub fn limit(&self) -> u64 {
+        self.slabs.limit()
     }
 
     /// Changes the memory limit; false if it cannot be.

@@ -105,20 +105,47 @@ pub fn daemonize(keep_cwd: bool, keep_std: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Locks present and future memory against swapping, pages as they are touched: the item arena reserves
-/// address space for all of its limit, which must not be populated at once. Kernels before 4.4 know only
-/// how to lock everything.
+/// Locks memory against swapping, pages as they are touched: the item arena reserves address space for all of its limit,
+/// which must not be populated at once. Kernels before 4.4 know only how to lock everything. Memory to come is locked
+/// too, unless `RLIMIT_MEMLOCK` applies: each mapping beyond it would fail, those of buffers and stacks included.
 pub fn lock_memory() -> io::Result<()> {
-    let all = libc::MCL_CURRENT | libc::MCL_FUTURE;
+    let bounded = limit(libc::RLIMIT_MEMLOCK)
+        .is_ok_and(|limit| limit.rlim_cur != libc::RLIM_INFINITY && !may_lock(limit.rlim_cur.saturating_add(1)));
+    let flags = if bounded { libc::MCL_CURRENT } else { libc::MCL_CURRENT | libc::MCL_FUTURE };
     // SAFETY: takes flags only.
-    let locked = check(unsafe { libc::mlockall(all | libc::MCL_ONFAULT) });
+    let locked = check(unsafe { libc::mlockall(flags | libc::MCL_ONFAULT) });
     match locked {
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-            // SAFETY: takes flags only.
-            check(unsafe { libc::mlockall(all) })
-        }
+        // SAFETY: takes flags only.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => check(unsafe { libc::mlockall(flags) }),
         other => other,
     }
+}
+
+/// Whether the process may lock `bytes` more: privileges do not tell, for those of a user namespace do not count here.
+fn may_lock(bytes: u64) -> bool {
+    let Ok(bytes) = usize::try_from(bytes) else { return false };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_LOCKED;
+    // SAFETY: a fresh mapping, which nothing can access, so that it takes no memory, and which is gone before anything
+    // learns of it.
+    unsafe {
+        let place = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
+        place != libc::MAP_FAILED && libc::munmap(place, bytes) == 0
+    }
+}
+
+/// Has all threads allocate from one heap if the process may not have all the address space that there is: in glibc
+/// each thread would otherwise reserve 64 MB and more for a heap of its own.
+pub fn save_address_space() {
+    #[cfg(target_env = "gnu")]
+    if limit(libc::RLIMIT_AS).is_ok_and(|limit| limit.rlim_cur != libc::RLIM_INFINITY) {
+        // SAFETY: takes numbers only.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
+}
+
+/// Whether reserved address space counts as memory at once (`vm.overcommit_memory` is 2).
+pub fn reservations_count() -> bool {
+    std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.starts_with(b"2"))
 }
 
 /// Why memory that asks for large pages gets none, if the kernel is set so. `madvise` itself does not tell.

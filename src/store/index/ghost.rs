@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn ghosts_take_free_slots_only_and_give_way() {
-        let index: &'static Index = Box::leak(Box::new(Index::new(1, true, false).unwrap()));
+        let index: &'static Index = Box::leak(Box::new(Index::new(1, true, false, false).unwrap()));
         let of = |n: u64| 5 << 40 | n << 8 | 7; // one bucket, one tag, many fingerprints
         let live = |from: u64, to: u64| (from..to).all(|n| index.lock(of(n)).find(of(n), |h| h == n).is_some());
         for n in 1..=8 {

@@ -163,7 +163,8 @@ impl Index {
             return false;
         }
         let old = self.table(current);
-        let Some(table) = Table::new(old.next_len(items, pace), old.overflow.is_long()) else { return false };
+        let len = old.next_len(items, pace);
+        let Some(table) = Table::new(len, old.overflow.is_long(), self.lean) else { return false };
         if self.tables[next as usize].set(table).is_err() {
             return false;
         }

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn lines_that_come_into_use_have_memory_and_later_ones_get_it_in_time() {
         use crate::store::region::thread_faults;
-        let overflow = Overflow::over(Region::reserve(10_001 * LINE_BYTES).unwrap(), 10_000, false);
+        let overflow = Overflow::over(Region::reserve(10_001 * LINE_BYTES, 0).unwrap(), 10_000, false);
         let take = |count| {
             let before = thread_faults();
             (0..count).for_each(|_| overflow.line(overflow.take().unwrap()).set(0, 9, 9));
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn lines_that_were_given_back_are_taken_before_new_ones_and_are_empty() {
-        let overflow = Overflow::over(Region::reserve(101 * LINE_BYTES).unwrap(), 100, false);
+        let overflow = Overflow::over(Region::reserve(101 * LINE_BYTES, 0).unwrap(), 100, false);
         let first: Vec<u32> = (0..100).map(|_| overflow.take().unwrap()).collect();
         assert_eq!(overflow.take(), None, "all are in use");
         for &number in &first {
