@@ -139,7 +139,7 @@ fn configs(ssl: &Ssl, counters: &Arc<Counters>) -> Result<Configs, String> {
     let roots = load::roots(ssl)?;
     if let Some(list) = &ssl.ciphers {
         provider.cipher_suites = ciphers::select(list, &provider.cipher_suites)
-            .ok_or_else(|| format!("Error setting the provided cipher(s): {list}"))?;
+            .map_err(|complaint| format!("Error setting the provided cipher(s): {list} : {complaint}"))?;
     }
     let provider = Arc::new(provider);
     let config = |mode| {

@@ -25,7 +25,11 @@ fn what_cannot_be_served_is_code_64() {
             &format!("Error loading the key: {dir}/other.pem : key values mismatch"),
         ),
         (format!("{good},ssl_ca_cert=/nowhere"), "Error loading the CA certificate: /nowhere : No such file"),
-        (format!("{good},ssl_ciphers=AES128-SHA"), "Error setting the provided cipher(s): AES128-SHA"),
+        (
+            format!("{good},ssl_ciphers=AES128-SHA"),
+            "Error setting the provided cipher(s): AES128-SHA : selects none of the suites that exist here",
+        ),
+        (format!("{good},ssl_ciphers=ALL@X"), "Error setting the provided cipher(s): ALL@X : there is no @X"),
         (format!("{good},ssl_min_version=1"), "ssl_min_version: tlsv1.1 is not supported, the oldest is tlsv1.2 (2)"),
         (format!("{good},ssl_min_version=0"), "ssl_min_version: tlsv1.0 is not supported, the oldest is tlsv1.2 (2)"),
         (format!("{good},ssl_keyformat=3"), &format!("Error loading the key: {dir}/key.pem : ssl_keyformat 3 is not")),
