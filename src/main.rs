@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_and_run(settings: Settings) -> Result<ExitCode, StartError> {
+fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     // Before anything else is done, so that a signal during start-up stops the server in order.
     let signals = Signals::install().map_err(|e| StartError {
         code: 1,
@@ -35,11 +35,13 @@ fn start_and_run(settings: Settings) -> Result<ExitCode, StartError> {
     })?;
     let _ = io::stderr().write_all(settings.warnings.concat().as_bytes());
     start_log(settings.verbose);
+    settings.keep_directory();
     let tls = server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
     let auth = server::load_auth(&settings)?;
     server::go_to_work(&settings)?;
-    let (pid_file, daemon, locks) = (settings.pid_file.clone(), settings.daemonize, settings.lock_memory);
+    let (pid_file, daemon, locks) =
+        (settings.pid_file.as_deref().map(|path| settings.locate(path)), settings.daemonize, settings.lock_memory);
     let server = Server::start_with(settings, Loaded { tls, auth })?;
     if locks {
         server::lock_memory();

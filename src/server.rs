@@ -425,7 +425,7 @@ impl Server {
 /// Makes what sessions share: an empty cache, or with `-e` the items of the process before.
 fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) -> Result<Shared, StartError> {
     let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
-    let Some(path) = settings.memory_file.clone() else {
+    let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else {
         let shared = Shared::new(settings, Clock::real(), control).ok_or_else(no_space)?;
         let (limit, wanted) = (shared.cache.store.limit(), shared.settings.maxbytes);
         if limit < wanted {
@@ -457,16 +457,17 @@ fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) ->
 
 /// Leaves the items to the next process, if there is a memory file.
 fn put_aside(shared: &Shared) {
-    let Some(path) = &shared.settings.memory_file else { return };
+    let settings = &shared.settings;
+    let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else { return };
     let slots = shared.cache.store.index_view().2;
     let facts = restart::Facts {
         now: shared.clock.now(),
         origin: shared.clock.unix(0),
         stop_time: unix_now(),
-        hashpower: hash_power(slots, shared.settings.hashpower_init),
+        hashpower: hash_power(slots, settings.hashpower_init),
         gid: shared.events.last_number(),
     };
-    restart::save(path, &shared.settings, shared.cache.store, &facts);
+    restart::save(&path, settings, shared.cache.store, &facts);
 }
 
 fn unix_now() -> i64 {
@@ -489,8 +490,8 @@ fn listen(
     dispatcher: Dispatcher,
     registry: &Registry,
 ) -> Result<(Acceptor, Vec<SocketAddr>), StartError> {
-    let port_file = std::env::var_os("MEMCACHED_PORT_FILENAME");
-    let listeners = net::open(&shared.settings, port_file.as_deref().map(Path::new))
+    let port_file = std::env::var_os("MEMCACHED_PORT_FILENAME").map(|path| shared.settings.locate(Path::new(&path)));
+    let listeners = net::open(&shared.settings, port_file.as_deref())
         .map_err(|net::OpenError(message)| StartError::new(OS_ERROR, message))?;
     let addresses = listeners.iter().filter_map(|l| l.local).collect();
     let acceptor = Acceptor::new(Arc::clone(shared), listeners, dispatcher, registry, FIRST_LISTENER)

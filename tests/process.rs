@@ -350,6 +350,47 @@ fn a_daemon_leaves_its_starter_and_takes_its_pid_file_along() {
 }
 
 #[test]
+fn a_daemon_finds_relative_files_where_it_was_started() {
+    let scratch = Scratch::new();
+    let start = |args: &[&str]| {
+        let mut command = command(args);
+        command.current_dir(&scratch.0).env("MEMCACHED_PORT_FILENAME", "ports");
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(0));
+        scratch.wait_for("pid").trim().parse::<u32>().unwrap()
+    };
+    let end = |pid, name: &str| {
+        signal(pid, name);
+        eventually("end of the daemon", || ended(pid));
+        assert!(!scratch.path("pid").exists());
+    };
+    fs::write(scratch.path("users"), "user:word\n").unwrap();
+    let all = ["-d", "-m", "8", "-p", "-1", "-l", "127.0.0.1", "-P", "pid", "-e", "image", "-Y", "users"];
+    let pid = start(&all);
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    assert_eq!(ask(&mut stream, "set a 0 0 9\r\nuser word", "STORED"), "STORED\r\n");
+    assert_eq!(ask(&mut stream, "set kept 0 0 1\r\nx", "STORED"), "STORED\r\n");
+    let settings = ask(&mut stream, "stats settings", "END");
+    assert!(settings.contains("STAT memory_file image\r\n") && settings.contains("STAT auth_enabled_ascii users\r\n"));
+    fs::write(scratch.path("users"), "user:new\n").unwrap();
+    signal(pid, "HUP");
+    eventually("the new password", || {
+        let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+        ask(&mut stream, "set a 0 0 8\r\nuser new", "") == "STORED\r\n"
+    });
+    end(pid, "USR1");
+    assert!(scratch.path("image.meta").exists());
+    let pid = start(&all);
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    assert_eq!(ask(&mut stream, "set a 0 0 8\r\nuser new", "STORED"), "STORED\r\n");
+    assert_eq!(ask(&mut stream, "get kept", "END"), "VALUE kept 0 1\r\nx\r\nEND\r\n");
+    end(pid, "TERM");
+    let pid = start(&["-d", "-P", "pid", "-s", "socket"]);
+    UnixStream::connect(scratch.path("socket")).unwrap();
+    end(pid, "TERM");
+}
+
+#[test]
 fn root_must_say_whom_to_become() {
     if !am_root() {
         return;

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use queue::Queue;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use check::{Answer, Check};
@@ -46,7 +46,7 @@ struct Source {
 struct File {
     /// As the operator wrote it, for complaints.
     given: PathBuf,
-    /// From the root: a daemon changes its directory, and must find the same file again.
+    /// Where it is found whatever the current directory has become.
     path: PathBuf,
 }
 
@@ -94,10 +94,10 @@ impl Auth {
         let mut auth = Self::none()?;
         if settings.sasl {
             auth.mechanisms = conf::mechanisms(&env)?;
-            auth.sasl = Some(open_sasl(&env, &auth.seed)?);
+            auth.sasl = Some(open_sasl(settings, &env, &auth.seed)?);
         }
         if let Some(path) = &settings.auth_file {
-            auth.tokens = Some(open(path, Format::Tokens, &auth.seed)?);
+            auth.tokens = Some(open(path, settings, Format::Tokens, &auth.seed)?);
         }
         Ok(Some(auth))
     }
@@ -170,20 +170,21 @@ impl Auth {
 }
 
 /// Reads `path` at start.
-fn open(path: &Path, format: Format, seed: &Seed) -> Result<Source, String> {
-    let file = File { given: path.to_owned(), path: absolute(path).unwrap_or_else(|_| path.to_owned()) };
+fn open(path: &Path, settings: &Settings, format: Format, seed: &Seed) -> Result<Source, String> {
+    let file = File { given: path.to_owned(), path: settings.locate(path) };
     let credentials = read(&file, format, seed)?;
     Ok(Source::new(Some(file), credentials))
 }
 
-fn open_sasl(env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<Source, String> {
+fn open_sasl(settings: &Settings, env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<Source, String> {
     let Some(path) = env("MEMCACHED_SASL_PWDB").filter(|path| !path.is_empty()) else {
         return Err("Error initializing sasl.\n\
                     MEMCACHED_SASL_PWDB must name a file of user:password lines, or of lines made by\n\
                     oxcached --hash-password; the database of saslpasswd2 (sasldb) is not read"
             .to_owned());
     };
-    open(Path::new(&path), Format::Pwdb, seed).map_err(|complaint| format!("Error initializing sasl.\n{complaint}"))
+    open(Path::new(&path), settings, Format::Pwdb, seed)
+        .map_err(|complaint| format!("Error initializing sasl.\n{complaint}"))
 }
 
 fn read(file: &File, format: Format, seed: &Seed) -> Result<Credentials, String> {

@@ -49,7 +49,7 @@ impl Opener<'_> {
     fn all(&mut self, port_file: Option<&Path>) -> Result<(), String> {
         if let Some(path) = &self.settings.socketpath {
             return self
-                .unix(path)
+                .unix(&self.settings.locate(path))
                 .map_err(|e| format!("failed to listen on UNIX socket: {}: {}", path.display(), error_text(&e)));
         }
         let file = port_file.and_then(PortFile::create);

@@ -19,7 +19,7 @@ mod row;
 mod runtime;
 mod ssl;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use check::{check_authfile, check_start, check_user};
 pub use listen::{ListenSpec, Transport};
@@ -225,8 +225,24 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// `-e`.
     pub memory_file: Option<PathBuf>,
+    /// Directory that relative paths are meant from, if the server leaves it: see [`Settings::keep_directory`].
+    pub directory: Option<PathBuf>,
     /// Lines for standard error that do not keep the server from starting; each ends with a line feed.
     pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Notes the current directory if the server will leave it. Paths are shown as they were given, and found from there.
+    pub fn keep_directory(&mut self) {
+        if self.daemonize && !self.maxcore {
+            self.directory = std::env::current_dir().ok();
+        }
+    }
+
+    /// Where the file is that an option, or the environment, names by `path`.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
+    }
 }
 
 impl Default for Settings {
@@ -298,6 +314,7 @@ impl Default for Settings {
             username: None,
             pid_file: None,
             memory_file: None,
+            directory: None,
             warnings: Vec::new(),
         }
     }

@@ -31,12 +31,6 @@ pub(super) fn versions(min: MinVersion) -> Result<&'static [&'static SupportedPr
     }
 }
 
-/// The bytes of a file, or the complaint that begins with `what`.
-fn read(path: Option<&PathBuf>, what: &str) -> Result<Vec<u8>, String> {
-    let Some(path) = path else { return Err(format!("{what}: (null) : Bad address")) };
-    std::fs::read(path).map_err(|e| complaint(what, path, &error_text(&e)))
-}
-
 fn complaint(what: &str, path: &std::path::Path, why: &dyn std::fmt::Display) -> String {
     format!("{what}: {} : {why}", path.display())
 }
@@ -49,50 +43,67 @@ fn pem_text(error: &PemError) -> String {
     }
 }
 
-/// All certificates of a file, at least one.
-fn certificates(path: Option<&PathBuf>, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = read(path, what)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let read = read.and_then(|found| if found.is_empty() { Err(PemError::NoItemsFound) } else { Ok(found) });
-    read.map_err(|e| {
-        format!("{what}: {} : {}", path.map(|p| p.display().to_string()).unwrap_or_default(), pem_text(&e))
-    })
+/// The options, and where the files are found that they name.
+pub(super) struct Files {
+    pub ssl: Ssl,
+    /// Directory that relative paths are meant from; none for the current one.
+    pub directory: Option<PathBuf>,
 }
 
-/// The server's certificate chain with its key.
-pub(super) fn certified_key(ssl: &Ssl, provider: &CryptoProvider) -> Result<Arc<SingleCertAndKey>, String> {
-    const CHAIN: &str = "Error loading the certificate chain";
-    const KEY: &str = "Error loading the key";
-    let chain = certificates(ssl.chain_cert.as_ref(), CHAIN)?;
-    let bytes = read(ssl.key.as_ref(), KEY)?;
-    let path = ssl.key.clone().unwrap_or_default();
-    let key = match ssl.keyformat {
-        PEM => PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| complaint(KEY, &path, &pem_text(&e)))?,
-        DER => PrivateKeyDer::try_from(bytes).map_err(|e| complaint(KEY, &path, &e))?,
-        other => return Err(complaint(KEY, &path, &format!("ssl_keyformat {other} is not supported"))),
-    };
-    let key = provider.key_provider.load_private_key(key).map_err(|e| complaint(KEY, &path, &e))?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(complaint(KEY, &path, &"key values mismatch"))
-        }
-        Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
-            Err(complaint(CHAIN, &ssl.chain_cert.clone().unwrap_or_default(), &"bad encoding"))
-        }
-        // Whatever else is odd about it (a certificate of version 1, say) is for the clients to judge.
-        _ => Ok(Arc::new(SingleCertAndKey::from(certified))),
+impl Files {
+    /// The bytes of a file, or the complaint that begins with `what`.
+    fn read(&self, path: Option<&PathBuf>, what: &str) -> Result<Vec<u8>, String> {
+        let Some(path) = path else { return Err(format!("{what}: (null) : Bad address")) };
+        let place = self.directory.as_ref().map_or_else(|| path.clone(), |directory| directory.join(path));
+        std::fs::read(place).map_err(|e| complaint(what, path, &error_text(&e)))
     }
-}
 
-/// Who may sign client certificates; none when no file is named.
-pub(super) fn roots(ssl: &Ssl) -> Result<Arc<RootCertStore>, String> {
-    const CA: &str = "Error loading the CA certificate";
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &ssl.ca_cert {
-        for certificate in certificates(Some(path), CA)? {
-            roots.add(certificate).map_err(|e| complaint(CA, path, &e))?;
+    /// All certificates of a file, at least one.
+    fn certificates(&self, path: Option<&PathBuf>, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+        let bytes = self.read(path, what)?;
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        let read = read.and_then(|found| if found.is_empty() { Err(PemError::NoItemsFound) } else { Ok(found) });
+        read.map_err(|e| {
+            format!("{what}: {} : {}", path.map(|p| p.display().to_string()).unwrap_or_default(), pem_text(&e))
+        })
+    }
+
+    /// The server's certificate chain with its key.
+    pub(super) fn certified_key(&self, provider: &CryptoProvider) -> Result<Arc<SingleCertAndKey>, String> {
+        const CHAIN: &str = "Error loading the certificate chain";
+        const KEY: &str = "Error loading the key";
+        let ssl = &self.ssl;
+        let chain = self.certificates(ssl.chain_cert.as_ref(), CHAIN)?;
+        let bytes = self.read(ssl.key.as_ref(), KEY)?;
+        let path = ssl.key.clone().unwrap_or_default();
+        let key = match ssl.keyformat {
+            PEM => PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| complaint(KEY, &path, &pem_text(&e)))?,
+            DER => PrivateKeyDer::try_from(bytes).map_err(|e| complaint(KEY, &path, &e))?,
+            other => return Err(complaint(KEY, &path, &format!("ssl_keyformat {other} is not supported"))),
+        };
+        let key = provider.key_provider.load_private_key(key).map_err(|e| complaint(KEY, &path, &e))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                Err(complaint(KEY, &path, &"key values mismatch"))
+            }
+            Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
+                Err(complaint(CHAIN, &ssl.chain_cert.clone().unwrap_or_default(), &"bad encoding"))
+            }
+            // Whatever else is odd about it (a certificate of version 1, say) is for the clients to judge.
+            _ => Ok(Arc::new(SingleCertAndKey::from(certified))),
         }
     }
-    Ok(Arc::new(roots))
+
+    /// Who may sign client certificates; none when no file is named.
+    pub(super) fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        const CA: &str = "Error loading the CA certificate";
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.ssl.ca_cert {
+            for certificate in self.certificates(Some(path), CA)? {
+                roots.add(certificate).map_err(|e| complaint(CA, path, &e))?;
+            }
+        }
+        Ok(Arc::new(roots))
+    }
 }

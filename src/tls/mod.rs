@@ -12,8 +12,9 @@ mod ciphers;
 mod clients;
 mod load;
 
-use crate::settings::{Settings, Ssl, Transport};
+use crate::settings::{Settings, Transport};
 use clients::CountedSessions;
+use load::Files;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use std::fmt;
@@ -49,7 +50,7 @@ struct Configs {
 
 /// The TLS state of a server.
 pub struct Tls {
-    ssl: Ssl,
+    files: Files,
     /// Refreshes asked for.
     asked: AtomicU64,
     /// The number of the refresh that brought them, and the configurations.
@@ -60,7 +61,7 @@ pub struct Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("ssl", &self.ssl).finish_non_exhaustive()
+        f.debug_struct("Tls").field("ssl", &self.files.ssl).finish_non_exhaustive()
     }
 }
 
@@ -75,9 +76,10 @@ impl Tls {
             return Ok(None);
         }
         let counters = Arc::new(Counters::default());
-        let configs = configs(ssl, &counters)?;
+        let files = Files { ssl: ssl.clone(), directory: settings.directory.clone() };
+        let configs = configs(&files, &counters)?;
         Ok(Some(Self {
-            ssl: ssl.clone(),
+            files,
             asked: AtomicU64::new(0),
             current: Mutex::new((0, Arc::new(configs))),
             // The certificates are older than the clock, which counts from before the start.
@@ -93,7 +95,7 @@ impl Tls {
     pub fn refresh(&self, now: u32) -> Result<(), String> {
         // Of several at a time the one asked for last stays, whichever reads its files faster.
         let number = self.asked.fetch_add(1, Relaxed) + 1;
-        let configs = Arc::new(configs(&self.ssl, &self.counters)?);
+        let configs = Arc::new(configs(&self.files, &self.counters)?);
         let mut current = self.current.lock();
         if number > current.0 {
             let before = std::mem::replace(&mut *current, (number, configs));
@@ -118,7 +120,7 @@ impl Tls {
 
     /// Most plain text to be encrypted before it is sent.
     pub fn write_size(&self) -> usize {
-        (self.ssl.wbuf_size as usize).max(crate::limits::TLS_WRITE_MIN)
+        (self.files.ssl.wbuf_size as usize).max(crate::limits::TLS_WRITE_MIN)
     }
 
     /// Relative time of the last refresh; 0 if there was none.
@@ -132,11 +134,12 @@ impl Tls {
     }
 }
 
-fn configs(ssl: &Ssl, counters: &Arc<Counters>) -> Result<Configs, String> {
+fn configs(files: &Files, counters: &Arc<Counters>) -> Result<Configs, String> {
+    let ssl = &files.ssl;
     let versions = load::versions(ssl.min_version)?;
     let mut provider = rustls::crypto::ring::default_provider();
-    let certified = load::certified_key(ssl, &provider)?;
-    let roots = load::roots(ssl)?;
+    let certified = files.certified_key(&provider)?;
+    let roots = files.roots()?;
     if let Some(list) = &ssl.ciphers {
         provider.cipher_suites = ciphers::select(list, &provider.cipher_suites)
             .map_err(|complaint| format!("Error setting the provided cipher(s): {list} : {complaint}"))?;

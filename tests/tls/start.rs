@@ -149,3 +149,37 @@ fn sighup_reads_the_files_again() {
     hang_up();
     until("the new certificate is shown", || shown() != first);
 }
+
+#[test]
+fn a_daemon_finds_relative_certificates_again() {
+    let files = Files::new();
+    let options =
+        "-d -u root -p -1 -l 127.0.0.1 -P pid -Z -o ssl_chain_cert=chain.pem,ssl_key=key.pem,ssl_ca_cert=ca.pem";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    command
+        .args(options.split_ascii_whitespace())
+        .current_dir(files.dir.path())
+        .env("MEMCACHED_PORT_FILENAME", "ports");
+    assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    // The pid file comes last.
+    until("it has started", || files.path("pid").exists());
+    let pid = std::fs::read_to_string(files.path("pid")).unwrap().trim().to_owned();
+    let ports = std::fs::read_to_string(files.path("ports")).unwrap();
+    let port: u16 = ports.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    let config = Arc::new(files.client_config(rustls::ALL_VERSIONS, None));
+    let tls = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let mut stream = StreamOwned::new(tls, TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let mut ask = |what: &str| {
+        stream.write_all(what.as_bytes()).unwrap();
+        let mut reply = [0; 100];
+        let length = stream.read(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply[..length]).into_owned()
+    };
+    let found = ask("refresh_certs\r\n");
+    std::fs::remove_file(files.path("key.pem")).unwrap();
+    let lost = ask("refresh_certs\r\n");
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    until("it is gone", || !files.path("pid").exists());
+    assert_eq!(found, "OK\r\n");
+    assert_eq!(lost, "Error loading the key: key.pem : No such file or directory\r\n", "as it was given");
+}
