@@ -16,6 +16,8 @@ mod accept;
 mod closing;
 #[path = "net/limits.rs"]
 mod limits;
+#[path = "net/readiness.rs"]
+mod readiness;
 #[path = "net/stream.rs"]
 mod stream;
 #[path = "net/timeouts.rs"]

@@ -24,7 +24,7 @@ use super::watching::{Watching, leave};
 use crate::events::Event;
 use crate::proto::{CloseReason, ConnCard, ConnState, Cx, Output, Step};
 use crate::stats::Counter;
-use mio::Token;
+use mio::{Interest, Token};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
@@ -57,10 +57,10 @@ pub(super) struct Conn<S> {
     pub(super) kept: Option<Box<Kept>>,
     last_cmd: u32,
     state: ConnState,
-    /// Bytes may be there: an event said so and no short read has shown the contrary since.
+    /// Bytes may be there: an event said so and no read has shown the contrary since.
     pub(super) readable: bool,
-    /// The send buffer may have room.
-    pub(super) writable: bool,
+    /// The peer has sent urgent data: a short read proves nothing, see `transport`.
+    pub(super) urgent: bool,
     /// The peer has sent its last byte: read on until the end shows, no further event will come.
     pub(super) ended: bool,
     /// Unsent replies met a full send buffer.
@@ -105,7 +105,7 @@ impl<S: Talk> Conn<S> {
             last_cmd: now,
             state: ConnState::NewCmd,
             readable: false,
-            writable: true,
+            urgent: false,
             ended: false,
             blocked: false,
             suspended: false,
@@ -119,7 +119,15 @@ impl<S: Talk> Conn<S> {
     }
 
     pub(super) fn register(&mut self, hub: &Hub, token: usize) -> std::io::Result<()> {
-        self.transport.register(&hub.registry, Token(token))
+        self.transport.register(&hub.registry, Token(token), self.interest())
+    }
+
+    /// Events to ask for. Those of a draining send buffer only once it has been full: most connections never meet that,
+    /// and each new one would wake its worker for nothing.
+    fn interest(&self) -> Interest {
+        let urgent = if self.urgent { None } else { Some(Interest::PRIORITY) };
+        let writes = self.watches_writes.then_some(Interest::WRITABLE);
+        urgent.into_iter().chain(writes).fold(Interest::READABLE, |all, more| all | more)
     }
 
     /// Tells watchers that it is there.
@@ -217,7 +225,7 @@ impl<S: Talk> Conn<S> {
                     return After::Requeue;
                 }
                 reads -= 1;
-                match self.fill(hub) {
+                match self.fill(token, hub) {
                     Fill::Some => {}
                     // What the handshake has to say may meet a full send buffer too.
                     Fill::Drained if self.write(token, hub) == Sent::Failed => {
@@ -290,7 +298,7 @@ impl<S: Talk> Conn<S> {
         step
     }
 
-    fn fill(&mut self, hub: &mut Hub) -> Fill {
+    fn fill(&mut self, token: usize, hub: &mut Hub) -> Fill {
         let input = &mut hub.desk.input;
         let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
             Some(target) => {
@@ -317,13 +325,13 @@ impl<S: Talk> Conn<S> {
         match result {
             Ok(0) => Fill::Ended,
             Ok(n) => {
-                self.readable = self.ended || self.transport.may_have_more(n, asked);
+                self.readable = self.ended || self.urgent || self.transport.may_have_more(n, asked);
                 hub.counters.add(Counter::BytesRead, n as u64);
                 Fill::Some
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;
-                Fill::Drained
+                if self.urgent { self.look_again(token, hub) } else { Fill::Drained }
             }
             // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
             Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
@@ -332,6 +340,19 @@ impl<S: Talk> Conn<S> {
                 if error.kind() == ErrorKind::InvalidData {
                     self.tell_tls_error(hub, &error.to_string());
                 }
+                Fill::Failed
+            }
+        }
+    }
+
+    /// Has the kernel report what it still holds of a peer that has sent urgent data. Priority events end with this: a
+    /// mark that the peer leaves last would be reported each time.
+    #[cold]
+    fn look_again(&mut self, token: usize, hub: &Hub) -> Fill {
+        match self.transport.reregister(&hub.registry, Token(token), self.interest()) {
+            Ok(()) => Fill::Drained,
+            Err(error) => {
+                log::error!("connection {}: looking for more to read: {error}", self.id);
                 Fill::Failed
             }
         }
@@ -378,10 +399,9 @@ impl<S: Talk> Conn<S> {
     /// write makes the kernel send one just as a refused write does.
     fn block(&mut self, token: usize, hub: &Hub) -> Sent {
         self.blocked = true;
-        self.writable = false;
         if !self.watches_writes {
             self.watches_writes = true;
-            if let Err(error) = self.transport.watch_writes(&hub.registry, Token(token)) {
+            if let Err(error) = self.transport.reregister(&hub.registry, Token(token), self.interest()) {
                 log::error!("connection {}: watching for writes: {error}", self.id);
                 return Sent::Failed;
             }
@@ -496,6 +516,62 @@ fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::net::notify::mailbox;
+    use crate::proto::{Protocol, Session, Shared};
+    use crate::settings::Settings;
+    use mio::net::{TcpStream, UnixStream};
+    use std::io::Write;
+
+    /// A worker's things, with the poll that they need.
+    fn hub() -> (Hub, mio::Poll) {
+        let settings = Settings { num_threads: 1, ..Settings::default() };
+        let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
+        let poll = mio::Poll::new().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let boxes = mailbox(&registry).unwrap();
+        (Hub::new(&shared, 0, registry, boxes.0), poll)
+    }
+
+    fn conn(transport: Transport) -> Conn<Session> {
+        let card = Arc::new(ConnCard::new(None, None, ConnState::NewCmd, 62));
+        Conn::new(NewConn { transport, card, protocol: Protocol::Ascii, id: 1 }, 62)
+    }
+
+    /// A connected pair; the server's end first.
+    fn tcp() -> (Transport, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        (Transport::Tcp(TcpStream::from_std(socket)), client)
+    }
+
+    #[test]
+    fn a_short_read_of_a_plain_tcp_socket_is_the_last_one_unless_there_was_urgent_data() {
+        let (mut hub, _poll) = hub();
+        for urgent in [false, true] {
+            let (transport, mut client) = tcp();
+            let mut conn = conn(transport);
+            conn.register(&hub, 0).unwrap();
+            (conn.readable, conn.urgent) = (true, urgent);
+            client.write_all(b"mn\r\n").unwrap();
+            assert!(matches!(conn.fill(0, &mut hub), Fill::Some));
+            assert_eq!(conn.readable, urgent);
+            hub.desk.wipe();
+        }
+    }
+
+    #[test]
+    fn a_short_read_of_a_unix_socket_is_not_the_last_one() {
+        let (mut hub, _poll) = hub();
+        let (end, mut client) = UnixStream::pair().unwrap();
+        let mut conn = conn(Transport::Unix(end));
+        conn.readable = true;
+        client.write_all(b"mn\r\n").unwrap();
+        assert!(matches!(conn.fill(0, &mut hub), Fill::Some) && conn.readable);
+        assert!(matches!(conn.fill(0, &mut hub), Fill::Drained) && !conn.readable);
+    }
 
     #[test]
     fn a_vectored_write_allocates_once() {

@@ -5,6 +5,21 @@
 //!
 //! The contract that all variants share: a read that [`Transport::may_have_more`] denies a successor, or that would
 //! block, has drained the socket; after a write [`Transport::is_full`] tells whether the rest must wait for an event.
+//!
+//! # When a short read drains the socket
+//! Events are edges: each is delivered once, and bytes that were there when it was and are not read bring no other.
+//! Bytes that arrive later do. So a read that returns less than asked may only count as the last one if the kernel
+//! returns less for no other reason than an empty queue:
+//! - TCP stops at an urgent mark. `poll` reports a mark with `EPOLLPRI`, and so does the event that delivers the bytes
+//!   around it: without it, a short read is proof. After it the caller never takes a short read for proof, nor `EAGAIN`,
+//!   which at a mark also stands for a pending signal: it has the kernel look at the queue again
+//!   ([`Transport::reregister`]).
+//! - A Unix socket stops at each message that carries descriptors, and at an out-of-band byte, and only the first
+//!   shows, in a flag that `read` does not return. Only `EAGAIN` is proof, for which there is no other reason.
+//! - TLS reads a TCP socket: the same mark, and its own buffers.
+//!
+//! A short write always means a full send buffer: the kernel notes that it owes an event before it gives up, and what
+//! it has taken leaves room when the peer takes it.
 
 use super::tls::TlsStream;
 use mio::event::Source;
@@ -53,11 +68,12 @@ impl Transport {
         }
     }
 
-    /// Whether another read may bring something, after one that brought `n` of `asked`.
+    /// Whether another read may bring something, after one that brought `n` of `asked`, if no urgent byte has come.
     #[inline]
     pub(super) fn may_have_more(&self, n: usize, asked: usize) -> bool {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => n >= asked,
+            Self::Tcp(_) => n >= asked,
+            Self::Unix(_) => true,
             Self::Tls(stream) => stream.may_have_more(n, asked),
         }
     }
@@ -117,16 +133,15 @@ impl Transport {
         }
     }
 
-    /// Starts events: of arriving bytes only, because most connections never meet a full send buffer and
-    /// asking for more would make every new connection wake its worker once for nothing.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.source().register(registry, token, Interest::READABLE)
+    /// Starts events.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.source().register(registry, token, interest)
     }
 
-    /// From now on events of a draining send buffer too. Reports the present readiness anew, so nothing is
-    /// lost between the blocked write and this call.
-    pub(super) fn watch_writes(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.source().reregister(registry, token, Interest::READABLE | Interest::WRITABLE)
+    /// Changes which events come. Reports the present readiness as a new event, so nothing is lost between an attempt
+    /// that failed and this call.
+    pub(super) fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.source().reregister(registry, token, interest)
     }
 
     /// Ends events.

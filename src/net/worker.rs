@@ -131,8 +131,10 @@ impl<S: Talk> Worker<S> {
         let broken = event.is_error();
         conn.ended |= broken || event.is_read_closed();
         conn.readable |= event.is_readable() || conn.ended;
-        conn.writable |= broken || event.is_writable() || event.is_write_closed();
-        let wanted = if conn.blocked { conn.writable } else { conn.readable && !conn.suspended };
+        conn.urgent |= event.is_priority();
+        // Room that shows while nothing is blocked needs no note: a write that blocks brings its own event.
+        let writable = broken || event.is_writable() || event.is_write_closed();
+        let wanted = if conn.blocked { writable } else { conn.readable && !conn.suspended };
         if wanted && !conn.queued {
             self.drive(token);
         }

@@ -231,3 +231,23 @@ fn counters_count_plain_text() {
     assert_eq!(get("bytes_read"), Some("29"));
     assert_eq!(get("bytes_written"), Some("21"));
 }
+
+/// The server does not read while it is blocked, so both records lie in its socket when it goes on.
+#[test]
+fn an_urgent_byte_between_two_records_hides_neither() {
+    let host = Host::new("");
+    let mut client = host.client();
+    let bytes = value(500_000);
+    set(&mut client, "key", &bytes);
+    let gets = 60;
+    client.send("get key\r\n".repeat(gets));
+    let states = || host.shared.conns.list().into_iter().map(|(_, card)| card.state());
+    until("a blocked writer", || states().any(|state| state == ConnState::Mwrite));
+    client.send("version\r\n");
+    socket2::SockRef::from(&client.stream.get_ref().sock).send_out_of_band(b"!").unwrap();
+    client.send("mn\r\n");
+    for _ in 0..gets {
+        client.expect(&found("key", &bytes));
+    }
+    assert_eq!([client.line(), client.line()], ["VERSION 1.6.45", "MN"]);
+}
