@@ -76,8 +76,7 @@ pub const TLS_SESSIONS: usize = 8192;
 /// Seconds that a client may take for its login, where `-o auth_timeout` says nothing else.
 pub const AUTH_SECONDS: u32 = 15;
 
-/// Most seconds that `-o auth_timeout` may give. A worker's wheel of deadlines holds that many, so that each connection
-/// is looked at once and its time of arrival need not be kept.
+/// Most seconds that `-o auth_timeout` may give.
 pub const AUTH_SECONDS_MAX: u32 = 1000;
 
 /// Longest token of a login by text (memcached's bound).

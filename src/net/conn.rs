@@ -15,6 +15,7 @@
 //!                                         └ Abort, end of stream, error ─► Close
 //! ```
 
+use super::deadlines::Since;
 use super::desk::Kept;
 use super::hub::{Hub, say};
 use super::notify::NewConn;
@@ -55,7 +56,10 @@ pub(super) struct Conn<S> {
     card: Arc<ConnCard>,
     /// Bytes left over from the last turn while someone else is at the desk.
     pub(super) kept: Option<Box<Kept>>,
+    /// Second of the last command, by the worker's clock.
     last_cmd: u32,
+    /// Second of its arrival, by the same.
+    born: u32,
     state: ConnState,
     /// Bytes may be there: an event said so and no read has shown the contrary since.
     pub(super) readable: bool,
@@ -103,6 +107,7 @@ impl<S: Talk> Conn<S> {
             card: new.card,
             kept: None,
             last_cmd: now,
+            born: now,
             state: ConnState::NewCmd,
             readable: false,
             urgent: false,
@@ -288,11 +293,11 @@ impl<S: Talk> Conn<S> {
         let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number);
         let step = self.session.run(&mut cx, &mut desk.input, &mut desk.output, budget);
         if *budget != before {
-            let now = hub.shared.clock.now();
+            let now = hub.clock.now();
             // The card is another cache line, shared with readers: touched once a second.
             if now != self.last_cmd {
                 self.last_cmd = now;
-                self.card.set_last_cmd(now);
+                self.card.set_last_cmd(hub.shared.clock.now());
             }
         }
         step
@@ -419,9 +424,17 @@ impl<S: Talk> Conn<S> {
         if inside { hub.charge() } else { hub.uncharge() }
     }
 
-    /// Whether the idle timeout applies now, by memcached's rule: waiting for a command, or for its rest.
-    pub(super) fn is_idle(&self) -> bool {
-        !self.blocked && !self.suspended && !self.queued && matches!(self.state, ConnState::NewCmd | ConnState::Read)
+    /// What its deadlines depend on. The idle timeout goes by memcached's rule: it is for TCP connections that wait for
+    /// a command, or for its rest.
+    pub(super) fn since(&self, hub: &Hub) -> Since {
+        let waits = matches!(self.state, ConnState::NewCmd | ConnState::Read);
+        Since {
+            handshake: self.is_handshaking().then_some(self.born),
+            login: self.awaits_login(hub).then_some(self.born),
+            idle: self.transport.is_tcp().then_some(self.last_cmd),
+            is_checking: self.suspended,
+            is_busy: self.blocked || self.suspended || self.queued || !waits,
+        }
     }
 
     /// Whether its client has still to log in.
@@ -478,10 +491,6 @@ impl<S> Conn<S> {
         self.transport.fd()
     }
 
-    pub(super) fn is_tcp(&self) -> bool {
-        self.transport.is_tcp()
-    }
-
     /// Whether the client has still to finish its TLS handshake.
     pub(super) fn is_handshaking(&self) -> bool {
         self.transport.is_handshaking()
@@ -500,10 +509,6 @@ impl<S> Conn<S> {
 
     pub(super) fn card(&self) -> &Arc<ConnCard> {
         &self.card
-    }
-
-    pub(super) fn last_cmd(&self) -> u32 {
-        self.last_cmd
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns them. Must not know the connections; `worker` lends it to the one whose turn it is.
 
+use super::deadlines::WorkerClock;
 use super::desk::Desk;
 use super::notify::Mailbox;
 use crate::events::{Event, Log};
@@ -18,6 +19,8 @@ pub(super) struct Hub {
     pub(super) counters: Arc<Counters>,
     /// The worker's number.
     pub(super) number: usize,
+    /// For deadlines.
+    pub(super) clock: WorkerClock,
     pub(super) registry: Registry,
     pub(super) mailbox: Mailbox,
     pub(super) desk: Desk,
@@ -41,6 +44,7 @@ impl Hub {
             shared: Arc::clone(shared),
             counters: Arc::clone(&shared.stats.workers[number]),
             number,
+            clock: WorkerClock::new(shared.clock.now()),
             registry,
             mailbox,
             desk: Desk::new(),

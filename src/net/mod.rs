@@ -8,9 +8,9 @@ mod acceptor;
 mod conn;
 mod conns;
 mod datagram;
+mod deadlines;
 mod desk;
 mod hub;
-mod idle;
 mod listener;
 mod notify;
 mod open;
@@ -19,6 +19,7 @@ mod tls;
 mod transport;
 mod udp;
 mod watching;
+mod wheel;
 mod worker;
 mod workers;
 

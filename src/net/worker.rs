@@ -1,16 +1,15 @@
 //! One worker: a reactor that gives its connections their turns.
 //!
-//! Owns its poll, connections, ready queue and idle wheel; a connection lives and dies here. Must not know
+//! Owns its poll, connections, ready queue and deadlines; a connection lives and dies here. Must not know
 //! protocols. `workers` starts it on a thread of its own.
 
 use super::conn::{After, Conn};
 use super::conns::Table;
+use super::deadlines::{Deadlines, Limit, Verdict};
 use super::hub::{Hub, is_verbose, say};
-use super::idle::Wheel;
 use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
 use super::talk::Talk;
 use super::udp::Datagrams;
-use crate::limits::{AUTH_SECONDS_MAX, TLS_HANDSHAKE_SECONDS};
 use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
 use mio::event::Event;
@@ -25,8 +24,8 @@ use std::time::Duration;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 
-/// Connections judged by the idle sweep between two polls.
-const SWEEP_SLICE: usize = 256;
+/// Connections judged between two polls.
+const JUDGED_MAX: usize = 256;
 
 /// One reactor.
 pub(super) struct Worker<S> {
@@ -37,19 +36,13 @@ pub(super) struct Worker<S> {
     udp: Datagrams<S>,
     /// Connections with something to do that let others go first; each at most once.
     ready: VecDeque<usize>,
-    idle: Option<Wheel>,
-    /// When to look whether a client has finished its TLS handshake; `None` without `-Z`.
-    handshakes: Option<Wheel>,
-    /// When to look whether a client has logged in; `None` where nobody has to, or there is time without end.
-    logins: Option<Wheel>,
+    /// `None` if no state of a connection has a limit.
+    deadlines: Option<Deadlines>,
 }
 
 impl<S: Talk> Worker<S> {
     pub(super) fn new(shared: &Arc<Shared>, number: usize, poll: Poll, boxes: (Mailbox, Inbox)) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
-        let limit = shared.settings.idle_timeout;
-        let login_limit = shared.settings.auth_timeout.min(AUTH_SECONDS_MAX);
-        let timed_logins = shared.auth.is_some() && login_limit > 0;
         Ok(Self {
             poll,
             inbox: boxes.1,
@@ -57,9 +50,7 @@ impl<S: Talk> Worker<S> {
             conns: Table::new(),
             udp: Datagrams::new(),
             ready: VecDeque::new(),
-            idle: (limit > 0).then(|| Wheel::new(limit.unsigned_abs(), shared.clock.now())),
-            handshakes: shared.tls.is_some().then(|| Wheel::new(TLS_HANDSHAKE_SECONDS, shared.clock.now())),
-            logins: timed_logins.then(|| Wheel::new(login_limit, shared.clock.now())),
+            deadlines: Deadlines::new(shared, shared.clock.now()),
         })
     }
 
@@ -75,6 +66,7 @@ impl<S: Talk> Worker<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
+            self.hub.clock.follow(self.hub.shared.clock.now());
             for event in &events {
                 if event.token() == BELL {
                     self.answer_bell();
@@ -87,9 +79,7 @@ impl<S: Talk> Worker<S> {
                     self.called(token);
                 }
             }
-            self.sweep();
-            self.sweep_handshakes();
-            self.sweep_logins();
+            self.judge(&events);
             match self.inbox.end() {
                 End::No => {}
                 end => break end,
@@ -100,12 +90,11 @@ impl<S: Talk> Worker<S> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let mut wheels = self.idle.iter().chain(&self.handshakes).chain(&self.logins).peekable();
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        wheels.peek()?;
-        Some(if wheels.any(Wheel::is_due) { Duration::ZERO } else { Duration::from_secs(1) })
+        let deadlines = self.deadlines.as_ref().filter(|deadlines| !deadlines.is_empty())?;
+        Some(if deadlines.is_due() { Duration::ZERO } else { Duration::from_secs(1) })
     }
 
     fn answer_bell(&mut self) {
@@ -210,10 +199,9 @@ impl<S: Talk> Worker<S> {
     /// Takes in a connection.
     fn welcome(&mut self, new: NewConn) {
         let shared = Arc::clone(&self.hub.shared);
-        let now = shared.clock.now();
         let protocol = new.protocol;
-        let conn = Conn::new(new, now);
-        let (fd, is_tcp, handshaking) = (conn.fd(), conn.is_tcp(), conn.is_handshaking());
+        let conn = Conn::new(new, self.hub.clock.now());
+        let fd = conn.fd();
         shared.conns.insert(fd, Arc::clone(conn.card()));
         shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
         shared.stats.globals.total_conns.fetch_add(1, Relaxed);
@@ -233,15 +221,7 @@ impl<S: Talk> Worker<S> {
             self.close(token, CloseReason::Error);
             return;
         }
-        if let (true, Some(wheel)) = (is_tcp, &mut self.idle) {
-            wheel.insert(token, wheel.deadline(now));
-        }
-        if let Some(wheel) = &mut self.logins {
-            wheel.insert(token, wheel.deadline(now));
-        }
-        if let (true, Some(wheel)) = (handshaking, &mut self.handshakes) {
-            wheel.insert(token, wheel.deadline(now));
-        }
+        self.judge_one(token);
     }
 
     fn resume(&mut self, Resume { token, reply }: Resume) {
@@ -263,60 +243,39 @@ impl<S: Talk> Worker<S> {
         }
     }
 
-    /// Judges a slice of the connections whose idle deadline has come.
-    fn sweep(&mut self) {
-        let now = self.hub.shared.clock.now();
-        let Some(wheel) = &mut self.idle else { return };
-        wheel.turn(now);
-        let mut kicked = Vec::new();
-        for _ in 0..SWEEP_SLICE {
-            let Some(token) = wheel.pop() else { break };
-            let Some(conn) = self.conns.get_mut(token) else { continue };
-            if !wheel.expired(conn.last_cmd(), now) {
-                wheel.insert(token, wheel.deadline(conn.last_cmd()));
-            } else if conn.is_idle() {
-                kicked.push(token);
-            } else {
-                wheel.insert(token, now + 1);
-            }
+    /// Judges some of the connections whose deadline had come before the poll that brought `events`.
+    fn judge(&mut self, events: &Events) {
+        let Some(deadlines) = &mut self.deadlines else { return };
+        if !deadlines.all_served(events.iter().count(), EVENTS, self.conns.len()) {
+            return;
         }
-        for token in kicked {
-            self.hub.counters.add(Counter::IdleKicks, 1);
-            self.close(token, CloseReason::IdleTimeout);
+        for _ in 0..JUDGED_MAX {
+            let Some(token) = self.deadlines.as_mut().and_then(Deadlines::pop) else { break };
+            self.judge_one(token);
+        }
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.turn(self.hub.clock.now());
         }
     }
 
-    /// Closes the connections that have taken too long for their TLS handshake, a slice at a time.
-    fn sweep_handshakes(&mut self) {
-        let Some(wheel) = &mut self.handshakes else { return };
-        wheel.turn(self.hub.shared.clock.now());
-        let due: Vec<usize> = std::iter::from_fn(|| wheel.pop()).take(SWEEP_SLICE).collect();
-        for token in due {
-            let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.is_handshaking()) else { continue };
-            conn.too_slow(&self.hub);
-            self.close(token, CloseReason::Error);
-        }
-    }
-
-    /// Closes the connections that have taken too long for their login, a slice at a time.
-    fn sweep_logins(&mut self) {
-        let now = self.hub.shared.clock.now();
-        let Some(wheel) = &mut self.logins else { return };
-        wheel.turn(now);
-        let mut late = Vec::new();
-        for _ in 0..SWEEP_SLICE {
-            let Some(token) = wheel.pop() else { break };
-            let Some(conn) = self.conns.get_mut(token).filter(|conn| conn.awaits_login(&self.hub)) else { continue };
-            if conn.suspended {
-                // It has said its word in time, and the answer is on its way.
-                wheel.insert(token, now + 1);
-            } else {
-                late.push(token);
+    /// Closes a connection that has been in some state for too long, or looks again when it may have been.
+    fn judge_one(&mut self, token: usize) {
+        let (Some(deadlines), Some(conn)) = (&mut self.deadlines, self.conns.get_mut(token)) else { return };
+        match deadlines.limits.judge(&conn.since(&self.hub), self.hub.clock.now()) {
+            Verdict::Free => {}
+            Verdict::Until(second) => deadlines.schedule(token, second),
+            Verdict::Late(Limit::Handshake) => {
+                conn.too_slow(&self.hub);
+                self.close(token, CloseReason::Error);
             }
-        }
-        for token in late {
-            self.hub.counters.add(Counter::AuthTimeouts, 1);
-            self.refuse_late(token);
+            Verdict::Late(Limit::Login) => {
+                self.hub.counters.add(Counter::AuthTimeouts, 1);
+                self.refuse_late(token);
+            }
+            Verdict::Late(Limit::Idle) => {
+                self.hub.counters.add(Counter::IdleKicks, 1);
+                self.close(token, CloseReason::IdleTimeout);
+            }
         }
     }
 
@@ -344,6 +303,9 @@ impl<S: Talk> Worker<S> {
 
     fn take_out(&mut self, token: usize) -> Option<Conn<S>> {
         let conn = self.conns.remove(token)?;
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.remove(token);
+        }
         if self.hub.desk.owner() == Some(token) {
             self.hub.desk.wipe();
         }

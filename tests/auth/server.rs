@@ -29,10 +29,9 @@ fn r4_2_who_has_not_logged_in_in_time_is_told_and_closed() {
     half.send("set k 0 0 7\r\nfoo");
     wrong.ask("set k 0 0 7\r\nfoo baz\r\n", "CLIENT_ERROR authentication failure\r\n");
     good.ask(LOGIN, "STORED\r\n");
-    host.shared.clock.advance(4);
-    good.ask("mn\r\n", "MN\r\n");
+    host.pass(3, &mut good, b"mn\r\n", b"MN\r\n");
     assert_eq!(timeouts(&host), 0);
-    host.shared.clock.advance(100);
+    host.pass(10, &mut good, b"mn\r\n", b"MN\r\n");
     for client in [&mut silent, &mut half, &mut wrong] {
         client.expect("CLIENT_ERROR unauthenticated\r\n");
         client.expect_end();
@@ -47,7 +46,7 @@ fn r4_2_packets_are_answered_as_packets() {
     let (mut silent, mut midway, mut good) = (host.client(), host.client(), host.client());
     midway.ask(req(AUTH).key("PLAIN").bytes(), res(AUTH).status(0x21).bytes());
     good.ask(plain("foo", "bar").bytes(), res(AUTH).value("Authenticated").bytes());
-    host.shared.clock.advance(100);
+    host.pass(10, &mut good, &req(0x0a).bytes(), &res(0x0a).bytes());
     for client in [&mut silent, &mut midway] {
         client.expect(err(AUTH, 0x20).opaque(0).bytes());
         client.expect_end();
@@ -59,12 +58,13 @@ fn r4_2_packets_are_answered_as_packets() {
 #[test]
 fn r4_2_the_longest_time_is_not_cut_short() {
     let host = Host::new("-o auth_timeout=1000", tokens("foo:bar"));
-    let mut silent = host.client();
+    let (mut silent, mut good) = (host.client(), host.client());
+    good.ask(LOGIN, "STORED\r\n");
     silent.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
-    host.shared.clock.advance(990);
+    host.pass(990, &mut good, b"mn\r\n", b"MN\r\n");
     silent.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
-    // A command does not begin the time anew.
-    host.shared.clock.advance(100);
+    // A command does not restart the time.
+    host.pass(20, &mut good, b"mn\r\n", b"MN\r\n");
     silent.expect("CLIENT_ERROR unauthenticated\r\n");
     silent.expect_end();
 }
@@ -72,9 +72,10 @@ fn r4_2_the_longest_time_is_not_cut_short() {
 #[test]
 fn r4_2_zero_means_for_ever() {
     let host = Host::new("-o auth_timeout=0", tokens("foo:bar"));
-    let mut client = host.client();
+    let (mut client, mut good) = (host.client(), host.client());
+    good.ask(LOGIN, "STORED\r\n");
     client.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
-    host.shared.clock.advance(1_000_000);
+    host.pass(2000, &mut good, b"mn\r\n", b"MN\r\n");
     client.ask(LOGIN, "STORED\r\n");
     assert_eq!(timeouts(&host), 0);
 }

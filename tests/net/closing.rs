@@ -1,7 +1,6 @@
 //! Closing behind replies that the peer has still to take.
 
 use crate::harness::{Client, Server, settings, tcp, unix, until};
-use crate::script::Script;
 use oxcached::clock::Clock;
 use oxcached::proto::{ConnState, Session};
 use oxcached::settings::Settings;
@@ -87,13 +86,12 @@ fn a_reset_ends_the_wait_and_so_does_the_servers_end() {
 
 #[test]
 fn the_idle_timeout_does_not_know_who_waits_for_his_replies() {
-    let settings = Settings { idle_timeout: 3, ..settings() };
-    let server = Server::start::<Script>(settings, vec![tcp()], Clock::manual(0));
-    let (mut client, mut idle) = (server.client(), server.client());
+    let server = Server::by_hand(Settings { idle_timeout: 3, ..settings() }, vec![tcp()]);
+    let (mut client, mut idle, mut other) = (server.client(), server.client(), server.client());
     client.send(format!("bye {BIG}\r\n"));
     blocked(&server);
     assert_eq!(idle.ask("echo a"), "a");
-    server.shared.clock.advance(4);
+    server.pass(10, &mut other);
     idle.expect_end();
     assert_eq!(rest(&mut client).len(), BIG);
     assert_eq!(server.counter(Counter::IdleKicks), 1);

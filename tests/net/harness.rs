@@ -79,8 +79,17 @@ impl Server {
         Self::start::<Script>(settings, listeners, Clock::real())
     }
 
+    /// The scripted partner, by a clock moved by hand.
+    pub fn by_hand(settings: Settings, listeners: Vec<Listener>) -> Self {
+        Self::start::<Script>(settings, listeners, Clock::manual(0))
+    }
+
     pub fn start<S: Talk>(settings: Settings, listeners: Vec<Listener>, clock: Clock) -> Self {
-        let shared = Arc::new(Shared::new(settings, clock, Box::new(|_| ())).unwrap());
+        Self::over::<S>(Shared::new(settings, clock, Box::new(|_| ())).unwrap(), listeners)
+    }
+
+    pub fn over<S: Talk>(shared: Shared, listeners: Vec<Listener>) -> Self {
+        let shared = Arc::new(shared);
         let workers = Workers::start_talking::<S>(&shared).unwrap();
         let addr = listeners[0].local.unwrap_or(([0, 0, 0, 0], 0).into());
         let mut poll = Poll::new().unwrap();
@@ -104,6 +113,20 @@ impl Server {
 
     pub fn client(&self) -> Client {
         Client::new(TcpStream::connect(self.addr).unwrap())
+    }
+
+    /// Lets seconds pass as a clock does, one by one, and the only worker see each of them through a question of
+    /// `client`. All deadlines up to then have been judged in the end.
+    #[track_caller]
+    pub fn pass(&self, seconds: u32, client: &mut Client) {
+        for _ in 0..seconds {
+            self.shared.clock.advance(1);
+            assert_eq!(client.ask("echo tick"), "tick");
+        }
+        // Judged behind the poll after the one that saw the second, and behind its replies.
+        for _ in 0..2 {
+            assert_eq!(client.ask("echo tick"), "tick");
+        }
     }
 
     pub fn counter(&self, counter: Counter) -> u64 {

@@ -5,6 +5,7 @@ use oxcached::net::{Remote, Talk};
 use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Shared, Step};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Suspended conversations by the name that their line gave.
 static LATER: Mutex<Option<HashMap<String, Remote>>> = Mutex::new(None);
@@ -14,11 +15,42 @@ pub fn later(name: &str) -> Option<Remote> {
     LATER.lock().unwrap().as_mut().and_then(|all| all.remove(name))
 }
 
+/// What a stalled worker has of its [`Stall`]: tells that it is there, and waits until the other is gone.
+type Stalled = (Sender<()>, Receiver<()>);
+
+/// Stalls to come, by the name that the line will give.
+static STALLS: Mutex<Option<HashMap<String, Stalled>>> = Mutex::new(None);
+
+/// Holds up the whole worker of a conversation: as long as this lives, the line `stall NAME` does not return.
+pub struct Stall {
+    reached: Receiver<()>,
+    end: Option<Sender<()>>,
+}
+
+impl Stall {
+    pub fn new(name: &str) -> Self {
+        let ((reach, reached), (end, ended)) = (channel(), channel());
+        STALLS.lock().unwrap().get_or_insert_default().insert(name.to_owned(), (reach, ended));
+        Self { reached, end: Some(end) }
+    }
+
+    /// Waits until the worker stands still.
+    pub fn reached(&self) {
+        self.reached.recv().unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn end(mut self) {
+        self.end = None;
+    }
+}
+
 #[derive(Default)]
 pub struct Script {
     upload: Vec<u8>,
     arrived: usize,
     name: String,
+    logged_in: bool,
 }
 
 impl Script {
@@ -44,6 +76,16 @@ impl Script {
             "flush" => {
                 out.put(b"flushed\r\n");
                 return Step::Flush;
+            }
+            "stall" => {
+                let (reach, ended) = STALLS.lock().unwrap().as_mut().unwrap().remove(rest).unwrap();
+                reach.send(()).unwrap();
+                let _ = ended.recv();
+                return Step::Read;
+            }
+            "login" => {
+                self.logged_in = true;
+                out.put(b"welcome");
             }
             "later" => {
                 self.name = rest.to_owned();
@@ -137,9 +179,11 @@ impl Talk for Script {
         !self.upload.is_empty()
     }
 
-    fn awaits_login(&self, _: &Shared) -> bool {
-        false
+    fn awaits_login(&self, shared: &Shared) -> bool {
+        shared.auth.is_some() && !self.logged_in
     }
 
-    fn refuse_late(&mut self, _: &Shared, _: &mut Output) {}
+    fn refuse_late(&mut self, _: &Shared, out: &mut Output) {
+        out.put(b"too late\r\n");
+    }
 }

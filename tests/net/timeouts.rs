@@ -1,38 +1,139 @@
-//! The idle timeout, by a clock moved by hand.
+//! Deadlines, by a clock moved by hand.
 
-use crate::harness::{Server, settings, tcp, until};
-use crate::script::Script;
+use crate::harness::{Client, Server, settings, tcp, unix, until};
+use crate::script::{Script, Stall};
+use oxcached::auth::{Auth, Credentials, Format, Seed};
 use oxcached::clock::Clock;
-use oxcached::proto::ConnState;
+use oxcached::net::Listener;
+use oxcached::proto::{ConnState, Shared};
 use oxcached::settings::Settings;
 use oxcached::stats::Counter;
+use std::io::{BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+/// A server whose clients are kicked after three idle seconds.
+fn impatient() -> Server {
+    Server::by_hand(Settings { idle_timeout: 3, ..settings() }, vec![tcp()])
+}
+
+/// A server whose clients have three seconds to log in.
+fn guarded(listeners: Vec<Listener>) -> Server {
+    let users = Credentials::parse(b"ann:secret", Format::Tokens, &Seed::from_bytes(&[0; 32])).unwrap();
+    let settings = Settings { auth_timeout: 3, idle_timeout: 5, ..settings() };
+    let shared = Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap();
+    let shared = Shared { auth: Some(Auth::of(Some(users), None).unwrap()), ..shared };
+    Server::over::<Script>(shared, listeners)
+}
+
+/// Stops the only worker in the middle of a turn of `client`, does `meanwhile`, and lets it go on.
+fn while_stopped(name: &str, client: &mut Client, meanwhile: impl FnOnce()) {
+    let stall = Stall::new(name);
+    client.send(format!("stall {name}\r\n"));
+    stall.reached();
+    meanwhile();
+    stall.end();
+    assert_eq!(client.ask("echo again"), "again");
+}
 
 #[test]
 fn r4_1_idle_clients_are_kicked_after_the_limit_and_busy_ones_are_not() {
-    let settings = Settings { idle_timeout: 3, ..settings() };
-    let server = Server::start::<Script>(settings, vec![tcp()], Clock::manual(0));
+    let server = impatient();
     let (mut idle, mut half, mut busy, mut upload) =
         (server.client(), server.client(), server.client(), server.client());
     for client in [&mut idle, &mut half, &mut busy, &mut upload] {
         assert_eq!(client.ask("echo a"), "a");
     }
-    server.shared.clock.advance(3);
-    assert_eq!(busy.ask("echo b"), "b");
     upload.send("upload 3\r\n");
     until("upload", || server.in_state(ConnState::Nread) == 1);
     half.send("echo ha");
+    server.pass(3, &mut busy);
     assert_eq!(server.counter(Counter::IdleKicks), 0);
-    server.shared.clock.advance(1);
+    server.pass(1, &mut busy);
     idle.expect_end();
     half.expect_end();
     assert_eq!(server.counter(Counter::IdleKicks), 2);
-    assert_eq!(busy.ask("echo c"), "c");
-    // A value on its way is not idle, however long it takes; the client is again once it has come.
-    server.shared.clock.advance(100);
-    busy.expect_end();
+    // A value on its way is not idle, however long it takes; the client is again once it has come, since its command.
+    server.pass(100, &mut busy);
     upload.send("abc");
     assert_eq!(upload.line(), "sum 294");
-    server.shared.clock.advance(1);
+    assert_eq!(server.counter(Counter::IdleKicks), 2);
+    server.pass(1, &mut busy);
     upload.expect_end();
-    assert_eq!(server.counter(Counter::IdleKicks), 4);
+    assert_eq!(server.counter(Counter::IdleKicks), 3);
+}
+
+#[test]
+fn a_request_that_came_in_time_is_served_however_late_its_worker_looks() {
+    let server = impatient();
+    let (mut other, mut waiting, mut silent) = (server.client(), server.client(), server.client());
+    for client in [&mut other, &mut waiting, &mut silent] {
+        assert_eq!(client.ask("echo a"), "a");
+    }
+    // Both would be due now; the one has asked.
+    server.pass(3, &mut other);
+    while_stopped("late", &mut other, || {
+        waiting.send("echo b\r\n");
+        server.shared.clock.advance(2);
+    });
+    assert_eq!(waiting.line(), "b");
+    silent.expect_end();
+    assert_eq!(server.counter(Counter::IdleKicks), 1);
+}
+
+#[test]
+fn a_stop_of_the_worker_is_nobodys_idleness() {
+    let server = impatient();
+    let (mut other, mut silent) = (server.client(), server.client());
+    assert_eq!([other.ask("echo a"), silent.ask("echo a")], ["a"; 2]);
+    while_stopped("idleness", &mut other, || server.shared.clock.advance(1000));
+    server.pass(2, &mut other);
+    assert_eq!(silent.ask("echo b"), "b");
+    assert_eq!(server.counter(Counter::IdleKicks), 0);
+    server.pass(4, &mut other);
+    silent.expect_end();
+}
+
+#[test]
+fn the_time_for_a_login_is_the_servers_time_at_work() {
+    let server = guarded(vec![tcp()]);
+    let mut other = server.client();
+    assert_eq!(other.ask("login"), "welcome");
+    // Some wait in the worker, others have connected while it stood still.
+    let mut clients: Vec<_> = (0..10).map(|_| server.client()).collect();
+    until("their arrival", || server.open() == 12);
+    while_stopped("login", &mut other, || {
+        clients.extend((0..10).map(|_| server.client()));
+        until("their way to the worker", || server.gauge(|g| &g.conn_structs) >= 22);
+        server.shared.clock.advance(6);
+    });
+    until("their arrival", || server.open() == 22);
+    server.pass(2, &mut other);
+    let last = clients.pop();
+    for client in &mut clients {
+        assert_eq!(client.ask("login"), "welcome");
+    }
+    assert_eq!(server.counter(Counter::AuthTimeouts), 0);
+    server.pass(2, &mut other);
+    let mut last = last.unwrap();
+    assert_eq!(last.line(), "too late");
+    last.expect_end();
+    assert_eq!(server.counter(Counter::AuthTimeouts), 1);
+}
+
+#[test]
+fn local_clients_have_a_time_for_their_login_but_none_for_being_idle() {
+    let (listener, dir) = unix();
+    let server = guarded(vec![tcp(), listener]);
+    let mut other = server.client();
+    assert_eq!(other.ask("login"), "welcome");
+    let connect = || Client { stream: BufReader::new(UnixStream::connect(dir.path().join("socket")).unwrap()) };
+    let (mut good, mut late) = (connect(), connect());
+    good.stream.get_mut().write_all(b"login\r\n").unwrap();
+    assert_eq!(good.line(), "welcome");
+    until("their arrival", || server.open() == 5);
+    server.pass(10, &mut other);
+    assert_eq!(late.line(), "too late");
+    late.expect_end();
+    good.stream.get_mut().write_all(b"echo a\r\n").unwrap();
+    assert_eq!(good.line(), "a");
 }

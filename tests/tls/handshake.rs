@@ -1,6 +1,6 @@
 //! Handshakes: the ones that fail, the slow ones, the resumed ones.
 
-use crate::harness::{Host, until};
+use crate::harness::{Client, Host, until};
 use oxcached::limits::TLS_HANDSHAKE_SECONDS;
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::client::Resumption;
@@ -114,6 +114,32 @@ fn a_session_is_not_resumed_where_a_certificate_is_required() {
     }
 }
 
+/// Lets seconds pass as a clock does, one by one, and the only worker see each of them.
+#[track_caller]
+fn pass(host: &Host, seconds: u32, client: &mut Client) {
+    for _ in 0..seconds {
+        host.shared.clock.advance(1);
+        assert_eq!(client.ask("version"), "VERSION 1.6.45");
+    }
+}
+
+/// What a stop of the process, or of the machine, looks like to the server: the clock has leapt.
+#[test]
+fn handshakes_outlive_a_stop_of_the_process() {
+    let host = Host::new("");
+    let mut other = host.client();
+    let open = || host.shared.stats.globals.curr_conns.load(std::sync::atomic::Ordering::Relaxed);
+    let sockets: Vec<TcpStream> = (0..20).map(|_| host.tcp(0)).collect();
+    until("their arrival", || open() == 22);
+    host.shared.clock.advance(i64::from(TLS_HANDSHAKE_SECONDS) + 2);
+    (0..4).for_each(|_| assert_eq!(other.ask("version"), "VERSION 1.6.45"));
+    for socket in sockets {
+        let config = host.files.client_config(rustls::ALL_VERSIONS, None);
+        assert_eq!(Client::over(socket, config).unwrap().ask("version"), "VERSION 1.6.45");
+    }
+    assert_eq!(host.counts(), (0, 0, 0));
+}
+
 #[test]
 fn slow_handshakes_are_cut_off_and_hurt_nobody() {
     let host = Host::new("");
@@ -127,10 +153,9 @@ fn slow_handshakes_are_cut_off_and_hurt_nobody() {
     let mut other = host.client();
     let before = host.shared.stats.globals.curr_conns.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(before, 102, "the listener, the slow ones, the other one");
-    host.shared.clock.advance(i64::from(TLS_HANDSHAKE_SECONDS) - 3);
-    assert_eq!(other.ask("version"), "VERSION 1.6.45");
+    pass(&host, TLS_HANDSHAKE_SECONDS - 3, &mut other);
     assert_eq!(host.counts(), (0, 0, 0));
-    host.shared.clock.advance(5);
+    pass(&host, 5, &mut other);
     until("they are cut off", || host.counts() == (100, 0, 0));
     for socket in slow {
         assert_eq!(rest(socket), b"");

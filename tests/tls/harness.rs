@@ -155,12 +155,7 @@ impl Host {
 
     /// A client of `config` that has asked for the version, which forces everything a handshake can bring to light.
     pub fn client_with(&self, listener: usize, config: impl Into<Arc<ClientConfig>>) -> io::Result<Client> {
-        let tls = ClientConnection::new(config.into(), "localhost".try_into().unwrap()).unwrap();
-        let mut client = Client { stream: BufReader::new(StreamOwned::new(tls, self.tcp(listener))) };
-        client.stream.get_mut().write_all(b"version\r\n")?;
-        let mut line = String::new();
-        client.stream.read_line(&mut line)?;
-        if line == "VERSION 1.6.45\r\n" { Ok(client) } else { Err(io::Error::other(line)) }
+        Client::over(self.tcp(listener), config)
     }
 
     /// `handshake_errors`, `proto_errors`, `new_sessions`.
@@ -186,6 +181,16 @@ pub struct Client {
 }
 
 impl Client {
+    /// As [`Host::client_with`], over a socket that is connected already.
+    pub fn over(socket: TcpStream, config: impl Into<Arc<ClientConfig>>) -> io::Result<Self> {
+        let tls = ClientConnection::new(config.into(), "localhost".try_into().unwrap()).unwrap();
+        let mut client = Self { stream: BufReader::new(StreamOwned::new(tls, socket)) };
+        client.stream.get_mut().write_all(b"version\r\n")?;
+        let mut line = String::new();
+        client.stream.read_line(&mut line)?;
+        if line == "VERSION 1.6.45\r\n" { Ok(client) } else { Err(io::Error::other(line)) }
+    }
+
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();

@@ -1,0 +1,246 @@
+//! How long a connection may stay in each state, and when a worker looks whether it has stayed too long.
+//!
+//! Owns the limits, the wheel, and two rules:
+//! - A deadline is judged only after every socket that was ready when it came has been served ([`Deadlines::turn`]): what
+//!   arrived in time counts, however late the worker reads it.
+//! - Time in which the worker did not run does not count ([`WorkerClock`]): a stopped process or a suspended machine
+//!   serves nobody, and a handshake takes several round trips after it.
+//!
+//! Must not know sockets or sessions. `worker` asks, and acts.
+
+use super::wheel::Wheel;
+use crate::limits::{AUTH_SECONDS_MAX, TLS_HANDSHAKE_SECONDS};
+use crate::proto::Shared;
+
+/// Seconds between two looks at the clock from which on the worker has stood still: it looks each second while a
+/// deadline waits, which may fall on both sides of two ticks.
+const STALL: u32 = 3;
+
+/// A worker's time in seconds: the clock's, without the seconds in which the worker stood still.
+pub(super) struct WorkerClock {
+    now: u32,
+    /// What the clock said last.
+    seen: u32,
+}
+
+impl WorkerClock {
+    pub(super) fn new(clock: u32) -> Self {
+        Self { now: clock, seen: clock }
+    }
+
+    /// Goes on to what the clock says; a leap of it counts as one second.
+    #[inline]
+    pub(super) fn follow(&mut self, clock: u32) {
+        let step = clock.saturating_sub(self.seen);
+        self.seen = clock;
+        self.now = self.now.saturating_add(if step < STALL { step } else { 1 });
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> u32 {
+        self.now
+    }
+}
+
+/// The states with a limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Limit {
+    Handshake,
+    Login,
+    Idle,
+}
+
+/// Since when a connection has been in each state with a limit, if it is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Since {
+    pub(super) handshake: Option<u32>,
+    pub(super) login: Option<u32>,
+    pub(super) idle: Option<u32>,
+    /// Its password is being checked: the answer decides.
+    pub(super) is_checking: bool,
+    /// It waits for something else than a command.
+    pub(super) is_busy: bool,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It has been in this state for too long.
+    Late(Limit),
+    /// Nothing before this second.
+    Until(u32),
+    /// It is in no state with a limit.
+    Free,
+}
+
+/// Seconds that a state may last; `None`: for ever.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    handshake: Option<u32>,
+    login: Option<u32>,
+    idle: Option<u32>,
+}
+
+impl Limits {
+    fn new(shared: &Shared) -> Self {
+        let (settings, some) = (&shared.settings, |seconds: u32| (seconds > 0).then_some(seconds));
+        Self {
+            handshake: shared.tls.as_ref().map(|_| TLS_HANDSHAKE_SECONDS),
+            login: shared.auth.as_ref().and_then(|_| some(settings.auth_timeout.min(AUTH_SECONDS_MAX))),
+            idle: some(settings.idle_timeout.unsigned_abs()).filter(|_| settings.idle_timeout > 0),
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.handshake.is_some() || self.login.is_some() || self.idle.is_some()
+    }
+
+    /// First second in which a state that began in second `since` has lasted more than `limit` whole ones.
+    fn end(since: u32, limit: u32) -> u32 {
+        since.saturating_add(limit).saturating_add(1)
+    }
+
+    pub(super) fn judge(&self, since: &Since, now: u32) -> Verdict {
+        let states = [
+            (Limit::Handshake, since.handshake.zip(self.handshake), false),
+            (Limit::Login, since.login.zip(self.login), since.is_checking),
+            (Limit::Idle, since.idle.zip(self.idle), since.is_busy),
+        ];
+        let mut next = Verdict::Free;
+        for (limit, state, excused) in states {
+            let Some((since, seconds)) = state else { continue };
+            let end = Self::end(since, seconds);
+            if end <= now && !excused {
+                return Verdict::Late(limit);
+            }
+            let look = end.max(now.saturating_add(1));
+            next = Verdict::Until(if let Verdict::Until(other) = next { other.min(look) } else { look });
+        }
+        next
+    }
+}
+
+/// One worker's deadlines.
+pub(super) struct Deadlines {
+    pub(super) limits: Limits,
+    wheel: Wheel,
+    /// Events served since the wheel was turned.
+    served: usize,
+}
+
+impl Deadlines {
+    /// `None` if nothing has a limit.
+    pub(super) fn new(shared: &Shared, now: u32) -> Option<Self> {
+        let limits = Limits::new(shared);
+        limits.any().then(|| Self { limits, wheel: Wheel::new(now), served: 0 })
+    }
+
+    /// Has `token` judged in second `at`.
+    pub(super) fn schedule(&mut self, token: usize, at: u32) {
+        self.wheel.schedule(token, at);
+    }
+
+    /// Forgets a connection that has gone.
+    pub(super) fn remove(&mut self, token: usize) {
+        self.wheel.remove(token);
+    }
+
+    /// After a poll that reported `events` of at most `asked` has been served: whether every socket that was ready at
+    /// the last [`Deadlines::turn`] has been. The kernel reports sockets in the order in which they became ready, so
+    /// that a run of full batches has covered all `sockets` when it is longer than they are many.
+    pub(super) fn all_served(&mut self, events: usize, asked: usize, sockets: usize) -> bool {
+        self.served += events;
+        events < asked || self.served >= sockets + asked
+    }
+
+    /// The next connection to judge, among those whose second had come before the last poll.
+    pub(super) fn pop(&mut self) -> Option<usize> {
+        self.wheel.pop()
+    }
+
+    /// Lets the deadlines up to `now` come. They are judged when [`Deadlines::all_served`] says so next.
+    pub(super) fn turn(&mut self, now: u32) {
+        self.served = 0;
+        self.wheel.turn(now);
+    }
+
+    /// Whether a connection waits to be judged.
+    pub(super) fn is_due(&self) -> bool {
+        self.wheel.is_due()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wheel.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { handshake: Some(10), login: Some(3), idle: Some(5) };
+
+    fn deadlines() -> Deadlines {
+        Deadlines { limits: LIMITS, wheel: Wheel::new(100), served: 0 }
+    }
+
+    #[test]
+    fn a_stop_of_the_process_counts_as_a_second() {
+        let mut time = WorkerClock::new(100);
+        for (clock, now) in [(101, 101), (103, 103), (103, 103), (115, 104), (116, 105), (110, 105), (111, 106)] {
+            time.follow(clock);
+            assert_eq!(time.now(), now, "at {clock}");
+        }
+        time.follow(u32::MAX);
+        assert_eq!(time.now(), 107);
+    }
+
+    #[test]
+    fn each_state_has_its_whole_seconds() {
+        let since = Since { handshake: Some(100), ..Since::default() };
+        assert_eq!(LIMITS.judge(&since, 100), Verdict::Until(111));
+        assert_eq!(LIMITS.judge(&since, 110), Verdict::Until(111));
+        assert_eq!(LIMITS.judge(&since, 111), Verdict::Late(Limit::Handshake));
+        let since = Since { login: Some(100), idle: Some(100), ..Since::default() };
+        assert_eq!(LIMITS.judge(&since, 103), Verdict::Until(104));
+        assert_eq!(LIMITS.judge(&since, 104), Verdict::Late(Limit::Login));
+        assert_eq!(LIMITS.judge(&Since { is_checking: true, ..since }, 104), Verdict::Until(105));
+        assert_eq!(LIMITS.judge(&Since { login: None, ..since }, 104), Verdict::Until(106));
+        assert_eq!(LIMITS.judge(&Since { login: None, ..since }, 106), Verdict::Late(Limit::Idle));
+        assert_eq!(LIMITS.judge(&Since { login: None, is_busy: true, ..since }, 109), Verdict::Until(110));
+        assert_eq!(LIMITS.judge(&Since::default(), 1000), Verdict::Free);
+        let none = Limits { handshake: None, login: None, idle: None };
+        assert_eq!(none.judge(&since, u32::MAX), Verdict::Free);
+        assert!(!none.any());
+    }
+
+    #[test]
+    fn a_deadline_is_judged_after_the_poll_that_follows_it() {
+        let mut deadlines = deadlines();
+        deadlines.schedule(7, 104);
+        deadlines.turn(103);
+        assert!(!deadlines.is_due() && deadlines.pop().is_none());
+        // The second comes while a poll is served: that poll may have begun before it.
+        assert!(deadlines.all_served(1, 1024, 5000) && deadlines.pop().is_none());
+        deadlines.turn(104);
+        assert!(deadlines.is_due());
+        // A full batch may have left others unserved, up to the last of them.
+        assert!(!deadlines.all_served(1024, 1024, 5000));
+        assert!(deadlines.all_served(1023, 1024, 5000));
+        deadlines.turn(104);
+        let full = (0..).take_while(|_| !deadlines.all_served(1024, 1024, 5000)).count();
+        assert_eq!(full, 5, "5000 sockets, and what else there is to report");
+        assert_eq!(deadlines.pop(), Some(7));
+        assert!(deadlines.pop().is_none() && deadlines.is_empty());
+    }
+
+    #[test]
+    fn a_closed_connection_leaves_nothing() {
+        let mut deadlines = deadlines();
+        for token in 0..1000 {
+            deadlines.schedule(token, 200);
+        }
+        (0..1000).for_each(|token| deadlines.remove(token));
+        assert!(deadlines.is_empty());
+    }
+}

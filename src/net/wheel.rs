@@ -1,0 +1,193 @@
+//! A timing wheel: the second in which each connection is looked at next.
+//!
+//! Owns one entry at most for each connection: a place in the list of a second. Entries are linked by slot, so that one
+//! moves or leaves in constant time and a closed connection leaves nothing behind. Must not know what a connection is
+//! late with; `deadlines` judges that.
+
+use super::conns::slot;
+
+/// Seconds ahead that have a list of their own; an entry beyond them is looked at early.
+const SECONDS: u32 = 1024;
+
+const NONE: u32 = u32::MAX;
+
+/// Entries of one worker's connections.
+pub(super) struct Wheel {
+    /// First slot in the list of each second, modulo [`SECONDS`].
+    heads: Box<[u32]>,
+    /// By slot.
+    places: Vec<Place>,
+    /// Earlier seconds have no entries; entries lie within [`SECONDS`] of it.
+    first: u32,
+    /// Up to here seconds have come.
+    now: u32,
+    len: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    token: usize,
+    /// Second of the list that has this entry; `NONE` if no list has.
+    at: u32,
+    prev: u32,
+    next: u32,
+}
+
+const VACANT: Place = Place { token: 0, at: NONE, prev: NONE, next: NONE };
+
+impl Wheel {
+    pub(super) fn new(now: u32) -> Self {
+        let heads = vec![NONE; SECONDS as usize].into_boxed_slice();
+        Self { heads, places: Vec::new(), first: now, now, len: 0 }
+    }
+
+    /// Has `token` looked at in second `at`, or in the next one if that has come; moves an earlier entry of it.
+    pub(super) fn schedule(&mut self, token: usize, at: u32) {
+        let slot = slot(token);
+        if slot >= self.places.len() {
+            self.places.resize(slot + 1, VACANT);
+        }
+        self.unlink(slot);
+        let at = at.max(self.now.saturating_add(1)).min(self.first.saturating_add(SECONDS - 1)).min(NONE - 1);
+        let head = std::mem::replace(&mut self.heads[(at % SECONDS) as usize], slot as u32);
+        self.places[slot] = Place { token, at, prev: NONE, next: head };
+        if let Some(next) = self.places.get_mut(head as usize) {
+            next.prev = slot as u32;
+        }
+        self.len += 1;
+    }
+
+    /// Forgets `token`.
+    pub(super) fn remove(&mut self, token: usize) {
+        self.unlink(slot(token));
+    }
+
+    /// Says that second `now` has come.
+    pub(super) fn turn(&mut self, now: u32) {
+        self.now = self.now.max(now);
+    }
+
+    /// Takes out an entry whose second has come.
+    pub(super) fn pop(&mut self) -> Option<usize> {
+        loop {
+            let head = self.heads[(self.first % SECONDS) as usize];
+            if let Some(place) = self.places.get(head as usize).filter(|place| place.at <= self.now) {
+                let token = place.token;
+                self.unlink(head as usize);
+                return Some(token);
+            }
+            if self.first >= self.now {
+                return None;
+            }
+            self.first = if self.len == 0 { self.now } else { self.first + 1 };
+        }
+    }
+
+    /// Whether there is an entry whose second has come.
+    pub(super) fn is_due(&self) -> bool {
+        self.len > 0 && (self.first..=self.now).any(|second| self.heads[(second % SECONDS) as usize] != NONE)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn unlink(&mut self, slot: usize) {
+        let Some(place) = self.places.get_mut(slot).filter(|place| place.at != NONE) else { return };
+        let Place { at, prev, next, .. } = std::mem::replace(place, VACANT);
+        match self.places.get_mut(prev as usize) {
+            Some(prev) => prev.next = next,
+            None => self.heads[(at % SECONDS) as usize] = next,
+        }
+        if let Some(next) = self.places.get_mut(next as usize) {
+            next.prev = prev;
+        }
+        self.len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn due(wheel: &mut Wheel, now: u32) -> Vec<usize> {
+        wheel.turn(now);
+        let mut all: Vec<_> = std::iter::from_fn(|| wheel.pop()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn r4_1_each_token_comes_at_its_second_and_once() {
+        let mut wheel = Wheel::new(62);
+        wheel.schedule(7, 66);
+        assert_eq!(due(&mut wheel, 63), []);
+        wheel.schedule(8, 67);
+        assert_eq!(due(&mut wheel, 65), []);
+        assert_eq!(due(&mut wheel, 66), [7]);
+        assert_eq!(due(&mut wheel, 67), [8]);
+        assert_eq!(due(&mut wheel, 70), []);
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn r4_1_a_jump_of_the_clock_loses_nobody() {
+        let mut wheel = Wheel::new(62);
+        for token in 0..5 {
+            wheel.schedule(token, 62 + token as u32);
+        }
+        assert_eq!(due(&mut wheel, 10_000), [0, 1, 2, 3, 4]);
+        wheel.schedule(9, 1);
+        assert_eq!(due(&mut wheel, 10_000), []);
+        assert_eq!(due(&mut wheel, 10_001), [9]);
+    }
+
+    #[test]
+    fn r4_1_a_deadline_beyond_the_wheel_comes_early_to_be_moved_on() {
+        let mut wheel = Wheel::new(62);
+        wheel.schedule(1, u32::MAX);
+        assert_eq!(due(&mut wheel, 62 + SECONDS - 2), []);
+        assert_eq!(due(&mut wheel, 62 + SECONDS - 1), [1]);
+    }
+
+    #[test]
+    fn the_last_second_of_all_is_one_like_any_other() {
+        let mut wheel = Wheel::new(u32::MAX - 2);
+        wheel.schedule(1, u32::MAX);
+        assert_eq!(due(&mut wheel, u32::MAX - 1), [1]);
+    }
+
+    /// Against a map, with tokens that share slots as connections do one after the other.
+    #[test]
+    fn entries_move_leave_and_come_as_in_a_map() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let (mut wheel, mut map, mut now) = (Wheel::new(62), BTreeMap::<usize, (usize, u32)>::new(), 62);
+        for id in 0..100_000_usize {
+            let slot = random.usize(..50);
+            let token = map.get(&slot).map_or(slot | id << 32, |entry| entry.0);
+            let at = now + random.u32(..1000);
+            match random.u32(..6) {
+                0 | 1 => {
+                    wheel.schedule(token, at);
+                    map.insert(slot, (token, at.max(now + 1)));
+                }
+                2 => {
+                    wheel.remove(token);
+                    map.remove(&slot);
+                }
+                _ => {
+                    now += random.u32(..3);
+                    wheel.turn(now);
+                    assert_eq!(wheel.is_due(), map.values().any(|entry| entry.1 <= now));
+                    let mut expected: Vec<_> = map.values().filter(|entry| entry.1 <= now).map(|e| e.0).collect();
+                    expected.sort_unstable();
+                    map.retain(|_, entry| entry.1 > now);
+                    assert_eq!(due(&mut wheel, now), expected);
+                }
+            }
+            assert_eq!(wheel.len, map.len());
+        }
+        assert_eq!(wheel.places.len(), 50, "one place for each slot");
+    }
+}
