@@ -56,6 +56,9 @@ pub const WORKER_QUEUE: usize = 4096;
 /// Clients that may watch at a time.
 pub const WATCHERS_MAX: usize = 20;
 
+/// Bytes of lines that wait for the reader of standard error; lines beyond are dropped.
+pub const LOG_QUEUE: usize = 1 << 20;
+
 /// Slab classes, numbered 1..=63; 0 is the global page pool.
 pub const CLASSES: usize = 64;
 

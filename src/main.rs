@@ -4,11 +4,17 @@ use oxcached::auth::{ITERATIONS_DEFAULT, hash_line};
 use oxcached::server::{self, Loaded, Server, StartError};
 use oxcached::settings::{self, Action, Settings};
 use oxcached::sys::signal::Signals;
-use oxcached::sys::{error_text, pidfile, say, terminal};
+use oxcached::sys::{error_text, pidfile, say, stderr, terminal};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let code = run();
+    stderr::flush(stderr::LINGER);
+    code
+}
+
+fn run() -> ExitCode {
     match settings::parse(std::env::args_os()) {
         Ok(Action::Run(settings)) => start_and_run(*settings).unwrap_or_else(|e| {
             say(format_args!("{}", e.message));
@@ -16,12 +22,12 @@ fn main() -> ExitCode {
         }),
         Ok(Action::HashPassword { user, iterations }) => hash_password(&user, iterations),
         Ok(Action::Print { text, warnings }) => {
-            let _ = io::stderr().write_all(warnings.concat().as_bytes());
+            stderr::write(warnings.concat().as_bytes());
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(exit) => {
-            let _ = io::stderr().write_all(exit.stderr.as_bytes());
+            stderr::write(exit.stderr.as_bytes());
             exit_code(exit.code)
         }
     }
@@ -33,13 +39,14 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
         code: 1,
         message: format!("failed to install signal handlers: {}", error_text(&e)),
     })?;
-    let _ = io::stderr().write_all(settings.warnings.concat().as_bytes());
+    stderr::write(settings.warnings.concat().as_bytes());
     start_log(settings.verbose);
     settings.keep_directory();
     let tls = server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
     let auth = server::load_auth(&settings)?;
     server::go_to_work(&settings)?;
+    stderr::start().map_err(|e| StartError { code: 1, message: format!("Can't create thread: {}", error_text(&e)) })?;
     let (pid_file, daemon, locks) =
         (settings.pid_file.as_deref().map(|path| settings.locate(path)), settings.daemonize, settings.lock_memory);
     let server = Server::start_with(settings, Loaded { tls, auth })?;
@@ -81,7 +88,8 @@ fn start_log(verbose: i32) {
         2 => log::LevelFilter::Info,
         _ => log::LevelFilter::Debug,
     };
-    env_logger::Builder::new().filter_level(level).parse_default_env().init();
+    let target = env_logger::Target::Pipe(Box::new(stderr::Writer));
+    env_logger::Builder::new().filter_level(level).parse_default_env().target(target).init();
 }
 
 fn exit_code(code: i32) -> ExitCode {

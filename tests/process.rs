@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind::ConnectionReset, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind::ConnectionReset, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -607,6 +607,8 @@ fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
     let alone = count(&mut admin);
     assert_eq!(said(), "");
     ask(&mut admin, "verbosity 2", "OK");
+    // A thread of its own writes what is said.
+    eventually("the reply", || said().ends_with(" OK\n"));
     let reply = said();
     let me = reply.strip_prefix('>').and_then(|line| line.strip_suffix(" OK\n")).expect(&reply);
 
@@ -626,6 +628,7 @@ fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
     assert_eq!(guests.lines().collect::<Vec<_>>(), lines);
 
     ask(&mut admin, "verbosity 0", "OK");
+    eventually("the last command", || said().ends_with(" verbosity 0\n"));
     let before = said();
     assert_eq!(before, format!("{reply}{guests}<{me} verbosity 0\n"), "the reply is no longer told");
     let mut guest = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -732,4 +735,65 @@ fn memory_is_locked_or_the_operator_is_told() {
     assert_eq!(code, Some(0));
     // The pages for items alone take more than 64 MB.
     assert!((locked > 64 << 10) != text.starts_with("warning: -k invalid, mlockall() failed: "), "{locked} kB, {text}");
+}
+
+#[test]
+fn a_stalled_reader_of_standard_error_holds_up_no_client() {
+    let scratch = Scratch::new();
+    let mut server = Process::start(&scratch, &["-p", "-1", "-l", "127.0.0.1", "-t", "1", "-vv"]);
+    let mut client = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    // The pipe takes 64 KB, the queue a MB: each request tells of itself and of its reply.
+    let key = "k".repeat(240);
+    let requests = format!("get {key}\r\n").repeat(100);
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    for _ in 0..60 {
+        client.write_all(requests.as_bytes()).unwrap();
+        client.read_exact(&mut [0; 500]).unwrap();
+    }
+    let dropped = |client: &mut TcpStream| {
+        let stats = ask(client, "stats", "END");
+        let row = stats.lines().find_map(|line| line.strip_prefix("STAT log_lines_dropped ")).map(str::to_owned);
+        row.expect("lines were dropped").parse::<u64>().unwrap()
+    };
+    assert!(dropped(&mut client) > 0);
+    // Once they are read, lines come whole and in order, with the number of lost ones in the place where they were.
+    ask(&mut client, "verbosity 0", "OK");
+    let all = dropped(&mut client);
+    let mut text = String::new();
+    let mut reader = BufReader::new(server.child.as_mut().unwrap().stderr.take().unwrap());
+    let mut told = 0;
+    while told < all {
+        let mut line = String::new();
+        assert_ne!(reader.read_line(&mut line).unwrap(), 0, "{text}");
+        let lost = line.strip_suffix(" lines dropped here: standard error was not read\n");
+        told += lost.map_or(0, |count| count.parse::<u64>().unwrap());
+        text.push_str(&line);
+    }
+    let mut lines = text.lines().skip_while(|line| !line.contains(" get k"));
+    let mut before = "";
+    while let Some(line) = lines.next().filter(|line| !line.contains("dropped")) {
+        let (is_request, was_request) = (line.starts_with('<'), before.starts_with('<'));
+        assert!(is_request != was_request || before.is_empty(), "{before}\n{line}");
+        assert!(line.ends_with(if is_request { key.as_str() } else { " END" }), "{line}");
+        before = line;
+    }
+    assert_eq!(told, all);
+    server.signal("TERM");
+    assert_eq!(server.child.as_mut().unwrap().wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_server_ends_though_its_last_lines_are_not_read() {
+    let scratch = Scratch::new();
+    let mut server = Process::start(&scratch, &["-p", "-1", "-l", "127.0.0.1", "-vv"]);
+    let mut client = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    for _ in 0..100 {
+        client.write_all(format!("get {}\r\n", "k".repeat(240)).repeat(10).as_bytes()).unwrap();
+        client.read_exact(&mut [0; 50]).unwrap();
+    }
+    let unread = server.child.as_mut().unwrap().stderr.take();
+    server.signal("TERM");
+    eventually("the end", || server.child.as_mut().unwrap().try_wait().unwrap().is_some());
+    assert_eq!(server.child.as_mut().unwrap().wait().unwrap().code(), Some(0));
+    drop(unread);
 }

@@ -10,7 +10,7 @@ use crate::limits::REQUEST_CHARGE;
 use crate::proto::{Cx, Shared};
 use crate::stats::Counters;
 use mio::Registry;
-use std::io::{self, IoSlice, Write};
+use std::io::IoSlice;
 use std::sync::Arc;
 
 /// One worker's belongings.
@@ -87,8 +87,7 @@ pub(super) fn is_verbose(shared: &Shared, level: i32) -> bool {
     i64::from(shared.runtime.verbose()) >= i64::from(level)
 }
 
-/// Writes one line to standard error in one call, so that lines of several threads stay whole. A closed
-/// standard error is no reason to stop.
+/// Writes one line to standard error.
 pub(super) fn say(line: &str) {
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    crate::sys::say(format_args!("{line}"));
 }

@@ -9,6 +9,7 @@ use crate::clock::UPTIME_OFFSET;
 use crate::settings::VERSION;
 use crate::stats::{ClassCounter, Counter};
 use crate::store::ClassView;
+use crate::sys::stderr;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -177,6 +178,10 @@ impl Report<'_, '_> {
         gauge(out, "log_watcher_skipped", &globals.log_watcher_skipped);
         gauge(out, "log_watcher_sent", &globals.log_watcher_sent);
         gauge(out, "log_watchers", &globals.log_watchers);
+        // A row that memcached does not have is there once there is something to tell.
+        if stderr::dropped() > 0 {
+            row(out, "log_lines_dropped", stderr::dropped());
+        }
         self.tls(out);
         row(out, "unexpected_napi_ids", 0);
         row(out, "round_robin_fallback", 0);

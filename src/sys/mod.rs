@@ -12,16 +12,16 @@ pub mod pidfile;
 pub mod process;
 pub mod resolve;
 pub mod signal;
+pub mod stderr;
 pub mod terminal;
 pub mod user;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 
-/// Writes one line to stderr in a single `write`. A closed or broken stderr must not stop a server, so
-/// failures are dropped (`eprintln!` would panic).
+/// Writes one line to standard error (`eprintln!` would panic where that is closed).
 pub fn say(line: fmt::Arguments<'_>) {
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    stderr::write(format!("{line}\n").as_bytes());
 }
 
 /// The system's words for an error number, without the `(os error N)` that std appends; 0 is `Success`.

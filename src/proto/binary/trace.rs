@@ -1,13 +1,12 @@
 //! What `-v` and `-vv` tell of packets, on standard error.
 //!
-//! Owns memcached's formats. Nobody must fail because standard error is closed. Called by the rest of the
-//! protocol when the level is high enough.
+//! Owns memcached's formats. Called by the rest of the protocol when the level is high enough.
 
+use crate::sys::stderr;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    stderr::write(text.as_bytes());
 }
 
 /// A header, four bytes a line.

@@ -24,7 +24,6 @@ use crate::decimal;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 use crate::maint::Seat;
 use crate::settings::VERSION;
-use std::io::Write as _;
 
 /// The reply to most things that cannot be parsed.
 pub(super) const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
@@ -91,10 +90,10 @@ impl Run<'_, '_> {
         self.log(format_args!(">{} {noreply}{line}\n", self.cx.fd));
     }
 
-    /// A line for `-vv`, on standard error; nobody must fail because it is closed.
+    /// A line for `-vv`, on standard error.
     #[cold]
     fn log(&self, line: std::fmt::Arguments<'_>) {
-        let _ = std::io::stderr().write_all(line.to_string().as_bytes());
+        crate::sys::stderr::write(line.to_string().as_bytes());
     }
 
     /// How a lookup ended, for `-vvv`.
