@@ -29,6 +29,9 @@ pub const OUTPUT_HIGH: usize = 256 * 1024;
 /// Pinned values in one unsent reply at which a connection stops running commands.
 pub const OUTPUT_PINS: usize = 256;
 
+/// Datagrams that answer one request datagram, all its replies together. A series cannot count further.
+pub const DATAGRAM_ANSWER_MAX: usize = u16::MAX as usize;
+
 /// Slices in one `writev` call (Linux `IOV_MAX` is 1024).
 pub const WRITE_SLICES: usize = 512;
 

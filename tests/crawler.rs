@@ -88,10 +88,9 @@ fn a_datagram_gets_no_dump_and_first_of_all_hears_what_else_is_wrong() {
         ("all", "ERROR an unknown error happened\r\n"),
     ] {
         let request = format!("\0\x07\0\0\0\x01\0\0lru_crawler mgdump {classes}\r\n");
-        let mut replies = Vec::new();
-        let mut cx = Cx::new(&shared, &shared.stats.workers[0], 7);
-        answerer.answer(request.as_bytes(), &mut cx, |reply| replies.push(reply[DATAGRAM_HEADER..].to_vec()));
-        assert_eq!(replies, [said.as_bytes()], "{classes}");
+        let replies = support::answer(&mut answerer, &shared, request.as_bytes());
+        assert_eq!(replies.len(), 1, "{classes}");
+        assert_eq!(&replies[0][DATAGRAM_HEADER..], said.as_bytes(), "{classes}");
     }
 }
 

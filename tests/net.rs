@@ -14,6 +14,8 @@ mod script;
 mod accept;
 #[path = "net/closing.rs"]
 mod closing;
+#[path = "net/datagram.rs"]
+mod datagram;
 #[path = "net/limits.rs"]
 mod limits;
 #[path = "net/readiness.rs"]

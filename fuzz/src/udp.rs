@@ -4,10 +4,11 @@
 //! and of the largest size that may be; how much is answered is bounded by what was asked; datagrams have nothing to do
 //! with each other but the items.
 
+use super::support::{Client, answer};
 use super::text::ITEMS;
-use super::{contains, framing, parts, server, support::Client};
+use super::{contains, framing, parts, server};
 use oxcached::net::{Answerer, DATAGRAM_HEADER, DATAGRAM_MAX};
-use oxcached::proto::{Cx, Session, Shared};
+use oxcached::proto::Session;
 
 /// More than any reply to one command that shows no items: `stats settings` is the longest.
 const REPORT_MAX: usize = 24 * 1024;
@@ -26,13 +27,6 @@ pub fn run(input: &[u8]) {
     let version = answer(&mut answerer, &shared, b"\x12\x34\0\0\0\x01\0\0version\r\n");
     assert_eq!(version, [b"\x12\x34\0\0\0\x01\0\0VERSION 1.6.45\r\n"], "the next datagram is served");
     server::stop(&shared);
-}
-
-fn answer(answerer: &mut Answerer<Session>, shared: &Shared, datagram: &[u8]) -> Vec<Vec<u8>> {
-    let mut answers = Vec::new();
-    let mut cx = Cx::new(shared, &shared.stats.workers[0], 7);
-    answerer.answer(datagram, &mut cx, |answer| answers.push(answer.to_vec()));
-    answers
 }
 
 fn check(request: &[u8], answers: &[Vec<u8>], value_max: usize) {

@@ -1,17 +1,19 @@
 //! A request datagram and the datagrams that answer it: memcached's frame around both.
 //!
-//! Owns the frame and the buffers of one conversation, which is as long as its datagram: a fresh session runs over it
-//! once. Knows no sockets; `udp` receives and sends.
+//! Owns the frame, the buffers and the request under way: a fresh session that runs over one datagram, in turns. Knows no
+//! sockets; `udp` receives, sends and gives the turns.
 //!
 //! ```text
 //!   request and reply header, big endian: id u16 | sequence u16 | datagrams in all u16 | 0 u16
 //! ```
+//!
+//! A reply leaves datagram by datagram, each copied out of the output when it is sent, so a request holds no more than the
+//! output's bound however much it asks for. Nothing is run while replies wait for the socket.
 
 use super::talk::Talk;
+use crate::limits::{DATAGRAM_ANSWER_MAX, READ_BUF};
 use crate::proto::{CloseReason, Cx, Input, Output, Protocol, Step};
 use crate::stats::Counter;
-use std::io::IoSlice;
-use std::marker::PhantomData;
 
 /// Bytes of the header.
 pub const HEADER: usize = 8;
@@ -22,77 +24,231 @@ const PACKET: u8 = 0x80;
 /// Most bytes of one reply datagram, header included.
 pub const DATAGRAM_MAX: usize = 1400;
 
+/// Reply bytes in one datagram.
+const PAYLOAD: usize = DATAGRAM_MAX - HEADER;
+
+/// Said in the place of a text reply that would exceed `DATAGRAM_ANSWER_MAX`.
+const TOO_LARGE: &[u8] = b"SERVER_ERROR reply too large for datagrams\r\n";
+
+// The largest payload of a UDP datagram; what the kernel cuts off would be taken for a whole request.
+const _: () = assert!(READ_BUF > 65_527);
+
+/// What one turn may do; counted down.
+pub struct Allowance {
+    /// Commands to run.
+    pub commands: u32,
+    /// Datagrams to send.
+    pub datagrams: u32,
+}
+
+/// What became of a datagram that was to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// It is gone.
+    Yes,
+    /// The send buffer is full: it is wanted again later.
+    Full,
+    /// It cannot be sent.
+    Lost,
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TurnEnd {
+    /// The request is answered.
+    Done,
+    /// There is more to do, but the allowance is used up or others go first.
+    More,
+    /// The send buffer is full.
+    Full,
+}
+
 /// Answers datagrams, one after the other; the buffers are all that they have in common.
 pub struct Answerer<S> {
     input: Input,
     output: Output,
-    session: PhantomData<S>,
+    request: Option<Request<S>>,
+}
+
+/// The request under way.
+struct Request<S> {
+    session: S,
+    id: [u8; 2],
+    packets: bool,
+    /// A reply was not empty.
+    said: bool,
+    stage: Stage,
+    /// Where the reply at the front stands.
+    series: Option<Series>,
+    /// Datagrams of the replies before it.
+    sent: usize,
+}
+
+enum Stage {
+    Runs,
+    /// The session lets others run.
+    Yielded,
+    /// A bare header is the last word.
+    Farewell,
+    Over,
+}
+
+#[derive(Clone, Copy)]
+struct Series {
+    sequence: u16,
+    total: u16,
 }
 
 impl<S: Talk> Default for Answerer<S> {
     fn default() -> Self {
-        Self { input: Input::default(), output: Output::with_ends(), session: PhantomData }
+        Self { input: Input::default(), output: Output::with_ends(), request: None }
     }
 }
 
 impl<S: Talk> Answerer<S> {
-    /// Answers one datagram as it was received; `send` gets each datagram of the answer. Gives whether a command has
-    /// run.
-    pub fn answer(&mut self, received: &[u8], cx: &mut Cx<'_>, mut send: impl FnMut(&[u8])) -> bool {
-        if received.len() <= HEADER {
-            return false;
-        }
-        cx.counters.add(Counter::BytesRead, received.len() as u64);
-        let (header, body) = received.split_at(HEADER);
-        if header[4..6] != [0, 1] {
-            return false;
-        }
-        let id = [header[0], header[1]];
-        // What a panic has left there belongs to another datagram.
-        self.input.reset();
-        self.output.clear();
-        self.input.append(body);
-        let mut session = S::new(Protocol::Negotiating);
-        // The datagram ends, so no client can go on for ever and the budget is only there to be counted down.
-        let mut budget = u32::MAX;
-        let mut said = false;
-        let quit = loop {
-            let step = session.run(cx, &mut self.input, &mut self.output, &mut budget);
-            let silent = self.output.ends_with_nothing();
-            said |= !self.output.is_empty();
-            self.send_replies(id, &mut send);
-            match step {
-                Step::Flush => {}
-                // A farewell that says nothing is a bare header; in text, only if nothing was said before.
-                Step::Close(reason) => {
-                    let bare = silent && (!said || body[0] == PACKET);
-                    break bare && reason == CloseReason::Normal;
-                }
-                Step::Read | Step::Yield | Step::Suspend | Step::HandOver | Step::Abort(_) => break false,
-            }
-        };
-        if quit {
-            send(&[id[0], id[1], 0, 0, 0, 0, 0, 0]);
-        }
-        budget < u32::MAX
+    /// Whether a request is under way.
+    pub fn is_busy(&self) -> bool {
+        self.request.is_some()
     }
 
-    /// Sends what the output holds, each reply as a series of its own.
-    fn send_replies(&mut self, id: [u8; 2], send: &mut impl FnMut(&[u8])) {
-        let mut whole = Vec::new();
-        for slices in self.output.replies() {
-            whole.clear();
-            slices.iter().for_each(|slice: &IoSlice<'_>| whole.extend_from_slice(slice));
-            let total = whole.len().div_ceil(DATAGRAM_MAX - HEADER);
-            let [total_high, total_low] = (total as u16).to_be_bytes();
-            for (sequence, part) in whole.chunks(DATAGRAM_MAX - HEADER).enumerate() {
-                let [high, low] = (sequence as u16).to_be_bytes();
-                let mut datagram = [0; DATAGRAM_MAX];
-                datagram[..HEADER].copy_from_slice(&[id[0], id[1], high, low, total_high, total_low, 0, 0]);
-                datagram[HEADER..HEADER + part.len()].copy_from_slice(part);
-                send(&datagram[..HEADER + part.len()]);
-            }
-        }
+    /// Memory to receive the next datagram into. Drops the request under way.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.request = None;
+        // A request that panicked leaves its bytes behind.
+        self.input.reset();
         self.output.clear();
+        self.input.space()
     }
+
+    /// Takes in the `n` bytes that were received into [`Answerer::space`]; false if they are no request.
+    pub fn begin(&mut self, n: usize, cx: &Cx<'_>) -> bool {
+        if n <= HEADER {
+            return false;
+        }
+        cx.counters.add(Counter::BytesRead, n as u64);
+        self.input.filled(n);
+        let bytes = self.input.bytes();
+        if bytes[4..6] != [0, 1] {
+            return false;
+        }
+        self.request = Some(Request {
+            session: S::new(Protocol::Negotiating),
+            id: [bytes[0], bytes[1]],
+            packets: bytes[HEADER] == PACKET,
+            said: false,
+            stage: Stage::Runs,
+            series: None,
+            sent: 0,
+        });
+        self.input.consume(HEADER);
+        true
+    }
+
+    /// Goes on with the request under way; `send` gets each datagram of the answer.
+    pub fn turn(&mut self, cx: &mut Cx<'_>, allowance: &mut Allowance, mut send: impl FnMut(&[u8]) -> Sent) -> TurnEnd {
+        // Taken out, so that a request that panics is not tried again.
+        let Some(mut request) = self.request.take() else { return TurnEnd::Done };
+        let progress = loop {
+            if let Some(stop) = self.send_replies(&mut request, cx, allowance, &mut send) {
+                break stop;
+            }
+            match request.stage {
+                Stage::Runs => self.run(&mut request, cx, allowance),
+                Stage::Yielded => {
+                    request.stage = Stage::Runs;
+                    break TurnEnd::More;
+                }
+                Stage::Farewell => {
+                    let full = send(&header(request.id, 0, 0)) == Sent::Full;
+                    break if full { TurnEnd::Full } else { TurnEnd::Done };
+                }
+                Stage::Over => break TurnEnd::Done,
+            }
+        };
+        if progress != TurnEnd::Done {
+            self.request = Some(request);
+        }
+        progress
+    }
+
+    fn run(&mut self, request: &mut Request<S>, cx: &mut Cx<'_>, allowance: &mut Allowance) {
+        let step = request.session.run(cx, &mut self.input, &mut self.output, &mut allowance.commands);
+        let silent = self.output.ends_with_nothing();
+        request.said |= !self.output.is_empty();
+        if step == Step::Yield {
+            // What stands behind the last mark is half a reply.
+            request.stage = Stage::Yielded;
+            return;
+        }
+        self.output.end_of_reply();
+        request.stage = match step {
+            Step::Flush => Stage::Runs,
+            // A farewell that says nothing is a bare header; in text, only if nothing was said before.
+            Step::Close(CloseReason::Normal) if silent && (!request.said || request.packets) => Stage::Farewell,
+            _ => Stage::Over,
+        };
+    }
+
+    /// Sends the complete replies, each as a series of its own. Gives why it stopped if some are left.
+    fn send_replies(
+        &mut self,
+        request: &mut Request<S>,
+        cx: &Cx<'_>,
+        allowance: &mut Allowance,
+        send: &mut impl FnMut(&[u8]) -> Sent,
+    ) -> Option<TurnEnd> {
+        while let Some(left) = self.output.front_reply() {
+            if allowance.datagrams == 0 {
+                return Some(TurnEnd::More);
+            }
+            let Some(mut series) = request.series.or_else(|| request.begin_series(left)) else {
+                self.give_up(request, cx);
+                continue;
+            };
+            let mut datagram = [0; DATAGRAM_MAX];
+            datagram[..HEADER].copy_from_slice(&header(request.id, series.sequence, series.total));
+            let n = self.output.copy_front(&mut datagram[HEADER..][..left.min(PAYLOAD)]);
+            allowance.datagrams -= 1;
+            let taken = match send(&datagram[..HEADER + n]) {
+                Sent::Yes => n,
+                // A series with a gap is of no use.
+                Sent::Lost => left,
+                Sent::Full => {
+                    request.series = Some(series);
+                    return Some(TurnEnd::Full);
+                }
+            };
+            self.output.advance(taken);
+            series.sequence = series.sequence.wrapping_add(1);
+            request.series = (taken < left).then_some(series);
+        }
+        None
+    }
+
+    /// Ends a request whose replies are too many: what is left of it is neither run nor answered.
+    fn give_up(&mut self, request: &mut Request<S>, cx: &Cx<'_>) {
+        cx.counters.add(Counter::ResponseOom, 1);
+        self.output.clear();
+        request.stage = Stage::Over;
+        request.sent = 0;
+        if !request.packets {
+            self.output.put(TOO_LARGE);
+            self.output.end_of_reply();
+        }
+    }
+}
+
+impl<S> Request<S> {
+    /// The series of a reply of `bytes`; `None` if all replies together would be too many datagrams.
+    fn begin_series(&mut self, bytes: usize) -> Option<Series> {
+        let sent = self.sent + bytes.div_ceil(PAYLOAD);
+        let total = u16::try_from(sent - self.sent).ok().filter(|_| sent <= DATAGRAM_ANSWER_MAX)?;
+        self.sent = sent;
+        Some(Series { sequence: 0, total })
+    }
+}
+
+fn header(id: [u8; 2], sequence: u16, total: u16) -> [u8; HEADER] {
+    let ([s0, s1], [t0, t1]) = (sequence.to_be_bytes(), total.to_be_bytes());
+    [id[0], id[1], s0, s1, t0, t1, 0, 0]
 }

@@ -24,7 +24,7 @@ mod worker;
 mod workers;
 
 pub use acceptor::Acceptor;
-pub use datagram::{Answerer, DATAGRAM_MAX, HEADER as DATAGRAM_HEADER};
+pub use datagram::{Allowance, Answerer, DATAGRAM_MAX, HEADER as DATAGRAM_HEADER, Sent, TurnEnd};
 pub use listener::{ListenSocket, Listener};
 pub use notify::Remote;
 pub use open::{OpenError, open};

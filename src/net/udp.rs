@@ -1,9 +1,10 @@
 //! Datagram sockets.
 //!
-//! Owns one worker's datagram sockets and what waits for a full send buffer; what a datagram says and how it is answered
-//! is the business of `datagram`. `worker` gives each socket its turns.
+//! Owns one worker's datagram sockets and the bound of a turn; what a datagram says and how it is answered is the business
+//! of `datagram`. A socket whose send buffer is full receives nothing until the answer under way has left. `worker` gives
+//! each socket its turns.
 
-use super::datagram::Answerer;
+use super::datagram::{Allowance, Answerer, Sent, TurnEnd};
 use super::hub::{Hub, is_verbose, say};
 use super::notify::NewUdp;
 use super::talk::Talk;
@@ -11,46 +12,41 @@ use crate::proto::{ConnCard, ConnState};
 use crate::stats::Counter;
 use mio::net::UdpSocket;
 use mio::{Interest, Token};
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Datagrams received in one turn.
-const BATCH: usize = 32;
+/// Datagrams received in one turn, requests or not.
+const RECEIVED_MAX: usize = 32;
 
-/// Largest request datagram that IP can carry.
-const REQUEST_MAX: usize = 64 * 1024;
-
-/// Reply bytes that wait for a full send buffer; what exceeds them is lost, as on any network.
-const UNSENT_MAX: usize = 4 * 1024 * 1024;
+/// Datagrams sent in one turn: 350 KB, about what a connection sends in one.
+const SENT_MAX: u32 = 256;
 
 /// First slot of datagram sockets' tokens; no connection table grows so far.
 const FIRST: usize = u32::MAX as usize - 0xffff;
 
 /// One worker's datagram sockets.
 pub(super) struct Datagrams<S> {
-    sockets: Vec<Endpoint>,
-    /// Memory of one request, taken when there is a socket at all.
-    request: Vec<u8>,
-    answerer: Answerer<S>,
+    sockets: Vec<Endpoint<S>>,
 }
 
-struct Endpoint {
+struct Endpoint<S> {
     socket: UdpSocket,
     card: Arc<ConnCard>,
-    /// Datagrams for a full send buffer; while there are any, no request is received.
-    unsent: VecDeque<(SocketAddr, Vec<u8>)>,
-    unsent_bytes: usize,
+    answerer: Answerer<S>,
+    /// Where the request under way came from.
+    peer: SocketAddr,
+    /// The send buffer is full.
+    blocked: bool,
     /// In the worker's ready queue.
     queued: bool,
 }
 
 impl<S: Talk> Datagrams<S> {
     pub(super) fn new() -> Self {
-        Self { sockets: Vec::new(), request: Vec::new(), answerer: Answerer::default() }
+        Self { sockets: Vec::new() }
     }
 
     /// Whether `token` is that of a datagram socket.
@@ -74,9 +70,9 @@ impl<S: Talk> Datagrams<S> {
         if is_verbose(&hub.shared, 2) {
             say(&format!("<{fd} server listening (udp)"));
         }
-        self.request.resize(REQUEST_MAX, 0);
-        let (socket, card) = (new.socket, new.card);
-        self.sockets.push(Endpoint { socket, card, unsent: VecDeque::new(), unsent_bytes: 0, queued: false });
+        let (socket, card, answerer) = (new.socket, new.card, Answerer::default());
+        let peer = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.sockets.push(Endpoint { socket, card, answerer, peer, blocked: false, queued: false });
     }
 
     /// Notes that a socket is in the ready queue; false if it was already.
@@ -91,29 +87,11 @@ impl<S: Talk> Datagrams<S> {
         }
     }
 
-    /// Answers a batch of datagrams; true if there may be more.
+    /// Answers datagrams, of one request no more than `-R` commands; true if there may be more to do.
     pub(super) fn turn(&mut self, token: usize, writable: bool, hub: &Hub) -> bool {
-        let Self { sockets, request, answerer } = self;
-        let Some(endpoint) = sockets.get_mut(token - FIRST) else { return false };
-        if writable {
-            endpoint.send_unsent(hub);
-        }
-        for _ in 0..BATCH {
-            if !endpoint.unsent.is_empty() {
-                return false;
-            }
-            let (n, peer) = match endpoint.socket.recv_from(request) {
-                Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                // An earlier reply was refused by its receiver: no business of the next request.
-                Err(_) => continue,
-            };
-            let mut cx = hub.cx(endpoint.socket.as_raw_fd());
-            if answerer.answer(&request[..n], &mut cx, |datagram| endpoint.send(peer, datagram, hub)) {
-                endpoint.card.set_last_cmd(hub.shared.clock.now());
-            }
-        }
-        true
+        let Some(endpoint) = self.sockets.get_mut(token - FIRST) else { return false };
+        endpoint.blocked &= !writable;
+        !endpoint.blocked && endpoint.turn(hub)
     }
 
     /// Closes all sockets.
@@ -130,30 +108,54 @@ impl<S: Talk> Datagrams<S> {
     }
 }
 
-impl Endpoint {
-    fn send(&mut self, peer: SocketAddr, datagram: &[u8], hub: &Hub) {
-        if self.unsent.is_empty() {
-            match self.socket.send_to(datagram, peer) {
-                Ok(n) => return hub.counters.add(Counter::BytesWritten, n as u64),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return log::debug!("a datagram to {peer} is lost: {error}"),
+impl<S: Talk> Endpoint<S> {
+    fn turn(&mut self, hub: &Hub) -> bool {
+        let Self { socket, card, answerer, peer, blocked, .. } = self;
+        let mut allowance = Allowance { commands: hub.reqs_per_event, datagrams: SENT_MAX };
+        for _ in 0..RECEIVED_MAX {
+            let mut cx = hub.cx(socket.as_raw_fd());
+            if !answerer.is_busy() {
+                match socket.recv_from(answerer.space()) {
+                    Ok((n, from)) if answerer.begin(n, &cx) => *peer = from,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                    // No request; or an earlier reply was refused by its receiver.
+                    Ok(_) | Err(_) => continue,
+                }
+            }
+            let before = allowance.commands;
+            let progress = answerer.turn(&mut cx, &mut allowance, |datagram| send(socket, *peer, datagram, hub));
+            if allowance.commands != before {
+                card.set_last_cmd(hub.shared.clock.now());
+            }
+            match progress {
+                TurnEnd::Done => {}
+                TurnEnd::More => break,
+                TurnEnd::Full => {
+                    *blocked = true;
+                    return false;
+                }
+            }
+            if allowance.commands == 0 {
+                break;
             }
         }
-        if self.unsent_bytes + datagram.len() <= UNSENT_MAX {
-            self.unsent_bytes += datagram.len();
-            self.unsent.push_back((peer, datagram.to_vec()));
+        if allowance.commands == 0 {
+            hub.counters.add(Counter::ConnYields, 1);
         }
+        true
     }
+}
 
-    fn send_unsent(&mut self, hub: &Hub) {
-        while let Some((peer, datagram)) = self.unsent.front() {
-            match self.socket.send_to(datagram, *peer) {
-                Ok(n) => hub.counters.add(Counter::BytesWritten, n as u64),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) => log::debug!("a datagram to {peer} is lost: {error}"),
-            }
-            self.unsent_bytes -= datagram.len();
-            self.unsent.pop_front();
+fn send(socket: &UdpSocket, peer: SocketAddr, datagram: &[u8], hub: &Hub) -> Sent {
+    match socket.send_to(datagram, peer) {
+        Ok(n) => {
+            hub.counters.add(Counter::BytesWritten, n as u64);
+            Sent::Yes
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Full,
+        Err(error) => {
+            log::debug!("a datagram to {peer} is lost: {error}");
+            Sent::Lost
         }
     }
 }

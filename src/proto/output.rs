@@ -18,7 +18,7 @@ pub struct Output {
     pins: VecDeque<(usize, Pinned)>,
     pinned_bytes: usize,
     /// Ends of replies as offsets in `bytes`, kept only when asked for (a datagram series a reply).
-    ends: Option<Vec<usize>>,
+    ends: Option<VecDeque<usize>>,
 }
 
 /// A place in the output to which a reply can be taken back.
@@ -29,39 +29,48 @@ pub struct Mark {
 }
 
 impl Output {
-    /// An output that knows where each reply ends, for [`Output::replies`].
+    /// An output that knows where each reply ends, for [`Output::front_reply`].
     pub fn with_ends() -> Self {
-        Self { ends: Some(Vec::new()), ..Self::default() }
+        Self { ends: Some(VecDeque::new()), ..Self::default() }
     }
 
-    /// The replies one by one, each as the slices that make it up; nothing may have been written yet. Replies
-    /// that were taken back or empty give an empty one. A value at the very end of a reply belongs to it: every
-    /// reply begins with literal bytes.
-    pub fn replies(&self) -> impl Iterator<Item = Vec<IoSlice<'_>>> {
-        let ends = self.ends.iter().flatten().copied().filter(|end| *end < self.bytes.len());
-        let mut at = 0;
-        let mut pins = self.pins.iter().peekable();
-        ends.chain([self.bytes.len()]).map(move |end| {
-            let mut slices = Vec::new();
-            while let Some((before, value)) = pins.next_if(|(before, _)| *before <= end) {
-                if at < *before {
-                    slices.push(IoSlice::new(&self.bytes[at..*before]));
-                    at = *before;
-                }
-                value.io_slices(&mut slices, usize::MAX);
+    /// Unsent bytes of the marked reply at the front; `None` if none is marked. Empty replies are passed over. A value
+    /// at the very end of a reply belongs to it: every reply begins with literal bytes.
+    pub fn front_reply(&mut self) -> Option<usize> {
+        let ends = self.ends.as_mut()?;
+        loop {
+            let end = *ends.front()?;
+            let pinned: usize = self.pins.iter().take_while(|pin| pin.0 <= end).map(|pin| pin.1.remaining()).sum();
+            match end - self.sent + pinned {
+                0 => ends.pop_front(),
+                left => return Some(left),
+            };
+        }
+    }
+
+    /// Copies the first unsent bytes to `to`, as many as fit; gives their number.
+    pub fn copy_front(&self, to: &mut [u8]) -> usize {
+        let copy = |from: &[u8], to: &mut [u8]| {
+            let n = from.len().min(to.len());
+            to[..n].copy_from_slice(&from[..n]);
+            n
+        };
+        let (mut at, mut copied) = (self.sent, 0);
+        for (before, value) in &self.pins {
+            copied += copy(&self.bytes[at..*before], &mut to[copied..]);
+            at = *before;
+            copied += value.copy_front(&mut to[copied..]);
+            if copied == to.len() {
+                return copied;
             }
-            if at < end {
-                slices.push(IoSlice::new(&self.bytes[at..end]));
-                at = end;
-            }
-            slices
-        })
+        }
+        copied + copy(&self.bytes[at..], &mut to[copied..])
     }
 
     /// Whether the reply marked last is there and is empty.
     pub fn ends_with_nothing(&self) -> bool {
         let mut ends = self.ends.iter().flatten().rev();
-        ends.next().is_some_and(|last| *last == ends.next().copied().unwrap_or(0))
+        ends.next().is_some_and(|last| *last == ends.next().copied().unwrap_or(self.sent))
     }
 
     /// Gives back all memory beyond what waits to be sent: for a peer that may keep it waiting for long.
@@ -140,7 +149,7 @@ impl Output {
     #[inline]
     pub fn end_of_reply(&mut self) {
         if let Some(ends) = &mut self.ends {
-            ends.push(self.bytes.len());
+            ends.push_back(self.bytes.len());
         }
     }
 

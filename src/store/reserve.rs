@@ -372,6 +372,22 @@ impl Pinned {
         }
     }
 
+    /// Copies the first unwritten bytes to `to`, as many as fit; gives their number.
+    pub fn copy_front(&self, to: &mut [u8]) -> usize {
+        let (mut chunk, mut offset, mut copied) = (self.chunk, self.offset, 0);
+        let wanted = self.remaining.min(to.len());
+        while copied < wanted {
+            let (bytes, next) = self.piece(chunk, offset, wanted - copied);
+            to[copied..copied + bytes.len()].copy_from_slice(bytes);
+            copied += bytes.len();
+            match next {
+                Some(next) => (chunk, offset) = (next, CHAIN_HEADER),
+                None => break,
+            }
+        }
+        copied
+    }
+
     /// Calls `each` with every unwritten piece in order.
     pub fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
         let (mut chunk, mut offset, mut left) = (self.chunk, self.offset, self.remaining);

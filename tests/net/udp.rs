@@ -92,3 +92,26 @@ fn every_worker_has_a_descriptor_of_its_own() {
     server.stop(false);
     assert_eq!((server.open(), server.shared.conns.list().len()), (0, 0));
 }
+
+#[test]
+fn r3_1_a_datagram_of_many_commands_is_run_in_turns() {
+    let (server, client) = server(Settings { reqs_per_event: 3, ..settings() });
+    let lines: String = (0..20).map(|n| format!("echo {n}\r\n")).collect();
+    ask(&client, 1, &lines);
+    for n in 0..20 {
+        assert_eq!(answer(&client), ([1, 0, 1, 0], format!("{n}\r\n").into()));
+    }
+    ask(&client, 2, "echo next\r\n");
+    assert_eq!(answer(&client), ([2, 0, 1, 0], b"next\r\n".into()));
+    assert!(server.counter(Counter::ConnYields) >= 6);
+}
+
+#[test]
+fn r3_1_a_flood_of_what_is_no_request_is_passed_over_in_turns() {
+    let (_server, client) = server(settings());
+    for n in 0..200 {
+        client.send(&[0, n, 0, 0, 0, 2]).unwrap();
+    }
+    ask(&client, 9, "echo b\r\n");
+    assert_eq!(answer(&client), ([9, 0, 1, 0], b"b\r\n".into()));
+}

@@ -8,6 +8,7 @@
 
 use oxcached::auth::Auth;
 use oxcached::clock::Clock;
+use oxcached::net::{Allowance, Answerer, Sent, TurnEnd};
 use oxcached::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::{Action, Settings, parse};
 use oxcached::stats::Counters;
@@ -96,6 +97,25 @@ pub fn work(shared: &Shared, round: u32) {
     sweep(store, shared.clock.now());
     shared.clock.advance(i64::from(round.is_multiple_of(50)));
     std::thread::yield_now();
+}
+
+/// The datagrams that answer one datagram, which is served in turns as by a worker.
+pub fn answer(answerer: &mut Answerer<Session>, shared: &Shared, datagram: &[u8]) -> Vec<Vec<u8>> {
+    let mut answers = Vec::new();
+    let mut cx = Cx::new(shared, &shared.stats.workers[0], 7);
+    answerer.space()[..datagram.len()].copy_from_slice(datagram);
+    if answerer.begin(datagram.len(), &cx) {
+        let mut end = TurnEnd::More;
+        while end != TurnEnd::Done {
+            let mut allowance = Allowance { commands: shared.settings.reqs_per_event, datagrams: 256 };
+            end = answerer.turn(&mut cx, &mut allowance, |datagram| {
+                answers.push(datagram.to_vec());
+                Sent::Yes
+            });
+            cx = Cx::new(shared, &shared.stats.workers[0], 7);
+        }
+    }
+    answers
 }
 
 /// One connection.
