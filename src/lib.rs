@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
@@ -40,6 +40,7 @@ pub mod limits;
 pub mod maint;
 pub mod net;
 pub mod point;
+pub mod printable;
 pub mod proto;
 pub mod server;
 pub mod settings;

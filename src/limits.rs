@@ -32,6 +32,16 @@ pub const OUTPUT_PINS: usize = 256;
 /// Datagrams that answer one request datagram, all its replies together. A series cannot count further.
 pub const DATAGRAM_ANSWER_MAX: usize = u16::MAX as usize;
 
+/// Bytes of one step of a report or dump; the longest line may follow.
+pub const REPORT_STEP: usize = 32 * 1024;
+
+/// Bytes that reports keep beside unsent replies, of all clients together: histograms of sizes, and dumps of prefixes
+/// that leave as one packet.
+pub const REPORTS_MAX: usize = 64 << 20;
+
+/// Longest report in answer to a datagram; it is kept until it is whole.
+pub const DATAGRAM_REPORT_MAX: usize = 4 << 20;
+
 /// Slices in one `writev` call (Linux `IOV_MAX` is 1024).
 pub const WRITE_SLICES: usize = 512;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may use itself and the rows above its own.
 const LAYERS: &[&[&str]] = &[
-    &["limits", "clock", "hash", "decimal", "point", "sys", "settings", "stats", "events"],
+    &["limits", "clock", "hash", "decimal", "point", "printable", "sys", "settings", "stats", "events"],
     &["store", "tls", "auth"],
     &["cache"],
     &["maint"],
@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the lowest row that others of that row may use: the bounds, and the bare tools.
-const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "sys"];
+const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "printable", "sys"];
 
 const UNSAFE_HOMES: &[&str] = &["src/sys", "src/store"];
 const LINES_MAX: usize = 700;

@@ -175,12 +175,15 @@ impl<S: Talk> Answerer<S> {
         let step = request.session.run(cx, &mut self.input, &mut self.output, &mut allowance.commands);
         let silent = self.output.ends_with_nothing();
         request.said |= !self.output.is_empty();
-        if step == Step::Yield {
+        match step {
             // What stands behind the last mark is half a reply.
-            request.stage = Stage::Yielded;
-            return;
+            Step::Yield => {
+                request.stage = Stage::Yielded;
+                return;
+            }
+            Step::Abort(_) => return self.give_up(request),
+            _ => self.output.end_of_reply(),
         }
-        self.output.end_of_reply();
         request.stage = match step {
             Step::Flush => Stage::Runs,
             // A farewell that says nothing is a bare header; in text, only if nothing was said before.
@@ -202,7 +205,8 @@ impl<S: Talk> Answerer<S> {
                 return Some(TurnEnd::More);
             }
             let Some(mut series) = request.series.or_else(|| request.begin_series(left)) else {
-                self.give_up(request, cx);
+                cx.counters.add(Counter::ResponseOom, 1);
+                self.give_up(request);
                 continue;
             };
             let mut datagram = [0; DATAGRAM_MAX];
@@ -226,8 +230,7 @@ impl<S: Talk> Answerer<S> {
     }
 
     /// Ends a request whose replies are too many: what is left of it is neither run nor answered.
-    fn give_up(&mut self, request: &mut Request<S>, cx: &Cx<'_>) {
-        cx.counters.add(Counter::ResponseOom, 1);
+    fn give_up(&mut self, request: &mut Request<S>) {
         self.output.clear();
         request.stage = Stage::Over;
         request.sent = 0;

@@ -3,6 +3,7 @@
 mod ahead;
 mod binary;
 mod input;
+mod listing;
 mod meta;
 mod output;
 mod report;

@@ -1,9 +1,10 @@
 //! What `stats` tells, row by row, in memcached's order.
 //!
 //! Owns names, order and formats of the rows; reads counters, settings, the store's classes and the connection
-//! cards. Independent of the wire: the protocol that asks gives a sink for the rows.
+//! cards. Independent of the wire: the protocol that asks gives the form of the rows. What may be longer than some hundred
+//! rows is told in steps (`listing`).
 
-use super::{ConnState, Cx};
+use super::{ConnCard, ConnState, Cx};
 use crate::cache::Verbs;
 use crate::clock::UPTIME_OFFSET;
 use crate::settings::VERSION;
@@ -26,6 +27,29 @@ pub struct Report<'a, 'b> {
 pub trait Rows {
     /// Takes one row.
     fn row(&mut self, name: &dyn Display, value: &dyn Display);
+}
+
+/// How rows look on the wire.
+pub trait Form: Send {
+    /// Appends one row.
+    fn row(&self, out: &mut Vec<u8>, name: &dyn Display, value: &dyn Display);
+
+    /// Appends what ends a report.
+    fn end(&self, out: &mut Vec<u8>);
+}
+
+/// Rows of a form, appended to bytes.
+pub struct Sink<'a> {
+    /// The form.
+    pub form: &'a dyn Form,
+    /// The bytes.
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Rows for Sink<'_> {
+    fn row(&mut self, name: &dyn Display, value: &dyn Display) {
+        self.form.row(self.out, name, value);
+    }
 }
 
 fn row(out: &mut dyn Rows, name: impl Display, value: impl Display) {
@@ -99,7 +123,7 @@ impl Report<'_, '_> {
         let totals = shared.stats.totals();
         row(out, "response_obj_oom", totals.get(Counter::ResponseOom));
         gauge(out, "response_obj_count", &globals.response_obj_count);
-        gauge(out, "response_obj_bytes", &globals.response_obj_bytes);
+        row(out, "response_obj_bytes", globals.response_obj_bytes.load(Relaxed) + globals.reports.used());
         gauge(out, "read_buf_count", &globals.read_buf_count);
         gauge(out, "read_buf_bytes", &globals.read_buf_bytes);
         gauge(out, "read_buf_bytes_free", &globals.read_buf_bytes_free);
@@ -281,6 +305,11 @@ impl Report<'_, '_> {
         }
     }
 
+    /// `stats sizes` where sizes are not tracked.
+    pub fn no_sizes(&self, out: &mut dyn Rows) {
+        row(out, "sizes_status", "disabled");
+    }
+
     /// `stats slabs`: classes that have pages.
     pub fn slabs(&self, out: &mut dyn Rows) {
         let store = self.verbs.cache.store;
@@ -317,42 +346,30 @@ impl Report<'_, '_> {
         row(out, "active_slabs", active);
         row(out, "total_malloced", store.malloced());
     }
+}
 
-    /// `stats sizes`: items by nominal size in steps of 32 bytes, if they are tracked.
-    pub fn sizes(&self, out: &mut dyn Rows) {
-        if !self.cx.shared.settings.track_sizes {
-            return row(out, "sizes_status", "disabled");
-        }
-        for (bucket, count) in self.verbs.cache.store.size_histogram() {
-            row(out, bucket, count);
-        }
+/// The rows of one connection or listener in `stats conns`.
+pub fn conn_rows(cx: &Cx<'_>, fd: i32, card: &ConnCard, out: &mut dyn Rows) {
+    let state = if fd == cx.fd { ConnState::ParseCmd } else { card.state() };
+    let listening = state == ConnState::Listening || (card.udp && state == ConnState::Read);
+    let local = match (&card.path, card.local) {
+        (Some(path), _) => format!("unix:{path}"),
+        (None, Some(addr)) => address(addr, card.udp),
+        (None, None) => "?:<AF 0>".into(),
+    };
+    let mut put = |name: &str, value: &str| row(out, format_args!("{fd}:{name}"), value);
+    if card.udp {
+        put("UDP", "UDP");
     }
-
-    /// `stats conns`: one group of rows a connection or listener.
-    pub fn conns(&self, out: &mut dyn Rows) {
-        for (fd, card) in self.cx.shared.conns.list() {
-            let state = if fd == self.cx.fd { ConnState::ParseCmd } else { card.state() };
-            let listening = state == ConnState::Listening || (card.udp && state == ConnState::Read);
-            let local = match (&card.path, card.local) {
-                (Some(path), _) => format!("unix:{path}"),
-                (None, Some(addr)) => address(addr, card.udp),
-                (None, None) => "?:<AF 0>".into(),
-            };
-            let mut put = |name: &str, value: &str| row(out, format_args!("{fd}:{name}"), value);
-            if card.udp {
-                put("UDP", "UDP");
-            }
-            if listening {
-                put("addr", &local);
-            } else {
-                // A unix peer has no address.
-                put("addr", &card.peer.map_or_else(|| "?:<AF 0>".into(), |peer| address(peer, card.udp)));
-                put("listen_addr", &local);
-            }
-            put("state", state.name());
-            put("secs_since_last_cmd", &self.verbs.now.saturating_sub(card.last_cmd()).to_string());
-        }
+    if listening {
+        put("addr", &local);
+    } else {
+        // A unix peer has no address.
+        put("addr", &card.peer.map_or_else(|| "?:<AF 0>".into(), |peer| address(peer, card.udp)));
+        put("listen_addr", &local);
     }
+    put("state", state.name());
+    put("secs_since_last_cmd", &cx.shared.clock.now().saturating_sub(card.last_cmd()).to_string());
 }
 
 fn address(addr: SocketAddr, udp: bool) -> String {

@@ -3,12 +3,13 @@
 //! `net` hands it received bytes ([`Input`]) and takes its replies ([`Output`]); [`Session::run`] says what
 //! must happen next. Knows no sockets, threads or timers.
 
+use super::listing::{Listed, Listing};
 use super::text::{self, Next, login};
 use super::upload::{Origin, Upload};
 use super::{Cx, Input, Output, Shared, binary};
 use crate::auth::{Answer, Auth, Check};
 use crate::events::CloseReason;
-use crate::limits::{GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
+use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
 use crate::maint::{Seat, Sink};
 use crate::stats::Counter;
 use std::sync::{Arc, OnceLock};
@@ -88,8 +89,8 @@ pub enum Step {
     /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it gives
     /// a slice, else into the input buffer ([`Input::grow`] first when it is full).
     Read,
-    /// The budget is used up and input remains, or a dump goes on: let others run, then call again. Replies may
-    /// stay unsent.
+    /// The budget is used up and input remains, or a dump or report goes on: let others run, then call again. Replies
+    /// may stay unsent, and the last one unfinished.
     Yield,
     /// Replies reached their bound, or must leave now: write all of them, then call again.
     Flush,
@@ -124,10 +125,19 @@ enum State {
     Swallow(u64),
     /// A multiget stopped because the output was full; its line is still at the front of the input.
     Multiget(text::Multiget),
-    /// Items are listed, some at a time; what arrives meanwhile waits.
-    Dump(Box<text::Dump>),
+    /// A reply is told, some of it at a time; what arrives meanwhile waits.
+    Listing(Box<Telling>),
     /// It is going to watch: nothing that comes is read any more.
     Watching(Option<Seat>),
+}
+
+/// A reply that is told in steps.
+struct Telling {
+    listing: Box<dyn Listing>,
+    /// A dump of items: it must have come first, and so may the next one.
+    is_dump: bool,
+    /// Bytes behind its packet that nobody wants.
+    unwanted: u64,
 }
 
 /// A login that waits for the answer to a check.
@@ -190,15 +200,7 @@ impl Session {
                     }
                 }
                 State::Multiget(_) => self.multiget(cx, input, out),
-                State::Dump(dump) => {
-                    if dump.step(cx, out) {
-                        out.end_of_reply();
-                        self.state = State::Command;
-                        Some(Step::Flush) // what follows may be the next dump
-                    } else {
-                        Some(Step::Yield)
-                    }
-                }
+                State::Listing(_) => self.tell(cx, out),
                 State::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
@@ -359,12 +361,13 @@ impl Session {
                 Next::Dump(ask) => {
                     // Replies that still wait, of this turn or of an earlier one, refuse it.
                     let first = *turn.left + 1 == turn.granted && out.is_empty();
-                    if let Some(dump) = text::begin_dump(cx, &ask, first, out) {
-                        self.state = State::Dump(dump);
+                    if let Some(listing) = text::begin_dump(cx, &ask, first, out) {
+                        self.state = State::Listing(Box::new(Telling { listing, is_dump: true, unwanted: 0 }));
                         return None;
                     }
                     out.end_of_reply();
                 }
+                Next::Report(listing) => return self.begin_report(listing, 0, out),
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Watch(seat) => {
                     self.state = State::Watching(Some(seat));
@@ -405,7 +408,7 @@ impl Session {
                                 return None;
                             }
                             binary::Next::Close(reason) => return Some(Step::Close(reason)),
-                            binary::Next::Packet | binary::Next::Upload(_) => continue,
+                            binary::Next::Packet | binary::Next::Upload(_) | binary::Next::Report(..) => continue,
                         }
                     }
                     binary::sasl::Guarded::Check(used, check) => {
@@ -427,6 +430,7 @@ impl Session {
                     self.state = State::Value(upload);
                     return None;
                 }
+                binary::Next::Report(listing, unwanted) => return self.begin_report(listing, unwanted, out),
                 binary::Next::Swallow(left) => {
                     self.state = State::Swallow(left);
                     return None;
@@ -434,6 +438,29 @@ impl Session {
                 binary::Next::Close(reason) => return Some(Step::Close(reason)),
             }
         }
+    }
+
+    fn begin_report(&mut self, listing: Box<dyn Listing>, unwanted: u64, out: &Output) -> Option<Step> {
+        self.state = State::Listing(Box::new(Telling { listing, is_dump: false, unwanted }));
+        // Datagrams wait for the end of their reply; those of others need not.
+        (out.is_datagrams() && !out.is_empty()).then_some(Step::Flush)
+    }
+
+    /// The next part of a reply that is told in steps.
+    fn tell(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
+        let State::Listing(telling) = &mut self.state else { return None };
+        let listed = telling.listing.step(cx, out);
+        if listed == Listed::NoMemory || (out.is_datagrams() && out.remaining() > DATAGRAM_REPORT_MAX) {
+            cx.counters.add(Counter::ResponseOom, 1);
+            return Some(Step::Abort(CloseReason::Error));
+        }
+        if listed == Listed::More {
+            return Some(Step::Yield);
+        }
+        out.end_of_reply();
+        let is_dump = telling.is_dump;
+        self.state = State::Swallow(telling.unwanted);
+        is_dump.then_some(Step::Flush)
     }
 
     fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
@@ -544,7 +571,8 @@ impl Session {
             State::Value(_) => ConnState::Nread,
             State::Swallow(_) => ConnState::Swallow,
             State::Multiget(_) => ConnState::Mwrite,
-            State::Dump(_) => ConnState::Watch,
+            State::Listing(ref telling) if telling.is_dump => ConnState::Watch,
+            State::Listing(_) => ConnState::Mwrite,
             State::Watching(_) => ConnState::Watch,
             State::Opening(_) | State::Login(_) | State::Checking(_) | State::Negotiating | State::Command => {
                 ConnState::Read

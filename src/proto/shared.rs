@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -307,6 +308,12 @@ impl ConnTable {
     /// Takes a connection out; must happen before its descriptor is closed.
     pub fn remove(&self, fd: i32) {
         self.0.lock().remove(&fd);
+    }
+
+    /// The next `most` cards behind a descriptor, in order.
+    pub fn list_after(&self, fd: i32, most: usize) -> Vec<(i32, Arc<ConnCard>)> {
+        let behind = (Bound::Excluded(fd), Bound::Unbounded);
+        self.0.lock().range(behind).take(most).map(|(fd, card)| (*fd, Arc::clone(card))).collect()
     }
 
     /// All cards, ordered by descriptor.

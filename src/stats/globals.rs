@@ -1,5 +1,7 @@
 //! Gauges and rare counters with several writers: connections, the accept pause, buffers.
 
+use super::Budget;
+use crate::limits::REPORTS_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Process-wide numbers; each is the `stats` row of the same name unless it says otherwise.
@@ -17,6 +19,8 @@ pub struct Globals {
     pub malloc_fails: AtomicU64,
     pub response_obj_count: AtomicU64,
     pub response_obj_bytes: AtomicU64,
+    /// What reports keep beside the replies that wait; a part of `response_obj_bytes`.
+    pub reports: Budget,
     pub read_buf_count: AtomicU64,
     pub read_buf_bytes: AtomicU64,
     pub read_buf_bytes_free: AtomicU64,
@@ -41,6 +45,7 @@ impl Default for Globals {
             malloc_fails: AtomicU64::new(0),
             response_obj_count: AtomicU64::new(0),
             response_obj_bytes: AtomicU64::new(0),
+            reports: Budget::new(REPORTS_MAX),
             read_buf_count: AtomicU64::new(0),
             read_buf_bytes: AtomicU64::new(0),
             read_buf_bytes_free: AtomicU64::new(0),

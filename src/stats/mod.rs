@@ -3,13 +3,15 @@
 //! Owns the numbers; knows neither protocols nor the store. Workers write their own [`Counters`] without
 //! read-modify-write instructions; `stats` sums them up; `stats reset` subtracts a baseline.
 
+mod budget;
 mod counters;
 mod globals;
 mod prefix;
 
+pub use budget::{Budget, Taken};
 pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
-pub use prefix::{PrefixEvent, PrefixStats};
+pub use prefix::{PREFIX_LINE_MAX, PrefixEvent, PrefixPlace, PrefixStats};
 
 use crate::point::point;
 use parking_lot::Mutex;

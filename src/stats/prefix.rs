@@ -2,12 +2,31 @@
 //!
 //! Owns the table; knows nothing of keys but the delimiter. Off unless asked for, so its lock (rank:
 //! docs/locking.md) costs nothing in ordinary service.
+//!
+//! Rows are only added, until all of them go: a place in the table stays valid between two steps of a dump. The table is
+//! bounded in rows, and a prefix in bytes by the longest key. A prefix for which there is no row or no memory is not
+//! counted.
 
+use crate::decimal;
+use crate::hash::hash;
+use crate::limits::KEY_MAX;
+use crate::printable::is_printable;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 
 /// Most prefixes counted (memcached's cap since 1.6.45).
 const PREFIXES_MAX: usize = 65_536;
+
+/// Slots of the index: half of them at most are taken.
+const SLOTS: usize = 2 * PREFIXES_MAX;
+
+/// Rows told under one hold of the lock: some 10 us.
+const BATCH: usize = 64;
+
+/// Bytes of a row's line beside the prefix: five words and four numbers of 20 digits.
+const WORDS_MAX: usize = "PREFIX  get  hit  set  del \r\n".len() + 4 * 20;
+
+/// Longest line of a dump.
+pub const PREFIX_LINE_MAX: usize = KEY_MAX + WORDS_MAX;
 
 #[derive(Default, Clone, Copy)]
 struct Prefix {
@@ -30,7 +49,33 @@ pub enum PrefixEvent {
 /// Counters of all prefixes seen.
 pub struct PrefixStats {
     delimiter: u8,
-    table: Mutex<HashMap<Box<[u8]>, Prefix>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    rows: Vec<(Box<[u8]>, Prefix)>,
+    /// Numbers of rows, from 1 on, by the hash of their prefix; 0 = none. Empty before the first row.
+    index: Vec<u32>,
+    /// Bytes of all prefixes.
+    bytes: usize,
+    /// How often all rows have gone.
+    generation: u64,
+}
+
+/// How far a dump has come. It tells the rows that were there when it began.
+pub struct PrefixPlace {
+    next: usize,
+    end: usize,
+    generation: u64,
+    bytes: usize,
+}
+
+impl PrefixPlace {
+    /// Most bytes of the lines of the whole dump.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes + (self.end - self.next) * WORDS_MAX
+    }
 }
 
 impl PrefixStats {
@@ -39,14 +84,16 @@ impl PrefixStats {
         Self { delimiter, table: Mutex::default() }
     }
 
-    /// Counts an event of `key`; keys without delimiter are not counted.
+    /// Counts an event of `key`. Keys without delimiter are not counted, nor are prefixes that would forge lines of a
+    /// dump.
     pub fn record(&self, key: &[u8], event: PrefixEvent) {
         let Some(end) = memchr::memchr(self.delimiter, key) else { return };
-        let mut table = self.table.lock();
-        if table.len() >= PREFIXES_MAX && !table.contains_key(&key[..end]) {
+        let name = &key[..end];
+        if !is_printable(name) {
             return;
         }
-        let prefix = table.entry(key[..end].into()).or_default();
+        let mut table = self.table.lock();
+        let Some(prefix) = table.row(name) else { return };
         match event {
             PrefixEvent::Hit => {
                 prefix.gets += 1;
@@ -58,18 +105,179 @@ impl PrefixStats {
         }
     }
 
-    /// Appends a `PREFIX …` line for each prefix.
-    pub fn dump(&self, out: &mut Vec<u8>) {
-        let rows: Vec<_> = self.table.lock().iter().map(|(name, counts)| (name.clone(), *counts)).collect();
-        for (name, Prefix { gets, hits, sets, deletes }) in rows {
-            out.extend_from_slice(b"PREFIX ");
-            out.extend_from_slice(&name);
-            out.extend_from_slice(format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n").as_bytes());
+    /// A dump of all rows, to be told by [`PrefixStats::dump`].
+    pub fn begin_dump(&self) -> PrefixPlace {
+        let table = self.table.lock();
+        PrefixPlace { next: 0, end: table.rows.len(), generation: table.generation, bytes: table.bytes }
+    }
+
+    /// Appends the next `PREFIX …` lines until `out` has `full` bytes; the last line may exceed them by
+    /// [`PREFIX_LINE_MAX`], and the caller has reserved as much. True when none is left.
+    pub fn dump(&self, place: &mut PrefixPlace, out: &mut Vec<u8>, full: usize) -> bool {
+        while out.len() < full {
+            let table = self.table.lock();
+            if table.generation != place.generation {
+                return true;
+            }
+            let rows = &table.rows[place.next..place.end];
+            for (name, counts) in rows.iter().take(BATCH) {
+                if out.len() >= full {
+                    return false;
+                }
+                counts.put(name, out);
+                place.next += 1;
+            }
+            if place.next == place.end {
+                return true;
+            }
         }
+        false
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.table.lock().clear();
+        let mut table = self.table.lock();
+        let generation = table.generation + 1;
+        let old = std::mem::replace(&mut *table, Table { generation, ..Table::default() });
+        // Thousands of rows are freed without the lock.
+        drop(table);
+        drop(old);
+    }
+}
+
+impl Prefix {
+    fn put(&self, name: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(b"PREFIX ");
+        out.extend_from_slice(name);
+        for (word, number) in
+            [(" get ", self.gets), (" hit ", self.hits), (" set ", self.sets), (" del ", self.deletes)]
+        {
+            out.extend_from_slice(word.as_bytes());
+            decimal::put(out, number);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Table {
+    /// The counters of a prefix; `None` if there is no room for it.
+    fn row(&mut self, name: &[u8]) -> Option<&mut Prefix> {
+        if self.index.is_empty() {
+            self.index.try_reserve_exact(SLOTS).ok()?;
+            self.index.resize(SLOTS, 0);
+        }
+        let mut slot = hash(name) as usize % SLOTS;
+        let at = loop {
+            match self.index[slot] as usize {
+                0 => break self.add(name, slot)?,
+                number if *self.rows[number - 1].0 == *name => break number - 1,
+                _ => slot = (slot + 1) % SLOTS,
+            }
+        };
+        Some(&mut self.rows[at].1)
+    }
+
+    /// Adds a row whose number goes to `slot`.
+    #[cold]
+    fn add(&mut self, name: &[u8], slot: usize) -> Option<usize> {
+        let at = self.rows.len();
+        if at == PREFIXES_MAX {
+            return None;
+        }
+        self.rows.try_reserve(1).ok()?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(name.len()).ok()?;
+        copy.extend_from_slice(name);
+        self.rows.push((copy.into_boxed_slice(), Prefix::default()));
+        self.index[slot] = at as u32 + 1;
+        self.bytes += name.len();
+        Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn dump(stats: &PrefixStats, step: usize) -> String {
+        let (mut place, mut out) = (stats.begin_dump(), Vec::new());
+        let most = place.bytes_max();
+        loop {
+            let full = out.len() + step;
+            let over = stats.dump(&mut place, &mut out, full);
+            assert!(out.len() < full + PREFIX_LINE_MAX, "a step is bounded");
+            if over {
+                assert!(out.len() <= most);
+                return String::from_utf8(out).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_dump_tells_each_prefix_once_however_it_is_cut() {
+        let stats = PrefixStats::new(b':');
+        for n in 0..1000 {
+            stats.record(format!("p{n}:k").as_bytes(), PrefixEvent::Miss);
+            stats.record(format!("p{n}:l").as_bytes(), PrefixEvent::Set);
+        }
+        stats.record(b":", PrefixEvent::Hit);
+        stats.record(b"no delimiter", PrefixEvent::Hit);
+        let whole = dump(&stats, usize::MAX / 2);
+        let lines: BTreeSet<&str> = whole.lines().collect();
+        assert_eq!((whole.lines().count(), lines.len()), (1001, 1001));
+        assert!(lines.contains("PREFIX p999 get 1 hit 0 set 1 del 0"));
+        assert!(lines.contains("PREFIX  get 1 hit 1 set 0 del 0"));
+        for step in [1, 100, 5000] {
+            assert_eq!(dump(&stats, step), whole);
+        }
+    }
+
+    #[test]
+    fn the_longest_line_is_within_its_bound() {
+        let mut line = Vec::new();
+        let most = Prefix { gets: u64::MAX, hits: u64::MAX, sets: u64::MAX, deletes: u64::MAX };
+        most.put(&[b'p'; KEY_MAX], &mut line);
+        assert_eq!(line.len(), PREFIX_LINE_MAX);
+    }
+
+    #[test]
+    fn prefixes_beyond_the_cap_are_not_counted() {
+        let stats = PrefixStats::new(b':');
+        for n in 0..PREFIXES_MAX + 10 {
+            stats.record(format!("{n}:").as_bytes(), PrefixEvent::Set);
+        }
+        stats.record(b"7:", PrefixEvent::Delete);
+        let dump = dump(&stats, 32 * 1024);
+        assert_eq!(dump.lines().count(), PREFIXES_MAX);
+        assert!(dump.contains("PREFIX 7 get 0 hit 0 set 1 del 1\r\n"));
+    }
+
+    #[test]
+    fn prefixes_that_would_forge_lines_are_not_counted() {
+        let stats = PrefixStats::new(b':');
+        for key in [&b"a\r\nEND\r\n:x"[..], b"a b:x", b"\0:x", b"fine:x\n"] {
+            stats.record(key, PrefixEvent::Set);
+        }
+        assert_eq!(dump(&stats, 1), "PREFIX fine get 0 hit 0 set 1 del 0\r\n");
+    }
+
+    #[test]
+    fn a_dump_ends_where_all_rows_go_and_tells_none_that_come() {
+        let stats = PrefixStats::new(b':');
+        let fill = || (0..100).for_each(|n| stats.record(format!("p{n}:").as_bytes(), PrefixEvent::Set));
+        fill();
+        let (mut place, mut out) = (stats.begin_dump(), Vec::new());
+        assert!(!stats.dump(&mut place, &mut out, 1));
+        stats.record(b"late:", PrefixEvent::Set);
+        assert!(stats.dump(&mut place, &mut out, usize::MAX));
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 100);
+
+        let (mut place, mut out) = (stats.begin_dump(), Vec::new());
+        assert!(!stats.dump(&mut place, &mut out, 1));
+        stats.clear();
+        fill();
+        assert!(stats.dump(&mut place, &mut out, usize::MAX));
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
     }
 }

@@ -549,15 +549,6 @@ impl Slabs {
         class.view(arena, &self.signs[id], now)
     }
 
-    /// Pages of a class at this moment, with the slots of each that were ever used.
-    pub fn pages_of(&self, id: usize) -> Vec<(u32, u32)> {
-        let class = self.class(id);
-        let of = |stock: &Stock| {
-            stock.pages.iter().map(|page| (page.number, stock.slots_used(page.number))).collect::<Vec<_>>()
-        };
-        class.stocks.iter().flat_map(of).collect()
-    }
-
     /// Number of the first page that nobody has had yet.
     pub fn next_page(&self) -> u32 {
         self.pages.lock().next

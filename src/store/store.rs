@@ -586,23 +586,6 @@ impl Store {
         (self.index.is_growing(), self.index.bytes(), self.index.slots())
     }
 
-    /// Items by nominal size, in steps of 32 bytes rounded up: (upper bound, items), ascending. Reads heads in
-    /// memory order without locks, so items that change meanwhile may be missed.
-    pub fn size_histogram(&self) -> Vec<(usize, u64)> {
-        let mut buckets = std::collections::BTreeMap::new();
-        for class in 1..self.slabs.len() {
-            for (page, slots) in self.slabs.pages_of(class) {
-                for handle in (0..slots).map(|slot| Handle::new(page, slot)) {
-                    let item = Item::at(self.arena.chunk(handle));
-                    if let Some(item) = item.filter(|item| item.head().is(state::LINKED)) {
-                        *buckets.entry(self.nominal_of(&item).div_ceil(32) * 32).or_insert(0) += 1;
-                    }
-                }
-            }
-        }
-        buckets.into_iter().collect()
-    }
-
     /// State of each class, by class number; entry 0 is empty.
     pub fn classes(&self, now: u32) -> Vec<ClassView> {
         (0..self.slabs.len()).map(|id| self.slabs.view(id, &self.arena, now)).collect()

@@ -91,6 +91,14 @@ impl Store {
         })
     }
 
+    /// Shows the nominal size of each item on the next `slots` slots, live or not. True when the walk is over.
+    pub fn walk_sizes(&'static self, walk: &mut Walk, slots: u32, mut each: impl FnMut(usize)) -> bool {
+        self.pass(walk, slots, |_, _, item| {
+            each(self.nominal_of(&item));
+            true
+        })
+    }
+
     /// Shows the live items of the bucket at `place` of the hashes, under its lock, and gives the next place. The
     /// first place is 0; after the last comes `None`.
     pub fn walk_hashes(&'static self, place: u32, now: u32, mut each: impl FnMut(&Entry)) -> Option<u32> {

@@ -62,11 +62,19 @@ fn trap_21_what_is_not_one_whole_request_is_dropped() {
     ask(&client, 2, "echo no newline");
     ask(&client, 3, "none\r\n");
     ask(&client, 4, "panic\r\n");
-    ask(&client, 5, "abort\r\n");
     ask(&client, 7, "away\r\n");
     ask(&client, 6, "echo a\r\n");
     assert_eq!(answer(&client), ([6, 0, 1, 0], b"a\r\n".into()));
     assert_eq!(server.open(), 1);
+}
+
+#[test]
+fn r3_6_what_would_cost_a_connection_costs_a_datagram_its_answer() {
+    let (_server, client) = server(settings());
+    ask(&client, 5, "echo a\r\nabort\r\necho b\r\n");
+    assert_eq!(answer(&client), ([5, 0, 1, 0], b"SERVER_ERROR reply too large for datagrams\r\n".into()));
+    ask(&client, 6, "echo c\r\n");
+    assert_eq!(answer(&client), ([6, 0, 1, 0], b"c\r\n".into()));
 }
 
 #[test]

@@ -2,11 +2,14 @@
 //!
 //! Owns the words of `stat` and its rows as packets. Cold: clarity before speed.
 
-use super::header::{Head, Parts};
+use super::header::{Head, Parts, SIZE};
 use super::{Run, Status};
-use crate::proto::report::{Report, Rows};
+use crate::limits::REPORT_STEP;
+use crate::proto::listing::{self, Listed, Listing, Prefixes, Sizes};
+use crate::proto::report::{Form, Report, Sink};
+use crate::proto::{Cx, Output};
 use crate::settings::VERSION;
-use crate::stats::Counter;
+use crate::stats::{Counter, Taken};
 use std::fmt::Display;
 
 pub(super) fn version(run: &mut Run<'_, '_>) {
@@ -27,67 +30,159 @@ pub(super) fn flush(run: &mut Run<'_, '_>, extras: &[u8]) {
 }
 
 /// Rows as packets: name as key, value as value.
-struct Packets<'a> {
-    head: Head,
-    out: &'a mut Vec<u8>,
-}
+#[derive(Clone, Copy)]
+struct Packets(Head);
 
-impl Packets<'_> {
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        let (key_len, body) = (key.len() as u16, (key.len() + value.len()) as u32);
-        let parts = Parts { key: key_len, body, ..Parts::default() };
-        self.out.extend_from_slice(&self.head.reply(&parts));
-        self.out.extend_from_slice(key);
-        self.out.extend_from_slice(value);
+impl Packets {
+    fn put(self, out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+        self.begin(out, key, value.len());
+        out.extend_from_slice(value);
+    }
+
+    fn fail(self, out: &mut Vec<u8>, status: Status) {
+        let text = status.text();
+        let parts = Parts { status: status as u16, body: text.len() as u32, ..Parts::default() };
+        out.extend_from_slice(&self.0.reply(&parts));
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    /// A packet but for its value.
+    fn begin(self, out: &mut Vec<u8>, key: &[u8], value: usize) {
+        let parts = Parts { key: key.len() as u16, body: (key.len() + value) as u32, ..Parts::default() };
+        out.extend_from_slice(&self.0.reply(&parts));
+        out.extend_from_slice(key);
     }
 }
 
-impl Rows for Packets<'_> {
-    fn row(&mut self, name: &dyn Display, value: &dyn Display) {
-        self.put(name.to_string().as_bytes(), value.to_string().as_bytes());
+impl Form for Packets {
+    fn row(&self, out: &mut Vec<u8>, name: &dyn Display, value: &dyn Display) {
+        self.put(out, name.to_string().as_bytes(), value.to_string().as_bytes());
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        self.put(out, b"", b"");
     }
 }
 
-/// Statistics; an empty packet ends them. The first words are known by their beginning, the others as they are.
-pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) {
-    let report = Report { cx: run.cx, verbs: run.verbs };
-    let rows = &mut Packets { head: run.head, out: run.out.bytes() };
+/// Statistics; an empty packet ends them. The first words are known by their beginning, the others as they are. What may
+/// be long is told by the session.
+pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing>> {
+    let cx = run.cx;
+    let report = Report { cx, verbs: run.verbs };
+    let form = Packets(run.head);
+    let rows = &mut Sink { form: &form, out: run.out.bytes() };
     match word {
         b"" => report.general(rows),
-        _ if word.starts_with(b"reset") => run.cx.shared.reset_stats(),
+        _ if word.starts_with(b"reset") => cx.shared.reset_stats(),
         _ if word.starts_with(b"settings") => report.settings(rows),
-        _ if word.starts_with(b"detail") => {
-            if !detail(run, &word[b"detail".len()..]) {
-                return run.fail(Status::NotFound);
+        _ if word.starts_with(b"detail") => match detail(cx, &word[b"detail".len()..]) {
+            Detail::Refused => {
+                run.fail(Status::NotFound);
+                return None;
             }
-        }
+            Detail::Switched => {}
+            Detail::Dump => return Some(Box::new(PrefixPacket::new(cx, form))),
+        },
         b"items" => report.items(rows),
         b"slabs" => report.slabs(rows),
-        b"sizes" => report.sizes(rows),
-        _ => return run.fail(Status::NotFound),
+        b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(Sizes::new(cx, form))),
+        b"sizes" => report.no_sizes(rows),
+        _ => {
+            run.fail(Status::NotFound);
+            return None;
+        }
     }
-    let end = &mut Packets { head: run.head, out: run.out.bytes() };
-    end.put(b"", b"");
+    form.end(run.out.bytes());
+    None
 }
 
-/// `detail on`, `off` and `dump`; false if it is none of these, or not allowed.
-fn detail(run: &mut Run<'_, '_>, word: &[u8]) -> bool {
-    if !run.cx.shared.settings.dump_enabled {
-        return false;
-    }
-    let cache = run.verbs.cache;
-    if word.starts_with(b" dump") {
-        let mut dump = Vec::new();
-        cache.prefixes.dump(&mut dump);
-        dump.extend_from_slice(b"END\r\n");
-        Packets { head: run.head, out: run.out.bytes() }.put(b"detailed", &dump);
-        return true;
-    }
+/// What `detail` says.
+enum Detail {
+    /// No word of its, or not allowed.
+    Refused,
+    Switched,
+    Dump,
+}
+
+/// `detail on`, `off` and `dump`.
+fn detail(cx: &Cx<'_>, word: &[u8]) -> Detail {
     let on = word.starts_with(b" on");
-    if !on && !word.starts_with(b" off") {
-        return false;
+    if !cx.shared.settings.dump_enabled {
+        Detail::Refused
+    } else if word.starts_with(b" dump") {
+        Detail::Dump
+    } else if on || word.starts_with(b" off") {
+        cx.shared.cache.set_detail(on);
+        cx.shared.runtime.set_detail_enabled(on);
+        Detail::Switched
+    } else {
+        Detail::Refused
     }
-    cache.set_detail(on);
-    run.cx.shared.runtime.set_detail_enabled(on);
-    true
+}
+
+/// `detail dump`: all lines in one packet. Its length comes first, so the lines are put together, step by step as well,
+/// before the first byte is told.
+struct PrefixPacket {
+    form: Packets,
+    /// Until the lines are together.
+    lines: Option<Prefixes>,
+    text: Vec<u8>,
+    /// Bytes of them told, once the packet has begun.
+    told: Option<usize>,
+    taken: Taken,
+}
+
+impl PrefixPacket {
+    fn new(cx: &Cx<'_>, form: Packets) -> Self {
+        let (lines, taken) = (Prefixes::new(cx, b"END\r\n"), cx.shared.stats.globals.reports.share());
+        Self { form, lines: Some(lines), text: Vec::new(), told: None, taken }
+    }
+
+    /// Puts the next lines together: true when all are. `None` if there is no memory for them.
+    fn gather(&mut self, cx: &Cx<'_>) -> Option<bool> {
+        let Some(lines) = &mut self.lines else { return Some(true) };
+        if self.text.capacity() == 0 {
+            // For all of them, as no more will come.
+            let bytes = lines.bytes_max();
+            if !self.taken.grow_to(bytes) {
+                return None;
+            }
+            self.text.try_reserve_exact(bytes).ok()?;
+        }
+        let full = self.text.len() + REPORT_STEP;
+        let over = lines.put(cx, &mut self.text, full);
+        if over {
+            self.lines = None;
+        }
+        Some(over)
+    }
+}
+
+impl Listing for PrefixPacket {
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
+        const NAME: &[u8] = b"detailed";
+        let gathered = self.gather(cx);
+        if gathered == Some(false) {
+            return Listed::More;
+        }
+        let Some(full) = listing::room(out, NAME.len() + 2 * SIZE) else { return Listed::NoMemory };
+        let bytes = out.bytes();
+        if gathered.is_none() {
+            self.form.fail(bytes, Status::NoMemory);
+            return Listed::Done;
+        }
+        let told = self.told.unwrap_or_else(|| {
+            self.form.begin(bytes, NAME, self.text.len());
+            0
+        });
+        let rest = &self.text[told..];
+        let part = &rest[..rest.len().min(full.saturating_sub(bytes.len()))];
+        bytes.extend_from_slice(part);
+        self.told = Some(told + part.len());
+        if part.len() < rest.len() {
+            return Listed::More;
+        }
+        self.form.end(bytes);
+        Listed::Done
+    }
 }

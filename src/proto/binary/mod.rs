@@ -15,6 +15,7 @@ mod trace;
 pub(super) use header::{Head, REQUEST};
 pub(super) use store::finish as finish_upload;
 
+use super::listing::Listing;
 use super::upload::Upload;
 use super::{CloseReason, Cx, Output};
 use crate::cache::{Key, Verbs};
@@ -146,6 +147,8 @@ pub(super) enum Next {
     Upload(Box<Upload>),
     /// This many bytes follow that nobody wants.
     Swallow(u64),
+    /// The reply is told in steps; this many bytes that nobody wants follow its packet.
+    Report(Box<dyn Listing>, u64),
     /// Close after the replies are written.
     Close(CloseReason),
 }
@@ -304,7 +307,12 @@ fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8
         (Op::Flush, _) => admin::flush(run, extras),
         (Op::Noop, _) => run.done(0),
         (Op::Version, _) => admin::version(run),
-        (Op::Stat, _) => admin::stat(run, key),
+        (Op::Stat, _) => {
+            if let Some(listing) = admin::stat(run, key) {
+                let used = run.head.value().min(rest.len());
+                return Ran { used, next: Next::Report(listing, (run.head.value() - used) as u64) };
+            }
+        }
         // Sessions without authentication know no such commands; the rest have a key, or do not fit.
         _ => run.fail(Status::Unknown),
     }

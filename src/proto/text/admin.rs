@@ -3,16 +3,17 @@
 //! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
 //! answer as memcached does when that engine is switched off.
 
+use super::dump::CacheDump;
 use super::{BAD_FORMAT, Next, Run, Tokens};
 use crate::decimal;
 use crate::events::Class;
 use crate::limits::CLASSES;
 use crate::maint::{Refusal, Refused, Seat};
-use crate::proto::report::{Report, Rows};
+use crate::proto::listing::{Conns, Prefixes, Sizes};
+use crate::proto::report::{Form, Report, Sink};
 use crate::proto::{CloseReason, Control};
 #[cfg(feature = "debug-commands")]
 use crate::store::Found;
-use crate::store::iflag;
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -257,51 +258,66 @@ fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static st
 }
 
 /// Rows as `STAT name value` lines.
-struct StatLines<'a>(&'a mut Vec<u8>);
+struct Lines;
 
-impl Rows for StatLines<'_> {
-    fn row(&mut self, name: &dyn Display, value: &dyn Display) {
+/// The line that ends a report.
+const END: &[u8] = b"END\r\n";
+
+impl Form for Lines {
+    fn row(&self, out: &mut Vec<u8>, name: &dyn Display, value: &dyn Display) {
         // Writing to a Vec cannot fail.
-        let _ = write!(self.0, "STAT {name} {value}\r\n");
+        let _ = write!(out, "STAT {name} {value}\r\n");
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(END);
     }
 }
 
-/// `stats` in all its forms.
-pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
-    let report = Report { cx: run.cx, verbs: run.verbs };
-    let out = &mut StatLines(run.out.bytes());
+/// `stats` in all its forms. What may be long is told by the session.
+pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let cx = run.cx;
+    let report = Report { cx, verbs: run.verbs };
+    let rows = &mut Sink { form: &Lines, out: run.out.bytes() };
     if tokens.len() == 1 {
-        report.general(out);
+        report.general(rows);
     } else if tokens.is(1, "reset") {
-        run.cx.shared.reset_stats();
-        return run.reply("RESET");
+        cx.shared.reset_stats();
+        run.reply("RESET");
+        return Next::Line;
     } else if tokens.is(1, "detail") {
         return detail(run, tokens);
     } else if tokens.is(1, "settings") {
-        report.settings(out);
+        report.settings(rows);
     } else if tokens.is(1, "cachedump") {
         return cachedump(run, tokens);
     } else if tokens.is(1, "conns") {
-        report.conns(out);
+        return Next::Report(Box::new(Conns::new(Lines)));
     } else {
         match tokens.get(1) {
-            b"items" => report.items(out),
-            b"slabs" => report.slabs(out),
-            b"sizes" => report.sizes(out),
-            _ => return run.reply("ERROR"),
+            b"items" => report.items(rows),
+            b"slabs" => report.slabs(rows),
+            b"sizes" if cx.shared.settings.track_sizes => return Next::Report(Box::new(Sizes::new(cx, Lines))),
+            b"sizes" => report.no_sizes(rows),
+            _ => {
+                run.reply("ERROR");
+                return Next::Line;
+            }
         }
     }
-    run.out.put(b"END\r\n");
+    run.out.put(END);
+    Next::Line
 }
 
-fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
-    if !run.cx.shared.settings.dump_enabled {
-        return run.reply("CLIENT_ERROR stats detail not allowed");
+fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let cx = run.cx;
+    if !cx.shared.settings.dump_enabled {
+        run.reply("CLIENT_ERROR stats detail not allowed");
+        return Next::Line;
     }
-    let cache = run.verbs.cache;
     let switch = |on| {
-        cache.set_detail(on);
-        run.cx.shared.runtime.set_detail_enabled(on);
+        cx.shared.cache.set_detail(on);
+        cx.shared.runtime.set_detail_enabled(on);
     };
     if tokens.is(2, "on") {
         switch(true);
@@ -310,50 +326,29 @@ fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         switch(false);
         run.reply("OK");
     } else if tokens.is(2, "dump") {
-        cache.prefixes.dump(run.out.bytes());
-        run.out.put(b"END\r\n");
+        return Next::Report(Box::new(Prefixes::new(cx, END)));
     } else {
         run.reply("CLIENT_ERROR usage: stats detail on|off|dump");
     }
+    Next::Line
 }
 
-fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
-    /// Longest dump in bytes.
-    const DUMP_MAX: usize = 2 << 20;
-    if !run.cx.shared.settings.dump_enabled {
-        return run.reply("CLIENT_ERROR stats cachedump not allowed");
-    }
-    if tokens.len() < 4 {
-        return run.reply("CLIENT_ERROR bad command line");
-    }
-    let (Some(class), Some(limit)) = (number(tokens, 2), number(tokens, 3)) else { return run.reply(BAD_FORMAT) };
-    if class as usize >= CLASSES {
-        return run.reply("CLIENT_ERROR Illegal slab id");
-    }
-    let (now, clock) = (run.verbs.now, &run.cx.shared.clock);
-    // All at once: nothing is allocated under a bucket's lock.
-    let (mut dump, mut shown) = (Vec::with_capacity(DUMP_MAX + 512), 0);
-    let store = run.verbs.cache.store;
-    store.walk(&mut store.begin_walk(1 << class), u32::MAX, now, |entry| {
-        if entry.iflags() & iflag::KEY_BINARY != 0 {
-            return true;
+fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+    let refusal = if !run.cx.shared.settings.dump_enabled {
+        "CLIENT_ERROR stats cachedump not allowed"
+    } else if tokens.len() < 4 {
+        "CLIENT_ERROR bad command line"
+    } else {
+        match (number(tokens, 2), number(tokens, 3)) {
+            (Some(class), Some(limit)) if (class as usize) < CLASSES => {
+                return Next::Report(Box::new(CacheDump::new(run.cx, class, limit)));
+            }
+            (Some(_), Some(_)) => "CLIENT_ERROR Illegal slab id",
+            _ => BAD_FORMAT,
         }
-        let start = dump.len();
-        dump.extend_from_slice(b"ITEM ");
-        entry.copy_key(&mut dump);
-        let exptime = entry.exptime(now);
-        let unix = if exptime == 0 { 0 } else { clock.unix(exptime) };
-        // Writing to a Vec cannot fail.
-        let _ = write!(dump, " [{} b; {unix} s]\r\n", entry.vlen());
-        if dump.len() + 6 > DUMP_MAX {
-            dump.truncate(start);
-            return false;
-        }
-        shown += 1;
-        limit == 0 || shown < limit
-    });
-    run.out.put(&dump);
-    run.out.put(b"END\r\n");
+    };
+    run.reply(refusal);
+    Next::Line
 }
 
 #[cfg(feature = "debug-commands")]

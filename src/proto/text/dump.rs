@@ -1,19 +1,19 @@
-//! `lru_crawler metadump` and `mgdump`: a list of all items, told step by step.
+//! `lru_crawler metadump` and `mgdump`, `stats cachedump`: lists of items, told step by step.
 //!
-//! Owns the forms of the lines and where a dump stands. A dump is a state of its session: each step appends
+//! Owns the forms of the lines and where a dump stands. A dump is a state of its session (`listing`): each step appends
 //! some kilobytes and then lets others run, so a slow or vanished reader holds nothing but one step's bytes.
 //! Knows no sockets. Begun and stepped by the session.
 
 use super::Run;
+use crate::clock::Clock;
 use crate::decimal;
 use crate::limits::KEY_MAX;
+use crate::printable::is_printable;
+use crate::proto::listing::{Listed, Listing, room};
 use crate::proto::{Cx, Output};
 use crate::store::{Entry, Walk, iflag};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-/// Bytes after which a step ends; the longest line may follow.
-const STEP_BYTES: usize = 32 * 1024;
 
 /// Slots of memory visited in one step at most.
 const STEP_SLOTS: u32 = 4096;
@@ -23,6 +23,10 @@ const STEP_BUCKETS: u32 = 512;
 
 /// More than the longest line: a key of escapes, and seven numbers with their names.
 const DUMP_LINE_MAX: usize = 3 * KEY_MAX + 250;
+
+/// Longest `stats cachedump` in bytes, and what memcached keeps of them for its end.
+const CACHE_DUMP_MAX: usize = 2 << 20;
+const END_ROOM: usize = 6;
 
 /// What is told of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ pub(in crate::proto) struct Dump {
 }
 
 /// Begins a dump, or refuses it. `first` says that no other reply waits to be sent before it.
-pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Output) -> Option<Box<Dump>> {
+pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Output) -> Option<Box<dyn Listing>> {
     let store = cx.shared.cache.store;
     let refusal = match ask.of {
         _ if !first => ask.kind.not_first(),
@@ -107,14 +111,11 @@ pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Out
     None
 }
 
-impl Dump {
-    /// Appends the next lines. True when the last one, which says so, is among them.
-    pub(in crate::proto) fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> bool {
-        let room = STEP_BYTES.saturating_sub(out.remaining());
-        let bytes = out.bytes();
-        let full = bytes.len() + room;
+impl Listing for Dump {
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
         // Room for all of it: nothing is allocated under a bucket's lock.
-        bytes.reserve(room + 16 * DUMP_LINE_MAX);
+        let Some(full) = room(out, 16 * DUMP_LINE_MAX) else { return Listed::NoMemory };
+        let bytes = out.bytes();
         let (kind, store, now) = (self.kind, cx.shared.cache.store, cx.shared.clock.now());
         let over = match &mut self.position {
             Position::Memory(walk) => store.walk(walk, STEP_SLOTS, now, |entry| {
@@ -136,9 +137,76 @@ impl Dump {
         };
         if over {
             out.put(self.kind.end());
+            return Listed::Done;
         }
-        over
+        Listed::More
     }
+}
+
+/// `stats cachedump`: keys of one class, as many as fit into so many bytes.
+pub(super) struct CacheDump {
+    walk: Walk,
+    /// Items still to be told.
+    items: u32,
+    /// Bytes still to be told.
+    bytes: usize,
+}
+
+impl CacheDump {
+    /// Of at most `limit` items; 0 = all.
+    pub(super) fn new(cx: &Cx<'_>, class: u32, limit: u32) -> Self {
+        let walk = cx.shared.cache.store.begin_walk(1 << class);
+        Self { walk, items: if limit == 0 { u32::MAX } else { limit }, bytes: CACHE_DUMP_MAX - END_ROOM }
+    }
+}
+
+impl Listing for CacheDump {
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
+        // Room for all of it: nothing is allocated under a bucket's lock.
+        let Some(full) = room(out, 2 * DUMP_LINE_MAX) else { return Listed::NoMemory };
+        let bytes = out.bytes();
+        let (store, clock) = (cx.shared.cache.store, &cx.shared.clock);
+        let now = clock.now();
+        let over = store.walk(&mut self.walk, STEP_SLOTS, now, |entry| {
+            let start = bytes.len();
+            if cache_line(entry, clock, now, bytes) {
+                if bytes.len() - start > self.bytes {
+                    bytes.truncate(start);
+                    self.items = 0;
+                } else {
+                    self.bytes -= bytes.len() - start;
+                    self.items -= 1;
+                }
+            }
+            self.items > 0 && bytes.len() < full
+        });
+        if over || self.items == 0 {
+            out.put(b"END\r\n");
+            return Listed::Done;
+        }
+        Listed::More
+    }
+}
+
+/// `ITEM … [… b; … s]`; false if the key cannot stand in a line.
+fn cache_line(entry: &Entry, clock: &Clock, now: u32, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    out.extend_from_slice(b"ITEM ");
+    let key = out.len();
+    entry.copy_key(out);
+    if entry.iflags() & iflag::KEY_BINARY != 0 || !is_printable(&out[key..]) {
+        out.truncate(start);
+        return false;
+    }
+    out.extend_from_slice(b" [");
+    decimal::put(out, entry.vlen() as u64);
+    out.extend_from_slice(b" b; ");
+    match entry.exptime(now) {
+        0 => out.push(b'0'),
+        exptime => put_signed(out, clock.unix(exptime)),
+    }
+    out.extend_from_slice(b" s]\r\n");
+    true
 }
 
 fn line(cx: &Cx<'_>, kind: Kind, entry: &Entry, now: u32, out: &mut Vec<u8>) {

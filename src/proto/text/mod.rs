@@ -12,11 +12,12 @@ pub(super) mod login;
 mod storage;
 mod tokens;
 
-pub(super) use dump::{Dump, begin as begin_dump};
+pub(super) use dump::begin as begin_dump;
 pub(super) use get::{Multiget, resume as resume_multiget};
 pub(super) use storage::{Arrival, finish as finish_upload, swallow};
 pub(super) use tokens::Tokens;
 
+use super::listing::Listing;
 use super::upload::Upload;
 use super::{CloseReason, Cx, Output, meta};
 use crate::cache::{Arith, Done, Key, Sum, Verbs};
@@ -40,6 +41,8 @@ pub(super) enum Next {
     Multiget(Multiget),
     /// A dump of items is asked for.
     Dump(dump::Ask),
+    /// The reply is told in steps.
+    Report(Box<dyn Listing>),
     /// The connection becomes a watcher.
     Watch(Seat),
     /// Close after the replies are written.
@@ -158,10 +161,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
             run.reply(&format!("VERSION {VERSION}"));
             Ran::line()
         }
-        b"stats" => {
-            admin::stats(&mut run, &Tokens::split(text));
-            Ran::line()
-        }
+        b"stats" => Ran::then(admin::stats(&mut run, &Tokens::split(text))),
         b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }

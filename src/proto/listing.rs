@@ -1,0 +1,183 @@
+//! Statistics that may be too long for one turn: connections, sizes, prefixes.
+//!
+//! Owns how such a report is told: a state of its session, stepped until it is over, with others' turns between two
+//! steps. A step appends some kilobytes, so a peer that does not read keeps no more than one step's bytes waiting; what a
+//! report must keep besides counts against one budget of all clients. Independent of the wire, as `report` is; the
+//! protocol that asks gives the form of the rows.
+
+use super::report::{Form, Sink, conn_rows};
+use super::{Cx, Output};
+use crate::limits::REPORT_STEP;
+use crate::stats::{PREFIX_LINE_MAX, PrefixPlace, Taken};
+use crate::store::Walk;
+use std::collections::HashMap;
+
+/// Connections looked at under one hold of their table's lock.
+const CONNS: usize = 32;
+
+/// More than the rows of so many connections.
+const CONNS_BYTES: usize = CONNS * 1024;
+
+/// Slots of memory whose items are counted in one step.
+const SLOTS: u32 = 8192;
+
+/// More than a row of the histogram.
+const SIZE_ROW_MAX: usize = 128;
+
+/// A reply that is told in steps.
+pub(super) trait Listing: Send {
+    /// Appends the next part.
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed;
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Listed {
+    /// There is more to tell.
+    More,
+    /// The last part is appended.
+    Done,
+    /// The next part cannot be had.
+    NoMemory,
+}
+
+/// Reserves room for a step that goes on until the output has the length that is given, or by `beyond` bytes more.
+pub(super) fn room(out: &mut Output, beyond: usize) -> Option<usize> {
+    // Replies that leave as datagrams are kept until they are whole.
+    let waits = if out.is_datagrams() { 0 } else { out.remaining() };
+    let room = REPORT_STEP.saturating_sub(waits);
+    let bytes = out.bytes();
+    bytes.try_reserve(room + beyond).ok()?;
+    Some(bytes.len() + room)
+}
+
+/// `stats conns`: one group of rows a connection or listener, by descriptor.
+pub(super) struct Conns<F> {
+    form: F,
+    /// The descriptor told last.
+    after: i32,
+}
+
+impl<F: Form> Conns<F> {
+    pub(super) fn new(form: F) -> Self {
+        Self { form, after: i32::MIN }
+    }
+}
+
+impl<F: Form> Listing for Conns<F> {
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
+        let Some(full) = room(out, CONNS_BYTES) else { return Listed::NoMemory };
+        let mut sink = Sink { form: &self.form, out: out.bytes() };
+        while sink.out.len() < full {
+            let cards = cx.shared.conns.list_after(self.after, CONNS);
+            let Some((last, _)) = cards.last() else {
+                self.form.end(sink.out);
+                return Listed::Done;
+            };
+            self.after = *last;
+            for (fd, card) in &cards {
+                conn_rows(cx, *fd, card, &mut sink);
+            }
+        }
+        Listed::More
+    }
+}
+
+/// `stats sizes`: items by nominal size in steps of 32 bytes. All memory is walked through first.
+pub(super) struct Sizes<F> {
+    form: F,
+    walk: Walk,
+    counts: HashMap<usize, u64>,
+    /// The rows that are left, the last one first; once all items are counted.
+    rows: Option<Vec<(usize, u64)>>,
+    taken: Taken,
+}
+
+impl<F: Form> Sizes<F> {
+    pub(super) fn new(cx: &Cx<'_>, form: F) -> Self {
+        let walk = cx.shared.cache.store.begin_walk(u64::MAX << 1);
+        let taken = cx.shared.stats.globals.reports.share();
+        Self { form, walk, counts: HashMap::new(), rows: None, taken }
+    }
+
+    /// Counts the next items; `None` if the counts cannot grow.
+    fn count(&mut self, cx: &Cx<'_>) -> Option<bool> {
+        let mut fits = true;
+        let over = cx.shared.cache.store.walk_sizes(&mut self.walk, SLOTS, |size| {
+            fits = fits && self.counts.try_reserve(1).is_ok();
+            if fits {
+                *self.counts.entry(size.div_ceil(32) * 32).or_insert(0) += 1;
+            }
+        });
+        let bytes = 2 * self.counts.capacity() * size_of::<(usize, u64)>();
+        (fits && self.taken.grow_to(bytes)).then_some(over)
+    }
+
+    fn sort(&mut self) -> Option<()> {
+        let mut rows = Vec::new();
+        rows.try_reserve_exact(self.counts.len()).ok()?;
+        rows.extend(std::mem::take(&mut self.counts));
+        rows.sort_unstable_by(|one, other| other.cmp(one));
+        self.rows = Some(rows);
+        Some(())
+    }
+
+    fn try_step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Listed> {
+        if self.rows.is_none() {
+            if !self.count(cx)? {
+                return Some(Listed::More);
+            }
+            self.sort()?;
+        }
+        let full = room(out, SIZE_ROW_MAX)?;
+        let bytes = out.bytes();
+        while bytes.len() < full {
+            let Some((size, count)) = self.rows.as_mut().and_then(Vec::pop) else {
+                self.form.end(bytes);
+                return Some(Listed::Done);
+            };
+            self.form.row(bytes, &size, &count);
+        }
+        Some(Listed::More)
+    }
+}
+
+impl<F: Form> Listing for Sizes<F> {
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
+        self.try_step(cx, out).unwrap_or(Listed::NoMemory)
+    }
+}
+
+/// `stats detail dump`, line by line.
+pub(super) struct Prefixes {
+    place: PrefixPlace,
+    end: &'static [u8],
+}
+
+impl Prefixes {
+    /// The dump, and the line that ends it.
+    pub(super) fn new(cx: &Cx<'_>, end: &'static [u8]) -> Self {
+        Self { place: cx.shared.cache.prefixes.begin_dump(), end }
+    }
+
+    /// Most bytes of all of it.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.place.bytes_max() + self.end.len()
+    }
+
+    /// Appends lines until `out` has `full` bytes; there is room for one line more. True when the last one is there.
+    pub(super) fn put(&mut self, cx: &Cx<'_>, out: &mut Vec<u8>, full: usize) -> bool {
+        let over = cx.shared.cache.prefixes.dump(&mut self.place, out, full);
+        if over {
+            out.extend_from_slice(self.end);
+        }
+        over
+    }
+}
+
+impl Listing for Prefixes {
+    fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
+        let Some(full) = room(out, PREFIX_LINE_MAX + self.end.len()) else { return Listed::NoMemory };
+        if self.put(cx, out.bytes(), full) { Listed::Done } else { Listed::More }
+    }
+}

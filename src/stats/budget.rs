@@ -1,0 +1,76 @@
+//! A bound on bytes that many clients take together.
+//!
+//! Owns the count. Whatever takes bytes holds a [`Taken`], which gives them back when it is dropped. Knows nothing of
+//! what they are taken for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Bytes taken, and how many may be.
+pub struct Budget {
+    used: Arc<AtomicU64>,
+    max: u64,
+}
+
+/// A share of a budget.
+pub struct Taken {
+    used: Arc<AtomicU64>,
+    max: u64,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max: max as u64 }
+    }
+
+    /// Bytes taken now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// A share of no bytes.
+    pub fn share(&self) -> Taken {
+        Taken { used: Arc::clone(&self.used), max: self.max, bytes: 0 }
+    }
+}
+
+impl Taken {
+    /// Makes the share at least `bytes`; false if the budget has no room for it, and the share is as it was.
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = (bytes as u64).saturating_sub(self.bytes);
+        let within = |used: u64| Some(used.saturating_add(more)).filter(|sum| *sum <= self.max);
+        let granted = more == 0 || self.used.fetch_update(Relaxed, Relaxed, within).is_ok();
+        if granted {
+            self.bytes += more;
+        }
+        granted
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_together_keep_to_the_budget() {
+        let budget = Budget::new(100);
+        let (mut one, mut other) = (budget.share(), budget.share());
+        assert!(one.grow_to(60) && one.grow_to(10));
+        assert!(!other.grow_to(41));
+        assert!(other.grow_to(40));
+        assert_eq!(budget.used(), 100);
+        drop(one);
+        assert_eq!(budget.used(), 40);
+        assert!(!other.grow_to(101) && other.grow_to(100));
+        drop(other);
+        assert_eq!(budget.used(), 0);
+    }
+}
