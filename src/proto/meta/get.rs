@@ -6,6 +6,7 @@ use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, parse, put_number, put_ttl};
 use crate::cache::{Key, Peek, Recache, Seen, Vivify};
 use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::printable::is_one_word;
 use crate::proto::Output;
 use crate::proto::text::{Run, Tokens};
 use crate::store::Entry;
@@ -77,6 +78,7 @@ fn show(
         out.put(b"HD");
     }
     let mut exptime = seen.exptime;
+    let binary = seen.binary || flags.is_binary() && !is_one_word(key.bytes());
     for at in 2..tokens.len() {
         let word = tokens.get(at);
         match (word[0], flags.touch, flags.vivify) {
@@ -88,7 +90,7 @@ fn show(
             (b'f', ..) => put_number(out, b" f", u64::from(seen.flags)),
             (b'l', ..) => put_number(out, b" l", u64::from(seen.idle)),
             (b'h', ..) => put_number(out, b" h", u64::from(seen.fetched)),
-            _ => echo(out, word, key.bytes(), seen.binary),
+            _ => echo(out, word, key.bytes(), binary),
         }
     }
     for (shown, mark) in [(seen.sent, b" Z"), (seen.stale, b" X"), (seen.won, b" W")] {

@@ -3,6 +3,7 @@
 use super::key::{decode, put_key};
 use crate::cache::Key;
 use crate::limits::KEY_MAX;
+use crate::printable::is_one_word;
 use crate::proto::text::{BAD_FORMAT, Run, Tokens};
 use crate::stats::Counter;
 use crate::store::iflag;
@@ -27,7 +28,8 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
     let bytes = run.out.bytes();
     let hit = run.verbs.inspect(&key, |entry| {
         bytes.extend_from_slice(b"ME ");
-        put_key(bytes, key.bytes(), entry.iflags() & iflag::KEY_BINARY != 0);
+        let binary = entry.iflags() & iflag::KEY_BINARY != 0 || decoded.is_some() && !is_one_word(key.bytes());
+        put_key(bytes, key.bytes(), binary);
         let exptime = match entry.exptime(now) {
             0 => -1,
             // memcached prints 32 bits: a binary client's date beyond 2038 shows as a negative number.

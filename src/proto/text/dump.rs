@@ -246,7 +246,8 @@ fn key_line(entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(b"mg ");
     let start = out.len();
     entry.copy_key(out);
-    if entry.iflags() & iflag::KEY_BINARY != 0 {
+    // A key that came by packet may hold anything, and does not say so.
+    if entry.iflags() & iflag::KEY_BINARY != 0 || !is_printable(&out[start..]) {
         to_base64(out, start);
         out.extend_from_slice(b" b");
     }

@@ -24,6 +24,7 @@ use crate::cache::{Arith, Done, Key, Sum, Verbs};
 use crate::decimal;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 use crate::maint::Seat;
+use crate::printable::is_printable;
 use crate::settings::VERSION;
 
 /// The reply to most things that cannot be parsed.
@@ -102,8 +103,12 @@ impl Run<'_, '_> {
     /// How a lookup ended, for `-vvv`.
     #[cold]
     pub fn log_lookup(&self, key: &Key<'_>, hit: bool) {
-        let shown = String::from_utf8_lossy(key.bytes());
-        self.log(format_args!("> {} {shown}\n", if hit { "FOUND KEY" } else { "NOT FOUND" }));
+        let word = if hit { "FOUND KEY" } else { "NOT FOUND" };
+        if is_printable(key.bytes()) {
+            self.log(format_args!("> {word} {}\n", String::from_utf8_lossy(key.bytes())));
+        } else {
+            self.log(format_args!("> {word} {}\n", key.bytes().escape_ascii()));
+        }
     }
 
     /// A legal key of the current command, or the error reply.
