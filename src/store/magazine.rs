@@ -24,12 +24,9 @@ use super::lock::{Mutex, MutexGuard};
 use super::policy::segment;
 use super::slabs::{Class, Slabs};
 use super::stock::Kind;
-use std::cell::{Cell, OnceCell};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
+use super::thread_slot::{self, THREADS};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
-
-/// Threads that can have magazines at a time.
-const THREADS: usize = u64::BITS as usize;
 
 /// Chunks of each kind, and entries for the ring, that a magazine has room for.
 const ROOM: usize = 32;
@@ -46,54 +43,6 @@ const FILL_PART: u64 = 16;
 /// Searches for a free chunk in vain, one after the other, of which one recalls what is in magazines. While a class has
 /// nothing but victims each would find a chunk or two, at the price of a look at what other threads work with.
 const SEARCHES: u8 = 64;
-
-/// Numbers that threads have.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
-    static CONTENDED: Cell<bool> = const { Cell::new(false) };
-    static CARD: OnceCell<Card> = const { OnceCell::new() };
-}
-
-/// A thread's number, given back when the thread ends. What is left in its magazines is for the next one.
-struct Card(usize);
-
-impl Drop for Card {
-    fn drop(&mut self) {
-        NUMBER.set(None);
-        TAKEN.fetch_and(!(1 << self.0), Relaxed);
-    }
-}
-
-/// Gives the calling thread a number, if it has none and one is left.
-fn take_number() -> Option<usize> {
-    if NUMBER.get().is_some() {
-        return NUMBER.get();
-    }
-    let taken = TAKEN.fetch_update(Relaxed, Relaxed, |taken| (taken != u64::MAX).then(|| taken | (taken + 1))).ok()?;
-    let card = Card(taken.trailing_ones() as usize);
-    // At its very end a thread gets none.
-    let number = CARD.try_with(|own| own.get_or_init(|| card).0).ok()?;
-    NUMBER.set(Some(number));
-    Some(number)
-}
-
-/// Has the calling thread work as thread number `number` from now on, by its magazines: a simulation is many threads in
-/// one. `None` = as one without magazines. Where `contended`, each hold of a class's lock counts as one waited for, so
-/// that magazines open. Without effect in release builds; only for programs with one thread.
-pub fn act_as(number: Option<usize>, contended: bool) {
-    if cfg!(debug_assertions) {
-        NUMBER.set(number.filter(|&number| number < THREADS));
-        CONTENDED.set(contended);
-    }
-}
-
-/// Whether a hold that was not waited for counts as contended all the same.
-#[inline]
-pub(super) fn is_contention_simulated() -> bool {
-    cfg!(debug_assertions) && CONTENDED.get()
-}
 
 /// Some handles.
 struct Handful {
@@ -296,7 +245,7 @@ impl Slabs {
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
         // Most threads never have to wait for a class.
-        let number = NUMBER.get()?;
+        let number = thread_slot::current()?;
         self.place_as(number, arena, id, (need, nominal), write)
     }
 
@@ -315,7 +264,7 @@ impl Slabs {
     /// Has the calling thread's magazine take an item's chunk, if it is open: see [`Magazine::put`].
     #[inline]
     pub fn put(&self, arena: &Arena, id: usize, handle: Handle, nominal: usize) -> bool {
-        NUMBER.get().is_some_and(|number| self.put_as(number, arena, id, handle, nominal))
+        thread_slot::current().is_some_and(|number| self.put_as(number, arena, id, handle, nominal))
     }
 
     #[inline(never)]
@@ -371,14 +320,14 @@ impl Class {
     /// its time is over.
     #[inline]
     pub(super) fn end_use(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
-        if contended || self.has_lent() && NUMBER.get().is_some() {
+        if contended || self.has_lent() && thread_slot::current().is_some() {
             self.renew(arena, need, contended, flat);
         }
     }
 
     #[cold]
     fn renew(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
-        let Some(number) = (if contended { take_number() } else { NUMBER.get() }) else { return };
+        let Some(number) = (if contended { thread_slot::take() } else { thread_slot::current() }) else { return };
         let was_open = self.lent >> number & 1 != 0;
         // What stands in flat mode's queue must be taken out of it when it is freed.
         if !was_open && (!contended || flat || self.aged.len() > 0) {
@@ -474,7 +423,7 @@ mod tests {
     }
 
     fn own(store: &'static Store) -> Option<MutexGuard<'static, Magazine>> {
-        store.slabs.magazines[CLASS].as_ref()?.own(NUMBER.get()?)
+        store.slabs.magazines[CLASS].as_ref()?.own(thread_slot::current()?)
     }
 
     fn is_open(store: &'static Store) -> bool {
@@ -698,15 +647,5 @@ mod tests {
         let handle = handle.unwrap();
         store.free_item(handle, Item::at(store.arena.chunk(handle)).unwrap());
         assert_eq!((queued(), view(store).items), (0, 0));
-    }
-
-    #[test]
-    fn numbers_come_back_when_threads_end() {
-        let own = take_number();
-        assert!(own.is_some() && own == take_number());
-        for _ in 0..3 * THREADS {
-            assert_ne!(thread::spawn(take_number).join().unwrap(), own);
-            assert!(thread::spawn(take_number).join().unwrap().is_some());
-        }
     }
 }

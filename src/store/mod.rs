@@ -12,6 +12,7 @@
 //! hand       what passes over the chunks of a class and goes on where it was
 //! history    how often keys have left a class of late
 //! magazine   what threads have of a class, so that they need its lock less often
+//! thread_slot  numbers of threads, for their magazines
 //! mover      a page goes from one class to another           leave   the class's side of it
 //! walk       all items, step by step: the sweep and dumps
 //! item       layout of an item in its chunk                  head    its first word
@@ -55,6 +56,7 @@ mod slabs;
 mod stock;
 #[allow(clippy::module_inception)]
 mod store;
+mod thread_slot;
 mod walk;
 mod words;
 mod write;
@@ -66,12 +68,12 @@ pub use index::Step;
 pub use item::{Meta, iflag, state};
 #[cfg(feature = "lock-times")]
 pub use lock::take_holds;
-pub use magazine::act_as;
 pub use mover::{Move, MoveCounts, Progress};
 pub use reserve::{Pinned, Reservation};
 pub use scratch::Scratch;
 pub use sizes::{PAGE_BYTES, SizeConfig, Sizes};
 pub use slabs::{ClassCounts, ClassView};
 pub use store::{Config, Found, Store};
+pub use thread_slot::act_as;
 pub use walk::{Seen, Walk};
 pub use write::{Lapse, Met, Mode, OutOfMemory, Room, Stored, Write};

@@ -1,0 +1,81 @@
+//! Slots that threads have in tables of per-thread state: small numbers, unique among living threads.
+//!
+//! Owns the numbers, and the switch by which a simulation works as many threads in one. Knows nothing of what is kept in
+//! a slot; called by `magazine` and `slabs`.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Threads that can have a slot at a time.
+pub const THREADS: usize = u64::BITS as usize;
+
+/// One bit for each slot that is taken.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+    static CONTENDED: Cell<bool> = const { Cell::new(false) };
+    static OWNED: OnceCell<ThreadSlot> = const { OnceCell::new() };
+}
+
+/// A thread's slot, given back when the thread ends. What is left in it is for the next thread.
+struct ThreadSlot(usize);
+
+impl Drop for ThreadSlot {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+        TAKEN.fetch_and(!(1 << self.0), Relaxed);
+    }
+}
+
+/// The calling thread's slot, if it has taken one.
+#[inline]
+pub fn current() -> Option<usize> {
+    CURRENT.get()
+}
+
+/// The calling thread's slot; takes one if it has none and one is free.
+pub fn take() -> Option<usize> {
+    if current().is_some() {
+        return current();
+    }
+    let taken = TAKEN.fetch_update(Relaxed, Relaxed, |taken| (taken != u64::MAX).then(|| taken | (taken + 1))).ok()?;
+    let slot = ThreadSlot(taken.trailing_ones() as usize);
+    // A thread that is ending gets none.
+    let number = OWNED.try_with(|own| own.get_or_init(|| slot).0).ok()?;
+    CURRENT.set(Some(number));
+    Some(number)
+}
+
+/// Has the calling thread work in slot `slot` from now on: a simulation is many threads in one. `None` = in none. Where
+/// `contended`, each hold of a class's lock counts as one waited for, so that magazines open. Without effect in release
+/// builds; only for programs with one thread.
+pub fn act_as(slot: Option<usize>, contended: bool) {
+    if cfg!(debug_assertions) {
+        CURRENT.set(slot.filter(|&slot| slot < THREADS));
+        CONTENDED.set(contended);
+    }
+}
+
+/// Whether a hold that was not waited for counts as contended all the same.
+#[inline]
+pub fn is_contention_simulated() -> bool {
+    cfg!(debug_assertions) && CONTENDED.get()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn slots_come_back_when_threads_end() {
+        let own = take();
+        assert!(own.is_some() && own == take());
+        for _ in 0..3 * THREADS {
+            assert_ne!(thread::spawn(take).join().unwrap(), own);
+            assert!(thread::spawn(take).join().unwrap().is_some());
+        }
+    }
+}
