@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential simulate fuzz check audit bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients conformance differential simulate fuzz check lists audit bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -57,12 +57,16 @@ simulate: ## random interleavings of the whole server in one thread (FOR= second
 fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
 	@scripts/fuzz
 
-check: ## formatting, lints, documentation and the house rules
+check: ## formatting, lints, documentation, the house rules and the dependencies
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features debug-commands,lock-times,long-handles -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items
 	cargo test --quiet --test tidy
+	@scripts/audit --check
+
+lists: ## write the lists in docs/ that are made from the sources: limits, unsafe sites
+	WRITE_LISTS=1 cargo test --quiet --test tidy up_to_date
 
 audit: ## licences, origins and advisories of the dependencies, by cargo-deny
 	@scripts/audit

@@ -1,119 +1,194 @@
 //! Every constant bound of the server, with asserts between them.
 //!
 //! Owns numbers only; must not know any other module. A bound that a peer can reach stands here and
-//! nowhere else, so that the memory of a hostile load can be added up by reading one file.
+//! nowhere else, so that the memory of a hostile load can be added up by reading one file. Each comment ends with the
+//! unit and with what happens beyond the bound: docs/limits.md is made from them.
 
 /// Longest key in bytes (memcached's `KEY_MAX_LENGTH`).
+///
+/// Unit: bytes. Beyond: `CLIENT_ERROR bad command line format`; by packet, status 0x04 and the end of the connection.
 pub const KEY_MAX: usize = 250;
 
 /// Longest command line without a newline before the connection is judged: above it only `get ` and
 /// `gets ` lines may go on growing.
+///
+/// Unit: bytes. Beyond: the connection is closed; a `get` or `gets` line is waited for.
 pub const LINE_WAIT_MAX: usize = 2048;
 
 /// Longest command line that is accepted once its newline is there (memcached's read buffer).
+///
+/// Unit: bytes. Beyond: the connection is closed, but for a `get` or `gets` line.
 pub const LINE_MAX: usize = 16 * 1024;
 
 /// Longest `get`/`gets` line. memcached has no bound here; a bound is needed so that one client
 /// cannot take all memory.
+///
+/// Unit: bytes. Beyond: the connection is closed.
 pub const GET_LINE_MAX: usize = 16 * 1024 * 1024;
 
 /// Leading spaces tolerated before an over-long `get` line.
+///
+/// Unit: bytes. Beyond: the line counts as one of another command.
 pub const LEADING_SPACES_MAX: usize = 100;
 
 /// Bytes of one worker's shared read buffer: the most one `read` brings in.
+///
+/// Unit: bytes. Beyond: the rest is read in the next turn.
 pub const READ_BUF: usize = 64 * 1024;
 
 /// Unsent reply bytes (pinned values included) at which a connection stops running commands.
+///
+/// Unit: bytes. Beyond: no command is run and nothing is read until the peer has taken replies.
 pub const OUTPUT_HIGH: usize = 256 * 1024;
 
 /// Pinned values in one unsent reply at which a connection stops running commands.
+///
+/// Unit: values. Beyond: as for `OUTPUT_HIGH`.
 pub const OUTPUT_PINS: usize = 256;
 
 /// Datagrams that answer one request datagram, all its replies together. A series cannot count further.
+///
+/// Unit: datagrams. Beyond: an error in place of the reply that would exceed it.
 pub const DATAGRAM_ANSWER_MAX: usize = u16::MAX as usize;
 
 /// Bytes of one step of a report or dump; the longest line may follow.
+///
+/// Unit: bytes. Beyond: the rest is told in the next turn.
 pub const REPORT_STEP: usize = 32 * 1024;
 
 /// Bytes that reports keep beside unsent replies, of all clients together: histograms of sizes, and dumps of prefixes
 /// that leave as one packet.
+///
+/// Unit: bytes. Beyond: the connection is closed, and counted in `response_obj_oom`.
 pub const REPORTS_MAX: usize = 64 << 20;
 
 /// Longest report in answer to a datagram; it is kept until it is whole.
+///
+/// Unit: bytes. Beyond: no answer, counted in `response_obj_oom`.
 pub const DATAGRAM_REPORT_MAX: usize = 4 << 20;
 
 /// Slices in one `writev` call (Linux `IOV_MAX` is 1024).
+///
+/// Unit: slices. Beyond: the rest goes with the next call.
 pub const WRITE_SLICES: usize = 512;
 
 /// Values longer than this are pinned and written from the item instead of being copied.
+///
+/// Unit: bytes. Beyond: the value is written from its item, which stays in memory until then.
 pub const COPY_MAX: usize = 4096;
 
 /// A value of which at least this much is still missing is read from the socket straight into its item.
+///
+/// Unit: bytes. Beyond: the value is read past the buffer.
 pub const DIRECT_READ_MIN: usize = 16 * 1024;
 
 /// Largest value length a client may announce (memcached: `INT_MAX - 2`).
+///
+/// Unit: bytes. Beyond: `CLIENT_ERROR bad data chunk` or `bad command line format`; below it, `-I` decides.
 pub const VALUE_LEN_MAX: u32 = i32::MAX as u32 - 2;
 
 /// Largest body of a packet (memcached's bound of `-I`).
+///
+/// Unit: bytes. Beyond: status 0x04 and the end of the connection; below it, `-I` decides.
 pub const BODY_MAX: u32 = 1 << 30;
 
 /// Token slots of one command line (memcached's 24 less its end marker).
+///
+/// Unit: tokens. Beyond: what follows is not looked at.
 pub const TOKENS_MAX: usize = 23;
 
 /// Connections accepted in one go before the main thread looks at its other events.
+///
+/// Unit: connections. Beyond: the others wait for the next round.
 pub const ACCEPT_BATCH: usize = 64;
 
 /// New connections and other messages waiting for one worker.
+///
+/// Unit: messages. Beyond: the new connection is closed.
 pub const WORKER_QUEUE: usize = 4096;
 
 /// Clients that may watch at a time.
+///
+/// Unit: connections. Beyond: `WATCHER_TOO_MANY log watcher limit reached`.
 pub const WATCHERS_MAX: usize = 20;
 
 /// Bytes of lines that wait for the reader of standard error; lines beyond are dropped.
+///
+/// Unit: bytes. Beyond: lines are dropped, and a line says how many.
 pub const LOG_QUEUE: usize = 1 << 20;
 
 /// Slab classes, numbered 1..=63; 0 is the global page pool.
+///
+/// Unit: classes. Beyond: a class table that would have more ends with the largest size.
 pub const CLASSES: usize = 64;
 
 /// Nominal bytes charged against `read_buf_mem_limit` for each command of a turn, and each key of a multiget, whose reply
 /// waits to be sent.
+///
+/// Unit: bytes. Beyond: the connection is closed, and counted in `response_obj_oom`, where `read_buf_mem_limit`
+/// allows no more of them.
 pub const REPLY_CHARGE: usize = 1024;
 
 /// Nominal bytes charged against `read_buf_mem_limit` for each connection that is inside a request.
+///
+/// Unit: bytes. Beyond: `SERVER_ERROR out of memory reading request` and the end of the connection, where
+/// `read_buf_mem_limit` allows no more of them; counted in `read_buf_oom`.
 pub const REQUEST_CHARGE: usize = 16 * 1024;
 
 /// Seconds that a client may take for its TLS handshake.
+///
+/// Unit: seconds. Beyond: the connection is closed, and counted in `ssl_handshake_errors`.
 pub const TLS_HANDSHAKE_SECONDS: u32 = 10;
 
 /// Sessions kept for resumption, for each kind of TLS listener; the oldest makes room. A session takes some
 /// hundred bytes, and as much again as the client's certificates.
+///
+/// Unit: sessions. Beyond: the oldest one cannot be resumed.
 pub const TLS_SESSIONS: usize = 8192;
 
 /// Seconds that a client may take for its login, where `-o auth_timeout` says nothing else.
+///
+/// Unit: seconds. Beyond: the refusal of the protocol and the end of the connection, counted in `auth_timeouts`.
 pub const AUTH_SECONDS: u32 = 15;
 
 /// Most seconds that `-o auth_timeout` may give.
+///
+/// Unit: seconds. Beyond: the server does not start.
 pub const AUTH_SECONDS_MAX: u32 = 1000;
 
 /// Longest token of a login by text (memcached's bound).
+///
+/// Unit: bytes. Beyond: `CLIENT_ERROR auth token too long`.
 pub const TOKEN_MAX: u32 = 16 * 1024;
 
 /// Longest name of a SASL mechanism (memcached's bound).
+///
+/// Unit: bytes. Beyond: status 0x04.
 pub const MECHANISM_MAX: usize = 32;
 
 /// Longest message of a client in a SASL login. It waits in the read buffer until it is whole.
+///
+/// Unit: bytes. Beyond: status 0x82.
 pub const SASL_MESSAGE_MAX: usize = 16 * 1024;
 
 /// Slow password checks that may wait for their turn; each is of one connection.
+///
+/// Unit: checks. Beyond: `SERVER_ERROR too many logins`; by packet, status 0x86.
 pub const LOGINS_WAITING: usize = 512;
 
 /// Least plain text that is encrypted at a time, whatever `ssl_wbuf_size` says.
+///
+/// Unit: bytes. Beyond: a smaller `ssl_wbuf_size` counts as this.
 pub const TLS_WRITE_MIN: usize = 1024;
 
 /// Cipher text read from a socket in one go (the TLS library would read 4 KB).
+///
+/// Unit: bytes. Beyond: the rest is read in the next turn.
 pub const TLS_READ: usize = 32 * 1024;
 
 /// Longest TLS record on the wire: header, 16 KB, and what encryption may add.
+///
+/// Unit: bytes. Beyond: the connection is closed, and counted in `ssl_proto_errors`.
 pub const TLS_RECORD_MAX: usize = 5 + 16 * 1024 + 2048;
 
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);

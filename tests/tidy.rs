@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be read fails it")]
 
+#[path = "tidy/lists.rs"]
+mod lists;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -200,10 +203,14 @@ fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 fn sources() -> Vec<Source> {
-    let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    let root = root();
     let mut files = Vec::new();
-    rust_files(&Path::new(&root).join("src"), &mut files);
+    rust_files(&root.join("src"), &mut files);
     assert!(!files.is_empty(), "no source files found");
     let name = |path: &Path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
     files.iter().map(|path| source(name(path), &fs::read_to_string(path).unwrap())).collect()

@@ -51,6 +51,7 @@ mod timed {
             self.0.try_lock().map(|guard| (guard, thread_ns()))
         }
 
+        // SAFETY: the trait's contract: the calling thread holds the lock.
         unsafe fn unlock(&self, (guard, since): Self::Guard) {
             let held = thread_ns().saturating_sub(since);
             // SAFETY: the guard is of an acquisition of the inner mutex, which ends here.

@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+// SAFETY: the names and types are those of getopt_long(3); whoever uses them holds `SCANNING`.
 unsafe extern "C" {
     static mut optind: c_int;
     static mut optarg: *mut c_char;
