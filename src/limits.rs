@@ -171,6 +171,9 @@ pub const MECHANISM_MAX: usize = 32;
 /// Unit: bytes. Beyond: status 0x82.
 pub const SASL_MESSAGE_MAX: usize = 16 * 1024;
 
+/// Failed logins of one connection; the last of them closes it.
+pub const LOGIN_FAILURES_MAX: u8 = 10;
+
 /// Slow password checks that may wait for their turn; each is of one connection.
 ///
 /// Unit: checks. Beyond: `SERVER_ERROR too many logins`; by packet, status 0x86.

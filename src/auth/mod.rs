@@ -32,6 +32,7 @@ use std::sync::Arc;
 pub use check::{Answer, Check};
 pub use credentials::{Credentials, Format, Malformed};
 pub use hashed::{ITERATIONS_DEFAULT, Verifier, hash_line};
+pub use queue::{Done, Source as CheckSource, Ticket};
 pub use sasl::{Exchange, Mechanism, Outcome};
 pub use seed::Seed;
 
@@ -157,10 +158,10 @@ impl Auth {
         self.mechanisms.iter().copied().filter(move |mechanism| !(hashed && *mechanism == Mechanism::CramMd5))
     }
 
-    /// Has `check` run on the thread for that, then `done`. If too many wait already, `done` is called at once, and
-    /// the check has no answer.
-    pub fn submit(&self, check: Check, done: Box<dyn FnOnce() + Send>) {
-        self.queue.submit(check, done);
+    /// Has `check` run on the thread for that, then `done`. If too many wait, `done` of one of them is called at once,
+    /// without an answer. Dropping the ticket takes the check back.
+    pub fn submit(&self, check: Check, source: CheckSource, done: Done) -> Ticket {
+        self.queue.submit(check, source, done)
     }
 
     /// Notes a login that failed, at relative time `now`; says so to the operator now and then.

@@ -67,6 +67,8 @@ pub(super) struct Conn<S> {
     pub(super) urgent: bool,
     /// The peer has sent its last byte: read on until the end shows, no further event will come.
     pub(super) ended: bool,
+    /// The peer has gone altogether: nothing that is sent reaches it.
+    pub(super) hung_up: bool,
     /// Unsent replies met a full send buffer.
     pub(super) blocked: bool,
     /// The reply comes from elsewhere.
@@ -112,6 +114,7 @@ impl<S: Talk> Conn<S> {
             readable: false,
             urgent: false,
             ended: false,
+            hung_up: false,
             blocked: false,
             suspended: false,
             queued: false,
@@ -275,16 +278,32 @@ impl<S: Talk> Conn<S> {
     }
 
     fn suspend(&mut self, token: usize, hub: &mut Hub) -> After {
+        if self.hung_up {
+            return After::Close(CloseReason::Error);
+        }
         self.suspended = true;
         let sent = self.write(token, hub);
-        self.session.suspended(&hub.shared, hub.mailbox.remote(token));
+        self.session.suspended(&hub.shared, self.card.peer, hub.mailbox.remote(token));
+        if self.ended {
+            self.session.peer_ended();
+        }
         if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
+    }
+
+    /// While it is suspended: the peer has sent its last byte.
+    pub(super) fn peer_ended(&self) {
+        self.session.peer_ended();
     }
 
     /// Takes the late reply that it waits for; the caller gives a turn next.
     pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) {
         self.suspended = false;
         self.session.resume(reply, out);
+    }
+
+    /// Runs the session as far as the late reply goes, and no command behind it.
+    pub(super) fn conclude(&mut self, hub: &mut Hub) {
+        self.run(hub, &mut 0);
     }
 
     fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {

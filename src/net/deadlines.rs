@@ -4,7 +4,7 @@
 //! - A deadline is judged only after every socket that was ready when it came has been served ([`Deadlines::turn`]): what
 //!   arrived in time counts, however late the worker reads it.
 //! - Time in which the worker did not run does not count ([`WorkerClock`]): a stopped process or a suspended machine
-//!   serves nobody, and a handshake takes several round trips after it.
+//!   serves no client, and a handshake takes several round trips after it.
 //!
 //! Must not know sockets or sessions. `worker` asks, and acts.
 

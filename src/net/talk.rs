@@ -6,6 +6,7 @@
 use super::notify::Remote;
 use crate::maint::Sink;
 use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
+use std::net::SocketAddr;
 
 /// One connection's protocol side; the contract of each method is that of [`Session`].
 #[allow(missing_docs)]
@@ -14,9 +15,12 @@ pub trait Talk: Send + 'static {
     fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step;
     fn upload_target(&mut self) -> Option<&mut [u8]>;
     fn uploaded(&mut self, n: usize);
-    /// After [`Step::Suspend`]: the connection is parked, the late reply may now be asked for. Whoever gets
-    /// `remote` answers with it; dropping it closes the connection.
-    fn suspended(&mut self, shared: &Shared, remote: Remote);
+    /// After [`Step::Suspend`]: the connection is parked, the late reply may now be asked for. Whatever gets `remote`
+    /// answers with it; dropping it closes the connection. `peer` is `None` for local ones.
+    fn suspended(&mut self, shared: &Shared, peer: Option<SocketAddr>, remote: Remote);
+    /// While suspended: the peer has sent its last byte. A peer that is known to have gone is not told of: its connection
+    /// is closed.
+    fn peer_ended(&self);
     fn resume(&mut self, reply: &[u8], out: &mut Output);
     /// After [`Step::HandOver`]: the connection has left its worker and is `socket` now.
     fn hand_over(&mut self, socket: Box<dyn Sink>);
@@ -45,11 +49,17 @@ impl Talk for Session {
         Session::uploaded(self, n);
     }
 
-    /// Without a check or anybody to run it, the handle is dropped, which closes the connection.
-    fn suspended(&mut self, shared: &Shared, remote: Remote) {
+    /// Without a check or users, the handle is dropped, which closes the connection.
+    fn suspended(&mut self, shared: &Shared, peer: Option<SocketAddr>, remote: Remote) {
         if let (Some(check), Some(auth)) = (self.take_check(), &shared.auth) {
-            auth.submit(check, Box::new(move || remote.resume(Vec::new())));
+            let source = peer.map(|peer| peer.ip().to_canonical());
+            let ticket = auth.submit(check, source, Box::new(move || remote.resume(Vec::new())));
+            self.keep_ticket(ticket);
         }
+    }
+
+    fn peer_ended(&self) {
+        Session::peer_ended(self);
     }
 
     fn resume(&mut self, reply: &[u8], out: &mut Output) {

@@ -118,11 +118,19 @@ impl<S: Talk> Worker<S> {
         }
         let Some(conn) = self.conns.get_mut(token) else { return };
         let broken = event.is_error();
+        conn.hung_up |= broken || event.is_write_closed();
         conn.ended |= broken || event.is_read_closed();
         conn.readable |= event.is_readable() || conn.ended;
         conn.urgent |= event.is_priority();
         // Room that shows while nothing is blocked needs no note: a write that blocks brings its own event.
-        let writable = broken || event.is_writable() || event.is_write_closed();
+        let writable = event.is_writable() || conn.hung_up;
+        if conn.suspended && conn.hung_up {
+            // Whatever it waits for, nothing can be told to the peer any more.
+            return self.close(token, CloseReason::Error);
+        }
+        if conn.suspended && conn.ended {
+            conn.peer_ended();
+        }
         let wanted = if conn.blocked { writable } else { conn.readable && !conn.suspended };
         if wanted && !conn.queued {
             self.drive(token);
@@ -231,15 +239,25 @@ impl<S: Talk> Worker<S> {
         let Some(reply) = reply else { return self.close(token, CloseReason::Error) };
         let taken = catch_unwind(AssertUnwindSafe(|| {
             self.seat(token);
-            if let Some(conn) = self.conns.get_mut(token) {
+            self.conns.get_mut(token).is_some_and(|conn| {
                 conn.resume(&reply, &mut self.hub.desk.output);
-            }
+                let Some(deadlines) = &self.deadlines else { return false };
+                let verdict = deadlines.limits.judge(&conn.since(&self.hub), self.hub.clock.now());
+                if verdict != Verdict::Late(Limit::Login) {
+                    return false;
+                }
+                // The check began in time and decides; a failed one is the last.
+                conn.conclude(&mut self.hub);
+                conn.awaits_login(&self.hub)
+            })
         }));
-        if taken.is_ok() {
-            self.drive(token);
-        } else {
-            log::error!("a late reply made its worker panic; its connection is closed");
-            self.close(token, CloseReason::Error);
+        match taken {
+            Ok(false) => self.drive(token),
+            Ok(true) => self.refuse_late(token),
+            Err(_) => {
+                log::error!("a late reply made its worker panic; its connection is closed");
+                self.close(token, CloseReason::Error);
+            }
         }
     }
 
@@ -268,10 +286,7 @@ impl<S: Talk> Worker<S> {
                 conn.too_slow(&self.hub);
                 self.close(token, CloseReason::Error);
             }
-            Verdict::Late(Limit::Login) => {
-                self.hub.counters.add(Counter::AuthTimeouts, 1);
-                self.refuse_late(token);
-            }
+            Verdict::Late(Limit::Login) => self.refuse_late(token),
             Verdict::Late(Limit::Idle) => {
                 self.hub.counters.add(Counter::IdleKicks, 1);
                 self.close(token, CloseReason::IdleTimeout);
@@ -280,6 +295,7 @@ impl<S: Talk> Worker<S> {
     }
 
     fn refuse_late(&mut self, token: usize) {
+        self.hub.counters.add(Counter::AuthTimeouts, 1);
         self.seat(token);
         if let Some(conn) = self.conns.get_mut(token) {
             conn.refuse_late(token, &mut self.hub);

@@ -7,9 +7,9 @@ use super::listing::{Listed, Listing};
 use super::text::{self, Next, login};
 use super::upload::{Origin, Upload};
 use super::{Cx, Input, Output, Shared, binary};
-use crate::auth::{Answer, Auth, Check};
+use crate::auth::{Answer, Auth, Check, Ticket};
 use crate::events::CloseReason;
-use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
+use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
 use crate::maint::{Seat, Sink};
 use crate::stats::Counter;
 use std::sync::{Arc, OnceLock};
@@ -144,6 +144,8 @@ struct Telling {
 struct Checking {
     /// Until somebody runs it.
     check: Option<Check>,
+    /// While it waits to be run by another thread.
+    ticket: Option<Ticket>,
     answer: Arc<OnceLock<Answer>>,
     /// Nothing more is to be waited for, answer or none.
     is_over: bool,
@@ -156,6 +158,8 @@ pub struct Session {
     state: State,
     /// Commands are packets.
     binary: bool,
+    /// Wrong passwords by text.
+    failed_logins: u8,
     /// The login of packets, if they need one.
     sasl: Option<Box<binary::sasl::Login>>,
 }
@@ -163,7 +167,7 @@ pub struct Session {
 impl Session {
     /// A session that has heard nothing yet.
     pub fn new(protocol: Protocol) -> Self {
-        Self { state: State::Opening(protocol), binary: protocol == Protocol::Binary, sasl: None }
+        Self { state: State::Opening(protocol), binary: protocol == Protocol::Binary, failed_logins: 0, sasl: None }
     }
 
     /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
@@ -180,10 +184,7 @@ impl Session {
                 }
                 State::Login(_) => self.login(cx, input, out, &mut turn),
                 State::Checking(checking) if !checking.is_over => Some(Step::Suspend),
-                State::Checking(_) => {
-                    self.conclude(cx, out);
-                    None
-                }
+                State::Checking(_) => self.conclude(cx, out),
                 State::Negotiating => self.negotiate(cx, input),
                 State::Command if self.binary => self.packets(cx, input, out, &mut turn),
                 State::Command => self.command(cx, input, out, &mut turn),
@@ -284,30 +285,36 @@ impl Session {
         if !slow {
             check.run();
         }
-        self.state = State::Checking(Box::new(Checking { check: slow.then_some(check), answer, is_over: !slow, head }));
+        let check = slow.then_some(check);
+        self.state = State::Checking(Box::new(Checking { check, ticket: None, answer, is_over: !slow, head }));
     }
 
-    /// A check is over: the login's reply.
-    fn conclude(&mut self, cx: &Cx<'_>, out: &mut Output) {
-        let State::Checking(checking) = std::mem::take(&mut self.state) else { return };
+    /// A check is over: the login's reply, and the end of a client that has guessed too often.
+    fn conclude(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
+        let State::Checking(checking) = std::mem::take(&mut self.state) else { return None };
         let answer = checking.answer.get();
         if let (Some(head), Some(sasl)) = (checking.head, &mut self.sasl) {
             binary::sasl::conclude(cx, sasl, head, answer, out);
             out.end_of_reply();
-            return;
+            return sasl.is_spent().then_some(Step::Close(CloseReason::Error));
         }
         cx.counters.add(Counter::AuthCmds, 1);
         if let Some(Answer::Password(true)) = answer {
-            return login::reply(cx, out, "STORED");
+            login::reply(cx, out, "STORED");
+            return None;
         }
         self.state = State::Login(None);
         cx.counters.add(Counter::AuthErrors, 1);
         if let Some(auth) = &cx.shared.auth {
             auth.failed(cx.shared.clock.now(), &cx.peer());
         }
-        let busy = answer.is_none();
-        let reply = if busy { "SERVER_ERROR too many logins" } else { "CLIENT_ERROR authentication failure" };
-        login::reply(cx, out, reply);
+        if answer.is_none() {
+            login::reply(cx, out, "SERVER_ERROR too many logins");
+            return None;
+        }
+        login::reply(cx, out, "CLIENT_ERROR authentication failure");
+        self.failed_logins += 1;
+        (self.failed_logins >= LOGIN_FAILURES_MAX).then_some(Step::Close(CloseReason::Error))
     }
 
     fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
@@ -402,6 +409,9 @@ impl Session {
                         *turn.left -= 1;
                         input.consume(used);
                         out.end_of_reply();
+                        if login.is_spent() {
+                            return Some(Step::Close(CloseReason::Error));
+                        }
                         match next {
                             binary::Next::Swallow(left) => {
                                 self.state = State::Swallow(left);
@@ -518,6 +528,22 @@ impl Session {
         match &mut self.state {
             State::Checking(checking) => checking.check.take(),
             _ => None,
+        }
+    }
+
+    /// Keeps the place in the queue of a check that [`Session::take_check`] gave.
+    pub fn keep_ticket(&mut self, ticket: Ticket) {
+        if let State::Checking(checking) = &mut self.state {
+            checking.ticket = Some(ticket);
+        }
+    }
+
+    /// The client has sent its last byte, and may have gone.
+    pub fn peer_ended(&self) {
+        if let State::Checking(checking) = &self.state
+            && let Some(ticket) = &checking.ticket
+        {
+            ticket.peer_ended();
         }
     }
 

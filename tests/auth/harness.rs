@@ -5,15 +5,17 @@ use crate::support::{settings, shared_with_auth};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
-use oxcached::auth::{Auth, Credentials, Format, Seed, hash_line};
+use oxcached::auth::{Auth, Check, Credentials, Format, Seed, Ticket, hash_line};
 use oxcached::proto::Shared;
 use oxcached::server::{Loaded, Running, Server};
 use oxcached::stats::Counter;
 use ring::{digest, hmac as ring_hmac, pbkdf2};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// What only a failing test waits for.
@@ -132,8 +134,36 @@ impl Host {
         (0..2).for_each(|_| client.ask(question, answer));
     }
 
+    /// Lets a check of a wrong password wait, with what it tells when it is over. It has no connection.
+    pub fn submit(&self, address: Option<&str>, done: impl FnOnce() + Send + 'static) -> Ticket {
+        let auth = self.shared.auth.as_ref().unwrap();
+        let users = auth.tokens().or(auth.sasl()).unwrap();
+        let source = address.map(|address| address.parse().unwrap());
+        auth.submit(Check::password(&users, b"", b""), source, Box::new(done))
+    }
+
+    /// Keeps the thread that checks passwords busy until the answer is dropped.
+    pub fn hold_checks(&self) -> impl Sized {
+        let ((hold, held), (began, begun)) = (channel::<()>(), channel());
+        let ticket = self.submit(None, move || {
+            began.send(()).unwrap();
+            let _ = held.recv();
+        });
+        begun.recv().unwrap();
+        (hold, ticket)
+    }
+
     pub fn client(&self) -> Client {
-        let socket = TcpStream::connect(self.running.as_ref().unwrap().addresses()[0]).unwrap();
+        self.client_from("127.0.0.1")
+    }
+
+    /// A client at this address of the machine.
+    pub fn client_from(&self, address: &str) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let local: SocketAddr = (address.parse::<IpAddr>().unwrap(), 0).into();
+        socket.bind(&local.into()).unwrap();
+        socket.connect(&self.running.as_ref().unwrap().addresses()[0].into()).unwrap();
+        let socket = TcpStream::from(socket);
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_nodelay(true).unwrap();
         Client(socket)
@@ -168,6 +198,11 @@ impl Client {
     pub fn ask(&mut self, bytes: impl AsRef<[u8]>, expected: impl AsRef<[u8]>) {
         self.send(bytes);
         self.expect(expected);
+    }
+
+    /// Closes so that the peer sees a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     #[track_caller]

@@ -158,11 +158,11 @@ fn failed_logins_are_told_without_names_and_passwords() {
         started.env("RUST_LOG", "warn");
         started
     });
-    let mut client = server.client();
-    for _ in 0..50 {
+    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+    for client in &mut clients {
         client.ask("set k 0 0 12\r\nsecret\x1b evil\r\n", "CLIENT_ERROR authentication failure\r\n");
     }
-    let from = client.0.local_addr().unwrap();
+    let from = clients[0].0.local_addr().unwrap();
     let said = server.stop();
     assert!(said.contains(&format!("1 failed logins, the last one from {from}")), "{said}");
     assert_eq!(said.matches("failed logins").count(), 1, "{said}");

@@ -1,10 +1,13 @@
 //! Servers with real sockets: the time for a login, the thread that checks, and what is left of logins that failed.
 
-use crate::harness::{AUTH, Host, STEP, Scram, counts, hashed, plain, sasl, tokens};
+use crate::harness::{AUTH, Client, Host, STEP, Scram, counts, hashed, plain, sasl, tokens};
 use crate::packet::{err, req, res, rows};
+use oxcached::limits::{LOGIN_FAILURES_MAX, LOGINS_WAITING};
 use oxcached::stats::Counter;
 use std::io::Read;
+use std::net::Shutdown;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
 const LOGIN: &str = "set k 0 0 7\r\nfoo bar\r\n";
@@ -110,6 +113,146 @@ fn scram_over_a_socket() {
         client.ask(req(STEP).key("SCRAM-SHA-256").bytes(), res(STEP).value("Authenticated").bytes());
         client.ask(req(0x0a).bytes(), res(0x0a).bytes());
     }
+}
+
+const WRONG: &str = "set k 0 0 7\r\nfoo baz\r\n";
+const FAILED: &str = "CLIENT_ERROR authentication failure\r\n";
+const BUSY: &str = "SERVER_ERROR too many logins\r\n";
+const MN: (&[u8], &[u8]) = (b"mn\r\n", b"MN\r\n");
+
+#[test]
+fn the_last_guess_of_a_connection_is_answered_and_ends_it() {
+    let most = usize::from(LOGIN_FAILURES_MAX);
+    for users in ["foo:bar".to_owned(), hashed("foo", "bar")] {
+        let host = Host::new("", tokens(&users));
+        let mut client = host.client();
+        client.ask(WRONG.repeat(most + 5), FAILED.repeat(most));
+        client.expect_end();
+        let mut client = host.client();
+        // What is no login is no guess.
+        client.ask("get a\r\n".repeat(50), "CLIENT_ERROR unauthenticated\r\n".repeat(50));
+        client.ask(WRONG.repeat(most - 1) + LOGIN, FAILED.repeat(most - 1) + "STORED\r\n");
+        assert_eq!(counts(&host.shared), (2 * most as u64, 2 * most as u64 - 1));
+
+        let host = Host::new("", sasl(&users));
+        let (wrong, right) = (plain("foo", "baz").bytes(), plain("foo", "bar").bytes());
+        let (refused, granted) = (err(AUTH, 0x20).bytes(), res(AUTH).value("Authenticated").bytes());
+        let mut client = host.client();
+        client.ask(wrong.repeat(most + 5), refused.repeat(most));
+        client.expect_end();
+        let mut client = host.client();
+        // A login that succeeds clears the account.
+        for _ in 0..2 {
+            client.ask(
+                [wrong.repeat(most - 1), right.clone()].concat(),
+                [refused.repeat(most - 1), granted.clone()].concat(),
+            );
+        }
+        client.ask(req(0x0a).bytes(), res(0x0a).bytes());
+    }
+}
+
+#[test]
+fn r4_2_a_check_that_is_under_way_at_the_deadline_is_the_last() {
+    let host = Host::new("-o auth_timeout=5", tokens(&hashed("foo", "bar")));
+    let (mut good, mut guesser, mut late) = (host.client(), host.client(), host.client());
+    good.ask(LOGIN, "STORED\r\n");
+    let held = host.hold_checks();
+    guesser.send(WRONG.repeat(3) + LOGIN);
+    late.send(format!("{LOGIN}mn\r\n"));
+    host.pass(10, &mut good, MN.0, MN.1);
+    assert_eq!(timeouts(&host), 0);
+    drop(held);
+    late.expect("STORED\r\nMN\r\n");
+    guesser.expect(format!("{FAILED}CLIENT_ERROR unauthenticated\r\n"));
+    guesser.expect_end();
+    assert_eq!((timeouts(&host), counts(&host.shared)), (1, (3, 1)));
+    // The time for a login means nothing after it.
+    late.ask(MN.0, MN.1);
+}
+
+#[test]
+fn r4_2_packets_of_a_login_that_is_under_way_at_the_deadline() {
+    let host = Host::new("-o auth_timeout=5", sasl(&hashed("foo", "bar")));
+    let (mut good, mut guesser, mut late) = (host.client(), host.client(), host.client());
+    let noop = (req(0x0a).bytes(), res(0x0a).bytes());
+    good.ask(plain("foo", "bar").bytes(), res(AUTH).value("Authenticated").bytes());
+    let held = host.hold_checks();
+    guesser.send(plain("foo", "baz").bytes().repeat(3));
+    late.send([plain("foo", "bar").bytes(), noop.0.clone()].concat());
+    host.pass(10, &mut good, &noop.0, &noop.1);
+    drop(held);
+    late.expect([res(AUTH).value("Authenticated").bytes(), noop.1].concat());
+    guesser.expect([err(AUTH, 0x20).bytes(), err(AUTH, 0x20).opaque(0).bytes()].concat());
+    guesser.expect_end();
+    assert_eq!((timeouts(&host), counts(&host.shared)), (1, (3, 1)));
+}
+
+#[test]
+fn an_address_that_fills_the_queue_shuts_out_nobody_else() {
+    let host = Host::new("", tokens(&hashed("foo", "bar")));
+    let held = host.hold_checks();
+    let (tell, told) = channel();
+    let submit = |number| {
+        let tell = tell.clone();
+        host.submit(Some("127.0.0.1"), move || tell.send(number).unwrap())
+    };
+    let crowd: Vec<_> = (0..LOGINS_WAITING).map(submit).collect();
+    let mut too_many = host.client();
+    too_many.ask(LOGIN, BUSY);
+    let mut others = ["127.0.0.2", "127.0.0.2", "127.0.0.3"].map(|address| host.client_from(address));
+    for (other, number) in others.iter_mut().zip(1..) {
+        other.send(LOGIN);
+        assert_eq!(told.recv(), Ok(LOGINS_WAITING - number), "the last of the crowd loses its place");
+    }
+    drop(held);
+    others.iter_mut().for_each(|other| other.expect("STORED\r\n"));
+    for number in 0..LOGINS_WAITING - 3 {
+        assert_eq!(told.recv(), Ok(number));
+    }
+    too_many.ask(LOGIN, "STORED\r\n");
+    drop(crowd);
+}
+
+#[test]
+fn a_client_that_has_gone_keeps_neither_place_nor_descriptor() {
+    let host = Host::new("", tokens(&hashed("foo", "bar")));
+    let open = || host.shared.stats.globals.curr_conns.load(Relaxed);
+    let mut good = host.client();
+    good.ask(LOGIN, "STORED\r\n");
+    let held = host.hold_checks();
+    let _others: Vec<_> = (8..LOGINS_WAITING).map(|_| host.submit(Some("127.0.0.1"), || ())).collect();
+    let eight = |good: &mut Client| {
+        let before = open();
+        let mut clients: Vec<_> = (0..8).map(|_| host.client()).collect();
+        clients.iter_mut().for_each(|client| client.send(WRONG));
+        // Taken in, and read before the client that asks after them.
+        until("their arrival", || open() == before + 8);
+        good.ask(MN.0, MN.1);
+        clients
+    };
+    let gone = eight(&mut good);
+    let mut too_many = host.client();
+    too_many.ask(LOGIN, BUSY);
+    gone.into_iter().for_each(Client::reset);
+    until("their connections' end", || open() == 3);
+    // Their places are free, while the thread has still to come to the first of them.
+    let mut quiet = eight(&mut good);
+    too_many.ask(LOGIN, BUSY);
+    // One that only says that it sends no more may wait for its answer. It gives way when its place is needed.
+    for client in &quiet {
+        client.0.shutdown(Shutdown::Write).unwrap();
+    }
+    good.ask(MN.0, MN.1);
+    too_many.send(LOGIN);
+    quiet.pop().unwrap().expect(BUSY);
+    drop(held);
+    too_many.expect("STORED\r\n");
+    for client in &mut quiet {
+        client.expect(FAILED);
+        client.expect_end();
+    }
+    until("their connections' end", || open() == 3);
 }
 
 /// Clients that leave while their password is being checked are not missed by anybody.

@@ -45,7 +45,7 @@ fn suspended(name: &str) -> Remote {
     remote.unwrap()
 }
 
-/// A message with the descriptor of a pipe's end; the other end says when nobody has it any more.
+/// A message with the descriptor of a pipe's end; the other end says when no process has it any more.
 fn pass_descriptor(to: &UnixStream, bytes: &[u8]) -> PipeReader {
     let (reader, writer) = pipe().unwrap();
     // struct cmsghdr on 64-bit Linux: length, level, type, and the descriptor behind them.

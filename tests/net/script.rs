@@ -4,6 +4,7 @@ use oxcached::maint::Sink;
 use oxcached::net::{Remote, Talk};
 use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Shared, Step};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -159,9 +160,11 @@ impl Talk for Script {
         self.arrived += n;
     }
 
-    fn suspended(&mut self, _: &Shared, remote: Remote) {
+    fn suspended(&mut self, _: &Shared, _: Option<SocketAddr>, remote: Remote) {
         LATER.lock().unwrap().get_or_insert_default().insert(self.name.clone(), remote);
     }
+
+    fn peer_ended(&self) {}
 
     fn resume(&mut self, reply: &[u8], out: &mut Output) {
         out.put(reply);

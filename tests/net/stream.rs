@@ -1,7 +1,7 @@
 //! Turns, buffers, backpressure, suspension, closing.
 
-use crate::harness::{Client, Server, settings, tcp, until};
-use crate::script::later;
+use crate::harness::{Client, Server, settings, tcp, unix, until};
+use crate::script::{Stall, later};
 use oxcached::clock::Clock;
 use oxcached::limits::{OUTPUT_HIGH, READ_BUF};
 use oxcached::proto::{ConnState, Session};
@@ -9,6 +9,7 @@ use oxcached::settings::Settings;
 use oxcached::stats::Counter;
 use std::io::{BufRead, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn the_products_session_answers() {
@@ -196,6 +197,45 @@ fn suspended_replies_come_in_order() {
     });
     remote.unwrap().resume(b"late\r\n".to_vec());
     assert_eq!([client.line(), client.line(), client.line()], ["late", "b", "d"]);
+}
+
+#[test]
+fn a_suspended_connection_ends_with_its_peer_and_outlives_its_last_byte() {
+    let (listener, dir) = unix();
+    let server = Server::with(settings(), vec![tcp(), listener]);
+    let connect = || UnixStream::connect(dir.path().join("socket")).unwrap();
+    let (mut half, mut other) = (server.client(), server.client());
+    half.send("later half\r\necho b");
+    half.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    let mut reset = server.client();
+    reset.send("later reset\r\n");
+    let mut gone = connect();
+    gone.write_all(b"later gone\r\n").unwrap();
+    let mut remotes = Vec::new();
+    until("suspended", || {
+        remotes.extend(["half", "reset", "gone"].map(later).into_iter().flatten());
+        remotes.len() == 3
+    });
+    reset.reset();
+    drop(gone);
+    until("the end of the two that have gone", || server.open() == 4);
+    // Nor is one suspended whose peer had gone before it was read.
+    let stall = Stall::new("before");
+    other.send("stall before\r\n");
+    stall.reached();
+    let mut gone = connect();
+    gone.write_all(b"later before\r\n").unwrap();
+    drop(gone);
+    stall.end();
+    assert_eq!(other.ask("echo a"), "a");
+    until("its turn", || server.gauge(|g| &g.total_conns) == 7 && server.open() == 4);
+    assert!(later("before").is_none());
+    for remote in remotes {
+        remote.resume(b"late\r\n".to_vec());
+    }
+    assert_eq!(half.line(), "late");
+    half.expect_end();
+    until("the other ends", || server.open() == 3);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn a_request_that_came_in_time_is_served_however_late_its_worker_looks() {
 }
 
 #[test]
-fn a_stop_of_the_worker_is_nobodys_idleness() {
+fn a_stop_of_the_worker_is_not_a_clients_idleness() {
     let server = impatient();
     let (mut other, mut silent) = (server.client(), server.client());
     assert_eq!([other.ask("echo a"), silent.ask("echo a")], ["a"; 2]);

@@ -6,7 +6,7 @@
 use super::header::{Parts, SIZE};
 use super::{BODY_MAX, Head, KEY_MAX, Next, Op, Ran, Run, Status, decode, trace};
 use crate::auth::{Answer, Auth, Check, Exchange, Mechanism, Outcome};
-use crate::limits::{MECHANISM_MAX, SASL_MESSAGE_MAX};
+use crate::limits::{LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
 use crate::proto::{CloseReason, Cx, Output};
 use crate::stats::Counter;
 
@@ -21,12 +21,19 @@ const CONTINUE: u16 = 0x21;
 pub(in crate::proto) struct Login {
     /// Everything is allowed.
     granted: bool,
+    /// Logins that failed since one succeeded.
+    failures: u8,
     exchange: Exchange,
 }
 
 impl Login {
     pub(in crate::proto) fn is_granted(&self) -> bool {
         self.granted
+    }
+
+    /// Whether too many logins have failed.
+    pub(in crate::proto) fn is_spent(&self) -> bool {
+        self.failures >= LOGIN_FAILURES_MAX
     }
 }
 
@@ -142,10 +149,12 @@ fn reply(run: &mut Run<'_, '_>, auth: &Auth, login: &mut Login, outcome: Outcome
     match outcome {
         Outcome::Granted => {
             login.granted = true;
+            login.failures = 0;
             count(run, auth, false);
             body(run, 0, b"Authenticated");
         }
         Outcome::Denied => {
+            login.failures = login.failures.saturating_add(1);
             count(run, auth, true);
             run.fail(Status::Refused);
         }
