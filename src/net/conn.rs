@@ -60,6 +60,8 @@ pub(super) struct Conn<S> {
     last_cmd: u32,
     /// Second of its arrival, by the same.
     born: u32,
+    /// While blocked: second in which the peer last took something, by the same.
+    taken: u32,
     state: ConnState,
     /// Bytes may be there: an event said so and no read has shown the contrary since.
     pub(super) readable: bool,
@@ -110,6 +112,7 @@ impl<S: Talk> Conn<S> {
             kept: None,
             last_cmd: now,
             born: now,
+            taken: now,
             state: ConnState::NewCmd,
             readable: false,
             urgent: false,
@@ -383,6 +386,7 @@ impl<S: Talk> Conn<S> {
     }
 
     fn write(&mut self, token: usize, hub: &mut Hub) -> Sent {
+        let mut moved = false;
         while !hub.desk.output.is_empty() {
             let (result, offered) = match hub.desk.output.plain() {
                 Some(bytes) => (self.transport.write(bytes), bytes.len()),
@@ -398,13 +402,14 @@ impl<S: Talk> Conn<S> {
             match result {
                 Ok(0) => return Sent::Failed,
                 Ok(n) => {
+                    moved = true;
                     hub.counters.add(Counter::BytesWritten, n as u64);
                     hub.desk.output.advance(n);
                     if self.transport.is_full(n, offered) {
-                        return self.block(token, hub);
+                        return self.block(token, hub, moved);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(token, hub),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(token, hub, moved),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Sent::Failed,
             }
@@ -414,14 +419,18 @@ impl<S: Talk> Conn<S> {
                 self.blocked = false;
                 Sent::All
             }
-            Ok(false) => self.block(token, hub),
+            Ok(false) => self.block(token, hub, moved),
             Err(_) => Sent::Failed,
         }
     }
 
     /// The send buffer is full. The first time, events of its draining have to be asked for; a taken part of a
-    /// write makes the kernel send one just as a refused write does.
-    fn block(&mut self, token: usize, hub: &Hub) -> Sent {
+    /// write makes the kernel send one just as a refused write does. `moved`: something was taken.
+    fn block(&mut self, token: usize, hub: &Hub, moved: bool) -> Sent {
+        let moved = moved | self.transport.take_sent();
+        if moved || !self.blocked {
+            self.taken = hub.clock.now();
+        }
         self.blocked = true;
         if !self.watches_writes {
             self.watches_writes = true;
@@ -443,6 +452,16 @@ impl<S: Talk> Conn<S> {
         if inside { hub.charge() } else { hub.uncharge() }
     }
 
+    /// While replies wait: the second in which the peer last took something.
+    pub(super) fn blocked_since(&self) -> Option<u32> {
+        self.blocked.then_some(self.taken)
+    }
+
+    /// Has its unsent replies forgotten when it is closed.
+    pub(super) fn abandon(&self) {
+        self.transport.abandon();
+    }
+
     /// What its deadlines depend on. The idle timeout goes by memcached's rule: it is for TCP connections that wait for
     /// a command, or for its rest.
     pub(super) fn since(&self, hub: &Hub) -> Since {
@@ -450,6 +469,7 @@ impl<S: Talk> Conn<S> {
         Since {
             handshake: self.is_handshaking().then_some(self.born),
             login: self.awaits_login(hub).then_some(self.born),
+            write: self.blocked_since(),
             idle: self.transport.is_tcp().then_some(self.last_cmd),
             is_checking: self.suspended,
             is_busy: self.blocked || self.suspended || self.queued || !waits,

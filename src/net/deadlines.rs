@@ -47,6 +47,7 @@ impl WorkerClock {
 pub(super) enum Limit {
     Handshake,
     Login,
+    Write,
     Idle,
 }
 
@@ -55,6 +56,8 @@ pub(super) enum Limit {
 pub(super) struct Since {
     pub(super) handshake: Option<u32>,
     pub(super) login: Option<u32>,
+    /// Replies wait, and the peer has taken nothing.
+    pub(super) write: Option<u32>,
     pub(super) idle: Option<u32>,
     /// Its password is being checked: the answer decides.
     pub(super) is_checking: bool,
@@ -78,6 +81,7 @@ pub(super) enum Verdict {
 pub(super) struct Limits {
     handshake: Option<u32>,
     login: Option<u32>,
+    write: Option<u32>,
     idle: Option<u32>,
 }
 
@@ -87,12 +91,13 @@ impl Limits {
         Self {
             handshake: shared.tls.as_ref().map(|_| TLS_HANDSHAKE_SECONDS),
             login: shared.auth.as_ref().and_then(|_| some(settings.auth_timeout.min(AUTH_SECONDS_MAX))),
+            write: some(settings.write_timeout),
             idle: some(settings.idle_timeout.unsigned_abs()).filter(|_| settings.idle_timeout > 0),
         }
     }
 
     fn any(&self) -> bool {
-        self.handshake.is_some() || self.login.is_some() || self.idle.is_some()
+        [self.handshake, self.login, self.write, self.idle].iter().any(Option::is_some)
     }
 
     /// First second in which a state that began in second `since` has lasted more than `limit` whole ones.
@@ -104,6 +109,7 @@ impl Limits {
         let states = [
             (Limit::Handshake, since.handshake.zip(self.handshake), false),
             (Limit::Login, since.login.zip(self.login), since.is_checking),
+            (Limit::Write, since.write.zip(self.write), false),
             (Limit::Idle, since.idle.zip(self.idle), since.is_busy),
         ];
         let mut next = Verdict::Free;
@@ -138,6 +144,14 @@ impl Deadlines {
     /// Has `token` judged in second `at`.
     pub(super) fn schedule(&mut self, token: usize, at: u32) {
         self.wheel.schedule(token, at);
+    }
+
+    /// Has `token`, whose peer has taken nothing since second `since`, judged in time.
+    #[inline]
+    pub(super) fn blocked(&mut self, token: usize, since: u32) {
+        if let Some(limit) = self.limits.write {
+            self.wheel.hasten(token, Limits::end(since, limit));
+        }
     }
 
     /// Forgets a connection that has gone.
@@ -178,7 +192,7 @@ impl Deadlines {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { handshake: Some(10), login: Some(3), idle: Some(5) };
+    const LIMITS: Limits = Limits { handshake: Some(10), login: Some(3), write: Some(7), idle: Some(5) };
 
     fn deadlines() -> Deadlines {
         Deadlines { limits: LIMITS, wheel: Wheel::new(100), served: 0 }
@@ -208,8 +222,11 @@ mod tests {
         assert_eq!(LIMITS.judge(&Since { login: None, ..since }, 104), Verdict::Until(106));
         assert_eq!(LIMITS.judge(&Since { login: None, ..since }, 106), Verdict::Late(Limit::Idle));
         assert_eq!(LIMITS.judge(&Since { login: None, is_busy: true, ..since }, 109), Verdict::Until(110));
+        let since = Since { write: Some(103), idle: Some(100), is_busy: true, ..Since::default() };
+        assert_eq!(LIMITS.judge(&since, 110), Verdict::Until(111));
+        assert_eq!(LIMITS.judge(&since, 111), Verdict::Late(Limit::Write));
         assert_eq!(LIMITS.judge(&Since::default(), 1000), Verdict::Free);
-        let none = Limits { handshake: None, login: None, idle: None };
+        let none = Limits { handshake: None, login: None, write: None, idle: None };
         assert_eq!(none.judge(&since, u32::MAX), Verdict::Free);
         assert!(!none.any());
     }

@@ -31,6 +31,8 @@ pub(super) struct TlsStream {
     blocked: bool,
     /// The peer has sent its last byte.
     ended: bool,
+    /// Something was sent since [`TlsStream::take_sent`].
+    sent: bool,
     /// Why nothing more is to be understood of what arrives.
     failure: Option<Error>,
 }
@@ -86,7 +88,7 @@ impl TlsStream {
         let mut tls = ServerConnection::new(config)?;
         tls.set_buffer_limit(Some(state.write_size()));
         let counters = Arc::clone(state.counters());
-        Ok(Self { socket, tls, counters, drained: false, blocked: false, ended: false, failure: None })
+        Ok(Self { socket, tls, counters, drained: false, blocked: false, ended: false, sent: false, failure: None })
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -211,12 +213,17 @@ impl TlsStream {
         self.tls.wants_write()
     }
 
+    /// Whether something was sent since the last call.
+    pub(super) fn take_sent(&mut self) -> bool {
+        std::mem::take(&mut self.sent)
+    }
+
     /// Sends what is encrypted; false if the socket is full.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(_) => {}
+                Ok(_) => self.sent = true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -260,6 +267,7 @@ mod tests {
             drained: false,
             blocked: false,
             ended: false,
+            sent: false,
             failure: None,
         };
         let mut room = [0; 4096];

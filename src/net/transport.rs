@@ -25,8 +25,10 @@ use super::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// A connected, non-blocking stream socket.
 pub(super) enum Transport {
@@ -110,6 +112,26 @@ impl Transport {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Ok(true),
             Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// Whether an encrypted stream has sent something since it was last asked.
+    pub(super) fn take_sent(&mut self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.take_sent(),
+        }
+    }
+
+    /// Has the kernel forget what it has not sent, when the socket is closed: the peer reads a reset.
+    pub(super) fn abandon(&self) {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            Self::Tls(stream) => SockRef::from(stream.socket()),
+        };
+        if let Err(error) = socket.set_linger(Some(Duration::ZERO)) {
+            log::debug!("linger: {error}");
         }
     }
 

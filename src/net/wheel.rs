@@ -57,6 +57,13 @@ impl Wheel {
         self.len += 1;
     }
 
+    /// As [`Wheel::schedule`], unless `token` has an earlier entry.
+    pub(super) fn hasten(&mut self, token: usize, at: u32) {
+        if !self.places.get(slot(token)).is_some_and(|place| place.at != NONE && place.at <= at) {
+            self.schedule(token, at);
+        }
+    }
+
     /// Forgets `token`.
     pub(super) fn remove(&mut self, token: usize) {
         self.unlink(slot(token));
@@ -173,6 +180,11 @@ mod tests {
                     map.insert(slot, (token, at.max(now + 1)));
                 }
                 2 => {
+                    wheel.hasten(token, at);
+                    let before = map.get(&slot).map_or(u32::MAX, |entry| entry.1);
+                    map.insert(slot, (token, before.min(at.max(now + 1))));
+                }
+                3 => {
                     wheel.remove(token);
                     map.remove(&slot);
                 }

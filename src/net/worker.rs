@@ -168,7 +168,10 @@ impl<S: Talk> Worker<S> {
             Some(conn.turn(token, &mut self.hub))
         }));
         match turn {
-            Ok(Some(After::Wait)) => self.hub.desk.rise(),
+            Ok(Some(After::Wait)) => {
+                self.hub.desk.rise();
+                self.note_blocked(token);
+            }
             Ok(Some(After::Requeue)) => {
                 self.hub.desk.rise();
                 if let Some(conn) = self.conns.get_mut(token) {
@@ -183,6 +186,16 @@ impl<S: Talk> Worker<S> {
                 log::error!("a connection made its worker panic; it is closed");
                 self.close(token, CloseReason::Error);
             }
+        }
+    }
+
+    /// Has a connection judged in time whose peer does not take its replies.
+    #[inline]
+    fn note_blocked(&mut self, token: usize) {
+        if let Some(deadlines) = &mut self.deadlines
+            && let Some(since) = self.conns.get_mut(token).and_then(|conn| conn.blocked_since())
+        {
+            deadlines.blocked(token, since);
         }
     }
 
@@ -287,6 +300,11 @@ impl<S: Talk> Worker<S> {
                 self.close(token, CloseReason::Error);
             }
             Verdict::Late(Limit::Login) => self.refuse_late(token),
+            Verdict::Late(Limit::Write) => {
+                self.hub.counters.add(Counter::WriteTimeouts, 1);
+                conn.abandon();
+                self.close(token, CloseReason::Error);
+            }
             Verdict::Late(Limit::Idle) => {
                 self.hub.counters.add(Counter::IdleKicks, 1);
                 self.close(token, CloseReason::IdleTimeout);

@@ -156,6 +156,9 @@ impl Report<'_, '_> {
         if self.cx.shared.settings.idle_timeout != 0 {
             row(out, "idle_kicks", totals.get(Counter::IdleKicks));
         }
+        if self.cx.shared.settings.write_timeout != 0 {
+            row(out, "write_timeouts", totals.get(Counter::WriteTimeouts));
+        }
         row(out, "bytes_read", totals.get(Counter::BytesRead));
         row(out, "bytes_written", totals.get(Counter::BytesWritten));
     }

@@ -505,6 +505,17 @@ static SUBS: &[Sub] = &[
     )
     .default(|settings| settings.idle_timeout.to_string()),
     Sub::value(
+        "write_timeout",
+        "Missing numeric argument for write_timeout",
+        "seconds after which a connection is closed whose peer\ntakes none of its replies; 0 for never",
+        |draft, value| {
+            let Some(seconds) = strict_u32(value) else { return fail("could not parse argument to write_timeout") };
+            draft.settings.write_timeout = seconds;
+            Ok(())
+        },
+    )
+    .default(|settings| settings.write_timeout.to_string()),
+    Sub::value(
         "auth_timeout",
         "Missing numeric argument for auth_timeout",
         "with -S or -Y: seconds after which a client that has not\nlogged in is closed, up to 1000; 0 for never",

@@ -131,9 +131,12 @@ impl Settings {
         let file = self.memory_file.as_deref().map(|path| path.to_string_lossy());
         rows.row("memory_file", file.as_deref().unwrap_or("(null)"));
         rows.row("client_flags_size", 4);
-        // Not one of memcached's: only who asks for authentication sees it.
+        // Not memcached's: there only where they have an effect.
         if self.has_auth() {
             rows.row("auth_timeout", self.auth_timeout);
+        }
+        if self.write_timeout > 0 {
+            rows.row("write_timeout", self.write_timeout);
         }
     }
 }

@@ -26,6 +26,7 @@ pub enum Counter {
     AuthErrors,
     AuthTimeouts,
     IdleKicks,
+    WriteTimeouts,
     BytesRead,
     BytesWritten,
     ConnYields,

@@ -8,7 +8,7 @@ use oxcached::net::Listener;
 use oxcached::proto::{ConnState, Shared};
 use oxcached::settings::Settings;
 use oxcached::stats::Counter;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 /// A server whose clients are kicked after three idle seconds.
@@ -136,4 +136,57 @@ fn local_clients_have_a_time_for_their_login_but_none_for_being_idle() {
     late.expect_end();
     good.stream.get_mut().write_all(b"echo a\r\n").unwrap();
     assert_eq!(good.line(), "a");
+}
+
+/// More than the buffers between two sockets hold.
+const BIG: usize = 20_000_000;
+
+#[test]
+fn a_peer_that_takes_nothing_is_closed_and_one_that_takes_a_little_is_not() {
+    let (listener, dir) = unix();
+    let server = Server::by_hand(Settings { write_timeout: 5, ..settings() }, vec![tcp(), listener]);
+    let mut other = server.client();
+    let (mut deaf, mut closing, mut slow) = (server.client(), server.client(), server.client());
+    let mut local = UnixStream::connect(dir.path().join("socket")).unwrap();
+    deaf.send(format!("big {BIG}\r\n"));
+    closing.send(format!("bye {BIG}\r\n"));
+    slow.send(format!("big {BIG}\r\necho end\r\n"));
+    local.write_all(format!("big {BIG}\r\n").as_bytes()).unwrap();
+    until("blocked writers", || server.in_state(ConnState::Mwrite) == 4);
+    let mut taken = 0;
+    for timeouts in [0, 3, 3, 3] {
+        server.pass(3, &mut other);
+        let written = server.counter(Counter::BytesWritten);
+        until("more is written", || {
+            taken += slow.stream.read(&mut vec![0; 200_000]).unwrap();
+            server.counter(Counter::BytesWritten) > written + 1000
+        });
+        assert_eq!(server.counter(Counter::WriteTimeouts), timeouts);
+    }
+    assert_eq!((server.open(), server.in_state(ConnState::Mwrite)), (4, 1));
+    until("what was kept for them is given back", || server.gauge(|g| &g.response_obj_count) <= 1);
+    for client in [&mut deaf, &mut closing] {
+        let mut rest = Vec::new();
+        assert_eq!(client.stream.read_to_end(&mut rest).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(rest.len() < BIG);
+    }
+    // The limit is one of silence: it may take as long as it takes.
+    let mut rest = vec![0; BIG + 2 - taken];
+    slow.stream.read_exact(&mut rest).unwrap();
+    assert_eq!(slow.line(), "end");
+    server.pass(20, &mut other);
+    assert_eq!(slow.ask("echo still"), "still");
+    assert_eq!(server.counter(Counter::WriteTimeouts), 3);
+}
+
+#[test]
+fn without_a_limit_replies_wait_for_ever() {
+    let server = impatient();
+    let (mut deaf, mut other) = (server.client(), server.client());
+    deaf.send(format!("bye {BIG}\r\n"));
+    until("a blocked writer", || server.in_state(ConnState::Mwrite) == 1);
+    server.pass(2000, &mut other);
+    let mut bytes = Vec::new();
+    assert_eq!(deaf.stream.read_to_end(&mut bytes).unwrap(), BIG);
+    assert_eq!(server.counter(Counter::WriteTimeouts), 0);
 }

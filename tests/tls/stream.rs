@@ -2,6 +2,7 @@
 
 use crate::harness::{Client, Host, until};
 use oxcached::proto::ConnState;
+use oxcached::stats::Counter;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -250,4 +251,46 @@ fn an_urgent_byte_between_two_records_hides_neither() {
         client.expect(&found("key", &bytes));
     }
     assert_eq!([client.line(), client.line()], ["VERSION 1.6.45", "MN"]);
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_closed_and_one_that_takes_a_little_is_not() {
+    let host = Host::new("write_timeout=5");
+    let (mut deaf, mut slow, mut other) = (host.client(), host.client(), host.client());
+    let bytes = value(500_000);
+    set(&mut other, "key", &bytes);
+    let gets = 60;
+    for client in [&mut deaf, &mut slow] {
+        client.send("get key\r\n".repeat(gets));
+    }
+    let blocked = || host.shared.conns.list().iter().filter(|(_, card)| card.state() == ConnState::Mwrite).count();
+    until("blocked writers", || blocked() == 2);
+    let mut pass = |seconds| {
+        for _ in 0..seconds {
+            host.shared.clock.advance(1);
+            assert_eq!(other.ask("mn"), "MN");
+        }
+    };
+    let totals = || host.shared.stats.totals();
+    let (mut left, rounds) = (gets, 10);
+    for _ in 0..rounds {
+        let written = totals().get(Counter::BytesWritten);
+        until("more is written", || {
+            slow.expect(&found("key", &bytes));
+            left -= 1;
+            totals().get(Counter::BytesWritten) > written + 1000
+        });
+        pass(2);
+    }
+    // The second of the last look is judged a poll later.
+    until("it is counted", || totals().get(Counter::WriteTimeouts) == 1);
+    assert_eq!(blocked(), 1);
+    for _ in 0..left {
+        slow.expect(&found("key", &bytes));
+    }
+    assert_eq!(slow.ask("version"), "VERSION 1.6.45");
+    let mut rest = Vec::new();
+    assert!(deaf.stream.read_to_end(&mut rest).is_err());
+    let rows = slow.stats("");
+    assert!(rows.contains(&("write_timeouts".to_owned(), "1".to_owned())));
 }
