@@ -62,6 +62,9 @@ pub const REPORT_STEP: usize = 32 * 1024;
 /// Unit: bytes. Beyond: the connection is closed, and counted in `response_obj_oom`.
 pub const REPORTS_MAX: usize = 64 << 20;
 
+/// Memory that must be there beyond what a report or a new prefix takes: other clients need it for theirs.
+pub const HEADROOM: usize = 8 << 20;
+
 /// Longest report in answer to a datagram; it is kept until it is whole.
 ///
 /// Unit: bytes. Beyond: no answer, counted in `response_obj_oom`.

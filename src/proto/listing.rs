@@ -7,9 +7,10 @@
 
 use super::report::{Form, Sink, conn_rows};
 use super::{Cx, Output};
-use crate::limits::REPORT_STEP;
+use crate::limits::{HEADROOM, REPORT_STEP};
 use crate::stats::{PREFIX_LINE_MAX, PrefixPlace, Taken};
 use crate::store::Walk;
+use crate::sys::headroom;
 use std::collections::HashMap;
 
 /// Connections looked at under one hold of their table's lock.
@@ -41,14 +42,15 @@ pub(super) enum Listed {
     NoMemory,
 }
 
-/// Reserves room for a step that goes on until the output has the length that is given, or by `beyond` bytes more.
+/// Reserves room for a step that goes on until the output has the length that is given, or by `beyond` bytes more. `None`
+/// where memory is short.
 pub(super) fn room(out: &mut Output, beyond: usize) -> Option<usize> {
     // Replies that leave as datagrams are kept until they are whole.
     let waits = if out.is_datagrams() { 0 } else { out.remaining() };
     let room = REPORT_STEP.saturating_sub(waits);
     let bytes = out.bytes();
-    bytes.try_reserve(room + beyond).ok()?;
-    Some(bytes.len() + room)
+    let reserved = headroom::is_there(HEADROOM) && bytes.try_reserve(room + beyond).is_ok();
+    reserved.then_some(bytes.len() + room)
 }
 
 /// `stats conns`: one group of rows a connection or listener, by descriptor.

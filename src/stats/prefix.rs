@@ -9,15 +9,19 @@
 
 use crate::decimal;
 use crate::hash::hash;
-use crate::limits::KEY_MAX;
+use crate::limits::{HEADROOM, KEY_MAX};
 use crate::printable::is_printable;
-use parking_lot::Mutex;
+use crate::sys::headroom;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Most prefixes counted (memcached's cap since 1.6.45).
 const PREFIXES_MAX: usize = 65_536;
 
 /// Slots of the index: half of them at most are taken.
 const SLOTS: usize = 2 * PREFIXES_MAX;
+
+/// Rows added for one question whether memory is left: 100 KB.
+const ROWS_ASKED: usize = 256;
 
 /// Rows told under one hold of the lock: some 10 us.
 const BATCH: usize = 64;
@@ -59,6 +63,8 @@ struct Table {
     index: Vec<u32>,
     /// Bytes of all prefixes.
     bytes: usize,
+    /// Rows that may be added before the next question whether memory is left.
+    granted: usize,
     /// How often all rows have gone.
     generation: u64,
 }
@@ -93,7 +99,8 @@ impl PrefixStats {
             return;
         }
         let mut table = self.table.lock();
-        let Some(prefix) = table.row(name) else { return };
+        let Some(at) = table.find(name).or_else(|| add(&mut table, name)) else { return };
+        let prefix = &mut table.rows[at].1;
         match event {
             PrefixEvent::Hit => {
                 prefix.gets += 1;
@@ -159,38 +166,59 @@ impl Prefix {
     }
 }
 
-impl Table {
-    /// The counters of a prefix; `None` if there is no room for it.
-    fn row(&mut self, name: &[u8]) -> Option<&mut Prefix> {
-        if self.index.is_empty() {
-            self.index.try_reserve_exact(SLOTS).ok()?;
-            self.index.resize(SLOTS, 0);
+/// Adds a row for a prefix, and gives its place.
+#[cold]
+fn add(table: &mut MutexGuard<'_, Table>, name: &[u8]) -> Option<usize> {
+    if table.rows.len() == PREFIXES_MAX {
+        return None;
+    }
+    if table.granted == 0 {
+        if !MutexGuard::unlocked(table, || headroom::is_there(HEADROOM)) {
+            return None;
         }
+        table.granted = ROWS_ASKED;
+    }
+    // Another thread may have added it meanwhile, or the last row that there may be.
+    table.find(name).or_else(|| table.add(name))
+}
+
+impl Table {
+    /// The slot of a prefix: that of its number, or the free one where it would be. Half of the slots at least are free.
+    fn slot(&self, name: &[u8]) -> usize {
         let mut slot = hash(name) as usize % SLOTS;
-        let at = loop {
-            match self.index[slot] as usize {
-                0 => break self.add(name, slot)?,
-                number if *self.rows[number - 1].0 == *name => break number - 1,
-                _ => slot = (slot + 1) % SLOTS,
-            }
-        };
-        Some(&mut self.rows[at].1)
+        while self.index[slot] != 0 && *self.rows[self.index[slot] as usize - 1].0 != *name {
+            slot = (slot + 1) % SLOTS;
+        }
+        slot
     }
 
-    /// Adds a row whose number goes to `slot`.
-    #[cold]
-    fn add(&mut self, name: &[u8], slot: usize) -> Option<usize> {
+    /// The place of a prefix's row.
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        if self.index.is_empty() {
+            return None;
+        }
+        (self.index[self.slot(name)] as usize).checked_sub(1)
+    }
+
+    /// Adds a row for a prefix that has none.
+    fn add(&mut self, name: &[u8]) -> Option<usize> {
         let at = self.rows.len();
         if at == PREFIXES_MAX {
             return None;
+        }
+        if self.index.is_empty() {
+            self.index.try_reserve_exact(SLOTS).ok()?;
+            self.index.resize(SLOTS, 0);
         }
         self.rows.try_reserve(1).ok()?;
         let mut copy = Vec::new();
         copy.try_reserve_exact(name.len()).ok()?;
         copy.extend_from_slice(name);
-        self.rows.push((copy.into_boxed_slice(), Prefix::default()));
+        let slot = self.slot(name);
         self.index[slot] = at as u32 + 1;
+        self.rows.push((copy.into_boxed_slice(), Prefix::default()));
         self.bytes += name.len();
+        self.granted = self.granted.saturating_sub(1);
         Some(at)
     }
 }

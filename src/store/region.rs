@@ -1,6 +1,6 @@
 //! Reserved address space seen as atomic words.
 //!
-//! Owns the only calls to `mmap` and the only place where the kernel's memory, or a file's, becomes Rust memory.
+//! Owns the only mappings that are kept, and the only place where the kernel's memory, or a file's, becomes Rust memory.
 //! A region is never unmapped, so a stale index into it can read old data but never fault; its pages cost
 //! nothing until they are touched. Called by the arena and the index.
 

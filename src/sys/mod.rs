@@ -7,6 +7,7 @@
 pub mod cpu;
 pub mod file;
 pub mod getopt;
+pub mod headroom;
 pub mod number;
 pub mod pidfile;
 pub mod process;

@@ -4,12 +4,13 @@
 
 use super::header::{Head, Parts, SIZE};
 use super::{Run, Status};
-use crate::limits::REPORT_STEP;
+use crate::limits::{HEADROOM, REPORT_STEP};
 use crate::proto::listing::{self, Listed, Listing, Prefixes, Sizes};
 use crate::proto::report::{Form, Report, Sink};
 use crate::proto::{Cx, Output};
 use crate::settings::VERSION;
 use crate::stats::{Counter, Taken};
+use crate::sys::headroom;
 use std::fmt::Display;
 
 pub(super) fn version(run: &mut Run<'_, '_>) {
@@ -144,7 +145,7 @@ impl PrefixPacket {
         if self.text.capacity() == 0 {
             // For all of them, as no more will come.
             let bytes = lines.bytes_max();
-            if !self.taken.grow_to(bytes) {
+            if !self.taken.grow_to(bytes) || !headroom::is_there(bytes + HEADROOM) {
                 return None;
             }
             self.text.try_reserve_exact(bytes).ok()?;
