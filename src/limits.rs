@@ -41,6 +41,16 @@ pub const READ_BUF: usize = 64 * 1024;
 /// Unit: bytes. Beyond: no command is run and nothing is read until the peer has taken replies.
 pub const OUTPUT_HIGH: usize = 256 * 1024;
 
+/// The same while unsent replies of all connections exceed their bound.
+pub const OUTPUT_LOW: usize = 16 * 1024;
+
+/// Bound of the unsent replies of all connections, beyond which each one may have `OUTPUT_LOW` only: this, or one part in
+/// `REPLIES_SHARE` of `-m` if that is more. `read_buf_mem_limit` takes its place where given.
+pub const REPLIES_MIN: u64 = 64 << 20;
+
+/// See `REPLIES_MIN`.
+pub const REPLIES_SHARE: u64 = 16;
+
 /// Pinned values in one unsent reply at which a connection stops running commands.
 ///
 /// Unit: values. Beyond: as for `OUTPUT_HIGH`.

@@ -5,7 +5,7 @@
 //! spare. The desk is cleared only when someone else comes, so a connection that has it to itself moves no
 //! byte. Must not know sockets or sessions; `worker` calls it.
 
-use crate::limits::READ_BUF;
+use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF};
 use crate::proto::{Input, Output};
 use crate::stats::Globals;
 use std::mem::{replace, take};
@@ -50,6 +50,8 @@ pub(super) struct Desk {
     /// Replies of the owner.
     pub(super) output: Output,
     owner: Option<usize>,
+    /// Unsent reply bytes at which the next owner stops running commands.
+    high: usize,
     lent: usize,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
@@ -64,6 +66,7 @@ impl Desk {
             input: Input::default(),
             output: Output::default(),
             owner: None,
+            high: OUTPUT_HIGH,
             lent: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -85,6 +88,14 @@ impl Desk {
         if let Some(kept) = kept {
             self.unpack(*kept);
         }
+        self.output.set_high(self.high);
+    }
+
+    /// Bounds the replies of connections that come to the desk by those of all: `max` bytes together.
+    #[inline]
+    pub(super) fn bound_replies(&mut self, globals: &Globals, max: u64) {
+        let held = globals.response_obj_bytes.load(Relaxed).saturating_add(globals.reports.used());
+        self.high = if held > max { OUTPUT_LOW } else { OUTPUT_HIGH };
     }
 
     /// Ends the owner's turn: the desk is free if nothing is left on it.
@@ -204,7 +215,7 @@ impl Gauges {
         }
         if let Some(output) = &kept.output {
             self.reply_count += sign;
-            self.reply_bytes += sign * output.remaining() as i64;
+            self.reply_bytes += sign * output.memory() as i64;
         }
     }
 
@@ -248,6 +259,33 @@ mod tests {
         desk.publish(&globals);
         assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64);
         assert_eq!(globals.response_obj_count.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn r3_3_replies_of_all_bound_those_of_each() {
+        let globals = Globals::default();
+        let mut desk = Desk::new();
+        let full_at = |desk: &mut Desk, token| {
+            desk.seat(token, None);
+            let mut at = 0;
+            while !desk.output.is_full() {
+                desk.output.put(&[b'x'; 1024]);
+                at += 1024;
+            }
+            at
+        };
+        assert_eq!(full_at(&mut desk, 1), OUTPUT_HIGH);
+        let kept = desk.vacate(false).unwrap();
+        desk.publish(&globals);
+        desk.bound_replies(&globals, OUTPUT_HIGH as u64 - 1);
+        assert_eq!(full_at(&mut desk, 2), OUTPUT_LOW);
+        desk.wipe();
+        desk.bound_replies(&globals, OUTPUT_HIGH as u64);
+        assert_eq!(full_at(&mut desk, 3), OUTPUT_HIGH);
+        desk.wipe();
+        desk.discard(*kept);
+        desk.publish(&globals);
+        assert_eq!(globals.response_obj_bytes.load(Relaxed), 0);
     }
 
     #[test]

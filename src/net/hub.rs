@@ -6,7 +6,7 @@ use super::deadlines::WorkerClock;
 use super::desk::Desk;
 use super::notify::Mailbox;
 use crate::events::{Event, Log};
-use crate::limits::REQUEST_CHARGE;
+use crate::limits::{REPLIES_MIN, REPLIES_SHARE, REQUEST_CHARGE};
 use crate::proto::{Cx, Shared};
 use crate::stats::Counters;
 use mio::Registry;
@@ -30,6 +30,8 @@ pub(super) struct Hub {
     pub(super) scratch: Vec<u8>,
     /// Commands in one turn (`-R`).
     pub(super) reqs_per_event: u32,
+    /// Bound of the unsent replies of all connections, in bytes.
+    pub(super) replies_max: u64,
     /// Connections inside a request, and how many may be.
     charged: u64,
     charged_max: u64,
@@ -51,6 +53,10 @@ impl Hub {
             slices: Vec::new(),
             scratch: Vec::new(),
             reqs_per_event: settings.reqs_per_event.max(1),
+            replies_max: match settings.read_buf_mem_limit {
+                0 => REPLIES_MIN.max(settings.maxbytes / REPLIES_SHARE),
+                limit => limit.into(),
+            },
             charged: 0,
             charged_max,
         }

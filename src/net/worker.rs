@@ -59,6 +59,7 @@ impl<S: Talk> Worker<S> {
         let mut events = Events::with_capacity(EVENTS);
         let end = loop {
             self.hub.desk.publish(&self.hub.shared.stats.globals);
+            self.hub.desk.bound_replies(&self.hub.shared.stats.globals, self.hub.replies_max);
             // Who is in the queue now gets a turn after this poll; who joins it meanwhile, after the next.
             let round = self.ready.len();
             match self.poll.poll(&mut events, self.timeout()) {

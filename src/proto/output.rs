@@ -10,13 +10,14 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 /// The unsent replies of one connection, in order.
-#[derive(Default)]
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
     /// Pinned values and the offset in `bytes` before which each one goes; offsets ascend.
     pins: VecDeque<(usize, Pinned)>,
     pinned_bytes: usize,
+    /// Unsent bytes at which it is full.
+    high: usize,
     /// Ends of replies as offsets in `bytes`, kept only when asked for (a datagram series a reply).
     ends: Option<VecDeque<usize>>,
 }
@@ -26,6 +27,13 @@ pub struct Output {
 pub struct Mark {
     bytes: usize,
     pins: usize,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        let (bytes, pins) = (Vec::new(), VecDeque::new());
+        Self { bytes, sent: 0, pins, pinned_bytes: 0, high: OUTPUT_HIGH, ends: None }
+    }
 }
 
 impl Output {
@@ -133,6 +141,11 @@ impl Output {
         self.bytes.len() - self.sent + self.pinned_bytes
     }
 
+    /// Memory that it takes, values of items included.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.pinned_bytes
+    }
+
     /// Whether nothing waits to be written.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -142,7 +155,13 @@ impl Output {
     /// Whether so much waits that no further command may run before a write.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.remaining() >= OUTPUT_HIGH || self.pins.len() >= OUTPUT_PINS
+        self.remaining() >= self.high || self.pins.len() >= OUTPUT_PINS
+    }
+
+    /// Sets the unsent bytes at which it is full: fewer where those of all connections together are too many.
+    #[inline]
+    pub fn set_high(&mut self, high: usize) {
+        self.high = high;
     }
 
     /// Marks the end of one reply, for transports that send each one apart.
