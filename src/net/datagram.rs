@@ -78,6 +78,8 @@ struct Request<S> {
     /// A reply was not empty.
     said: bool,
     stage: Stage,
+    /// The session wants replies written, and none is complete.
+    waits: bool,
     /// Where the reply at the front stands.
     series: Option<Series>,
     /// Datagrams of the replies before it.
@@ -106,6 +108,11 @@ impl<S: Talk> Default for Answerer<S> {
 }
 
 impl<S: Talk> Answerer<S> {
+    /// Memory that its replies take, values of items included.
+    pub fn held(&self) -> usize {
+        self.output.memory()
+    }
+
     /// Whether a request is under way.
     pub fn is_busy(&self) -> bool {
         self.request.is_some()
@@ -137,6 +144,7 @@ impl<S: Talk> Answerer<S> {
             packets: bytes[HEADER] == PACKET,
             said: false,
             stage: Stage::Runs,
+            waits: false,
             series: None,
             sent: 0,
         });
@@ -172,20 +180,28 @@ impl<S: Talk> Answerer<S> {
     }
 
     fn run(&mut self, request: &mut Request<S>, cx: &mut Cx<'_>, allowance: &mut Allowance) {
+        self.output.forget_sent();
         let step = request.session.run(cx, &mut self.input, &mut self.output, &mut allowance.commands);
         let silent = self.output.ends_with_nothing();
         request.said |= !self.output.is_empty();
+        let waits = step == Step::Flush && self.output.front_reply().is_none();
+        let waited = std::mem::replace(&mut request.waits, waits);
         match step {
             // What stands behind the last mark is half a reply.
             Step::Yield => {
                 request.stage = Stage::Yielded;
                 return;
             }
+            // It may be so here too: the end of a multiget is still to come. Once, or a full output would stay full.
+            Step::Flush if !(waits && waited) => return,
             Step::Abort(_) => return self.give_up(request),
             _ => self.output.end_of_reply(),
         }
         request.stage = match step {
-            Step::Flush => Stage::Runs,
+            Step::Flush => {
+                request.waits = false;
+                Stage::Runs
+            }
             // A farewell that says nothing is a bare header; in text, only if nothing was said before.
             Step::Close(CloseReason::Normal) if silent && (!request.said || request.packets) => Stage::Farewell,
             _ => Stage::Over,

@@ -83,12 +83,18 @@ impl Output {
 
     /// Gives back all memory beyond what waits to be sent: for a peer that may keep it waiting for long.
     pub fn compact(&mut self) {
+        self.forget_sent();
+        self.bytes.shrink_to_fit();
+        self.pins.shrink_to_fit();
+    }
+
+    /// Drops what was sent, which else goes when all is: before a run that appends to replies that wait for their end.
+    /// Marks of before lose their meaning.
+    pub fn forget_sent(&mut self) {
         let sent = std::mem::take(&mut self.sent);
         self.bytes.drain(..sent);
-        self.bytes.shrink_to_fit();
         // Bytes are sent in order, so none of the offsets that are left lies before `sent`.
         self.pins.iter_mut().for_each(|(before, _)| *before -= sent);
-        self.pins.shrink_to_fit();
         self.ends.iter_mut().flatten().for_each(|end| *end = end.saturating_sub(sent));
     }
 

@@ -10,6 +10,9 @@ use oxcached::stats::Counter;
 const COMMANDS: u32 = 20;
 const DATAGRAMS: u32 = 256;
 
+/// More than the output's bound and two values of 1 MB.
+const HELD_MAX: usize = 3 << 20;
+
 const TOO_LARGE: &str = "SERVER_ERROR reply too large for datagrams\r\n";
 
 struct Server {
@@ -61,6 +64,7 @@ impl Server {
         loop {
             turns += 1;
             let (progress, _, _) = self.turn(|datagram| replies.take(datagram));
+            assert!(self.answerer.held() < HELD_MAX, "{}", self.answerer.held());
             if progress == TurnEnd::Done {
                 assert_eq!(replies.next, 0, "a series is cut off");
                 return (replies.whole, turns);
@@ -122,10 +126,34 @@ fn r3_1_a_turn_is_bounded_in_commands_and_in_datagrams() {
 }
 
 #[test]
+fn trap_21_the_end_of_a_multiget_belongs_to_its_last_key() {
+    let mut server = Server::new();
+    server.store("small", 10);
+    server.store("large", 1_000_000);
+    let block = |key: &str, len: usize| format!("VALUE {key} 0 {len}\r\n{}\r\n", "v".repeat(len)).into_bytes();
+    let (small, large) = (block("small", 10), block("large", 1_000_000));
+    let end = |block: &[u8]| [block, b"END\r\n"].concat();
+    for (keys, wanted) in [
+        ("small small", vec![small.clone(), end(&small)]),
+        ("large small", vec![large.clone(), end(&small)]),
+        ("small large", vec![small.clone(), end(&large)]),
+        ("large large large", vec![large.clone(), large.clone(), end(&large)]),
+        ("large none", vec![large.clone(), end(b"")]),
+    ] {
+        assert!(
+            server.answer(&format!("get {keys}\r\nmn\r\n")).0 == [&wanted[..], &[b"MN\r\n".to_vec()]].concat(),
+            "{keys}"
+        );
+    }
+}
+
+#[test]
 fn r3_3_an_answer_ends_where_a_series_can_count_no_further() {
     let mut server = Server::new();
     server.store("a", 1_000_000);
+    server.store("s", 4000);
     let whole = u16::MAX as usize / 1_000_000_usize.div_ceil(DATAGRAM_MAX - DATAGRAM_HEADER);
+    assert!(server.answer(&format!("get{}\r\n", " s".repeat(20_000))).0.iter().all(|reply| reply.len() > 4000));
     for request in ["get a\r\n".repeat(3000), format!("get{}\r\n", " a".repeat(30_000))] {
         let before = server.shared.stats.totals().get(Counter::ResponseOom);
         let (replies, turns) = server.answer(&request);
