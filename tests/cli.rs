@@ -305,6 +305,8 @@ fn authentication_decides_what_is_spoken() {
         ("-Y f -B binary", 64, binary),
         ("-Y f -B auto", 64, binary),
         ("-S -Y f -B binary", 64, binary),
+        ("-o maxconns_per_ip", 1, "Missing numeric argument for maxconns_per_ip\n"),
+        ("-o maxconns_per_ip=many", 1, "could not parse argument to maxconns_per_ip\n"),
         ("-o write_timeout", 1, "Missing numeric argument for write_timeout\n"),
         ("-o write_timeout=-1", 1, "could not parse argument to write_timeout\n"),
         ("-o auth_timeout", 1, "Missing numeric argument for auth_timeout\n"),
@@ -435,7 +437,8 @@ fn stats_settings_follow_options_and_changes() {
     let shown = rows(&["-Y", "some/file", "-o", "auth_timeout=7"]);
     assert!(shown.contains(" binding_protocol=ascii auth_enabled_sasl=no auth_enabled_ascii=some/file "), "{shown}");
     assert!(shown.ends_with(" client_flags_size=4 auth_timeout=7"), "{shown}");
-    assert!(rows(&["-o", "write_timeout=30"]).ends_with(" client_flags_size=4 write_timeout=30"));
+    let shown = rows(&["-o", "write_timeout=30,maxconns_per_ip=100"]);
+    assert!(shown.ends_with(" client_flags_size=4 maxconns_per_ip=100 write_timeout=30"), "{shown}");
     assert!(rows(&["-S"]).contains(" binding_protocol=binary auth_enabled_sasl=yes auth_enabled_ascii=no "));
     // An exact half rounds to even, as printf does.
     assert!(rows(&["-o", "hot_max_factor=0.125"]).contains(" hot_max_factor=0.12 "));

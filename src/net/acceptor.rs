@@ -12,7 +12,7 @@ use super::tls::TlsStream;
 use super::transport::Transport;
 use super::workers::Dispatcher;
 use crate::limits::ACCEPT_BATCH;
-use crate::proto::{ConnCard, ConnState, Protocol, Shared};
+use crate::proto::{AddressPlace, ConnCard, ConnState, Protocol, Shared};
 use crate::settings;
 use mio::net::UdpSocket;
 use mio::unix::SourceFd;
@@ -55,6 +55,9 @@ struct Pause {
     since: Instant,
     next_look: Instant,
 }
+
+/// An address has all the connections that it may have.
+struct TooMany;
 
 /// What one attempt to accept came to.
 enum Accepted {
@@ -216,14 +219,18 @@ impl Acceptor {
         if self.shared.settings.maxconns_fast {
             if i64::from(fd) >= maxconns - 1 {
                 globals.rejected_conns.fetch_add(1, Relaxed);
-                // One attempt: who does not take this line at once is closed without it.
-                let _ = transport.write(b"ERROR Too many open connections\r\n");
+                turn_away(&mut transport);
                 return true;
             }
         } else if i64::from(fd) >= maxconns {
             // Only if the descriptor limit could not be set to maxconns, which otherwise refuses first.
             return false;
         }
+        let Ok(place) = self.place_of(peer) else {
+            globals.rejected_conns_per_ip.fetch_add(1, Relaxed);
+            turn_away(&mut transport);
+            return true;
+        };
         self.count_structure(fd);
         let listener = &self.listeners[index].listener;
         let transport = match wrap(transport, listener.transport, &self.shared) {
@@ -234,12 +241,20 @@ impl Acceptor {
             }
         };
         let mut card = ConnCard::new(peer, listener.local, ConnState::NewCmd, self.shared.clock.now());
-        card.path = listener.path.as_deref().map(Into::into);
+        (card.path, card.place) = (listener.path.as_deref().map(Into::into), place);
         let (card, protocol, id) = (Arc::new(card), listener.protocol, NEXT_ID.fetch_add(1, Relaxed));
         if !self.dispatcher.dispatch(Message::Conn(NewConn { transport, card, protocol, id })) {
             log::warn!("no worker takes connection {id}; it is closed");
         }
         true
+    }
+
+    /// A client's place among the connections of its address; none where those are not limited, as local ones never are.
+    fn place_of(&self, peer: Option<SocketAddr>) -> Result<Option<AddressPlace>, TooMany> {
+        match (peer, self.shared.settings.maxconns_per_ip) {
+            (None, _) | (_, 0) => Ok(None),
+            (Some(peer), most) => self.shared.addresses.enter(peer.ip(), most).map(Some).ok_or(TooMany),
+        }
     }
 
     /// `connection_structures` counts descriptors ever used, as memcached keeps one structure for each.
@@ -284,6 +299,12 @@ impl Acceptor {
         let limit = i64::from(self.shared.settings.maxconns);
         UnixDatagram::unbound().is_ok_and(|probe| i64::from(probe.as_raw_fd()) < limit)
     }
+}
+
+/// Says why to a client that is not let in. One attempt: if its socket does not take the line at once, it is closed
+/// without it.
+fn turn_away(transport: &mut Transport) {
+    let _ = transport.write(b"ERROR Too many open connections\r\n");
 }
 
 /// Puts TLS around a client's socket where its listener wants that. The handshake is its worker's.

@@ -146,8 +146,13 @@ impl Deadlines {
         self.wheel.schedule(token, at);
     }
 
-    /// Has `token`, whose peer has taken nothing since second `since`, judged in time.
+    /// Whether replies may only wait for so long.
     #[inline]
+    pub(super) fn limit_writes(&self) -> bool {
+        self.limits.write.is_some()
+    }
+
+    /// Has `token`, whose peer has taken nothing since second `since`, judged in time.
     pub(super) fn blocked(&mut self, token: usize, since: u32) {
         if let Some(limit) = self.limits.write {
             self.wheel.hasten(token, Limits::end(since, limit));

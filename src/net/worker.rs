@@ -193,7 +193,7 @@ impl<S: Talk> Worker<S> {
     /// Has a connection judged in time whose peer does not take its replies.
     #[inline]
     fn note_blocked(&mut self, token: usize) {
-        if let Some(deadlines) = &mut self.deadlines
+        if let Some(deadlines) = self.deadlines.as_mut().filter(|deadlines| deadlines.limit_writes())
             && let Some(since) = self.conns.get_mut(token).and_then(|conn| conn.blocked_since())
         {
             deadlines.blocked(token, since);

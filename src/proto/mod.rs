@@ -1,5 +1,6 @@
 //! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
 
+mod addresses;
 mod ahead;
 mod binary;
 mod input;
@@ -13,6 +14,7 @@ mod text;
 mod upload;
 
 pub use crate::events::CloseReason;
+pub use addresses::AddressPlace;
 pub use input::Input;
 pub use output::Output;
 pub use report::hash_power;

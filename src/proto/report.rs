@@ -119,6 +119,9 @@ impl Report<'_, '_> {
         if shared.settings.maxconns_fast {
             gauge(out, "rejected_connections", &globals.rejected_conns);
         }
+        if shared.settings.maxconns_per_ip > 0 {
+            gauge(out, "rejected_connections_per_ip", &globals.rejected_conns_per_ip);
+        }
         gauge(out, "connection_structures", &globals.conn_structs);
         let totals = shared.stats.totals();
         row(out, "response_obj_oom", totals.get(Counter::ResponseOom));

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::ConnState;
+use super::addresses::{AddressPlace, Addresses};
 
 /// One server's shared state.
 pub struct Shared {
@@ -46,6 +47,8 @@ pub struct Shared {
     pub auth: Option<Auth>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
+    /// How many of them each address has, if that is limited.
+    pub addresses: Addresses,
     /// What happens, for watchers.
     pub events: Arc<Events>,
     /// Who watches.
@@ -131,6 +134,7 @@ impl Shared {
             tls: None,
             auth: None,
             conns: ConnTable::default(),
+            addresses: Addresses::default(),
             watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
             events,
             control,
@@ -255,6 +259,8 @@ pub struct ConnCard {
     pub path: Option<Box<str>>,
     /// Whether it is a datagram socket.
     pub udp: bool,
+    /// Its place among the connections of its address, if those are limited.
+    pub place: Option<AddressPlace>,
     /// A `ConnState` as number.
     state: AtomicU8,
     /// Relative time of the last command.
@@ -264,7 +270,8 @@ pub struct ConnCard {
 impl ConnCard {
     /// A card in state `state`, last heard of at `now`.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>, state: ConnState, now: u32) -> Self {
-        Self { peer, local, path: None, udp: false, state: AtomicU8::new(state as u8), last_cmd: AtomicU32::new(now) }
+        let (path, udp, place) = (None, false, None);
+        Self { peer, local, path, udp, place, state: AtomicU8::new(state as u8), last_cmd: AtomicU32::new(now) }
     }
 
     /// Current state.

@@ -197,6 +197,8 @@ pub struct Settings {
     pub auth_timeout: u32,
     /// `-o idle_timeout`: seconds; 0 = never.
     pub idle_timeout: i32,
+    /// `-o maxconns_per_ip`: connections from one address; 0 = as many as there may be.
+    pub maxconns_per_ip: u32,
     /// `-o write_timeout`: seconds for which a peer may take none of its replies; 0 = for ever.
     pub write_timeout: u32,
     /// `-o watcher_logbuf_size`, in bytes.
@@ -302,6 +304,7 @@ impl Default for Settings {
             auth_file: None,
             auth_timeout: crate::limits::AUTH_SECONDS,
             idle_timeout: 0,
+            maxconns_per_ip: 0,
             write_timeout: 0,
             logger_watcher_buf_size: 256 * 1024,
             logger_buf_size: 64 * 1024,

@@ -328,6 +328,17 @@ static SUBS: &[Sub] = &[
         |settings| settings.maxconns_fast = false,
     ),
     Sub::value(
+        "maxconns_per_ip",
+        "Missing numeric argument for maxconns_per_ip",
+        "most connections from one address; 0 for no limit",
+        |draft, value| {
+            let Some(count) = strict_u32(value) else { return fail("could not parse argument to maxconns_per_ip") };
+            draft.settings.maxconns_per_ip = count;
+            Ok(())
+        },
+    )
+    .default(|settings| settings.maxconns_per_ip.to_string()),
+    Sub::value(
         "hashpower",
         "Missing numeric argument for hashpower",
         "the hash table starts with 2 to this power buckets,\n12 to 32, and grows",

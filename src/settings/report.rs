@@ -135,6 +135,9 @@ impl Settings {
         if self.has_auth() {
             rows.row("auth_timeout", self.auth_timeout);
         }
+        if self.maxconns_per_ip > 0 {
+            rows.row("maxconns_per_ip", self.maxconns_per_ip);
+        }
         if self.write_timeout > 0 {
             rows.row("write_timeout", self.write_timeout);
         }

@@ -11,6 +11,7 @@ pub struct Globals {
     pub curr_conns: AtomicU64,
     pub total_conns: AtomicU64,
     pub rejected_conns: AtomicU64,
+    pub rejected_conns_per_ip: AtomicU64,
     pub conn_structs: AtomicU64,
     pub reserved_fds: AtomicU64,
     pub accepting_conns: AtomicBool,
@@ -37,6 +38,7 @@ impl Default for Globals {
             curr_conns: AtomicU64::new(0),
             total_conns: AtomicU64::new(0),
             rejected_conns: AtomicU64::new(0),
+            rejected_conns_per_ip: AtomicU64::new(0),
             conn_structs: AtomicU64::new(0),
             reserved_fds: AtomicU64::new(0),
             accepting_conns: AtomicBool::new(true),
@@ -64,6 +66,7 @@ impl Globals {
         let counters = [
             &self.total_conns,
             &self.rejected_conns,
+            &self.rejected_conns_per_ip,
             &self.listen_disabled_num,
             &self.time_in_listen_disabled_us,
             &self.malloc_fails,

@@ -3,8 +3,9 @@
 use crate::harness::{Client, Server, settings, tcp, unix, until};
 use oxcached::proto::ConnState;
 use oxcached::settings::Settings;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +20,62 @@ fn r2_2_the_client_too_many_is_told_and_closed() {
         assert_eq!(server.gauge(|g| &g.rejected_conns), n);
     }
     assert_eq!((server.open(), server.gauge(|g| &g.total_conns)), (1, 1));
+}
+
+/// A client at this address of the machine.
+fn client_from(server: &Server, address: &str) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let local: SocketAddr = (address.parse::<IpAddr>().unwrap(), 0).into();
+    socket.bind(&local.into()).unwrap();
+    socket.connect(&server.addr.into()).unwrap();
+    Client::new(socket.into())
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may_and_others_have_theirs() {
+    let (listener, dir) = unix();
+    let settings = Settings { maxconns_per_ip: 2, ..settings() };
+    let server = Server::with(settings, vec![tcp(), listener]);
+    let mut clients: Vec<_> = (0..2).map(|_| server.client()).collect();
+    for n in 1..=3 {
+        let mut refused = server.client();
+        assert_eq!(refused.line(), "ERROR Too many open connections");
+        refused.expect_end();
+        assert_eq!(server.gauge(|g| &g.rejected_conns_per_ip), n);
+    }
+    let mut other = client_from(&server, "127.0.0.2");
+    assert_eq!(other.ask("echo a"), "a");
+    let mut local: Vec<_> = (0..4).map(|_| UnixStream::connect(dir.path().join("socket")).unwrap()).collect();
+    for stream in &mut local {
+        stream.write_all(b"echo b\r\n").unwrap();
+        let mut reply = [0; 3];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"b\r\n");
+    }
+    // Whatever the way out, it gives the place back.
+    for bye in ["quit\r\n", "abort\r\n", "panic\r\n", "away\r\n", "", "last words\r\n", "later place\r\n"] {
+        let mut client = clients.pop().unwrap();
+        client.send(bye);
+        match bye {
+            "" => client.reset(),
+            _ if bye.starts_with("later") => {
+                until("suspended", || crate::script::later("place").is_some());
+                client.expect_end();
+            }
+            _ => while !client.line().is_empty() {},
+        }
+        // The place is free a moment after the peer has seen the end.
+        until("a place", || {
+            let mut next = server.client();
+            let entered = next.try_ask("echo c") == "c";
+            if entered {
+                clients.push(next);
+            }
+            entered
+        });
+        assert_eq!(server.client().line(), "ERROR Too many open connections");
+    }
+    assert_eq!(server.gauge(|g| &g.rejected_conns), 0);
 }
 
 #[test]

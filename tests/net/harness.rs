@@ -190,6 +190,14 @@ impl Client {
         self.line()
     }
 
+    /// The reply to `line` or whatever else comes, nothing included.
+    pub fn try_ask(&mut self, line: &str) -> String {
+        let mut reply = String::new();
+        let sent = self.stream.get_ref().write_all(format!("{line}\r\n").as_bytes());
+        let _ = sent.and_then(|()| self.stream.read_line(&mut reply));
+        reply.trim_end().to_owned()
+    }
+
     /// Closes so that the peer sees a reset.
     pub fn reset(self) {
         socket2::SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
