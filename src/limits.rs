@@ -42,13 +42,19 @@ pub const READ_BUF: usize = 64 * 1024;
 pub const OUTPUT_HIGH: usize = 256 * 1024;
 
 /// The same while unsent replies of all connections exceed their bound.
+///
+/// Unit: bytes. Beyond: as `OUTPUT_HIGH`.
 pub const OUTPUT_LOW: usize = 16 * 1024;
 
 /// Bound of the unsent replies of all connections, beyond which each one may have `OUTPUT_LOW` only: this, or one part in
 /// `REPLIES_SHARE` of `-m` if that is more. `read_buf_mem_limit` takes its place where given.
+///
+/// Unit: bytes. Beyond: each connection stops at `OUTPUT_LOW`.
 pub const REPLIES_MIN: u64 = 64 << 20;
 
-/// See `REPLIES_MIN`.
+/// Part of `-m` that unsent replies of all connections may take: see `REPLIES_MIN`.
+///
+/// Unit: a divisor. Beyond: each connection stops at `OUTPUT_LOW`.
 pub const REPLIES_SHARE: u64 = 16;
 
 /// Pinned values in one unsent reply at which a connection stops running commands.
@@ -73,6 +79,8 @@ pub const REPORT_STEP: usize = 32 * 1024;
 pub const REPORTS_MAX: usize = 64 << 20;
 
 /// Memory that must be there beyond what a report or a new prefix takes: other clients need it for theirs.
+///
+/// Unit: bytes. Beyond: the report or the prefix is refused.
 pub const HEADROOM: usize = 8 << 20;
 
 /// Longest report in answer to a datagram; it is kept until it is whole.
@@ -184,7 +192,9 @@ pub const MECHANISM_MAX: usize = 32;
 /// Unit: bytes. Beyond: status 0x82.
 pub const SASL_MESSAGE_MAX: usize = 16 * 1024;
 
-/// Failed logins of one connection; the last of them closes it.
+/// Failed logins of one connection.
+///
+/// Unit: logins. Beyond: the last of them closes the connection.
 pub const LOGIN_FAILURES_MAX: u8 = 10;
 
 /// Slow password checks that may wait for their turn; each is of one connection.
