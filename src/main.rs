@@ -4,9 +4,12 @@ use oxcached::auth::{ITERATIONS_DEFAULT, hash_line};
 use oxcached::server::{self, Loaded, Server, StartError};
 use oxcached::settings::{self, Action, Settings};
 use oxcached::sys::signal::Signals;
-use oxcached::sys::{error_text, pidfile, say, stderr, terminal};
+use oxcached::sys::{error_text, pidfile, reserve, say, stderr, terminal};
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: reserve::Installed = reserve::Installed;
 
 fn main() -> ExitCode {
     let code = run();

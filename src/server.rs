@@ -11,6 +11,7 @@ use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared, hash_power, size_config};
 use crate::settings::{self, Exit, Settings};
 use crate::store::Sizes;
+use crate::sys::reserve::ALLOCATOR;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
@@ -387,6 +388,7 @@ impl Server {
         }
         self.shared.clock.tick();
         self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
+        ALLOCATOR.refill();
         let behind = now.duration_since(self.next_tick).as_secs();
         self.next_tick += TICK + Duration::from_secs(behind);
     }

@@ -11,6 +11,7 @@ pub mod headroom;
 pub mod number;
 pub mod pidfile;
 pub mod process;
+pub mod reserve;
 pub mod resolve;
 pub mod signal;
 pub mod stderr;

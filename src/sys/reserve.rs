@@ -1,0 +1,212 @@
+//! The allocator of the process: the system's, with a reserve for when that gives nothing.
+//!
+//! An allocation of a few bytes cannot fail where it is made: the language ends the process. So [`RESERVE`] bytes are put
+//! aside, untouched, and given back to the system when it refuses a small allocation, which then is made again. From that
+//! moment on memory [is short](Reserving::is_short): what a client can do without is refused (`headroom`), until
+//! [`Reserving::refill`] could put the bytes aside again. Large allocations that a client can cause do not use the
+//! reserve; they are made in ways that can fail.
+//!
+//! Owns the reserve; knows nothing of what the memory is for. `main` makes it the global allocator; the main thread
+//! refills it once a second. Programs with another allocator, tests among them, are never short of memory.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
+
+/// Bytes of address space that are put aside: what some thousand connections allocate in a second, times ten.
+pub const RESERVE: usize = 4 << 20;
+
+/// Largest allocation for which the reserve is given back; above it the callers that a client can drive do not need it.
+const SMALL_MAX: usize = 256 << 10;
+
+/// The allocator of the program.
+#[allow(missing_debug_implementations)]
+pub struct Reserving<A = System> {
+    system: A,
+    /// The bytes put aside; null while there are none.
+    reserve: AtomicPtr<u8>,
+    /// The bytes were given back and are not there again.
+    short: AtomicBool,
+}
+
+/// The state of the allocator that `main` installs.
+pub static ALLOCATOR: Reserving = Reserving::over(System);
+
+/// [`ALLOCATOR`], for `#[global_allocator]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Installed;
+
+// SAFETY: every call goes to `ALLOCATOR`, whose contract is the same.
+unsafe impl GlobalAlloc for Installed {
+    // SAFETY: the trait's contract.
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        unsafe { ALLOCATOR.alloc(layout) }
+    }
+
+    // SAFETY: the trait's contract.
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        unsafe { ALLOCATOR.alloc_zeroed(layout) }
+    }
+
+    // SAFETY: the trait's contract.
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        unsafe { ALLOCATOR.realloc(block, layout, size) }
+    }
+
+    // SAFETY: the trait's contract.
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { ALLOCATOR.dealloc(block, layout) }
+    }
+}
+
+impl<A: GlobalAlloc> Reserving<A> {
+    /// One without a reserve yet.
+    pub const fn over(system: A) -> Self {
+        Self { system, reserve: AtomicPtr::new(null_mut()), short: AtomicBool::new(false) }
+    }
+
+    const LAYOUT: Layout = match Layout::from_size_align(RESERVE, 4096) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a page is a power of two"),
+    };
+
+    /// Puts the reserve aside if it is not there; false if the system does not give it. Called by one thread.
+    pub fn refill(&self) -> bool {
+        if !self.reserve.load(Relaxed).is_null() {
+            return true;
+        }
+        // SAFETY: the layout has a size.
+        let bytes = unsafe { self.system.alloc(Self::LAYOUT) };
+        self.reserve.store(bytes, Release);
+        self.short.store(bytes.is_null(), Relaxed);
+        !bytes.is_null()
+    }
+
+    /// Whether the reserve was needed, and could not be put aside again.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        self.short.load(Relaxed)
+    }
+
+    /// Gives the reserve back to the system; false if there is none.
+    #[cold]
+    fn give_back(&self, wanted: usize) -> bool {
+        if wanted > SMALL_MAX {
+            return false;
+        }
+        let bytes = self.reserve.swap(null_mut(), AcqRel);
+        if bytes.is_null() {
+            return false;
+        }
+        self.short.store(true, Relaxed);
+        // SAFETY: allocated with this layout by `refill`; the swap has made this thread its only owner.
+        unsafe { self.system.dealloc(bytes, Self::LAYOUT) };
+        true
+    }
+
+    /// The result of `allocate`, tried once more when the reserve could be given back.
+    #[inline]
+    fn try_twice(&self, size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
+        let bytes = allocate();
+        if bytes.is_null() && self.give_back(size) { allocate() } else { bytes }
+    }
+}
+
+// SAFETY: every call goes to the inner allocator with the caller's arguments, whose contract is the same. A refused
+// `realloc` leaves the old block as it was, so it may be called again.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Reserving<A> {
+    // SAFETY: the trait's contract: the layout has a size.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        self.try_twice(layout.size(), || unsafe { self.system.alloc(layout) })
+    }
+
+    // SAFETY: the trait's contract: the layout has a size.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        self.try_twice(layout.size(), || unsafe { self.system.alloc_zeroed(layout) })
+    }
+
+    // SAFETY: the trait's contract: the block is of this allocator and has this layout.
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        self.try_twice(size, || unsafe { self.system.realloc(block, layout, size) })
+    }
+
+    // SAFETY: the trait's contract: the block is of this allocator and has this layout.
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { self.system.dealloc(block, layout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Gives so many bytes in all, and no more.
+    struct Limited(AtomicUsize);
+
+    // SAFETY: all memory is the system's.
+    unsafe impl GlobalAlloc for Limited {
+        // SAFETY: the trait's contract.
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            if self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(layout.size())).is_err() {
+                return null_mut();
+            }
+            // SAFETY: as the caller promises.
+            unsafe { System.alloc(layout) }
+        }
+
+        // SAFETY: the trait's contract.
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            self.0.fetch_add(layout.size(), Relaxed);
+            // SAFETY: as the caller promises.
+            unsafe { System.dealloc(block, layout) }
+        }
+    }
+
+    #[test]
+    fn small_allocations_live_on_the_reserve_until_it_is_back() {
+        let allocator = Reserving::over(Limited(AtomicUsize::new(RESERVE + 10_000)));
+        let layout = Layout::array::<u8>(4000).unwrap();
+        assert!(allocator.refill() && !allocator.is_short());
+        let mut blocks = Vec::new();
+        let mut take = |size: usize| {
+            let layout = Layout::array::<u8>(size).unwrap();
+            // SAFETY: the layout has a size.
+            let block = unsafe { allocator.alloc(layout) };
+            if !block.is_null() {
+                blocks.push((block, layout));
+            }
+            !block.is_null()
+        };
+        assert!(take(4000) && take(4000) && !allocator.is_short());
+        assert!(!take(SMALL_MAX + 1) && !allocator.is_short(), "a large one is refused");
+        assert!(take(4000) && allocator.is_short());
+        assert!(take(4000) && !allocator.refill() && allocator.is_short());
+        let freed = blocks.drain(1..).collect::<Vec<_>>();
+        for (block, layout) in freed {
+            // SAFETY: allocated above with this layout.
+            unsafe { allocator.dealloc(block, layout) };
+        }
+        assert!(allocator.refill() && !allocator.is_short());
+        for (block, _) in blocks {
+            // SAFETY: allocated above with this layout; a refused `realloc` leaves it.
+            unsafe {
+                let block = allocator.realloc(block, layout, 6000);
+                allocator.dealloc(block, Layout::array::<u8>(6000).unwrap());
+            }
+        }
+    }
+}
