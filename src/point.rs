@@ -1,37 +1,55 @@
-//! Points at which a simulation lets other actors go first.
+//! Points at which a simulation lets other actors go first, or has the system refuse something.
 //!
 //! Between two steps of an operation that hold no lock together, other threads may do anything. A simulation with one
 //! thread has no such moments but these: a call of [`point`] runs the hook of the calling thread, if there is one. The
 //! hook may use the store and other sessions; a point that is reached within it does nothing.
 //!
-//! Must not be called with a lock held. Release builds have no hooks, and calls cost nothing. Knows no other module;
-//! called by `cache`, `stats`, `proto` and the store, set by `tests/simulate`.
+//! A [`point`] must not be called with a lock held. Release builds have no hooks, and calls cost nothing. Knows no other
+//! module; called by `stats`, `proto` and the store, set by `tests/simulate`.
 
 #[cfg(debug_assertions)]
 use std::cell::RefCell;
 
-/// What a point calls: the name of the point is for reports.
-pub type Hook = Box<dyn FnMut(&'static str)>;
+/// What a point calls. Its answer counts where something may be refused: nothing else may be done there, since locks may
+/// be held.
+pub type Hook = Box<dyn FnMut(Point) -> bool>;
+
+/// What is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// Others may go first.
+    Between,
+    /// The system is asked for memory; true refuses it.
+    Memory,
+}
 
 #[cfg(debug_assertions)]
 thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
-/// Other actors may go first here.
+/// Other actors may go first here. The name tells the reader where an operation stands.
 #[inline(always)]
-pub fn point(name: &'static str) {
+pub fn point(_name: &'static str) {
     #[cfg(debug_assertions)]
-    run(name);
+    run(Point::Between);
+}
+
+/// Whether memory that is asked for is refused. May be called with locks held.
+#[inline(always)]
+pub fn is_memory_refused() -> bool {
+    #[cfg(debug_assertions)]
+    return run(Point::Memory);
     #[cfg(not(debug_assertions))]
-    let _ = name;
+    false
 }
 
 #[cfg(debug_assertions)]
-fn run(name: &'static str) {
-    let Some(mut hook) = HOOK.with_borrow_mut(Option::take) else { return };
-    hook(name);
+fn run(point: Point) -> bool {
+    let Some(mut hook) = HOOK.with_borrow_mut(Option::take) else { return false };
+    let answer = hook(point);
     HOOK.set(Some(hook));
+    answer
 }
 
 /// Sets or removes the hook of the calling thread; false where hooks do not exist.
@@ -54,14 +72,16 @@ mod tests {
         let count = Rc::new(Cell::new(0));
         let seen = Rc::clone(&count);
         point("before");
-        set_hook(Some(Box::new(move |_| {
+        set_hook(Some(Box::new(move |reached| {
             seen.set(seen.get() + 1);
             point("within");
+            reached == Point::Memory
         })));
         point("one");
         point("two");
+        assert!(is_memory_refused());
         set_hook(None);
         point("after");
-        assert_eq!(count.get(), 2);
+        assert_eq!((count.get(), is_memory_refused()), (3, false));
     }
 }

@@ -4,6 +4,7 @@
 //! A region is never unmapped, so a stale index into it can read old data but never fault; its pages cost
 //! nothing until they are touched. Called by the arena and the index.
 
+use crate::point::is_memory_refused;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -22,6 +23,9 @@ impl Region {
     /// Reserves `bytes` (rounded up to a huge page) of address space, or `None` when the kernel refuses that or `spare`
     /// bytes more, which stay free for the rest of the process.
     pub fn reserve(bytes: usize, spare: usize) -> Option<Self> {
+        if is_memory_refused() {
+            return None;
+        }
         let len = bytes.checked_next_multiple_of(HUGE_PAGE)?.max(HUGE_PAGE);
         let mapped = len.checked_add(HUGE_PAGE)?.checked_add(spare.checked_next_multiple_of(HUGE_PAGE)?)?;
         // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice aliases nothing.

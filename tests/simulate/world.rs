@@ -10,10 +10,10 @@ use super::client::Client;
 use super::model::Model;
 use oxcached::clock::{Clock, START};
 use oxcached::maint::restart::{self, Memory};
-use oxcached::point::set_hook;
+use oxcached::point::{Point, set_hook};
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step, size_config};
 use oxcached::settings::{Action, Settings, parse};
-use oxcached::store::{Move, Progress, Sizes, Store, Walk, act_as};
+use oxcached::store::{Config, Move, Progress, Sizes, Store, Walk, act_as};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -68,6 +68,8 @@ pub struct Plan {
     skipped: u64,
     /// One of so many steps moves time.
     time: usize,
+    /// Items that the index is made for; few have it grow.
+    initial_items: u64,
     /// Operations are printed.
     pub trace: bool,
 }
@@ -94,8 +96,9 @@ impl Plan {
             3 => (1 << 32) - rng.u64(..300),
             _ => 0,
         };
+        let initial_items = *rng.choice(&[1, 8, 100_000]).unwrap();
         let (args, time) = (format!("-m {memory} -t 1{more}"), *rng.choice(&[5, 20, 100]).unwrap());
-        Self { seed, steps, args, evicting, in_file, skipped, time, trace: false }
+        Self { seed, steps, args, evicting, in_file, skipped, time, initial_items, trace: false }
     }
 }
 
@@ -136,7 +139,18 @@ impl World {
         let settings = settings(&plan.args);
         let files = plan.in_file.then(|| (tempfile::tempdir().unwrap(), Cell::new(0)));
         let (store, now) = match &files {
-            None => (Shared::new(settings.clone(), Clock::manual(UNIX), Box::new(|_| ())).unwrap().cache.store, START),
+            None => {
+                let config = Config {
+                    sizes: size_config(&settings),
+                    maxbytes: settings.maxbytes,
+                    evict: settings.evict_to_free,
+                    initial_items: plan.initial_items,
+                    may_grow: true,
+                    exact: false,
+                    precharged: 0,
+                };
+                (Store::leak(&config).unwrap(), START)
+            }
             Some((dir, _)) => open(dir.path().join("0"), &settings, UNIX + i64::from(START)),
         };
         store.skip_ids(plan.skipped);
@@ -251,6 +265,16 @@ impl World {
             },
         );
         cell.replace(Some(client));
+    }
+
+    fn reached(&self, point: Point) -> bool {
+        match point {
+            Point::Between => {
+                self.interlude();
+                false
+            }
+            Point::Memory => self.chance(3),
+        }
     }
 
     /// Others come first, at a point of an operation.
@@ -564,7 +588,7 @@ pub fn run(plan: &Plan, skips: impl Fn(u32) -> bool, at: &Cell<u32>) {
             fastrand::Rng::with_seed(plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ u64::from(step));
         let hooked = Rc::clone(&world);
         assert!(
-            set_hook(Some(Box::new(move |_| hooked.interlude()))),
+            set_hook(Some(Box::new(move |point| hooked.reached(point)))),
             "debug assertions are off: nothing would be interleaved"
         );
         if world.files.is_some() && crashes < 8 && world.chance(300) {
