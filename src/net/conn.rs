@@ -471,7 +471,7 @@ impl<S: Talk> Conn<S> {
             login: self.awaits_login(hub).then_some(self.born),
             write: self.blocked_since(),
             idle: self.transport.is_tcp().then_some(self.last_cmd),
-            is_checking: self.suspended,
+            is_checking: self.suspended && !self.ended,
             is_busy: self.blocked || self.suspended || self.queued || !waits,
         }
     }

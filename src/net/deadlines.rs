@@ -59,7 +59,8 @@ pub(super) struct Since {
     /// Replies wait, and the peer has taken nothing.
     pub(super) write: Option<u32>,
     pub(super) idle: Option<u32>,
-    /// Its password is being checked: the answer decides.
+    /// Its password is being checked: the answer decides. Not said of one that has sent its last byte: it may have gone,
+    /// and would keep its descriptor as long as others' checks take.
     pub(super) is_checking: bool,
     /// It waits for something else than a command.
     pub(super) is_busy: bool,

@@ -189,6 +189,24 @@ fn r4_2_packets_of_a_login_that_is_under_way_at_the_deadline() {
 }
 
 #[test]
+fn r4_2_a_client_that_may_have_gone_is_not_excused_by_its_check() {
+    let host = Host::new("-o auth_timeout=5", tokens(&hashed("foo", "bar")));
+    let (mut good, mut quiet, mut late) = (host.client(), host.client(), host.client());
+    good.ask(LOGIN, "STORED\r\n");
+    let held = host.hold_checks();
+    for client in [&mut quiet, &mut late] {
+        client.send(LOGIN);
+    }
+    quiet.0.shutdown(Shutdown::Write).unwrap();
+    host.pass(10, &mut good, MN.0, MN.1);
+    quiet.expect("CLIENT_ERROR unauthenticated\r\n");
+    quiet.expect_end();
+    assert_eq!((timeouts(&host), counts(&host.shared)), (1, (1, 0)));
+    drop(held);
+    late.expect("STORED\r\n");
+}
+
+#[test]
 fn an_address_that_fills_the_queue_shuts_out_nobody_else() {
     let host = Host::new("", tokens(&hashed("foo", "bar")));
     let held = host.hold_checks();
