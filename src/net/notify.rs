@@ -126,9 +126,14 @@ impl Inbox {
 
 impl Bell {
     fn ring(&self) {
-        if !self.rung.swap(true, AcqRel)
-            && let Err(error) = self.waker.wake()
-        {
+        if self.rung.swap(true, AcqRel) {
+            return;
+        }
+        let mut woken = self.waker.wake();
+        while woken.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+            woken = self.waker.wake();
+        }
+        if let Err(error) = woken {
             // The next sender tries again.
             self.rung.store(false, Release);
             log::error!("waking a worker: {error}");
