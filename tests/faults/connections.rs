@@ -1,0 +1,209 @@
+//! Calls on the sockets of clients: accept, read, write, and the events of all three.
+
+use crate::harness::{Faulty, beside_a_witness, errors, until};
+use crate::plan::{Call, Fault};
+use std::io::{Read, Write};
+
+const HIT: &str = "VALUE a 0 5\r\nvalue\r\nEND\r\n";
+
+fn fill(server: &Faulty) {
+    let large = "l".repeat(100_000);
+    let request = format!("set a 0 0 5\r\nvalue\r\nset large 0 0 {}\r\n{large}\r\nmn\r\n", large.len());
+    assert!(server.client().ask(&request, "MN\r\n").starts_with("STORED\r\nSTORED\r\n"));
+}
+
+#[test]
+fn a_failed_read_ends_its_connection_alone() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    beside_a_witness(&server, || {
+        for error in errors::RECEIVE {
+            let mut client = server.client();
+            client.ask("mn\r\n", "MN\r\n");
+            let fd = server.descriptor_of(client.socket());
+            server.plan.set(Call::Receive, Fault::error(error).on(fd).times(1));
+            let reply = client.ask("get a\r\n", "END\r\n");
+            assert_eq!((reply.as_str(), server.plan.made(Call::Receive)), ("", 1), "error {error}");
+            server.plan.clear(Call::Receive);
+        }
+    });
+    server.end();
+}
+
+#[test]
+fn a_failed_write_ends_its_connection_alone() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    beside_a_witness(&server, || {
+        for error in errors::SEND {
+            for (key, request) in [("a", "get a\r\n"), ("large", "get large\r\n"), ("both", "get a large a large\r\n")]
+            {
+                let mut client = server.client();
+                client.ask("mn\r\n", "MN\r\n");
+                let fd = server.descriptor_of(client.socket());
+                server.plan.set(Call::Send, Fault::error(error).on(fd).times(1));
+                let reply = client.ask(request, "END\r\n");
+                assert_eq!((reply.as_str(), server.plan.made(Call::Send)), ("", 1), "{key}, error {error}");
+                server.plan.clear(Call::Send);
+            }
+        }
+    });
+    server.end();
+}
+
+#[test]
+fn interrupted_calls_are_called_again() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    let large = format!("VALUE large 0 100000\r\n{}\r\nEND\r\n", "l".repeat(100_000));
+    for call in [Call::Receive, Call::Send, Call::EpollWait, Call::Accept, Call::Wake] {
+        server.plan.set(call, Fault::error(errors::EINTR).chance(50));
+        for _ in 0..50 {
+            let mut client = server.client();
+            assert_eq!(client.ask("get a\r\n", "END\r\n"), HIT, "{call:?}");
+            assert!(client.ask("get large\r\n", "END\r\n") == large, "{call:?}");
+        }
+        assert!(server.plan.made(call) > 10, "{call:?}");
+        server.plan.clear(call);
+    }
+    server.end();
+}
+
+#[test]
+fn short_transfers_lose_no_byte() {
+    let server = Faulty::start(&[]);
+    beside_a_witness(&server, || {
+        for (call, most) in [(Call::Receive, 1), (Call::Receive, 100), (Call::Send, 1), (Call::Send, 100)] {
+            let mut client = server.client();
+            client.ask("mn\r\n", "MN\r\n");
+            let fd = server.descriptor_of(client.socket());
+            server.plan.set(call, Fault::short(most).on(fd).chance(50));
+            for round in 0..20 {
+                let value = round.to_string().repeat(5 * round + 1);
+                let large = "l".repeat(100 * round);
+                let request = format!(
+                    "set b 0 0 {}\r\n{value}\r\nset c 0 0 {}\r\n{large}\r\nget b c\r\n",
+                    value.len(),
+                    large.len()
+                );
+                let expected = format!(
+                    "STORED\r\nSTORED\r\nVALUE b 0 {}\r\n{value}\r\nVALUE c 0 {}\r\n{large}\r\nEND\r\n",
+                    value.len(),
+                    large.len()
+                );
+                assert!(client.ask_and_nudge(&request, "END\r\n") == expected, "{call:?}, {most} bytes, round {round}");
+            }
+            assert!(server.plan.made(call) > 10, "{call:?}");
+            server.plan.clear(call);
+        }
+    });
+    server.end();
+}
+
+#[test]
+fn clients_are_accepted_once_accepting_works_again() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    let mut old = server.client();
+    old.ask("version\r\n", "\r\n");
+    beside_a_witness(&server, || {
+        for error in errors::ACCEPT {
+            for times in [1, 200] {
+                server.plan.set(Call::Accept, Fault::error(error).times(times));
+                let mut client = server.client();
+                assert_eq!(client.ask("get a\r\n", "END\r\n"), HIT, "error {error}, {times} times");
+                assert_eq!(server.plan.made(Call::Accept), times, "error {error}");
+                assert_eq!(old.ask("get a\r\n", "END\r\n"), HIT);
+                server.plan.clear(Call::Accept);
+            }
+        }
+    });
+    server.end();
+}
+
+#[test]
+fn a_connection_without_events_is_closed() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    beside_a_witness(&server, || {
+        for error in errors::EPOLL_CTL {
+            server.plan.set(Call::EpollCtl, Fault::error(error).times(1));
+            let mut client = server.client();
+            assert_eq!(client.ask("get a\r\n", "END\r\n"), "", "error {error}");
+            assert_eq!(server.plan.made(Call::EpollCtl), 1);
+            // Of a connection that meets a full send buffer.
+            let mut client = server.client();
+            client.ask("mn\r\n", "MN\r\n");
+            let fd = server.descriptor_of(client.socket());
+            server.plan.set(Call::EpollCtl, Fault::error(error).on(fd).times(1));
+            let request = "get large\r\n".repeat(300);
+            let reply = client.ask(&request, "never");
+            assert!(reply.len() < 300 * 100_000, "error {error}: {} bytes", reply.len());
+            assert_eq!(server.plan.made(Call::EpollCtl), 1);
+            server.plan.clear(Call::EpollCtl);
+        }
+    });
+    until("their descriptors are free", || {
+        let rows = server.client().ask("stats conns\r\n", "END\r\n");
+        rows.matches(":state conn_").count() <= 4
+    });
+    server.end();
+}
+
+/// Descriptor of the listener.
+fn listener(server: &Faulty) -> i32 {
+    let rows = server.client().ask("stats conns\r\n", "END\r\n");
+    let row = rows.split("STAT ").find(|row| row.contains(":state conn_listening")).unwrap();
+    row.split(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_listener_that_cannot_be_watched_again_is_tried_again() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    let fd = listener(&server);
+    for error in errors::EPOLL_CTL {
+        // An accept that finds no descriptor has the listener looked at, which takes two calls, and its events ended by
+        // the third; the next ones ask for them again.
+        server.plan.set(Call::EpollCtl, Fault::error(error).on(fd).after(3).times(3));
+        server.plan.set(Call::Accept, Fault::error(errors::EMFILE).times(1));
+        server.plan.set(Call::Socket, Fault::error(errors::EMFILE).times(2));
+        for _ in 0..3 {
+            assert_eq!(server.client().ask("get a\r\n", "END\r\n"), HIT, "error {error}");
+        }
+        until("events again", || {
+            assert_eq!(server.client().ask("get a\r\n", "END\r\n"), HIT, "error {error}");
+            server.plan.made(Call::EpollCtl) >= 3
+        });
+        assert_eq!(server.client().ask("get a\r\n", "END\r\n"), HIT, "error {error}");
+        assert_eq!(server.plan.made(Call::Socket), 2);
+    }
+    server.end();
+}
+
+#[test]
+fn a_watcher_that_cannot_be_written_to_leaves_its_place() {
+    let server = Faulty::start(&[]);
+    fill(&server);
+    beside_a_witness(&server, || {
+        for error in errors::SEND {
+            let mut watcher = server.client();
+            watcher.ask("mn\r\n", "MN\r\n");
+            let fd = server.descriptor_of(watcher.socket());
+            // Events may follow at once.
+            let (mut ok, mut socket) = ([0; 4], watcher.socket());
+            socket.write_all(b"watch fetchers\r\n").unwrap();
+            socket.read_exact(&mut ok).unwrap();
+            assert_eq!(&ok, b"OK\r\n");
+            server.plan.set(Call::Send, Fault::error(error).on(fd).times(1));
+            // The witness makes events.
+            let lines = watcher.reply("never");
+            assert!(lines.lines().all(|line| line.starts_with("ts=")), "error {error}: {lines:.200}");
+            assert_eq!(server.plan.made(Call::Send), 1);
+            server.plan.clear(Call::Send);
+        }
+    });
+    let mut client = server.client();
+    until("no watcher", || client.ask("stats\r\n", "END\r\n").contains("STAT log_watchers 0\r\n"));
+    server.end();
+}

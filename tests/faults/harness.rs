@@ -1,0 +1,337 @@
+//! A server whose system calls fail, a client that is hit by the faults, and one that must not notice.
+
+use crate::plan::{Call, Fault, Plan, library};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// What only a failing test waits for.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The same for a reply that a fault may have taken: the connection must be closed, not left waiting.
+const REPLY: Duration = Duration::from_secs(10);
+
+/// More than any reply of these tests.
+const REPLY_MAX: usize = 32 << 20;
+
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The errors that accept(2), read(2), and so on name, by their numbers here.
+pub mod errors {
+    pub use libc::*;
+
+    pub const ACCEPT: [i32; 16] = [
+        EINTR,
+        ECONNABORTED,
+        EPERM,
+        EPROTO,
+        ENOBUFS,
+        ENOMEM,
+        EMFILE,
+        ENFILE,
+        ENETDOWN,
+        ENOPROTOOPT,
+        EHOSTDOWN,
+        ENONET,
+        EHOSTUNREACH,
+        EOPNOTSUPP,
+        ENETUNREACH,
+        ENOSR,
+    ];
+    pub const RECEIVE: [i32; 12] =
+        [EBADF, ECONNREFUSED, ECONNRESET, EFAULT, EINVAL, EIO, EISDIR, ENOMEM, ENOTCONN, ENOTSOCK, ETIMEDOUT, ENOBUFS];
+    pub const SEND: [i32; 18] = [
+        EACCES,
+        EALREADY,
+        EBADF,
+        ECONNRESET,
+        EDESTADDRREQ,
+        EDQUOT,
+        EFAULT,
+        EFBIG,
+        EINVAL,
+        EIO,
+        EISCONN,
+        EMSGSIZE,
+        ENOBUFS,
+        ENOMEM,
+        ENOSPC,
+        ENOTCONN,
+        EPERM,
+        EPIPE,
+    ];
+    pub const EPOLL_CTL: [i32; 7] = [EBADF, EEXIST, EINVAL, ELOOP, ENOMEM, ENOSPC, EPERM];
+    pub const MMAP: [i32; 6] = [EACCES, EAGAIN, EINVAL, ENFILE, ENOMEM, EPERM];
+    pub const MADVISE: [i32; 6] = [EACCES, EAGAIN, EBADF, EINVAL, EIO, ENOMEM];
+    pub const OPEN: [i32; 14] = [
+        EACCES,
+        EDQUOT,
+        EFBIG,
+        EINTR,
+        EISDIR,
+        ELOOP,
+        EMFILE,
+        ENAMETOOLONG,
+        ENFILE,
+        ENODEV,
+        ENOENT,
+        ENOMEM,
+        ENOSPC,
+        EROFS,
+    ];
+    pub const RENAME: [i32; 12] =
+        [EACCES, EBUSY, EDQUOT, EINVAL, EISDIR, ELOOP, EMLINK, ENOENT, ENOMEM, ENOSPC, EROFS, EXDEV];
+    pub const FILE: [i32; 6] = [EDQUOT, EFBIG, EINTR, EIO, ENOSPC, EPERM];
+}
+
+/// A server under the library, in a directory of its own.
+pub struct Faulty {
+    pub dir: TempDir,
+    pub plan: Plan,
+    child: Option<Child>,
+}
+
+impl Faulty {
+    /// Starts one on the loopback interface that says its ports.
+    pub fn start(args: &[&str]) -> Self {
+        let mut server = Self::launch(args, &[]);
+        let ports = server.path("ports");
+        until("port file", || {
+            if let Some(status) = server.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("ended with {status}: {}", server.said());
+            }
+            ports.exists()
+        });
+        server
+    }
+
+    /// Starts one whose first calls may fail.
+    pub fn launch(args: &[&str], faults: &[(Call, Fault)]) -> Self {
+        Self::launch_in(TempDir::new().unwrap(), args, faults)
+    }
+
+    /// The same in a directory where another one was.
+    pub fn launch_in(dir: TempDir, args: &[&str], faults: &[(Call, Fault)]) -> Self {
+        let plan = Plan::new(&dir.path().join("plan"), seed());
+        for (call, fault) in faults {
+            plan.set(*call, *fault);
+        }
+        let _ = fs::remove_file(dir.path().join("ports"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+        command.args(["-u", "root", "-p", "-1", "-t", "2"]).args(args).current_dir(dir.path());
+        if !args.contains(&"-l") {
+            command.args(["-l", "127.0.0.1"]);
+        }
+        command.env("LD_PRELOAD", library()).env("FAULTS", "plan").env("MEMCACHED_PORT_FILENAME", "ports");
+        command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(dir.path().join("stderr")).unwrap());
+        let child = Some(command.spawn().unwrap());
+        Self { dir, plan, child }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What it has written to standard error.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("stderr")).unwrap()).into_owned()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        let ports = fs::read_to_string(self.path("ports")).unwrap();
+        let port = ports.lines().find_map(|line| line.strip_prefix("TCP INET: ")).unwrap();
+        ([127, 0, 0, 1], port.parse().unwrap()).into()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.address())
+    }
+
+    /// The descriptor of a client in the server.
+    #[track_caller]
+    pub fn descriptor_of(&self, client: &TcpStream) -> i32 {
+        let peer = format!(":addr tcp:{}\r", client.local_addr().unwrap());
+        let rows = self.client().ask("stats conns\r\n", "END\r\n");
+        let row = rows.split("STAT ").find(|row| row.contains(&peer)).unwrap_or_else(|| panic!("{peer} in {rows}"));
+        row.split(':').next().unwrap().parse().unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([format!("-{name}"), pid]).status().unwrap().success());
+    }
+
+    /// Whether it ends by itself or serves; `None` if neither comes.
+    pub fn outcome(&mut self) -> Option<ExitStatus> {
+        let (ports, socket, mut status) = (self.path("ports"), self.path("socket"), None);
+        until("an end or an answer", || {
+            status = self.child.as_mut().unwrap().try_wait().unwrap();
+            let answers = || match (ports.exists(), socket.exists()) {
+                (true, _) => TcpStream::connect(self.address())
+                    .is_ok_and(|socket| socket.set_read_timeout(Some(REPLY)).is_ok() && answers(socket)),
+                (_, true) => UnixStream::connect(&socket)
+                    .is_ok_and(|socket| socket.set_read_timeout(Some(REPLY)).is_ok() && answers(socket)),
+                _ => false,
+            };
+            status.is_some() || answers()
+        });
+        status
+    }
+
+    /// Ends it by a signal, which must do, and checks that nothing panicked. Gives the directory.
+    #[track_caller]
+    pub fn end_by(mut self, signal: &str) -> (TempDir, String) {
+        self.signal(signal);
+        let mut child = self.child.take().unwrap();
+        let mut status = None;
+        until("the end of the server", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        let said = self.said();
+        assert!(status.unwrap().success(), "{}: {said}", status.unwrap());
+        sound(&said);
+        (std::mem::replace(&mut self.dir, TempDir::new().unwrap()), said)
+    }
+
+    #[track_caller]
+    pub fn end(self) -> String {
+        self.end_by("TERM").1
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Asserts that no part of a server has panicked.
+#[track_caller]
+pub fn sound(said: &str) {
+    assert!(!said.contains("panic"), "{said}");
+}
+
+/// Repeats the choices of a run.
+pub fn seed() -> u64 {
+    std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Whether something behind a connection serves; one that is about to end may have been connected to.
+fn answers(mut socket: impl Read + Write) -> bool {
+    let mut reply = [0; 8];
+    socket.write_all(b"version\r\n").is_ok() && socket.read_exact(&mut reply).is_ok() && &reply == b"VERSION "
+}
+
+pub struct Client(TcpStream);
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(REPLY)).unwrap();
+        socket.set_write_timeout(Some(REPLY)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self(socket)
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        &self.0
+    }
+
+    /// Sends a request and reads up to `end`; what there is if the server closes. Silence fails.
+    #[track_caller]
+    pub fn ask(&mut self, request: &str, end: &str) -> String {
+        if self.0.write_all(request.as_bytes()).is_err() {
+            return String::new();
+        }
+        self.reply(end)
+    }
+
+    #[track_caller]
+    pub fn reply(&mut self, end: &str) -> String {
+        let (mut reply, mut bytes) = (Vec::new(), [0; 65536]);
+        while !reply.ends_with(end.as_bytes()) {
+            assert!(reply.len() < REPLY_MAX, "no end: {:.200}", String::from_utf8_lossy(&reply));
+            match self.0.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(n) => reply.extend_from_slice(&bytes[..n]),
+                Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => break,
+                Err(e) => panic!("neither a reply nor a closed connection: {e}"),
+            }
+        }
+        String::from_utf8(reply).unwrap()
+    }
+
+    /// The same where the kernel would not have made the calls short and so sends no events: requests behind this one
+    /// do. Gives the reply without theirs.
+    #[track_caller]
+    pub fn ask_and_nudge(&mut self, request: &str, end: &str) -> String {
+        self.0.write_all(request.as_bytes()).unwrap();
+        self.0.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let (mut reply, mut nudges, mut bytes, start) = (Vec::new(), 0, [0; 65536], Instant::now());
+        // All nudges are answered, or the next request would read them.
+        while !reply.ends_with(format!("{end}{}", "MN\r\n".repeat(nudges)).as_bytes()) {
+            match self.0.read(&mut bytes) {
+                Ok(0) => panic!("closed after {} bytes", reply.len()),
+                Ok(n) => reply.extend_from_slice(&bytes[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && start.elapsed() < REPLY => {
+                    nudges += 1;
+                    self.0.write_all(b"mn\r\n").unwrap();
+                }
+                Err(e) => panic!("after {} bytes: {e}", reply.len()),
+            }
+        }
+        self.0.set_read_timeout(Some(REPLY)).unwrap();
+        reply.truncate(reply.len() - 4 * nudges);
+        String::from_utf8(reply).unwrap()
+    }
+}
+
+/// Runs `faults` beside a client that must get every reply at once and right.
+#[track_caller]
+pub fn beside_a_witness(server: &Faulty, faults: impl FnOnce()) {
+    let (stop, mut witness) = (AtomicBool::new(false), server.client());
+    witness.ask("version\r\n", "\r\n");
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            let large = "w".repeat(20_000);
+            let mut rounds = 0;
+            while !stop.load(Relaxed) || rounds == 0 {
+                for value in ["short", &large] {
+                    let set = format!("set witness 0 0 {}\r\n{value}\r\nget witness\r\n", value.len());
+                    let reply = witness.ask(&set, "END\r\n");
+                    let expected = format!("STORED\r\nVALUE witness 0 {}\r\n{value}\r\nEND\r\n", value.len());
+                    assert!(reply == expected, "the witness got {} bytes: {:.80}", reply.len(), reply);
+                }
+                rounds += 1;
+            }
+        });
+        // The witness ends whatever becomes of the faults.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(faults));
+        stop.store(true, Relaxed);
+        let seen = seen.join();
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}

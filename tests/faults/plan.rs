@@ -1,0 +1,153 @@
+//! What the preloaded library is to do: compiles `shim.rs`, and writes the plan that it reads.
+//!
+//! Owns the layout of the plan on this side; `shim.rs` owns what the words mean. A plan can change at any time: the
+//! library looks at it with each call.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Calls that can fail, in the order of the plan's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum Call {
+    Accept,
+    Receive,
+    Send,
+    Load,
+    Wake,
+    Write,
+    EpollWait,
+    EpollCtl,
+    Eventfd,
+    Mmap,
+    Madvise,
+    Open,
+    Rename,
+    Fsync,
+    Allocate,
+    Thread,
+    Socket,
+    Listen,
+    Count,
+}
+
+/// What happens to calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    what: u64,
+    fd: u64,
+    chance: u64,
+    skip: u64,
+    left: u64,
+}
+
+impl Fault {
+    /// Each call fails with this error number.
+    pub fn error(errno: i32) -> Self {
+        Self { what: errno as u64, fd: u64::MAX, chance: 100, skip: 0, left: u64::MAX }
+    }
+
+    /// Each transfer is of so many bytes at most.
+    pub fn short(bytes: u64) -> Self {
+        Self { what: (1 << 32) + bytes, ..Self::error(0) }
+    }
+
+    /// Calls on this descriptor alone.
+    pub fn on(self, fd: i32) -> Self {
+        Self { fd: fd as u64, ..self }
+    }
+
+    /// With a chance in percent.
+    pub fn chance(self, chance: u64) -> Self {
+        Self { chance, ..self }
+    }
+
+    /// Not the first calls.
+    pub fn after(self, skip: u64) -> Self {
+        Self { skip, ..self }
+    }
+
+    /// So many times.
+    pub fn times(self, left: u64) -> Self {
+        Self { left, ..self }
+    }
+}
+
+const ROW: u64 = 8;
+const SEEN: u64 = 5;
+const MADE: u64 = 6;
+
+/// The plan of one server.
+pub struct Plan(File);
+
+impl Plan {
+    /// A plan at `path` by which nothing fails.
+    pub fn new(path: &Path, seed: u64) -> Self {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
+        file.set_len(8 * (Call::Count as u64 * ROW + 1)).unwrap();
+        let plan = Self(file);
+        plan.put(Call::Count, 0, seed);
+        plan
+    }
+
+    /// Has calls fail from now on.
+    pub fn set(&self, call: Call, fault: Fault) {
+        self.clear(call);
+        // What happens comes last: the library may look between any two.
+        for (word, value) in [(1, fault.fd), (2, fault.chance), (3, fault.skip), (4, fault.left), (0, fault.what)] {
+            self.put(call, word, value);
+        }
+    }
+
+    /// Lets calls pass, and counts from 0.
+    pub fn clear(&self, call: Call) {
+        self.put(call, 0, 0);
+        self.put(call, 1, u64::MAX);
+        self.put(call, SEEN, 0);
+        self.put(call, MADE, 0);
+    }
+
+    /// How many calls failed, or were short, since the last change.
+    pub fn made(&self, call: Call) -> u64 {
+        self.get(call, MADE)
+    }
+
+    fn put(&self, call: Call, word: u64, value: u64) {
+        self.0.write_all_at(&value.to_ne_bytes(), 8 * (call as u64 * ROW + word)).unwrap();
+    }
+
+    fn get(&self, call: Call, word: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.read_exact_at(&mut bytes, 8 * (call as u64 * ROW + word)).unwrap();
+        u64::from_ne_bytes(bytes)
+    }
+}
+
+/// The library, compiled once a run of the tests.
+pub fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/shim.rs");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}.so", std::process::id()));
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut command = Command::new(rustc);
+        command.args([
+            "--edition",
+            "2024",
+            "--crate-type",
+            "cdylib",
+            "-O",
+            "-C",
+            "panic=abort",
+            "-D",
+            "warnings",
+            "-o",
+        ]);
+        let made = command.arg(&library).arg(&source).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        library
+    })
+}

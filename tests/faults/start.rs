@@ -1,0 +1,69 @@
+//! The start: each of its calls fails once, with each kind of error that stands for others.
+
+use crate::harness::{Faulty, errors, sound};
+use crate::plan::{Call, Fault};
+use tempfile::TempDir;
+
+/// Has the first, the second, ... call of a start fail, until a start has fewer. Each start must end with a message and
+/// an exit code, or serve.
+fn each_call_fails(call: Call, error: i32, args: &[&str]) -> (u32, u32) {
+    let (mut served, mut refused) = (0, 0);
+    for number in 0.. {
+        let fault = Fault::error(error).after(number).times(1);
+        let mut server = Faulty::launch_in(TempDir::new().unwrap(), args, &[(call, fault)]);
+        let what = format!("{call:?} number {number}, error {error}");
+        match server.outcome() {
+            Some(status) => {
+                let said = server.said();
+                sound(&said);
+                assert!(matches!(status.code(), Some(1..=127)), "{what}: {status}, {said}");
+                assert!(said.ends_with('\n') && !said.trim().is_empty(), "{what}: {status} without a word");
+                refused += 1;
+            }
+            None => {
+                let made = server.plan.made(call);
+                server.end();
+                if made == 0 {
+                    return (served, refused);
+                }
+                served += 1;
+            }
+        }
+        assert!(number < 500, "{call:?}: a start makes ever more calls");
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_start_without_descriptors_or_memory_says_so() {
+    let (mut served, mut refused) = (0, 0);
+    for (call, error) in [
+        (Call::Eventfd, errors::EMFILE),
+        (Call::EpollCtl, errors::ENOSPC),
+        (Call::Socket, errors::EMFILE),
+        (Call::Listen, errors::EADDRINUSE),
+        (Call::Thread, errors::EAGAIN),
+        (Call::Mmap, errors::ENOMEM),
+        (Call::Madvise, errors::EINVAL),
+    ] {
+        let sums = each_call_fails(call, error, &[]);
+        println!("{call:?}: {} starts served, {} ended", sums.0, sums.1);
+        served += sums.0;
+        refused += sums.1;
+    }
+    assert!(served > 0 && refused > 0);
+}
+
+#[test]
+fn a_start_without_its_files_says_so_or_goes_on() {
+    for (call, error) in [
+        (Call::Open, errors::EMFILE),
+        (Call::Allocate, errors::ENOSPC),
+        (Call::Write, errors::ENOSPC),
+        (Call::Rename, errors::EROFS),
+        (Call::Fsync, errors::EIO),
+    ] {
+        let sums = each_call_fails(call, error, &["-e", "image", "-m", "8", "-P", "pid", "-s", "socket"]);
+        println!("{call:?}: {} starts served, {} ended", sums.0, sums.1);
+    }
+}
