@@ -46,25 +46,32 @@ impl Target {
 /// A running server; it is killed when this is dropped.
 pub struct Server {
     child: Child,
-    port: u16,
+    /// Of the TCP listeners, in their order.
+    ports: Vec<u16>,
+    udp_port: Option<u16>,
     _directory: TempDir,
 }
 
 impl Server {
     /// One worker, a free port, and `options`.
     pub fn start(target: &Target, core: Option<usize>, options: &[&str]) -> Outcome<Server> {
+        Self::start_at(target, core, "127.0.0.1", options)
+    }
+
+    /// The same with a list of interfaces.
+    pub fn start_at(target: &Target, core: Option<usize>, list: &str, options: &[&str]) -> Outcome<Server> {
         let directory = tempfile::tempdir()?;
         let port_file = directory.path().join("port");
         let mut command = machine::bound(core, &target.binary);
-        command.args(["-t", "1", "-l", "127.0.0.1", "-p", "-1", "-U", "0"]).args(options);
+        command.args(["-t", "1", "-l", list, "-p", "-1", "-U", "0"]).args(options);
         if machine::is_root() {
             command.args(["-u", "root"]);
         }
         command.env("MEMCACHED_PORT_FILENAME", &port_file);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let mut server = Server { child, port: 0, _directory: directory };
+        let mut server = Server { child, ports: Vec::new(), udp_port: None, _directory: directory };
         let started = Instant::now();
-        while server.port == 0 {
+        while server.ports.is_empty() {
             if let Some(status) = server.child.try_wait()? {
                 return Err(format!("the server left at once: {status}").into());
             }
@@ -72,17 +79,44 @@ impl Server {
                 return Err("no port file came".into());
             }
             thread::sleep(Duration::from_millis(2));
-            server.port = fs::read_to_string(&port_file).ok().and_then(|text| tcp_port(&text)).unwrap_or(0);
+            let text = fs::read_to_string(&port_file).unwrap_or_default();
+            server.ports = ports(&text, "TCP").collect();
+            server.udp_port = ports(&text, "UDP").next();
         }
         Ok(server)
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports[0]
+    }
+
+    /// The TCP listener number `number`, if there are so many.
+    pub fn port_of(&self, number: usize) -> Option<u16> {
+        self.ports.get(number).copied()
+    }
+
+    pub fn udp_port(&self) -> Option<u16> {
+        self.udp_port
+    }
+
+    /// Sends a signal and waits for the end of the process; none if that took longer than `most`.
+    pub fn end_by(&mut self, signal: &str, most: Duration) -> Outcome<Option<Duration>> {
+        let begun = Instant::now();
+        let told = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status()?;
+        if !told.success() {
+            return Err(format!("kill -{signal}: {told}").into());
+        }
+        while begun.elapsed() < most {
+            if self.child.try_wait()?.is_some() {
+                return Ok(Some(begun.elapsed()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(None)
     }
 
     pub fn connect(&self) -> Outcome<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let stream = TcpStream::connect(("127.0.0.1", self.port()))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(stream)
@@ -94,6 +128,10 @@ impl Server {
 
     pub fn rss_bytes(&self) -> Outcome<u64> {
         machine::rss_bytes(self.child.id())
+    }
+
+    pub fn descriptors(&self) -> Outcome<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
     /// Keys looked up and values stored so far, by the server's own count.
@@ -111,7 +149,8 @@ impl Drop for Server {
     }
 }
 
-fn tcp_port(port_file: &str) -> Option<u16> {
-    let row = port_file.lines().find(|line| line.starts_with("TCP"))?;
-    row.rsplit(' ').next()?.parse().ok()
+/// The ports of a port file's rows of one kind.
+fn ports<'a>(port_file: &'a str, kind: &'a str) -> impl Iterator<Item = u16> + 'a {
+    let rows = port_file.lines().filter(move |line| line.starts_with(kind));
+    rows.filter_map(|row| row.rsplit(' ').next()?.parse().ok())
 }

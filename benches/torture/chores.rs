@@ -68,9 +68,9 @@ pub fn start<'scope>(
             let mut chore = chore(number);
             let done = Admin::new(server).and_then(|mut admin| {
                 while chore.run.phase() != Phase::End {
-                    match chore.run.phase() {
-                        Phase::Chores => round(&mut chore, &mut admin)?,
-                        _ => thread::sleep(Duration::from_millis(5)),
+                    match chore.run.chores_go_on() {
+                        true => round(&mut chore, &mut admin)?,
+                        false => thread::sleep(Duration::from_millis(5)),
                     }
                 }
                 Ok(())
@@ -120,7 +120,7 @@ fn expect(reply: &str, known: &[&str], command: &str) -> Outcome<()> {
 impl Chore<'_> {
     pub fn rest(&mut self, milliseconds: std::ops::Range<u64>) {
         let until = Instant::now() + Duration::from_millis(self.rng.u64(milliseconds));
-        while self.run.phase() == Phase::Chores && Instant::now() < until {
+        while self.run.chores_go_on() && Instant::now() < until {
             thread::sleep(Duration::from_millis(10).min(until.saturating_duration_since(Instant::now())));
         }
     }
@@ -145,7 +145,7 @@ fn reassign(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
     let mut classes: Vec<u32> = lines.iter().filter_map(of).collect();
     classes.push(0);
     for _ in 0..50 {
-        if chore.run.phase() != Phase::Chores {
+        if !chore.run.chores_go_on() {
             break;
         }
         let mut class = || classes[chore.rng.usize(..classes.len())];
@@ -193,7 +193,7 @@ fn crawl(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
 
 fn flush(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
     chore.rest(2000..15_000);
-    if chore.run.phase() == Phase::Chores {
+    if chore.run.chores_go_on() {
         let acknowledged = chore.run.ledger.snapshot();
         chore.order(admin, "flush_all", &[])?;
         if !chore.run.memcached {

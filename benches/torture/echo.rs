@@ -7,18 +7,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::histogram::Histogram;
-use crate::{Outcome, Phase, Run};
+use crate::{Outcome, Phase, ROWS, Run};
 
 const REST: Duration = Duration::from_micros(400);
 
 /// Round trips by phase, until the run ends.
-pub fn measure(run: &Run) -> Outcome<[Histogram; 2]> {
+pub fn measure(run: &Run) -> Outcome<[Histogram; ROWS]> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut stream = TcpStream::connect(listener.local_addr()?)?;
     stream.set_nodelay(true)?;
     let (mut other, _) = listener.accept()?;
     other.set_nodelay(true)?;
-    let mut latency = [Histogram::new(), Histogram::new()];
+    let mut latency: [Histogram; ROWS] = std::array::from_fn(|_| Histogram::new());
     thread::scope(|scope| {
         scope.spawn(move || {
             let mut byte = [0];

@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use crate::histogram::Histogram;
 use crate::keys::{Bounds, KEYS, Kind, POPULAR, kind, name, record};
-use crate::{Outcome, Phase, Run};
+use crate::{Outcome, Phase, ROWS, Run};
 
 /// Requests of a batch, and the bytes of replies and requests after which it ends early: a server that waits for us
 /// to read must not be waited for.
@@ -75,9 +75,9 @@ impl Sums {
 pub struct Report {
     pub sums: Sums,
     /// Latencies by phase; empty of a pipeline.
-    pub latency: [Histogram; 2],
+    pub latency: [Histogram; ROWS],
     /// Requests by phase.
-    pub requests: [u64; 2],
+    pub requests: [u64; ROWS],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,7 +149,11 @@ impl<'a> Load<'a> {
             line: Vec::new(),
             value: Vec::new(),
             scratch: Vec::new(),
-            report: Report { sums: Sums::default(), latency: [Histogram::new(), Histogram::new()], requests: [0; 2] },
+            report: Report {
+                sums: Sums::default(),
+                latency: std::array::from_fn(|_| Histogram::new()),
+                requests: [0; ROWS],
+            },
         })
     }
 
@@ -160,8 +164,10 @@ impl<'a> Load<'a> {
             if phase == Phase::End {
                 return self.report;
             }
+            let begun = Instant::now();
             if let Err(problem) = self.turn(phase) {
-                self.run.fault(format!("connection {}: {problem}", self.number));
+                let waited = begun.elapsed().as_secs_f64();
+                self.run.fault(format!("connection {}, after {waited:.1} s: {problem}", self.number));
                 return self.report;
             }
         }

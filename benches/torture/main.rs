@@ -1,17 +1,24 @@
-//! Every chore at once beside a load that checks each value, and what the chores cost the load.
+//! Every chore at once, and hostile clients, beside a load that checks each value; and what they cost the load.
 //!
-//! Owns the course of a run: slices without chores and slices with them in turn on one server, so that whatever else
-//! the machine does hits both; then the sums, and the verdict. Called by `scripts/torture`, which tells the options.
-//! It fails on a wrong value, an error reply, a closed connection, or counts that do not add up; latencies are for
-//! people to read.
+//! Owns the course of a run: slices without chores, with them, and with hostile clients too, in turn on one server, so
+//! that whatever else the machine does hits all; then the sums, what is still held, and the verdict. Called by
+//! `scripts/torture`, which tells the options. It fails on a wrong value, an error reply, a closed connection, a reply
+//! that does not come, counts that do not add up, and what hostile clients leave behind; latencies are for people to
+//! read.
 
 mod admin;
 mod chores;
+mod churn;
 mod echo;
+mod ends;
 mod growth;
+mod guard;
+mod hostile;
 mod keys;
+mod kinds;
 mod load;
 mod sums;
+mod vitals;
 mod watch;
 
 // What the benchmarks need of servers and the machine.
@@ -35,9 +42,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use admin::Admin;
+use guard::Guarded;
 use histogram::Histogram;
 use load::{Load, Manner, Sums};
 use server::{Server, Target};
+use vitals::Vitals;
 
 /// What every fallible step here returns: it is only printed.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -48,6 +58,16 @@ const SINGLES: u32 = 4;
 
 /// `-m` while there are no chores.
 const MEGABYTES: u64 = 64;
+
+/// Rows of the table of latencies.
+pub(crate) const ROWS: usize = 3;
+
+/// No reply and no end of a server may take longer: a bound for what still lives, not a test of speed. `connect` gives
+/// its streams the same.
+pub(crate) const LIVENESS: Duration = Duration::from_secs(10);
+
+/// Hostile clients at a time.
+const HOSTILE: u64 = 64;
 
 /// Faults that are told; after so many the run ends.
 const FAULTS_MAX: u64 = 20;
@@ -60,6 +80,8 @@ pub(crate) enum Phase {
     Between,
     Calm,
     Chores,
+    /// Hostile clients, beside the chores.
+    Hostile,
     End,
 }
 
@@ -69,6 +91,7 @@ impl Phase {
         match self {
             Self::Calm => Some(0),
             Self::Chores => Some(1),
+            Self::Hostile => Some(2),
             Self::Between | Self::End => None,
         }
     }
@@ -114,9 +137,14 @@ impl Run {
         match self.phase.load(SeqCst) {
             1 => Phase::Calm,
             2 => Phase::Chores,
-            3 => Phase::End,
+            3 => Phase::Hostile,
+            4 => Phase::End,
             _ => Phase::Between,
         }
+    }
+
+    fn chores_go_on(&self) -> bool {
+        matches!(self.phase(), Phase::Chores | Phase::Hostile)
     }
 
     /// How much of the run is over, 0 to 1.
@@ -166,9 +194,15 @@ fn main() -> ExitCode {
     let done = match words[..] {
         [] => torture(false),
         ["memcached"] => torture(true),
+        ["ends"] => ends::measure(false),
+        ["ends", "memcached"] => ends::measure(true),
+        ["churn"] => churn::churn(false),
+        ["churn", "memcached"] => churn::churn(true),
+        ["greedy"] => churn::greedy(false),
+        ["greedy", "memcached"] => churn::greedy(true),
         ["growth"] => growth::measure(false),
         ["growth", "memcached"] => growth::measure(true),
-        _ => Err("usage: scripts/torture [growth] [memcached]".into()),
+        _ => Err("usage: scripts/torture [ends | churn | greedy | growth] [memcached]".into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -180,28 +214,44 @@ fn main() -> ExitCode {
     }
 }
 
+fn target(memcached: bool) -> Outcome<Target> {
+    if memcached { Target::memcached() } else { Target::oxcached() }
+}
+
 /// The server under test, with `memory` MiB and a small index.
 fn start(memcached: bool, memory: u64) -> Outcome<Server> {
-    let target = if memcached { Target::memcached() } else { Target::oxcached() }?;
+    start_of(&target(memcached)?, "127.0.0.1", memory, &[])
+}
+
+fn start_of(target: &Target, list: &str, memory: u64, options: &[&str]) -> Outcome<Server> {
     let memory = memory.to_string();
-    let mut options = vec!["-t", "4", "-m", &memory, "-o", "hashpower=13"];
+    let mut all = vec!["-t", "4", "-m", &memory, "-o", "hashpower=13", "-U", "-1"];
+    all.extend(options);
     let more = std::env::var("TORTURE_OPTIONS").unwrap_or_default();
-    options.extend(more.split_ascii_whitespace());
-    Server::start(&target, None, &options)
+    all.extend(more.split_ascii_whitespace());
+    Server::start_at(target, None, list, &all)
 }
 
 fn torture(memcached: bool) -> Outcome<bool> {
     let seconds = number("TORTURE_SECONDS", 60)?;
     let slice = Duration::from_secs(number("TORTURE_SLICE", 15)?.max(1));
     let seed = number("TORTURE_SEED", fastrand::u64(..u64::from(u32::MAX)))?;
+    let clients = number("TORTURE_HOSTILE", HOSTILE)?;
     println!(
-        "{seconds} s, half without chores and half with them, in slices of {} s; TORTURE_SEED={seed}",
-        slice.as_secs()
+        "{seconds} s in slices of {} s: without chores, with them, with {clients} hostile clients too; \
+         TORTURE_SEED={seed}; a reply takes {} s at most",
+        slice.as_secs(),
+        LIVENESS.as_secs()
     );
-    let server = start(memcached, MEGABYTES)?;
+    let target = target(memcached)?;
+    let mut server = start_of(&target, "127.0.0.1", MEGABYTES, &[])?;
+    let mut guarded = if memcached { None } else { Some(Guarded::start(&target)?) };
+    let bases = look(&server, guarded.as_ref())?;
     let run = Run::new(Duration::from_secs(seconds), memcached)?;
     let counts = chores::Counts::default();
     let (mut reports, mut echo) = (Vec::new(), None);
+    let doors = hostile::doors(&server, guarded.as_ref().map(|guarded| &guarded.server));
+    let mut attacked = None;
     thread::scope(|scope| -> Outcome<()> {
         let load: Vec<_> = (0..run.writers)
             .map(|number| {
@@ -212,8 +262,26 @@ fn torture(memcached: bool) -> Outcome<bool> {
             .collect::<Outcome<_>>()?;
         let echoing = scope.spawn(|| echo::measure(&run));
         let chores = chores::start(scope, &run, &server, &counts, seed);
-        alternate(&run, &server, Duration::from_secs(seconds), slice);
+        let hostile = (clients > 0).then(|| {
+            scope.spawn(|| end_with(&run, "flushes", hostile::flushes(&run, &server, &counts, seed ^ 1 << 40)));
+            scope.spawn(|| {
+                let sent = hostile::noise(&run, &server, seed ^ 2 << 40).map(|sent| counts.add("datagrams", sent));
+                end_with(&run, "datagrams", sent);
+            });
+            scope.spawn(|| hostile::attack(&run, &doors, clients as usize, seed ^ 3 << 40))
+        });
+        if let Some(guarded) = &guarded {
+            let (run, counts) = (&run, &counts);
+            scope.spawn(move || {
+                let used = guarded.use_it(run).map(|times| counts.add("sets and gets behind a login", times));
+                end_with(run, "behind a login", used);
+            });
+        }
+        alternate(&run, &server, Duration::from_secs(seconds), slice, clients > 0);
         run.enter(Phase::End);
+        if let Some(hostile) = hostile {
+            attacked = Some(hostile.join().map_err(|_| "the hostile clients' thread panicked")?);
+        }
         for thread in load {
             reports.push(thread.join().map_err(|_| "a connection's thread panicked")?);
         }
@@ -227,9 +295,12 @@ fn torture(memcached: bool) -> Outcome<bool> {
     reports.iter().for_each(|report| asked.add(&report.sums));
     println!("{counts}");
     println!("{asked:?}");
-    let names = ["without chores", "with chores"];
+    if let Some(rows) = &attacked {
+        hostile::print(rows);
+    }
+    let names = ["without chores", "with chores", "with hostile clients"];
     println!(
-        "\n{:<26} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "\n{:<30} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}",
         "", "requests", "p50", "p99", "p99.9", "p99.99", "max, us"
     );
     let mut echo = echo.into_iter().flatten();
@@ -241,23 +312,59 @@ fn torture(memcached: bool) -> Outcome<bool> {
             print(&format!("echo, {name}"), &echo);
         }
         let requests: u64 = reports.iter().map(|report| report.requests[row]).sum();
-        println!("{:<26} {requests:>10}", format!("all requests, {name}"));
+        println!("{:<30} {requests:>10}", format!("all requests, {name}"));
     }
-    println!("\nRSS {} MiB", server.rss_bytes()? >> 20);
-    sums::check(&run, &server, &asked)?;
+    println!();
+    sums::check(&run, &server, &asked, clients > 0)?;
+    gone(&run, &server, guarded.as_ref(), &bases)?;
+    for server in [Some(&mut server), guarded.as_mut().map(|guarded| &mut guarded.server)].into_iter().flatten() {
+        if server.end_by("TERM", LIVENESS)?.is_none() {
+            run.fault("the server did not end by SIGTERM".to_owned());
+        }
+    }
     let faults = run.faults.load(SeqCst);
     println!("{}", if faults == 0 { "no fault".to_owned() } else { format!("{faults} FAULTS") });
     Ok(faults == 0)
 }
 
-/// Slices without and with chores, in turn.
-fn alternate(run: &Run, server: &Server, time: Duration, slice: Duration) {
+fn end_with(run: &Run, what: &str, done: Outcome<()>) {
+    done.unwrap_or_else(|problem| run.fault(format!("{what}: {problem}")));
+}
+
+/// What both servers hold while they have no client but this one.
+fn look(server: &Server, guarded: Option<&Guarded>) -> Outcome<Vec<Vitals>> {
+    let mut bases = vec![Vitals::of(server, &mut Admin::new(server)?)?];
+    if let Some(guarded) = guarded {
+        bases.push(Vitals::of(&guarded.server, &mut guarded.admin()?)?);
+    }
+    Ok(bases)
+}
+
+/// Whether they hold no more than then.
+fn gone(run: &Run, server: &Server, guarded: Option<&Guarded>, bases: &[Vitals]) -> Outcome<()> {
+    let guarded = guarded.map(|guarded| Ok::<_, Box<dyn Error + Send + Sync>>((&guarded.server, guarded.admin()?)));
+    let servers = [Some(Ok((server, Admin::new(server)?))), guarded];
+    for ((found, base), name) in servers.into_iter().flatten().zip(bases).zip(["server", "guarded server"]) {
+        let (server, mut admin) = found?;
+        let (now, left) = Vitals::back(server, &mut admin, base, true)?;
+        println!("{name} at first:  {base}\n{name} in the end: {now}");
+        left.iter().for_each(|left| run.fault(format!("when all clients of the {name} have gone: {left}")));
+    }
+    Ok(())
+}
+
+/// Slices of each kind, in turn. After hostile clients the server must hold as many connections as before them.
+fn alternate(run: &Run, server: &Server, time: Duration, slice: Duration, hostile: bool) {
     let begun = Instant::now();
     // The cache fills first.
-    let mut go_on = run.pass(Duration::from_secs(5));
+    let mut go_on = run.pass(Duration::from_secs(5).min(slice));
+    let mut base = None;
     while go_on && begun.elapsed() < time {
-        for phase in [Phase::Calm, Phase::Chores] {
-            if let Err(problem) = chores::settle(run, server) {
+        for phase in [Phase::Calm, Phase::Chores, Phase::Hostile] {
+            if phase == Phase::Hostile && !hostile {
+                continue;
+            }
+            if let Err(problem) = chores::settle(run, server).and_then(|()| held(run, server, &mut base)) {
                 run.fault(format!("between two slices: {problem}"));
             }
             run.enter(phase);
@@ -267,12 +374,25 @@ fn alternate(run: &Run, server: &Server, time: Duration, slice: Duration) {
     }
 }
 
+/// Looks whether the server holds what it held at first, and notes that.
+fn held(run: &Run, server: &Server, base: &mut Option<Vitals>) -> Outcome<()> {
+    let mut admin = Admin::new(server)?;
+    let base = match base {
+        Some(base) => base,
+        None => base.insert(Vitals::of(server, &mut admin)?),
+    };
+    let (now, left) = Vitals::back(server, &mut admin, base, false)?;
+    println!("{:>6.0} s: {} operations checked; {now}", run.begun.elapsed().as_secs_f64(), run.replies.load(SeqCst));
+    left.iter().for_each(|left| run.fault(format!("between two slices: {left}")));
+    Ok(())
+}
+
 /// A row of the table.
 pub(crate) fn print(name: &str, latency: &Histogram) {
     let of = |share| latency.percentile_us(share).unwrap_or(0.0);
     let max = latency.max_us();
     println!(
-        "{name:<26} {:>10} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {max:>8.0}",
+        "{name:<30} {:>10} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {max:>8.0}",
         latency.len(),
         of(0.5),
         of(0.99),

@@ -43,7 +43,7 @@ pub fn dump_slowly(mut chore: Chore<'_>) {
 
 fn repeat(chore: &mut Chore<'_>, mut one: impl FnMut(&mut Chore<'_>) -> Outcome<()>) {
     while chore.run.phase() != Phase::End {
-        if chore.run.phase() != Phase::Chores {
+        if !chore.run.chores_go_on() {
             thread::sleep(Duration::from_millis(5));
         } else if let Err(problem) = one(chore) {
             chore.run.fault(format!("a client that listens: {problem}"));
@@ -69,7 +69,7 @@ fn listen(
 ) -> Outcome<u64> {
     let until = Instant::now() + CONVERSATION.mul_f64(chore.rng.f64());
     let (mut buffer, mut text, mut lines) = (vec![0; if slow { 512 } else { 65_536 }], Vec::new(), 0);
-    while Instant::now() < until && chore.run.phase() == Phase::Chores {
+    while Instant::now() < until && chore.run.chores_go_on() {
         match stream.read(&mut buffer) {
             // A dump that has ended leaves the connection open or closed.
             Ok(0) => break,
