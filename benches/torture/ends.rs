@@ -13,12 +13,15 @@ use crate::guard::Guarded;
 use crate::hostile::{self, Doors};
 use crate::kinds::{Door, KINDS, Kind};
 use crate::server::Target;
-use crate::{LIVENESS, Outcome, start_of, target};
+use crate::{LIVENESS, Outcome, Phase, Run, start_of, target};
 
 const SIGNALS: [&str; 2] = ["TERM", "USR1"];
 
 /// What the end may take; beyond it a row is marked. Only a server that does not end at all is a fault.
 const EXPECTED: Duration = Duration::from_secs(1);
+
+/// How long hostile clients are at work before the signal.
+const ATTACK: Duration = Duration::from_secs(2);
 
 /// Clients of each kind, and how long they may take to reach their state.
 const CLIENTS: u64 = 8;
@@ -33,22 +36,52 @@ pub fn measure(memcached: bool) -> Outcome<bool> {
             continue;
         }
         let name = if kinds.len() == 1 { kinds[0].name } else { "all of them" };
-        print!("{name:<22}");
         let mut cells = Vec::new();
         let mut states = String::new();
         for signal in SIGNALS {
             let (seen, time) = end_beside(&target, kinds, signal)?;
             states = seen;
             good &= time.is_some();
-            cells.push(time.map_or("never".to_owned(), |time| {
-                let late = if time > EXPECTED { " late" } else { "" };
-                format!("{:.0}{late}", time.as_secs_f64() * 1e3)
-            }));
+            cells.push(cell(time));
         }
-        println!(" {states:<13} {:>12} {:>12}", cells[0], cells[1]);
+        println!("{name:<22} {states:<13} {:>12} {:>12}", cells[0], cells[1]);
     }
+    let mut cells = Vec::new();
+    for signal in SIGNALS {
+        let time = end_under_attack(&target, memcached, signal)?;
+        good &= time.is_some();
+        cells.push(cell(time));
+    }
+    println!("{:<22} {:<13} {:>12} {:>12}", "64 of them at work", "", cells[0], cells[1]);
     println!("{}", if good { "every server ended" } else { "A SERVER DID NOT END" });
     Ok(good)
+}
+
+fn cell(time: Option<Duration>) -> String {
+    time.map_or("never".to_owned(), |time| {
+        let late = if time > EXPECTED { " late" } else { "" };
+        format!("{:.0}{late}", time.as_secs_f64() * 1e3)
+    })
+}
+
+/// Hostile clients and datagrams for a while, then a signal beside them.
+fn end_under_attack(target: &Target, memcached: bool, signal: &str) -> Outcome<Option<Duration>> {
+    let mut server = start_of(target, "127.0.0.1", 64, &[])?;
+    let mut guarded = if memcached { None } else { Some(Guarded::start(target)?) };
+    let doors = hostile::doors(&server, guarded.as_ref().map(|guarded| &guarded.server));
+    let run = Run::new(ATTACK, memcached)?;
+    run.enter(Phase::Hostile);
+    thread::scope(|scope| {
+        scope.spawn(|| hostile::attack(&run, &doors, 64, 1));
+        let udp_port = server.udp_port();
+        scope.spawn(|| hostile::noise(&run, udp_port, 2));
+        run.pass(ATTACK);
+        let ended = server.end_by(signal, LIVENESS);
+        let other = guarded.as_mut().map(|guarded| guarded.server.end_by(signal, LIVENESS));
+        run.enter(Phase::End);
+        let (ended, other) = (ended?, other.transpose()?);
+        Ok(other.map_or(ended, |other| ended.zip(other).map(|(one, other)| one.max(other))))
+    })
 }
 
 /// A server, clients of these kinds in their states, a signal: the states and the time to the end.

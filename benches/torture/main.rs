@@ -265,7 +265,8 @@ fn torture(memcached: bool) -> Outcome<bool> {
         let hostile = (clients > 0).then(|| {
             scope.spawn(|| end_with(&run, "flushes", hostile::flushes(&run, &server, &counts, seed ^ 1 << 40)));
             scope.spawn(|| {
-                let sent = hostile::noise(&run, &server, seed ^ 2 << 40).map(|sent| counts.add("datagrams", sent));
+                let sent =
+                    hostile::noise(&run, server.udp_port(), seed ^ 2 << 40).map(|sent| counts.add("datagrams", sent));
                 end_with(&run, "datagrams", sent);
             });
             scope.spawn(|| hostile::attack(&run, &doors, clients as usize, seed ^ 3 << 40))
