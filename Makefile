@@ -77,7 +77,7 @@ bench: build ## oxcached and memcached side by side
 hitratio: build ## misses of memcached and oxcached at equal memory (FILTER=, LENGTH=, or TRACE=, MEMORY=)
 	@scripts/hitratio --filter "$(FILTER)" --seconds $(LENGTH) --memory $(MEMORY) $(TRACE)
 
-torture: build ## every chore at once beside a load that checks each value (TORTURE_SECONDS=)
+torture: build ## chores and hostile clients beside a load that checks each value (TORTURE_SECONDS=)
 	@scripts/torture
 
 growth: build ## the pauses while GROW_ITEMS items come, and how long chores hold locks

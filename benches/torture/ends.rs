@@ -69,11 +69,11 @@ fn end_under_attack(target: &Target, memcached: bool, signal: &str) -> Outcome<O
     let mut server = start_of(target, "127.0.0.1", 64, &[])?;
     let mut guarded = if memcached { None } else { Some(Guarded::start(target)?) };
     let doors = hostile::doors(&server, guarded.as_ref().map(|guarded| &guarded.server));
+    let udp_port = server.udp_port();
     let run = Run::new(ATTACK, memcached)?;
     run.enter(Phase::Hostile);
     thread::scope(|scope| {
         scope.spawn(|| hostile::attack(&run, &doors, 64, 1));
-        let udp_port = server.udp_port();
         scope.spawn(|| hostile::noise(&run, udp_port, 2));
         run.pass(ATTACK);
         let ended = server.end_by(signal, LIVENESS);

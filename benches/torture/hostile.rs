@@ -99,9 +99,16 @@ pub fn connect(port: u16, number: u64) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether `TORTURE_KINDS` leaves this kind in: words of which the name must have one; all, if there are none.
+pub fn wanted(name: &str) -> bool {
+    let words = std::env::var("TORTURE_KINDS").unwrap_or_default();
+    words.is_empty() || words.split(',').any(|word| name.contains(word))
+}
+
 /// Keeps `count` clients at work in the slices for them; gives what they have done.
 pub fn attack(run: &Run, doors: &Doors, count: usize, seed: u64) -> [Row; KINDS.len()] {
-    let mut crowd = Crowd { doors, rng: Rng::with_seed(seed), rows: [Row::default(); KINDS.len()], made: 0 };
+    let chosen: Vec<usize> = (0..KINDS.len()).filter(|&kind| wanted(KINDS[kind].name)).collect();
+    let mut crowd = Crowd { doors, chosen, rng: Rng::with_seed(seed), rows: [Row::default(); KINDS.len()], made: 0 };
     let mut clients: Vec<Client> = Vec::new();
     while run.phase() != Phase::End {
         if run.phase() != Phase::Hostile {
@@ -124,6 +131,7 @@ pub fn attack(run: &Run, doors: &Doors, count: usize, seed: u64) -> [Row; KINDS.
 
 struct Crowd<'a> {
     doors: &'a Doors,
+    chosen: Vec<usize>,
     rng: Rng,
     rows: [Row; KINDS.len()],
     made: u64,
@@ -132,7 +140,7 @@ struct Crowd<'a> {
 impl Crowd<'_> {
     fn come(&mut self) -> Option<Client> {
         let rng = &mut self.rng;
-        let kind = rng.usize(..KINDS.len());
+        let kind = *rng.choice(&self.chosen)?;
         let port = port(self.doors, &KINDS[kind])?;
         let words = (KINDS[kind].words)(rng);
         let storm = words.is_empty() && rng.bool();

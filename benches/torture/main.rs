@@ -263,12 +263,15 @@ fn torture(memcached: bool) -> Outcome<bool> {
         let echoing = scope.spawn(|| echo::measure(&run));
         let chores = chores::start(scope, &run, &server, &counts, seed);
         let hostile = (clients > 0).then(|| {
-            scope.spawn(|| end_with(&run, "flushes", hostile::flushes(&run, &server, &counts, seed ^ 1 << 40)));
-            scope.spawn(|| {
-                let sent =
-                    hostile::noise(&run, server.udp_port(), seed ^ 2 << 40).map(|sent| counts.add("datagrams", sent));
-                end_with(&run, "datagrams", sent);
-            });
+            if hostile::wanted("flushes") {
+                scope.spawn(|| end_with(&run, "flushes", hostile::flushes(&run, &server, &counts, seed ^ 1 << 40)));
+            }
+            if hostile::wanted("datagrams") {
+                scope.spawn(|| {
+                    let sent = hostile::noise(&run, server.udp_port(), seed ^ 2 << 40);
+                    end_with(&run, "datagrams", sent.map(|sent| counts.add("datagrams", sent)));
+                });
+            }
             scope.spawn(|| hostile::attack(&run, &doors, clients as usize, seed ^ 3 << 40))
         });
         if let Some(guarded) = &guarded {

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn r2_5_a_stale_token_finds_nothing_though_its_slot_is_taken() {
+    fn r1_5_a_stale_token_finds_nothing_though_its_slot_is_taken() {
         let mut table = Table::new();
         let old = table.insert(conn(1));
         assert!(table.get_mut(old).is_some());

@@ -110,3 +110,61 @@ impl Dispatcher {
         self.boxes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::net::notify::NewConn;
+    use crate::net::transport::Transport;
+    use crate::proto::{ConnCard, ConnState, Protocol};
+    use crate::settings::Settings;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    /// Descriptors of this process that are open on `path`.
+    fn open_on(path: &std::path::Path) -> usize {
+        let links =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
+        links.filter(|link| link == path).count()
+    }
+
+    #[test]
+    fn r2_6_a_connection_that_cannot_be_registered_costs_itself_alone() {
+        let settings = Settings { num_threads: 1, ..Settings::default() };
+        let shared = Arc::new(Shared::new(settings, Clock::real(), Box::new(|_| ())).unwrap());
+        let workers = Workers::start(&shared).unwrap();
+        let mut dispatcher = workers.dispatcher();
+        let mut hand = |transport, id| {
+            let card = Arc::new(ConnCard::new(None, None, ConnState::NewCmd, shared.clock.now()));
+            let new = NewConn { transport, card: Arc::clone(&card), protocol: Protocol::Negotiating, id };
+            assert!(dispatcher.dispatch(Message::Conn(new)));
+            card
+        };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let good = hand(Transport::Unix(mio::net::UnixStream::from_std(theirs)), 1);
+        // A poll refuses regular files.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let descriptor = OwnedFd::from(file.reopen().unwrap());
+        assert_eq!(open_on(file.path()), 2);
+        let bad = hand(Transport::Tcp(mio::net::TcpStream::from_std(descriptor.into())), 2);
+        let end = Instant::now() + Duration::from_secs(20);
+        while Arc::strong_count(&bad) > 1 || open_on(file.path()) > 1 {
+            assert!(Instant::now() < end, "something of it is still held");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut replies = BufReader::new(ours);
+        replies.get_mut().write_all(b"mn\r\n").unwrap();
+        let mut line = String::new();
+        replies.read_line(&mut line).unwrap();
+        assert_eq!(line, "MN\r\n");
+        let globals = &shared.stats.globals;
+        assert_eq!((globals.curr_conns.load(Relaxed), globals.total_conns.load(Relaxed)), (1, 2));
+        assert_eq!(shared.conns.list().len(), 1);
+        workers.stop();
+        assert_eq!(Arc::strong_count(&good), 1);
+    }
+}

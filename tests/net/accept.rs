@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
-fn r2_2_the_client_too_many_is_told_and_closed() {
+fn r2_1_r2_2_the_client_too_many_is_told_and_closed_and_nothing_was_made_for_it() {
     let server = Server::with(Settings { maxconns: 4, ..settings() }, vec![tcp()]);
+    let structures = server.gauge(|g| &g.conn_structs);
     for n in 1..=3 {
         let mut client = server.client();
         assert_eq!(client.line(), "ERROR Too many open connections");
@@ -20,6 +21,8 @@ fn r2_2_the_client_too_many_is_told_and_closed() {
         assert_eq!(server.gauge(|g| &g.rejected_conns), n);
     }
     assert_eq!((server.open(), server.gauge(|g| &g.total_conns)), (1, 1));
+    assert_eq!(server.gauge(|g| &g.conn_structs), structures);
+    assert_eq!(server.shared.conns.list().len(), 1);
 }
 
 /// A client at this address of the machine.

@@ -249,7 +249,7 @@ fn a_source_that_dies_closes_what_it_owes() {
 }
 
 #[test]
-fn r2_5_stale_token_a_late_reply_for_a_gone_server_is_no_error() {
+fn r1_5_stale_token_a_late_reply_for_a_gone_server_is_no_error() {
     let mut server = Server::new();
     let mut client = server.client();
     client.send("later gone\r\n");
