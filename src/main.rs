@@ -4,7 +4,7 @@ use oxcached::auth::{ITERATIONS_DEFAULT, hash_line};
 use oxcached::server::{self, Loaded, Server, StartError};
 use oxcached::settings::{self, Action, Settings};
 use oxcached::sys::signal::Signals;
-use oxcached::sys::{error_text, pidfile, reserve, say, stderr, terminal};
+use oxcached::sys::{error_text, panics, pidfile, reserve, say, stderr, terminal};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use std::process::ExitCode;
 static ALLOCATOR: reserve::Installed = reserve::Installed;
 
 fn main() -> ExitCode {
+    panics::install();
     let code = run();
     stderr::flush(stderr::LINGER);
     code

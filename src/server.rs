@@ -14,7 +14,7 @@ use crate::store::Sizes;
 use crate::sys::reserve::ALLOCATOR;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::user::{Account, process_uids};
-use crate::sys::{error_text, process, say};
+use crate::sys::{error_text, panics, process, say};
 use crate::tls::Tls;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use std::io;
@@ -386,6 +386,7 @@ impl Server {
         if now < self.next_tick {
             return;
         }
+        panics::trap("main");
         self.shared.clock.tick();
         self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
         ALLOCATOR.refill();

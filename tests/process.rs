@@ -797,3 +797,90 @@ fn a_server_ends_though_its_last_lines_are_not_read() {
     assert_eq!(server.child.as_mut().unwrap().wait().unwrap().code(), Some(0));
     drop(unread);
 }
+
+/// A server that panics once, at `place`.
+#[cfg(debug_assertions)]
+fn with_trap(scratch: &Scratch, place: &str, args: &[&str]) -> (Process, u16) {
+    let args = [&["-p", "-1", "-l", "127.0.0.1", "-t", "1"], args].concat();
+    let mut command = command(&args);
+    command.env("OXCACHED_TRAP", place).env("MEMCACHED_PORT_FILENAME", scratch.path("ports"));
+    let _ = fs::remove_file(scratch.path("ports"));
+    let mut server = Process { child: Some(command.spawn().unwrap()) };
+    server.up("port file", || scratch.path("ports").exists());
+    let port = ports(scratch)["TCP INET"][0];
+    (server, port)
+}
+
+/// Reads up to the connection's end.
+#[cfg(debug_assertions)]
+fn read_to_end(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let end = stream.read_to_end(&mut Vec::new());
+    assert!(end.is_ok() || end.as_ref().is_err_and(|e| e.kind() == ConnectionReset), "{end:?}");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_that_can_be_contained_costs_what_it_was_about_and_is_counted() {
+    let scratch = Scratch::new();
+    let line = format!("{}\n", oxcached::auth::hash_line("user", b"password", 4096).unwrap());
+    fs::write(scratch.path("users"), line).unwrap();
+    let users = scratch.text("users");
+    let login = "set auth 0 0 13\r\nuser password";
+    for (place, thread, args, request) in [
+        ("turn", "mc-worker", vec![], "foo"),
+        ("logger", "mc-log", vec![], "watch"),
+        ("auth", "mc-auth", vec!["-Y", &users], login),
+    ] {
+        let (server, port) = with_trap(&scratch, place, &args);
+        let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (mut other, mut client) = (connect(), connect());
+        if place != "auth" {
+            ask(&mut other, "set a 0 0 1\r\nx", "STORED");
+        }
+        client.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+        if place == "auth" {
+            assert_eq!(ask(&mut client, "", "logins").lines().next(), Some("SERVER_ERROR too many logins"));
+            ask(&mut other, login, "STORED");
+        } else {
+            read_to_end(&mut client);
+            assert_eq!(ask(&mut connect(), request, if place == "turn" { "ERROR" } else { "OK" }).lines().count(), 1);
+        }
+        assert!(ask(&mut other, "stats", "END").contains("STAT thread_panics 1\r\n"), "{place}");
+        let (code, text) = server.stop("TERM");
+        assert_eq!(code, Some(0), "{place}: {text}");
+        assert!(text.starts_with(&format!("thread '{thread}' panicked at src/")), "{text}");
+        assert!(text.contains(&format!(": the trap `{place}`\n")), "{text}");
+    }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_that_cannot_be_contained_ends_the_process_with_a_core() {
+    for (place, thread, request, why) in [
+        ("locked", "mc-worker", "stats reset", "a lock of the store is held"),
+        ("worker", "mc-worker", "", "the thread cannot go on"),
+        ("main", "main", "", "the thread cannot go on"),
+    ] {
+        let scratch = Scratch::new();
+        let args = ["-p", "-1", "-l", "127.0.0.1", "-v"];
+        let mut command = command(&args);
+        command.env("OXCACHED_TRAP", place).env("MEMCACHED_PORT_FILENAME", scratch.path("ports"));
+        let mut server = Process { child: Some(command.spawn().unwrap()) };
+        // A background thread may be faster than the port file.
+        eventually("port file or end", || {
+            scratch.path("ports").exists() || server.child.as_mut().unwrap().try_wait().unwrap().is_some()
+        });
+        let port = scratch.path("ports").exists().then(|| ports(&scratch)["TCP INET"][0]);
+        if let Some(Ok(mut client)) = port.map(|port| TcpStream::connect(("127.0.0.1", port)))
+            && client.write_all(format!("{request}\r\n").as_bytes()).is_ok()
+        {
+            read_to_end(&mut client);
+        }
+        let (status, text) = server.end();
+        assert_eq!(status.signal(), Some(6), "{place}: {text}");
+        let said = text.find(&format!("thread '{thread}' panicked at src/")).expect(&text);
+        assert!(text[said..].contains(&format!(": the trap `{place}`\n")), "{text}");
+        assert!(text.ends_with(&format!("oxcached ends: {why}\n")), "{text}");
+    }
+}

@@ -9,6 +9,7 @@ use super::background::{Background, Told};
 use super::watcher::{Sink, Watcher};
 use crate::events::{Class, Events, line};
 use crate::limits::WATCHERS_MAX;
+use crate::sys::panics::{contain, trap};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -165,7 +166,9 @@ impl Logger {
         let work = move |told: &Told| {
             // The cell is this thread's alone.
             let _ = watchers.thread.set(thread::current());
-            run(&watchers, told, count);
+            // After a panic the watchers that were there are gone, and what is in the rings is whole: an entry is taken
+            // out before it is looked at. So the thread goes on with those that come.
+            while contain(|| run(&watchers, told, &count)).is_err() {}
             // The watchers that were on their way end here, and with them their connections.
             drop(watchers.close());
         };
@@ -178,7 +181,7 @@ impl Logger {
     }
 }
 
-fn run(watchers: &Arc<Watchers>, told: &Told, count: impl Fn(Tally)) {
+fn run(watchers: &Arc<Watchers>, told: &Told, count: &impl Fn(Tally)) {
     let mut here: Vec<Watcher> = Vec::new();
     let (mut sleep, mut dropped) = (SLEEP_MIN, 0);
     while !told.to_stop() {
@@ -189,6 +192,7 @@ fn run(watchers: &Arc<Watchers>, told: &Told, count: impl Fn(Tally)) {
             thread::park();
             continue;
         }
+        trap("logger");
         let (mut tally, busy) = round(&watchers.events, &mut here);
         let before = std::mem::replace(&mut dropped, watchers.events.dropped());
         tally.dropped = dropped - before;
@@ -325,6 +329,43 @@ mod tests {
         assert!(!watchers.events.wants(Class::CONNEVENTS) && watchers.events.wants(Class::FETCHERS));
         drop(seats);
         assert!(watchers.is_empty() && !watchers.events.wants(Class::FETCHERS));
+    }
+
+    /// A socket that makes its writer panic.
+    struct Bad;
+
+    impl Sink for Bad {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("as a test wants it")
+        }
+
+        fn listen(&mut self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn the_thread_goes_on_after_a_panic_without_the_watchers_that_were_there() {
+        let (watchers, before, after) = (table(1000), Pipe::with_room(1000), Pipe::with_room(1000));
+        let logger = Logger::start(Arc::clone(&watchers), |_| ()).unwrap();
+        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(before.clone()));
+        while before.0.lock().0.is_empty() {
+            thread::yield_now();
+        }
+        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(Bad));
+        while !watchers.is_empty() {
+            thread::yield_now();
+        }
+        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(after.clone()));
+        while after.0.lock().0.is_empty() {
+            thread::yield_now();
+        }
+        delete(&watchers, 1);
+        while !after.0.lock().0.ends_with(b"size=1\n") {
+            thread::sleep(SLEEP_MIN);
+        }
+        logger.stop();
+        assert_eq!(before.read(0), "OK\r\n");
     }
 
     #[test]

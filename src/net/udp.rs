@@ -60,8 +60,8 @@ impl<S: Talk> Datagrams<S> {
         let token = Token(FIRST + self.sockets.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = hub.registry.register(&mut new.socket, token, interest) {
-            log::error!("registering a datagram socket: {error}");
-            return;
+            // At start only: a server that seems to serve datagrams and does not would be worse.
+            crate::sys::panics::fatal(format_args!("a datagram socket cannot be polled: {error}"));
         }
         let fd = new.socket.as_raw_fd();
         hub.shared.conns.insert(fd, Arc::clone(&new.card));

@@ -12,11 +12,11 @@ use super::talk::Talk;
 use super::udp::Datagrams;
 use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
+use crate::sys::panics::{contain, trap};
 use mio::event::Event;
 use mio::{Events, Poll};
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -150,7 +150,7 @@ impl<S: Talk> Worker<S> {
     }
 
     fn udp_turn(&mut self, token: usize, writable: bool) {
-        let turn = catch_unwind(AssertUnwindSafe(|| self.udp.turn(token, writable, &self.hub)));
+        let turn = contain(|| self.udp.turn(token, writable, &self.hub));
         // After a panic there may be more datagrams as well, and no event to come for them.
         let more = turn.unwrap_or_else(|_| {
             log::error!("a datagram made its session panic; it is dropped");
@@ -163,11 +163,11 @@ impl<S: Talk> Worker<S> {
 
     /// Gives a connection its turn. A panic costs that connection and nothing else.
     fn drive(&mut self, token: usize) {
-        let turn = catch_unwind(AssertUnwindSafe(|| {
+        let turn = contain(|| {
             self.seat(token);
             let conn = self.conns.get_mut(token)?;
             Some(conn.turn(token, &mut self.hub))
-        }));
+        });
         match turn {
             Ok(Some(After::Wait)) => {
                 self.hub.desk.rise();
@@ -220,6 +220,7 @@ impl<S: Talk> Worker<S> {
 
     /// Takes in a connection.
     fn welcome(&mut self, new: NewConn) {
+        trap("worker");
         let shared = Arc::clone(&self.hub.shared);
         let protocol = new.protocol;
         let conn = Conn::new(new, self.hub.clock.now());
@@ -251,7 +252,7 @@ impl<S: Talk> Worker<S> {
             return;
         }
         let Some(reply) = reply else { return self.close(token, CloseReason::Error) };
-        let taken = catch_unwind(AssertUnwindSafe(|| {
+        let taken = contain(|| {
             self.seat(token);
             self.conns.get_mut(token).is_some_and(|conn| {
                 conn.resume(&reply, &mut self.hub.desk.output);
@@ -264,7 +265,7 @@ impl<S: Talk> Worker<S> {
                 conn.conclude(&mut self.hub);
                 conn.awaits_login(&self.hub)
             })
-        }));
+        });
         match taken {
             Ok(false) => self.drive(token),
             Ok(true) => self.refuse_late(token),

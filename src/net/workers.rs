@@ -6,6 +6,7 @@ use super::notify::{End, Mailbox, Message, mailbox};
 use super::talk::Talk;
 use super::worker::Worker;
 use crate::proto::{Session, Shared};
+use crate::sys::{error_text, panics};
 use mio::Poll;
 use std::io;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ fn start_one<S: Talk>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mailbo
     shared.stats.globals.reserved_fds.fetch_add(RESERVED_FDS, Relaxed);
     let thread = std::thread::Builder::new().name("mc-worker".into()).spawn(move || {
         if let Err(error) = worker.run() {
-            log::error!("worker {number} stopped: {error}");
+            panics::fatal(format_args!("worker {number} cannot poll: {}", error_text(&error)));
         }
     })?;
     Ok((to, thread))

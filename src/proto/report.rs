@@ -10,7 +10,7 @@ use crate::clock::UPTIME_OFFSET;
 use crate::settings::VERSION;
 use crate::stats::{ClassCounter, Counter};
 use crate::store::ClassView;
-use crate::sys::stderr;
+use crate::sys::{panics, stderr};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -208,9 +208,11 @@ impl Report<'_, '_> {
         gauge(out, "log_watcher_skipped", &globals.log_watcher_skipped);
         gauge(out, "log_watcher_sent", &globals.log_watcher_sent);
         gauge(out, "log_watchers", &globals.log_watchers);
-        // A row that memcached does not have is there once there is something to tell.
-        if stderr::dropped() > 0 {
-            row(out, "log_lines_dropped", stderr::dropped());
+        // Rows that memcached does not have are there once there is something to tell.
+        for (name, count) in [("log_lines_dropped", stderr::dropped()), ("thread_panics", panics::count())] {
+            if count > 0 {
+                row(out, name, count);
+            }
         }
         self.tls(out);
         row(out, "unexpected_napi_ids", 0);

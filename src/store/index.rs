@@ -23,6 +23,7 @@ pub use ghost::Ghost;
 pub use growth::{Pace, Step};
 
 use super::region::{Region, prefetch};
+use crate::sys::panics::{lock_released, lock_taken};
 use ghost::GHOST_TAG;
 use growth::GROW_AT;
 use line::{Line, slots};
@@ -155,6 +156,7 @@ impl Table {
         line.words[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).ok()?;
         // Who reads without the lock what is written from here on will see the lock, or what comes after it.
         fence(Release);
+        lock_taken();
         Some(Bucket { table: self, line })
     }
 
@@ -191,6 +193,7 @@ pub struct Bucket {
 impl Drop for Bucket {
     #[inline]
     fn drop(&mut self) {
+        lock_released();
         let word = self.line.words[0].load(Relaxed);
         self.line.words[0].store(word & !LOCK, Release);
     }
@@ -380,6 +383,7 @@ impl Index {
     #[cfg(feature = "debug-commands")]
     pub fn unlock(&'static self, hash: u64) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
+        lock_taken();
         drop(Bucket { table, line: table.line(table.bucket_of(hash)) });
     }
 

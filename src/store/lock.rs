@@ -1,25 +1,75 @@
-//! The mutex of the slab classes and the pages: the plain one, or with the feature `lock-times` one that notes how
-//! long it is held.
+//! The mutex of the slab classes, the pages and the magazines. It tells `sys::panics` that its thread holds it, and with
+//! the feature `lock-times` notes how long.
 //!
-//! Owns the notes, which each thread keeps of its own locks. They are in processor time: a holder who has to wait for a
-//! core holds longer, but that is the machine's doing. Called by `slabs`; `benches/holds` reads the notes.
+//! Owns the notes, which each thread keeps of its own locks. They are in processor time: a holder that waits for a
+//! core holds longer, but that is the machine's doing. Called by `slabs` and `magazine`; `benches/holds` reads the notes.
+
+use crate::sys::panics::{lock_released, lock_taken};
+use parking_lot::lock_api::{self, RawMutex};
+
+pub(super) type Mutex<T> = lock_api::Mutex<RawHeld, T>;
+pub(super) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawHeld, T>;
+
+type Plain = parking_lot::RawMutex;
+
+/// A mutex whose holder ends the process if it panics: what it protects may be half changed.
+pub struct RawHeld(Plain);
+
+// SAFETY: the inner mutex excludes, and every acquisition's guard goes back to it once.
+unsafe impl RawMutex for RawHeld {
+    #[allow(clippy::declare_interior_mutable_const)] // the trait asks for it
+    const INIT: Self = Self(Plain::INIT);
+    type Guard = (<Plain as RawMutex>::Guard, times::Hold);
+
+    #[inline]
+    fn lock(&self) -> Self::Guard {
+        let guard = self.0.lock();
+        lock_taken();
+        (guard, times::begin())
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<Self::Guard> {
+        let guard = self.0.try_lock()?;
+        lock_taken();
+        Some((guard, times::begin()))
+    }
+
+    #[inline]
+    unsafe fn unlock(&self, (guard, hold): Self::Guard) {
+        lock_released();
+        // SAFETY: the guard is of an acquisition of the inner mutex, which ends here.
+        times::end(hold, || unsafe { self.0.unlock(guard) });
+    }
+
+    fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+}
+
+#[cfg(feature = "lock-times")]
+pub use times::take_holds;
 
 #[cfg(not(feature = "lock-times"))]
-pub(super) use parking_lot::{Mutex, MutexGuard};
-#[cfg(feature = "lock-times")]
-pub(super) use timed::{Mutex, MutexGuard};
+mod times {
+    pub type Hold = ();
+
+    #[inline]
+    pub fn begin() -> Hold {}
+
+    #[inline]
+    pub fn end((): Hold, unlock: impl FnOnce()) {
+        unlock();
+    }
+}
 
 #[cfg(feature = "lock-times")]
-pub use timed::take_holds;
-
-#[cfg(feature = "lock-times")]
-mod timed {
+mod times {
     use crate::sys::cpu::thread_ns;
-    use parking_lot::lock_api::{self, RawMutex};
     use std::cell::RefCell;
 
-    pub(crate) type Mutex<T> = lock_api::Mutex<RawTimed, T>;
-    pub(crate) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawTimed, T>;
+    /// When it began.
+    pub type Hold = u64;
 
     thread_local! {
         /// Nanoseconds of each hold that has ended.
@@ -31,36 +81,13 @@ mod timed {
         HOLDS.with_borrow_mut(|holds| holds.drain(..).for_each(each));
     }
 
-    type Plain = parking_lot::RawMutex;
+    pub fn begin() -> Hold {
+        thread_ns()
+    }
 
-    /// A mutex whose guards know when they were taken.
-    pub(crate) struct RawTimed(Plain);
-
-    // SAFETY: the inner mutex excludes, and every acquisition's guard goes back to it once.
-    unsafe impl RawMutex for RawTimed {
-        #[allow(clippy::declare_interior_mutable_const)] // the trait asks for it
-        const INIT: Self = Self(Plain::INIT);
-        type Guard = (<Plain as RawMutex>::Guard, u64);
-
-        fn lock(&self) -> Self::Guard {
-            let guard = self.0.lock();
-            (guard, thread_ns())
-        }
-
-        fn try_lock(&self) -> Option<Self::Guard> {
-            self.0.try_lock().map(|guard| (guard, thread_ns()))
-        }
-
-        // SAFETY: the trait's contract: the calling thread holds the lock.
-        unsafe fn unlock(&self, (guard, since): Self::Guard) {
-            let held = thread_ns().saturating_sub(since);
-            // SAFETY: the guard is of an acquisition of the inner mutex, which ends here.
-            unsafe { self.0.unlock(guard) }
-            HOLDS.with_borrow_mut(|holds| holds.push(held));
-        }
-
-        fn is_locked(&self) -> bool {
-            self.0.is_locked()
-        }
+    pub fn end(since: Hold, unlock: impl FnOnce()) {
+        let held = thread_ns().saturating_sub(since);
+        unlock();
+        HOLDS.with_borrow_mut(|holds| holds.push(held));
     }
 }

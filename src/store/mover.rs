@@ -484,6 +484,7 @@ impl Store {
     #[cfg(feature = "debug-commands")]
     pub fn debug_lock(&'static self, hash: u64) {
         std::mem::forget(self.index.lock(hash));
+        crate::sys::panics::lock_released();
     }
 
     /// Undoes [`Store::debug_lock`].

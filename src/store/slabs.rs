@@ -679,6 +679,7 @@ impl Slabs {
     pub fn reset_counts(&self) {
         for (class, signs) in self.classes.iter().zip(&self.signs) {
             let mut class = class.lock();
+            crate::sys::panics::trap("locked");
             class.counts = ClassCounts::default();
             class.rewarmed_before = signs.rewarmed();
         }

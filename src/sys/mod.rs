@@ -9,6 +9,7 @@ pub mod file;
 pub mod getopt;
 pub mod headroom;
 pub mod number;
+pub mod panics;
 pub mod pidfile;
 pub mod process;
 pub mod reserve;

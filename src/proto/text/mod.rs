@@ -235,6 +235,7 @@ fn touch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 /// Admin commands and what is no command at all.
 #[cold]
 fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> Ran {
+    crate::sys::panics::trap("turn");
     let tokens = Tokens::split(text);
     run.noreply = tokens.last() == b"noreply";
     if let Some(next) = admin::run(run, &tokens) {
