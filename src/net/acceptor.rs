@@ -30,6 +30,9 @@ use std::time::{Duration, Instant};
 /// How often a pause looks for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a listener that the poll does not take is registered again, and asked for clients meanwhile.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Numbers of connections, never reused within the process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -40,6 +43,8 @@ pub struct Acceptor {
     dispatcher: Dispatcher,
     first_token: usize,
     pause: Option<Pause>,
+    /// When listeners are registered again that the poll has not taken; `None` = it has them all, or there is a pause.
+    retry_at: Option<Instant>,
     seen: Descriptors,
     /// To ask whether a listener has someone waiting; opened early, as it is needed when nothing can be.
     probe: Poll,
@@ -49,6 +54,8 @@ struct Open {
     listener: Listener,
     /// An accept may find someone.
     pending: bool,
+    /// The poll tells of its clients.
+    is_registered: bool,
 }
 
 struct Pause {
@@ -81,7 +88,9 @@ impl Acceptor {
         first_token: usize,
     ) -> io::Result<Self> {
         let (seen, probe) = (Descriptors::default(), Poll::new()?);
-        let mut acceptor = Self { shared, listeners: Vec::new(), dispatcher, first_token, pause: None, seen, probe };
+        let (pause, retry_at) = (None, None);
+        let mut acceptor =
+            Self { shared, listeners: Vec::new(), dispatcher, first_token, pause, retry_at, seen, probe };
         for mut listener in listeners {
             if let ListenSocket::Udp(socket) = listener.socket {
                 acceptor.share_out(socket, listener.local)?;
@@ -90,7 +99,7 @@ impl Acceptor {
             let index = acceptor.listeners.len();
             listener.socket.register(registry, Token(first_token + index))?;
             acceptor.enter(&listener);
-            acceptor.listeners.push(Open { listener, pending: false });
+            acceptor.listeners.push(Open { listener, pending: false, is_registered: true });
         }
         acceptor.shared.stats.globals.accepting_conns.store(true, Relaxed);
         Ok(acceptor)
@@ -148,7 +157,8 @@ impl Acceptor {
     pub fn timeout(&self) -> Option<Duration> {
         match &self.pause {
             Some(pause) => Some(pause.next_look.saturating_duration_since(Instant::now())),
-            None => self.listeners.iter().any(|open| open.pending).then_some(Duration::ZERO),
+            None if self.listeners.iter().any(|open| open.pending) => Some(Duration::ZERO),
+            None => self.retry_at.map(|at| at.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -164,6 +174,9 @@ impl Acceptor {
                 self.resume(registry);
             }
             return;
+        }
+        if self.retry_at.is_some_and(|at| Instant::now() >= at) {
+            self.register_all(registry);
         }
         for index in 0..self.listeners.len() {
             if self.listeners[index].pending && self.pause.is_none() {
@@ -270,9 +283,14 @@ impl Acceptor {
         globals.listen_disabled_num.fetch_add(1, Relaxed);
         let now = Instant::now();
         self.pause = Some(Pause { since: now, next_look: now + PAUSE });
+        self.retry_at = None;
         for open in &mut self.listeners {
-            if let Err(error) = open.listener.socket.deregister(registry) {
-                log::error!("deregistering a listener: {error}");
+            if open.is_registered {
+                match open.listener.socket.deregister(registry) {
+                    Ok(()) => open.is_registered = false,
+                    // It stays registered: `ready` passes it over during the pause.
+                    Err(error) => log::error!("deregistering a listener: {error}"),
+                }
             }
             listen(&open.listener.socket, 0);
         }
@@ -283,12 +301,30 @@ impl Acceptor {
         let globals = &self.shared.stats.globals;
         globals.time_in_listen_disabled_us.fetch_add(pause.since.elapsed().as_micros() as u64, Relaxed);
         globals.accepting_conns.store(true, Relaxed);
-        for (index, open) in self.listeners.iter_mut().enumerate() {
+        for open in &mut self.listeners {
             listen(&open.listener.socket, self.shared.settings.backlog);
-            // Asked at once, so that who queued up meanwhile waits for no event.
+            // Asked at once: clients that queued up meanwhile wait for no event.
             open.pending = true;
-            if let Err(error) = open.listener.socket.register(registry, Token(self.first_token + index)) {
-                log::error!("registering a listener: {error}");
+        }
+        self.register_all(registry);
+    }
+
+    /// Registers the listeners that are not. Those that the poll does not take are asked for clients by the timer, until
+    /// it does.
+    fn register_all(&mut self, registry: &Registry) {
+        let was_told = self.retry_at.take().is_some();
+        for (index, open) in self.listeners.iter_mut().enumerate().filter(|(_, open)| !open.is_registered) {
+            open.pending = true;
+            match open.listener.socket.register(registry, Token(self.first_token + index)) {
+                Ok(()) => open.is_registered = true,
+                Err(error) => {
+                    if !was_told {
+                        log::error!("registering a listener: {error}; it is tried again");
+                    }
+                    // Debug builds of mio take a source for registered once it was tried.
+                    let _ = open.listener.socket.deregister(registry);
+                    self.retry_at = Some(Instant::now() + RETRY);
+                }
             }
         }
     }
@@ -368,5 +404,52 @@ impl Descriptors {
         let is_new = *word & bit == 0;
         *word |= bit;
         is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::net::{Workers, open};
+    use std::net::TcpStream;
+
+    #[test]
+    fn a_listener_that_the_poll_does_not_take_is_served_and_tried_again() {
+        let settings = settings::Settings { port: -1, num_threads: 1, ..settings::Settings::default() };
+        let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
+        let workers = Workers::start(&shared).unwrap();
+        let listeners = open(&shared.settings, None).unwrap_or_default();
+        let address = listeners[0].local.unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut acceptor =
+            Acceptor::new(Arc::clone(&shared), listeners, workers.dispatcher(), poll.registry(), 2).unwrap();
+
+        let before = shared.stats.globals.total_conns.load(Relaxed);
+        let accepted = || shared.stats.globals.total_conns.load(Relaxed) - before;
+        acceptor.stop_accepting(poll.registry());
+        // A descriptor that the poll has already is one that it does not take. The second attempt finds it free again.
+        let fd = acceptor.listeners[0].listener.socket.fd();
+        poll.registry().register(&mut SourceFd(&fd), Token(99), Interest::READABLE).unwrap();
+        acceptor.resume(poll.registry());
+        let _first = TcpStream::connect(address).unwrap();
+        assert!(!acceptor.listeners[0].is_registered && acceptor.timeout() == Some(Duration::ZERO));
+        acceptor.on_timer(poll.registry());
+        assert!(!acceptor.listeners[0].is_registered && acceptor.timeout().is_some());
+        while accepted() < 1 {
+            std::thread::yield_now();
+        }
+        while let Some(pause) = acceptor.timeout() {
+            std::thread::sleep(pause);
+            acceptor.on_timer(poll.registry());
+        }
+        assert!(acceptor.listeners[0].is_registered);
+        let _second = TcpStream::connect(address).unwrap();
+        let mut events = Events::with_capacity(1);
+        while accepted() < 2 {
+            poll.poll(&mut events, Some(RETRY)).unwrap();
+            events.iter().for_each(|event| acceptor.ready(event.token(), poll.registry()));
+        }
+        workers.stop();
     }
 }
