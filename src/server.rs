@@ -248,13 +248,13 @@ impl Server {
 
         let source = Arc::clone(&shared);
         let moment = move || source.moment();
-        let chores = Chores::start(shared.cache.store, Arc::clone(&shared.crawler), moment);
+        let chores = Chores::start(shared.cache.store, Arc::clone(&shared.crawler), moment, news(&shared));
         let chores = chores.map_err(failed("Can't create thread"))?;
         let mover = match shared.settings.slab_reassign {
             true => {
                 let source = Arc::clone(&shared);
                 let tuning = move || source.tuning();
-                let thread = MoverThread::start(shared.cache.store, Arc::clone(&shared.mover), tuning);
+                let thread = MoverThread::start(shared.cache.store, Arc::clone(&shared.mover), tuning, news(&shared));
                 Some(thread.map_err(failed("Can't create slab rebalancer thread"))?)
             }
             false => None,
@@ -380,7 +380,8 @@ impl Server {
         }
     }
 
-    /// Moves the clock when a second is full. Ticks are laid out from the start, so that they do not drift.
+    /// Moves the clock when a second is full, and wakes threads that rest if there is work for them. Ticks are laid out
+    /// from the start, so that they do not drift.
     fn tick(&mut self) {
         let now = Instant::now();
         if now < self.next_tick {
@@ -390,6 +391,11 @@ impl Server {
         self.shared.clock.tick();
         self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
         ALLOCATOR.refill();
+        let (second, news) = (self.shared.clock.now(), self.shared.news());
+        self.chores.tick(second, news);
+        if let Some(mover) = &self.mover {
+            mover.tick(second, news);
+        }
         let behind = now.duration_since(self.next_tick).as_secs();
         self.next_tick += TICK + Duration::from_secs(behind);
     }
@@ -423,6 +429,12 @@ impl Server {
         tell("all background threads stopped");
         put_aside(&self.shared);
     }
+}
+
+/// What tells the background threads whether anything has happened.
+fn news(shared: &Arc<Shared>) -> impl Fn() -> u64 + Send + 'static {
+    let shared = Arc::clone(shared);
+    move || shared.news()
 }
 
 /// Makes what sessions share: an empty cache, or with `-e` the items of the process before.

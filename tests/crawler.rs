@@ -38,9 +38,31 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn chores(shared: &Arc<Shared>) -> Chores {
-    let source = Arc::clone(shared);
-    Chores::start(shared.cache.store, Arc::clone(&shared.crawler), move || source.moment()).unwrap()
+/// The chores' thread, and one that ticks as the main thread would.
+struct Ticked(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Ticked {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+        let ended = self.1.take().unwrap().join();
+        assert!(ended.is_ok() || std::thread::panicking());
+    }
+}
+
+fn chores(shared: &Arc<Shared>) -> Ticked {
+    let (moment, news, clock) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    let (store, crawler) = (shared.cache.store, Arc::clone(&shared.crawler));
+    let chores = Chores::start(store, crawler, move || moment.moment(), move || news.news()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let to_stop = Arc::clone(&stop);
+    let ticker = std::thread::spawn(move || {
+        while !to_stop.load(Relaxed) {
+            chores.tick(clock.clock.now(), clock.news());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        chores.stop();
+    });
+    Ticked(stop, Some(ticker))
 }
 
 fn fill(client: &mut Client, prefix: &str, count: usize, exptime: u32) {

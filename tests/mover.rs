@@ -433,7 +433,7 @@ fn the_thread_serves_requests_and_the_limit() {
     let source = Arc::clone(&shared);
     let store = shared.cache.store;
     let thread =
-        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning()).unwrap();
+        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning(), || 0).unwrap();
     let class = fullest(&shared);
     let pages = store.page_count(class);
     // The thread registers itself first thing; a request before that is met by its first look.
@@ -470,7 +470,7 @@ fn the_thread_moves_pages_to_where_keys_come_back() {
     }
     shared.clock.advance(1000);
     let thread =
-        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning()).unwrap();
+        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning(), || 0).unwrap();
     let mut rng = fastrand::Rng::with_seed(5);
     while store.page_count(old) > pages - 2 {
         let key = format!("small{}", rng.u32(..30_000));
@@ -495,7 +495,7 @@ fn a_value_that_does_not_arrive_keeps_its_page_and_no_other_one() {
     assert!(store.page_count(class) > 12);
     let source = Arc::clone(&shared);
     let thread =
-        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning()).unwrap();
+        oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning(), || 0).unwrap();
     assert_eq!(ask(&mut client, "cache_memlimit 10\r\n"), "OK\r\n");
     let begun = std::time::Instant::now();
     while store.page_count(class) > 10 {

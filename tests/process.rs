@@ -860,6 +860,8 @@ fn a_panic_that_cannot_be_contained_ends_the_process_with_a_core() {
     for (place, thread, request, why) in [
         ("locked", "mc-worker", "stats reset", "a lock of the store is held"),
         ("worker", "mc-worker", "", "the thread cannot go on"),
+        ("chores", "mc-assocmaint", "", "the thread cannot go on"),
+        ("mover", "mc-slabmaint", "", "the thread cannot go on"),
         ("main", "main", "", "the thread cannot go on"),
     ] {
         let scratch = Scratch::new();

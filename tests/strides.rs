@@ -234,7 +234,7 @@ fn a_page_that_waits_to_be_cut_anew_gives_way_to_a_request() {
     assert!(store.page_count(class) > 2);
     let source = std::sync::Arc::clone(&shared);
     let thread =
-        oxcached::maint::MoverThread::start(store, std::sync::Arc::clone(&shared.mover), move || source.tuning());
+        oxcached::maint::MoverThread::start(store, std::sync::Arc::clone(&shared.mover), move || source.tuning(), || 0);
     // The page has been emptied, but for that value, when passes over it meet nothing else.
     let counts = || shared.mover.figures().counts;
     let asked_at = loop {

@@ -2,15 +2,17 @@
 //!
 //! Owns its thread, what sessions may ask of it, the figures of `stats`, and when a page moves: first what somebody
 //! asked for, then what a lowered memory limit demands, then pages to be cut anew in their class, then what `gradient`
-//! and `automove` propose. How a page moves is the store's.
-//! Nobody waits here: a request is left and the thread is woken. Started and stopped by `server`; sessions and `stats`
-//! have a [`Mover`].
+//! and `automove` propose. How a page moves is the store's. [`MoverWork::step`] does a slice and says how long nothing will
+//! be due, so that a thread, a test or a simulation can drive it; the thread only loops.
+//! No session waits here: a request is left and the thread is woken. Started and stopped by `server`; sessions and
+//! `stats` have a [`Mover`].
 
 use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
-use super::background::{Background, Told};
+use super::background::{Background, Rest, Told};
 use super::gradient::Gradient;
 use crate::events::Event;
 use crate::store::{Move, MoveCounts, Progress, Store};
+use crate::sys::panics::trap;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -28,8 +30,11 @@ const PAUSES_MAX: u32 = 200;
 
 /// Time between two looks at the classes.
 const SECOND: Duration = Duration::from_secs(1);
-/// The same at level 2.
-const SECOND_WHEN_GREEDY: Duration = Duration::from_millis(50);
+/// The same at level 2 while items are evicted; it doubles while none are.
+const GREEDY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long after the last news there may be something to move, beside the window of `automove`.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// The same while many evicted keys come back; at most one page moves each time.
 const WEIGHING: Duration = Duration::from_millis(5);
@@ -185,9 +190,15 @@ impl Mover {
 }
 
 /// The mover between two slices.
-struct Work {
+pub struct MoverWork {
     store: &'static Store,
     mover: Arc<Mover>,
+    clock: Box<dyn Fn() -> Instant + Send>,
+    /// As of the last look, and when there was news last; `None` = the next look counts as such.
+    news: u64,
+    news_at: Option<Instant>,
+    /// When a page could not be moved that no operator had asked for; others have their turn before the next one.
+    failed_at: Option<Instant>,
     job: Option<Move>,
     pause: Duration,
     /// Pauses in a row.
@@ -204,15 +215,21 @@ struct Work {
     /// When pages to be cut anew were looked for last, and the class that was found.
     recut_at: Option<Instant>,
     recut_last: usize,
-    /// What level 2 saw at its last look.
+    /// What level 2 saw at its last look, and the time until the next one.
     greedy: Vec<Sample>,
+    greedy_pause: Duration,
 }
 
-impl Work {
-    fn new(store: &'static Store, mover: Arc<Mover>) -> Self {
+impl MoverWork {
+    /// The mover of `store` by `clock`, which serves `mover`.
+    pub fn new(store: &'static Store, mover: Arc<Mover>, clock: impl Fn() -> Instant + Send + 'static) -> Self {
         Self {
             store,
             mover,
+            clock: Box::new(clock),
+            news: 0,
+            news_at: None,
+            failed_at: None,
             job: None,
             pause: PAUSE_MIN,
             pauses: 0,
@@ -225,18 +242,46 @@ impl Work {
             weighed: None,
             until_weighing: SECOND,
             greedy: Vec::new(),
+            greedy_pause: GREEDY_PAUSE,
         }
     }
 
-    /// Does the next slice, and says how long nothing will be due.
-    fn step(&mut self, now: u32, tuning: Tuning) -> Duration {
-        let Some(job) = &mut self.job else { return self.look(now, tuning) };
+    /// What `news` was at the last look.
+    pub fn news(&self) -> u64 {
+        self.news
+    }
+
+    /// Does the next slice at the second `now`, and says how long nothing will be due. `news` is asked at each look for a
+    /// page to move: its number changes when anything has happened that may make work.
+    pub fn step(&mut self, now: u32, tuning: Tuning, news: impl FnOnce() -> u64) -> Rest {
+        trap("mover");
+        if self.job.is_some() {
+            return after(self.advance(now));
+        }
+        let (at, news) = ((self.clock)(), news());
+        let is_quiet = std::mem::replace(&mut self.news, news) == news;
+        let news_at = self.news_at.filter(|_| is_quiet).unwrap_or(at);
+        self.news_at = Some(news_at);
+        let pause = self.look(at, now, tuning);
+        // What has been seen for a whole window will not be judged otherwise. Where there is memory no page is wanted.
+        let window = if self.store.is_full() { Duration::from_secs(tuning.window.into()) } else { Duration::ZERO };
+        if !pause.is_zero() && at.saturating_duration_since(news_at) > QUIET + window {
+            self.news_at = None;
+            return Rest::Until(u32::MAX);
+        }
+        after(pause)
+    }
+
+    /// Does the next slice of the move.
+    fn advance(&mut self, now: u32) -> Duration {
+        let Some(job) = &mut self.job else { return Duration::ZERO };
         let progress = self.store.step_move(job, now);
         self.mover.count(job.take_counts());
         match progress {
             Progress::More => Duration::ZERO,
             Progress::Waits if self.asked || self.pauses < PAUSES_MAX && !(job.is_recut() && self.mover.is_asked()) => {
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                // What holds the page may last as long as a client stalls.
+                self.pause = (self.pause * 2).min(if self.pauses < PAUSES_MAX { PAUSE_MAX } else { SECOND });
                 self.pauses += 1;
                 self.pause
             }
@@ -256,9 +301,9 @@ impl Work {
             // A page that is only to be cut anew keeps nobody waiting who asks for another one.
             Progress::Waits | Progress::Failed => {
                 if let Some(job) = self.job.take() {
-                    if job.is_recut() {
-                        self.recut_at = Some(Instant::now()); // others have their turn before the next one
-                    }
+                    let at = (self.clock)();
+                    let last = if job.is_recut() { &mut self.recut_at } else { &mut self.failed_at };
+                    *last = Some(at);
                     self.store.cancel_move(job);
                 }
                 self.mover.ended(false);
@@ -268,29 +313,32 @@ impl Work {
     }
 
     /// Finds the next page to move.
-    fn look(&mut self, now: u32, tuning: Tuning) -> Duration {
+    fn look(&mut self, at: Instant, now: u32, tuning: Tuning) -> Duration {
         if let Some((src, dst)) = self.mover.take() {
             self.begin(src, dst);
             self.asked = true;
             return Duration::ZERO;
         }
         while self.store.release_page() {}
+        if self.failed_at.is_some_and(|failed_at| is_recent(failed_at, at)) {
+            return SECOND;
+        }
         if self.store.is_shrinking()
             && let Some(src) = self.most_free(now)
         {
             self.begin_reporting(src, 0);
             return Duration::ZERO;
         }
-        if self.recut() {
+        if self.recut(at) {
             return Duration::ZERO;
         }
         if tuning.level == 0 {
             self.automove = None;
             return SECOND;
         }
-        let mut every = if tuning.level == GREEDY { SECOND_WHEN_GREEDY } else { SECOND };
+        let mut every = SECOND;
         if tuning.level == CAREFUL {
-            self.weigh(now, &tuning);
+            self.weigh(at, now, &tuning);
             if self.job.is_some() {
                 return Duration::ZERO;
             }
@@ -299,37 +347,40 @@ impl Work {
         if tuning.level == GREEDY {
             let samples = sample(self.store, now);
             let before = std::mem::replace(&mut self.greedy, samples);
-            if let Some(dst) = most_evicting(&before, &self.greedy)
+            let dst = most_evicting(&before, &self.greedy);
+            self.greedy_pause = if dst.is_some() { GREEDY_PAUSE } else { (self.greedy_pause * 2).min(SECOND) };
+            every = self.greedy_pause;
+            if let Some(dst) = dst
                 && let Some(src) = self.mover.any_source(self.store, dst as i32)
             {
                 self.begin(src, dst);
                 return Duration::ZERO;
             }
         }
-        if self.looked.is_some_and(|at| at.elapsed() < SECOND) {
+        if self.looked.is_some_and(|looked| is_recent(looked, at)) {
             return every;
         }
-        self.looked = Some(Instant::now());
+        self.looked = Some(at);
         let samples = sample(self.store, now);
         match &mut self.automove {
             Some(automove) if automove.tuning() == tuning => automove.note(samples),
             automove => *automove = Some(Automove::new(tuning, samples)),
         }
-        self.follow(&tuning);
+        self.follow(at, &tuning);
         if self.job.is_some() { Duration::ZERO } else { every }
     }
 
     /// Begins to cut a page anew for the sizes that its class stores now: once a second at most, one class after the
     /// other, and only where memory is short.
-    fn recut(&mut self) -> bool {
+    fn recut(&mut self, at: Instant) -> bool {
         let short = self.store.is_full() && self.store.page_count(0) == 0;
-        if self.recut_at.is_some_and(|at| at.elapsed() < SECOND) || !short {
+        if self.recut_at.is_some_and(|last| is_recent(last, at)) || !short {
             return false;
         }
         let largest = self.store.sizes().largest();
         let mut turns = (1..=largest).map(|step| (self.recut_last + step - 1) % largest + 1);
         let found = turns.find_map(|id| Some((id, self.store.begin_recut(id)?)));
-        self.recut_at = Some(Instant::now());
+        self.recut_at = Some(at);
         let Some((id, job)) = found else { return false };
         self.recut_last = id;
         self.take_on(Some(job));
@@ -337,12 +388,12 @@ impl Work {
     }
 
     /// Asks the ghosts, and does what they propose.
-    fn weigh(&mut self, now: u32, tuning: &Tuning) {
+    fn weigh(&mut self, at: Instant, now: u32, tuning: &Tuning) {
         if !self.gradient.note(sample(self.store, now), tuning) {
             self.until_weighing = (self.until_weighing * 2).min(SECOND);
             return;
         }
-        self.weighed = Some(Instant::now());
+        self.weighed = Some(at);
         self.until_weighing = WEIGHING;
         if let Some((src, dst)) = self.gradient.decide(tuning) {
             self.begin_reporting(src, dst);
@@ -351,10 +402,10 @@ impl Work {
 
     /// Does what the window of seconds proposes: pages for the pool always, from class to class where ghosts have been
     /// silent for as long.
-    fn follow(&mut self, tuning: &Tuning) {
+    fn follow(&mut self, at: Instant, tuning: &Tuning) {
         let full = self.store.is_full();
         let window = Duration::from_secs(tuning.window.into());
-        let silent = self.weighed.is_none_or(|at| at.elapsed() > window);
+        let silent = self.weighed.is_none_or(|last| at.saturating_duration_since(last) > window);
         if let Some((src, dst)) = self.automove.as_ref().and_then(|automove| automove.decide(full))
             && (dst == 0 || silent)
         {
@@ -389,6 +440,13 @@ impl Work {
         self.job.is_some()
     }
 
+    /// Calls a move that is under way off.
+    pub fn stop(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.store.cancel_move(job);
+        }
+    }
+
     fn take_on(&mut self, job: Option<Move>) {
         (self.job, self.pause, self.pauses, self.asked) = (job, PAUSE_MIN, 0, false);
     }
@@ -400,11 +458,21 @@ impl Work {
     }
 }
 
+/// Whether less than a second has passed between the two.
+fn is_recent(last: Instant, at: Instant) -> bool {
+    at.saturating_duration_since(last) < SECOND
+}
+
+fn after(pause: Duration) -> Rest {
+    if pause.is_zero() { Rest::No } else { Rest::For(pause) }
+}
+
 /// The mover's thread; stops when told to, or when dropped.
 pub struct MoverThread(Background);
 
 impl MoverThread {
     /// Starts the thread, which serves `mover`. `tuning` gives the time and the knobs; it is asked before every slice.
+    /// For `news` see [`MoverWork::step`].
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -412,23 +480,25 @@ impl MoverThread {
         store: &'static Store,
         mover: Arc<Mover>,
         tuning: impl Fn() -> (u32, Tuning) + Send + 'static,
+        news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
         let work = move |told: &Told| {
             // A second server of the same handle would be a mistake that costs a delay, no more.
             let _ = mover.thread.set(thread::current());
-            let mut work = Work::new(store, mover);
+            let mut work = MoverWork::new(store, mover, Instant::now);
             while !told.to_stop() {
                 let (now, tuning) = tuning();
-                let pause = work.step(now, tuning);
-                if !pause.is_zero() {
-                    thread::park_timeout(pause);
-                }
+                let rest = work.step(now, tuning, &news);
+                told.rest(rest, work.news());
             }
-            if let Some(job) = work.job.take() {
-                store.cancel_move(job);
-            }
+            work.stop();
         };
         Background::start("mc-slabmaint", work).map(Self)
+    }
+
+    /// To be called once a second: wakes the thread if it rests and `news` has changed.
+    pub fn tick(&self, now: u32, news: u64) {
+        self.0.tick(now, news);
     }
 
     /// Stops the thread and waits for it; a page on its way stays where it was.

@@ -1,11 +1,12 @@
 //! The sweep: goes through item memory and removes what is over, in small steps.
 //!
-//! Owns when a run begins, and its pace. A run that somebody asked for comes first; else there is a full pass a
-//! minute and after every flush, and between two of them a run through each class where many items have come due: every run notes
-//! when the items that it leaves will expire. A class that had to refuse memory is due as well: items that nobody may
-//! evict may keep it that could go. With the crawler switched off there is one pass a day, because
-//! every item must be seen well within 97 days, half the range of a short expiry time. Knows the store and the
-//! crawler's handle; the thread of chores calls `step`.
+//! Owns when a run begins, and its pace. There is a full pass a minute and after every flush, and between two of them a
+//! run through each class where many items have come due: every run notes when the items that it leaves will expire.
+//! While nothing happens the full pass waits for the first of these. A class that had to refuse memory is due as well:
+//! it may be full of items that are not to be evicted but have expired. With the crawler switched off there is one pass a
+//! day, because every item must be seen well within 97 days, half the range of a short expiry time. A run on request
+//! goes beside these, step by step in turns, and ends or delays none of them. Knows the store and the crawler's handle;
+//! the chores call `step`.
 
 use super::Moment;
 use super::crawler::Crawler;
@@ -39,6 +40,8 @@ struct Census {
     expirable: u64,
     /// Items that expire so many seconds after the run's start.
     due: [u32; AHEAD],
+    /// First expiry of all.
+    soonest: u32,
 }
 
 impl Census {
@@ -46,6 +49,7 @@ impl Census {
         self.seen += 1;
         if exptime != 0 {
             self.expirable += 1;
+            self.soonest = self.soonest.min(exptime);
             if let Some(count) = self.due.get_mut(exptime.saturating_sub(start) as usize) {
                 *count += 1;
             }
@@ -89,8 +93,11 @@ struct Run {
     walk: Walk,
     classes: u64,
     start: u32,
-    /// Somebody asked for it.
-    asked: bool,
+    /// It goes to the end of every class.
+    is_whole: bool,
+    /// [`Store::flushed`] and the news at its start.
+    flushed: (u32, u32),
+    news: u64,
     /// Items still to be looked at, a class.
     left: [u32; CLASSES],
     census: Vec<Census>,
@@ -98,14 +105,16 @@ struct Run {
 
 impl Run {
     /// `limit` items a class, 0 = all.
-    fn new(store: &Store, classes: u64, limit: u32, asked: bool, now: u32) -> Self {
+    fn new(store: &Store, classes: u64, limit: u32, now: u32, news: u64) -> Self {
         let left = if limit == 0 { u32::MAX } else { limit };
-        let empty = Census { seen: 0, removed: 0, expirable: 0, due: [0; AHEAD] };
+        let empty = Census { seen: 0, removed: 0, expirable: 0, due: [0; AHEAD], soonest: u32::MAX };
         Self {
             walk: store.begin_walk(classes),
             classes,
             start: now,
-            asked,
+            is_whole: limit == 0,
+            flushed: store.flushed(now),
+            news,
             left: [left; CLASSES],
             census: vec![empty; CLASSES],
         }
@@ -129,11 +138,18 @@ impl Run {
 
 /// The sweep between two steps.
 pub(super) struct Sweep {
-    run: Option<Box<Run>>,
-    /// When the last full pass began and ended.
+    /// The run on request and the one of its own accord. While there are both they take turns.
+    asked: Option<Box<Run>>,
+    automatic: Option<Box<Run>>,
+    /// The next turn is the automatic run's.
+    is_automatics_turn: bool,
+    /// When the last full pass began and ended, and the news when it began.
     full: (u32, u32),
+    full_news: Option<u64>,
     /// When a class should be visited before the next full pass.
     prompt: [Option<u32>; CLASSES],
+    /// First expiry among the items that the last run left in a class.
+    soonest: [u32; CLASSES],
     /// When a class may next be visited because it had no memory, and how often that had been so before.
     refused: [(u32, u64); CLASSES],
     /// Not before.
@@ -146,9 +162,13 @@ impl Default for Sweep {
     fn default() -> Self {
         // With the crawler on, the first pass is due at once: relative time starts above `FULL`.
         Self {
-            run: None,
+            asked: None,
+            automatic: None,
+            is_automatics_turn: false,
             full: (0, 0),
+            full_news: None,
             prompt: [None; CLASSES],
+            soonest: [u32::MAX; CLASSES],
             refused: [(0, 0); CLASSES],
             resume_at: None,
             flushed: (0, 0),
@@ -157,78 +177,126 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// Does the next step, if it is time for one, and says how long nothing will be due: `None` when only a request
-    /// or the passing of seconds can change that.
-    pub(super) fn step(&mut self, store: &'static Store, crawler: &Crawler, moment: &Moment) -> Option<Duration> {
-        let pause = self.resume_at.map(|at| at.saturating_duration_since(Instant::now()));
+    /// Does the next step at `at`, if it is time for one, and says how long nothing will be due: `None` when there is no
+    /// run. Then only a request, news or the second [`Sweep::due_at`] can change that.
+    pub(super) fn step(
+        &mut self,
+        store: &'static Store,
+        crawler: &Crawler,
+        moment: &Moment,
+        news: u64,
+        at: Instant,
+    ) -> Option<Duration> {
+        let pause = self.resume_at.map(|resume_at| resume_at.saturating_duration_since(at));
         if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
             return Some(pause);
         }
-        if let Some(request) = crawler.take() {
-            // An automatic run that is interrupted stays due, and begins again afterwards.
-            crawler.set_automatic(false);
-            self.run = Some(Box::new(Run::new(store, request.classes, request.limit, true, moment.now)));
-        } else if self.run.is_none()
-            && let Some(classes) = self.due(store, moment)
+        if self.asked.is_none()
+            && let Some(request) = crawler.take()
+        {
+            self.asked = Some(Box::new(Run::new(store, request.classes, request.limit, moment.now, news)));
+        }
+        if self.automatic.is_none()
+            && let Some(classes) = self.due(store, moment, news)
         {
             crawler.set_automatic(moment.enabled);
             if moment.enabled {
                 crawler.note_start();
             }
-            if classes == all_classes() {
-                self.flushed = store.flushed(moment.now);
-            }
-            self.run = Some(Box::new(Run::new(store, classes, 0, false, moment.now)));
+            self.automatic = Some(Box::new(Run::new(store, classes, 0, moment.now, news)));
         }
-        let run = self.run.as_mut()?;
-        if run.step(store, moment.now) {
-            self.finish(store, crawler, moment.now);
+        let is_automatics_turn = self.asked.is_none() || self.is_automatics_turn && self.automatic.is_some();
+        let slot = if is_automatics_turn { &mut self.automatic } else { &mut self.asked };
+        let run = slot.as_mut()?;
+        if !run.step(store, moment.now) {
+            self.is_automatics_turn = !is_automatics_turn;
+        } else if let Some(run) = slot.take() {
+            self.note(&run, store, moment.now);
+            if is_automatics_turn { crawler.set_automatic(false) } else { crawler.done() }
+        }
+        if self.asked.is_none() && self.automatic.is_none() {
             return None;
         }
-        self.resume_at = (!moment.sleep.is_zero()).then(|| Instant::now() + moment.sleep);
+        self.resume_at = (!moment.sleep.is_zero()).then(|| at + moment.sleep);
         Some(moment.sleep)
     }
 
     /// The classes through which a run should go now by itself.
-    fn due(&self, store: &Store, moment: &Moment) -> Option<u64> {
-        let every = if moment.enabled { FULL } else { FULL_WHEN_OFF };
-        let (start, end) = self.full;
-        let flushed = moment.prompt && self.flushed != store.flushed(moment.now) && moment.now > end;
-        let classes = if flushed || moment.now >= start.saturating_add(every).max(end.saturating_add(REST)) {
-            all_classes()
-        } else {
-            let largest = store.sizes().largest();
-            let some = |due: &dyn Fn(usize) -> bool| -> u64 {
-                (1..=largest).filter(|&class| due(class)).map(|class| 1 << class).sum()
-            };
-            let expired = some(&|class| moment.enabled && self.prompt[class].is_some_and(|at| moment.now >= at));
-            let refused = some(&|class| {
-                let (not_before, refused) = self.refused[class];
-                moment.now >= not_before && store.refused(class) != refused
-            });
-            // Parts of large items may be what fills any class.
-            expired | refused | if refused == 0 { 0 } else { 1 << largest }
+    fn due(&self, store: &Store, moment: &Moment, news: u64) -> Option<u64> {
+        if !store.has_pages() {
+            return None;
+        }
+        if moment.now >= self.full_at(store, moment, news) {
+            return Some(all_classes());
+        }
+        let largest = store.sizes().largest();
+        let some = |due: &dyn Fn(usize) -> bool| -> u64 {
+            (1..=largest).filter(|&class| due(class)).map(|class| 1 << class).sum()
         };
-        (classes != 0 && store.has_pages()).then_some(classes)
+        let expired = some(&|class| moment.now >= self.prompt_at(class, moment));
+        let refused = some(&|class| moment.now >= self.refused_at(class, store));
+        // Parts of large items may be what fills any class.
+        let classes = expired | refused | if refused == 0 { 0 } else { 1 << largest };
+        (classes != 0).then_some(classes)
     }
 
-    fn finish(&mut self, store: &Store, crawler: &Crawler, now: u32) {
-        let Some(run) = self.run.take() else { return };
+    /// The second in which a run will be due, unless there is news before.
+    pub(super) fn due_at(&self, store: &Store, moment: &Moment, news: u64) -> u32 {
+        if !store.has_pages() {
+            return u32::MAX;
+        }
+        let of_class = |class| self.prompt_at(class, moment).min(self.refused_at(class, store));
+        let classes = (1..=store.sizes().largest()).map(of_class).min();
+        self.full_at(store, moment, news).min(classes.unwrap_or(u32::MAX))
+    }
+
+    /// When the next full pass is due.
+    fn full_at(&self, store: &Store, moment: &Moment, news: u64) -> u32 {
+        let (start, end) = self.full;
+        if moment.prompt && self.flushed != store.flushed(moment.now) {
+            return end.saturating_add(1);
+        }
+        let longest = start.saturating_add(FULL_WHEN_OFF);
+        let at = match moment.enabled {
+            false => longest,
+            // Nothing has come or changed since: what the last runs left expires then.
+            true if self.full_news == Some(news) => {
+                self.soonest.iter().fold(longest, |at, &soonest| at.min(soonest)).max(start.saturating_add(FULL))
+            }
+            true => start.saturating_add(FULL),
+        };
+        at.max(end.saturating_add(REST))
+    }
+
+    /// When so many items of a class have come due that a run pays.
+    fn prompt_at(&self, class: usize, moment: &Moment) -> u32 {
+        self.prompt[class].filter(|_| moment.enabled).unwrap_or(u32::MAX)
+    }
+
+    /// When a run may look for memory that a class has lacked.
+    fn refused_at(&self, class: usize, store: &Store) -> u32 {
+        let (not_before, refused) = self.refused[class];
+        if store.refused(class) == refused { u32::MAX } else { not_before }
+    }
+
+    /// Takes note of what a run that is over has learned.
+    fn note(&mut self, run: &Run, store: &Store, now: u32) {
         for class in (1..=store.sizes().largest()).filter(|class| run.classes >> class & 1 == 1) {
-            let pays_at = run.census[class].pays_at().map(|seconds| run.start.saturating_add(seconds));
-            self.prompt[class] = pays_at.map(|at| at.max(now.saturating_add(REST)));
+            let census = &run.census[class];
+            if run.is_whole {
+                let pays_at = census.pays_at().map(|seconds| run.start.saturating_add(seconds));
+                self.prompt[class] = pays_at.map(|at| at.max(now.saturating_add(REST)));
+                self.soonest[class] = census.soonest;
+            }
             let next = self.prompt[class].unwrap_or(run.start.saturating_add(FULL)).saturating_sub(now);
             let elapsed = now.saturating_sub(run.start);
-            run.census[class].tell(store, class, next, elapsed);
-            self.refused[class] = (now.saturating_add((elapsed * REST_PART).max(REST)), store.refused(class));
+            census.tell(store, class, next, elapsed);
+            if run.is_whole {
+                self.refused[class] = (now.saturating_add((elapsed * REST_PART).max(REST)), store.refused(class));
+            }
         }
-        if run.classes == all_classes() && !run.asked {
-            self.full = (run.start, now);
-        }
-        if run.asked {
-            crawler.done();
-        } else {
-            crawler.set_automatic(false);
+        if run.classes == all_classes() && run.is_whole {
+            (self.full, self.full_news, self.flushed) = ((run.start, now), Some(run.news), run.flushed);
         }
     }
 }
@@ -243,7 +311,7 @@ mod tests {
     use super::*;
 
     fn census(due: &[(usize, u32)], seen: u64, expirable: u64) -> Census {
-        let mut census = Census { seen, removed: 0, expirable, due: [0; AHEAD] };
+        let mut census = Census { seen, removed: 0, expirable, due: [0; AHEAD], soonest: u32::MAX };
         due.iter().for_each(|&(second, count)| census.due[second] = count);
         census
     }
@@ -265,6 +333,6 @@ mod tests {
             census.note(exptime, 100);
         }
         assert_eq!((census.seen, census.expirable), (6, 5));
-        assert_eq!((census.due[0], census.due[59]), (2, 1));
+        assert_eq!((census.due[0], census.due[59], census.soonest), (2, 1, 90));
     }
 }

@@ -166,6 +166,20 @@ impl Shared {
         }
     }
 
+    /// A number that changes when anything has happened that may make work for a background thread that rests: a
+    /// command, bytes of a client, the end of a connection, another setting, work of another such thread.
+    pub fn news(&self) -> u64 {
+        let (moment, (now, tuning)) = (self.moment(), self.tuning());
+        let flags = [moment.enabled, moment.prompt, moment.maintained].map(u64::from);
+        let knobs = [u64::from(tuning.level), tuning.window.into(), tuning.ratio.to_bits(), tuning.version.into()];
+        let happened = [self.stats.activity(), self.stats.globals.curr_conns.load(Relaxed)];
+        let parts = self.cache.store.activity(now).into_iter().chain(happened).chain(flags).chain(knobs);
+        // An odd factor: no change of one part is lost, and hardly ever do those of two make up for each other.
+        parts.fold(moment.sleep.as_micros() as u64, |all, part| {
+            (all.rotate_left(7) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        })
+    }
+
     /// What the mover must know, now: the time and its knobs.
     pub fn tuning(&self) -> (u32, Tuning) {
         let version = self.runtime.slab_automove_version();

@@ -79,6 +79,11 @@ impl Counters {
         cell.store(cell.load(Relaxed) + n, Relaxed);
     }
 
+    /// The sum of the plain counters, which only grow. Every command counts in one of them but a `delete` that hits.
+    pub(super) fn activity(&self) -> u64 {
+        self.plain.iter().map(|cell| cell.load(Relaxed)).fold(0, u64::wrapping_add)
+    }
+
     /// Adds 1 to a class's counter; same rule.
     #[inline]
     pub fn add_class(&self, class: u8, counter: ClassCounter) {

@@ -47,6 +47,11 @@ impl Stats {
         totals
     }
 
+    /// A number that changes when a worker has counted anything.
+    pub fn activity(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.activity()).fold(0, u64::wrapping_add)
+    }
+
     /// `stats reset`: counters start again at 0, gauges stay.
     pub fn reset(&self) {
         // Read under the lock: of two resets the one that read earlier must not store its baseline later.

@@ -21,6 +21,7 @@
 //! words      bytes in atomic words                           handle  names of chunks
 //! image      the memory file of `-e`                         adopt   finding its items again
 //! scratch    a buffer for one value                          lock    the classes' mutex
+//! upkeep     what background threads must know
 //! ```
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
 //! directory no `&[u8]` into an item exists, but for values under a [`Pinned`] guard or a [`Reservation`].
@@ -57,6 +58,7 @@ mod stock;
 #[allow(clippy::module_inception)]
 mod store;
 mod thread_slot;
+mod upkeep;
 mod walk;
 mod words;
 mod write;

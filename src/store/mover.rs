@@ -271,6 +271,7 @@ impl Store {
         let Some(page) = self.slabs.take_surplus() else { return false };
         self.arena.release(page);
         self.slabs.released(page);
+        self.note_upkeep();
         true
     }
 

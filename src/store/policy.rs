@@ -454,13 +454,15 @@ impl Class {
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
             return false;
         }
-        for _ in 0..TEND {
+        let entries = self.ring.len();
+        for _ in 0..TEND.min(entries) {
             if !self.ring_is_long(hot_pct) {
                 return false;
             }
             self.leave_unread(arena);
         }
-        true
+        // Entries of values that still arrive stay in the ring: only their arrival brings it on.
+        self.ring.len() < entries
     }
 
     /// Takes one entry out of the ring. Who was not read is COLD now and stays, behind those who have waited for longer.

@@ -643,16 +643,20 @@ impl Slabs {
         true
     }
 
-    /// Says how much memory is needed beside the pages. What is more than [`on_top`] takes from theirs.
-    pub fn charge(&self, bytes: u64) {
+    /// Says how much memory is needed beside the pages. What is more than [`on_top`] takes from theirs. True if classes
+    /// have to give pages up from now on.
+    pub fn charge(&self, bytes: u64) -> bool {
         let mut pages = self.pages.lock();
         let charged = bytes.max(pages.wanted).saturating_sub(on_top(pages.limit));
         if charged < pages.charged && charged + PAGE_BYTES as u64 > pages.charged {
-            return; // a page would go and come with every byte
+            return false; // a page would go and come with every byte
         }
         // Each class may have a page above the limit, so only a charge that grows makes classes give pages up.
-        pages.shrinking |= charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
+        let exceeds = charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
+        let begins = exceeds && !pages.shrinking;
+        pages.shrinking |= exceeds;
         pages.charged = charged;
+        begins
     }
 
     /// Says how much memory will be needed beside the pages once the index grows, which waits for it; 0 if none waits.

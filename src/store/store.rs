@@ -66,6 +66,8 @@ pub struct Store {
     pub(super) flushing: Mutex<()>,
     /// Rounds of tending.
     pub(super) juggles: AtomicU64,
+    /// What background threads have done that may be work for each other.
+    pub(super) upkeep: AtomicU64,
     /// Who hears of evictions, if anybody.
     events: OnceLock<Arc<Events>>,
     /// Who has pages touched before they are needed, if anybody.
@@ -113,6 +115,7 @@ impl Store {
             chains: AtomicU32::new(0),
             flushing: Mutex::new(()),
             juggles: AtomicU64::new(0),
+            upkeep: AtomicU64::new(0),
             events: OnceLock::new(),
             toucher: OnceLock::new(),
         })))
@@ -535,7 +538,7 @@ impl Store {
                 let bytes = bytes(pace);
                 // Pages go first, unless they cannot.
                 self.slabs.want(bytes);
-                self.slabs.charge(bytes);
+                self.charge(bytes);
                 if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
                     return Step::Over;
                 }
@@ -568,17 +571,6 @@ impl Store {
             self.index.bytes_when_grown(items, Pace::Wide) + rings.max(self.slabs.queue_bytes())
         };
         self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.would_charge(bytes())
-    }
-
-    /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top, and
-    /// classes remember who has left as far as it is less. Called every now and then.
-    pub fn charge_overhead(&'static self) {
-        let bytes = self.index.bytes() + self.slabs.queue_bytes();
-        let histories = self.slabs.fit_histories(bytes);
-        // A memory file has the size that it has.
-        if self.image().is_none() {
-            self.slabs.charge(bytes + histories);
-        }
     }
 
     /// Whether the index is growing, its bytes and its slots.

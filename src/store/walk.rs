@@ -160,6 +160,12 @@ impl Store {
     /// One round of tending all classes: new items that nobody read in their time become COLD, and items whose time is
     /// over and who would leave next do so now. True if there is more to do.
     pub fn tend(&'static self, now: u32) -> bool {
+        let mut soonest = u32::MAX;
+        self.tend_until(now, &mut soonest)
+    }
+
+    /// The same; lowers `soonest` to the first expiry among the items that it looked at and that stay.
+    pub fn tend_until(&'static self, now: u32, soonest: &mut u32) -> bool {
         let mut key = Vec::with_capacity(KEY_ROOM);
         let mut over = Vec::new();
         let mut more = false;
@@ -172,8 +178,14 @@ impl Store {
             over.clear();
             over.extend(class.next_to_leave(BEFORE_HAND).filter_map(|handle| {
                 let item = Item::at(self.arena.chunk(handle))?;
-                let due = item.head().is(state::LINKED) && self.lapse(&item, now).is_some();
-                (due && self.lru_class(handle, &item) == id).then_some((handle, item))
+                if !item.head().is(state::LINKED) || self.lru_class(handle, &item) != id {
+                    return None;
+                }
+                let is_due = self.lapse(&item, now).is_some();
+                if !is_due && item.exptime(now) != 0 {
+                    *soonest = item.exptime(now).min(*soonest);
+                }
+                is_due.then_some((handle, item))
             }));
             drop(class);
             let mut tally = Tally::default();
@@ -268,6 +280,7 @@ impl Store {
         // A stale item that nobody fetched counts as wasted, one that was flushed does not.
         let is_wasted = lapse == Lapse::Expired && !item.head().is(state::FETCHED);
         self.unlink(bucket, slot, handle, item);
+        self.note_upkeep();
         tally.reclaimed += 1;
         tally.unfetched += u64::from(is_wasted);
         true

@@ -1,0 +1,216 @@
+//! The chores thread: touches memory before it is needed, grows the index, tends the queues and sweeps out expired items.
+//!
+//! Owns when each of these is due; the work itself is the store's and `sweep`'s. [`ChoreWork::step`] does a slice of
+//! what is due and says how long nothing will be, so that a thread, a test or a simulation can drive it; the thread only
+//! loops. Knows the store and the crawler's handle, no sockets. docs/architecture.md lists what wakes it.
+
+use super::background::{Background, Rest, Told};
+use super::crawler::Crawler;
+use super::sweep::Sweep;
+use crate::store::{Step, Store};
+use crate::sys::panics::trap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Buckets moved in one step of index growth: 0.05 ms when their items are cold, 3 us for each bucket, which is locked so
+/// long (`make growth`).
+pub const GROW_BUCKETS: u64 = 16;
+
+/// How long the index grows before other chores have their turn.
+const GROW_FOR: Duration = Duration::from_millis(2);
+
+/// Least time between two rounds of tending, but where one has left work. No request waits for them.
+const TEND: Duration = Duration::from_secs(1);
+
+/// How long one round of tending may take: a tenth of a core where it never ends, and a million items a second.
+const TEND_FOR: Duration = Duration::from_millis(5);
+
+/// Time between two rounds while there is news in each. Without, it doubles from round to round.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// Longest time between two rounds: after another one without news the thread rests.
+const ROUND_MAX: Duration = Duration::from_secs(1);
+
+/// What the chores must know of the world, now.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Relative time in seconds.
+    pub now: u32,
+    /// Whether the crawler is switched on.
+    pub enabled: bool,
+    /// Whether what was flushed is swept out at once: with the crawler, or the LRU maintainer.
+    pub prompt: bool,
+    /// Whether the queues of new items are tended (`lru_maintainer`).
+    pub maintained: bool,
+    /// Pause between two steps of the crawler.
+    pub sleep: Duration,
+}
+
+/// The chores between two steps.
+pub struct ChoreWork {
+    store: &'static Store,
+    crawler: Arc<Crawler>,
+    clock: Box<dyn Fn() -> Instant + Send>,
+    sweep: Sweep,
+    /// As of the last round.
+    news: u64,
+    /// When the next round is due; `None` = with the next step.
+    round_at: Option<Instant>,
+    /// Time between two rounds.
+    pause: Duration,
+    /// The last rounds had no news.
+    is_idle: bool,
+    is_growing: bool,
+    /// There may be something to tend, but not before `tend_at`.
+    is_untended: bool,
+    tend_at: Instant,
+    /// Second in which an item expires that tending has seen.
+    tend_due: u32,
+}
+
+impl ChoreWork {
+    /// Chores of `store` by `clock`, none of them done yet.
+    pub fn new(store: &'static Store, crawler: Arc<Crawler>, clock: impl Fn() -> Instant + Send + 'static) -> Self {
+        Self {
+            store,
+            crawler,
+            sweep: Sweep::default(),
+            news: 0,
+            round_at: None,
+            pause: ROUND,
+            is_idle: false,
+            is_growing: false,
+            is_untended: false,
+            tend_at: clock() + TEND,
+            tend_due: u32::MAX,
+            clock: Box::new(clock),
+        }
+    }
+
+    /// What `news` was in the last round.
+    pub fn news(&self) -> u64 {
+        self.news
+    }
+
+    /// Does a slice of what is due, and says how long nothing will be. `news` is asked once a round: its number changes
+    /// when anything has happened that may make work.
+    pub fn step(&mut self, moment: &Moment, news: impl FnOnce() -> u64) -> Rest {
+        trap("chores");
+        let is_touching = self.store.touch_ahead();
+        let at = (self.clock)();
+        if self.round_at.is_none_or(|due| at >= due) {
+            self.round(at, moment, news());
+        }
+        self.grow();
+        let at = (self.clock)();
+        let sweeping = self.sweep.step(self.store, &self.crawler, moment, self.news, at);
+        if self.is_growing || is_touching {
+            return Rest::No;
+        }
+        if self.is_idle && sweeping.is_none() {
+            self.round_at = None;
+            let tend_due = if moment.maintained { self.tend_due } else { u32::MAX };
+            return Rest::Until(tend_due.min(self.sweep.due_at(self.store, moment, self.news)));
+        }
+        let until_round = self.round_at.map_or(Duration::ZERO, |due| due.saturating_duration_since(at));
+        match sweeping.map_or(until_round, |pause| pause.min(until_round)) {
+            Duration::ZERO => Rest::No,
+            pause => Rest::For(pause),
+        }
+    }
+
+    /// What is looked at once a round, for the answers cost a lock a class.
+    fn round(&mut self, at: Instant, moment: &Moment, news: u64) {
+        let is_quiet = std::mem::replace(&mut self.news, news) == news;
+        self.is_idle = is_quiet && self.pause == ROUND_MAX;
+        self.pause = if is_quiet { (self.pause * 2).min(ROUND_MAX) } else { ROUND };
+        if !is_quiet {
+            self.is_untended = true;
+            self.store.charge_overhead();
+        }
+        let may_tend = self.is_untended || moment.now >= self.tend_due;
+        if moment.maintained && may_tend && at >= self.tend_at {
+            self.tend(at, moment.now);
+        }
+        self.is_growing = true;
+        self.round_at = Some(at + self.pause);
+    }
+
+    fn tend(&mut self, at: Instant, now: u32) {
+        let until = at + TEND_FOR;
+        self.is_untended = loop {
+            self.tend_due = u32::MAX;
+            if !self.store.tend_until(now, &mut self.tend_due) {
+                break false;
+            }
+            if (self.clock)() >= until {
+                break true;
+            }
+        };
+        if self.is_untended {
+            (self.is_idle, self.pause) = (false, ROUND);
+        } else {
+            self.tend_at = at + TEND;
+        }
+    }
+
+    /// Asks whether the index should grow, and grows it for a while.
+    fn grow(&mut self) {
+        if !self.is_growing {
+            return;
+        }
+        let until = (self.clock)() + GROW_FOR;
+        let mut has_grown = false;
+        self.is_growing = loop {
+            if self.store.grow_step(GROW_BUCKETS) == Step::Over {
+                break false;
+            }
+            has_grown = true;
+            if (self.clock)() >= until {
+                break true;
+            }
+        };
+        if has_grown && !self.is_growing {
+            self.store.charge_overhead();
+        }
+    }
+}
+
+/// The thread of chores; stops when told to, or when dropped.
+pub struct Chores(Background);
+
+impl Chores {
+    /// Starts the thread, which serves `crawler`. `moment` is asked before every step; for `news` see
+    /// [`ChoreWork::step`].
+    ///
+    /// # Errors
+    /// The thread cannot be created.
+    pub fn start(
+        store: &'static Store,
+        crawler: Arc<Crawler>,
+        moment: impl Fn() -> Moment + Send + 'static,
+        news: impl Fn() -> u64 + Send + 'static,
+    ) -> io::Result<Self> {
+        let work = move |told: &Told| {
+            crawler.serve_here();
+            store.touch_from_here();
+            let mut work = ChoreWork::new(store, crawler, Instant::now);
+            while !told.to_stop() {
+                let rest = work.step(&moment(), &news);
+                told.rest(rest, work.news());
+            }
+        };
+        Background::start("mc-assocmaint", work).map(Self)
+    }
+
+    /// To be called once a second: wakes the thread if it rests and something is due, or `news` has changed.
+    pub fn tick(&self, now: u32, news: u64) {
+        self.0.tick(now, news);
+    }
+
+    /// Stops the thread and waits for it.
+    pub fn stop(self) {
+        drop(self.0);
+    }
+}
