@@ -208,9 +208,10 @@ impl Sweep {
         let is_automatics_turn = self.asked.is_none() || self.is_automatics_turn && self.automatic.is_some();
         let slot = if is_automatics_turn { &mut self.automatic } else { &mut self.asked };
         let run = slot.as_mut()?;
-        if !run.step(store, moment.now) {
-            self.is_automatics_turn = !is_automatics_turn;
-        } else if let Some(run) = slot.take() {
+        self.is_automatics_turn = !is_automatics_turn;
+        if run.step(store, moment.now)
+            && let Some(run) = slot.take()
+        {
             self.note(&run, store, moment.now);
             if is_automatics_turn { crawler.set_automatic(false) } else { crawler.done() }
         }
