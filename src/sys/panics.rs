@@ -29,7 +29,7 @@ thread_local! {
 
 /// Has panics judged from now on.
 pub fn install() {
-    set_hook(Box::new(|info| judge(info)));
+    set_hook(Box::new(judge));
 }
 
 /// Panics since the start, the contained ones.

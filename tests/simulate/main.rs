@@ -16,11 +16,18 @@ mod world;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use world::{Plan, run};
 
 /// Steps of a run, unless told otherwise.
 const STEPS: u32 = 3000;
+
+/// Runs as part of `make unit`.
+const RUNS: u64 = 8;
+
+/// Runs of one process where there are many.
+const RUNS_IN_ONE: u64 = 16;
 
 /// Seeds that once found a fault: each with the steps that it takes.
 const FOUND: &[(u64, u32)] = &[];
@@ -85,12 +92,31 @@ fn whatever_the_order_every_reply_is_possible() {
     for &(seed, steps) in FOUND {
         check(seed, steps);
     }
-    let first = number("FROM").unwrap_or_else(|| fastrand::u64(..1 << 40));
-    let until = Instant::now() + Duration::from_secs(number("FOR").unwrap_or(5));
-    let mut seeds = 0;
-    while Instant::now() < until {
-        check(first + seeds, steps);
-        seeds += 1;
+    if let Some(seconds) = number("FOR") {
+        return go_on(number("FROM").unwrap_or_else(|| fastrand::u64(..1 << 40)), seconds, steps);
     }
-    println!("{seeds} runs of {steps} steps from seed {first} on: no fault");
+    let first = number("FROM").unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let runs = number("RUNS").unwrap_or(RUNS);
+    (0..runs).for_each(|n| check(first + n, steps));
+    println!("{runs} runs of {steps} steps from seed {first} on: no fault");
+}
+
+/// Runs seeds for so long, some in each of many processes: a store lives as long as its process, and its memory file too.
+fn go_on(first: u64, seconds: u64, steps: u32) {
+    let begun = Instant::now();
+    let mut runs = 0;
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let from = first + runs;
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--nocapture"]).env_remove("FOR").env_remove("SEED").stdout(Stdio::piped()).stderr(Stdio::piped());
+        child.envs([("FROM", from.to_string()), ("RUNS", RUNS_IN_ONE.to_string()), ("STEPS", steps.to_string())]);
+        let ended = child.output().unwrap();
+        if !ended.status.success() {
+            println!("{}", String::from_utf8_lossy(&ended.stdout));
+            println!("{}", String::from_utf8_lossy(&ended.stderr));
+            panic!("seeds from {from} on: {}", ended.status);
+        }
+        runs += RUNS_IN_ONE;
+    }
+    println!("{runs} runs of {steps} steps from seed {first} on in {} s: no fault", begun.elapsed().as_secs());
 }
