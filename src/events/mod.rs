@@ -19,7 +19,7 @@ pub use event::{Class, CloseReason, Entry, Event, Lookup, StoreStatus, StoreVerb
 
 use parking_lot::Mutex;
 use ring::Ring;
-use std::collections::TryReserveError;
+use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,11 +46,11 @@ impl Events {
         }
     }
 
-    /// Takes memory for the rings, unless they have it.
+    /// Takes memory for the rings, unless they have it. None of it is touched before entries come.
     ///
     /// # Errors
     /// There is none.
-    pub fn open(&self) -> Result<(), TryReserveError> {
+    pub fn open(&self) -> io::Result<()> {
         self.rings.iter().try_for_each(Ring::open)
     }
 

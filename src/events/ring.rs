@@ -4,7 +4,8 @@
 //! [`super::Events`] puts and takes. Positions only grow; a word's place is its position modulo the size. A full ring
 //! drops what comes, so that a producer never waits.
 
-use std::collections::TryReserveError;
+use crate::sys::words::Words;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -14,8 +15,8 @@ const HEAD: usize = 6;
 /// Words of a ring. Aligned so that one worker's positions share no cache line with another's.
 #[repr(align(128))]
 pub(super) struct Ring {
-    /// Absent until somebody watches.
-    words: OnceLock<Box<[AtomicU64]>>,
+    /// Absent until the first watcher; untouched until entries come.
+    words: OnceLock<Words>,
     len: usize,
     /// Position of the next word to write.
     head: AtomicU64,
@@ -35,13 +36,10 @@ impl Ring {
         }
     }
 
-    pub(super) fn open(&self) -> Result<(), TryReserveError> {
+    pub(super) fn open(&self) -> io::Result<()> {
         if self.words.get().is_none() {
-            let mut words = Vec::new();
-            words.try_reserve_exact(self.len)?;
-            words.resize_with(self.len, AtomicU64::default);
             // Two watchers may come at once; either memory will do.
-            let _ = self.words.set(words.into());
+            let _ = self.words.set(Words::zeroed(self.len)?);
         }
         Ok(())
     }

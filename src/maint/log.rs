@@ -59,9 +59,11 @@ impl Watchers {
     /// # Errors
     /// There is none.
     pub fn seat(self: &Arc<Self>, classes: Class) -> Result<Seat, Refused> {
+        // System calls, so not under the lock.
+        let has_rings = self.events.open().is_ok();
         let mut room = self.room.lock();
         let free = room.seats.iter().position(|seat| *seat == Class::NONE).ok_or(Refused::TooMany)?;
-        if room.closed || self.events.open().is_err() {
+        if room.closed || !has_rings {
             return Err(Refused::Failed);
         }
         room.seats[free] = classes;
@@ -315,6 +317,15 @@ mod tests {
         assert_eq!(first.read(0).lines().count(), 3);
         assert_eq!(second.read(0).lines().count(), 2);
         assert_eq!(other.read(0), "OK\r\n");
+    }
+
+    #[test]
+    fn without_memory_for_the_rings_nobody_can_watch() {
+        let watchers = Watchers::new(Arc::new(Events::new(2, 1 << 55)), 1000);
+        assert_eq!(watchers.seat(Class::FETCHERS).err(), Some(Refused::Failed));
+        assert!(watchers.is_empty() && !watchers.events.wants(Class::FETCHERS));
+        delete(&watchers, 1);
+        assert_eq!(watchers.events.dropped(), 1);
     }
 
     #[test]

@@ -71,8 +71,10 @@ impl Watcher {
         true
     }
 
-    fn fits(&self, line: &[u8]) -> bool {
-        self.waiting.len() + line.len() + SKIP_LINE <= self.limit
+    /// Whether there is room for a line; memory that is not to be had is none.
+    fn fits(&mut self, line: &[u8]) -> bool {
+        let len = line.len() + SKIP_LINE;
+        self.waiting.len() + len <= self.limit && self.waiting.try_reserve(len).is_ok()
     }
 
     /// The end of a round: sends what waits, notices a peer that is gone. True if bytes have left.

@@ -18,6 +18,7 @@ pub mod signal;
 pub mod stderr;
 pub mod terminal;
 pub mod user;
+pub mod words;
 
 use std::fmt;
 use std::io;
