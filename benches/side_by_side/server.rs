@@ -90,6 +90,31 @@ impl Server {
         self.ports[0]
     }
 
+    pub fn connect(&self) -> Outcome<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port()))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(stream)
+    }
+
+    pub fn cpu_ns(&self) -> Outcome<u64> {
+        machine::cpu_ns(self.child.id())
+    }
+
+    pub fn rss_bytes(&self) -> Outcome<u64> {
+        machine::rss_bytes(self.child.id())
+    }
+
+    /// Keys looked up and values stored so far, by the server's own count.
+    pub fn operations(&self) -> Outcome<u64> {
+        let stats = wire::stats(&mut self.connect()?)?;
+        Ok(wire::number(&stats, "cmd_get")? + wire::number(&stats, "cmd_set")?)
+    }
+}
+
+/// What only the torture asks for.
+#[allow(dead_code)]
+impl Server {
     /// The TCP listener number `number`, if there are so many.
     pub fn port_of(&self, number: usize) -> Option<u16> {
         self.ports.get(number).copied()
@@ -115,29 +140,8 @@ impl Server {
         Ok(None)
     }
 
-    pub fn connect(&self) -> Outcome<TcpStream> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port()))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(stream)
-    }
-
-    pub fn cpu_ns(&self) -> Outcome<u64> {
-        machine::cpu_ns(self.child.id())
-    }
-
-    pub fn rss_bytes(&self) -> Outcome<u64> {
-        machine::rss_bytes(self.child.id())
-    }
-
     pub fn descriptors(&self) -> Outcome<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
-    }
-
-    /// Keys looked up and values stored so far, by the server's own count.
-    pub fn operations(&self) -> Outcome<u64> {
-        let stats = wire::stats(&mut self.connect()?)?;
-        Ok(wire::number(&stats, "cmd_get")? + wire::number(&stats, "cmd_set")?)
     }
 }
 

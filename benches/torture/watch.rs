@@ -19,7 +19,8 @@ pub fn watch(mut chore: Chore<'_>, slow: bool) {
         let class = classes[chore.rng.usize(..classes.len())];
         let mut stream = say(chore, &format!("watch {class}\r\n"))?;
         let lines = listen(chore, &mut stream, slow, |line, first| match first {
-            true => line == b"OK",
+            // Hostile clients watch too.
+            true => line == b"OK" || line.starts_with(b"WATCHER_TOO_MANY "),
             // A line that was left out has left a word behind.
             false => line.starts_with(b"ts=") || line.starts_with(b"skipped="),
         })?;
