@@ -12,6 +12,7 @@ mod loader;
 mod machine;
 mod memtier;
 mod report;
+#[allow(dead_code)] // some of it is for other benches
 mod server;
 mod template;
 mod wire;
