@@ -23,8 +23,25 @@ pub const LINE_MAX: usize = 16 * 1024;
 /// Longest `get`/`gets` line. memcached has no bound here; a bound is needed so that one client
 /// cannot take all memory.
 ///
-/// Unit: bytes. Beyond: the connection is closed.
+/// Unit: bytes. Beyond: as for `INPUT_MAX`.
 pub const GET_LINE_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest input buffer of one connection: the longest `get` line, and one more read.
+///
+/// Unit: bytes. Beyond: `SERVER_ERROR out of memory reading request` and the end of the connection; counted in
+/// `read_buf_oom`.
+pub const INPUT_MAX: usize = GET_LINE_MAX + READ_BUF;
+
+/// Bound of the input buffers of all connections whose unfinished request takes more than `REQUEST_CHARGE`: this, or
+/// one part in `LONG_INPUT_SHARE` of `-m` if that is more. `read_buf_mem_limit` takes its place where given.
+///
+/// Unit: bytes. Beyond: as for `INPUT_MAX`.
+pub const LONG_INPUT_MIN: u64 = 32 * 1024 * 1024;
+
+/// See `LONG_INPUT_MIN`.
+///
+/// Unit: one part of `-m`. Beyond: nothing.
+pub const LONG_INPUT_SHARE: u64 = 16;
 
 /// Leading spaces tolerated before an over-long `get` line.
 ///
@@ -56,6 +73,12 @@ pub const REPLIES_MIN: u64 = 64 << 20;
 ///
 /// Unit: a divisor. Beyond: each connection stops at `OUTPUT_LOW`.
 pub const REPLIES_SHARE: u64 = 16;
+
+/// Free memory of the output before each command and each key of a multiget: more than the longest reply other than
+/// statistics. Lack of memory shows there and not in the middle of a reply.
+///
+/// Unit: bytes. Beyond: the reply takes memory that was not reserved.
+pub const REPLY_ROOM: usize = 16 * 1024;
 
 /// Pinned values in one unsent reply at which a connection stops running commands.
 ///
@@ -92,6 +115,27 @@ pub const DATAGRAM_REPORT_MAX: usize = 4 << 20;
 ///
 /// Unit: slices. Beyond: the rest goes with the next call.
 pub const WRITE_SLICES: usize = 512;
+
+/// Bytes read and written after which a turn ends.
+///
+/// Unit: bytes. Beyond: the connection goes to the back of its worker's ready queue.
+pub const TURN_BYTES: usize = 1024 * 1024;
+
+/// Microseconds after which a turn ends; checked between two runs of the session. One run is bounded by `-R`,
+/// `TURN_KEYS`, `TURN_LINE` and `OUTPUT_HIGH`.
+///
+/// Unit: microseconds. Beyond: as for `TURN_BYTES`.
+pub const TURN_MICROS: u64 = 1000;
+
+/// Keys of multigets looked up in one run.
+///
+/// Unit: keys. Beyond: as for `TURN_BYTES`.
+pub const TURN_KEYS: u32 = 4096;
+
+/// Bytes of a multiget's line scanned in one run: a line of spaces has no keys to count.
+///
+/// Unit: bytes. Beyond: as for `TURN_BYTES`.
+pub const TURN_LINE: usize = 256 * 1024;
 
 /// Values longer than this are pinned and written from the item instead of being copied.
 ///
@@ -150,7 +194,7 @@ pub const CLASSES: usize = 64;
 /// allows no more of them.
 pub const REPLY_CHARGE: usize = 1024;
 
-/// Nominal bytes charged against `read_buf_mem_limit` for each connection that is inside a request.
+/// Bytes charged against `read_buf_mem_limit` for each connection inside a request, unless it holds more.
 ///
 /// Unit: bytes. Beyond: `SERVER_ERROR out of memory reading request` and the end of the connection, where
 /// `read_buf_mem_limit` allows no more of them; counted in `read_buf_oom`.
@@ -220,4 +264,7 @@ pub const TLS_RECORD_MAX: usize = 5 + 16 * 1024 + 2048;
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
 const _: () = assert!(TOKEN_MAX as usize + 2 < READ_BUF && SASL_MESSAGE_MAX + MECHANISM_MAX + 24 < READ_BUF);
-const _: () = assert!(COPY_MAX < OUTPUT_HIGH);
+const _: () = assert!(COPY_MAX < OUTPUT_HIGH && COPY_MAX + 16 * KEY_MAX < REPLY_ROOM);
+const _: () = assert!(INPUT_MAX as u64 <= LONG_INPUT_MIN && INPUT_MAX / 1024 <= u16::MAX as usize);
+const _: () =
+    assert!(READ_BUF.is_multiple_of(1024) && REQUEST_CHARGE.is_multiple_of(1024) && REQUEST_CHARGE <= READ_BUF);

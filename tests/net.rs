@@ -24,5 +24,7 @@ mod readiness;
 mod stream;
 #[path = "net/timeouts.rs"]
 mod timeouts;
+#[path = "net/turns.rs"]
+mod turns;
 #[path = "net/udp.rs"]
 mod udp;

@@ -23,11 +23,14 @@ use super::talk::Talk;
 use super::transport::Transport;
 use super::watching::{Watching, leave};
 use crate::events::Event;
-use crate::proto::{CloseReason, ConnCard, ConnState, Cx, Output, Step};
+use crate::limits::{HEADROOM, READ_BUF, REQUEST_CHARGE};
+use crate::proto::{CloseReason, ConnCard, ConnState, Cx, NO_READ_MEMORY, Output, Step};
 use crate::stats::Counter;
+use crate::sys::headroom;
 use mio::{Interest, Token};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Reads of one turn; a client whose bytes are not commands (a value to swallow) must not keep the worker.
 const READS_MAX: u32 = 16;
@@ -67,10 +70,7 @@ pub(super) struct Conn<S> {
     pub(super) readable: bool,
     /// The peer has sent urgent data: a short read proves nothing, see `transport`.
     pub(super) urgent: bool,
-    /// The peer has sent its last byte: read on until the end shows, no further event will come.
-    pub(super) ended: bool,
-    /// The peer has gone altogether: nothing that is sent reaches it.
-    pub(super) hung_up: bool,
+    pub(super) peer: Peer,
     /// Unsent replies met a full send buffer.
     pub(super) blocked: bool,
     /// The reply comes from elsewhere.
@@ -81,10 +81,20 @@ pub(super) struct Conn<S> {
     closing: Option<CloseReason>,
     /// The session must run before anything is read.
     run_first: bool,
-    /// Counted against the read buffer limit.
-    charged: bool,
+    /// KiB charged against the limits of read buffers.
+    charged: u16,
     watches_writes: bool,
     session: S,
+}
+
+/// How far the peer has closed the connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Peer {
+    Open,
+    /// It has sent its last byte: read on until the end shows, no further event will come.
+    Ended,
+    /// It has gone altogether: nothing that is sent reaches it.
+    Gone,
 }
 
 /// Result of one read.
@@ -93,6 +103,8 @@ enum Fill {
     Drained,
     Ended,
     Failed,
+    /// The input is full and may not grow.
+    NoMemory,
 }
 
 /// Result of writing.
@@ -116,14 +128,13 @@ impl<S: Talk> Conn<S> {
             state: ConnState::NewCmd,
             readable: false,
             urgent: false,
-            ended: false,
-            hung_up: false,
+            peer: Peer::Open,
             blocked: false,
             suspended: false,
             queued: false,
             closing: None,
             run_first: false,
-            charged: false,
+            charged: 0,
             watches_writes: false,
             session: S::new(new.protocol),
         }
@@ -150,9 +161,7 @@ impl<S: Talk> Conn<S> {
     pub(super) fn turn(&mut self, token: usize, hub: &mut Hub) -> After {
         let mut after = self.steps(token, hub);
         if after == After::Wait && self.closing.is_none() && !self.charge(hub) {
-            hub.counters.add(Counter::ReadBufOom, 1);
-            hub.desk.output.put(b"SERVER_ERROR out of memory reading request\r\n");
-            after = self.finish(token, hub, CloseReason::Error);
+            after = self.refuse(token, hub);
         }
         if after == After::Wait {
             let state = if self.blocked { ConnState::Mwrite } else { self.session.waiting_state() };
@@ -199,6 +208,7 @@ impl<S: Talk> Conn<S> {
         }
         let mut budget = hub.reqs_per_event;
         let mut reads = READS_MAX;
+        hub.begin_turn();
         let mut step = if self.run_first { self.run(hub, &mut budget) } else { Step::Read };
         loop {
             self.run_first = !matches!(step, Step::Read);
@@ -223,7 +233,15 @@ impl<S: Talk> Conn<S> {
                 Step::Close(reason) => return self.finish(token, hub, reason),
                 Step::Abort(reason) => return After::Close(reason),
             }
-            if !self.run_first {
+            if self.run_first {
+                // The peer takes replies as fast as they are made: without this the turn would not end.
+                if hub.is_turn_over() {
+                    if budget == 0 {
+                        hub.counters.add(Counter::ConnYields, 1);
+                    }
+                    return After::Requeue;
+                }
+            } else {
                 // The last command of a budget ends the turn, whether or not more has come.
                 if budget == 0 {
                     hub.counters.add(Counter::ConnYields, 1);
@@ -232,7 +250,7 @@ impl<S: Talk> Conn<S> {
                 if !self.readable {
                     return After::Wait;
                 }
-                if reads == 0 {
+                if reads == 0 || reads < READS_MAX && hub.is_turn_over() {
                     return After::Requeue;
                 }
                 reads -= 1;
@@ -245,6 +263,7 @@ impl<S: Talk> Conn<S> {
                     Fill::Drained => return After::Wait,
                     Fill::Ended => return After::Close(CloseReason::Normal),
                     Fill::Failed => return After::Close(CloseReason::Error),
+                    Fill::NoMemory => return self.refuse(token, hub),
                 }
             }
             step = self.run(hub, &mut budget);
@@ -263,13 +282,20 @@ impl<S: Talk> Conn<S> {
         After::Requeue
     }
 
+    /// Refuses a request that needs more input memory than there is or may be used: an error reply, then the close.
+    fn refuse(&mut self, token: usize, hub: &mut Hub) -> After {
+        hub.counters.add(Counter::ReadBufOom, 1);
+        if hub.desk.output.make_room() {
+            hub.desk.output.put(NO_READ_MEMORY);
+        }
+        self.finish(token, hub, CloseReason::Error)
+    }
+
     /// The conversation is over: closes for `reason` when the peer has taken its replies. What else it has sent is
     /// forgotten.
     fn finish(&mut self, token: usize, hub: &mut Hub, reason: CloseReason) -> After {
         hub.desk.input.reset();
-        if std::mem::take(&mut self.charged) {
-            hub.uncharge();
-        }
+        self.recharge(hub, 0);
         match self.write(token, hub) {
             Sent::All => After::Close(reason),
             Sent::Blocked => {
@@ -281,13 +307,13 @@ impl<S: Talk> Conn<S> {
     }
 
     fn suspend(&mut self, token: usize, hub: &mut Hub) -> After {
-        if self.hung_up {
+        if self.peer == Peer::Gone {
             return After::Close(CloseReason::Error);
         }
         self.suspended = true;
         let sent = self.write(token, hub);
         self.session.suspended(&hub.shared, self.card.peer, hub.mailbox.remote(token));
-        if self.ended {
+        if self.peer >= Peer::Ended {
             self.session.peer_ended();
         }
         if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
@@ -326,6 +352,10 @@ impl<S: Talk> Conn<S> {
     }
 
     fn fill(&mut self, token: usize, hub: &mut Hub) -> Fill {
+        let input = &hub.desk.input;
+        if input.is_full() && !(self.recharge(hub, input.next_size()) && grow(hub)) {
+            return Fill::NoMemory;
+        }
         let input = &mut hub.desk.input;
         let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
             Some(target) => {
@@ -340,7 +370,6 @@ impl<S: Talk> Conn<S> {
                 (result, value + rest)
             }
             None => {
-                input.grow();
                 let asked = input.space().len();
                 let result = self.transport.read(input.space(), &mut hub.scratch);
                 if let Ok(n) = result {
@@ -352,7 +381,8 @@ impl<S: Talk> Conn<S> {
         match result {
             Ok(0) => Fill::Ended,
             Ok(n) => {
-                self.readable = self.ended || self.urgent || self.transport.may_have_more(n, asked);
+                hub.turn_bytes += n;
+                self.readable = self.peer >= Peer::Ended || self.urgent || self.transport.may_have_more(n, asked);
                 hub.counters.add(Counter::BytesRead, n as u64);
                 Fill::Some
             }
@@ -404,6 +434,7 @@ impl<S: Talk> Conn<S> {
                 Ok(n) => {
                     moved = true;
                     hub.counters.add(Counter::BytesWritten, n as u64);
+                    hub.turn_bytes += n;
                     hub.desk.output.advance(n);
                     if self.transport.is_full(n, offered) {
                         return self.block(token, hub, moved);
@@ -442,14 +473,34 @@ impl<S: Talk> Conn<S> {
         Sent::Blocked
     }
 
-    /// Keeps the worker's account of connections inside a request; false if this one exceeds the limit.
+    /// Charges the input held between two turns: `REQUEST_CHARGE` inside a request, the true size where an unfinished
+    /// request takes more. False if a limit is exceeded.
     fn charge(&mut self, hub: &mut Hub) -> bool {
-        let inside = !hub.desk.input.is_empty() || self.session.mid_request();
-        if inside == self.charged {
+        let input = &mut hub.desk.input;
+        input.fit();
+        let held = if input.is_empty() {
+            if self.session.mid_request() { REQUEST_CHARGE } else { 0 }
+        } else if input.size() > READ_BUF {
+            input.size()
+        } else if self.blocked {
+            REQUEST_CHARGE // later commands, which run when the replies have left
+        } else {
+            REQUEST_CHARGE.max(input.bytes().len())
+        };
+        self.recharge(hub, held)
+    }
+
+    #[inline]
+    fn recharge(&mut self, hub: &mut Hub, bytes: usize) -> bool {
+        let kib = bytes.div_ceil(1024) as u16; // `INPUT_MAX` at most
+        if self.charged == kib {
             return true;
         }
-        self.charged = inside;
-        if inside { hub.charge() } else { hub.uncharge() }
+        let fits = hub.recharge(u64::from(self.charged) * 1024, u64::from(kib) * 1024);
+        if fits {
+            self.charged = kib;
+        }
+        fits
     }
 
     /// While replies wait: the second in which the peer last took something.
@@ -471,7 +522,7 @@ impl<S: Talk> Conn<S> {
             login: self.awaits_login(hub).then_some(self.born),
             write: self.blocked_since(),
             idle: self.transport.is_tcp().then_some(self.last_cmd),
-            is_checking: self.suspended && !self.ended,
+            is_checking: self.suspended && self.peer == Peer::Open,
             is_busy: self.blocked || self.suspended || self.queued || !waits,
         }
     }
@@ -513,9 +564,7 @@ impl<S: Talk> Conn<S> {
         if let Some(kept) = self.kept.take() {
             hub.desk.discard(*kept);
         }
-        if self.charged {
-            hub.uncharge();
-        }
+        self.recharge(hub, 0);
     }
 }
 
@@ -549,6 +598,17 @@ impl<S> Conn<S> {
     pub(super) fn card(&self) -> &Arc<ConnCard> {
         &self.card
     }
+}
+
+/// Grows the input at the desk while some memory is left to the rest of the process; counts a failure.
+#[cold]
+fn grow(hub: &mut Hub) -> bool {
+    let input = &mut hub.desk.input;
+    let grown = headroom::is_there(HEADROOM + input.next_size()) && input.grow();
+    if !grown {
+        hub.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+    }
+    grown
 }
 
 /// The same allocation for slices of another lifetime: an empty vector collects into itself.

@@ -86,5 +86,6 @@ mod tests {
         // With debug assertions, mio's sockets know which poll has them.
         let mio = if cfg!(debug_assertions) { 8 } else { 0 };
         assert!(size_of::<Conn<()>>() <= 64 + mio);
+        assert!(size_of::<Session>() <= 56);
     }
 }

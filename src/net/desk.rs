@@ -8,7 +8,7 @@
 use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF};
 use crate::proto::{Input, Output};
 use crate::stats::Globals;
-use std::mem::{replace, take};
+use std::mem::replace;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A rest up to this size is copied, because a copy is cheaper than a spare buffer.
@@ -33,15 +33,19 @@ enum Rest {
 }
 
 impl Rest {
-    /// Memory to be shown in `stats`.
+    /// Memory that it takes.
     fn size(&self) -> usize {
         match self {
             Self::Nothing => 0,
             Self::Copy(bytes) => bytes.len(),
-            Self::Whole(input) => READ_BUF.max(input.bytes().len()),
+            Self::Whole(input) => input.size(),
         }
     }
 }
+
+/// No memory for what a connection must keep.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoMemory;
 
 /// One worker's buffers.
 pub(super) struct Desk {
@@ -55,13 +59,14 @@ pub(super) struct Desk {
     lent: usize,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
-    gauges: Gauges,
+    /// Buffers that connections keep.
+    kept: Gauges,
+    /// The sums last published.
+    published: Gauges,
 }
 
 impl Desk {
     pub(super) fn new() -> Self {
-        let (read_bytes, read_free) = (READ_BUF as i64, READ_BUF as i64);
-        let gauges = Gauges { changed: true, read_count: 1, read_bytes, read_free, ..Gauges::default() };
         Self {
             input: Input::default(),
             output: Output::default(),
@@ -70,7 +75,8 @@ impl Desk {
             lent: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),
-            gauges,
+            kept: Gauges::default(),
+            published: Gauges::default(),
         }
     }
 
@@ -107,32 +113,37 @@ impl Desk {
         }
     }
 
-    /// Clears the desk for someone else; the owner has to keep the answer. `soon` says that he is in the ready
-    /// queue; one who waits for his peer may wait for ever, and keeps no more than he must.
-    pub(super) fn vacate(&mut self, soon: bool) -> Option<Box<Kept>> {
-        self.owner = None;
+    /// Clears the desk for another connection; the owner must keep the result. `soon`: the owner is in the ready queue. An
+    /// owner that waits for its peer may wait for ever, so it keeps a copy of exact size. On `NoMemory` the owner still
+    /// has the desk and must be closed.
+    pub(super) fn vacate(&mut self, soon: bool) -> Result<Option<Box<Kept>>, NoMemory> {
         let rest = self.input.bytes().len();
         let input = if rest == 0 {
             Rest::Nothing
         } else if rest > READ_BUF || (soon && rest > COPY_REST_MAX && self.lent < LENT_MAX) {
             // A buffer that has grown goes as it is: copying it for each arriving segment would be quadratic.
+            let spare = self.inputs.pop().or_else(Input::try_new).ok_or(NoMemory)?;
             self.lent += 1;
-            Rest::Whole(replace(&mut self.input, self.inputs.pop().unwrap_or_default()))
+            Rest::Whole(replace(&mut self.input, spare))
         } else {
-            Rest::Copy(self.input.bytes().into())
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(rest).map_err(|_| NoMemory)?;
+            copy.extend_from_slice(self.input.bytes());
+            Rest::Copy(copy.into_boxed_slice())
         };
+        self.owner = None;
         self.input.reset();
         let mut output =
             (!self.output.is_empty()).then(|| replace(&mut self.output, self.outputs.pop().unwrap_or_default()));
         if rest == 0 && output.is_none() {
-            return None;
+            return Ok(None);
         }
         if let (false, Some(output)) = (soon, &mut output) {
             output.compact();
         }
         let kept = Kept { input, output };
-        self.gauges.count(&kept, 1);
-        Some(Box::new(kept))
+        self.kept.count(&kept, 1);
+        Ok(Some(Box::new(kept)))
     }
 
     /// Drops what is on the desk: its owner is gone.
@@ -144,7 +155,7 @@ impl Desk {
 
     /// Takes back what a connection kept that is gone.
     pub(super) fn discard(&mut self, kept: Kept) {
-        self.gauges.count(&kept, -1);
+        self.kept.count(&kept, -1);
         if let Rest::Whole(input) = kept.input {
             self.lent -= 1;
             self.spare_input(input);
@@ -155,7 +166,7 @@ impl Desk {
     }
 
     fn unpack(&mut self, kept: Kept) {
-        self.gauges.count(&kept, -1);
+        self.kept.count(&kept, -1);
         match kept.input {
             Rest::Nothing => {}
             Rest::Copy(bytes) => self.input.append(&bytes),
@@ -172,8 +183,8 @@ impl Desk {
     }
 
     fn spare_input(&mut self, mut input: Input) {
-        if self.inputs.len() < SPARES {
-            input.reset();
+        input.reset();
+        if self.inputs.len() < SPARES && input.size() == READ_BUF {
             self.inputs.push(input);
         }
     }
@@ -185,52 +196,60 @@ impl Desk {
         }
     }
 
-    /// Makes the changes since the last call visible in `stats`.
+    /// Publishes the changes since the last call to `stats`. `READ_BUF` of the desk's own input count as free, what a long
+    /// line has added to it does not.
     #[inline]
     pub(super) fn publish(&mut self, globals: &Globals) {
-        if self.gauges.changed {
-            take(&mut self.gauges).publish(globals);
+        let spares = self.inputs.len() as u64;
+        let now = Gauges {
+            read_count: self.kept.read_count + spares + 1,
+            read_bytes: self.kept.read_bytes + spares * READ_BUF as u64 + self.input.size() as u64,
+            read_free: (spares + 1) * READ_BUF as u64,
+            ..self.kept
+        };
+        if now != self.published {
+            replace(&mut self.published, now).become_public(now, globals);
         }
     }
 }
 
-/// Changes of the process-wide gauges, gathered so that a turn touches no shared cache line.
-#[derive(Default)]
+/// Numbers of buffers and their bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Gauges {
-    changed: bool,
-    read_count: i64,
-    read_bytes: i64,
-    read_free: i64,
-    reply_count: i64,
-    reply_bytes: i64,
+    read_count: u64,
+    read_bytes: u64,
+    read_free: u64,
+    reply_count: u64,
+    reply_bytes: u64,
 }
 
 impl Gauges {
     fn count(&mut self, kept: &Kept, sign: i64) {
-        self.changed = true;
         let size = kept.input.size() as i64;
+        let add = |gauge: &mut u64, change: i64| *gauge = gauge.wrapping_add_signed(sign * change);
         if size > 0 {
-            self.read_count += sign;
-            self.read_bytes += sign * size;
+            add(&mut self.read_count, 1);
+            add(&mut self.read_bytes, size);
         }
         if let Some(output) = &kept.output {
-            self.reply_count += sign;
-            self.reply_bytes += sign * output.memory() as i64;
+            add(&mut self.reply_count, 1);
+            add(&mut self.reply_bytes, output.memory() as i64);
         }
     }
 
-    fn publish(self, globals: &Globals) {
-        let add = |gauge: &AtomicU64, change: i64| {
-            if change != 0 {
+    /// Adds the changes from `self` to `now` to the process-wide sums, so that a turn touches no shared cache line.
+    fn become_public(self, now: Self, globals: &Globals) {
+        let add = |gauge: &AtomicU64, from: u64, to: u64| {
+            if from != to {
                 // Two's complement: adding a negative change wraps to a subtraction.
-                gauge.fetch_add(change as u64, Relaxed);
+                gauge.fetch_add(to.wrapping_sub(from), Relaxed);
             }
         };
-        add(&globals.read_buf_count, self.read_count);
-        add(&globals.read_buf_bytes, self.read_bytes);
-        add(&globals.read_buf_bytes_free, self.read_free);
-        add(&globals.response_obj_count, self.reply_count);
-        add(&globals.response_obj_bytes, self.reply_bytes);
+        add(&globals.read_buf_count, self.read_count, now.read_count);
+        add(&globals.read_buf_bytes, self.read_bytes, now.read_bytes);
+        add(&globals.read_buf_bytes_free, self.read_free, now.read_free);
+        add(&globals.response_obj_count, self.reply_count, now.reply_count);
+        add(&globals.response_obj_bytes, self.reply_bytes, now.reply_bytes);
     }
 }
 
@@ -247,7 +266,7 @@ mod tests {
         desk.output.put(b"END\r\n");
         desk.rise();
         assert_eq!(desk.owner(), Some(1));
-        let kept = desk.vacate(false).unwrap();
+        let kept = desk.vacate(false).unwrap().unwrap();
         desk.publish(&globals);
         assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64 + 5);
         assert_eq!(globals.response_obj_bytes.load(Relaxed), 5);
@@ -275,7 +294,7 @@ mod tests {
             at
         };
         assert_eq!(full_at(&mut desk, 1), OUTPUT_HIGH);
-        let kept = desk.vacate(false).unwrap();
+        let kept = desk.vacate(false).unwrap().unwrap();
         desk.publish(&globals);
         desk.bound_replies(&globals, OUTPUT_HIGH as u64 - 1);
         assert_eq!(full_at(&mut desk, 2), OUTPUT_LOW);
@@ -295,14 +314,14 @@ mod tests {
         for token in 0..LENT_MAX + 2 {
             desk.seat(token, None);
             desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
-            all.push(desk.vacate(true).unwrap());
+            all.push(desk.vacate(true).unwrap().unwrap());
         }
         assert_eq!(desk.lent, LENT_MAX);
         assert!(matches!(all[LENT_MAX].input, Rest::Copy(_)));
         desk.discard(*all.remove(0));
         desk.seat(0, None);
         desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
-        let waiting = desk.vacate(false).unwrap();
+        let waiting = desk.vacate(false).unwrap().unwrap();
         assert!(matches!(waiting.input, Rest::Copy(_)), "who waits for his peer gets no whole buffer");
         all.push(waiting);
         for kept in all {

@@ -6,12 +6,15 @@ use super::deadlines::WorkerClock;
 use super::desk::Desk;
 use super::notify::Mailbox;
 use crate::events::{Event, Log};
-use crate::limits::{REPLIES_MIN, REPLIES_SHARE, REQUEST_CHARGE};
+use crate::limits::{LONG_INPUT_MIN, LONG_INPUT_SHARE, REPLIES_MIN, REPLIES_SHARE, REQUEST_CHARGE};
+use crate::limits::{TURN_BYTES, TURN_MICROS, WRITE_SLICES};
 use crate::proto::{Cx, Shared};
 use crate::stats::Counters;
 use mio::Registry;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 /// One worker's belongings.
 pub(super) struct Hub {
@@ -32,7 +35,11 @@ pub(super) struct Hub {
     pub(super) reqs_per_event: u32,
     /// Bound of the unsent replies of all connections, in bytes.
     pub(super) replies_max: u64,
-    /// Connections inside a request, and how many may be.
+    /// Bytes read and written in the present turn.
+    pub(super) turn_bytes: usize,
+    /// When `is_turn_over` was first called in the present turn.
+    asked: Option<Instant>,
+    /// Bytes charged to connections that are inside a request, and how many may be.
     charged: u64,
     charged_max: u64,
 }
@@ -41,7 +48,7 @@ impl Hub {
     pub(super) fn new(shared: &Arc<Shared>, number: usize, registry: Registry, mailbox: Mailbox) -> Self {
         let settings = &shared.settings;
         let limit = u64::from(settings.read_buf_mem_limit) / u64::from(settings.num_threads.max(1));
-        let charged_max = if limit == 0 { u64::MAX } else { (limit / REQUEST_CHARGE as u64).max(1) };
+        let charged_max = if limit == 0 { u64::MAX } else { limit.max(REQUEST_CHARGE as u64) };
         Self {
             shared: Arc::clone(shared),
             counters: Arc::clone(&shared.stats.workers[number]),
@@ -50,13 +57,15 @@ impl Hub {
             registry,
             mailbox,
             desk: Desk::new(),
-            slices: Vec::new(),
+            slices: Vec::with_capacity(WRITE_SLICES + 2),
             scratch: Vec::new(),
             reqs_per_event: settings.reqs_per_event.max(1),
             replies_max: match settings.read_buf_mem_limit {
                 0 => REPLIES_MIN.max(settings.maxbytes / REPLIES_SHARE),
                 limit => limit.into(),
             },
+            turn_bytes: 0,
+            asked: None,
             charged: 0,
             charged_max,
         }
@@ -75,17 +84,53 @@ impl Hub {
         }
     }
 
-    /// Counts one more connection as inside a request; false if it is one too many (it is counted all the same).
-    pub(super) fn charge(&mut self) -> bool {
-        self.charged += 1;
-        self.charged <= self.charged_max
+    /// Begins a turn.
+    #[inline]
+    pub(super) fn begin_turn(&mut self) {
+        (self.turn_bytes, self.asked) = (0, None);
     }
 
-    /// Takes one back; always true, the counterpart of [`Hub::charge`].
-    pub(super) fn uncharge(&mut self) -> bool {
-        self.charged -= 1;
+    /// Whether the turn has used up `TURN_BYTES` or `TURN_MICROS`. Time counts from the first call in the turn, so that
+    /// turns of one read and one write do not read the clock.
+    pub(super) fn is_turn_over(&mut self) -> bool {
+        let time = Duration::from_micros(TURN_MICROS);
+        self.turn_bytes >= TURN_BYTES || self.asked.get_or_insert_with(Instant::now).elapsed() >= time
+    }
+
+    /// Changes a connection's charge from `old` to `new` bytes. False, with nothing changed, if that exceeds this worker's
+    /// share of `read_buf_mem_limit` or, for a charge above `REQUEST_CHARGE`, the bound of all workers.
+    pub(super) fn recharge(&mut self, old: u64, new: u64) -> bool {
+        let charged = self.charged - old + new;
+        if new > old && charged > self.charged_max {
+            return false;
+        }
+        let (was, is) = (beyond_nominal(old), beyond_nominal(new));
+        let all = &self.shared.stats.globals.long_input_bytes;
+        if is > was {
+            let max = self.long_input_max();
+            let fits = |sum: u64| Some(sum + (is - was)).filter(|sum| *sum <= max);
+            if all.try_update(Relaxed, Relaxed, fits).is_err() {
+                return false;
+            }
+        } else if is < was {
+            all.fetch_sub(was - is, Relaxed);
+        }
+        self.charged = charged;
         true
     }
+
+    /// Bound of all workers' charges above `REQUEST_CHARGE`.
+    fn long_input_max(&self) -> u64 {
+        match u64::from(self.shared.settings.read_buf_mem_limit) {
+            0 => LONG_INPUT_MIN.max(self.shared.runtime.maxbytes() / LONG_INPUT_SHARE),
+            limit => limit,
+        }
+    }
+}
+
+/// The part of a charge that counts against the bound of all workers.
+fn beyond_nominal(charge: u64) -> u64 {
+    if charge > REQUEST_CHARGE as u64 { charge } else { 0 }
 }
 
 /// Whether lines for operators at `level` (the count of `-v`) are wanted.

@@ -137,7 +137,7 @@ impl TlsStream {
     fn receive(&mut self, sink: &mut Sink<'_, '_>, scratch: &mut Vec<u8>) -> io::Result<()> {
         // Up to a record less one byte lies in the library already; it and what is read must fit into the sink.
         let size = sink.room().saturating_sub(TLS_RECORD_MAX).min(TLS_READ);
-        if size < DETOUR_MIN || self.tls.is_handshaking() {
+        if size < DETOUR_MIN || self.tls.is_handshaking() || !make_room(scratch) {
             let mut socket = Watched { socket: &mut self.socket, drained: false, blocked: false };
             let result = self.tls.read_tls(&mut socket);
             (self.drained, self.blocked) = (socket.drained, socket.blocked);
@@ -149,7 +149,6 @@ impl TlsStream {
             }
             return Ok(());
         }
-        scratch.resize(TLS_READ, 0);
         let mut bytes = match self.socket.read(&mut scratch[..size]) {
             Ok(0) => {
                 self.ended = true;
@@ -239,6 +238,17 @@ impl TlsStream {
             let _ = self.flush();
         }
     }
+}
+
+/// Allocates the worker's buffer if need be. Without memory the library reads by itself, 4 KB at a time.
+#[inline]
+fn make_room(scratch: &mut Vec<u8>) -> bool {
+    let missing = TLS_READ.saturating_sub(scratch.len());
+    let fits = missing == 0 || scratch.try_reserve_exact(missing).is_ok();
+    if fits {
+        scratch.resize(TLS_READ, 0);
+    }
+    fits
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! Owns its poll, connections, ready queue and deadlines; a connection lives and dies here. Must not know
 //! protocols. `workers` starts it on a thread of its own.
 
-use super::conn::{After, Conn};
+use super::conn::{After, Conn, Peer};
 use super::conns::Table;
 use super::deadlines::{Deadlines, Limit, Verdict};
+use super::desk::NoMemory;
 use super::hub::{Hub, is_verbose, say};
 use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
 use super::talk::Talk;
@@ -19,13 +20,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 
 /// Connections judged between two polls.
 const JUDGED_MAX: usize = 256;
+
+/// Time for which a graceful end still gives turns, to events that have arrived and to pipelines.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// One reactor.
 pub(super) struct Worker<S> {
@@ -38,6 +42,8 @@ pub(super) struct Worker<S> {
     ready: VecDeque<usize>,
     /// `None` if no state of a connection has a limit.
     deadlines: Option<Deadlines>,
+    /// When a graceful end was first seen.
+    ending: Option<Instant>,
 }
 
 impl<S: Talk> Worker<S> {
@@ -51,6 +57,7 @@ impl<S: Talk> Worker<S> {
             udp: Datagrams::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(shared, shared.clock.now()),
+            ending: None,
         })
     }
 
@@ -74,8 +81,14 @@ impl<S: Talk> Worker<S> {
                 } else {
                     self.event(event);
                 }
+                if self.is_over() {
+                    break;
+                }
             }
             for _ in 0..round {
+                if self.is_over() {
+                    break;
+                }
                 if let Some(token) = self.ready.pop_front() {
                     self.called(token);
                 }
@@ -88,6 +101,17 @@ impl<S: Talk> Worker<S> {
         };
         self.end(end);
         Ok(())
+    }
+
+    /// Whether to stop giving turns because the end was asked for: at once, or `GRACE` after a graceful end. Checked
+    /// between any two turns.
+    #[inline]
+    fn is_over(&mut self) -> bool {
+        match self.inbox.end() {
+            End::No => false,
+            End::Drop => true,
+            End::Graceful => self.ending.get_or_insert_with(Instant::now).elapsed() >= GRACE,
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -118,18 +142,22 @@ impl<S: Talk> Worker<S> {
             return;
         }
         let Some(conn) = self.conns.get_mut(token) else { return };
-        let broken = event.is_error();
-        conn.hung_up |= broken || event.is_write_closed();
-        conn.ended |= broken || event.is_read_closed();
-        conn.readable |= event.is_readable() || conn.ended;
+        conn.peer = conn.peer.max(if event.is_error() || event.is_write_closed() {
+            Peer::Gone
+        } else if event.is_read_closed() {
+            Peer::Ended
+        } else {
+            Peer::Open
+        });
+        conn.readable |= event.is_readable() || conn.peer >= Peer::Ended;
         conn.urgent |= event.is_priority();
         // Room that shows while nothing is blocked needs no note: a write that blocks brings its own event.
-        let writable = event.is_writable() || conn.hung_up;
-        if conn.suspended && conn.hung_up {
+        let writable = event.is_writable() || conn.peer == Peer::Gone;
+        if conn.suspended && conn.peer == Peer::Gone {
             // Whatever it waits for, nothing can be told to the peer any more.
             return self.close(token, CloseReason::Error);
         }
-        if conn.suspended && conn.ended {
+        if conn.suspended && conn.peer == Peer::Ended {
             conn.peer_ended();
         }
         let wanted = if conn.blocked { writable } else { conn.readable && !conn.suspended };
@@ -208,13 +236,26 @@ impl<S: Talk> Worker<S> {
             return;
         }
         match owner.map(|owner| self.conns.get_mut(owner)) {
-            Some(Some(conn)) => conn.kept = self.hub.desk.vacate(conn.queued),
+            Some(Some(conn)) => match self.hub.desk.vacate(conn.queued) {
+                Ok(kept) => conn.kept = kept,
+                Err(NoMemory) => self.drop_owner(),
+            },
             // Closing wipes the desk; were an owner ever gone without, his bytes must not reach the next.
             Some(None) => self.hub.desk.wipe(),
             None => {}
         }
         if let Some(conn) = self.conns.get_mut(token) {
             self.hub.desk.seat(token, conn.kept.take());
+        }
+    }
+
+    /// Closes the connection at the desk: there is no memory for its unanswered input.
+    #[cold]
+    fn drop_owner(&mut self) {
+        self.hub.counters.add(Counter::ReadBufOom, 1);
+        self.hub.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+        if let Some(owner) = self.hub.desk.owner() {
+            self.close(owner, CloseReason::Error);
         }
     }
 
@@ -352,7 +393,7 @@ impl<S: Talk> Worker<S> {
     fn end(&mut self, end: End) {
         if end == End::Graceful {
             for _ in 0..self.ready.len() {
-                if let Some(token) = self.ready.pop_front() {
+                if let Some(token) = self.ready.pop_front().filter(|_| !self.is_over()) {
                     self.called(token);
                 }
             }

@@ -56,6 +56,13 @@ impl Ahead {
         Some((newline, self.known[0].hash))
     }
 
+    /// Notes that the line at the front ends at `newline`, for the next [`Ahead::line`].
+    pub fn found(&mut self, newline: usize) {
+        self.begin();
+        self.known[0] = Known { start: 0, end: newline, hash: None };
+        self.len = 1;
+    }
+
     /// Hash of the key of the packet at the front of `bytes`, if known. `guess` gives a packet's length and that
     /// hash. Scans anew as [`Ahead::line`] does.
     #[inline]

@@ -5,7 +5,7 @@
 //! rest in a small copy of its own.
 
 use super::ahead::Ahead;
-use crate::limits::READ_BUF;
+use crate::limits::{INPUT_MAX, READ_BUF};
 
 /// A receive buffer: `start..end` holds unconsumed bytes.
 pub struct Input {
@@ -18,11 +18,20 @@ pub struct Input {
 
 impl Default for Input {
     fn default() -> Self {
-        Self { buf: vec![0; READ_BUF], start: 0, end: 0, ahead: Box::new(Ahead::none()) }
+        Self::over(vec![0; READ_BUF])
     }
 }
 
 impl Input {
+    fn over(buf: Vec<u8>) -> Self {
+        Self { buf, start: 0, end: 0, ahead: Box::new(Ahead::none()) }
+    }
+
+    /// An empty buffer of the ordinary size; `None` without memory for it.
+    pub fn try_new() -> Option<Self> {
+        zeroed(READ_BUF).map(Self::over)
+    }
+
     /// Unconsumed bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
@@ -53,14 +62,22 @@ impl Input {
         }
     }
 
-    /// Free space to read into, after moving what is left to the front. Empty only when the buffer is full.
+    /// Memory that the buffer takes.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Free space to read into, as much as one read may bring. Empty only when the buffer is full.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.start > 0 {
+        // Moves no more bytes than were consumed before them, or makes room in a full buffer: linear in all.
+        if self.start > 0 && (self.start >= self.end - self.start || self.end == self.buf.len()) {
             self.buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        &mut self.buf[self.end..]
+        let end = self.buf.len().min(self.end + READ_BUF);
+        &mut self.buf[self.end..end]
     }
 
     /// Says that `n` bytes were read into [`Input::space`].
@@ -69,31 +86,115 @@ impl Input {
         debug_assert!(self.end <= self.buf.len());
     }
 
-    /// Appends `bytes`, growing the buffer if they do not fit (only a `get` line of many keys needs that).
+    /// Appends `bytes`, which must fit; `READ_BUF` bytes fit into an empty buffer.
     pub fn append(&mut self, bytes: &[u8]) {
-        if self.space().len() < bytes.len() {
-            let needed = self.end + bytes.len();
-            self.buf.resize(needed.next_power_of_two(), 0);
-        }
-        self.buf[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.space()[..bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
 
-    /// Makes room for at least one more byte by doubling a full buffer.
-    pub fn grow(&mut self) {
-        if self.space().is_empty() {
-            let len = self.buf.len();
-            self.buf.resize(len * 2, 0);
+    /// Whether no byte more can be read.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.end - self.start == self.buf.len()
+    }
+
+    /// What [`Input::size`] will be after [`Input::grow`].
+    pub fn next_size(&self) -> usize {
+        (self.buf.len() * 2).min(INPUT_MAX)
+    }
+
+    /// Makes room in a full buffer. False without memory for it, and at `INPUT_MAX`.
+    #[must_use]
+    pub fn grow(&mut self) -> bool {
+        let size = self.next_size();
+        if !self.is_full() {
+            return true;
         }
+        if size == self.buf.len() || self.buf.try_reserve_exact(size - self.buf.len()).is_err() {
+            return false;
+        }
+        self.buf.resize(size, 0);
+        true
     }
 
     /// Drops everything and gives back memory above the ordinary size.
     pub fn reset(&mut self) {
         self.start = 0;
         self.end = 0;
+        self.fit();
+    }
+
+    /// Gives back memory above the ordinary size if that is enough for what is left.
+    #[inline]
+    pub fn fit(&mut self) {
         if self.buf.len() > READ_BUF {
-            self.buf.truncate(READ_BUF);
-            self.buf.shrink_to_fit();
+            self.shrink();
         }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        let rest = self.start..self.end;
+        if rest.len() <= READ_BUF
+            && let Some(mut buf) = zeroed(READ_BUF)
+        {
+            buf[..rest.len()].copy_from_slice(&self.buf[rest.clone()]);
+            (self.buf, self.start, self.end) = (buf, 0, rest.len());
+        }
+    }
+}
+
+fn zeroed(size: usize) -> Option<Vec<u8>> {
+    let mut buf = Vec::new();
+    buf.try_reserve_exact(size).ok()?;
+    buf.resize(size, 0);
+    Some(buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line that arrives in small pieces behind other commands is moved to the front once.
+    #[test]
+    fn what_is_left_moves_once() {
+        let mut input = Input::default();
+        input.append(&[b'x'; READ_BUF - 10]);
+        input.consume(1000);
+        let (before, mut moves) = (input.start, 0);
+        while !input.is_full() {
+            let start = input.start;
+            input.space()[0] = b'x';
+            input.filled(1);
+            moves += usize::from(input.start != start);
+        }
+        assert_eq!((before, input.start, moves), (1000, 0, 1));
+    }
+
+    #[test]
+    fn a_buffer_grows_to_its_bound_and_one_read_fills_a_part_of_it() {
+        let mut input = Input::default();
+        loop {
+            while !input.is_full() {
+                let n = input.space().len();
+                assert!((1..=READ_BUF).contains(&n));
+                input.filled(n);
+            }
+            let next = input.next_size();
+            if !input.grow() {
+                break;
+            }
+            assert_eq!(input.size(), next);
+        }
+        assert_eq!((input.size(), input.bytes().len()), (INPUT_MAX, INPUT_MAX));
+        input.consume(INPUT_MAX - READ_BUF - 1);
+        input.fit();
+        assert_eq!(input.size(), INPUT_MAX, "one byte too many");
+        input.consume(1);
+        input.buf[INPUT_MAX - READ_BUF..].fill(b'x');
+        input.fit();
+        assert_eq!((input.size(), input.bytes()), (READ_BUF, &[b'x'; READ_BUF][..]));
+        input.reset();
+        assert!(input.is_empty());
     }
 }

@@ -18,5 +18,5 @@ pub use addresses::AddressPlace;
 pub use input::Input;
 pub use output::Output;
 pub use report::hash_power;
-pub use session::{ConnState, Protocol, Session, Step};
+pub use session::{ConnState, NO_READ_MEMORY, Protocol, Session, Step};
 pub use shared::{ConnCard, ConnTable, Control, Cx, Shared, size_config};

@@ -4,7 +4,7 @@
 //! `write_vectored` and says how much was taken. Small values are copied into the bytes, values over
 //! `COPY_MAX` stay in their item under a [`Pinned`] guard.
 
-use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, WRITE_SLICES};
+use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, REPLY_ROOM, WRITE_SLICES};
 use crate::store::Pinned;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -101,6 +101,21 @@ impl Output {
     /// Whether the replies leave as datagrams.
     pub fn is_datagrams(&self) -> bool {
         self.ends.is_some()
+    }
+
+    /// Reserves memory for `REPLY_ROOM` bytes and a pin. False without memory for them. Called before each command and key,
+    /// where the output is not full, so that appending a reply does not allocate: it may happen under a bucket's lock.
+    #[inline]
+    #[must_use]
+    pub fn make_room(&mut self) -> bool {
+        self.bytes.capacity() - self.bytes.len() >= REPLY_ROOM || self.reserve()
+    }
+
+    /// All pins are reserved together with the first bytes, which leaves one thing to check.
+    #[cold]
+    fn reserve(&mut self) -> bool {
+        let pins = OUTPUT_PINS.saturating_sub(self.pins.len());
+        self.pins.try_reserve(pins).is_ok() && self.bytes.try_reserve(REPLY_ROOM).is_ok()
     }
 
     /// The literal bytes, to append to.

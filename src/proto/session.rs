@@ -12,7 +12,11 @@ use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
 use crate::maint::{Seat, Sink};
 use crate::stats::Counter;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
+
+/// Reply to a request that needs more input memory than there is or may be used. The connection is closed.
+pub const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +93,8 @@ pub enum Step {
     /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it gives
     /// a slice, else into the input buffer ([`Input::grow`] first when it is full).
     Read,
-    /// The budget is used up and input remains, or a dump or report goes on: let others run, then call again. Replies
-    /// may stay unsent, and the last one unfinished.
+    /// The budget is used up and input remains, or a multiget, dump or report goes on: let others run, then call again.
+    /// Replies may stay unsent, and the last one unfinished.
     Yield,
     /// Replies reached their bound, or must leave now: write all of them, then call again.
     Flush,
@@ -123,7 +127,9 @@ enum State {
     Value(Box<Upload>),
     /// Bytes that nobody wants are arriving.
     Swallow(u64),
-    /// A multiget stopped because the output was full; its line is still at the front of the input.
+    /// A long `get` line is arriving.
+    LongLine(text::LongLine),
+    /// A multiget has stopped before its end; its line is still at the front of the input.
     Multiget(text::Multiget),
     /// A reply is told, some of it at a time; what arrives meanwhile waits.
     Listing(Box<Telling>),
@@ -174,6 +180,9 @@ impl Session {
     /// `budget` commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
+        if !out.make_room() {
+            return starved(cx, out);
+        }
         let mut turn = Turn::new(budget, cx.reply_cap());
         loop {
             let step = match &mut self.state {
@@ -188,6 +197,7 @@ impl Session {
                 State::Negotiating => self.negotiate(cx, input),
                 State::Command if self.binary => self.packets(cx, input, out, &mut turn),
                 State::Command => self.command(cx, input, out, &mut turn),
+                State::LongLine(_) => self.long_line(cx, input, out),
                 State::Value(_) => self.value(cx, input, out),
                 State::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -337,7 +347,14 @@ impl Session {
                 return Some(Step::Read);
             }
             let Some((newline, hash)) = ahead.line(bytes, *turn.left, &cx.shared.cache) else {
-                return Some(unfinished_line(bytes));
+                if bytes.len() <= LINE_WAIT_MAX {
+                    return Some(Step::Read); // short: may be searched again with each read
+                }
+                let Some(line) = text::LongLine::begin(bytes) else {
+                    return Some(Step::Close(CloseReason::Error));
+                };
+                self.state = State::LongLine(line);
+                return Some(Step::Read);
             };
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Close(CloseReason::Error));
@@ -348,9 +365,10 @@ impl Session {
             *turn.left -= 1;
             let (line, rest) = bytes.split_at(newline + 1);
             let ran = text::run(cx, line, rest, out, hash);
-            if let Next::Multiget(stopped) = ran.next {
+            if let Next::Multiget(mut stopped) = ran.next {
+                stopped.line = newline as u32 + 1;
                 self.state = State::Multiget(stopped);
-                return Some(Step::Flush);
+                return Some(pause(out));
             }
             input.consume(newline + 1 + ran.used);
             out.end_of_reply();
@@ -491,17 +509,32 @@ impl Session {
         None
     }
 
+    /// Looks for the end of a long `get` line in what has arrived.
+    fn long_line(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
+        let State::LongLine(line) = &mut self.state else { return None };
+        let (bytes, ahead) = input.parts();
+        if let Some(newline) = line.end(bytes) {
+            ahead.found(newline);
+            self.state = State::Command;
+            return None;
+        }
+        if bytes.len() <= GET_LINE_MAX {
+            return Some(Step::Read);
+        }
+        cx.counters.add(Counter::ReadBufOom, 1);
+        out.put(NO_READ_MEMORY);
+        Some(Step::Close(CloseReason::Error))
+    }
+
     fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
         let State::Multiget(stopped) = self.state else { return None };
-        let Some(newline) = memchr::memchr(b'\n', input.bytes()) else {
-            return Some(Step::Close(CloseReason::Error)); // the line was there when it stopped
-        };
-        let ran = text::resume_multiget(cx, &input.bytes()[..=newline], out, stopped);
+        let line = stopped.line as usize;
+        let ran = text::resume_multiget(cx, &input.bytes()[..line], out, stopped);
         if let Next::Multiget(stopped) = ran.next {
             self.state = State::Multiget(stopped);
-            return Some(Step::Flush);
+            return Some(pause(out));
         }
-        input.consume(newline + 1);
+        input.consume(line);
         out.end_of_reply();
         self.state = State::Command;
         None
@@ -600,9 +633,12 @@ impl Session {
             State::Listing(ref telling) if telling.is_dump => ConnState::Watch,
             State::Listing(_) => ConnState::Mwrite,
             State::Watching(_) => ConnState::Watch,
-            State::Opening(_) | State::Login(_) | State::Checking(_) | State::Negotiating | State::Command => {
-                ConnState::Read
-            }
+            State::Opening(_)
+            | State::Login(_)
+            | State::Checking(_)
+            | State::Negotiating
+            | State::Command
+            | State::LongLine(_) => ConnState::Read,
         }
     }
 
@@ -635,7 +671,7 @@ impl<'a> Turn<'a> {
 
     /// What has to happen before the next command may run.
     #[inline]
-    fn wait_first(&self, cx: &Cx<'_>, out: &Output) -> Option<Step> {
+    fn wait_first(&self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
         if *self.left <= self.floor {
             if *self.left == 0 {
                 return Some(Step::Yield);
@@ -645,15 +681,21 @@ impl<'a> Turn<'a> {
                 return Some(Step::Abort(CloseReason::Error));
             }
         }
-        out.is_full().then_some(Step::Flush)
+        if out.is_full() {
+            return Some(Step::Flush);
+        }
+        (!out.make_room()).then(|| starved(cx, out))
     }
 }
 
-/// What to do with bytes that hold no whole line.
-fn unfinished_line(bytes: &[u8]) -> Step {
-    if bytes.len() <= LINE_WAIT_MAX || (text::is_get_line(bytes) && bytes.len() <= GET_LINE_MAX) {
-        Step::Read
-    } else {
-        Step::Close(CloseReason::Error)
-    }
+/// The step for a multiget that has stopped.
+fn pause(out: &Output) -> Step {
+    if out.is_full() { Step::Flush } else { Step::Yield }
+}
+
+/// No memory for another reply: write those that wait, if any, else give up.
+#[cold]
+fn starved(cx: &Cx<'_>, out: &Output) -> Step {
+    cx.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+    if out.is_empty() { Step::Abort(CloseReason::Error) } else { Step::Flush }
 }

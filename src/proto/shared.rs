@@ -6,7 +6,7 @@ use crate::auth::Auth;
 use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::events::{Events, Log};
-use crate::limits::REPLY_CHARGE;
+use crate::limits::{REPLY_CHARGE, TURN_KEYS};
 use crate::maint::{Crawler, Moment, Mover, Tuning, Watchers};
 use crate::point::point;
 use crate::settings::{self, Runtime, Settings};
@@ -207,6 +207,8 @@ pub struct Cx<'a> {
     pub log: Log<'a>,
     /// A command has run since bytes were last read.
     pub piped: Cell<bool>,
+    /// Keys left to multigets in this run.
+    keys: Cell<u32>,
 }
 
 impl<'a> Cx<'a> {
@@ -214,7 +216,15 @@ impl<'a> Cx<'a> {
     #[inline]
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
-        Self { shared, counters, fd, verbose, log, piped: Cell::new(false) }
+        Self { shared, counters, fd, verbose, log, piped: Cell::new(false), keys: Cell::new(TURN_KEYS) }
+    }
+
+    /// Takes `keys` off those left to multigets in this run; true if none are left.
+    #[inline]
+    pub fn spend_keys(&self, keys: u32) -> bool {
+        let left = self.keys.get().saturating_sub(keys);
+        self.keys.set(left);
+        left == 0
     }
 
     /// Most replies of one turn, a multiget's keys being one each, that may wait together: `read_buf_mem_limit`.

@@ -25,6 +25,8 @@ pub struct Globals {
     pub read_buf_count: AtomicU64,
     pub read_buf_bytes: AtomicU64,
     pub read_buf_bytes_free: AtomicU64,
+    /// Charges above `REQUEST_CHARGE` for unfinished requests; no row.
+    pub long_input_bytes: AtomicU64,
     pub log_worker_dropped: AtomicU64,
     pub log_worker_written: AtomicU64,
     pub log_watcher_skipped: AtomicU64,
@@ -51,6 +53,7 @@ impl Default for Globals {
             read_buf_count: AtomicU64::new(0),
             read_buf_bytes: AtomicU64::new(0),
             read_buf_bytes_free: AtomicU64::new(0),
+            long_input_bytes: AtomicU64::new(0),
             log_worker_dropped: AtomicU64::new(0),
             log_worker_written: AtomicU64::new(0),
             log_watcher_skipped: AtomicU64::new(0),

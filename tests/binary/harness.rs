@@ -74,7 +74,7 @@ impl Talk {
                 n
             }
             None => {
-                self.input.grow();
+                assert!(self.input.grow());
                 let space = self.input.space();
                 let n = bytes.len().min(space.len());
                 space[..n].copy_from_slice(&bytes[..n]);

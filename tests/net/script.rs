@@ -52,6 +52,7 @@ pub struct Script {
     arrived: usize,
     name: String,
     logged_in: bool,
+    spins: bool,
 }
 
 impl Script {
@@ -88,6 +89,10 @@ impl Script {
                 self.logged_in = true;
                 out.put(b"welcome");
             }
+            "spin" => {
+                self.spins = true;
+                return Step::Flush;
+            }
             "later" => {
                 self.name = rest.to_owned();
                 return Step::Suspend;
@@ -122,6 +127,9 @@ impl Talk for Script {
     }
 
     fn run(&mut self, _: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
+        if self.spins {
+            return Step::Flush;
+        }
         loop {
             if !self.upload.is_empty() {
                 let n = input.bytes().len().min(self.upload.len() - self.arrived);

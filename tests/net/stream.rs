@@ -392,5 +392,6 @@ fn r3_2_no_byte_reaches_another_client_however_turns_and_cuts_fall() {
             });
         }
     });
-    until("buffers", || server.gauge(|g| &g.read_buf_count) == 1 && server.gauge(|g| &g.response_obj_count) == 0);
+    let all_free = || server.gauge(|g| &g.read_buf_bytes) == server.gauge(|g| &g.read_buf_bytes_free);
+    until("buffers", || all_free() && server.gauge(|g| &g.response_obj_count) == 0);
 }

@@ -210,7 +210,7 @@ impl Client {
                     n
                 }
                 None => {
-                    self.input.grow();
+                    assert!(self.input.grow());
                     let space = self.input.space();
                     let n = space.len().min(bytes.len());
                     space[..n].copy_from_slice(&bytes[..n]);

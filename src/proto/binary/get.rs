@@ -6,7 +6,7 @@
 use super::header::{Parts, SIZE};
 use super::{Run, Status, trace};
 use crate::cache::Key;
-use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::limits::COPY_MAX;
 use crate::store::Entry;
 
 /// Which of the family it is.
@@ -27,8 +27,6 @@ const EXTRAS: usize = 4;
 pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Kind) {
     // Expiry times are not signed here: the largest is a date far off.
     let exptime = extras.first_chunk().map(|bytes| run.cx.shared.clock.expiry(i64::from(u32::from_be_bytes(*bytes))));
-    // Room for the longest copied reply: nothing is allocated under the bucket's lock.
-    run.out.bytes().reserve(SIZE + EXTRAS + KEY_MAX + COPY_MAX + 16);
     let verbs = run.verbs;
     let start = run.out.bytes().len();
     let found = verbs.fetch(key, exptime, |entry| {

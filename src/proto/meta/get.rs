@@ -5,14 +5,11 @@
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, parse, put_number, put_ttl};
 use crate::cache::{Key, Peek, Recache, Seen, Vivify};
-use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
 use crate::proto::Output;
 use crate::proto::text::{Run, Tokens};
 use crate::store::Entry;
-
-/// Most bytes of a reply's words beside key and value.
-const WORDS_ROOM: usize = 256;
 
 /// Runs the command; `hash` is that of the second word, if known.
 #[inline]
@@ -70,8 +67,6 @@ fn show(
     now: u32,
 ) {
     let with_value = flags.value && flags.compare != Some(seen.cas);
-    let value_room = if with_value { COPY_MAX.min(seen.vlen) } else { 0 };
-    out.bytes().reserve(value_room + 2 * KEY_MAX + WORDS_ROOM);
     if with_value {
         put_number(out, b"VA ", seen.vlen as u64);
     } else {

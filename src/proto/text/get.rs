@@ -1,14 +1,16 @@
 //! `get`, `gets`, `gat`, `gats`.
 //!
 //! Owns the reading of many keys: keys are hashed and their memory loaded in groups before any of them is
-//! looked up, and a reply that outgrows the output's bound stops the line and goes on where it was. Called
-//! by the text dispatcher and, for a stopped line, by the session.
+//! looked up. A line stops where the output is full or the run has used up its keys or bytes, and goes on there
+//! in a later run. Nothing that was learnt of a line is looked for twice: its end, and whether a key is too long.
+//! Called by the text dispatcher and, for a line that is unfinished or stopped, by the session.
 
 use super::{BAD_FORMAT, Next, Ran, Run};
 use crate::cache::Key;
 use crate::decimal;
-use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::limits::{COPY_MAX, KEY_MAX, TURN_LINE};
 use crate::point::point;
+use crate::proto::output::Mark;
 use crate::stats::Counter;
 
 /// Keys looked up together: enough to overlap their cache misses, few enough to stay in the first-level cache.
@@ -23,12 +25,70 @@ pub struct Kind {
     pub touch: Option<u32>,
 }
 
-/// A line that stopped before its end.
+/// Whether a later key of the line is too long, which takes back all its replies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LongKey {
+    Unknown,
+    Absent,
+    Ahead,
+}
+
+/// A `get` or `gets` line longer than other commands may be whose end has not arrived.
+#[derive(Debug)]
+pub struct LongLine {
+    /// Bytes known to hold no newline.
+    searched: usize,
+}
+
+impl LongLine {
+    /// For `bytes` without a newline; `None` if the command may not be that long.
+    pub fn begin(bytes: &[u8]) -> Option<Self> {
+        super::is_get_line(bytes).then_some(Self { searched: bytes.len() })
+    }
+
+    /// Offset of the newline in `bytes`, which are the same line with more behind it.
+    pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let from = std::mem::replace(&mut self.searched, bytes.len());
+        memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at)
+    }
+}
+
+/// A line that stopped before its end. Part of every connection's state, hence packed.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiget {
-    kind: Kind,
-    /// Bytes of the line, counted from its first one, that are done.
-    pub done: usize,
+    touch: Option<u32>,
+    /// Length of the line with its newline; set by the session.
+    pub line: u32,
+    /// Bytes of the line that are done.
+    done: u32,
+    /// Keys looked up since the output was last full.
+    fetched: u32,
+    cas: bool,
+    /// A key was seen.
+    any: bool,
+    long_key: LongKey,
+}
+
+impl Multiget {
+    fn new(Kind { cas, touch }: Kind, done: usize) -> Self {
+        Self { touch, line: 0, done: done as u32, fetched: 0, cas, any: false, long_key: LongKey::Unknown }
+    }
+
+    /// Stops at `done`. Replies may leave after this, so those that a later key would take back are dropped now.
+    fn stop(mut self, run: &mut Run<'_, '_>, text: &[u8], done: usize, start: Mark) -> Ran {
+        self.done = done as u32;
+        self.look_ahead(text, done);
+        if self.long_key == LongKey::Ahead {
+            run.out.rewind(start);
+        }
+        Ran::then(Next::Multiget(self))
+    }
+
+    fn look_ahead(&mut self, text: &[u8], done: usize) {
+        if self.long_key == LongKey::Unknown {
+            self.long_key = if has_long_key(text, done) { LongKey::Ahead } else { LongKey::Absent };
+        }
+    }
 }
 
 /// `get` and `gets`: `text` is the line, `word` the length of its first word.
@@ -49,14 +109,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, h
         end(run);
         return Ran::line();
     }
-    if keys.iter().all(|&byte| byte == b' ') {
-        run.reply(BAD_FORMAT);
-        return Ran::line();
-    }
-    // The word counts for the line's first reply alone.
-    let tokens = super::Tokens::split(text);
-    run.noreply = tokens.last() == b"noreply" && tokens.get(1).len() > KEY_MAX;
-    many(run, text, Multiget { kind, done: word })
+    many(run, text, Multiget::new(kind, word))
 }
 
 /// `gat` and `gats`.
@@ -71,7 +124,7 @@ pub(super) fn run_touching(run: &mut Run<'_, '_>, text: &[u8], cas: bool) -> Ran
         return Ran::line();
     };
     let kind = Kind { cas, touch: Some(run.cx.shared.clock.expiry(i64::from(exptime))) };
-    many(run, text, Multiget { kind, done: tokens.offset(2) })
+    many(run, text, Multiget::new(kind, tokens.offset(2)))
 }
 
 /// Goes on with a stopped line.
@@ -80,17 +133,18 @@ pub(in crate::proto) fn resume(cx: &super::Cx<'_>, line: &[u8], out: &mut super:
     many(&mut run, super::strip_end(line), stopped)
 }
 
-/// Answers the keys of `text` from `stopped.done` on.
-fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
-    let Multiget { kind, mut done } = stopped;
+/// Answers the keys of `text` from `line.done` on, as far as one run goes.
+fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> Ran {
     let start = run.out.mark();
-    let (mut doomed, mut fetched, cap) = (false, 0, run.cx.reply_cap());
+    let mut done = line.done as usize;
+    let kind = Kind { cas: line.cas, touch: line.touch };
+    let (end_of_run, cap) = (text.len().min(done + TURN_LINE), run.cx.reply_cap());
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
         let (mut len, mut long) = (0, false);
         let mut scan = done;
         while len < GROUP
-            && let Some((from, to)) = next_key(text, scan)
+            && let Some((from, to)) = next_key(text, scan, end_of_run)
         {
             if to - from > KEY_MAX {
                 long = true; // but the keys before it are fetched
@@ -103,57 +157,82 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], stopped: Multiget) -> Ran {
             scan = to;
         }
         if len == 0 && !long {
-            end(run);
+            if end_of_run < text.len() {
+                return line.stop(run, text, done.max(end_of_run), start);
+            }
+            if line.any {
+                end(run)
+            } else {
+                run.reply(BAD_FORMAT)
+            }
             return Ran::line();
         }
         for &(_, _, hash) in &group[..len] {
             run.verbs.cache.store.prefetch_items(hash);
         }
         for &(from, to, hash) in &group[..len] {
-            if fetched >= cap {
-                run.out.rewind(start);
-                run.verbs.counters.add(Counter::ResponseOom, 1);
-                run.reply("SERVER_ERROR out of memory writing get response");
-                return Ran::line();
+            if line.fetched >= cap || !run.out.make_room() {
+                return no_memory(run, start);
             }
             run.out.end_of_reply(); // each key is a reply of its own
             point("a key of several is next");
             fetch(run, &Key::hashed(&text[from..to], hash), kind);
-            fetched += 1;
+            line.fetched += 1;
             done = to;
             if run.out.is_full() {
-                // Once replies have left, an over-long key further on could no longer take them back.
-                doomed = doomed || has_long_key(text, done);
-                if doomed {
+                line.look_ahead(text, done);
+                if line.long_key == LongKey::Ahead {
                     run.out.rewind(start);
                     continue;
                 }
-                return Ran::then(Next::Multiget(Multiget { kind, done }));
+                return Multiget { fetched: 0, any: true, ..line }.stop(run, text, done, start);
             }
         }
         if long {
+            // The word counts for the line's first reply alone.
+            let first = !line.any && len == 0 && kind.touch.is_none();
+            run.noreply = first && super::Tokens::split(text).last() == b"noreply";
             run.out.rewind(start);
             return too_long(run);
+        }
+        line.any = true;
+        if run.cx.spend_keys(len as u32) && done < text.len() {
+            return line.stop(run, text, done, start);
         }
     }
 }
 
-/// The next word from `at` on.
+/// The next word that begins in `at..end`; cut off after `KEY_MAX + 1` bytes.
 #[inline]
-fn next_key(text: &[u8], at: usize) -> Option<(usize, usize)> {
+fn next_key(text: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
     let mut from = at;
-    while text.get(from) == Some(&b' ') {
+    while from < end && text[from] == b' ' {
         from += 1;
     }
-    if from >= text.len() {
+    if from >= end {
         return None;
     }
-    let to = memchr::memchr(b' ', &text[from..]).map_or(text.len(), |space| from + space);
-    Some((from, to))
+    let word = &text[from..text.len().min(from + KEY_MAX + 1)];
+    Some((from, from + memchr::memchr(b' ', word).unwrap_or(word.len())))
 }
 
-fn has_long_key(text: &[u8], at: usize) -> bool {
-    text[at..].split(|&byte| byte == b' ').any(|word| word.len() > KEY_MAX)
+/// Whether a word from `at` on is too long for a key. Goes on from the last space of each window of `KEY_MAX + 1` bytes,
+/// so the bytes before it are not read: about 1 ms for the longest line, paid once.
+fn has_long_key(text: &[u8], mut at: usize) -> bool {
+    while let Some(window) = text.get(at..at + KEY_MAX + 1) {
+        let Some(space) = memchr::memrchr(b' ', window) else { return true };
+        at += space + 1;
+    }
+    false
+}
+
+/// Refuses the line: more replies than may wait, or no memory. The replies taken back make room for this one.
+#[cold]
+fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> Ran {
+    run.out.rewind(start);
+    run.verbs.counters.add(Counter::ResponseOom, 1);
+    run.reply("SERVER_ERROR out of memory writing get response");
+    Ran::line()
 }
 
 /// An over-long key takes back the whole line's replies; the second line end is memcached's.
@@ -175,8 +254,6 @@ fn end(run: &mut Run<'_, '_>) {
 #[inline]
 fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
     let (out, show_cas) = (&mut *run.out, run.verbs.cache.use_cas);
-    // Room for the longest copied reply: nothing is allocated under the bucket's lock.
-    out.bytes().reserve(COPY_MAX + KEY_MAX + 96);
     let start = out.bytes().len();
     let hit = run.verbs.fetch(key, kind.touch, |entry| {
         let vlen = entry.vlen();
@@ -216,5 +293,55 @@ fn log_lookup(run: &Run<'_, '_>, key: &Key<'_>, hit: bool) {
     if hit {
         let shown = String::from_utf8_lossy(key.bytes());
         run.log(format_args!(">{} sending key {shown}\n", run.cx.fd));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &[u8], end: usize) -> Vec<(usize, usize)> {
+        let mut at = 0;
+        std::iter::from_fn(|| next_key(text, at, end).inspect(|(_, to)| at = *to)).collect()
+    }
+
+    #[test]
+    fn words_begin_before_the_end_and_are_cut_off_where_they_are_no_keys() {
+        let text = b"  a bc   d";
+        assert_eq!(words(text, text.len()), [(2, 3), (4, 6), (9, 10)]);
+        assert_eq!(words(text, 5), [(2, 3), (4, 6)]);
+        assert_eq!(words(text, 2), []);
+        assert_eq!(next_key(&[b'x'; 2000], 3, 2000), Some((3, 3 + KEY_MAX + 1)));
+    }
+
+    #[test]
+    fn what_was_searched_of_an_unfinished_line_is_not_searched_again() {
+        let mut bytes = b"get ".repeat(1000);
+        let mut line = LongLine::begin(&bytes).unwrap();
+        bytes.fill(b'\n'); // must not be looked at again
+        for n in 0..100 {
+            bytes.push(b'k');
+            assert_eq!(line.end(&bytes), None, "{n}");
+            bytes[4000 + n] = b'\n';
+        }
+        bytes.extend_from_slice(b"kk\nk\n");
+        assert_eq!(line.end(&bytes), Some(4102));
+        assert!(LongLine::begin(&b"incr ".repeat(1000)).is_none());
+    }
+
+    #[test]
+    fn a_long_key_is_found_wherever_it_stands() {
+        for (len, long) in [(KEY_MAX, false), (KEY_MAX + 1, true), (4 * KEY_MAX, true)] {
+            let word = "k".repeat(len);
+            for before in (0..600).chain([65_536]) {
+                let padding = "ab ".repeat(before / 3) + &" ".repeat(before % 3);
+                for end in ["", " ", " a b"] {
+                    let text = format!("{padding}{word}{end}");
+                    assert_eq!(has_long_key(text.as_bytes(), 0), long, "{before} {len} {end:?}");
+                }
+            }
+        }
+        assert!(!has_long_key(b"", 0));
+        assert!(!has_long_key(&[b' '; 1000], 0));
     }
 }

@@ -13,7 +13,7 @@ mod storage;
 mod tokens;
 
 pub(super) use dump::begin as begin_dump;
-pub(super) use get::{Multiget, resume as resume_multiget};
+pub(super) use get::{LongLine, Multiget, resume as resume_multiget};
 pub(super) use storage::{Arrival, finish as finish_upload, swallow};
 pub(super) use tokens::Tokens;
 

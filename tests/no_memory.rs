@@ -1,0 +1,208 @@
+//! Memory that cannot be had for what a client sends or asks for costs that client, never the process.
+//!
+//! Owns a global allocator that refuses the server's threads what is larger than a test says; runs in a program of its
+//! own. An allocation that nobody foresaw ends this program.
+#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code, reason = "a global allocator cannot be had without")]
+
+#[allow(dead_code, reason = "the tests of the network layer use the rest")]
+#[path = "net/harness.rs"]
+mod harness;
+#[allow(dead_code, reason = "as above")]
+#[path = "net/script.rs"]
+mod script;
+
+use harness::{Client, Server, settings, tcp, until};
+use oxcached::clock::Clock;
+use oxcached::proto::Session;
+use oxcached::stats::Counter;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard};
+
+/// Smallest allocation that is refused.
+static REFUSED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// The tests share it.
+static TURN: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// A client's thread, which always gets its memory.
+    static EXEMPT: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Scarce;
+
+fn is_refused(size: usize) -> bool {
+    size >= REFUSED.load(SeqCst) && !EXEMPT.with(Cell::get)
+}
+
+// SAFETY: every call is refused, which is always allowed, or passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Scarce {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_refused(layout.size()) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if is_refused(size) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Scarce = Scarce;
+
+/// A server that has answered a first client, and a second client for the proof that it serves on.
+struct Trial {
+    server: Server,
+    other: Client,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Trial {
+    fn new() -> Self {
+        EXEMPT.set(true);
+        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let server = Server::start::<Session>(settings(), vec![tcp()], Clock::real());
+        let mut other = server.client();
+        other.send(format!("set a 0 0 4000\r\n{}\r\n", "v".repeat(4000)));
+        assert_eq!(other.line(), "STORED");
+        Self { server, other, _turn: turn }
+    }
+
+    /// The other client is served, now and with all memory.
+    #[track_caller]
+    fn serves_on(&mut self) {
+        assert_eq!(self.other.ask("get b"), "END");
+        refuse_from(usize::MAX);
+        assert_eq!(self.other.ask("get b"), "END");
+    }
+
+    fn fails(&self) -> u64 {
+        self.server.gauge(|g| &g.malloc_fails)
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        refuse_from(usize::MAX);
+    }
+}
+
+fn refuse_from(size: usize) {
+    REFUSED.store(size, SeqCst);
+}
+
+/// The connection has been closed, with these last words unless a reset was quicker.
+fn expect_end_after(client: &mut Client, words: &str) {
+    let mut got = String::new();
+    let _ = client.stream.read_to_string(&mut got);
+    assert!(got.is_empty() || got == words, "{got}");
+}
+
+#[test]
+fn a_line_that_does_not_fit_is_refused() {
+    let mut trial = Trial::new();
+    let mut client = trial.server.client();
+    client.send(format!("get {}", "k ".repeat(20_000)));
+    until("read", || trial.server.counter(Counter::BytesRead) > 40_000);
+    refuse_from(100_000);
+    client.send("k ".repeat(20_000));
+    expect_end_after(&mut client, "SERVER_ERROR out of memory reading request\r\n");
+    assert_eq!((trial.fails(), trial.server.counter(Counter::ReadBufOom)), (1, 1));
+    trial.serves_on();
+}
+
+/// What a connection must keep while another one is served: a copy of its rest, or a buffer in exchange for its own.
+#[test]
+fn a_rest_that_cannot_be_kept_costs_its_connection() {
+    for (keys, refused) in [(800, 1500), (50_000, 60_000)] {
+        let mut trial = Trial::new();
+        let mut client = trial.server.client();
+        let before = trial.server.counter(Counter::BytesRead);
+        client.send(format!("get {}", "k ".repeat(keys)));
+        until("read", || trial.server.counter(Counter::BytesRead) == before + 2 * keys as u64 + 4);
+        refuse_from(refused);
+        assert_eq!(trial.other.ask("get b"), "END");
+        expect_end_after(&mut client, "");
+        assert_eq!((trial.fails(), trial.server.counter(Counter::ReadBufOom)), (1, 1), "{keys}");
+        trial.serves_on();
+        assert_eq!(trial.server.gauge(|g| &g.long_input_bytes), 0);
+    }
+}
+
+/// Replies that find no more room leave before the next command runs.
+#[test]
+fn replies_of_a_pipeline_leave_in_smaller_parts() {
+    let mut trial = Trial::new();
+    let value = "v".repeat(4000);
+    let mut get = vec![0; 24];
+    (get[0], get[1], get[3], get[11]) = (0x80, 0, 1, 1);
+    get.push(b'a');
+    let mut hit = vec![0; 24];
+    (hit[0], hit[4]) = (0x81, 4);
+    hit[8..12].copy_from_slice(&4004_u32.to_be_bytes());
+    for (request, reply) in [
+        (b"get a\r\n".to_vec(), format!("VALUE a 0 4000\r\n{value}\r\nEND\r\n").into_bytes()),
+        (b"mg a v\r\n".to_vec(), format!("VA 4000\r\n{value}\r\n").into_bytes()),
+        (get, [hit, vec![0; 4], value.into_bytes()].concat()),
+    ] {
+        let mut client = trial.server.client();
+        refuse_from(32 * 1024);
+        client.send(request.repeat(500));
+        let mut got = vec![0; reply.len() * 500];
+        client.stream.read_exact(&mut got).unwrap();
+        for got in got.chunks_mut(reply.len()) {
+            if got[0] == 0x81 {
+                got[16..24].fill(0); // the CAS id
+            }
+            assert!(got == reply, "{}", got.escape_ascii());
+        }
+        trial.serves_on();
+    }
+    assert!(trial.fails() > 0);
+}
+
+#[test]
+fn a_multiget_whose_replies_do_not_fit_says_so() {
+    let mut trial = Trial::new();
+    let mut client = trial.server.client();
+    refuse_from(32 * 1024);
+    assert_eq!(client.ask(&format!("get{}", " a".repeat(20))), "SERVER_ERROR out of memory writing get response");
+    assert_eq!(trial.server.counter(Counter::ResponseOom), 1);
+    assert_eq!(client.ask("mn"), "MN");
+    trial.serves_on();
+}
+
+/// Not even one reply fits: there is nothing to be said.
+#[test]
+fn a_connection_without_room_for_any_reply_is_closed() {
+    let trial = Trial::new();
+    // The replies of the first one are kept for it, so the next one's have no memory yet.
+    let mut deaf = trial.server.client();
+    deaf.send(format!("set big 0 0 500000\r\n{}\r\n", "v".repeat(500_000)));
+    assert_eq!(deaf.line(), "STORED");
+    deaf.send("get big\r\n".repeat(100));
+    until("a blocked writer", || trial.server.in_state(oxcached::proto::ConnState::Mwrite) == 1);
+    refuse_from(10_000);
+    let mut client = trial.server.client();
+    client.send("mn\r\n");
+    expect_end_after(&mut client, "");
+    assert_eq!(trial.fails(), 1);
+    refuse_from(usize::MAX);
+    assert_eq!(trial.server.client().ask("mn"), "MN");
+}
