@@ -86,10 +86,15 @@ impl Input {
         debug_assert!(self.end <= self.buf.len());
     }
 
-    /// Appends `bytes`, which must fit; `READ_BUF` bytes fit into an empty buffer.
+    /// Appends `bytes`. `READ_BUF` bytes fit into an empty buffer; more are allocated without a bound, so they must not be
+    /// a client's.
     pub fn append(&mut self, bytes: &[u8]) {
-        self.space()[..bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+        let end = self.end + bytes.len();
+        if end > self.buf.len() {
+            self.buf.resize(end, 0);
+        }
+        self.buf[self.end..end].copy_from_slice(bytes);
+        self.end = end;
     }
 
     /// Whether no byte more can be read.

@@ -633,12 +633,7 @@ impl Session {
             State::Listing(ref telling) if telling.is_dump => ConnState::Watch,
             State::Listing(_) => ConnState::Mwrite,
             State::Watching(_) => ConnState::Watch,
-            State::Opening(_)
-            | State::Login(_)
-            | State::Checking(_)
-            | State::Negotiating
-            | State::Command
-            | State::LongLine(_) => ConnState::Read,
+            _ => ConnState::Read,
         }
     }
 
