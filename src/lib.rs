@@ -14,7 +14,8 @@
 //! connections in a slab, one shared pair of buffers, counters that it alone writes. The *chores thread* does
 //! what the store needs done beside requests, in steps that hold one bucket's lock for a few
 //! microseconds. The *logger thread* writes to the clients that watch what the workers have recorded; nobody
-//! waits for it. A thread for slow checks of passwords exists once one was needed.
+//! waits for it. A thread for slow checks of passwords exists once one was needed. Lines for
+//! standard error are written by one more thread, so that their reader stops no other one.
 //!
 //! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):
 //!

@@ -35,6 +35,7 @@ unsafe impl RawMutex for RawHeld {
         Some((guard, times::begin()))
     }
 
+    // SAFETY: the trait's contract: the calling thread holds the lock.
     #[inline]
     unsafe fn unlock(&self, (guard, hold): Self::Guard) {
         lock_released();
