@@ -84,7 +84,12 @@ fn filled(args: &str, count: usize, len: usize) -> (Arc<Shared>, Client) {
 
 #[track_caller]
 fn all_hit(client: &mut Client, count: usize, len: usize) {
-    for n in 0..count {
+    all_hit_from(client, 0, count, len);
+}
+
+#[track_caller]
+fn all_hit_from(client: &mut Client, first: usize, count: usize, len: usize) {
+    for n in first..count {
         let key = format!("k{n}");
         assert!(client.ask(format!("get {key}\r\n").as_bytes()) == hit(&key, len, n), "{key} of {len} bytes");
     }
@@ -175,6 +180,26 @@ fn a_chain_that_is_read_stays_until_the_reader_is_done() {
     assert!(held.read() == hit("k0", 30_000, 0));
     assert_eq!(step(&shared, &mut job), Progress::Done);
     all_hit(&mut client, 150, 30_000);
+}
+
+#[test]
+fn a_chain_that_is_read_is_not_taken_for_its_keys_later_one_however_many_come_between() {
+    for later in [0, 1 << 32, 1 << 40] {
+        let (shared, mut client) = filled("-m 100 -o slab_chunk_max=16", 150, 30_000);
+        let (class, store) = (fullest(&shared), shared.cache.store);
+        let held = client.ask_and_hold(b"get k0\r\n");
+        // Each value so far was a chain, the first one that of k0.
+        store.skip_ids(u64::saturating_sub(later, store.last_cas() - 1));
+        assert_eq!(client.ask(&set("k0", 30_000, 99)), STORED);
+        let mut job = store.begin_move(class, 0).unwrap();
+        assert_eq!(step(&shared, &mut job), Progress::Waits);
+        assert_eq!(job.take_counts().last_busy_status, Some("busy_floating"), "{later} chains later");
+        assert!(client.ask(b"get k0\r\n") == hit("k0", 30_000, 99), "{later} chains later");
+        assert!(held.read() == hit("k0", 30_000, 0), "{later} chains later");
+        assert_eq!(step(&shared, &mut job), Progress::Done);
+        assert!(client.ask(b"get k0\r\n") == hit("k0", 30_000, 99), "{later} chains later");
+        all_hit_from(&mut client, 1, 150, 30_000);
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::handle::Links;
 use super::index::{Bucket, Slot};
 use super::item::{Head, Item, iflag, kind, state};
 use super::leave::copy_words;
-use super::reserve::{Pinned, chain_head, chain_name, chain_of};
+use super::reserve::{ChainName, Pinned, chain_head, chain_of};
 use super::signs::Part;
 use super::slabs::Class;
 use super::stock::Kind;
@@ -421,8 +421,8 @@ impl Store {
 
     /// Rescues a chunk of a chain.
     fn clear_link(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
-        let chain = chain_name(self.arena.chunk(from));
-        let place = chain >> 32 << 32;
+        let chain = ChainName::of(self.arena.chunk(from));
+        let place = chain.hash();
         let bucket = self.index.try_lock(place).ok_or(Busy::Locked)?;
         let (hash, slot, handle, item) = self.find_chain(m, &bucket, chain).ok_or(Busy::Floating)?;
         if let Some(end) = self.must_end(m, &item, now) {
@@ -464,12 +464,12 @@ impl Store {
     }
 
     /// The large item in a locked bucket that a chain belongs to, with the hash of its key.
-    fn find_chain(&'static self, m: &mut Move, bucket: &Bucket, chain: u64) -> Option<(u64, Slot, Handle, Item)> {
+    fn find_chain(&'static self, m: &mut Move, bucket: &Bucket, chain: ChainName) -> Option<(u64, Slot, Handle, Item)> {
         let mut found = None;
         bucket.for_each(|raw| {
             let item = self.item(raw).filter(|(_, item)| item.head().has(iflag::CHUNKED));
             let first = item.and_then(|(_, item)| chain_of(&item));
-            if first.is_some_and(|first| chain_name(self.arena.chunk(first)) == chain) {
+            if first.is_some_and(|first| ChainName::of(self.arena.chunk(first)) == chain) {
                 found = item;
             }
         });

@@ -6,11 +6,11 @@
 //! readers, and whoever unlinks it leaves the freeing to the last of them.
 //!
 //! ```text
-//! chain chunk:  word 0 = kind::CHAIN | next u64 | previous u64, 0 = the head | chain u64
-//!               data from byte 28; every chunk but the last is full
+//! chain chunk:  word 0 = kind::CHAIN | next u64 | previous u64, 0 = the head | chain u64 | place u32
+//!               data from byte 32; every chunk but the last is full
 //! ```
 //! `chain` is the same in all chunks of an item, and no other item of the process has it: by it, and by the lock of
-//! the bucket that its upper half names, the mover finds the item of a chunk.
+//! the bucket that `place` names, the mover finds the item of a chunk.
 
 use super::arena::Handle;
 use super::handle::{Links, raw_of};
@@ -18,6 +18,7 @@ use super::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
 use super::store::Store;
 use super::words::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
 use super::write::OutOfMemory;
+use crate::limits::OUTPUT_PINS;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
@@ -26,8 +27,41 @@ const DEAD: u32 = 1 << 31;
 const COUNT: u32 = DEAD - 1;
 
 /// Bytes of a chain chunk before its data: what the chunk is, its links, and the chain's name.
-pub(super) const CHAIN_HEADER: usize = 7 * WORD;
-const CHAIN_NAME: usize = 5;
+pub(super) const CHAIN_HEADER: usize = 8 * WORD;
+const CHAIN_NUMBER: usize = 5;
+const CHAIN_PLACE: usize = 7;
+
+// A pin is one of an unsent reply that is full with fewer: 8 million connections would have to wait, all for one value.
+const _: () = assert!(COUNT as usize / (2 * OUTPUT_PINS) > 4_000_000);
+
+/// Names a chain within the process, and says where its item is in the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ChainName {
+    /// 32 bits would come round within hours.
+    pub(super) number: u64,
+    /// The upper half of the key's hash.
+    pub(super) place: u32,
+}
+
+impl ChainName {
+    /// The name of the chain that a chunk belongs to.
+    pub(super) fn of(chunk: &[AtomicU32]) -> Self {
+        let place = chunk.get(CHAIN_PLACE).map_or(0, |word| word.load(Relaxed));
+        Self { number: load_pair(chunk, CHAIN_NUMBER), place }
+    }
+
+    fn put(self, chunk: &[AtomicU32]) {
+        store_pair(chunk, CHAIN_NUMBER, self.number);
+        if let Some(word) = chunk.get(CHAIN_PLACE) {
+            word.store(self.place, Relaxed);
+        }
+    }
+
+    /// A hash that leads to the bucket of the item.
+    pub(super) fn hash(self) -> u64 {
+        u64::from(self.place) << 32
+    }
+}
 
 /// An item whose value is arriving. Nobody else can see it.
 pub struct Reservation {
@@ -38,8 +72,8 @@ pub struct Reservation {
     written: usize,
     /// Last chunk of the chain and the bytes used in it; for chunked items only.
     tail: Option<(Handle, usize)>,
-    /// Names the chain; for chunked items only.
-    chain: u64,
+    /// For chunked items only.
+    chain: ChainName,
     /// As asked for: the item itself keeps a time that has passed as `now`.
     exptime: u32,
     now: u32,
@@ -63,7 +97,7 @@ impl Reservation {
             // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
             false => store.sizes.class_of(nominal, meta.physical(iflags)),
         };
-        let chain = if class.is_none() { store.name_chain(crate::hash::hash(key)) } else { 0 };
+        let chain = if class.is_none() { store.name_chain(crate::hash::hash(key)) } else { ChainName::default() };
         let label = store.slabs.label_of(meta.exptime, now);
         let mut item = None;
         let handle = if let Some(class) = class {
@@ -242,15 +276,10 @@ impl Drop for Reservation {
 }
 
 /// Makes `chunk` one of `chain`, with these neighbours.
-pub(super) fn begin_link(links: Links, chunk: &[AtomicU32], chain: u64) {
+pub(super) fn begin_link(links: Links, chunk: &[AtomicU32], chain: ChainName) {
     links.put(chunk);
-    store_pair(chunk, CHAIN_NAME, chain);
+    chain.put(chunk);
     Head::mark(chunk, kind::CHAIN);
-}
-
-/// The chain that a chunk belongs to.
-pub(super) fn chain_name(chunk: &[AtomicU32]) -> u64 {
-    load_pair(chunk, CHAIN_NAME)
 }
 
 /// Sets the first chunk of a chunked item's chain.

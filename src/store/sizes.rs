@@ -182,7 +182,7 @@ impl Sizes {
     /// Names the layout of pages and items: memory laid out under another one cannot be read.
     pub fn fingerprint(&self) -> u64 {
         // The first number counts changes of the item's own layout (`item`, `reserve`).
-        let mut words = vec![4, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
+        let mut words = vec![5, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
         words.extend((1..=self.largest).flat_map(|id| [self.classes[id].nominal, self.classes[id].stride]));
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         crate::hash::checksum(&bytes)

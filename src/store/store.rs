@@ -10,14 +10,14 @@ use super::image::{Image, Registers};
 use super::index::{Bucket, Index, Pace, Slot, Step};
 use super::item::{Item, SEQ_MASK, iflag, state};
 use super::lock::MutexGuard;
-use super::reserve::Pinned;
+use super::reserve::{ChainName, Pinned};
 use super::signs::Part;
 use super::sizes::{SizeConfig, Sizes};
 use super::slabs::{ClassCounts, ClassView, Slabs, Take};
 use super::write::Lapse;
 use crate::events::{Class, Event, Events};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 
@@ -61,7 +61,7 @@ pub struct Store {
     /// Growth steps that the index has finished.
     growths: AtomicU64,
     /// Chains named so far.
-    chains: AtomicU32,
+    chains: AtomicU64,
     /// Held while a flush takes effect. A leaf.
     pub(super) flushing: Mutex<()>,
     /// Rounds of tending.
@@ -112,7 +112,7 @@ impl Store {
             index,
             registers,
             growths: AtomicU64::new(0),
-            chains: AtomicU32::new(0),
+            chains: AtomicU64::new(0),
             flushing: Mutex::new(()),
             juggles: AtomicU64::new(0),
             upkeep: AtomicU64::new(0),
@@ -180,7 +180,7 @@ impl Store {
     /// Passes over `ids` CAS ids, and as many names of chains: for tests beyond the point where counters wrap.
     pub fn skip_ids(&self, ids: u64) {
         self.registers.seq.fetch_add(ids, Relaxed);
-        self.chains.fetch_add(ids as u32, Relaxed);
+        self.chains.fetch_add(ids, Relaxed);
     }
 
     /// Gives an item a new CAS id, and a sequence number that is later than the last flush. An item without a CAS word
@@ -202,10 +202,9 @@ impl Store {
         self.registers.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
     }
 
-    /// A name for the chain of an item whose key has this hash: the upper half is the hash's, which leads to the bucket.
-    /// A name returns after 2^32 chains, long after the item that had it before.
-    pub(super) fn name_chain(&self, hash: u64) -> u64 {
-        hash >> 32 << 32 | u64::from(self.chains.fetch_add(1, Relaxed))
+    /// A name for the chain of an item whose key has this hash, which no other chain of the process has.
+    pub(super) fn name_chain(&self, hash: u64) -> ChainName {
+        ChainName { number: self.chains.fetch_add(1, Relaxed), place: (hash >> 32) as u32 }
     }
 
     /// Loads the bucket of `hash` ahead of a lookup.
