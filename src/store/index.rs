@@ -232,7 +232,7 @@ impl Bucket {
 
     /// Enters a handle, if need be in place of the ghost that is worth least by `worth`. False when no overflow line
     /// is left; then nothing changed.
-    pub fn insert(&mut self, hash: u64, handle: u64, worth: impl Fn(Ghost) -> u32) -> bool {
+    pub fn insert(&mut self, hash: u64, handle: u64, worth: impl Fn(Ghost) -> u64) -> bool {
         let tag = tag_of(hash);
         if self.line.matching(0) & self.line.own_slots() == 0
             && let Some(slot) = self.least_ghost(worth)

@@ -7,7 +7,7 @@
 
 use super::handle::Handles;
 use super::index::Ghost;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The ring's share of a class's memory at first, in ten-thousandths, and less where the ring's entries, of 4 bytes each,
 /// would take more than a hundredth of it.
@@ -18,14 +18,14 @@ const SHARE_MAX: u32 = 8000;
 
 /// What a young ghost of the ring adds to the share, and one of the main part takes from it. Ghosts of the ring are
 /// young for ten times as many evictions, so they are met ten times as often.
-const LONGER: i32 = 2;
-const SHORTER: i32 = 20;
+const LONGER: i64 = 2;
+const SHORTER: i64 = 20;
 
 /// Ghosts of the ring count for as many evictions from it as the class has items; those of the main part for a
 /// third of that. In the first part of its time a ghost is young.
-const MAIN_PART: u32 = 3;
-const YOUNG_PART: u32 = 10;
-const YOUNG_MAIN_PART: u32 = 100;
+const MAIN_PART: u64 = 3;
+const YOUNG_PART: u64 = 10;
+const YOUNG_MAIN_PART: u64 = 100;
 
 /// A key is let into the main part for having come back if that was within this part of the hand's round: nobody has
 /// read the next victim for a round. Where its class remembers how often it has left (`history`), that tells more.
@@ -59,13 +59,13 @@ pub struct Signs {
     /// COLD items that a hit has made WARM.
     rewarmed: AtomicU64,
     /// Evictions from the ring and from the main part: the times by which ghosts age.
-    evicted: [AtomicU32; 2],
+    evicted: [AtomicU64; 2],
     /// Items of the class, as of the last search for a victim.
-    items: AtomicU32,
+    items: AtomicU64,
     /// Evictions from the ring up to which a ghost of it speaks for its key, plus 1; 0 = as long as it counts.
-    speaking: AtomicU32,
+    speaking: AtomicU64,
     /// What ghosts have said of the ring's share, not yet counted in.
-    lean: AtomicI32,
+    lean: AtomicI64,
     /// Ghosts met while they counted.
     ghost_hits: AtomicU64,
     /// How often there was no memory.
@@ -106,7 +106,7 @@ impl Signs {
     }
 
     /// How long a ghost will count, for comparing; 0 = no longer.
-    pub fn worth(&self, ghost: Ghost) -> u32 {
+    pub fn worth(&self, ghost: Ghost) -> u64 {
         let (age, span) = self.age(ghost);
         // In parts of a ghost's own time: those of the main part are as dear as those of the ring.
         (span + 1).saturating_sub(age) * if is_main(ghost) { MAIN_PART } else { 1 }
@@ -129,26 +129,26 @@ impl Signs {
     }
 
     /// Evictions so far.
-    pub fn evicted(&self) -> u32 {
-        self.evicted.iter().map(|count| count.load(Relaxed)).fold(0, u32::wrapping_add)
+    pub fn evicted(&self) -> u64 {
+        self.evicted.iter().map(|count| count.load(Relaxed)).sum()
     }
 
     /// Notes how many items the class has.
     pub fn note_items(&self, items: u64) {
-        self.items.store(items as u32, Relaxed);
+        self.items.store(items, Relaxed);
     }
 
     /// A ghost's age, and the age up to which it counts.
-    fn age(&self, ghost: Ghost) -> (u32, u32) {
+    fn age(&self, ghost: Ghost) -> (u64, u64) {
         let main = is_main(ghost);
         let now = self.evicted[usize::from(main)].load(Relaxed) >> self.scale();
-        let age = now.wrapping_sub(u32::from(ghost.0)) & 0x7fff;
+        let age = now.wrapping_sub(u64::from(ghost.0)) & 0x7fff;
         let span = self.items.load(Relaxed) >> self.scale();
         (age, if main { span / MAIN_PART } else { span })
     }
 
     fn scale(&self) -> u32 {
-        (u32::BITS - self.items.load(Relaxed).leading_zeros()).saturating_sub(AGE_BITS)
+        (u64::BITS - self.items.load(Relaxed).leading_zeros()).saturating_sub(AGE_BITS)
     }
 }
 
@@ -161,7 +161,7 @@ fn is_main(ghost: Ghost) -> bool {
 pub struct Round {
     /// Slots that it has passed since the last measurement, and when that was.
     passed: u64,
-    since: u32,
+    since: u64,
     /// The mean of the latest; 0 = not known yet.
     length: u64,
 }
@@ -185,13 +185,14 @@ impl Round {
             return;
         }
         let now = signs.evicted[Part::Ring as usize].load(Relaxed);
-        let whole = u64::from(now.wrapping_sub(self.since)) * slots / self.passed;
-        let whole = whole.min(ROUND_MAX * u64::from(signs.items.load(Relaxed)));
+        let longest = ROUND_MAX * signs.items.load(Relaxed);
+        let whole = u128::from(now - self.since) * u128::from(slots) / u128::from(self.passed);
+        let whole = whole.min(longest.into()) as u64;
         let before = if self.length == 0 { whole } else { self.length };
         self.length = (before * (ROUND_MEMORY - 1) + whole) / ROUND_MEMORY;
         (self.passed, self.since) = (0, now);
         let part = if kept { ROUND_PART_KEPT } else { ROUND_PART };
-        signs.speaking.store((self.length / part).min(u64::from(u32::MAX) - 1) as u32 + 1, Relaxed);
+        signs.speaking.store(self.length / part + 1, Relaxed);
     }
 }
 
@@ -215,7 +216,7 @@ impl Share {
     pub fn adapt(&mut self, signs: &Signs) {
         if signs.lean.load(Relaxed) != 0 {
             let lean = signs.lean.swap(0, Relaxed);
-            self.0 = self.0.saturating_add_signed(lean).clamp(SHARE_MIN, SHARE_MAX);
+            self.0 = (i64::from(self.0) + lean).clamp(SHARE_MIN.into(), SHARE_MAX.into()) as u32;
         }
     }
 }
@@ -261,6 +262,52 @@ mod tests {
         assert!(!signs.meet(evict(&signs, 100)));
         let of_main = signs.ghost(Part::Main);
         assert!(signs.meet(of_main));
+    }
+
+    #[test]
+    fn ghosts_age_alike_however_many_items_have_been_evicted() {
+        // With 300 million items an age needs more bits of the count than 32 leave it.
+        for items in [1000_u64, 300_000_000, 5_000_000_000] {
+            for first in [1_u64 << 20, (1 << 32) - items / 2, (1 << 40) - items / 2] {
+                let signs = Signs::default();
+                signs.note_items(items);
+                let evicted = |n: u64| signs.evicted[Part::Ring as usize].store(n, Relaxed);
+                evicted(first);
+                let ghost = signs.ghost(Part::Ring);
+                for after in [items / 10, items / 2, items * 9 / 10] {
+                    evicted(first + after);
+                    assert!(signs.worth(ghost) > 0, "{items} items, {after} evictions after {first}");
+                }
+                for after in [items * 11 / 10, items * 2, items * 10] {
+                    evicted(first + after);
+                    assert_eq!(signs.worth(ghost), 0, "{items} items, {after} evictions after {first}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_of_any_length_is_measured() {
+        let (signs, mut round) = (Signs::default(), Round::default());
+        signs.note_items(1 << 40);
+        for evicted in [1_u64 << 20, 1 << 33, 1 << 45, 1 << 62] {
+            signs.evicted[Part::Ring as usize].store(evicted, Relaxed);
+            round.passed = 1 << 38;
+            round.measure(1 << 40, &signs, false);
+            assert!(round.length().is_some_and(|length| length <= ROUND_MAX << 40));
+        }
+        assert!(round.length() > Some(1 << 40));
+    }
+
+    #[test]
+    fn ghosts_not_yet_counted_in_do_not_turn_the_share_round() {
+        let (signs, mut share) = (Signs::default(), Share::new(1 << 19));
+        signs.lean.store(i64::from(i32::MAX) - LONGER / 2, Relaxed);
+        signs.note_items(ITEMS.into());
+        let ghost = signs.ghost(Part::Ring);
+        assert!(signs.meet(ghost));
+        share.adapt(&signs);
+        assert_eq!(share.parts(), SHARE_MAX);
     }
 
     #[test]

@@ -250,7 +250,7 @@ pub struct Class {
     /// Where items were that have left the ring unread while there was room, in this order. By now others may be there.
     pub(super) idle: VecDeque<Handle>,
     /// Evictions when the class was last tended.
-    pub(super) tended_at: u32,
+    pub(super) tended_at: u64,
     /// In flat mode: there may be items from before it.
     pub(super) mixed: bool,
     /// What threads have of the class, if its chunks are small; and whose magazines are open, one bit each.

@@ -41,7 +41,7 @@ impl Bucket {
 
     /// Leaves a ghost of a hash in a free slot, else in place of the ghost that is worth least by `worth`; where
     /// there is neither, nothing is left.
-    pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u32) {
+    pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u64) {
         let free = slots(self.line.matching(0) & self.line.own_slots()).next();
         if let Some(slot) = free.or_else(|| self.least_ghost(worth)) {
             self.line.set(slot, GHOST_TAG, ghost.raw(hash));
@@ -49,7 +49,7 @@ impl Bucket {
     }
 
     /// The slot of the ghost that is worth least.
-    pub(super) fn least_ghost(&self, worth: impl Fn(Ghost) -> u32) -> Option<usize> {
+    pub(super) fn least_ghost(&self, worth: impl Fn(Ghost) -> u64) -> Option<usize> {
         let ghosts = self.line.matching(GHOST_TAG) & self.line.own_slots();
         slots(ghosts).min_by_key(|&slot| worth(Ghost(self.line.handle(slot) as u16)))
     }
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(index.lock(of(106)).take_ghost(of(106)), Some(Ghost(106)));
         assert_eq!(index.lock(of(106)).take_ghost(of(106)), None);
         assert!(index.lock(of(9)).insert(of(9), 9, |_| 0));
-        assert!(index.lock(of(10)).insert(of(10), 10, |ghost| u32::from(ghost.0)));
+        assert!(index.lock(of(10)).insert(of(10), 10, |ghost| u64::from(ghost.0)));
         let left: Vec<u64> = (101..=106).filter(|&n| index.lock(of(n)).take_ghost(of(n)).is_some()).collect();
         assert_eq!(left.len(), 2);
         assert_eq!(left[1], 105, "who is worth least has given way");
