@@ -44,6 +44,9 @@ const BYTES_MAX: u64 = 8;
 const BYTES_MIN: u64 = 4;
 const BYTES_LEFT: u64 = 3;
 
+/// Lines of the largest table: as many as [`place_of`] tells apart, 256 GB.
+const LINES_MAX: u64 = 1 << 32;
+
 /// One cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -157,7 +160,8 @@ impl Slabs {
         let share = (room / 3 * 2).checked_div(items.iter().sum()).unwrap_or(0).min(BYTES_MAX);
         let least = if kept { BYTES_LEFT } else { BYTES_MIN };
         let share = if share < least { 0 } else { share };
-        let fit = |(id, items): (usize, &u64)| self.fit_history(id, (items * share / LINE_BYTES) as usize);
+        let fit =
+            |(id, items): (usize, &u64)| self.fit_history(id, (items * share / LINE_BYTES).min(LINES_MAX) as usize);
         items.iter().enumerate().map(fit).sum()
     }
 

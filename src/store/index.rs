@@ -69,7 +69,7 @@ fn buckets_for(items: u64, long: bool) -> u64 {
     (items as f64 / (Line::bucket_slots(long) as f64 * GROW_AT)).ceil().max(16.0) as u64
 }
 
-/// Which of `len` places a hash belongs to, by its upper half. If `len` grows, those of one place stay near each other.
+/// Which of `len` places, 2^32 at most, a hash belongs to, by its upper half. If `len` grows, those of one place stay near each other.
 #[inline]
 pub fn place_of(hash: u64, len: u64) -> usize {
     (((hash >> 32) * len) >> 32) as usize
@@ -513,6 +513,60 @@ mod tests {
             assert!(bucket.find(7, |_| true).is_none());
             assert!(bucket.line.next().is_none(), "emptied lines go back to the pool");
         }
+    }
+
+    #[test]
+    fn a_reader_sees_a_change_though_the_version_comes_round() {
+        let index = index(1, false);
+        assert!(index.lock(7).insert(7, 1, |_| 0));
+        let word = &index.look(7).unwrap().line().words[0];
+        word.store(word.load(Relaxed) | LOW_HALF & !(VERSION - 1), Relaxed);
+        for n in 2..6 {
+            let look = index.look(7).unwrap();
+            assert!(look.holds());
+            assert!(index.lock(7).insert(7, n, |_| 0));
+            assert!(!look.holds(), "change {n} is not seen");
+            // A version of 0 says that the bucket was never used.
+            assert_ne!(index.look(7).unwrap().version(), 0);
+            assert_eq!(index.look(7).unwrap().find(7, |handle| (handle == n).then_some(())), Ok(Some(())));
+        }
+    }
+
+    #[test]
+    fn the_table_has_as_many_buckets_at_most_as_half_a_hash_can_name() {
+        const MOST: u64 = 1 << 32;
+        let table = Table::new(MOST - 5, true, true).unwrap();
+        for pace in [Pace::Wide, Pace::Narrow] {
+            assert_eq!(table.next_len(0, pace), MOST);
+            assert_eq!(table.next_len(u64::MAX, pace), MOST);
+        }
+        let index: &'static Index = Box::leak(Box::new(Index {
+            tables: [const { OnceLock::new() }; TABLES_MAX],
+            current: AtomicU64::new(0),
+            may_grow: true,
+            lean: true,
+        }));
+        assert!(index.tables[0].set(Table::new(MOST, true, true).unwrap()).is_ok());
+        assert_eq!(index.table(0).bucket_of(u64::MAX) as u64, MOST - 1);
+        assert!(!index.wants_growth(u64::MAX) && !index.is_short_of_ghosts(u64::MAX), "items would make way in vain");
+        assert!(!index.begin_growth(u64::MAX, Pace::Wide));
+    }
+
+    #[test]
+    fn the_last_table_wants_no_successor() {
+        let index: &'static Index = Box::leak(Box::new(Index {
+            tables: [const { OnceLock::new() }; TABLES_MAX],
+            current: AtomicU64::new(TABLES_MAX as u64 - 1),
+            may_grow: true,
+            lean: true,
+        }));
+        assert!(index.tables[TABLES_MAX - 1].set(Table::new(16, false, true).unwrap()).is_ok());
+        assert!(!index.wants_growth(1 << 20) && !index.is_short_of_ghosts(1 << 20), "items would make way in vain");
+        assert!(!index.begin_growth(1 << 20, Pace::Wide));
+        for n in 1..=10_000 {
+            assert!(index.lock(hash(n)).insert(hash(n), n, |_| 0));
+        }
+        assert!((1..=10_000).all(|n| index.lock(hash(n)).find(hash(n), |handle| handle == n).is_some()));
     }
 
     #[test]

@@ -43,6 +43,10 @@ const BUCKETS_A_LINE: u64 = 4;
 /// The fewest and the most of these lines: a small page and 0.5 MB. Four million items a second use that in 50 ms.
 const LINES_AHEAD: (u64, u64) = (1 << 8, 1 << 15);
 
+/// Buckets of the largest table: as many as the upper half of a hash can name (`place_of`). With 51 billion items and
+/// no overflow line left, a store is refused for want of memory.
+pub(super) const BUCKETS_MAX: u64 = 1 << 32;
+
 /// Buckets of a small page.
 const PAGE_BUCKETS: u64 = 4096 / BUCKET_BYTES as u64;
 
@@ -68,12 +72,13 @@ pub enum Step {
 
 impl Table {
     /// Buckets of the table that replaces this one.
-    fn next_len(&self, items: u64, pace: Pace) -> u64 {
+    pub(super) fn next_len(&self, items: u64, pace: Pace) -> u64 {
         let (part, fill) = match pace {
             Pace::Wide => (3, GROW_TO),
             Pace::Narrow => (8, CROWD_TO),
         };
-        (self.len + self.len / part + 1).max((items as f64 / (self.slots() as f64 / self.len as f64 * fill)) as u64)
+        let wanted = (items as f64 / (self.slots() as f64 / self.len as f64 * fill)) as u64;
+        (self.len + self.len / part + 1).max(wanted).min(BUCKETS_MAX)
     }
 
     /// Has the system give memory for the buckets up to `last`, and for some more, unless they have it. The first touch of
@@ -118,14 +123,21 @@ impl Index {
         self.current.load(Acquire) >> 32 != 0
     }
 
+    /// Whether there can be a larger table, and none is on its way.
+    fn has_successor(&'static self) -> bool {
+        let current = self.current.load(Acquire);
+        let last = |number: u64| number as usize + 1 >= TABLES_MAX || self.table(number).len >= BUCKETS_MAX;
+        self.may_grow && current >> 32 == 0 && !last(current)
+    }
+
     /// Whether the table holds so many items that it should grow.
     pub fn wants_growth(&'static self, items: u64) -> bool {
-        self.may_grow && !self.is_growing() && self.is_filled(items, GROW_AT)
+        self.is_filled(items, GROW_AT) && self.has_successor()
     }
 
     /// Whether the table holds so many items that it has little room for ghosts.
     pub fn is_short_of_ghosts(&'static self, items: u64) -> bool {
-        self.may_grow && !self.is_growing() && self.is_filled(items, GROW_FOR_GHOSTS)
+        self.is_filled(items, GROW_FOR_GHOSTS) && self.has_successor()
     }
 
     /// Whether the table holds so many items that it should grow though items make way for it.
@@ -157,11 +169,11 @@ impl Index {
     /// Begins to grow by a step, or by as much as `items` items need if they have come too fast for that. False without
     /// address space, or when already growing.
     pub fn begin_growth(&'static self, items: u64, pace: Pace) -> bool {
-        let current = self.current.load(Acquire);
-        let next = current + 1;
-        if current >> 32 != 0 || next as usize >= TABLES_MAX {
+        if !self.has_successor() {
             return false;
         }
+        let current = self.current.load(Acquire);
+        let next = current + 1;
         let old = self.table(current);
         let len = old.next_len(items, pace);
         let Some(table) = Table::new(len, old.overflow.is_long(), self.lean) else { return false };

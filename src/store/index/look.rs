@@ -97,6 +97,11 @@ impl Look {
         self.line.words[0].load(Relaxed) as u32 == self.word as u32
     }
 
+    #[cfg(test)]
+    pub(super) fn line(&self) -> Line {
+        self.line
+    }
+
     /// Changes when the bucket does: [`Bucket::version`].
     #[inline]
     pub fn version(&self) -> u32 {
