@@ -222,7 +222,7 @@ pub struct Class {
     /// Chunks of both kinds, by `Kind`.
     pub(super) stocks: [Stock; 2],
     /// Pages that the class has begun to use.
-    pub(super) births: u32,
+    pub(super) births: u64,
     /// Sizes of the latest items.
     pub(super) recent: Recent,
     /// Another size suits the class better than that of its tight chunks: their pages are cut anew.

@@ -37,7 +37,7 @@ impl Kind {
 pub struct Page {
     pub(super) number: u32,
     /// Pages that the class had begun to use before.
-    pub(super) born: u32,
+    pub(super) born: u64,
 }
 
 /// Chunks of one kind.
@@ -339,7 +339,7 @@ impl Class {
 
     /// The kind that the class's oldest page is of.
     pub(super) fn kind_of_oldest(&self) -> Kind {
-        let born = |kind| self.stock(kind).pages.first().map_or(u32::MAX, |page| page.born);
+        let born = |kind| self.stock(kind).pages.first().map_or(u64::MAX, |page| page.born);
         if born(Kind::Full) <= born(Kind::Tight) { Kind::Full } else { Kind::Tight }
     }
 
@@ -403,5 +403,28 @@ mod tests {
             page
         };
         assert_eq!([(); 5].map(|()| leaving()), [Some(5), Some(4), Some(9), Some(2), None]);
+    }
+
+    #[test]
+    fn the_oldest_page_leaves_first_however_many_there_have_been() {
+        let sizes = Sizes::new(SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        });
+        let arena = Arena::reserve(1 << 20, true, 0).unwrap();
+        let mut class = Class::new(4, &sizes);
+        let full = sizes.class(4).stride;
+        class.births = u32::MAX.into();
+        for (page, stride) in [(1, full - 20), (2, full), (3, full - 20)] {
+            assert!(class.adopt_page(page, stride));
+        }
+        let kind = class.kind_of_oldest();
+        assert_eq!((kind, class.begin_leaving(&arena, kind)), (Kind::Tight, Some(1)));
+        class.keep_page();
+        assert_eq!(class.kind_of_oldest(), Kind::Full);
     }
 }
