@@ -7,8 +7,8 @@ use super::arena::Handle;
 use super::handle::Handles;
 use std::collections::HashMap;
 
-/// Stands for the neighbour that the first and the last item lack. No page reaches so far.
-const END: u64 = (1 << 40) - 1;
+/// Stands for the neighbour that the first and the last item lack: a chunk of page 0, which there is not.
+const END: u64 = 1;
 
 /// Neighbours of an item, by the numbers of their handles; both are 0 outside the list.
 #[derive(Clone, Copy, Default)]
@@ -154,6 +154,7 @@ impl AgeList {
 
 #[cfg(test)]
 mod tests {
+    use super::super::handle::LONG_PAGES;
     use super::*;
 
     #[test]
@@ -179,6 +180,20 @@ mod tests {
         assert_eq!(list.oldest().collect::<Vec<_>>(), model);
         model.iter().for_each(|&handle| assert!(list.remove(handle)));
         assert_eq!((list.first(), list.len()), (None, 0));
+    }
+
+    #[test]
+    fn the_last_chunk_of_all_is_one_like_any_other() {
+        let (last, slots) = (Handle::new(LONG_PAGES as u32 - 1, (1 << 15) - 1), 1 << 15);
+        let mut list = AgeList::default();
+        for handle in [Handle::new(1, 0), last, Handle::new(1, 1)] {
+            list.push(handle, slots);
+        }
+        assert_eq!(list.oldest().collect::<Vec<_>>(), [Handle::new(1, 0), last, Handle::new(1, 1)]);
+        assert!(list.remove(Handle::new(1, 0)) && list.contains(last));
+        assert_eq!((list.first(), list.len()), (Some(last), 2));
+        assert!(list.remove(last) && !list.contains(last));
+        assert_eq!(list.first(), Some(Handle::new(1, 1)));
     }
 
     #[test]
