@@ -5,18 +5,19 @@
 //!
 //! ```text
 //! item without CAS word   dead if seq <= flush_seq     seq is its CAS id, drawn from one counter; below 2^40, so never cut
-//! item with CAS word      dead if seq <  flushes       seq is that counter when it was stored
+//! item with CAS word      dead if seq <  flushes       seq is that counter when it was stored, its lower 40 bits
 //! flush to come           hides every item in its last second, then takes effect as one at once
 //! ```
 //! `flushes` counts begins and ends: odd while a flush takes effect. A thread that changes what it found live notes it
-//! first ([`Store::calm`]); if it has changed at the end, the flush comes after the change, and the item goes.
+//! first ([`Store::calm`]); if it has changed at the end, the flush comes after the change, and the item goes. Items keep
+//! 40 bits of it, which are compared modularly: the sweep that follows each flush has 2^38 flushes' time, which are days.
 //!
 //! The last line of the table is memcached's `time <= oldest_live` from the client's side: in the second before the flush what is
 //! stored is dead at once.
 //!
 //! Knows neither commands nor the clock. Called by every lookup and walk of the store, and by `cache` for each command.
 
-use super::item::Item;
+use super::item::{Item, SEQ_MASK};
 use super::store::Store;
 use super::write::Lapse;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -52,7 +53,9 @@ impl Store {
     #[inline]
     fn is_flushed(&self, item: &Item) -> bool {
         if item.can_hold_cas() {
-            item.seq() < self.registers.flushes.load(Relaxed)
+            // An item that another thread has stored since the counter was read is ahead of it.
+            let behind = self.registers.flushes.load(Relaxed).wrapping_sub(item.seq()) & SEQ_MASK;
+            (1..=SEQ_MASK / 2).contains(&behind)
         } else {
             self.is_flushed_id(item.seq())
         }
@@ -137,5 +140,76 @@ impl Store {
     /// The time that `stats settings` shows as `oldest`.
     pub fn oldest_live(&self) -> u32 {
         self.registers.oldest_live.load(Relaxed) as u32
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::item::{Meta, iflag};
+    use super::super::reserve::Reservation;
+    use super::super::sizes::SizeConfig;
+    use super::super::store::{Config, Found};
+    use super::super::write::{Mode, Stored, Write};
+    use super::*;
+    use crate::hash::hash;
+
+    const NOW: u32 = 1000;
+
+    fn store() -> &'static Store {
+        let sizes = SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        };
+        let (maxbytes, initial_items, may_grow) = (8 << 20, 1000, true);
+        let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 };
+        Store::leak(&config).unwrap()
+    }
+
+    fn reserve(store: &'static Store, key: &[u8], iflags: u8) -> Reservation {
+        let meta = Meta { klen: key.len(), vlen: 1, flags: 0, exptime: 0, iflags, cas: 0 };
+        let mut reservation = store.reserve(key, &meta, NOW).unwrap();
+        reservation.write(b"v").unwrap();
+        reservation
+    }
+
+    fn commit(store: &'static Store, reservation: Reservation, key: &[u8], cas: u64) {
+        let (stored, _) = store.commit(reservation, key, hash(key), Write::new(Mode::Set, cas), NOW);
+        assert!(matches!(stored, Stored::Stored { .. }), "{stored:?}");
+    }
+
+    fn has(store: &'static Store, key: &[u8]) -> bool {
+        store.visit(key, hash(key), NOW, |_| ()) == Found::Hit(())
+    }
+
+    #[test]
+    fn items_with_a_cas_word_live_however_many_flushes_there_have_been() {
+        for flushes in [0, (1 << 39) - 4, (1 << 40) - 4, (1 << 41) - 4] {
+            let store = store();
+            store.registers.flushes.store(flushes, Relaxed);
+            for round in 0..8 {
+                for (key, iflags) in [(b"plain", 0), (b"wider", iflag::CAS)] {
+                    commit(store, reserve(store, key, iflags), key, store.next_cas());
+                    assert!(has(store, key), "{iflags} in round {round} after {flushes}");
+                }
+                store.flush(NOW - 1, NOW);
+                assert!(!has(store, b"plain") && !has(store, b"wider"), "round {round} after {flushes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_lives_whose_id_is_the_last_of_40_bits_and_which_a_flush_comes_before() {
+        let store = store();
+        let reservation = reserve(store, b"key", 0);
+        store.registers.seq.store(SEQ_MASK - 1, Relaxed);
+        let cas = store.next_cas();
+        store.flush(NOW - 1, NOW);
+        commit(store, reservation, b"key", cas);
+        assert!(has(store, b"key"));
     }
 }

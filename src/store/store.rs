@@ -28,6 +28,10 @@ const EVICT_TRIES: usize = 50;
 /// items that were stored together expire together.
 const LAPSED_LOOKS: u32 = 32;
 
+/// CAS ids before the end of 40 bits from which on new items have the CAS word: more than all threads draw between that
+/// decision and the commit of a value that is not uploaded in between.
+pub(super) const WIDE_MARGIN: u64 = 1 << 32;
+
 /// Pages touched at a time: the caller has other chores.
 const TOUCH_PAGES: usize = 4;
 
@@ -196,10 +200,9 @@ impl Store {
         }
     }
 
-    /// Whether new items need the CAS word because ids will soon not fit 40 bits. The margin is more than all threads
-    /// draw between this question and the commit of a value that is not uploaded in between.
+    /// Whether new items need the CAS word because ids will soon not fit 40 bits.
     pub(super) fn needs_wide_cas(&self) -> bool {
-        self.registers.seq.load(Relaxed) + (1 << 32) > SEQ_MASK
+        self.registers.seq.load(Relaxed) > SEQ_MASK - WIDE_MARGIN
     }
 
     /// A name for the chain of an item whose key has this hash, which no other chain of the process has.

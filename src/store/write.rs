@@ -7,7 +7,7 @@ use super::entry::Version;
 use super::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
 use super::reserve::{Pinned, Reservation};
 use super::scratch::Scratch;
-use super::store::{Found, Store};
+use super::store::{Found, Store, WIDE_MARGIN};
 use crate::point::point;
 
 /// No memory for an item.
@@ -230,7 +230,7 @@ impl Store {
             return write.cas;
         }
         let cas = self.next_cas();
-        // So many ids are not drawn in between.
+        // Half the margin is not drawn since `with_room_for`.
         debug_assert!(cas <= SEQ_MASK);
         cas
     }
@@ -292,8 +292,9 @@ impl Store {
         }
     }
 
-    /// The reservation, or a copy of it with a CAS word, if its layout has none and the id needs one: so many ids were
-    /// drawn while its value arrived. `None` without memory for that.
+    /// The reservation, or a copy of it with a CAS word, if its layout has none and the id, or one that is drawn instead of
+    /// it before the item is linked, needs one: so many ids were drawn while its value arrived. `None` without memory for
+    /// that.
     #[inline]
     fn with_room_for(
         &'static self,
@@ -302,7 +303,7 @@ impl Store {
         write: Write,
         now: u32,
     ) -> Option<Reservation> {
-        if write.cas <= SEQ_MASK || reservation.item().can_hold_cas() {
+        if write.cas < SEQ_MASK - WIDE_MARGIN / 2 || reservation.item().can_hold_cas() {
             return Some(reservation);
         }
         self.copy_of(&reservation, key, iflag::CAS, now)
