@@ -68,15 +68,16 @@ impl Clock {
         if let Some(started) = self.started
             && !self.paused.load(Relaxed)
         {
-            let seconds = started.elapsed().as_secs() as i64 + i64::from(self.first) + self.offset.load(Relaxed);
+            let elapsed = started.elapsed().as_secs() as i64 + i64::from(self.first);
+            let seconds = elapsed.saturating_add(self.offset.load(Relaxed));
             self.now.store(seconds.clamp(1, i64::from(u32::MAX)) as u32, Relaxed);
         }
     }
 
     /// Moves the clock by `seconds`, for tests and `debugtime N`.
     pub fn advance(&self, seconds: i64) {
-        self.offset.fetch_add(seconds, Relaxed);
-        let moved = i64::from(self.now()) + seconds;
+        let _ = self.offset.fetch_update(Relaxed, Relaxed, |offset| Some(offset.saturating_add(seconds)));
+        let moved = i64::from(self.now()).saturating_add(seconds);
         self.now.store(moved.clamp(1, i64::from(u32::MAX)) as u32, Relaxed);
     }
 
@@ -92,16 +93,18 @@ impl Clock {
     }
 
     /// Relative expiry time of an exptime argument: 0 = never, up to 30 days = from now, larger = unix time.
-    /// A unix time at or before the start gives 1, which has always passed. Negative arguments have passed too.
+    /// A unix time at or before the start gives 1, which has always passed. Negative arguments have passed too. A time
+    /// beyond the end of relative time is that end.
     #[inline]
     pub fn expiry(&self, exptime: i64) -> u32 {
         let exptime = if exptime < 0 { RELATIVE_MAX + 1 } else { exptime };
         if exptime == 0 {
             0
         } else if exptime > RELATIVE_MAX {
-            if exptime <= self.unix_started { 1 } else { (exptime - self.unix_started) as u32 }
+            let seconds = exptime.saturating_sub(self.unix_started).max(1);
+            u32::try_from(seconds).unwrap_or(u32::MAX)
         } else {
-            (exptime as u32).wrapping_add(self.now())
+            (exptime as u32).saturating_add(self.now())
         }
     }
 }
@@ -119,6 +122,38 @@ mod tests {
         assert_eq!(clock.expiry(RELATIVE_MAX + 1), 1);
         assert_eq!(clock.expiry(-1), 1);
         assert_eq!(clock.expiry(1_000_000_100), 100);
+    }
+
+    #[test]
+    fn times_beyond_32_bits_are_the_last_ones_there_are() {
+        for unix_started in [-62, 1_700_000_000, 5_000_000_000, -3_000_000_000] {
+            let clock = Clock::manual(unix_started);
+            for exptime in [i64::from(i32::MAX), i64::from(u32::MAX), 1 << 33, 1 << 40, i64::MAX / 2] {
+                let expected = (exptime - unix_started).clamp(1, i64::from(u32::MAX)) as u32;
+                assert_eq!(clock.expiry(exptime), expected, "{exptime}, {unix_started}");
+            }
+        }
+        let clock = Clock::manual(0);
+        clock.advance(i64::from(u32::MAX) - i64::from(START) - 5);
+        assert_eq!(clock.expiry(5), u32::MAX);
+        assert_eq!(clock.expiry(6), u32::MAX, "neither never nor long ago");
+        assert_eq!(clock.expiry(RELATIVE_MAX), u32::MAX);
+    }
+
+    #[test]
+    fn a_clock_stops_at_its_end() {
+        for clock in [Clock::manual(0), Clock::resumed(u32::MAX - 1)] {
+            for seconds in [i64::MAX, i64::MAX, 1] {
+                clock.advance(seconds);
+                clock.tick();
+                assert_eq!(clock.now(), u32::MAX);
+            }
+            for seconds in [i64::MIN, i64::MIN, i64::MIN] {
+                clock.advance(seconds);
+                clock.tick();
+            }
+            assert_eq!(clock.now(), 1);
+        }
     }
 
     #[test]

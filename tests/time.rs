@@ -191,6 +191,75 @@ fn a_value_that_arrives_while_ids_outgrow_40_bits_is_stored() {
 }
 
 #[test]
+fn incr_goes_on_at_0_and_decr_ends_there() {
+    let [mut one, _] = Thread::pair(1000);
+    assert_eq!(one.ask("set n 0 0 20\r\n18446744073709551614\r\n"), "STORED\r\n");
+    for (request, number) in [
+        ("incr n 1", "18446744073709551615"),
+        ("incr n 1", "0"),
+        ("incr n 18446744073709551615", "18446744073709551615"),
+        ("incr n 18446744073709551615", "18446744073709551614"),
+        ("decr n 18446744073709551615", "0"),
+        ("decr n 1", "0"),
+    ] {
+        assert_eq!(one.ask(&format!("{request}\r\n")), format!("{number}\r\n"), "{request}");
+    }
+}
+
+#[test]
+fn times_that_32_bits_cannot_tell_are_cut_or_refused_as_memcached_does() {
+    let [mut one, _] = Thread::pair(1000);
+    // From 2038 on the text protocol cannot tell a time of the calendar.
+    for (exptime, there) in [
+        ("2147483647", true),
+        ("2147483648", false),
+        ("4294967295", false),
+        ("4294967296", true),
+        ("4294967396", true),
+        ("-4294967196", true),
+        ("-1", false),
+    ] {
+        assert_eq!(one.ask(&format!("set k 0 {exptime} 1\r\n1\r\n")), "STORED\r\n");
+        one.finds("k", there);
+    }
+    assert_eq!(one.ask("set k 0 4294967396 1\r\n1\r\nmg k t\r\n"), "STORED\r\nHD t100\r\n");
+    assert_eq!(one.ask("touch k 2147483648\r\n"), "CLIENT_ERROR invalid exptime argument\r\n");
+    assert_eq!(one.ask("gat 2147483648 k\r\n"), "CLIENT_ERROR invalid exptime argument\r\n");
+    assert_eq!(one.ask("mg k T2147483648\r\n"), "CLIENT_ERROR bad token in command line format\r\n");
+    assert_eq!(one.ask("flush_all 2147483648\r\n"), "CLIENT_ERROR invalid exptime argument\r\n");
+    one.finds("k", true);
+}
+
+#[test]
+fn the_last_seconds_of_relative_time_are_like_any_others() {
+    let [mut one, mut other] = Thread::pair(u32::MAX - 100);
+    assert_eq!(one.set("kept").ask("set short 0 10 1\r\n1\r\nset long 0 200 1\r\n1\r\n"), "STORED\r\nSTORED\r\n");
+    assert_eq!(one.ask("set month 0 2592000 1\r\n1\r\ntouch kept 2592000\r\n"), "STORED\r\nTOUCHED\r\n");
+    assert_eq!(one.ask("set number 0 0 1\r\n1\r\nincr number 1\r\n"), "STORED\r\n2\r\n");
+    let expected = [("short", 9), ("short", 10), ("long", 50), ("month", 98), ("kept", 99)];
+    let mut passed = 0;
+    for (key, second) in expected {
+        one.pass(second - passed);
+        other.pass(second - passed);
+        passed = second;
+        for thread in [&mut one, &mut other] {
+            thread.finds(key, key != "short" || second < 10);
+        }
+        support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
+    }
+    // The clock stops: no time passes any more, and what was to expire has.
+    one.pass(1000);
+    support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
+    for key in ["long", "month", "kept"] {
+        one.finds(key, false);
+    }
+    one.finds("number", true);
+    one.set("new").finds("new", true);
+    assert_eq!(one.ask("flush_all\r\n"), "OK\r\n");
+    one.finds("new", false);
+}
+
+#[test]
 fn an_item_that_is_never_read_is_no_fresh_one_after_any_time() {
     let [mut one, _] = Thread::pair(1000);
     one.set("kept");

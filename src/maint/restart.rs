@@ -41,6 +41,10 @@ pub struct Resume {
     pub in_order: bool,
 }
 
+/// Seconds of relative time from which on items are not served again: 68 years, half of what there is. A clock that says
+/// so is wrong, and at the end of relative time no item can have an expiry time.
+const AGE_MAX: u32 = i32::MAX as u32;
+
 /// Opens the memory file at `path` and judges what is in it. `now` is unix time in seconds.
 ///
 /// # Errors
@@ -69,6 +73,13 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
             None
         }
     };
+    let resume = resume.filter(|resume| {
+        let years = resume.now / (365 * 24 * 60 * 60);
+        if resume.now > AGE_MAX {
+            say(format_args!("[restart] by the clock the cache is {years} years old, starting with a clean cache"));
+        }
+        resume.now <= AGE_MAX
+    });
     let mut memory = Memory { image, resume };
     if memory.resume.is_none() {
         memory.image.clear();
@@ -336,7 +347,7 @@ mod tests {
     }
 
     /// Opens the memory file of a process that was last seen at relative time 70, unix time 1070, and was killed.
-    fn after_a_kill(now: i64) -> Resume {
+    fn after_a_kill(now: i64) -> Option<Resume> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");
         let settings = Settings { maxbytes: 1 << 20, ..Settings::default() };
@@ -352,16 +363,24 @@ mod tests {
         image.begin(1000);
         image.note_time(70, 1070);
         drop(image);
-        open(&path, &settings, &sizes, now).unwrap().resume.unwrap()
+        open(&path, &settings, &sizes, now).unwrap().resume
     }
 
     #[test]
     fn relative_time_never_goes_back() {
-        assert_eq!(after_a_kill(1070).now, 70);
-        assert_eq!(after_a_kill(1100).now, 100);
+        let after = |unix| after_a_kill(unix).unwrap().now;
+        assert_eq!((after(1070), after(1100)), (70, 100));
         for before in [1069, 1000, 999, 1, -5] {
-            assert_eq!(after_a_kill(before).now, 70, "the clock is at {before}");
+            assert_eq!(after(before), 70, "the clock is at {before}");
         }
-        assert_eq!(after_a_kill(i64::from(u32::MAX) + 5000).now, u32::MAX);
+    }
+
+    #[test]
+    fn items_are_not_kept_until_relative_time_ends() {
+        let most = 1000 + i64::from(AGE_MAX);
+        assert_eq!(after_a_kill(most).unwrap().now, AGE_MAX);
+        for far in [most + 1, i64::from(u32::MAX), i64::from(u32::MAX) + 5000, i64::MAX / 2] {
+            assert_eq!(after_a_kill(far), None, "the clock is at {far}");
+        }
     }
 }
