@@ -28,7 +28,8 @@ impl Failures {
     fn count(&self, now: u32) -> Option<u64> {
         self.untold.fetch_add(1, Relaxed);
         let until = self.quiet_until.load(Relaxed);
-        let mine = now >= until && self.quiet_until.compare_exchange(until, now + PAUSE, Relaxed, Relaxed).is_ok();
+        let mine = now >= until
+            && self.quiet_until.compare_exchange(until, now.saturating_add(PAUSE), Relaxed, Relaxed).is_ok();
         mine.then(|| self.untold.swap(0, Relaxed))
     }
 }
@@ -46,5 +47,6 @@ mod tests {
         }
         assert_eq!(failures.count(72), Some(11));
         assert_eq!(failures.count(72), None);
+        assert_eq!(failures.count(u32::MAX - 1), Some(2));
     }
 }

@@ -282,7 +282,7 @@ impl MoverWork {
             Progress::Waits if self.asked || self.pauses < PAUSES_MAX && !(job.is_recut() && self.mover.is_asked()) => {
                 // What holds the page may last as long as a client stalls.
                 self.pause = (self.pause * 2).min(if self.pauses < PAUSES_MAX { PAUSE_MAX } else { SECOND });
-                self.pauses += 1;
+                self.pauses = self.pauses.saturating_add(1);
                 self.pause
             }
             Progress::Done => {

@@ -51,7 +51,7 @@ impl Census {
             self.expirable += 1;
             self.soonest = self.soonest.min(exptime);
             if let Some(count) = self.due.get_mut(exptime.saturating_sub(start) as usize) {
-                *count += 1;
+                *count = count.saturating_add(1);
             }
         }
     }
@@ -293,7 +293,8 @@ impl Sweep {
             let elapsed = now.saturating_sub(run.start);
             census.tell(store, class, next, elapsed);
             if run.is_whole {
-                self.refused[class] = (now.saturating_add((elapsed * REST_PART).max(REST)), store.refused(class));
+                let rest = elapsed.saturating_mul(REST_PART).max(REST);
+                self.refused[class] = (now.saturating_add(rest), store.refused(class));
             }
         }
         if run.classes == all_classes() && run.is_whole {
@@ -335,5 +336,12 @@ mod tests {
         }
         assert_eq!((census.seen, census.expirable), (6, 5));
         assert_eq!((census.due[0], census.due[59], census.soonest), (2, 1, 90));
+    }
+
+    #[test]
+    fn a_second_counts_as_many_items_as_it_can() {
+        let mut census = census(&[(7, u32::MAX - 1)], 1 << 40, 1 << 40);
+        (0..3).for_each(|_| census.note(107, 100));
+        assert_eq!(census.due[7], u32::MAX);
     }
 }

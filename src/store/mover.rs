@@ -336,7 +336,7 @@ impl Store {
         }
         // The end of a pass. Somebody else may have freed chunks meanwhile.
         m.slot = 0;
-        m.passes += 1;
+        m.passes = m.passes.saturating_add(1);
         m.counts.busy_items += std::mem::take(&mut m.busy);
         let short = std::mem::take(&mut m.short);
         if std::mem::take(&mut m.progress) {
@@ -591,4 +591,57 @@ enum End {
     Later,
     /// It has been one for too long.
     Deleted,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::item::Meta;
+    use super::super::sizes::SizeConfig;
+    use super::super::store::Config;
+    use super::*;
+
+    const NOW: u32 = 1000;
+
+    /// Steps a move until it waits or ends.
+    fn step(store: &'static Store, m: &mut Move) -> Progress {
+        loop {
+            match store.step_move(m, NOW) {
+                Progress::More => {}
+                other => return other,
+            }
+        }
+    }
+
+    #[test]
+    fn a_move_waits_for_a_value_however_often_it_has_looked() {
+        let sizes = SizeConfig {
+            chunk_size: 48,
+            growth_factor: 1.25,
+            chunk_max: 512 << 10,
+            item_size_max: 1 << 20,
+            slab_sizes: Vec::new(),
+            use_cas: true,
+        };
+        let (maxbytes, initial_items, may_grow) = (16 << 20, 1000, true);
+        let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 };
+        let store = Store::leak(&config).unwrap();
+        let meta = Meta { klen: 3, vlen: 1000, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let arriving = store.reserve(b"key", &meta, NOW).unwrap();
+        let class = usize::from(arriving.class());
+        let mut others = Vec::new();
+        while store.page_count(class) < 2 {
+            others.push(store.reserve(b"key", &meta, NOW).unwrap());
+        }
+        drop(others);
+        let mut m = store.begin_move(class, 0).unwrap();
+        assert_eq!(step(store, &mut m), Progress::Waits);
+        m.passes = u32::MAX - 1;
+        for _ in 0..3 {
+            assert_eq!(step(store, &mut m), Progress::Waits);
+            assert!(m.passes > PASSES_MAX, "it begins again to be patient");
+        }
+        drop(arriving);
+        assert_eq!(step(store, &mut m), Progress::Done);
+    }
 }
