@@ -444,6 +444,17 @@ fn the_operator_may_fix_the_share_of_new_items() {
 }
 
 #[test]
+fn shares_are_refused_whose_sum_is_beyond_32_bits() {
+    let mut story = Story::new("-m 8");
+    for (hot, warm) in [(u32::MAX, 1), (u32::MAX, 81), (1, u32::MAX), (u32::MAX / 2 + 1, u32::MAX / 2 + 1)] {
+        let reply = story.ask(&format!("lru tune {hot} {warm} 0.1 2.0\r\n"));
+        assert_eq!(reply, "ERROR hot and warm pcts must not exceed 80\r\n", "{hot} and {warm}");
+    }
+    story.fill("a");
+    story.finish();
+}
+
+#[test]
 fn queues_count_what_moves_between_them() {
     let mut story = Story::new("-m 8 -o temporary_ttl=5");
     for n in 0..100 {

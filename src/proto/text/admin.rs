@@ -215,7 +215,7 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     let (Some(hot), Some(warm), Some(hot_factor), Some(warm_factor)) = (hot, warm, hot_factor, warm_factor) else {
         return run.reply("ERROR");
     };
-    if hot.wrapping_add(warm) > 80 {
+    if hot.saturating_add(warm) > 80 {
         run.reply("ERROR hot and warm pcts must not exceed 80");
     } else if !(warm_factor > 0.0 && hot_factor > 0.0) {
         run.reply("ERROR hot/warm age factors must be greater than 0");
