@@ -82,6 +82,19 @@ mod tests {
     }
 
     #[test]
+    fn r2_5_numbers_beyond_32_bits_make_tokens_like_any_other() {
+        let mut table = Table::new();
+        for id in (1 << 32) - 3..(1 << 32) + 3 {
+            let old = table.insert(conn(id));
+            assert!(table.remove(old).is_some());
+            let new = table.insert(conn(id + 1));
+            assert!(table.get_mut(old).is_none() && table.get_mut(new).is_some_and(|conn| conn.id() == id + 1));
+            assert!(!crate::net::udp::Datagrams::<Session>::owns(new) && new != crate::net::notify::BELL.0);
+            assert!(table.remove(new).is_some());
+        }
+    }
+
+    #[test]
     fn idle_connections_stay_small() {
         // With debug assertions, mio's sockets know which poll has them.
         let mio = if cfg!(debug_assertions) { 8 } else { 0 };

@@ -256,3 +256,17 @@ fn used(state: u8) -> u8 {
     let label = if state & state::SEGMENT == state::COLD { state::WARM } else { state & state::SEGMENT };
     state & !(state::FREQ | state::SEGMENT) | freq | label | state::FETCHED | active
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_are_counted_up_to_three() {
+        let kept = state::RING | state::LINKED;
+        let seen = std::iter::successors(Some(kept | state::COLD), |&state| Some(used(state)));
+        let counts: Vec<u8> = seen.clone().map(|state| state & state::FREQ).take(6).collect();
+        assert_eq!(counts, [0, 1, 2, 3, 3, 3]);
+        assert_eq!(seen.take(300).last(), Some(kept | state::WARM | state::SATURATED));
+    }
+}

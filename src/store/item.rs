@@ -540,14 +540,17 @@ mod tests {
 
     #[test]
     fn expiry_works_across_the_wrap_of_24_bits() {
-        for now in [62, (1 << 24) - 5, 1 << 24, (3 << 24) + 17] {
+        for now in [62, (1 << 24) - 5, 1 << 24, (3 << 24) + 17, u32::MAX - (1 << 20), u32::MAX - 10] {
             let m = Meta { exptime: now + 10, ..meta(1, 1) };
             let item = Item::write(chunk(8), &m, b"k", m.layout_flags(now, false), now);
             assert_eq!(item.exptime(now), now + 10);
             assert!(!item.is_expired(now + 9));
-            assert!(item.can_hold_exptime(0, now) && item.can_hold_exptime(now + EXPTIME_SHORT_MAX, now));
+            let far = now.saturating_add(EXPTIME_SHORT_MAX);
+            assert!(item.can_hold_exptime(0, now) && item.can_hold_exptime(far, now));
             assert!(item.is_expired(now + 10));
-            assert!(item.is_expired(now + 1_000_000));
+            assert!(item.is_expired(now.saturating_add(1_000_000)));
+            item.put_exptime(far);
+            assert_eq!((item.exptime(now), item.is_expired(now)), (far, false));
         }
     }
 

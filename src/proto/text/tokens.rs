@@ -82,6 +82,20 @@ mod tests {
     }
 
     #[test]
+    fn what_16_bits_cannot_tell_is_not_looked_at() {
+        const LOOKED_AT: usize = u16::MAX as usize - 1;
+        for len in [LOOKED_AT - 1, LOOKED_AT, LOOKED_AT + 1, LOOKED_AT + 2, 2 * LOOKED_AT] {
+            let mut line = vec![b'k'; len];
+            line[2] = b' ';
+            let tokens = Tokens::split(&line);
+            assert_eq!((tokens.len(), tokens.get(0), tokens.offset(1)), (2, &b"kk"[..], 3));
+            assert_eq!(tokens.last().len(), len.min(LOOKED_AT) - 3);
+        }
+        let line = [vec![b' '; LOOKED_AT], b"get".to_vec()].concat();
+        assert_eq!(Tokens::split(&line).len(), 0);
+    }
+
+    #[test]
     fn at_most_23_are_seen() {
         let line = b"x ".repeat(40);
         assert_eq!(Tokens::split(&line).len(), 23);
