@@ -133,6 +133,20 @@ fn the_list_of_unsafe_sites_is_up_to_date() {
     keep("unsafe.md", &format!("\n{count} sites.\n{text}\n"));
 }
 
+#[test]
+fn tests_that_the_page_of_counters_names_exist() {
+    let page = fs::read_to_string(root().join("docs/counters.md")).unwrap();
+    let mut files = Vec::new();
+    ["src", "tests"].iter().for_each(|folder| super::rust_files(&root().join(folder), &mut files));
+    let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let names: Vec<&str> =
+        rows.flat_map(|row| row.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 40, "{} names", names.len());
+    let missing: Vec<&&str> = names.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
+    assert!(missing.is_empty(), "docs/counters.md names tests that do not exist: {missing:?}");
+}
+
 /// A bound: name, value, unit, meaning, and what happens beyond it.
 struct Bound {
     name: String,
