@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn r2_5_numbers_beyond_32_bits_make_tokens_like_any_other() {
+    fn r1_5_numbers_beyond_32_bits_make_tokens_like_any_other() {
         let mut table = Table::new();
         for id in (1 << 32) - 3..(1 << 32) + 3 {
             let old = table.insert(conn(id));
