@@ -94,9 +94,11 @@ fn r3_3_unfinished_lines_have_a_bound_in_all_and_are_charged_what_they_hold() {
     until("room", || held() < LONG_INPUT_MIN);
     let mut last = server.client();
     last.send(format!("get {}", "k ".repeat(10_000)));
-    until("a line", || held() == LONG_INPUT_MIN - (4 << 20) + (20 << 10));
+    until("a line", || held() == LONG_INPUT_MIN - (4 << 20) + (20 << 10)); // all of it is read
+    let read = server.counter(Counter::BytesRead);
     send_line(&last, LINE);
-    until("a line", || held() == LONG_INPUT_MIN);
+    until("a line", || server.counter(Counter::BytesRead) == read + LINE as u64 + 4);
+    assert_eq!(held(), LONG_INPUT_MIN);
     // What stands behind a long line is not charged like it.
     last.send("\r\nget a");
     assert_eq!(last.line(), "END");
