@@ -2,6 +2,7 @@
 
 use crate::harness::settings;
 use oxcached::clock::Clock;
+use oxcached::limits::TURN_KEYS;
 use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent, TurnEnd};
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::Settings;
@@ -122,6 +123,34 @@ fn r3_1_a_turn_is_bounded_in_commands_and_in_datagrams() {
             }
         }
         assert!(replies.whole.len() == 300 && replies.whole.iter().all(|reply| *reply == value(key, len)));
+    }
+}
+
+/// A multiget that stops for others goes on behind its last reply, to which the end may still belong.
+#[test]
+fn r3_1_a_long_multiget_takes_several_turns_and_loses_nothing() {
+    let mut server = Server::new();
+    server.store("a", 10);
+    let block = format!("VALUE a 0 10\r\n{}\r\n", "v".repeat(10)).into_bytes();
+    let runs = 3;
+    for misses in [0, 1, 15, 16, 999] {
+        let keys = runs * TURN_KEYS as usize;
+        let group = format!(" a{}", " b".repeat(misses));
+        let groups = keys.div_ceil(misses + 1);
+        for last in ["", " a", " b", "  "] {
+            let (replies, turns) = server.answer(&format!("get{}{last}\r\nmn\r\n", group.repeat(groups)));
+            let hits = groups + usize::from(last == " a");
+            let end_apart = last == " b" || misses > 0 && last != " a";
+            let mut wanted = vec![block.clone(); hits];
+            if end_apart {
+                wanted.push(b"END\r\n".to_vec());
+            } else if let Some(reply) = wanted.last_mut() {
+                reply.extend_from_slice(b"END\r\n");
+            }
+            wanted.push(b"MN\r\n".to_vec());
+            assert!(replies == wanted, "{misses} {last:?}: {} replies of {}", replies.len(), wanted.len());
+            assert!(turns >= runs as u32, "{misses}: {turns} turns");
+        }
     }
 }
 
