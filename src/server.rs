@@ -323,6 +323,7 @@ impl Server {
     }
 
     fn serve(&mut self, mut signals: Option<&mut Signals>) -> io::Result<Stop> {
+        ALLOCATOR.refill();
         if let Some(signals) = &mut signals {
             self.poll.registry().register(signals.source(), SIGNALS, Interest::READABLE)?;
         }

@@ -82,6 +82,7 @@ impl<A: GlobalAlloc> Reserving<A> {
     /// Puts the reserve aside if it is not there; false if the system does not give it. Called by one thread.
     pub fn refill(&self) -> bool {
         if !self.reserve.load(Relaxed).is_null() {
+            self.short.store(false, Relaxed);
             return true;
         }
         // SAFETY: the layout has a size.
@@ -97,17 +98,19 @@ impl<A: GlobalAlloc> Reserving<A> {
         self.short.load(Relaxed)
     }
 
-    /// Gives the reserve back to the system; false if there is none.
+    /// Gives the reserve back to the system, for another try; false if it is not for so much.
     #[cold]
     fn give_back(&self, wanted: usize) -> bool {
         if wanted > SMALL_MAX {
             return false;
         }
+        self.short.store(true, Relaxed);
         let bytes = self.reserve.swap(null_mut(), AcqRel);
         if bytes.is_null() {
-            return false;
+            // Another thread may be about to give it back.
+            std::thread::yield_now();
+            return true;
         }
-        self.short.store(true, Relaxed);
         // SAFETY: allocated with this layout by `refill`; the swap has made this thread its only owner.
         unsafe { self.system.dealloc(bytes, Self::LAYOUT) };
         true
