@@ -17,6 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The same for a reply that a fault may have taken: the connection must be closed, not left waiting.
 const REPLY: Duration = Duration::from_secs(10);
 
+/// How long a client looks whose reply does not matter.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// More than any reply of these tests.
 const REPLY_MAX: usize = 32 << 20;
 
@@ -136,7 +139,7 @@ impl Faulty {
             command.args(["-l", "127.0.0.1"]);
         }
         command.env("LD_PRELOAD", library()).env("FAULTS", "plan").env("MEMCACHED_PORT_FILENAME", "ports");
-        command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null());
+        command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(dir.path().join("stderr")).unwrap());
         let child = Some(command.spawn().unwrap());
         Self { dir, plan, child }
@@ -168,6 +171,17 @@ impl Faulty {
         let rows = self.client().ask("stats conns\r\n", "END\r\n");
         let row = rows.split("STAT ").find(|row| row.contains(&peer)).unwrap_or_else(|| panic!("{peer} in {rows}"));
         row.split(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Waits until the server's clock has ticked twice: what it does once a second is done.
+    pub fn let_a_second_pass(&self) {
+        let time = || {
+            let rows = self.client().ask("stats\r\n", "END\r\n");
+            let row = rows.lines().find_map(|row| row.strip_prefix("STAT time ")).unwrap_or_else(|| panic!("{rows}"));
+            row.parse::<u64>().unwrap()
+        };
+        let start = time();
+        until("the next but one second", || time() >= start + 2);
     }
 
     pub fn pid(&self) -> u32 {
@@ -220,6 +234,9 @@ impl Faulty {
 
 impl Drop for Faulty {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the server said: {}", self.said());
+        }
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
@@ -281,6 +298,26 @@ impl Client {
             }
         }
         String::from_utf8(reply).unwrap()
+    }
+
+    /// Sends what the server takes, and reads what comes within a moment: a watcher is told something all the time.
+    pub fn send_and_look(&mut self, request: &str) {
+        self.0.set_nonblocking(true).unwrap();
+        let (mut rest, mut bytes, mut quiet, start) = (request.as_bytes(), [0; 65536], 0, Instant::now());
+        while quiet < 50 && start.elapsed() < MOMENT {
+            let sent = if rest.is_empty() { 0 } else { self.0.write(rest).unwrap_or(0) };
+            rest = &rest[sent..];
+            let read = match self.0.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(_) => return,
+            };
+            quiet = if sent + read > 0 { 0 } else { quiet + 1 };
+            if quiet > 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
     }
 
     /// The same where the kernel would not have made the calls short and so sends no events: requests behind this one

@@ -86,3 +86,63 @@ fn pages_that_cannot_be_given_back_hold_no_old_items() {
     });
     server.end();
 }
+
+/// Requests that take much memory, each on a connection of its own.
+fn greedy_requests() -> Vec<String> {
+    let keys: String = (0..30_000).map(|key| format!("k{key} ")).collect();
+    let prefixes: String = (0..20_000).map(|key| format!("get prefix{key}:{key}\r\n")).collect();
+    let value = "v".repeat(900_000);
+    vec![
+        format!("get {keys}\r\n"),
+        format!("stats detail on\r\n{prefixes}stats detail dump\r\nstats detail off\r\n"),
+        format!("set large 0 0 900000\r\n{value}\r\nget large large large\r\nappend large 0 0 900000\r\n{value}\r\n"),
+        "stats sizes\r\nstats items\r\nstats conns\r\n".to_owned(),
+        "lru_crawler metadump all\r\n".to_owned(),
+        "lru_crawler mgdump all\r\n".to_owned(),
+        "watch fetchers mutations evictions\r\n".to_owned(),
+        "mn\r\n".repeat(100_000),
+        format!("ms k S900000 b\r\n{value}\r\nmg k v k s f t\r\n"),
+    ]
+}
+
+#[test]
+fn large_allocations_that_fail_cost_their_client_alone() {
+    let server = Faulty::start(&["-m", "64", "-o", "worker_logbuf_size=1024,watcher_logbuf_size=1024"]);
+    let mut client = server.client();
+    fill(&mut client, 2000, 100);
+    beside_a_witness(&server, || {
+        server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).from_size((256 << 10) + 1));
+        for request in greedy_requests() {
+            let mut victim = server.client();
+            // What comes of it is the server's choice; it goes on.
+            victim.send_and_look(&request);
+        }
+        assert!(server.plan.made(Call::Memory) > 0);
+        server.plan.clear(Call::Memory);
+    });
+    assert!(check(&mut client, 2000, 100) > 0);
+    server.end();
+}
+
+#[test]
+fn small_allocations_may_fail_now_and_then() {
+    let server = Faulty::start(&["-m", "64"]);
+    let mut client = server.client();
+    fill(&mut client, 2000, 100);
+    beside_a_witness(&server, || {
+        for request in greedy_requests() {
+            // The reserve stands in for one of them, and is there again within a second or two.
+            server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).times(1));
+            server.client().send_and_look(&request);
+            server.client().ask("mn\r\n", "MN\r\n");
+            until("a failed allocation", || {
+                server.client().ask("mn\r\n", "MN\r\n");
+                server.plan.made(Call::Memory) == 1
+            });
+            server.plan.clear(Call::Memory);
+            server.let_a_second_pass();
+        }
+    });
+    assert!(check(&mut client, 2000, 100) > 0);
+    server.end();
+}

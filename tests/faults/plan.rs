@@ -31,6 +31,7 @@ pub enum Call {
     Thread,
     Socket,
     Listen,
+    Memory,
     Count,
 }
 
@@ -42,12 +43,13 @@ pub struct Fault {
     chance: u64,
     skip: u64,
     left: u64,
+    least: u64,
 }
 
 impl Fault {
     /// Each call fails with this error number.
     pub fn error(errno: i32) -> Self {
-        Self { what: errno as u64, fd: u64::MAX, chance: 100, skip: 0, left: u64::MAX }
+        Self { what: errno as u64, fd: u64::MAX, chance: 100, skip: 0, left: u64::MAX, least: 0 }
     }
 
     /// Each transfer is of so many bytes at most.
@@ -70,6 +72,11 @@ impl Fault {
         Self { skip, ..self }
     }
 
+    /// Allocations of this size and larger.
+    pub fn from_size(self, least: u64) -> Self {
+        Self { least, ..self }
+    }
+
     /// So many times.
     pub fn times(self, left: u64) -> Self {
         Self { left, ..self }
@@ -79,6 +86,7 @@ impl Fault {
 const ROW: u64 = 8;
 const SEEN: u64 = 5;
 const MADE: u64 = 6;
+const LEAST: u64 = 7;
 
 /// The plan of one server.
 pub struct Plan(File);
@@ -97,9 +105,10 @@ impl Plan {
     pub fn set(&self, call: Call, fault: Fault) {
         self.clear(call);
         // What happens comes last: the library may look between any two.
-        for (word, value) in [(1, fault.fd), (2, fault.chance), (3, fault.skip), (4, fault.left), (0, fault.what)] {
-            self.put(call, word, value);
-        }
+        let words = [fault.fd, fault.chance, fault.skip, fault.left];
+        (1..).zip(words).for_each(|(word, value)| self.put(call, word, value));
+        self.put(call, LEAST, fault.least);
+        self.put(call, 0, fault.what);
     }
 
     /// Lets calls pass, and counts from 0.

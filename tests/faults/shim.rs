@@ -42,11 +42,13 @@ enum Call {
     Thread,
     Socket,
     Listen,
+    /// Allocations of the size that the row says, or larger.
+    Memory,
     Count,
 }
 
 /// Words of a row: what happens, on which descriptor, with which chance, after how many calls, how many times, calls
-/// seen, faults made, and one to spare.
+/// seen, faults made, and the least size.
 const ROW: usize = 8;
 const WHAT: usize = 0;
 const FD: usize = 1;
@@ -55,6 +57,7 @@ const SKIP: usize = 3;
 const LEFT: usize = 4;
 const SEEN: usize = 5;
 const MADE: usize = 6;
+const LEAST: usize = 7;
 
 /// Any descriptor.
 const ANY: u64 = u64::MAX;
@@ -336,6 +339,54 @@ plain! {
     Socket, 0; socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     Listen, fd; bind(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
     Listen, fd; listen(fd: c_int, backlog: c_int) -> c_int;
+}
+
+unsafe extern "C" {
+    fn __libc_malloc(size: size_t) -> *mut c_void;
+    fn __libc_calloc(count: size_t, size: size_t) -> *mut c_void;
+    fn __libc_realloc(block: *mut c_void, size: size_t) -> *mut c_void;
+    fn __libc_memalign(align: size_t, size: size_t) -> *mut c_void;
+}
+
+/// Whether an allocation fails. Not by `next`, which may allocate.
+fn lacks_memory(size: size_t) -> bool {
+    let plan = PLAN.load(SeqCst) as *const AtomicU64;
+    if plan.is_null() {
+        return false;
+    }
+    let least = unsafe { &*plan.add(Call::Memory as usize * ROW + LEAST) }.load(SeqCst);
+    let fails = size as u64 >= least && matches!(fate(Call::Memory, 0), Fate::Fails(_));
+    if fails {
+        unsafe { *__errno_location() = 12 }; // ENOMEM
+    }
+    fails
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
+    if lacks_memory(size) { std::ptr::null_mut() } else { unsafe { __libc_malloc(size) } }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
+    let fails = lacks_memory(count.saturating_mul(size));
+    if fails { std::ptr::null_mut() } else { unsafe { __libc_calloc(count, size) } }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_void {
+    if lacks_memory(size) { std::ptr::null_mut() } else { unsafe { __libc_realloc(block, size) } }
+}
+
+/// Gives the error itself.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn posix_memalign(block: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
+    let made = if lacks_memory(size) { std::ptr::null_mut() } else { unsafe { __libc_memalign(align, size) } };
+    if made.is_null() {
+        return 12; // ENOMEM
+    }
+    unsafe { *block = made };
+    0
 }
 
 unsafe fn map(
