@@ -111,7 +111,7 @@ fn large_allocations_that_fail_cost_their_client_alone() {
     let mut client = server.client();
     fill(&mut client, 2000, 100);
     beside_a_witness(&server, || {
-        server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).from_size((256 << 10) + 1));
+        server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).of_at_least((256 << 10) + 1));
         for request in greedy_requests() {
             let mut victim = server.client();
             // What comes of it is the server's choice; it goes on.
