@@ -94,6 +94,7 @@ fn greedy_requests() -> Vec<String> {
     let value = "v".repeat(900_000);
     vec![
         format!("get {keys}\r\n"),
+        format!("get {}", "k ".repeat(1_500_000)),
         format!("stats detail on\r\n{prefixes}stats detail dump\r\nstats detail off\r\n"),
         format!("set large 0 0 900000\r\n{value}\r\nget large large large\r\nappend large 0 0 900000\r\n{value}\r\n"),
         "stats sizes\r\nstats items\r\nstats conns\r\n".to_owned(),
@@ -111,7 +112,7 @@ fn large_allocations_that_fail_cost_their_client_alone() {
     let mut client = server.client();
     fill(&mut client, 2000, 100);
     beside_a_witness(&server, || {
-        server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).of_at_least((256 << 10) + 1));
+        server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).at_least((256 << 10) + 1));
         for request in greedy_requests() {
             let mut victim = server.client();
             // What comes of it is the server's choice; it goes on.

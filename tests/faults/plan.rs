@@ -73,7 +73,7 @@ impl Fault {
     }
 
     /// Allocations of this size and larger.
-    pub fn of_at_least(self, least: u64) -> Self {
+    pub fn at_least(self, least: u64) -> Self {
         Self { least, ..self }
     }
 
