@@ -317,9 +317,11 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
-/// Whether the process is gone, or waits only for init to notice its end.
+/// Whether the process is gone, or waits only for init to notice its end. Its first thread may have ended before the
+/// others, which keep its files open.
 fn ended(pid: u32) -> bool {
-    stat(pid).is_none_or(|fields| fields[0] == "Z")
+    const THREADS: usize = 17;
+    stat(pid).is_none_or(|fields| fields[0] == "Z" && fields[THREADS].parse::<u32>().unwrap() <= 1)
 }
 
 #[test]
