@@ -52,6 +52,7 @@ impl Store {
         let Some(image) = self.arena.image() else { return Adopted::default() };
         let left = self.time_left();
         debug_assert!(left <= now);
+        self.finish_flush();
         self.settle(now);
         let (pages, before) = self.adopt_pages(image, left);
         while self.index.wants_growth(before) && self.index.begin_growth(before, Pace::Wide) {
@@ -333,6 +334,22 @@ mod tests {
             let atime = second.visit(b"for ever", hash(b"for ever"), now, |entry| entry.atime(now));
             assert_eq!(atime, Found::Hit(NOW.max(now.saturating_sub(90 * DAY))), "{days} days off");
         }
+    }
+
+    #[test]
+    fn a_flush_in_the_midst_of_which_the_process_was_killed_takes_effect() {
+        let dir = tempfile::tempdir().unwrap();
+        let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
+        let first = store(&before);
+        put(first, b"old", 10);
+        first.registers.flushes.fetch_add(1, Relaxed);
+        first.note_time(NOW, 0);
+        std::fs::copy(&before, &after).unwrap();
+        let second = store(&after);
+        second.adopt(NOW);
+        assert_eq!(second.visit(b"old", hash(b"old"), NOW, |_| ()), Found::Miss);
+        put(second, b"new", 10);
+        assert_eq!(second.visit(b"new", hash(b"new"), NOW, |_| ()), Found::Hit(()));
     }
 
     #[test]

@@ -106,6 +106,17 @@ impl Store {
         registers.flushes.fetch_add(1, Release);
     }
 
+    /// Lets a flush take effect in the midst of which the process before was killed: no thread is there to end it. Called
+    /// at start.
+    pub(super) fn finish_flush(&self) {
+        let _alone = self.flushing.lock();
+        let registers = &self.registers;
+        if registers.flushes.load(Relaxed) & 1 != 0 {
+            registers.flush_seq.store(registers.seq.load(Relaxed), Relaxed);
+            registers.flushes.fetch_add(1, Release);
+        }
+    }
+
     /// The counter of flushes while none takes effect: to be loaded before the look whether an item is dead that is then
     /// changed, or gives way to another one because it lives.
     #[inline]
