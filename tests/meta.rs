@@ -293,6 +293,31 @@ values_of_before_the_access "" r"
     EN
 "
 
+the_time_of_the_access_of_a_popular_item "" r"
+    > ms a 1
+    > x
+    HD
+    > mg a l
+    HD l0
+    +5
+    > mg a l
+    HD l5
+    +5
+    > mg a l
+    HD l5
+    +30
+    > mg a l h
+    HD l30 h1
+    +30
+    > mg a l
+    HD l60
+    +1
+    > mg a l
+    HD l61
+    > mg a l
+    HD l0
+"
+
 vivify "" r"
     > mg a N-1 t
     HD t4294967235 W

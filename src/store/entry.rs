@@ -212,20 +212,22 @@ impl Entry {
         }
     }
 
-    /// Whether noting an access at `now` would write anything; not in flat mode.
+    /// Whether an access at `now` is news: a mark of the item changes, or its time is a minute old. Not in flat mode.
     #[inline]
-    pub(super) fn is_stale(&self, now: u32) -> bool {
-        self.state() & state::SATURATED != state::SATURATED || !self.item.was_used_at(now)
+    pub(super) fn is_access_news(&self, now: u32) -> bool {
+        self.state() & state::SATURATED != state::SATURATED || self.item.is_access_due(now)
     }
 
-    /// Notes an access: frequency, fetched and active marks, time. Writes nothing once all are saturated
-    /// and the second is the same. A COLD item becomes WARM.
+    /// Notes an access: frequency, fetched and active marks, time. A COLD item becomes WARM.
     #[inline]
     pub fn bump(&mut self, now: u32) {
         if self.store.slabs.is_flat() {
             return self.bump_flat(now);
         }
-        if self.item.head().state() & state::SATURATED != state::SATURATED {
+        if !self.is_access_news(now) {
+            return;
+        }
+        if self.state() & state::SATURATED != state::SATURATED {
             let before = self.item.change_state_by(used);
             if before & state::SEGMENT == state::COLD {
                 self.store.slabs.signs(usize::from(self.class())).rewarm();

@@ -34,6 +34,9 @@ const MASK24: u32 = (1 << 24) - 1;
 /// Seconds since the last access that an item remembers: 90 days.
 pub const IDLE_MAX: u32 = 90 * 24 * 60 * 60;
 
+/// Seconds after a noted access within which the store need not note another one: memcached's `ITEM_UPDATE_INTERVAL`.
+const ACCESS_INTERVAL: u32 = 60;
+
 /// From here on the seconds since the last access are those to an access ahead, by a thread whose clock is ahead: 12 days
 /// of the 24 bits' 194.
 const ATIME_AHEAD: u32 = MASK24 + 1 - (1 << 20);
@@ -291,6 +294,12 @@ impl Item {
 
     fn put_atime(&self, now: u32) {
         self.chunk[2].store(self.word(2) & 0xff | now << 8, Relaxed);
+    }
+
+    /// Whether the noted access is so long ago that another one is news.
+    #[inline]
+    pub fn is_access_due(&self, now: u32) -> bool {
+        self.idle(now) > ACCESS_INTERVAL
     }
 
     /// Whether so much time has passed since the last access that 24 bits will soon not tell it.

@@ -2,7 +2,8 @@
 //!
 //! Most gets find a small item, live and unmarked, that nobody changes just then: its words are read while others may
 //! change them, and believed only if its bucket's version has stood still (`index::look`). Nothing shared is written but
-//! the access, where that is news. All else is for `Store::visit`, under the lock. Called by `cache`.
+//! the access, where that is news: a popular item's once a minute, for noting it takes the bucket's lock and dirties two
+//! cache lines. All else is for `Store::visit`, under the lock. Called by `cache`.
 
 use super::entry::Entry;
 use super::item::{Item, iflag};
@@ -41,7 +42,7 @@ impl Store {
             let mut entry = Entry::of(self, bucket.version(), handle, item);
             point("an item is found without a lock");
             let result = look(&entry);
-            let news = bump && entry.is_stale(now);
+            let news = bump && entry.is_access_news(now);
             if !bucket.holds() {
                 continue;
             }

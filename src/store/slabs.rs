@@ -22,9 +22,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
-/// Seconds for which an item that was used stays where it is in flat mode; memcached's.
-const FLAT_REST: u32 = 60;
-
 /// Victims in the order of eviction for an item that only a full chunk will do for; then comes one that has such a
 /// chunk. So tight chunks become free where they are not asked for, but no more than a page of them.
 const ANY_TRIES: usize = 4;
@@ -479,7 +476,7 @@ impl Slabs {
     /// is so once a minute, and the time of the last access stands still in between, as in memcached.
     pub fn note_use(&self, item: &Item, now: u32) -> bool {
         let flat = self.is_flat();
-        let due = now.saturating_sub(item.atime(now)) > FLAT_REST;
+        let due = item.is_access_due(now);
         if !flat || due {
             item.set_atime(now);
         }
