@@ -4,11 +4,11 @@
 //! only has a shared reference may be looking at an item that changes meanwhile: whoever made it knows whether what was
 //! seen is whole.
 
-use super::arena::Handle;
-use super::index::Bucket;
-use super::item::{EXPTIME_SHORT_MAX, Item, iflag, state};
-use super::reserve::Pinned;
-use super::store::Store;
+use crate::store::index::Bucket;
+use crate::store::item::Handle;
+use crate::store::item::{EXPTIME_SHORT_MAX, Item, iflag, state};
+use crate::store::reservation::Pinned;
+use crate::store::store::Store;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
 
 /// Names one state of a key's value: another value, or another place for it, has another version.

@@ -17,9 +17,9 @@
 //!
 //! Knows neither commands nor the clock. Called by every lookup and walk of the store, and by `cache` for each command.
 
-use super::item::{Item, SEQ_MASK};
-use super::store::Store;
-use super::write::Lapse;
+use crate::store::item::{Item, SEQ_MASK};
+use crate::store::store::Store;
+use crate::store::write::Lapse;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl Store {
@@ -157,13 +157,13 @@ impl Store {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::item::{Meta, iflag};
-    use super::super::reserve::Reservation;
-    use super::super::sizes::SizeConfig;
-    use super::super::store::{Config, Found};
-    use super::super::write::{Mode, Stored, Write};
     use super::*;
     use crate::hash::hash;
+    use crate::store::item::{Meta, iflag};
+    use crate::store::reservation::Reservation;
+    use crate::store::slab::SizeConfig;
+    use crate::store::store::{Config, Found};
+    use crate::store::write::{Mode, Stored, Write};
 
     const NOW: u32 = 1000;
 

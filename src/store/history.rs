@@ -9,10 +9,10 @@
 //! history, or lose it. Under the class's lock, but for the making of tables. Knows no items; called by the store, which
 //! evicts, and by the thread of chores.
 
-use super::index::place_of;
-use super::region::prefetch;
-use super::signs::{Part, Round};
-use super::slabs::{Class, Slabs, on_top};
+use crate::store::evict::{Part, Round};
+use crate::store::index::place_of;
+use crate::store::slab::prefetch;
+use crate::store::slabs::{Class, Slabs, on_top};
 
 /// Entries of a line.
 const ENTRIES: usize = 32;
@@ -185,13 +185,13 @@ impl Slabs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arena::Arena;
-    use super::super::item::Meta;
-    use super::super::signs::Signs;
-    use super::super::sizes::{SizeConfig, Sizes};
-    use super::super::store::{Config, Found, Store};
-    use super::super::write::{Mode, Write};
     use super::*;
+    use crate::store::evict::Signs;
+    use crate::store::item::Meta;
+    use crate::store::slab::Arena;
+    use crate::store::slab::{SizeConfig, Sizes};
+    use crate::store::store::{Config, Found, Store};
+    use crate::store::write::{Mode, Write};
 
     const ITEMS: u64 = 1000;
 

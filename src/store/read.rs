@@ -5,10 +5,10 @@
 //! the access, where that is news: a popular item's once a minute, for noting it takes the bucket's lock and dirties two
 //! cache lines. All else is for `Store::visit`, under the lock. Called by `cache`.
 
-use super::entry::Entry;
-use super::item::{Item, iflag};
-use super::store::{Found, Store};
 use crate::point::point;
+use crate::store::entry::Entry;
+use crate::store::item::{Item, iflag};
+use crate::store::store::{Found, Store};
 
 /// Reads that may be in vain before the lock is taken.
 const TRIES: usize = 3;

@@ -4,20 +4,21 @@
 //! share. Who leaves when memory is short is `policy`'s choice; what a class does when a page leaves it stands in
 //! `leave`. Knows items only by their head; the caller (the store) unlinks victims from the index.
 
-use super::age::AgeList;
-use super::arena::{Arena, Handle};
-use super::cut::{Cut, Recent};
-use super::handle::FIRST_PAGE;
-use super::history::History;
-use super::item::{Item, state};
-use super::lock::{Mutex, MutexGuard};
-use super::magazine::Magazines;
-use super::policy::{Extra, segment};
-use super::ring::Ring;
-use super::signs::{Part, Round, Share, Signs};
-use super::sizes::{HEADER, PAGE_BYTES, Sizes};
-use super::stock::{Kind, Stock};
-use super::thread_slot::is_contention_simulated;
+use crate::store::evict::AgeList;
+use crate::store::evict::Ring;
+use crate::store::evict::{Extra, segment};
+use crate::store::evict::{Part, Round, Share, Signs};
+use crate::store::history::History;
+use crate::store::item::FIRST_PAGE;
+use crate::store::item::Handle;
+use crate::store::item::{Item, state};
+use crate::store::slab::Arena;
+use crate::store::slab::Magazines;
+use crate::store::slab::is_contention_simulated;
+use crate::store::slab::{Cut, Recent};
+use crate::store::slab::{HEADER, PAGE_BYTES, Sizes};
+use crate::store::slab::{Kind, Stock};
+use crate::store::slab::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};

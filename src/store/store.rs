@@ -3,19 +3,20 @@
 //! Lock order (docs/locking.md): a class's lock, then a bucket's, then an overflow pool's. A bucket's
 //! holder never takes a class's lock: chunks are freed after the bucket is unlocked.
 
-use super::arena::{Arena, Handle};
-use super::entry::Entry;
-use super::handle::Handles;
-use super::image::{Image, Registers};
-use super::index::{Bucket, Index, Pace, Slot, Step};
-use super::item::{Item, SEQ_MASK, iflag, state};
-use super::lock::MutexGuard;
-use super::reserve::{ChainName, Pinned};
-use super::signs::Part;
-use super::sizes::{SizeConfig, Sizes};
-use super::slabs::{ClassCounts, ClassView, Slabs, Take};
-use super::write::Lapse;
 use crate::events::{Class, Event, Events};
+use crate::store::entry::Entry;
+use crate::store::evict::Part;
+use crate::store::file::{Image, Registers};
+use crate::store::index::{Bucket, Index, Pace, Slot, Step};
+use crate::store::item::Handle;
+use crate::store::item::Handles;
+use crate::store::item::{Item, SEQ_MASK, iflag, state};
+use crate::store::reservation::{ChainName, Pinned};
+use crate::store::slab::Arena;
+use crate::store::slab::MutexGuard;
+use crate::store::slab::{SizeConfig, Sizes};
+use crate::store::slabs::{ClassCounts, ClassView, Slabs, Take};
+use crate::store::write::Lapse;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -335,7 +336,7 @@ impl Store {
         class_id: usize,
         need: usize,
         now: u32,
-        then: impl FnOnce(&mut super::slabs::Class, Handle),
+        then: impl FnOnce(&mut crate::store::slabs::Class, Handle),
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
@@ -401,7 +402,7 @@ impl Store {
     }
 
     /// The item that has been in its queue for longest, if its time is over.
-    fn lapsed_in(&self, class: &super::slabs::Class, now: u32) -> Option<Handle> {
+    fn lapsed_in(&self, class: &crate::store::slabs::Class, now: u32) -> Option<Handle> {
         let oldest = class.longest_here()?;
         let item = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))?;
         self.lapse(&item, now).map(|_| oldest)
@@ -428,10 +429,10 @@ impl Store {
     pub(super) fn drop_victim(
         &'static self,
         class_id: usize,
-        mut class: MutexGuard<'static, super::slabs::Class>,
+        mut class: MutexGuard<'static, crate::store::slabs::Class>,
         (handle, part): (Handle, Option<Part>),
         now: u32,
-    ) -> MutexGuard<'static, super::slabs::Class> {
+    ) -> MutexGuard<'static, crate::store::slabs::Class> {
         let Some(item) = self.evict(&mut class, handle, part, now) else { return class };
         if item.head().has(iflag::CHUNKED) {
             drop(class);
@@ -448,7 +449,7 @@ impl Store {
     /// reader still holds it (its chunk follows later).
     fn evict(
         &'static self,
-        class: &mut super::slabs::Class,
+        class: &mut crate::store::slabs::Class,
         handle: Handle,
         part: Option<Part>,
         now: u32,

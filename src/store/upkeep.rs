@@ -3,7 +3,7 @@
 //! Owns the count of what they have done that may be work for each other, and what the store's own memory takes from the
 //! pages. Called by `maint`, and by the parts of the store that work for it.
 
-use super::store::Store;
+use crate::store::store::Store;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Store {

@@ -8,13 +8,13 @@
 //! page, exactly once. One in the order of hashes meets each *key* that is there throughout exactly once, also if it is
 //! rewritten or moved. What comes, goes or moves meanwhile may be met or not, or twice.
 
-use super::arena::Handle;
-use super::entry::Entry;
-use super::item::{Item, state};
-use super::store::Store;
-use super::write::Lapse;
 use crate::limits::KEY_MAX;
 use crate::point::point;
+use crate::store::entry::Entry;
+use crate::store::item::Handle;
+use crate::store::item::{Item, state};
+use crate::store::store::Store;
+use crate::store::write::Lapse;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for a key and the spare bytes that copying needs.

@@ -3,12 +3,12 @@
 //! Owns the rules under which a new item takes its key: set, add, replace, compare and swap, append,
 //! prepend. Called by `cache` for every mutation that stores a value.
 
-use super::entry::Version;
-use super::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
-use super::reserve::{Pinned, Reservation};
-use super::scratch::Scratch;
-use super::store::{Found, Store, WIDE_MARGIN};
 use crate::point::point;
+use crate::store::entry::Version;
+use crate::store::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
+use crate::store::reservation::{Pinned, Reservation};
+use crate::store::scratch::Scratch;
+use crate::store::store::{Found, Store, WIDE_MARGIN};
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use super::line::{Line, slots};
 use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, TABLES_MAX, Table};
-use crate::store::region::touch;
+use crate::store::slab::touch;
 use std::sync::atomic::Ordering::*;
 
 /// Average fill of the slots at which the table grows.

@@ -4,7 +4,7 @@
 //! neither taking nor giving back moves anything. Lock rank: docs/locking.md.
 
 use super::line::Line;
-use crate::store::region::{Region, touch};
+use crate::store::slab::{Region, touch};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
 
@@ -119,7 +119,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn lines_that_come_into_use_have_memory_and_later_ones_get_it_in_time() {
-        use crate::store::region::thread_faults;
+        use crate::store::slab::region::thread_faults;
         let overflow = Overflow::over(Region::reserve(10_001 * LINE_BYTES, 0).unwrap(), 10_000, false);
         let take_from = |overflow: &Overflow, count| {
             let before = thread_faults();

@@ -5,8 +5,8 @@
 //! those who take entries out move some of the others together each. Knows no items; `policy` and `leave` use it for a
 //! class's ring and for its large items.
 
-use super::arena::Handle;
-use super::handle::Handles;
+use crate::store::item::Handle;
+use crate::store::item::Handles;
 use std::collections::VecDeque;
 
 /// Entries of a segment: 16 KiB, with long handles 20.

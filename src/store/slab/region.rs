@@ -175,7 +175,7 @@ pub fn prefetch<W>(word: &W) {
 
 /// Page faults of the calling thread.
 #[cfg(all(test, target_os = "linux"))]
-pub(super) fn thread_faults() -> i64 {
+pub(in crate::store) fn thread_faults() -> i64 {
     // SAFETY: all zero is a value of the structure, which the call then fills.
     unsafe {
         let mut usage = std::mem::zeroed::<libc::rusage>();

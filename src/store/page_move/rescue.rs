@@ -17,17 +17,18 @@
 //!
 //! The page's chunks are not reused while it leaves: one that holds an item holds that same item until it is gone.
 
-use super::arena::{Arena, Handle};
-use super::handle::Links;
-use super::index::{Bucket, Slot};
-use super::item::{Head, Item, iflag, kind, state};
-use super::leave::copy_words;
-use super::reserve::{ChainName, Pinned, chain_head, chain_of};
-use super::signs::Part;
-use super::slabs::Class;
-use super::stock::Kind;
-use super::store::Store;
-use super::words::WORD;
+use super::drain::copy_words;
+use crate::store::evict::Part;
+use crate::store::index::{Bucket, Slot};
+use crate::store::item::Handle;
+use crate::store::item::Links;
+use crate::store::item::WORD;
+use crate::store::item::{Head, Item, iflag, kind, state};
+use crate::store::reservation::{ChainName, Pinned, chain_head, chain_of};
+use crate::store::slab::Arena;
+use crate::store::slab::Kind;
+use crate::store::slabs::Class;
+use crate::store::store::Store;
 
 /// Slots looked at under one hold of the class's lock.
 const SLICE_SLOTS: u32 = 32;
@@ -596,10 +597,10 @@ enum End {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::item::Meta;
-    use super::super::sizes::SizeConfig;
-    use super::super::store::Config;
     use super::*;
+    use crate::store::item::Meta;
+    use crate::store::slab::SizeConfig;
+    use crate::store::store::Config;
 
     const NOW: u32 = 1000;
 

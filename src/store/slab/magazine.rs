@@ -17,14 +17,15 @@
 //! Large chunks have no magazines, large items, TEMP ones and what threads beyond the first [`THREADS`] store go by the
 //! class. Called by `slabs`, `reserve` and the store.
 
-use super::arena::{Arena, Handle};
-use super::cut::Recent;
-use super::item::{Head, Item, state};
-use super::lock::{Mutex, MutexGuard};
-use super::policy::segment;
-use super::slabs::{Class, Slabs};
-use super::stock::Kind;
+use super::arena::Arena;
+use super::chunk_layout::Recent;
+use super::chunk_pool::Kind;
+use super::class_lock::{Mutex, MutexGuard};
 use super::thread_slot::{self, THREADS};
+use crate::store::evict::segment;
+use crate::store::item::Handle;
+use crate::store::item::{Head, Item, state};
+use crate::store::slabs::{Class, Slabs};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
 
@@ -276,13 +277,13 @@ impl Slabs {
 
 impl Class {
     /// Whether magazines of the class are open.
-    pub(super) fn has_lent(&self) -> bool {
+    pub(in crate::store) fn has_lent(&self) -> bool {
         self.lent != 0
     }
 
     /// Takes back what is in magazines, and closes them: from here on the class knows all that there is of it.
     #[inline]
-    pub(super) fn recall(&mut self, arena: &Arena) {
+    pub(in crate::store) fn recall(&mut self, arena: &Arena) {
         if self.has_lent() {
             self.recall_all(arena);
         }
@@ -306,7 +307,7 @@ impl Class {
 
     /// A free chunk of `need` bytes that a magazine has had, after a search in vain: one search in some recalls them.
     #[cold]
-    pub(super) fn take_lent(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    pub(in crate::store) fn take_lent(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.searches = (self.searches + 1) % SEARCHES;
         if self.searches != 1 {
             return None;
@@ -319,7 +320,7 @@ impl Class {
     /// freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays open; else it closes when
     /// its time is over.
     #[inline]
-    pub(super) fn end_use(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
+    pub(in crate::store) fn end_use(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
         if contended || self.has_lent() && thread_slot::current().is_some() {
             self.renew(arena, need, contended, flat);
         }
@@ -364,14 +365,14 @@ impl Class {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::item::Meta;
-    use super::super::mover::{Move, Progress};
-    use super::super::sizes::SizeConfig;
-    use super::super::slabs::ClassView;
-    use super::super::store::{Config, Found, Store};
-    use super::super::write::{Mode, Stored, Write};
+    use super::super::size_classes::SizeConfig;
     use super::*;
     use crate::hash::hash;
+    use crate::store::item::Meta;
+    use crate::store::page_move::rescue::{Move, Progress};
+    use crate::store::slabs::ClassView;
+    use crate::store::store::{Config, Found, Store};
+    use crate::store::write::{Mode, Stored, Write};
     use std::thread;
 
     const NOW: u32 = 1000;

@@ -6,8 +6,8 @@
 //!
 //! Owns the choice; knows sizes only. Called by `stock` under the class's lock.
 
-use super::sizes::PAGE_BYTES;
-use super::words::WORD;
+use super::size_classes::PAGE_BYTES;
+use crate::store::item::WORD;
 
 /// Sizes that are told apart: the classes of the smallest items have no more words between them, and 3 % of the
 /// difference to the next smaller class is as good in others.

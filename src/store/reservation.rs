@@ -12,13 +12,13 @@
 //! `chain` is the same in all chunks of an item, and no other item of the process has it: by it, and by the lock of
 //! the bucket that `place` names, the mover finds the item of a chunk.
 
-use super::arena::Handle;
-use super::handle::{Links, raw_of};
-use super::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
-use super::store::Store;
-use super::words::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
-use super::write::OutOfMemory;
 use crate::limits::OUTPUT_PINS;
+use crate::store::item::Handle;
+use crate::store::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
+use crate::store::item::{Links, raw_of};
+use crate::store::item::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
+use crate::store::store::Store;
+use crate::store::write::OutOfMemory;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 

@@ -4,11 +4,12 @@
 //! item that gets another chunk. Every function is short enough to be called under the class's lock, which its callers
 //! (`mover`) hold; what is long comes in slices. Knows items only by their head, like `slabs`.
 
-use super::arena::{Arena, Handle};
-use super::item::{Head, Item, iflag, kind, state};
-use super::policy::{segment, slots_of, unmark};
-use super::slabs::{Class, Hand, Leaving};
-use super::stock::{Kind, Page, Stock};
+use crate::store::evict::{segment, slots_of, unmark};
+use crate::store::item::Handle;
+use crate::store::item::{Head, Item, iflag, kind, state};
+use crate::store::slab::Arena;
+use crate::store::slab::{Kind, Page, Stock};
+use crate::store::slabs::{Class, Hand, Leaving};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,7 +21,7 @@ impl Class {
     }
 
     /// Chunks of the class, those of the leaving page included.
-    pub(super) fn chunk_count(&self) -> u64 {
+    pub(in crate::store) fn chunk_count(&self) -> u64 {
         let of = |stock: &Stock| stock.page_count() * u64::from(stock.cut.per_page);
         let leaving = self.leaving.as_ref().map_or(0, |leaving| self.stock(leaving.kind).cut.per_page);
         let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
@@ -28,7 +29,7 @@ impl Class {
     }
 
     /// Whether what is on a page of this kind has room on the others.
-    pub(super) fn has_room_for_a_page(&self, kind: Kind) -> bool {
+    pub(in crate::store) fn has_room_for_a_page(&self, kind: Kind) -> bool {
         let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
         let spare = given
             + self.stock(Kind::Full).spare()
@@ -40,7 +41,7 @@ impl Class {
     }
 
     /// Gives a page up that was never used, if there is one and it is not the class's only page.
-    pub(super) fn give_unused(&mut self) -> Option<u32> {
+    pub(in crate::store) fn give_unused(&mut self) -> Option<u32> {
         if self.page_count() < 2 {
             return None;
         }
@@ -50,7 +51,7 @@ impl Class {
 
     /// Begins to give up the oldest page of a kind, unless it is the only page of the class. From now on no chunk of it
     /// is handed out, and eviction passes it over.
-    pub(super) fn begin_leaving(&mut self, arena: &Arena, kind: Kind) -> Option<u32> {
+    pub(in crate::store) fn begin_leaving(&mut self, arena: &Arena, kind: Kind) -> Option<u32> {
         let pages: usize = self.stocks.iter().map(|stock| stock.pages.len()).sum();
         if pages < 2 || self.leaving.is_some() || self.stock(kind).pages.is_empty() {
             return None;
@@ -76,17 +77,17 @@ impl Class {
     }
 
     /// Slots of the leaving page that were ever used.
-    pub(super) fn leaving_slots(&self) -> u32 {
+    pub(in crate::store) fn leaving_slots(&self) -> u32 {
         self.leaving.as_ref().map_or(0, |leaving| leaving.slots)
     }
 
     /// Whether every chunk of the leaving page is gone.
-    pub(super) fn has_left(&self) -> bool {
+    pub(in crate::store) fn has_left(&self) -> bool {
         self.leaving.as_ref().is_none_or(|leaving| leaving.left == 0)
     }
 
     /// Takes the free ones of `slots` of the leaving page off the free list; puts those in use into `in_use`.
-    pub(super) fn clear_free(&mut self, arena: &Arena, slots: Range<u32>, in_use: &mut Vec<Handle>) {
+    pub(in crate::store) fn clear_free(&mut self, arena: &Arena, slots: Range<u32>, in_use: &mut Vec<Handle>) {
         let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
             match Head::of(arena.chunk(handle)).kind() {
@@ -101,7 +102,7 @@ impl Class {
     }
 
     /// Counts a chunk of the leaving page as gone: it is on no list, and nobody uses it.
-    pub(super) fn lose(&mut self, arena: &Arena, handle: Handle) {
+    pub(in crate::store) fn lose(&mut self, arena: &Arena, handle: Handle) {
         Head::mark(arena.chunk(handle), kind::GONE);
         if let Some(leaving) = &mut self.leaving {
             leaving.left -= 1;
@@ -110,7 +111,7 @@ impl Class {
 
     /// Blanks entries of the leaving page in the ring: looks at up to `count` of them, down from position `from`, and
     /// gives the position for the next call, 0 at the end. Entries only move down meanwhile, so none is missed.
-    pub(super) fn forget_entries(&mut self, from: usize, count: usize) -> usize {
+    pub(in crate::store) fn forget_entries(&mut self, from: usize, count: usize) -> usize {
         let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return 0 };
         let to = from.min(self.ring.span()).saturating_sub(count);
         self.ring.blank_those(to, from, |entry| entry.page() == page as usize);
@@ -118,7 +119,7 @@ impl Class {
     }
 
     /// The page has left: nothing of the class names it any more.
-    pub(super) fn end_leaving(&mut self) {
+    pub(in crate::store) fn end_leaving(&mut self) {
         debug_assert!(self.has_left());
         if let Some(leaving) = self.leaving.take() {
             self.aged.forget_page(leaving.page as usize);
@@ -126,7 +127,7 @@ impl Class {
     }
 
     /// Has the items of `slots` of the leaving page count as items of the main part: the ring has forgotten them.
-    pub(super) fn settle(&mut self, arena: &Arena, slots: Range<u32>) {
+    pub(in crate::store) fn settle(&mut self, arena: &Arena, slots: Range<u32>) {
         let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
             self.leave_ring(arena, handle);
@@ -135,7 +136,7 @@ impl Class {
 
     /// The page stays after all, and its items are settled. It counts as the youngest, so that another one is tried next.
     /// Its chunks that are gone, or were never used, come back by [`Class::regain`].
-    pub(super) fn keep_page(&mut self) {
+    pub(in crate::store) fn keep_page(&mut self) {
         let Some(Leaving { page, kind, .. }) = self.leaving.take() else { return };
         self.dropped = 0;
         let born = self.births;
@@ -144,7 +145,7 @@ impl Class {
     }
 
     /// Puts those of `slots` that were gone onto the free list again, and those from `used` on, which were never used.
-    pub(super) fn regain(&mut self, arena: &Arena, page: u32, used: u32, slots: Range<u32>) {
+    pub(in crate::store) fn regain(&mut self, arena: &Arena, page: u32, used: u32, slots: Range<u32>) {
         for slot in slots {
             let handle = Handle::new(page, slot);
             if slot >= used || Head::of(arena.chunk(handle)).kind() == Some(kind::GONE) {
@@ -154,7 +155,7 @@ impl Class {
     }
 
     /// Takes over a page of no class, all zero; to be cut as `kind` says, or as the class sees fit.
-    pub(super) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<Kind>) {
+    pub(in crate::store) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<Kind>) {
         // How it is cut is settled when its first chunk is taken.
         arena.assign(page, self.id, self.stock(Kind::Full).cut.stride);
         match kind {
@@ -165,7 +166,7 @@ impl Class {
 
     /// Gives the item of `from`, of nominal size `nominal`, the same standing in chunk `to`. `to` is filled, but for
     /// the label and the ring bit; the item of `from` is counted until it is delisted.
-    pub(super) fn enlist_copy(&mut self, arena: &Arena, from: Handle, to: Handle, nominal: usize) {
+    pub(in crate::store) fn enlist_copy(&mut self, arena: &Arena, from: Handle, to: Handle, nominal: usize) {
         let Some(mut item) = Item::at(arena.chunk(to)) else { return };
         let label = Head::of(arena.chunk(from)).state() & state::SEGMENT;
         // An entry that the chunk's former item has left in the ring is as good as a new one.
@@ -182,7 +183,7 @@ impl Class {
 
     /// Has the lists name the head of a large item by `to` instead of `from`; `to` is filled, but for the label and,
     /// if it is a chunk of this class, the ring bit.
-    pub(super) fn rename_head(&mut self, arena: &Arena, from: Handle, to: Handle) {
+    pub(in crate::store) fn rename_head(&mut self, arena: &Arena, from: Handle, to: Handle) {
         let Some(mut item) = Item::at(arena.chunk(to)) else { return };
         debug_assert!(item.head().has(iflag::CHUNKED));
         let label = Head::of(arena.chunk(from)).state() & state::SEGMENT;
@@ -215,7 +216,7 @@ impl Class {
 }
 
 /// Copies words `range` of a chunk to the same place in another one that nobody else writes.
-pub(super) fn copy_words(arena: &Arena, from: Handle, to: Handle, range: Range<usize>) {
+pub(in crate::store) fn copy_words(arena: &Arena, from: Handle, to: Handle, range: Range<usize>) {
     let (from, to) = (arena.chunk(from), arena.chunk(to));
     for (from, to) in from.iter().zip(to).take(range.end).skip(range.start) {
         to.store(from.load(Relaxed), Relaxed);

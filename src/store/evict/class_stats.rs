@@ -5,8 +5,8 @@
 //! class's [`Signs`] or asks them, because he must not take the class's lock; `policy` counts in what they say. Where the
 //! figures come from: docs/memory.md.
 
-use super::handle::Handles;
-use super::index::Ghost;
+use crate::store::index::Ghost;
+use crate::store::item::Handles;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// The ring's share of a class's memory at first, in ten-thousandths, and less where the ring's entries, of 4 bytes each,

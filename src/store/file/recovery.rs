@@ -7,17 +7,17 @@
 //!
 //! Owns that search. Runs once, before any other thread knows the store; called by `maint` at start.
 
-use super::arena::Handle;
-use super::handle::Links;
-use super::image::Image;
-use super::index::{Pace, Step};
-use super::item::{Head, Item, iflag, kind, state};
-use super::policy::unmark;
-use super::reserve::{CHAIN_HEADER, begin_link, chain_of};
-use super::sizes::PAGE_BYTES;
-use super::store::Store;
-use super::words::WORD;
+use super::memory_file::Image;
 use crate::limits::KEY_MAX;
+use crate::store::evict::unmark;
+use crate::store::index::{Pace, Step};
+use crate::store::item::Handle;
+use crate::store::item::Links;
+use crate::store::item::WORD;
+use crate::store::item::{Head, Item, iflag, kind, state};
+use crate::store::reservation::{CHAIN_HEADER, begin_link, chain_of};
+use crate::store::slab::PAGE_BYTES;
+use crate::store::store::Store;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -251,12 +251,12 @@ impl Store {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::item::Meta;
-    use super::super::sizes::SizeConfig;
-    use super::super::store::{Config, Found};
-    use super::super::write::{Mode, Write};
     use super::*;
     use crate::hash::hash;
+    use crate::store::item::Meta;
+    use crate::store::slab::SizeConfig;
+    use crate::store::store::{Config, Found};
+    use crate::store::write::{Mode, Write};
     use std::path::Path;
 
     const NOW: u32 = 1000;

@@ -3,12 +3,12 @@
 //! Owns the reservation and the page table; how bytes are read and written through its words is `words`' matter. Knows
 //! nothing of items. A wrong or stale handle gives wrong bytes, never an access outside the region.
 
-pub use super::handle::Handle;
-use super::handle::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
-use super::image::Image;
 use super::region::{Region, prefetch};
-use super::sizes::{CLASSES_PAGES, PAGE_BYTES};
-use super::words::WORD;
+use super::size_classes::{CLASSES_PAGES, PAGE_BYTES};
+use crate::store::file::Image;
+use crate::store::item::Handle;
+use crate::store::item::WORD;
+use crate::store::item::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words of a page.

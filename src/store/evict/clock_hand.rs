@@ -4,15 +4,16 @@
 //! where nobody may be evicted, and which items those are. Whom the clock evicts is `policy`'s. Under the class's lock;
 //! called by `policy`, `slabs` and the store.
 
-use super::arena::{Arena, Handle};
-use super::item::{Head, Item, iflag, state};
-use super::policy::{HAND_AHEAD, HAND_STEPS, SEARCH};
-use super::slabs::{Class, Hand, Slabs};
-use super::stock::{Kind, Stock};
+use super::queues::{HAND_AHEAD, HAND_STEPS, SEARCH};
+use crate::store::item::Handle;
+use crate::store::item::{Head, Item, iflag, state};
+use crate::store::slab::Arena;
+use crate::store::slab::{Kind, Stock};
+use crate::store::slabs::{Class, Hand, Slabs};
 
 impl Hand {
     /// The chunk under the hand, which moves on and round.
-    pub(super) fn next(&mut self, stocks: &[Stock; 2]) -> Option<Handle> {
+    pub(in crate::store) fn next(&mut self, stocks: &[Stock; 2]) -> Option<Handle> {
         // At the end of one stock it goes on with the other, which may be empty.
         for _ in 0..3 {
             if let Some(handle) = stocks[self.stock].under(self) {
@@ -41,7 +42,7 @@ impl Stock {
 impl Class {
     /// A small item of which `is_over` says that its time is over, in a chunk of `need` bytes: where nothing else may be
     /// evicted. One call passes so many chunks only, the next one goes on from there.
-    pub(super) fn next_lapsed(
+    pub(in crate::store) fn next_lapsed(
         &mut self,
         arena: &Arena,
         need: usize,
@@ -64,12 +65,12 @@ impl Class {
     }
 
     /// Whether the hand of [`Class::next_lapsed`] has found something in its last round.
-    pub(super) fn may_have_lapsed(&self) -> bool {
+    pub(in crate::store) fn may_have_lapsed(&self) -> bool {
         self.lapsed_passed <= self.chunk_count()
     }
 
     /// An item on a full page, for an item that needs such a chunk: of some the one that was used least.
-    pub(super) fn victim_on_full(&mut self, arena: &Arena) -> Option<Handle> {
+    pub(in crate::store) fn victim_on_full(&mut self, arena: &Arena) -> Option<Handle> {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for _ in 0..HAND_STEPS {

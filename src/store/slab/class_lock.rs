@@ -7,8 +7,8 @@
 use crate::sys::panics::{lock_released, lock_taken};
 use parking_lot::lock_api::{self, RawMutex};
 
-pub(super) type Mutex<T> = lock_api::Mutex<RawHeld, T>;
-pub(super) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawHeld, T>;
+pub(in crate::store) type Mutex<T> = lock_api::Mutex<RawHeld, T>;
+pub(in crate::store) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawHeld, T>;
 
 type Plain = parking_lot::RawMutex;
 

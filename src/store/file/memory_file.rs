@@ -12,10 +12,10 @@
 //!
 //! Owns the header; knows items no better than `arena` does. Called by the store, and by `maint` at start and stop.
 
-use super::handle::SHORT_PAGES;
-use super::region::Region;
-use super::sizes::PAGE_BYTES;
-use super::words::WORD;
+use crate::store::item::SHORT_PAGES;
+use crate::store::item::WORD;
+use crate::store::slab::PAGE_BYTES;
+use crate::store::slab::Region;
 use crate::sys;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -154,7 +154,7 @@ impl Image {
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
             TryLockError::Error(e) => saying("failed to lock the memory file")(e),
         })?;
-        let wanted = bytes as usize / PAGE_BYTES + super::sizes::CLASSES_PAGES;
+        let wanted = bytes as usize / PAGE_BYTES + crate::store::slab::CLASSES_PAGES;
         if wanted >= SHORT_PAGES {
             return Err(io::Error::other("a memory file has 128 GB at most"));
         }

@@ -3,14 +3,14 @@
 //! Owns the bits and where the header's words are that they speak of; the layout as a whole stands in `item`. Knows no
 //! locks. Used wherever the store looks at a chunk without needing its item.
 
-use super::words::WORD;
+use super::atomic_bytes::WORD;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words that every item has.
-pub(super) const FIXED: usize = 3;
+pub(in crate::store) const FIXED: usize = 3;
 
 /// What the length in word 0 says from here on.
-pub(super) mod length {
+pub(in crate::store) mod length {
     /// With the upper bits of the value's length: the lower eight are in `more`, with the expiry time.
     pub const MORE: u8 = 224;
     /// `ext` has it, whatever it is.
@@ -146,13 +146,13 @@ impl Head {
 
     /// The value's length, or where that is ([`length`]).
     #[inline]
-    pub(super) fn length(self) -> u8 {
+    pub(in crate::store) fn length(self) -> u8 {
         (self.0 >> 24) as u8
     }
 
     /// Whether there is a word with the expiry time, and the value's length if that is over 223.
     #[inline]
-    pub(super) fn has_more(self) -> bool {
+    pub(in crate::store) fn has_more(self) -> bool {
         (length::MORE..length::EXT).contains(&self.length())
     }
 
@@ -164,7 +164,7 @@ impl Head {
 
     /// First of the ext words, if there are any.
     #[inline]
-    pub(super) fn ext_word(self) -> usize {
+    pub(in crate::store) fn ext_word(self) -> usize {
         FIXED + usize::from(self.has_more()) + usize::from(self.is_large())
     }
 

@@ -3,8 +3,8 @@
 //! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item of
 //! the list: in segmented mode there are none. Knows handles only. One list a class, under the class's lock.
 
-use super::arena::Handle;
-use super::handle::Handles;
+use crate::store::item::Handle;
+use crate::store::item::Handles;
 use std::collections::HashMap;
 
 /// Stands for the neighbour that the first and the last item lack: a chunk of page 0, which there is not.
@@ -154,8 +154,8 @@ impl AgeList {
 
 #[cfg(test)]
 mod tests {
-    use super::super::handle::LONG_PAGES;
     use super::*;
+    use crate::store::item::LONG_PAGES;
 
     #[test]
     fn keeps_the_order_of_use_whatever_leaves() {

@@ -20,9 +20,9 @@
 //! Word 0 of a linked item is changed by read-modify-write only: the class's evictor and the bucket's
 //! owner both change state bits. The rest of a linked item changes under its bucket's lock.
 
-use super::head::{FIXED, length};
-pub use super::head::{Head, iflag, kind, state};
-use super::words::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
+use super::atomic_bytes::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
+use super::header::{FIXED, length};
+pub use super::header::{Head, iflag, kind, state};
 use crate::limits::{COPY_MAX, KEY_MAX};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 

@@ -27,15 +27,16 @@
 //! Knows items only by their head; called by `slabs` and the store, who unlinks victims from the index. Where the
 //! figures come from: docs/memory.md.
 
-use super::arena::{Arena, Handle};
-use super::item::{Head, Item, iflag, state};
-use super::signs::{Part, Signs};
-use super::slabs::Class;
-use super::stock::Kind;
+use super::class_stats::{Part, Signs};
+use crate::store::item::Handle;
+use crate::store::item::{Head, Item, iflag, state};
+use crate::store::slab::Arena;
+use crate::store::slab::Kind;
+use crate::store::slabs::Class;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Items looked at in one search for a victim before the least used one seen is taken.
-pub(super) const SEARCH: usize = 64;
+pub(in crate::store) const SEARCH: usize = 64;
 
 /// Entries that one round of tending takes out of a ring: some tens of microseconds.
 const TEND: usize = 256;
@@ -45,10 +46,10 @@ const TEND: usize = 256;
 const IDLE_MAX: usize = 1 << 16;
 
 /// Slots the hand may pass in one search, free ones included: some 10 us. A request may need several searches.
-pub(super) const HAND_STEPS: usize = 256;
+pub(in crate::store) const HAND_STEPS: usize = 256;
 
 /// How many slots before the hand the heads of chunks are loaded.
-pub(super) const HAND_AHEAD: u32 = 8;
+pub(in crate::store) const HAND_AHEAD: u32 = 8;
 
 /// Entries of a queue that one search may pass because they stand on the page that leaves: some 10 us. In all of its
 /// searches for a chunk a request must come past such a page, which has up to 32,768 slots.
@@ -57,31 +58,31 @@ const LEAVING_STEPS: usize = 1024;
 /// Changes the state of what a chunk holds, in one step with the look at it, to what `change` makes of its head; gives the
 /// head before. `None` if `change` gives none: nothing changes then. A thread with a magazine (`magazine`) may give the
 /// chunk back, and use it anew, at any moment: what is counted under the class's lock must be what was changed.
-pub(super) fn change_if(arena: &Arena, handle: Handle, change: impl Fn(Head) -> Option<u8>) -> Option<Head> {
+pub(in crate::store) fn change_if(arena: &Arena, handle: Handle, change: impl Fn(Head) -> Option<u8>) -> Option<Head> {
     let word = arena.chunk(handle).first()?;
     let with = |old| change(Head(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
     word.fetch_update(Relaxed, Relaxed, with).ok().map(Head)
 }
 
 /// Says that no entry of the chunk is in its class's ring.
-pub(super) fn unmark(arena: &Arena, handle: Handle) {
+pub(in crate::store) fn unmark(arena: &Arena, handle: Handle) {
     change_if(arena, handle, |head| Some(head.state() & !state::RING));
 }
 
 /// Slots of the page that a chunk lies in.
-pub(super) fn slots_of(arena: &Arena, handle: Handle) -> usize {
+pub(in crate::store) fn slots_of(arena: &Arena, handle: Handle) -> usize {
     arena.slots(handle.page() as u32) as usize
 }
 
 /// Large items in chunks, without the first one of each: those of the ring, and all.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Extra {
+pub(in crate::store) struct Extra {
     ring: i64,
     all: i64,
 }
 
 /// A label's place in `Class::items`.
-pub(super) fn segment(label: u8) -> usize {
+pub(in crate::store) fn segment(label: u8) -> usize {
     usize::from((label & state::SEGMENT) >> 2)
 }
 
@@ -172,7 +173,7 @@ impl Class {
     }
 
     /// The same for one that is in use already, wherever it stands. By now the chunk may have another item, or none.
-    pub(super) fn move_back(&mut self, arena: &Arena, handle: Handle) {
+    pub(in crate::store) fn move_back(&mut self, arena: &Arena, handle: Handle) {
         // So that nobody frees the item meanwhile.
         self.recall(arena);
         let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
@@ -220,7 +221,7 @@ impl Class {
     }
 
     /// The item that should leave next in flat mode. Those from before it was switched on are the oldest.
-    pub(super) fn victim_flat(&mut self, arena: &Arena, signs: &Signs) -> Option<Handle> {
+    pub(in crate::store) fn victim_flat(&mut self, arena: &Arena, signs: &Signs) -> Option<Handle> {
         self.mixed &= self.evictable() > self.aged.len() as i64;
         let before = if self.mixed { self.victim_segmented(arena, signs, None) } else { None };
         before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
@@ -273,7 +274,7 @@ impl Class {
 
     /// The item that should leave next. It is still linked, no longer in the ring. `hot_pct` is the ring's share
     /// where the operator fixed it.
-    pub(super) fn victim(
+    pub(in crate::store) fn victim(
         &mut self,
         arena: &Arena,
         signs: &Signs,
@@ -356,7 +357,7 @@ impl Class {
     }
 
     /// Makes the item of a chunk whose entry the ring has lost COLD, or the hand would pass it over for ever.
-    pub(super) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
+    pub(in crate::store) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
         let mark = self.mark_of(arena, handle);
         let before = change_if(arena, handle, |head| {
             let label = if self.is_of_ring(head) { state::COLD } else { head.state() & state::SEGMENT };
@@ -449,7 +450,7 @@ impl Class {
     /// While there is room, takes items that have been in the ring for long enough out of it, some of them; true if
     /// there may be more. Where evictions happen they see to a ring that adapts: who was not read must leave then, or
     /// the main part would fill up with such items whenever the share falls.
-    pub(super) fn tend(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> bool {
+    pub(in crate::store) fn tend(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> bool {
         let evicted = signs.evicted();
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
             return false;
@@ -478,7 +479,7 @@ impl Class {
     }
 
     /// The item of a label that will leave next, as far as the queues and a look at what is before the hand tell.
-    pub(super) fn next_of(&self, arena: &Arena, label: u8) -> Option<Handle> {
+    pub(in crate::store) fn next_of(&self, arena: &Arena, label: u8) -> Option<Handle> {
         let mut passed_over = self.idle.iter().copied().take(SEARCH);
         let first = passed_over.find(|&handle| label == state::COLD && self.is_passed_over(arena, handle));
         first.or_else(|| {
@@ -490,7 +491,7 @@ impl Class {
     }
 
     /// Some of the items that will leave next: the oldest ones and those on so many slots before the hand.
-    pub(super) fn next_to_leave(&self, slots: usize) -> impl Iterator<Item = Handle> + '_ {
+    pub(in crate::store) fn next_to_leave(&self, slots: usize) -> impl Iterator<Item = Handle> + '_ {
         let (stock, slot) = (&self.stocks[self.hand.stock], self.hand.slot);
         let page = stock.pages.get(self.hand.page).map(|page| page.number);
         let slots = slot..stock.cut.per_page.min(slot + slots as u32);
@@ -583,10 +584,10 @@ impl Class {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item::Meta;
-    use super::super::sizes::{SizeConfig, Sizes};
-    use super::super::slabs::{Slabs, Take};
     use super::*;
+    use crate::store::item::Meta;
+    use crate::store::slab::{SizeConfig, Sizes};
+    use crate::store::slabs::{Slabs, Take};
 
     fn slabs(arena: &Arena) -> Slabs {
         let config = SizeConfig {

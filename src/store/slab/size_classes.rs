@@ -3,8 +3,8 @@
 //! Owns the table of classes; knows no memory. *Nominal* is what memcached would need for an item and what
 //! users see (`chunk_size`, `size=`, `bytes`); *physical* is what our denser item takes.
 
-use super::words::WORD;
 use crate::limits::CLASSES;
+use crate::store::item::WORD;
 
 /// Bytes of one slab page.
 pub const PAGE_BYTES: usize = 1 << 20;

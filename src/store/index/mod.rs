@@ -22,7 +22,7 @@ mod scan;
 pub use ghost::Ghost;
 pub use growth::{Pace, Step};
 
-use super::region::{Region, prefetch};
+use crate::store::slab::{Region, prefetch};
 use crate::sys::panics::{lock_released, lock_taken};
 use ghost::GHOST_TAG;
 use growth::GROW_AT;

@@ -4,11 +4,12 @@
 //! and which page gives way. Free lists are linked both ways through the chunks, so that a page can leave. Everything
 //! here is under the class's lock; called by `slabs`, `leave` and the store.
 
-use super::arena::{Arena, Handle};
-use super::cut::Cut;
-use super::handle::Links;
-use super::item::{Head, kind, state};
-use super::slabs::Class;
+use super::arena::Arena;
+use super::chunk_layout::Cut;
+use crate::store::item::Handle;
+use crate::store::item::Links;
+use crate::store::item::{Head, kind, state};
+use crate::store::slabs::Class;
 
 /// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
 const LEAVING_MAX: usize = 32;
@@ -35,35 +36,35 @@ impl Kind {
 /// A page in use.
 #[derive(Clone, Copy)]
 pub struct Page {
-    pub(super) number: u32,
+    pub(in crate::store) number: u32,
     /// Pages that the class had begun to use before.
-    pub(super) born: u64,
+    pub(in crate::store) born: u64,
 }
 
 /// Chunks of one kind.
 #[derive(Default)]
 pub struct Stock {
-    pub(super) cut: Cut,
+    pub(in crate::store) cut: Cut,
     /// Pages in use, oldest first.
-    pub(super) pages: Vec<Page>,
+    pub(in crate::store) pages: Vec<Page>,
     /// Pages to be cut so, not used yet.
-    pub(super) given: Vec<u32>,
+    pub(in crate::store) given: Vec<u32>,
     /// The page whose chunks are used in order, and the next of them.
-    pub(super) carving: Option<(u32, u32)>,
+    pub(in crate::store) carving: Option<(u32, u32)>,
     free: Option<Handle>,
-    pub(super) free_len: u64,
+    pub(in crate::store) free_len: u64,
     /// Chunks in use, those on a leaving page included.
-    pub(super) used: u64,
+    pub(in crate::store) used: u64,
 }
 
 impl Stock {
     /// None yet, of pages that are cut so.
-    pub(super) fn new(cut: Cut) -> Self {
+    pub(in crate::store) fn new(cut: Cut) -> Self {
         Self { cut, ..Self::default() }
     }
 
     /// Slots of a page that were ever used.
-    pub(super) fn slots_used(&self, page: u32) -> u32 {
+    pub(in crate::store) fn slots_used(&self, page: u32) -> u32 {
         match self.carving {
             Some((carving, next)) if carving == page => next,
             _ => self.cut.per_page,
@@ -71,17 +72,17 @@ impl Stock {
     }
 
     /// Pages, those not used yet included.
-    pub(super) fn page_count(&self) -> u64 {
+    pub(in crate::store) fn page_count(&self) -> u64 {
         (self.pages.len() + self.given.len()) as u64
     }
 
     /// Chunks that nobody uses on pages that stay, those never used included.
-    pub(super) fn spare(&self) -> u64 {
+    pub(in crate::store) fn spare(&self) -> u64 {
         self.at_hand() + self.given.len() as u64 * u64::from(self.cut.per_page)
     }
 
     /// The same without those on pages that are not used yet.
-    pub(super) fn at_hand(&self) -> u64 {
+    pub(in crate::store) fn at_hand(&self) -> u64 {
         self.free_len + self.carving.map_or(0, |(_, next)| u64::from(self.cut.per_page - next))
     }
 
@@ -94,26 +95,26 @@ impl Stock {
 }
 
 impl Class {
-    pub(super) fn stock(&self, kind: Kind) -> &Stock {
+    pub(in crate::store) fn stock(&self, kind: Kind) -> &Stock {
         &self.stocks[kind as usize]
     }
 
-    pub(super) fn stock_mut(&mut self, kind: Kind) -> &mut Stock {
+    pub(in crate::store) fn stock_mut(&mut self, kind: Kind) -> &mut Stock {
         &mut self.stocks[kind as usize]
     }
 
     /// Chunks in use.
-    pub(super) fn used(&self) -> u64 {
+    pub(in crate::store) fn used(&self) -> u64 {
         self.stocks.iter().map(|stock| stock.used).sum()
     }
 
     /// Free chunks of the pages that the class uses.
-    pub(super) fn at_hand(&self) -> u64 {
+    pub(in crate::store) fn at_hand(&self) -> u64 {
         self.stocks.iter().map(Stock::at_hand).sum()
     }
 
     /// The kind of a chunk of the class.
-    pub(super) fn kind_of(&self, arena: &Arena, handle: Handle) -> Kind {
+    pub(in crate::store) fn kind_of(&self, arena: &Arena, handle: Handle) -> Kind {
         if arena.stride(handle) == self.stock(Kind::Full).cut.stride { Kind::Full } else { Kind::Tight }
     }
 
@@ -123,29 +124,29 @@ impl Class {
     }
 
     /// Whether an item of `need` bytes can have but a part of the class's chunks.
-    pub(super) fn is_choosy(&self, need: usize) -> bool {
+    pub(in crate::store) fn is_choosy(&self, need: usize) -> bool {
         !self.fits_tight(need) && !self.stock(Kind::Tight).pages.is_empty()
     }
 
     /// Whether tight chunks are free for no less than a page, and not asked for.
-    pub(super) fn has_free_tight_page(&self) -> bool {
+    pub(in crate::store) fn has_free_tight_page(&self) -> bool {
         let tight = self.stock(Kind::Tight);
         tight.free_len >= u64::from(tight.cut.per_page)
     }
 
     /// Whether an item of `need` bytes can have no chunk of the class: all pages have others. The next larger class
     /// will do for it then.
-    pub(super) fn lacks(&self, need: usize) -> bool {
+    pub(in crate::store) fn lacks(&self, need: usize) -> bool {
         self.is_choosy(need) && self.stock(Kind::Full).pages.is_empty()
     }
 
     /// A free chunk of `need` bytes at least, of a page that the class has.
-    pub(super) fn take_free(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    pub(in crate::store) fn take_free(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.take_recalled(arena, need).or_else(|| self.take_kept(arena, need))
     }
 
     /// The same from a free list or of a page that is used in order, or one that a magazine has.
-    pub(super) fn take_recalled(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    pub(in crate::store) fn take_recalled(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         let chunk = self.take_present(arena, need);
         if chunk.is_some() || !self.has_lent() {
             return chunk;
@@ -156,12 +157,12 @@ impl Class {
 
     /// A chunk of a page that is not used yet, or what is left of a full page: that is kept for items that need it as
     /// long as there is other memory.
-    pub(super) fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    pub(in crate::store) fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.begin_page(arena, need).and_then(|kind| self.carve(kind)).or_else(|| self.carve(Kind::Full))
     }
 
     /// A chunk from a free list, or of a page that is used in order.
-    pub(super) fn take_present(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    pub(in crate::store) fn take_present(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         if !self.fits_tight(need) {
             return self.pop_free(arena, Kind::Full).or_else(|| self.carve(Kind::Full));
         }
@@ -202,7 +203,7 @@ impl Class {
 
     /// Whether a page that the class does not have yet should be had for an item of `need` bytes, which has found no
     /// chunk on pages in use.
-    pub(super) fn wants_page(&mut self, need: usize) -> bool {
+    pub(in crate::store) fn wants_page(&mut self, need: usize) -> bool {
         let kind = self.kind_of_next(need);
         let stock = self.stock(kind);
         stock.carving.is_none() && stock.given.is_empty() && self.given.is_empty()
@@ -265,7 +266,7 @@ impl Class {
     }
 
     /// Puts a chunk in front of its free list.
-    pub(super) fn list(&mut self, arena: &Arena, handle: Handle) {
+    pub(in crate::store) fn list(&mut self, arena: &Arena, handle: Handle) {
         let kind = self.kind_of(arena, handle);
         let stock = self.stock_mut(kind);
         let chunk = arena.chunk(handle);
@@ -280,7 +281,7 @@ impl Class {
     }
 
     /// Takes a chunk out of its free list.
-    pub(super) fn unlist(&mut self, arena: &Arena, handle: Handle) {
+    pub(in crate::store) fn unlist(&mut self, arena: &Arena, handle: Handle) {
         debug_assert_eq!(Head::of(arena.chunk(handle)).kind(), Some(kind::FREE), "what is on the free list is free");
         let kind = self.kind_of(arena, handle);
         let stock = self.stock_mut(kind);
@@ -301,7 +302,7 @@ impl Class {
 
     /// Takes over a page that is in use, from before a restart; false if it is cut in a way that the class does not
     /// know. Its chunks are told by [`Class::adopt_chunk`].
-    pub(super) fn adopt_page(&mut self, page: u32, stride: usize) -> bool {
+    pub(in crate::store) fn adopt_page(&mut self, page: u32, stride: usize) -> bool {
         let kind = if stride == self.stock(Kind::Full).cut.stride { Kind::Full } else { Kind::Tight };
         let born = self.births;
         self.births += 1;
@@ -317,7 +318,7 @@ impl Class {
     }
 
     /// Says that pages were adopted in the order of use, the latest first: the class has them the other way round.
-    pub(super) fn end_adoption(&mut self) {
+    pub(in crate::store) fn end_adoption(&mut self) {
         let births = self.births;
         for stock in &mut self.stocks {
             stock.pages.reverse();
@@ -338,14 +339,14 @@ impl Class {
     }
 
     /// The kind that the class's oldest page is of.
-    pub(super) fn kind_of_oldest(&self) -> Kind {
+    pub(in crate::store) fn kind_of_oldest(&self) -> Kind {
         let born = |kind| self.stock(kind).pages.first().map_or(u64::MAX, |page| page.born);
         if born(Kind::Full) <= born(Kind::Tight) { Kind::Full } else { Kind::Tight }
     }
 
     /// The kind of which the class has a page too many and of the other one too few, if it is so by far. `Full` is
     /// given as soon as a tight cut is worth it.
-    pub(super) fn kind_to_recut(&mut self) -> Option<Kind> {
+    pub(in crate::store) fn kind_to_recut(&mut self) -> Option<Kind> {
         if self.leaving.is_some() || !self.recent.is_settled() {
             return None;
         }
@@ -375,7 +376,7 @@ impl Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sizes::{SizeConfig, Sizes};
+    use crate::store::slab::size_classes::{SizeConfig, Sizes};
 
     #[test]
     fn adopted_pages_leave_in_the_order_of_their_last_use() {

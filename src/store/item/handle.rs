@@ -4,7 +4,7 @@
 //! ([`Links`]). A handle has 32 bits as long as its page is among the first 2^17, which are 128 GB; where more memory is
 //! asked for it has up to 40. Knows neither pages nor items. Used by everything in the store.
 
-use super::words::{load_pair, store_pair};
+use super::atomic_bytes::{load_pair, store_pair};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;

@@ -1,0 +1,4 @@
+//! A page goes from one class to another.
+
+pub(in crate::store) mod drain;
+pub(in crate::store) mod rescue;

@@ -1,0 +1,19 @@
+//! Memory for items: address space, pages, chunks and their sizes, and what threads have of a class.
+
+pub(in crate::store) mod arena;
+pub(in crate::store) mod chunk_layout;
+pub(in crate::store) mod chunk_pool;
+pub(in crate::store) mod class_lock;
+pub(in crate::store) mod magazine;
+pub(in crate::store) mod region;
+pub(in crate::store) mod size_classes;
+pub(in crate::store) mod thread_slot;
+
+pub(in crate::store) use arena::Arena;
+pub(in crate::store) use chunk_layout::{Cut, Recent};
+pub(in crate::store) use chunk_pool::{Kind, Page, Stock};
+pub(in crate::store) use class_lock::{Mutex, MutexGuard};
+pub(in crate::store) use magazine::Magazines;
+pub(in crate::store) use region::{Region, prefetch, touch};
+pub(in crate::store) use size_classes::{CLASSES_PAGES, HEADER, PAGE_BYTES, SizeConfig, Sizes};
+pub(in crate::store) use thread_slot::is_contention_simulated;
