@@ -4,7 +4,7 @@
 
 mod support;
 
-use oxcached::net::{Answerer, DATAGRAM_HEADER};
+use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, Sent, TurnEnd};
 use oxcached::proto::{ConnCard, ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::server::Server;
 use oxcached::stats::{Counter, PrefixEvent};
@@ -91,6 +91,9 @@ fn stat_packet(key: &str, value: usize) -> Vec<u8> {
     bytes
 }
 
+/// A packet that flushes.
+const FLUSH: [u8; 24] = [0x80, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// Key and value of each packet.
 fn packets(mut bytes: &[u8]) -> Vec<(u16, String, String)> {
     let mut all = Vec::new();
@@ -141,9 +144,9 @@ fn prefixes_in_a_packet_are_put_together_in_steps_and_within_a_budget() {
     let mut silent: Vec<Steps> = Vec::new();
     let refusal = loop {
         let mut steps = Steps::new(&shared, &request);
-        let step = steps.step();
-        assert!(kept() <= REPORTS_MAX);
-        if step != Step::Yield {
+        assert_eq!(steps.step(), Step::Yield);
+        assert!(kept() <= REPORTS_MAX && silent.len() < 100);
+        if !steps.out.is_empty() {
             break packets(steps.out.plain().unwrap());
         }
         silent.push(steps);
@@ -253,6 +256,127 @@ fn a_datagram_gets_a_report_as_one_series_or_an_error() {
     let refused = "SERVER_ERROR reply too large for datagrams\r\n";
     assert_eq!(ask("mn\r\nstats detail dump\r\nmn\r\n"), ["MN\r\n", refused]);
     assert_eq!(shared.stats.totals().get(Counter::ResponseOom), 1);
+}
+
+/// `-R` counts commands, whatever they cost.
+#[test]
+fn a_run_ends_behind_a_report_or_admin_command() {
+    let shared = shared("-o track_sizes");
+    fill_conns(&shared, 10);
+    let costly = [
+        ("stats", "STAT pid "),
+        ("stats settings", "STAT maxbytes "),
+        ("stats items", "END"),
+        ("stats slabs", "STAT active_slabs "),
+        ("stats conns", "STAT 100:addr "),
+        ("stats sizes", "END"),
+        ("stats detail dump", "END"),
+        ("stats cachedump 1 1", "END"),
+        ("stats reset", "RESET"),
+        ("cache_memlimit 64", "OK"),
+        ("slabs automove 1", "OK"),
+        ("lru mode flat", "OK"),
+        ("lru_crawler tocrawl 0", "OK"),
+        ("verbosity 0", "OK"),
+        ("flush_all", "OK"),
+    ];
+    for (command, begins) in costly {
+        let mut steps =
+            Steps::new(&shared, format!("mn\r\nmn\r\n{}mn\r\n", format!("{command}\r\n").repeat(30)).as_bytes());
+        let (mut seen, mut runs) = (0, 0);
+        while seen < 30 {
+            runs += 1;
+            assert!(runs <= 300, "{command}");
+            assert_eq!(steps.step(), Step::Yield, "{command}");
+            let got = text(steps.out.plain().unwrap().to_vec());
+            steps.out.clear();
+            let replies = got.lines().filter(|line| line.starts_with(begins)).count();
+            assert!(replies <= 1, "{command}: {got}");
+            seen += replies;
+        }
+        assert_eq!((steps.step(), steps.out.plain()), (Step::Read, Some(&b"MN\r\n"[..])), "{command}");
+    }
+    let with_value = [&stat_packet("settings", 5)[..], b"value"].concat();
+    for packet in [stat_packet("", 0), with_value, stat_packet("sizes", 0), FLUSH.to_vec()] {
+        let mut steps = Steps::new(&shared, &packet.repeat(30));
+        let (mut ends, mut runs) = (0, 0);
+        while steps.step() == Step::Yield {
+            let got = packets(steps.out.plain().unwrap());
+            steps.out.clear();
+            let now = got.iter().filter(|(_, key, _)| key.is_empty()).count();
+            assert!(now <= 1);
+            (ends, runs) = (ends + now, runs + 1);
+        }
+        assert!(ends == 30 && runs <= 300, "{ends} {runs}");
+    }
+}
+
+/// What a client sees does not depend on where runs end: a pipeline is one also if its first replies have left.
+#[test]
+fn what_must_come_first_is_refused_behind_a_report_that_was_written() {
+    let shared = shared("");
+    fill_conns(&shared, 1000);
+    for report in ["stats conns", "stats", "flush_all noreply"] {
+        for (command, refusal) in [
+            ("watch", "ERROR cannot pipeline other commands before watch\r\n"),
+            ("lru_crawler metadump all", "ERROR cannot pipeline other commands before metadump\r\n"),
+        ] {
+            let got = text(Steps::new(&shared, format!("{report}\r\n{command}\r\n").as_bytes()).finish());
+            assert!(got.ends_with(refusal), "{report}, {command}: {got}");
+        }
+    }
+    let mut steps = Steps::new(&shared, b"stats\r\n");
+    steps.finish();
+    steps.input.append(b"lru_crawler metadump all\r\n");
+    assert_eq!(text(steps.finish()), "OK\r\nEND\r\n");
+}
+
+#[test]
+fn a_datagram_socket_gives_way_behind_a_report() {
+    let shared = shared("");
+    let mut answerer = Answerer::<Session>::default();
+    for (request, replies) in [("stats\r\n".repeat(30) + "mn\r\n", 31), ("stats\r\nquit\r\n".into(), 1)] {
+        let request = [b"\0\x07\0\0\0\x01\0\0", request.as_bytes()].concat();
+        let mut cx = Cx::new(&shared, &shared.stats.workers[0], 7);
+        answerer.space()[..request.len()].copy_from_slice(&request);
+        assert!(answerer.begin(request.len(), &cx));
+        let (mut turns, mut all) = (0, 0);
+        loop {
+            let (mut series, mut allowance) = (0, Allowance { commands: 20, datagrams: 256 });
+            let end = answerer.turn(&mut cx, &mut allowance, |datagram| {
+                series += usize::from(datagram[2..4] == [0, 0]);
+                Sent::Yes
+            });
+            (turns, all) = (turns + 1, all + series);
+            match end {
+                TurnEnd::Done => break,
+                end => assert!(end == TurnEnd::More && series <= 1, "{series}"),
+            }
+        }
+        assert_eq!((turns, all), (replies.min(30) + 1, replies), "the last turn has what stands behind the reports");
+    }
+}
+
+/// In a server too, and `conn_yields` goes on counting used up budgets of `-R` only.
+#[test]
+fn reports_are_no_used_up_budgets() {
+    let server = Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 64 -R 4")).unwrap();
+    let shared = server.shared().clone();
+    let running = server.spawn().unwrap();
+    let mut client = TcpStream::connect(running.addresses()[0]).unwrap();
+    let mut ask = |request: &str| {
+        client.write_all(request.as_bytes()).unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(b"MN\r\n") {
+            let mut part = [0; 65_536];
+            let n = client.read(&mut part).unwrap();
+            got.extend_from_slice(&part[..n]);
+        }
+        (text(got).lines().filter(|line| *line == "END").count(), shared.stats.totals().get(Counter::ConnYields))
+    };
+    assert_eq!(ask(&("stats\r\n".repeat(50) + "mn\r\n")), (50, 0));
+    assert_eq!(ask(&("get a\r\n".repeat(9) + "mn\r\n")), (9, 2));
+    running.shutdown().unwrap();
 }
 
 #[test]

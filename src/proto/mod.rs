@@ -3,6 +3,7 @@
 mod addresses;
 mod ahead;
 mod binary;
+mod conn_state;
 mod input;
 mod listing;
 mod meta;
@@ -15,8 +16,9 @@ mod upload;
 
 pub use crate::events::CloseReason;
 pub use addresses::AddressPlace;
+pub use conn_state::ConnState;
 pub use input::Input;
 pub use output::Output;
 pub use report::hash_power;
-pub use session::{ConnState, NO_READ_MEMORY, Protocol, Session, Step};
+pub use session::{NO_READ_MEMORY, Protocol, Session, Step};
 pub use shared::{ConnCard, ConnTable, Control, Cx, Shared, size_config};

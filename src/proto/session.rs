@@ -6,7 +6,7 @@
 use super::listing::{Listed, Listing};
 use super::text::{self, Next, login};
 use super::upload::{Origin, Upload};
-use super::{Cx, Input, Output, Shared, binary};
+use super::{ConnState, Cx, Input, Output, Shared, binary};
 use crate::auth::{Answer, Auth, Check, Ticket};
 use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
@@ -29,72 +29,14 @@ pub enum Protocol {
     Binary,
 }
 
-/// Connection states by memcached's names, as `stats conns` and `-vvv` show them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum ConnState {
-    Listening,
-    NewCmd,
-    Waiting,
-    Read,
-    ParseCmd,
-    Write,
-    Nread,
-    Swallow,
-    Closing,
-    Mwrite,
-    Closed,
-    Watch,
-}
-
-impl ConnState {
-    const ALL: [Self; 12] = [
-        Self::Listening,
-        Self::NewCmd,
-        Self::Waiting,
-        Self::Read,
-        Self::ParseCmd,
-        Self::Write,
-        Self::Nread,
-        Self::Swallow,
-        Self::Closing,
-        Self::Mwrite,
-        Self::Closed,
-        Self::Watch,
-    ];
-
-    pub(super) fn from_u8(n: u8) -> Self {
-        Self::ALL[usize::from(n) % Self::ALL.len()]
-    }
-
-    /// memcached's name of the state.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Listening => "conn_listening",
-            Self::NewCmd => "conn_new_cmd",
-            Self::Waiting => "conn_waiting",
-            Self::Read => "conn_read",
-            Self::ParseCmd => "conn_parse_cmd",
-            Self::Write => "conn_write",
-            Self::Nread => "conn_nread",
-            Self::Swallow => "conn_swallow",
-            Self::Closing => "conn_closing",
-            Self::Mwrite => "conn_mwrite",
-            Self::Closed => "conn_closed",
-            Self::Watch => "conn_watch",
-        }
-    }
-}
-
 /// What a session wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it gives
     /// a slice, else into the input buffer ([`Input::grow`] first when it is full).
     Read,
-    /// The budget is used up and input remains, or a multiget, dump or report goes on: let others run, then call again.
-    /// Replies may stay unsent, and the last one unfinished.
+    /// The budget is used up and input remains; or a costly command ran (a report, an admin command); or a multiget, dump
+    /// or report goes on. Let others run, then call again. Replies may stay unsent, and the last one unfinished.
     Yield,
     /// Replies reached their bound, or must leave now: write all of them, then call again.
     Flush,
@@ -168,12 +110,15 @@ pub struct Session {
     failed_logins: u8,
     /// The login of packets, if they need one.
     sasl: Option<Box<binary::sasl::Login>>,
+    /// The last run ended behind a costly command: replies to what came with the next one may have left already.
+    gave_way: bool,
 }
 
 impl Session {
     /// A session that has heard nothing yet.
     pub fn new(protocol: Protocol) -> Self {
-        Self { state: State::Opening(protocol), binary: protocol == Protocol::Binary, failed_logins: 0, sasl: None }
+        let binary = protocol == Protocol::Binary;
+        Self { state: State::Opening(protocol), binary, failed_logins: 0, sasl: None, gave_way: false }
     }
 
     /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
@@ -184,6 +129,10 @@ impl Session {
             return starved(cx, out);
         }
         let mut turn = Turn::new(budget, cx.reply_cap());
+        if std::mem::take(&mut self.gave_way) {
+            turn.is_first = false;
+            cx.piped.set(true);
+        }
         loop {
             let step = match &mut self.state {
                 State::Opening(protocol) => {
@@ -385,13 +334,14 @@ impl Session {
                 }
                 Next::Dump(ask) => {
                     // Replies that still wait, of this turn or of an earlier one, refuse it.
-                    let first = *turn.left + 1 == turn.granted && out.is_empty();
+                    let first = turn.is_first && *turn.left + 1 == turn.granted && out.is_empty();
                     if let Some(listing) = text::begin_dump(cx, &ask, first, out) {
                         self.state = State::Listing(Box::new(Telling { listing, is_dump: true, unwanted: 0 }));
                         return None;
                     }
                     out.end_of_reply();
                 }
+                Next::GiveWay => return Some(self.give_way(0)),
                 Next::Report(listing) => return self.begin_report(listing, 0, out),
                 Next::Close(reason) => return Some(Step::Close(reason)),
                 Next::Watch(seat) => {
@@ -436,7 +386,7 @@ impl Session {
                                 return None;
                             }
                             binary::Next::Close(reason) => return Some(Step::Close(reason)),
-                            binary::Next::Packet | binary::Next::Upload(_) | binary::Next::Report(..) => continue,
+                            _ => continue,
                         }
                     }
                     binary::sasl::Guarded::Check(used, check) => {
@@ -454,6 +404,9 @@ impl Session {
             out.end_of_reply();
             match next {
                 binary::Next::Packet => {}
+                binary::Next::GiveWay(unwanted) => {
+                    return Some(self.give_way(unwanted));
+                }
                 binary::Next::Upload(upload) => {
                     self.state = State::Value(upload);
                     return None;
@@ -486,9 +439,20 @@ impl Session {
             return Some(Step::Yield);
         }
         out.end_of_reply();
-        let is_dump = telling.is_dump;
-        self.state = State::Swallow(telling.unwanted);
-        is_dump.then_some(Step::Flush)
+        if telling.is_dump {
+            self.state = State::Command;
+            return Some(Step::Flush);
+        }
+        let unwanted = telling.unwanted;
+        Some(self.give_way(unwanted))
+    }
+
+    /// Ends the run behind a command whose cost `-R` does not measure. Next come `unwanted` bytes to swallow.
+    #[cold]
+    fn give_way(&mut self, unwanted: u64) -> Step {
+        self.state = if unwanted > 0 { State::Swallow(unwanted) } else { State::Command };
+        self.gave_way = true;
+        Step::Yield
     }
 
     fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
@@ -653,6 +617,8 @@ fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
 
 /// The budget of one run, in commands.
 struct Turn<'a> {
+    /// No command of the same pipeline ran before, in an earlier run.
+    is_first: bool,
     granted: u32,
     left: &'a mut u32,
     /// What is left when the run has given as many replies as may wait; 0 where that is not bounded.
@@ -661,7 +627,7 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn new(budget: &'a mut u32, reply_cap: u32) -> Self {
-        Self { granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
+        Self { is_first: true, granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
     }
 
     /// What has to happen before the next command may run.

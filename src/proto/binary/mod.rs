@@ -143,6 +143,8 @@ impl Op {
 pub(super) enum Next {
     /// Go on with the next packet.
     Packet,
+    /// Go on in another turn: this packet was costly. This many bytes that nobody wants follow it.
+    GiveWay(u64),
     /// A value follows that was not all there.
     Upload(Box<Upload>),
     /// This many bytes follow that nobody wants.
@@ -169,6 +171,12 @@ impl Ran {
 
     fn close(reason: CloseReason) -> Self {
         Self { used: 0, next: Next::Close(reason) }
+    }
+
+    /// As [`Ran::past`], for a command that costs much more than a get: nothing else runs in its turn.
+    fn costly(unwanted: usize, there: usize) -> Self {
+        let used = unwanted.min(there);
+        Self { used, next: Next::GiveWay((unwanted - used) as u64) }
     }
 }
 
@@ -304,7 +312,10 @@ fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8
             run.done(0);
             return Ran::close(CloseReason::Normal);
         }
-        (Op::Flush, _) => admin::flush(run, extras),
+        (Op::Flush, _) => {
+            admin::flush(run, extras);
+            return Ran::costly(0, 0);
+        }
         (Op::Noop, _) => run.done(0),
         (Op::Version, _) => admin::version(run),
         (Op::Stat, _) => {
@@ -312,6 +323,7 @@ fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8
                 let used = run.head.value().min(rest.len());
                 return Ran { used, next: Next::Report(listing, (run.head.value() - used) as u64) };
             }
+            return Ran::costly(run.head.value(), rest.len());
         }
         // Sessions without authentication know no such commands; the rest have a key, or do not fit.
         _ => run.fail(Status::Unknown),

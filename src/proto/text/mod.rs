@@ -34,6 +34,8 @@ pub(super) const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
 pub(super) enum Next {
     /// Go on with the next line.
     Line,
+    /// Go on with the next line in another turn: this one was costly.
+    GiveWay,
     /// A value follows that was not all there.
     Upload(Box<Upload>),
     /// This many bytes follow that nobody wants.
@@ -63,6 +65,11 @@ impl Ran {
 
     fn then(next: Next) -> Self {
         Self { used: 0, next }
+    }
+
+    /// The result of a command that costs much more than a get: nothing else runs in its turn.
+    fn costly(next: Next) -> Self {
+        Self::then(if matches!(next, Next::Line) { Next::GiveWay } else { next })
     }
 }
 
@@ -166,7 +173,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
             run.reply(&format!("VERSION {VERSION}"));
             Ran::line()
         }
-        b"stats" => Ran::then(admin::stats(&mut run, &Tokens::split(text))),
+        b"stats" => Ran::costly(admin::stats(&mut run, &Tokens::split(text))),
         b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
@@ -239,7 +246,7 @@ fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> Ran {
     let tokens = Tokens::split(text);
     run.noreply = tokens.last() == b"noreply";
     if let Some(next) = admin::run(run, &tokens) {
-        return Ran::then(next);
+        return Ran::costly(next);
     }
     if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") {
         return Ran::then(Next::Close(CloseReason::Error));
