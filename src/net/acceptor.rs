@@ -30,6 +30,13 @@ use std::time::{Duration, Instant};
 /// How often a pause looks for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Attempts in a row that may fail before their listener rests for `PAUSE`: each may have cost a client, and the next one
+/// may do.
+const FAILED_MAX: usize = 16;
+
+/// How often failing attempts are told.
+const TELL: Duration = Duration::from_secs(10);
+
 /// How often a listener that the poll does not take is registered again, and asked for clients meanwhile.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -45,6 +52,8 @@ pub struct Acceptor {
     pause: Option<Pause>,
     /// When listeners are registered again that the poll has not taken; `None` = it has them all, or there is a pause.
     retry_at: Option<Instant>,
+    /// When attempts that fail may be told again.
+    tell_at: Option<Instant>,
     seen: Descriptors,
     /// To ask whether a listener has someone waiting; opened early, as it is needed when nothing can be.
     probe: Poll,
@@ -54,6 +63,8 @@ struct Open {
     listener: Listener,
     /// An accept may find someone.
     pending: bool,
+    /// Attempts have failed again and again: the next one comes then, whatever the poll says.
+    rests_until: Option<Instant>,
     /// The poll tells of its clients.
     is_registered: bool,
 }
@@ -71,8 +82,8 @@ enum Accepted {
     Client(Transport, Option<SocketAddr>),
     /// Nobody is waiting.
     Nobody,
-    /// That client is lost, the next may do.
-    Lost,
+    /// That client is lost, the next may do; unless it is the listener that fails.
+    Failed(io::Error),
     /// No descriptors, or no memory: only time helps.
     Full(io::Error),
 }
@@ -87,10 +98,17 @@ impl Acceptor {
         registry: &Registry,
         first_token: usize,
     ) -> io::Result<Self> {
-        let (seen, probe) = (Descriptors::default(), Poll::new()?);
-        let (pause, retry_at) = (None, None);
-        let mut acceptor =
-            Self { shared, listeners: Vec::new(), dispatcher, first_token, pause, retry_at, seen, probe };
+        let mut acceptor = Self {
+            shared,
+            listeners: Vec::new(),
+            dispatcher,
+            first_token,
+            pause: None,
+            retry_at: None,
+            tell_at: None,
+            seen: Descriptors::default(),
+            probe: Poll::new()?,
+        };
         for mut listener in listeners {
             if let ListenSocket::Udp(socket) = listener.socket {
                 acceptor.share_out(socket, listener.local)?;
@@ -99,7 +117,7 @@ impl Acceptor {
             let index = acceptor.listeners.len();
             listener.socket.register(registry, Token(first_token + index))?;
             acceptor.enter(&listener);
-            acceptor.listeners.push(Open { listener, pending: false, is_registered: true });
+            acceptor.listeners.push(Open { listener, pending: false, rests_until: None, is_registered: true });
         }
         acceptor.shared.stats.globals.accepting_conns.store(true, Relaxed);
         Ok(acceptor)
@@ -148,18 +166,21 @@ impl Acceptor {
     /// Accepts from the listener of `token`, a batch at most.
     pub fn ready(&mut self, token: Token, registry: &Registry) {
         let index = token.0.wrapping_sub(self.first_token);
-        if self.pause.is_none() && index < self.listeners.len() {
+        if self.pause.is_none() && self.listeners.get(index).is_some_and(|open| open.rests_until.is_none()) {
             self.accept_batch(index, registry);
         }
     }
 
     /// How long the caller may sleep before [`Acceptor::on_timer`]; `None` = until an event.
     pub fn timeout(&self) -> Option<Duration> {
-        match &self.pause {
-            Some(pause) => Some(pause.next_look.saturating_duration_since(Instant::now())),
-            None if self.listeners.iter().any(|open| open.pending) => Some(Duration::ZERO),
-            None => self.retry_at.map(|at| at.saturating_duration_since(Instant::now())),
-        }
+        let next = match &self.pause {
+            Some(pause) => Some(pause.next_look),
+            None if self.listeners.iter().any(|open| open.pending && open.rests_until.is_none()) => {
+                return Some(Duration::ZERO);
+            }
+            None => self.listeners.iter().filter_map(|open| open.rests_until).chain(self.retry_at).min(),
+        };
+        next.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Goes on with what could not be done at once; cheap to call too often.
@@ -179,7 +200,11 @@ impl Acceptor {
             self.register_all(registry);
         }
         for index in 0..self.listeners.len() {
-            if self.listeners[index].pending && self.pause.is_none() {
+            let open = &mut self.listeners[index];
+            if open.rests_until.is_some_and(|until| Instant::now() >= until) {
+                open.rests_until = None;
+            }
+            if open.pending && open.rests_until.is_none() && self.pause.is_none() {
                 self.accept_batch(index, registry);
             }
         }
@@ -187,14 +212,25 @@ impl Acceptor {
 
     fn accept_batch(&mut self, index: usize, registry: &Registry) {
         self.listeners[index].pending = true;
+        let mut failed = 0;
         for _ in 0..ACCEPT_BATCH {
             match accept(&self.listeners[index].listener.socket) {
                 Accepted::Client(transport, peer) => {
+                    failed = 0;
                     if !self.admit(index, transport, peer) {
                         return self.stop_accepting(registry);
                     }
                 }
-                Accepted::Lost => {}
+                Accepted::Failed(error) => {
+                    failed += 1;
+                    if failed == FAILED_MAX || !is_of_its_client(&error) {
+                        self.tell(&error);
+                    }
+                    if failed == FAILED_MAX {
+                        self.listeners[index].rests_until = Some(Instant::now() + PAUSE);
+                        return;
+                    }
+                }
                 Accepted::Nobody => {
                     self.listeners[index].pending = false;
                     return;
@@ -208,6 +244,15 @@ impl Acceptor {
                     return self.stop_accepting(registry);
                 }
             }
+        }
+    }
+
+    /// Tells of attempts that fail, now and then.
+    fn tell(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.tell_at.is_none_or(|at| now >= at) {
+            self.tell_at = Some(now + TELL);
+            say(&format!("accept4(): {}", plain(error)));
         }
     }
 
@@ -369,12 +414,13 @@ fn accept(socket: &ListenSocket) -> Accepted {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => Accepted::Nobody,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Accepted::Full(error),
-        Some(libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM) => Accepted::Lost,
-        _ => {
-            say(&format!("accept4(): {}", plain(&error)));
-            Accepted::Lost
-        }
+        _ => Accepted::Failed(error),
     }
+}
+
+/// Whether an error says that a client has gone, or may not come in.
+fn is_of_its_client(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM))
 }
 
 fn listen(socket: &ListenSocket, backlog: i32) {

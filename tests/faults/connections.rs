@@ -1,8 +1,10 @@
 //! Calls on the sockets of clients: accept, read, write, and the events of all three.
 
-use crate::harness::{Faulty, beside_a_witness, errors, until};
+use crate::harness::{Client, Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
 
 const HIT: &str = "VALUE a 0 5\r\nvalue\r\nEND\r\n";
 
@@ -119,6 +121,43 @@ fn clients_are_accepted_once_accepting_works_again() {
         }
     });
     server.end();
+}
+
+/// Whatever the error: attempts are made now and then, and told once.
+#[test]
+fn an_accept_that_goes_on_failing_is_tried_at_intervals_and_costs_no_other_listener() {
+    let server = Faulty::start(&["-l", "127.0.0.1,127.0.0.2"]);
+    fill(&server);
+    let ports = std::fs::read_to_string(server.path("ports")).unwrap();
+    let port = ports.lines().filter_map(|line| line.strip_prefix("TCP INET: ")).nth(1).unwrap().parse().unwrap();
+    let other = SocketAddr::from(([127, 0, 0, 2], port));
+    for error in [errors::EINVAL, errors::EPERM, errors::ENOTSOCK, errors::EMFILE] {
+        let fd = listener(&server);
+        server.plan.set(Call::Accept, Fault::error(error).on(fd));
+        let mut client = server.client();
+        client.socket().write_all(b"get a\r\n").unwrap();
+        until("attempts", || server.plan.made(Call::Accept) > 0);
+        let start = Instant::now();
+        // The other listener is closed too while no descriptor is free.
+        if error != errors::EMFILE {
+            for _ in 0..20 {
+                assert_eq!(Client::new(other).ask("get a\r\n", "END\r\n"), HIT, "error {error}");
+            }
+        }
+        until("more attempts", || server.plan.made(Call::Accept) > 100 || error == errors::EMFILE);
+        // 16 attempts in 10 ms; each client of the other listener brings none.
+        let intervals = start.elapsed().as_millis() as u64 / 10 + 2;
+        assert!(
+            server.plan.made(Call::Accept) <= 16 * (intervals + 1),
+            "error {error}: {}",
+            server.plan.made(Call::Accept)
+        );
+        server.plan.clear(Call::Accept);
+        assert_eq!(client.reply("END\r\n"), HIT, "error {error}");
+    }
+    let said = server.end();
+    let told = said.lines().filter(|line| line.starts_with("accept4(): ") && !line.contains("open files")).count();
+    assert_eq!(told, 1, "{said}");
 }
 
 #[test]
