@@ -216,6 +216,11 @@ pub const TLS_SESSIONS: usize = 8192;
 /// Unit: seconds. Beyond: the refusal of the protocol and the end of the connection, counted in `auth_timeouts`.
 pub const AUTH_SECONDS: u32 = 15;
 
+/// Most worker threads that `-t` may give: each takes memory at start.
+///
+/// Unit: threads. Beyond: the server does not start.
+pub const THREADS_MAX: u32 = 4096;
+
 /// Most seconds that `-o auth_timeout` may give.
 ///
 /// Unit: seconds. Beyond: the server does not start.

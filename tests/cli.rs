@@ -65,7 +65,11 @@ fn sizes_that_do_not_fit_each_other() {
     refused(&[
         ("-I 1023", 64, low),
         ("-I 1g", 64, low),
-        ("-I 2048m", 64, low),
+        ("-I -4095m", 64, low),
+        ("-m 9000 -I 2048m", 64, "Cannot set item size limit higher than a gigabyte.\n"),
+        ("-m 9000 -I 4097m", 64, "Cannot set item size limit higher than a gigabyte.\n"),
+        ("-m 9000 -I 4194305k", 64, "Cannot set item size limit higher than a gigabyte.\n"),
+        ("-m 9000 -I 4295491584", 64, "Cannot set item size limit higher than a gigabyte.\n"),
         ("-I k", 64, low),
         ("-m 0", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
         ("-m 3 -I 2m", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
@@ -155,6 +159,74 @@ fn suboptions_out_of_range() {
     ]);
 }
 
+/// No number wraps, and no text is taken for a number: one row for each option and way to go wrong.
+#[test]
+fn numbers_beyond_their_range_and_texts_that_are_none() {
+    let unparsed = |name: &str| format!("could not parse argument to {name}\n");
+    let beyond = "4294967297"; // 1, if cut to 32 bits
+    let sizes = "slab size 0 is out of valid range\n".to_owned();
+    let high = "Initial hashtable multiplier of 2147483647 is too high\n\
+                Choose a value based on \"STAT hash_power_level\" from a running instance\n";
+    let cases = [
+        ("-p ", "x,65536,4294978507", 64, "ERROR: Invalid port number "),
+        ("-U ", "x,65536,4294978507", 64, "ERROR: Invalid port number "),
+        ("-p 5 -U ", "x,65536", 64, "ERROR: Invalid port number "),
+        ("-a ", "x,999,-1,78,10000,0x1ff", 1, "unix-mask must be an octal file mode, up to 7777\n"),
+        ("-m ", "-1,-4294967295", 1, "Memory limit must not be negative\n"),
+        ("-m ", "x", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
+        ("-c ", "x,-1,-4294967295", 1, "Maximum connections must be greater than 0\n"),
+        ("-n ", "x,-1,-4294967295", 1, "Chunk size must be greater than 0\n"),
+        ("-R ", "x,-1,-4294967295", 1, "Number of requests per event must be greater than 0\n"),
+        ("-t ", "x,-1,-4294967295", 1, "Number of threads must be greater than 0\n"),
+        ("-t ", "4097,4294967297", 1, "Number of threads must be at most 4096\n"),
+        ("-b ", "x", 1, "Listen backlog must be a number\n"),
+        ("-o hashpower=", "4294967308", 1, high),
+        ("-o tail_repair_time=", "x,-4294967280", 1, "Cannot set tail_repair_time to less than 10 seconds\n"),
+        ("-o slab_automove=", "x,-1,4294967297", 1, "slab_automove must be between 0 and 2\n"),
+        ("-o slab_automove_window=", "x,-1,4294967301", 1, "slab_automove_window must be > 2 and < 1800\n"),
+        ("-o slab_sizes=", "4294967496,x", 64, &sizes),
+        ("-o slab_chunk_max=", "4294967297,9223372036854775808", 1, &unparsed("slab_chunk_max")),
+        ("-o lru_crawler_sleep=", "x,-1,4294967297", 1, "LRU crawler sleep must be between 0 and 1 second\n"),
+        ("-o lru_crawler_tocrawl=", "4294967297", 1, "lru_crawler_tocrawl takes a numeric 32bit value\n"),
+        ("-o hot_lru_pct=", "x,-1,4294967297", 1, "hot_lru_pct must be > 1 and < 80\n"),
+        ("-o warm_lru_pct=", "x,-1,4294967297", 1, "warm_lru_pct must be > 1 and < 80\n"),
+        ("-o temporary_ttl=", "x,-5", 1, &unparsed("temporary_ttl")),
+        ("-o idle_timeout=", "x,-5", 1, &unparsed("idle_timeout")),
+        ("-o write_timeout=", "x,-5,4294967297", 1, &unparsed("write_timeout")),
+        ("-o maxconns_per_ip=", "x,-5,4294967297", 1, &unparsed("maxconns_per_ip")),
+        ("-o auth_timeout=", "x,-5,4294967297", 1, "auth_timeout must be between 0 and 1000 seconds\n"),
+        ("-o watcher_logbuf_size=", "-18446744073709551615,4194304", 1, &unparsed("watcher_logbuf_size")),
+        ("-o worker_logbuf_size=", "4194304,4294967297", 1, &unparsed("worker_logbuf_size")),
+        ("-o read_buf_mem_limit=", "4096,4294967297", 1, &unparsed("read_buf_mem_limit")),
+        ("-o ssl_wbuf_size=", "4194304,4294967297", 1, &unparsed("ssl_wbuf_size")),
+        ("-o ssl_verify_mode=", "4294967297", 1, &unparsed("ssl_verify_mode")),
+        ("-o ssl_min_version=", "4294967297", 1, &unparsed("ssl_min_version")),
+        ("-o ssl_keyformat=", "4294967297", 1, &unparsed("ssl_keyformat")),
+    ];
+    for (option, values, code, complaint) in cases {
+        for value in values.split(',') {
+            let line = format!("{option}{value}");
+            match read(&line.split(' ').collect::<Vec<_>>()) {
+                Err(exit) => assert!(
+                    exit.code == code && exit.stderr.ends_with(complaint) || exit.stderr.starts_with(complaint),
+                    "{line}: {exit:?}"
+                ),
+                Ok(_) => panic!("{line} is taken"),
+            }
+        }
+    }
+    // Where the end of the range means what the number says.
+    let got = settings(&["-c", beyond, "-n", beyond, "-R", beyond, "-b", beyond, "-o", "idle_timeout=4294967297"]);
+    let most = i32::MAX.cast_unsigned();
+    assert_eq!((got.maxconns, got.chunk_size, got.reqs_per_event), (most, i32::MAX, most));
+    assert_eq!((got.backlog, got.idle_timeout), (i32::MAX, most));
+    // What stands behind the digits is passed over, as it always was.
+    let got = settings(&["-m", "100m", "-c", "50x", "-b", "-1", "-o", "temporary_ttl=5s,sock_cookie_id=4294967297"]);
+    assert_eq!((got.maxbytes, got.maxconns, got.backlog), (100 << 20, 50, -1));
+    assert_eq!((got.temporary_ttl, got.sock_cookie_id), (5, 0));
+    assert_eq!(settings(&["-m", beyond]).maxbytes, u64::from(most) << 20, "more than can be reserved, which is told");
+}
+
 #[test]
 fn tls_options() {
     refused(&[
@@ -235,14 +307,13 @@ fn defaults_hold_without_options() {
 
 #[test]
 fn values_in_every_spelling() {
-    let got = settings(&["-vv", "-p", " 12x", "--conn-lim=50", "-a", "770", "-D", "/x", "--verbose=9", "-m-1"]);
+    let got = settings(&["-vv", "-p", " 12x", "--conn-lim=50", "-a", "770", "-D", "/x", "--verbose=9", "-m7x"]);
     assert_eq!((got.verbose, got.port, got.maxconns, got.access), (3, 12, 50, 0o770));
     assert_eq!((got.prefix_delimiter, got.detail_enabled), (b'/', true));
-    assert_eq!(got.maxbytes, u64::MAX - 0xfffff);
-    assert_eq!(settings(&["-p", "abc"]).port, 0);
+    assert_eq!(got.maxbytes, 7 << 20);
     assert_eq!(settings(&["-U", "99"]).port, 99);
     assert_eq!(settings(&["-U", "99", "-p", "98"]).port, 98);
-    assert_eq!((settings(&["-U", "0"]).port, settings(&["-U70000", "-p1"]).udpport), (11211, 70000));
+    assert_eq!((settings(&["-U", "0"]).port, settings(&["-U65535", "-p1"]).udpport), (11211, 65535));
     assert_eq!(settings(&["-B", " ascii"]).listeners[0].protocol, Protocol::Ascii);
     assert_eq!(settings(&["-B", "binary"]).listeners[0].protocol, Protocol::Binary);
     let got = settings(&["-I", "2M", "-o", "no_chunked_items,slab_automove,hashpower=20,"]);
@@ -421,15 +492,15 @@ fn stats_settings_by_default() {
 #[test]
 fn stats_settings_follow_options_and_changes() {
     let shown =
-        rows(&["-a-1", "-finf", "-s/tmp/x y", "-M", "-o", "warm_max_factor=0.375,temporary_ttl=-5,track_sizes"]);
+        rows(&["-a2770", "-finf", "-s/tmp/x y", "-M", "-o", "warm_max_factor=0.375,temporary_ttl=5,track_sizes"]);
     for row in [
-        "umask=37777777777",
+        "umask=2770",
         "growth_factor=inf",
         "domain_socket=/tmp/x y",
         "evictions=off",
         "warm_max_factor=0.38",
         "temp_lru=yes",
-        "temporary_ttl=4294967291",
+        "temporary_ttl=5",
         "track_sizes=yes",
     ] {
         assert!(shown.contains(&format!(" {row} ")), "{row}");

@@ -93,7 +93,7 @@ impl Limits {
             handshake: shared.tls.as_ref().map(|_| TLS_HANDSHAKE_SECONDS),
             login: shared.auth.as_ref().and_then(|_| some(settings.auth_timeout.min(AUTH_SECONDS_MAX))),
             write: some(settings.write_timeout),
-            idle: some(settings.idle_timeout.unsigned_abs()).filter(|_| settings.idle_timeout > 0),
+            idle: some(settings.idle_timeout),
         }
     }
 

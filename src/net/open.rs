@@ -206,8 +206,7 @@ impl Opener<'_> {
         let _ = socket.set_reuse_address(true);
         let _ = socket.set_keepalive(true);
         let _ = socket.set_linger(None);
-        let mode = self.settings.access.cast_unsigned();
-        process::with_mode(mode, || SockAddr::unix(path).and_then(|address| socket.bind(&address)))
+        process::with_mode(self.settings.access, || SockAddr::unix(path).and_then(|address| socket.bind(&address)))
             .inspect_err(|e| self.complain("bind()", e))?;
         socket.listen(self.settings.backlog).inspect_err(|e| self.complain("listen()", e))?;
         let socket = ListenSocket::Unix(mio::net::UnixListener::from_std(OwnedFd::from(socket).into()));

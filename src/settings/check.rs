@@ -9,6 +9,9 @@ use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
 use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, Protocol, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
 use crate::sys::user::{Account, find_account};
 
+/// The last port there is.
+pub(super) const PORT_MAX: i32 = 65535;
+
 const ITEM_SIZE_MIN: i32 = 1024;
 const ITEM_SIZE_MAX: i32 = 1024 * 1024 * 1024;
 
@@ -33,8 +36,10 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     if draft.udp_specified && settings.udpport != 0 && !draft.tcp_specified {
         settings.port = settings.udpport;
     }
-    if settings.port > 65535 {
-        return usage(format_args!("ERROR: Invalid port number {}.", settings.port));
+    for port in [settings.port, settings.udpport] {
+        if port > PORT_MAX {
+            return usage(format_args!("ERROR: Invalid port number {port}."));
+        }
     }
     if settings.ssl.enabled && settings.port == 0 {
         return usage("ERROR: You cannot enable SSL without a TCP port.");

@@ -3,6 +3,7 @@
 //! Owns its grammar and the complaints about it. It must not know sockets: names are not resolved here and ports are
 //! not checked. Called by `check`; the acceptor reads the result.
 
+use super::check::PORT_MAX;
 use super::number::strict_i32;
 use super::parse::{Exit, OS_ERROR};
 use super::{Protocol, Settings};
@@ -166,7 +167,7 @@ fn host_and_port(text: &str, settings: &Settings) -> Result<(Option<String>, Opt
         // A second colon without brackets means a bare IPv6 address, which cannot carry a port.
         if bracketed.is_some() || !after.contains(':') {
             host = before;
-            let Some(number) = strict_i32(after.as_bytes()) else {
+            let Some(number) = strict_i32(after.as_bytes()).filter(|number| *number <= PORT_MAX) else {
                 return Err(bad(format_args!("Invalid port number: \"{after}\"\n"), settings));
             };
             port = Some(number);

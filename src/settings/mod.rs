@@ -111,7 +111,7 @@ pub struct Settings {
     /// `-s`: path of the unix socket that replaces the network listeners.
     pub socketpath: Option<PathBuf>,
     /// `-a`: file mode of the unix socket.
-    pub access: i32,
+    pub access: u32,
     /// `-A`: clients may stop the server.
     pub shutdown_command: bool,
     /// `-f`: ratio between neighbouring slab classes; above 1.
@@ -196,7 +196,7 @@ pub struct Settings {
     /// `-o auth_timeout`: seconds that a client may take for its login; 0 = for ever.
     pub auth_timeout: u32,
     /// `-o idle_timeout`: seconds; 0 = never.
-    pub idle_timeout: i32,
+    pub idle_timeout: u32,
     /// `-o maxconns_per_ip`: connections from one address; 0 = as many as there may be.
     pub maxconns_per_ip: u32,
     /// `-o write_timeout`: seconds for which a peer may take none of its replies; 0 = for ever.

@@ -1,8 +1,8 @@
 //! Integers by C's rules.
 //!
-//! Owns the text-to-integer conversions the command line was defined with: `atoi`, `strtol` in base 8, and the strict
-//! forms that insist on an end or white space after the digits. It must not know which option a text belongs to.
-//! Called by the option table.
+//! Owns the text-to-integer conversions the command line was defined with: `atoi`, octal modes, and the strict
+//! forms that insist on an end or white space after the digits. No number wraps. It must not know which option a text
+//! belongs to. Called by the option table.
 
 /// `isspace` in the C locale.
 pub(super) fn is_space(byte: u8) -> bool {
@@ -33,12 +33,10 @@ fn scan(text: &[u8], radix: u32) -> Scan {
 }
 
 impl Scan {
-    /// The value as a C `long`, clamped, and whether it had to be.
-    fn long(&self) -> (i64, bool) {
-        let clamped = if self.negative { i64::MIN } else { i64::MAX };
-        let magnitude = self.magnitude.min(1 << 100).cast_signed();
-        i64::try_from(if self.negative { -magnitude } else { magnitude })
-            .map_or((clamped, true), |value| (value, false))
+    /// The value as a C `int`; `None` where it is none.
+    fn int(&self) -> Option<i32> {
+        let magnitude = self.magnitude.cast_signed(); // 2^100 at most
+        i32::try_from(if self.negative { -magnitude } else { magnitude }).ok()
     }
 
     /// Whether the number is followed by white space or nothing.
@@ -47,35 +45,37 @@ impl Scan {
     }
 }
 
-/// `strtol(text, NULL, radix)` cut to an `int`: rubbish is 0, a too large number is clamped to 64 bits and then cut.
-pub(super) fn strtol_int(text: &[u8], radix: u32) -> i32 {
-    #[allow(clippy::cast_possible_truncation)] // the cut is the rule
-    let value = scan(text, radix).long().0 as i32;
-    value
+/// `atoi`, but that a number beyond an `int` is the nearest `int`, where C cuts it to 32 bits; `None` where C reads 0
+/// because no digit is there. What stands behind the digits is not looked at.
+pub(super) fn integer(text: &[u8]) -> Option<i32> {
+    let scan = scan(text, 10);
+    scan.end?;
+    Some(scan.int().unwrap_or(if scan.negative { i32::MIN } else { i32::MAX }))
 }
 
-/// `atoi`.
+/// The same, with 0 for what is no number: for options that refuse 0, or mean by it that they are not used.
 pub(super) fn atoi(text: &[u8]) -> i32 {
-    strtol_int(text, 10)
+    integer(text).unwrap_or(0)
 }
 
-/// A signed number that must be whole; only 64-bit overflow is refused, the rest is cut to 32 bits.
+/// A file mode: octal digits and nothing else.
+pub(super) fn mode(text: &[u8]) -> Option<u32> {
+    let scan = scan(text, 8);
+    let mode = u32::try_from(scan.magnitude).ok().filter(|mode| *mode <= 0o7777);
+    mode.filter(|_| !scan.negative && scan.ends_cleanly(text))
+}
+
+/// A signed number of 32 bits that must be whole.
 pub(super) fn strict_i32(text: &[u8]) -> Option<i32> {
     let scan = scan(text, 10);
-    let (value, overflow) = scan.long();
-    #[allow(clippy::cast_possible_truncation)] // the cut is the rule
-    (!overflow && scan.ends_cleanly(text)).then_some(value as i32)
+    scan.int().filter(|_| scan.ends_cleanly(text))
 }
 
-/// An unsigned number that must be whole; 64-bit overflow is refused, the rest is cut to 32 bits. A minus sign wraps,
-/// and is refused only where the wrapped 64-bit value has its top bit set.
+/// An unsigned number of 32 bits that must be whole.
 pub(super) fn strict_u32(text: &[u8]) -> Option<u32> {
     let scan = scan(text, 10);
-    let magnitude = u64::try_from(scan.magnitude).ok()?;
-    let value = if scan.negative { magnitude.wrapping_neg() } else { magnitude };
-    let refused = scan.negative && value.cast_signed() < 0;
-    #[allow(clippy::cast_possible_truncation)] // the cut is the rule
-    (!refused && scan.ends_cleanly(text)).then_some(value as u32)
+    let value = u32::try_from(scan.magnitude).ok().filter(|value| !scan.negative || *value == 0);
+    value.filter(|_| scan.ends_cleanly(text))
 }
 
 #[cfg(test)]
@@ -91,29 +91,46 @@ mod tests {
             (" \t-7 ", -7),
             ("+3", 3),
             ("--3", 0),
-            ("4294967297", 1),
-            ("2147483648", i32::MIN),
-            ("99999999999999999999", -1),
-            ("-99999999999999999999", 0),
+            ("2147483647", i32::MAX),
+            ("2147483648", i32::MAX),
+            ("4294967297", i32::MAX),
+            ("99999999999999999999", i32::MAX),
+            ("-2147483649", i32::MIN),
+            ("-99999999999999999999", i32::MIN),
         ] {
             assert_eq!(atoi(text.as_bytes()), value, "{text}");
         }
-        assert_eq!(strtol_int(b"770", 8), 0o770);
-        assert_eq!(strtol_int(b"78", 8), 7);
-        assert_eq!(strtol_int(b"0x1", 8), 0);
+        for text in ["", "x", "--3", "-", " ", "k1"] {
+            assert_eq!(integer(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(integer(b"0x"), Some(0));
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, value) in [("770", Some(0o770)), ("0700", Some(0o700)), ("0", Some(0)), ("7777", Some(0o7777))] {
+            assert_eq!(mode(text.as_bytes()), value, "{text}");
+        }
+        for text in ["", "x", "78", "999", "0x1", "-1", "10000", "rwx", "37777777777", "77777777777777777777777777777"]
+        {
+            assert_eq!(mode(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]
     fn strict_forms_want_an_end() {
         for (text, value) in
-            [("12", Some(12)), ("12 z", Some(12)), ("12z", None), ("", None), ("-1", Some(-1)), ("4294967296", Some(0))]
+            [("12", Some(12)), ("12 z", Some(12)), ("12z", None), ("", None), ("-1", Some(-1)), ("4294967296", None)]
         {
             assert_eq!(strict_i32(text.as_bytes()), value, "{text}");
         }
         assert_eq!(strict_i32(b"9223372036854775808"), None);
-        for (text, value) in [("12", Some(12)), ("-1", None), ("-18446744073709551615", Some(1)), ("-0", Some(0))] {
+        for (text, value) in [("12", Some(12)), ("-1", None), ("-18446744073709551615", None), ("-0", Some(0))] {
             assert_eq!(strict_u32(text.as_bytes()), value, "{text}");
         }
-        assert_eq!(strict_u32(b"18446744073709551616"), None);
+        for text in ["4294967296", "18446744073709551616", "1 1x", "+"] {
+            assert_eq!(strict_u32(text.as_bytes()).is_none(), text != "1 1x", "{text}");
+        }
+        assert_eq!(strict_u32(b"4294967295"), Some(u32::MAX));
     }
 }

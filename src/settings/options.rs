@@ -11,11 +11,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::number::{atoi, strict_i32, strict_u32, strtol_int};
+use super::number::{atoi, integer, mode, strict_i32, strict_u32};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, Need, Sub, Words};
 use super::{HASHPOWER_DEFAULT, HashAlgorithm, Protocol, SLAB_PAGE_SIZE, Settings, help, ssl};
-use crate::limits::AUTH_SECONDS_MAX;
+use crate::limits::{AUTH_SECONDS_MAX, THREADS_MAX};
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
 
@@ -41,12 +41,26 @@ fn positive(value: &[u8], complaint: &str) -> Result<u32, Exit> {
     }
 }
 
-/// `atoi` of a value that must lie in `range`.
+/// A number that must lie in `range`.
 fn within(value: &[u8], range: std::ops::RangeInclusive<u32>, complaint: &str) -> Result<u32, Exit> {
-    match u32::try_from(atoi(value)) {
-        Ok(number) if range.contains(&number) => Ok(number),
+    match integer(value).map(u32::try_from) {
+        Some(Ok(number)) if range.contains(&number) => Ok(number),
         _ => fail(complaint),
     }
+}
+
+/// A number of `unit` bytes that must be whole; as bytes it must fit into 32 bits.
+fn bytes(value: &[u8], unit: u32, name: &str) -> Result<u32, Exit> {
+    match strict_u32(value).and_then(|number| number.checked_mul(unit)) {
+        Some(bytes) => Ok(bytes),
+        None => fail(&format!("could not parse argument to {name}")),
+    }
+}
+
+/// A port; whether there is such a port is checked at the end.
+fn port(value: &[u8]) -> Result<i32, Exit> {
+    let value_shown = String::from_utf8_lossy(value);
+    integer(value).ok_or_else(|| Exit::line(USAGE, format_args!("ERROR: Invalid port number {value_shown}.")))
 }
 
 /// `atof` of a value that must be above `least`; what is not a number at all is refused too.
@@ -65,7 +79,7 @@ const PROXY: &str = "the proxy is not built";
 /// The flags, in the order of `-h`.
 pub(super) static FLAGS: &[Flag] = &[
     Flag::value(b'p', "port", "<num>", "TCP port; 0 for none, -1 for any free one", |draft, value| {
-        draft.settings.port = atoi(value);
+        draft.settings.port = port(value)?;
         draft.tcp_specified = true;
         Ok(())
     })
@@ -76,7 +90,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "<num>",
         "UDP port; 0 for none, -1 for any free one. Sets the\nTCP port too unless -p does",
         |draft, value| {
-            draft.settings.udpport = atoi(value);
+            draft.settings.udpport = port(value)?;
             draft.udp_specified = true;
             Ok(())
         },
@@ -87,7 +101,8 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     }),
     Flag::value(b'a', "unix-mask", "<mask>", "file mode of the unix socket, in octal", |draft, value| {
-        draft.settings.access = strtol_int(value, 8);
+        let Some(mode) = mode(value) else { return fail("unix-mask must be an octal file mode, up to 7777") };
+        draft.settings.access = mode;
         Ok(())
     })
     .default(|settings| format!("{:o}", settings.access)),
@@ -117,8 +132,8 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     }),
     Flag::value(b'm', "memory-limit", "<num>", "memory for items, in megabytes", |draft, value| {
-        // A negative number wraps to a limit that is never reached, as it always has.
-        draft.settings.maxbytes = i64::from(atoi(value)).cast_unsigned().wrapping_mul(1024 * 1024);
+        let Ok(megabytes) = u64::try_from(atoi(value)) else { return fail("Memory limit must not be negative") };
+        draft.settings.maxbytes = megabytes * 1024 * 1024;
         Ok(())
     })
     .default(|settings| (settings.maxbytes / (1024 * 1024)).to_string()),
@@ -208,7 +223,8 @@ pub(super) static FLAGS: &[Flag] = &[
         settings.use_cas = false;
     }),
     Flag::value(b'b', "listen-backlog", "<num>", "connections the system may queue for a listener", |draft, value| {
-        draft.settings.backlog = atoi(value);
+        let Some(backlog) = integer(value) else { return fail("Listen backlog must be a number") };
+        draft.settings.backlog = backlog;
         Ok(())
     })
     .default(|settings| settings.backlog.to_string()),
@@ -275,6 +291,9 @@ fn add_listen(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 
 fn set_threads(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     draft.settings.num_threads = positive(value, "Number of threads must be greater than 0")?;
+    if draft.settings.num_threads > THREADS_MAX {
+        return fail(&format!("Number of threads must be at most {THREADS_MAX}"));
+    }
     if draft.settings.num_threads > 64 {
         draft.settings.warnings.push(
             "WARNING: Setting a high number of workerthreads is not recommended.\n \
@@ -304,11 +323,11 @@ fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Overflow wraps at 32 bits, and the range check at the end catches what comes out.
+/// What is out of range stays so until the check at the end.
 fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     draft.settings.item_size_max = match value.split_last() {
-        Some((b'k' | b'K', digits)) => atoi(digits).wrapping_mul(1024),
-        Some((b'm' | b'M', digits)) => atoi(digits).wrapping_mul(1024 * 1024),
+        Some((b'k' | b'K', digits)) => atoi(digits).saturating_mul(1024),
+        Some((b'm' | b'M', digits)) => atoi(digits).saturating_mul(1024 * 1024),
         _ => atoi(value),
     };
     Ok(())
@@ -501,7 +520,7 @@ static SUBS: &[Sub] = &[
         "items that live this many seconds or less get a list of\ntheir own, from which nothing is evicted; off unless given",
         |draft, value| {
             draft.settings.temp_lru = true;
-            draft.settings.temporary_ttl = atoi(value).cast_unsigned();
+            draft.settings.temporary_ttl = within(value, 0..=u32::MAX, "could not parse argument to temporary_ttl")?;
             Ok(())
         },
     ),
@@ -510,7 +529,7 @@ static SUBS: &[Sub] = &[
         "Missing numeric argument for idle_timeout",
         "seconds after which a silent connection is closed; 0 for\nnever",
         |draft, value| {
-            draft.settings.idle_timeout = atoi(value);
+            draft.settings.idle_timeout = within(value, 0..=u32::MAX, "could not parse argument to idle_timeout")?;
             Ok(())
         },
     )
@@ -544,10 +563,7 @@ static SUBS: &[Sub] = &[
         "Missing watcher_logbuf_size argument",
         "kilobytes buffered for each watcher",
         |draft, value| {
-            let Some(kilobytes) = strict_u32(value) else {
-                return fail("could not parse argument to watcher_logbuf_size");
-            };
-            draft.settings.logger_watcher_buf_size = kilobytes.wrapping_mul(1024);
+            draft.settings.logger_watcher_buf_size = bytes(value, 1024, "watcher_logbuf_size")?;
             Ok(())
         },
     )
@@ -557,10 +573,7 @@ static SUBS: &[Sub] = &[
         "Missing worker_logbuf_size argument",
         "kilobytes in which each worker keeps events for watchers",
         |draft, value| {
-            let Some(kilobytes) = strict_u32(value) else {
-                return fail("could not parse argument to worker_logbuf_size");
-            };
-            draft.settings.logger_buf_size = kilobytes.wrapping_mul(1024);
+            draft.settings.logger_buf_size = bytes(value, 1024, "worker_logbuf_size")?;
             Ok(())
         },
     )
@@ -570,10 +583,7 @@ static SUBS: &[Sub] = &[
         "Missing read_buf_mem_limit argument",
         "megabytes for the buffers of all connections; 0 for no\nlimit",
         |draft, value| {
-            let Some(megabytes) = strict_u32(value) else {
-                return fail("could not parse argument to read_buf_mem_limit");
-            };
-            draft.settings.read_buf_mem_limit = megabytes.wrapping_mul(1024 * 1024);
+            draft.settings.read_buf_mem_limit = bytes(value, 1024 * 1024, "read_buf_mem_limit")?;
             Ok(())
         },
     )

@@ -188,7 +188,8 @@ pub(super) static SUBS: &[Sub] = &[
         "Missing ssl_wbuf_size argument",
         "kilobytes encrypted at a time for one connection",
         |draft, value| {
-            draft.settings.ssl.wbuf_size = number(strict_u32(value), "ssl_wbuf_size")?.wrapping_mul(1024);
+            draft.settings.ssl.wbuf_size =
+                number(strict_u32(value).and_then(|size| size.checked_mul(1024)), "ssl_wbuf_size")?;
             Ok(())
         },
     )
