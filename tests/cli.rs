@@ -337,8 +337,10 @@ fn no_modern_and_what_comes_after_it() {
 #[test]
 fn listeners_add_up() {
     let got = settings(&["-l", "10.0.0.1", "-l", "10.0.0.2:7", "-l", "0.0.1"]);
-    assert_eq!(got.inter.as_deref(), Some("10.0.0.1,10.0.0.2:7"));
-    assert_eq!((got.listeners.len(), got.num_threads_per_udp), (2, 1));
+    assert_eq!(got.inter.as_deref(), Some("10.0.0.1,10.0.0.2:7,0.0.1"));
+    assert_eq!((got.listeners.len(), got.num_threads_per_udp), (3, 1));
+    let got = settings(&["-l", "a:5,b", "-l", "a", "-l", "b", "-l", "a;a:5", "-l", "", "-l", "b,c"]);
+    assert_eq!(got.inter.as_deref(), Some("a:5,b,a,b,c"));
     assert_eq!(settings(&["-l", "a;b", "-t7"]).num_threads_per_udp, 7);
     assert_eq!(settings(&["-s", "/tmp/x"]).listeners, vec![]);
 }

@@ -71,29 +71,43 @@ impl Opener<'_> {
     }
 
     /// Every entry of the listen list. A failing entry does not keep the later ones from being tried (and
-    /// complained about); the first error number that says something is the result.
+    /// complained about); the first error number that says something is the result. What one entry has opened no other
+    /// one opens.
     fn entries(&mut self, kind: Kind, port: i32) -> io::Result<()> {
         let mut result = Ok(());
+        let mut seen: Vec<ListenSpec> = Vec::new();
         for spec in &self.settings.listeners {
-            if let Err(e) = self.entry(kind, spec, spec.port.unwrap_or(port)) {
+            let port = spec.port.unwrap_or(port);
+            let spec = ListenSpec { port: Some(port), ..spec.clone() };
+            if port > 0 && seen.contains(&spec) {
+                continue;
+            }
+            if let Err(e) = self.entry(kind, &spec, port) {
                 match &result {
                     Err(first) if io::Error::raw_os_error(first) != Some(0) => {}
                     _ => result = Err(e),
                 }
             }
+            seen.push(spec);
         }
         result
     }
 
-    /// Every address of one entry. An address that is in use, or that the system has no sockets for, is skipped:
-    /// one that works is enough.
+    /// One entry, on the port that it has in the end.
     fn entry(&mut self, kind: Kind, spec: &ListenSpec, port: i32) -> io::Result<()> {
         let port = if port == -1 { 0 } else { port };
         let addresses = resolve::listen_addresses(spec.host.as_deref(), port, kind).map_err(|text| {
             self.complaints.push(format!("getaddrinfo(): {text}"));
             io::Error::from_raw_os_error(0)
         })?;
+        self.bind(kind, spec, addresses)
+    }
+
+    /// Every address of an entry. An address that is in use, or that the system does not have, is skipped: one that works
+    /// is enough. A name may stand for both families where the kernel has one.
+    fn bind(&mut self, kind: Kind, spec: &ListenSpec, addresses: Vec<SocketAddr>) -> io::Result<()> {
         let mut skipped = io::Error::from_raw_os_error(0);
+        let mut absent = Vec::new();
         let mut bound = 0;
         for address in addresses {
             let socket = match new_socket(address, kind) {
@@ -121,6 +135,11 @@ impl Opener<'_> {
                     skipped = e;
                     continue;
                 }
+                Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                    absent.push(address);
+                    skipped = e;
+                    continue;
+                }
                 Err(e) => {
                     self.complain("bind()", &e);
                     return Err(e);
@@ -128,7 +147,14 @@ impl Opener<'_> {
             }
             self.admit(socket, kind, spec)?;
         }
-        if bound == 0 { Err(skipped) } else { Ok(()) }
+        if bound == 0 {
+            absent.iter().for_each(|_| self.complain("bind()", &skipped));
+            return Err(skipped);
+        }
+        for address in absent {
+            say(format_args!("not listening on {}: this machine has no such address", address.ip()));
+        }
+        Ok(())
     }
 
     /// What memcached sets on a listening socket; accepted connections inherit it. No failure here is fatal.
@@ -349,9 +375,50 @@ mod tests {
         let error = open(&settings(-1, &[(Some("203.0.113.9"), None)]), None).err().unwrap();
         let why = "Cannot assign requested address";
         assert_eq!(error.0, format!("bind(): {why}\nfailed to listen on one of interface(s) LIST: {why}"));
+        let both = [(Some("203.0.113.9"), None), (Some("127.0.0.1"), None)];
+        let error = open(&settings(-1, &both), None).err().unwrap();
+        assert_eq!(error.0, format!("bind(): {why}\nfailed to listen on one of interface(s) LIST: {why}"));
         let error = open(&settings(-2, &[(None, None)]), None).err().unwrap();
         let why = "getaddrinfo(): Servname not supported for ai_socktype";
         assert_eq!(error.0, format!("{why}\nfailed to listen on one of interface(s) LIST: Success"));
+    }
+
+    #[test]
+    fn a_name_stands_for_those_of_its_addresses_that_are_there() {
+        let settings = settings(-1, &[]);
+        let spec = ListenSpec {
+            host: None,
+            port: None,
+            transport: Transport::Plain,
+            protocol: settings::Protocol::Negotiating,
+            tag: None,
+        };
+        let (absent, there) = ("203.0.113.9:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap());
+        for (addresses, bound) in [(vec![absent, there], 1), (vec![there, absent], 1), (vec![absent, absent], 0)] {
+            let (listeners, ports, complaints) = (Vec::new(), String::new(), Vec::new());
+            let mut opener = Opener { settings: &settings, listeners, ports, complaints };
+            for (kind, opened) in [(Kind::Stream, bound), (Kind::Datagram, 2 * bound)] {
+                assert_eq!(opener.bind(kind, &spec, addresses.clone()).is_ok(), bound > 0);
+                assert_eq!(opener.listeners.len(), opened);
+            }
+            assert_eq!(opener.complaints.is_empty(), bound > 0);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_there_twice_is_opened_once() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let entries =
+            [(Some("127.0.0.1"), Some(i32::from(free))), (Some("127.0.0.1"), None), (Some("127.0.0.1"), None)];
+        let listeners = open(&settings(i32::from(free), &entries), None).unwrap();
+        assert_eq!(listeners.len(), 1);
+        drop(listeners);
+        // Clients of one port cannot be served in two ways.
+        let mut two = settings(i32::from(free), &entries);
+        two.listeners[1].protocol = settings::Protocol::Ascii;
+        let error = open(&two, None).err().unwrap();
+        assert_eq!(error.0, "failed to listen on one of interface(s) LIST: Address already in use");
+        assert_eq!(open(&settings(-1, &[(Some("127.0.0.1"), None); 2]), None).unwrap().len(), 2, "any two ports");
     }
 
     #[test]

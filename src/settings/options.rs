@@ -275,11 +275,15 @@ pub(super) static FLAGS: &[Flag] = &[
     Flag::new(b'o', "extended", "further options, separated by commas:", Act::Extended).takes("<list>"),
 ];
 
-/// Repeated `-l` add up; a text already contained in what is there is dropped, however it got there.
+/// Repeated `-l` add up; one that names only entries that are there is dropped.
 fn add_listen(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     let value = String::from_utf8_lossy(value);
+    let are_there = |list: &str| {
+        let is_there = |entry: &str| list.split([',', ';']).any(|other| other == entry);
+        value.split([',', ';']).filter(|entry| !entry.is_empty()).all(is_there)
+    };
     match &mut draft.settings.inter {
-        Some(inter) if inter.contains(&*value) => {}
+        Some(inter) if are_there(inter) => {}
         Some(inter) => {
             inter.push(',');
             inter.push_str(&value);
