@@ -1,72 +1,103 @@
-//! One connection: a session without sockets, and what its client asks.
+//! One connection: a session without sockets, and the talk of its client.
 //!
-//! Owns the commands, the cuts of their bytes, slow reading, and what the model is told. Runs as a thread of `world`.
+//! Owns the cuts of what is sent, slow reading, pipelines of packets, datagrams, and what the model is told. What is asked
+//! is `commands`' and `packets`'. Runs as a thread of `world`.
 
-use super::model::{Effect, Held, Reply, Val, short, text};
-use super::world::{LAG_MAX, Thread, World};
+use super::commands;
+use super::model::{Effect, Op, short};
+use super::packets;
+use super::world::{Thread, World};
+use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent as Told, TurnEnd};
+use oxcached::point::point;
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Step};
-use std::rc::Rc;
+use std::collections::VecDeque;
 
-const MONTH: i64 = 30 * 24 * 3600;
-
-/// A command that is on its way.
-struct Sent {
-    key: Vec<u8>,
-    /// What the client has still to send.
-    rest: Vec<u8>,
-    /// Bytes of the first line that are not sent yet.
-    line_left: usize,
-    /// The time at which the line was read.
-    read_at: Option<u32>,
-    make: Box<dyn Fn(u32) -> Effect>,
-    what: String,
-}
+/// Bytes of a request datagram at most.
+const REQUEST_MAX: usize = 60_000;
 
 /// A command before it is sent.
 pub struct Command {
     pub key: Vec<u8>,
     pub request: Vec<u8>,
-    /// What it does, given the time at which its line is read.
+    /// Bytes of the request that must be there before it begins to run.
+    pub head: usize,
+    /// The mark of a packet.
+    pub opaque: Option<[u8; 4]>,
+    /// What it does, given the time at which its head is read.
     pub make: Box<dyn Fn(u32) -> Effect>,
+    pub what: String,
+}
+
+/// A command that is on its way.
+struct Sent {
+    command: Command,
+    /// Bytes that are not sent yet.
+    left: usize,
+    /// The time at which the head was read.
+    read_at: Option<u32>,
+}
+
+impl Sent {
+    fn new(command: Command) -> Self {
+        Self { left: command.request.len(), read_at: None, command }
+    }
+
+    fn op(&self, now: u32, reply: Option<Vec<u8>>) -> Op {
+        let effect = (self.command.make)(self.read_at.unwrap_or(now));
+        Op { effect, now, reply, what: self.command.what.clone() }
+    }
 }
 
 /// Replies that a slow reader has not taken, and what they must be.
 struct Unread {
     out: Output,
-    expected: Vec<Reply>,
+    expected: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text and meta commands.
+    Lines,
+    Packets,
+    /// Either of them in datagrams.
+    Datagrams,
 }
 
 pub struct Client {
     pub thread: usize,
+    kind: Kind,
     session: Session,
+    answerer: Answerer<Session>,
     input: Input,
     out: Output,
     got: Vec<u8>,
-    sent: Option<Sent>,
+    sent: VecDeque<Sent>,
     unread: Vec<Unread>,
 }
 
 impl Client {
-    pub fn new(thread: usize) -> Self {
+    pub fn new(thread: usize, kind: Kind) -> Self {
         Self {
             thread,
+            kind,
             session: Session::new(Protocol::Negotiating),
+            answerer: Answerer::default(),
             input: Input::default(),
             out: Output::default(),
             got: Vec::new(),
-            sent: None,
+            sent: VecDeque::new(),
             unread: Vec::new(),
         }
     }
 
     /// Nothing is half sent.
     pub fn is_idle(&self) -> bool {
-        self.sent.is_none()
+        self.sent.is_empty()
     }
 
     /// A value may be on its way.
     pub fn is_uploading(&self) -> bool {
-        self.sent.is_some()
+        !self.sent.is_empty()
     }
 
     /// Replies that are not read yet.
@@ -74,72 +105,90 @@ impl Client {
         self.unread.len()
     }
 
-    /// One step. Within another operation (`inner`) it is a whole command that runs at once.
+    /// One step. Within another operation (`inner`) it is a whole request that runs at once.
     pub fn step(&mut self, world: &World, inner: bool) {
-        if let Some(mut sent) = self.sent.take() {
+        if !self.sent.is_empty() {
             if world.chance(20) {
-                self.session = Session::new(Protocol::Negotiating); // the connection is reset
-                self.input.reset();
-                self.out.clear();
-                self.got.clear();
-                return;
+                return self.reset();
             }
-            let whole = inner || world.chance(2);
-            let n = if whole { sent.rest.len() } else { world.below(sent.rest.len()) };
-            self.send(world, &mut sent, n, inner);
-            return;
+            let left = self.sent.iter().map(|sent| sent.left).sum();
+            let n = if inner || world.chance(2) { left } else { world.below(left) };
+            return self.send(world, n, inner);
         }
         if !self.unread.is_empty() && world.chance(4) {
             let Unread { mut out, expected } = self.unread.swap_remove(world.below(self.unread.len()));
             let mut got = Vec::new();
             drain(&mut out, &mut got);
-            assert!(
-                expected.iter().any(|reply| reply.fits(&got).is_some_and(|(len, _)| len == got.len())),
-                "a slow reader got {:?} of {} bytes, want one of {:?}",
-                short(&got),
-                got.len(),
-                expected.iter().map(|reply| short(format!("{reply:?}").as_bytes())).collect::<Vec<_>>()
-            );
+            assert!(got == expected, "a slow reader got {:?}, want {:?}", short(&got), short(&expected));
             return;
         }
-        let command = self.command(world);
-        let line = command.request.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let what = short(&command.request[..line]).trim_end().to_owned();
-        let mut sent =
-            Sent { key: command.key, rest: command.request, line_left: line, read_at: None, make: command.make, what };
-        let len = sent.rest.len();
+        if !inner && world.chance(15) && self.kind != Kind::Datagrams {
+            return self.hold(world);
+        }
+        if world.chance(100) {
+            return self.flush(world);
+        }
+        let requests = self.requests(world);
+        if self.kind == Kind::Datagrams {
+            return self.datagram(world, requests, inner);
+        }
+        let len = requests.iter().map(|command| command.request.len()).sum();
+        self.sent = requests.into_iter().map(Sent::new).collect();
         let n = if !inner && world.chance(4) { 1 + world.below(len - 1) } else { len };
-        self.send(world, &mut sent, n, inner);
+        self.send(world, n, inner);
     }
 
-    /// Sends `n` bytes more; with the last of them comes the reply.
-    fn send(&mut self, world: &World, sent: &mut Sent, n: usize, inner: bool) {
-        let now = world.threads[self.thread].now();
-        let bytes: Vec<u8> = sent.rest.drain(..n).collect();
-        if sent.read_at.is_none() && n >= sent.line_left {
-            sent.read_at = Some(now);
+    /// One command, or a pipeline of packets.
+    fn requests(&self, world: &World) -> Vec<Command> {
+        let packets = self.kind == Kind::Packets || (self.kind == Kind::Datagrams && world.chance(2));
+        if !packets {
+            return vec![commands::command(world, &world.key())];
         }
-        sent.line_left = sent.line_left.saturating_sub(n);
-        let last = sent.rest.is_empty();
+        let count = if world.chance(3) { 1 + world.below(6) } else { 1 };
+        let mut requests: Vec<_> = (0..count).map(|_| packets::command(world, &world.key())).collect();
+        requests.push(packets::noop(world));
+        requests
+    }
+
+    /// The connection is reset.
+    fn reset(&mut self) {
+        self.session = Session::new(Protocol::Negotiating);
+        self.input.reset();
+        self.out.clear();
+        self.got.clear();
+        self.sent.clear();
+    }
+
+    /// Sends `n` bytes more. Commands that are there whole are answered.
+    fn send(&mut self, world: &World, n: usize, inner: bool) {
+        let now = world.threads[self.thread].now();
         world.model.reach(now);
-        if last && !inner {
-            world.model.open(&sent.key);
+        let (mut bytes, mut whole) = (Vec::with_capacity(n), 0);
+        for sent in &mut self.sent {
+            let request = &sent.command.request;
+            let from = request.len() - sent.left;
+            let some = sent.left.min(n - bytes.len());
+            bytes.extend_from_slice(&request[from..from + some]);
+            sent.left -= some;
+            if from + some >= sent.command.head {
+                sent.read_at.get_or_insert(now);
+            }
+            whole += usize::from(sent.left == 0);
+            if sent.left > 0 {
+                break;
+            }
+        }
+        if !inner {
+            self.sent.iter().take(whole).for_each(|sent| world.model.open(&sent.command.key));
         }
         self.feed(world, &bytes);
-        if !last {
-            self.sent = Some(Sent {
-                rest: std::mem::take(&mut sent.rest),
-                key: std::mem::take(&mut sent.key),
-                make: std::mem::replace(&mut sent.make, Box::new(|_| unreachable!())),
-                what: std::mem::take(&mut sent.what),
-                ..*sent
-            });
-            return;
-        }
-        let effect = (sent.make)(sent.read_at.unwrap_or(now));
-        let got = std::mem::take(&mut self.got);
-        let len = world.model.close(&sent.key, !inner, &effect, now, &got, &sent.what);
-        assert_eq!(len, got.len(), "{} has more replies than one: {:?}", sent.what, short(&got));
+        let done: Vec<_> = self.sent.drain(..whole).collect();
+        let replies = done.iter().map(|sent| Some(take_reply(&mut self.got, sent))).collect();
+        // What is refused is so before its value has come.
+        let mut rest = self.got.clone();
+        self.sent.front().map(|next| take_reply(&mut rest, next));
+        assert!(rest.is_empty(), "{:?} answers nothing that was asked", short(&rest));
+        close(world, !inner, now, &done, replies);
     }
 
     /// Bytes arrive, and are run until all is done.
@@ -173,222 +222,126 @@ impl Client {
 
     /// One run; true if more bytes are due.
     fn run(&mut self, world: &World, thread: &Thread) -> bool {
-        let mut budget = thread.shared.settings.reqs_per_event;
+        let mut budget = if world.chance(4) { 1 } else { thread.shared.settings.reqs_per_event };
         let mut cx = Cx::new(&thread.shared, &thread.shared.stats.workers[0], 7);
         match self.session.run(&mut cx, &mut self.input, &mut self.out, &mut budget) {
             Step::Read => true,
             Step::Yield | Step::Flush => {
                 drain(&mut self.out, &mut self.got);
+                point("a connection lets others run");
                 false
             }
             step => panic!("{step:?} on {}", world.place()),
         }
     }
 
-    /// A command about a key.
-    fn command(&mut self, world: &World) -> Command {
-        let key = world.key();
-        let name = text(&key).to_owned();
-        let evicting = world.model.evicting;
-        let plain = |request: String, effect: Effect| Command {
-            key: key.clone(),
-            request: request.into_bytes(),
-            make: Box::new(move |_| Rc::clone(&effect)),
+    /// `flush_all`, at once or later. It takes effect after whatever comes in between, and nothing else comes with it.
+    fn flush(&mut self, world: &World) {
+        let now = world.threads[self.thread].now();
+        world.model.reach(now);
+        // One to come is to come by every clock.
+        let delay = if world.chance(3) { 0 } else { world.latest() - now + 8 + world.below(20) as u32 };
+        let command = match self.kind {
+            Kind::Lines => commands::flush(delay),
+            Kind::Packets => packets::flush(world, delay),
+            Kind::Datagrams if world.chance(2) => commands::flush(delay),
+            Kind::Datagrams => packets::flush(world, delay),
         };
-        match world.below(100) {
-            0..34 => self.store(world, key),
-            34..50 => {
-                let (cas, key) = (world.chance(3), key.clone());
-                let verb = if cas { "gets" } else { "get" };
-                let request = format!("{verb} {name}\r\n");
-                plain(request, Rc::new(move |held| vec![(values(&key, held, cas), held.clone())]))
+        let oldest = if delay == 0 { now - 1 } else { now + delay - 1 };
+        let sent = Sent::new(command);
+        let reply = if self.kind == Kind::Datagrams {
+            self.answer(world, &sent.command.request, false)
+        } else {
+            self.feed(world, &sent.command.request);
+            Some(std::mem::take(&mut self.got))
+        };
+        world.model.flush(oldest, now);
+        close(world, false, now, &[sent], vec![reply]);
+    }
+
+    /// Sends requests in one datagram.
+    fn datagram(&mut self, world: &World, mut requests: Vec<Command>, inner: bool) {
+        let mut len = 0;
+        requests.retain(|command| {
+            len += command.request.len();
+            len <= REQUEST_MAX
+        });
+        let now = world.threads[self.thread].now();
+        world.model.reach(now);
+        let mut bytes: Vec<u8> = requests.iter().flat_map(|command| command.request.iter().copied()).collect();
+        if world.chance(20) && requests.len() == 1 {
+            // Half a request is none.
+            bytes.truncate(world.below(bytes.len()));
+            _ = self.answer(world, &bytes, true);
+            return;
+        }
+        if !inner {
+            requests.iter().for_each(|command| world.model.open(&command.key));
+        }
+        let mut answer = self.answer(world, &bytes, true);
+        let done: Vec<_> = requests.into_iter().map(Sent::new).collect();
+        let replies = done.iter().map(|sent| answer.as_mut().map(|got| take_reply(got, sent))).collect();
+        assert!(answer.is_none_or(|rest| rest.is_empty()), "a datagram has more replies than requests");
+        close(world, !inner, now, &done, replies);
+    }
+
+    /// The replies to a datagram, put together; `None` if one was lost. Others may come in between where `shared`.
+    fn answer(&mut self, world: &World, request: &[u8], shared: bool) -> Option<Vec<u8>> {
+        let thread = &world.threads[self.thread];
+        let id = (world.serial() as u16).to_be_bytes();
+        let datagram = [&id[..], &[0, 0, 0, 1, 0, 0], request].concat();
+        let mut cx = Cx::new(&thread.shared, &thread.shared.stats.workers[0], 7);
+        self.answerer.space()[..datagram.len()].copy_from_slice(&datagram);
+        if !self.answerer.begin(datagram.len(), &cx) {
+            assert!(request.is_empty(), "a datagram is no request");
+            return Some(Vec::new());
+        }
+        let (mut got, mut lost, mut series) = (Vec::new(), false, (0, 0));
+        loop {
+            let mut allowance =
+                Allowance { commands: 1 + world.below(4) as u32, datagrams: 1 + world.below(60) as u32 };
+            let end = self.answerer.turn(&mut cx, &mut allowance, |datagram| {
+                match world.below(100) {
+                    0 => return Told::Full,
+                    1 => {
+                        (lost, series) = (true, (0, 0));
+                        return Told::Lost;
+                    }
+                    _ => {}
+                }
+                let field = |at| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
+                assert!(datagram.len() <= DATAGRAM_MAX && datagram[..2] == id && field(6) == 0);
+                let (sequence, total) = (field(2), field(4));
+                assert_eq!(sequence, series.0, "of {total}");
+                assert!(sequence < total && (sequence == 0 || total == series.1), "{sequence} of {total}, {series:?}");
+                series = if sequence + 1 == total { (0, 0) } else { (sequence + 1, total) };
+                got.extend_from_slice(&datagram[DATAGRAM_HEADER..]);
+                Told::Yes
+            });
+            if end == TurnEnd::Done {
+                assert_eq!(series.0, 0, "a series of {} ends early", series.1);
+                return (!lost).then_some(got);
             }
-            50..56 => {
-                // The same key many times: each must be there or not, and some key that was never stored.
-                let key = key.clone();
-                plain(
-                    format!("get {name} never-stored\r\n"),
-                    Rc::new(move |held| vec![(values(&key, held, false), held.clone())]),
-                )
-            }
-            56..64 => plain(
-                format!("delete {name}\r\n"),
-                Rc::new(|held| vec![(Reply::text(if held.is_some() { "DELETED\r\n" } else { "NOT_FOUND\r\n" }), None)]),
-            ),
-            64..76 => {
-                let (incr, delta) = (world.chance(2), world.below(1000) as u64);
-                let thread = world.threads[self.thread].shared.cache.store;
-                plain(
-                    format!("{} {name} {delta}\r\n", if incr { "incr" } else { "decr" }),
-                    Rc::new(move |held| arith(held, incr, delta, evicting, thread, name.len())),
-                )
-            }
-            76..84 => {
-                let given = exptime(world);
-                let gat = world.chance(2);
-                let request = if gat { format!("gat {given} {name}\r\n") } else { format!("touch {name} {given}\r\n") };
-                let make = move |read_at: u32| -> Effect {
-                    let (key, exptime) = (key.clone(), relative(given, read_at));
-                    Rc::new(move |held| {
-                        let Some(val) = held else {
-                            return vec![(Reply::text(if gat { "END\r\n" } else { "NOT_FOUND\r\n" }), None)];
-                        };
-                        let reply = if gat { values(&key, held, false) } else { Reply::text("TOUCHED\r\n") };
-                        vec![(reply, Some(Val { exptime, ..val.clone() }))]
-                    })
-                };
-                Command { key: name_bytes(&request, gat), request: request.into_bytes(), make: Box::new(make) }
-            }
-            84..90 => self.meta_get(world, key),
-            90..94 => {
-                // Marks stale, or removes.
-                let stale = world.chance(2);
-                let request = format!("md {name}{}\r\n", if stale { " I" } else { "" });
-                plain(
-                    request,
-                    Rc::new(move |held| match held {
-                        None => vec![(Reply::text("NF\r\n"), None)],
-                        Some(val) if stale => {
-                            vec![(
-                                Reply::text("HD\r\n"),
-                                Some(Val { stale: true, token: false, cas: None, ..val.clone() }),
-                            )]
-                        }
-                        Some(_) => vec![(Reply::text("HD\r\n"), None)],
-                    }),
-                )
-            }
-            _ => {
-                // A compare and swap with the id that some client has seen, or another.
-                let known = world.model.known_cas(&key);
-                let id = known.map_or(1, |id| if world.chance(3) { id + 1 } else { id });
-                let value = Rc::new(world.value(&key));
-                let mut request = format!("cas {name} 0 0 {} {id}\r\n", value.len()).into_bytes();
-                request.extend_from_slice(&value);
-                request.extend_from_slice(b"\r\n");
-                let make = move |read_at: u32| -> Effect {
-                    let value = Rc::clone(&value);
-                    Rc::new(move |held| {
-                        let mut results = out_of_memory(held, held, evicting);
-                        let new = Val {
-                            value: Rc::clone(&value),
-                            flags: 0,
-                            exptime: 0,
-                            cas: None,
-                            stored: read_at,
-                            stale: false,
-                            token: false,
-                        };
-                        match held {
-                            None => results.push((Reply::text("NOT_FOUND\r\n"), None)),
-                            Some(val) => {
-                                if val.cas.is_none_or(|cas| cas == id) {
-                                    results.push((Reply::text("STORED\r\n"), Some(new)));
-                                }
-                                if val.cas != Some(id) {
-                                    results.push((Reply::text("EXISTS\r\n"), held.clone()));
-                                }
-                            }
-                        }
-                        results
-                    })
-                };
-                Command { key, request, make: Box::new(make) }
+            if shared {
+                point("a datagram socket lets others run");
             }
         }
     }
 
-    fn store(&mut self, world: &World, key: Vec<u8>) -> Command {
-        let verb = *world.choice(&["set", "set", "set", "set", "add", "replace", "append", "prepend"]);
-        let (value, given) = (Rc::new(world.value(&key)), exptime(world));
-        let flags = if world.chance(2) { 0 } else { world.below(1 << 32) as u32 };
-        let evicting = world.model.evicting;
-        let mut request = format!("{verb} {} {flags} {given} {}\r\n", text(&key), value.len()).into_bytes();
-        request.extend_from_slice(&value);
-        request.extend_from_slice(b"\r\n");
-        let klen = key.len();
-        let make = move |read_at: u32| -> Effect {
-            let (value, exptime) = (Rc::clone(&value), relative(given, read_at));
-            Rc::new(move |held| {
-                let new = Val {
-                    value: Rc::clone(&value),
-                    flags,
-                    exptime,
-                    cas: None,
-                    stored: read_at,
-                    stale: false,
-                    token: false,
-                };
-                let mut results = out_of_memory(held, if verb == "set" { &None } else { held }, evicting);
-                let (reply, left) = match (verb, held) {
-                    ("set", _) | ("add", None) | ("replace", Some(_)) => ("STORED\r\n", Some(new)),
-                    ("append" | "prepend", Some(old)) => {
-                        let parts: [&[u8]; 2] =
-                            if verb == "append" { [&old.value, &value] } else { [&value, &old.value] };
-                        let joined = parts.concat();
-                        let nominal = 48 + 8 + if old.flags == 0 { 0 } else { 4 } + klen + 1 + joined.len() + 2;
-                        if evicting {
-                            results.push((Reply::text("NOT_STORED\r\n"), held.clone())); // no room for both values
-                        }
-                        if nominal > 1 << 20 {
-                            ("NOT_STORED\r\n", held.clone())
-                        } else {
-                            let val =
-                                Val { value: Rc::new(joined), cas: None, stale: false, token: false, ..old.clone() };
-                            ("STORED\r\n", Some(val))
-                        }
-                    }
-                    _ => ("NOT_STORED\r\n", held.clone()),
-                };
-                results.push((Reply::text(reply), left));
-                results
-            })
-        };
-        Command { key, request, make: Box::new(make) }
-    }
-
-    fn meta_get(&mut self, world: &World, key: Vec<u8>) -> Command {
-        let name = text(&key).to_owned();
-        let clock = Rc::clone(&world.now);
-        // `l`, the seconds since the last access, must be no more than since the item was stored by any clock.
-        let ages = world.chance(2);
-        let request = if ages { format!("mg {name} l\r\n") } else { format!("mg {name} f s c\r\n") };
-        let effect: Effect = Rc::new(move |held| {
-            let Some(val) = held else { return vec![(Reply::text("EN\r\n"), None)] };
-            let mut replies = Vec::new();
-            let latest = clock.get();
-            let won = val.stale && !val.token;
-            let marks = match (val.stale, won, val.token) {
-                (true, true, _) => " X W",
-                (true, false, _) => " Z X",
-                (false, _, true) => " Z",
-                (false, _, false) => "",
-            };
-            let next = Some(Val { token: val.token || won, ..val.clone() });
-            if ages {
-                // A thread may have kept a time that it read long ago.
-                let most = u64::from(latest.saturating_sub(val.stored) + LAG_MAX);
-                let tail = format!("{marks}\r\n").into_bytes();
-                replies.push((Reply::Bounded { head: b"HD l".to_vec(), most, tail }, next));
-            } else {
-                let head = format!("HD f{} s{} c", val.flags, val.value.len()).into_bytes();
-                replies.push((Reply::Numbered { head, cas: val.cas, tail: format!("{marks}\r\n").into_bytes() }, next));
-            }
-            replies
-        });
-        Command { key, request: request.into_bytes(), make: Box::new(move |_| Rc::clone(&effect)) }
-    }
-
     /// Reads a large value slowly: the reply stays pinned.
-    pub fn hold(&mut self, world: &World) {
-        if self.sent.is_some() || self.unread.len() > 3 {
+    fn hold(&mut self, world: &World) {
+        if self.unread.len() > 3 {
             return;
         }
         let key = world.key();
         let now = world.threads[self.thread].now();
         world.model.reach(now);
         world.model.open(&key);
-        self.input.append(format!("get {}\r\n", text(&key)).as_bytes());
+        let command = match self.kind {
+            Kind::Packets => packets::get(world, &key, false),
+            _ => commands::get(&key, false, ""),
+        };
+        self.input.append(&command.request);
         let thread = &world.threads[self.thread];
         let mut budget = thread.shared.settings.reqs_per_event;
         let mut cx = Cx::new(&thread.shared, &thread.shared.stats.workers[0], 7);
@@ -399,17 +352,13 @@ impl Client {
         self.out.io_slices(&mut slices);
         slices.iter().for_each(|slice| shown.extend_from_slice(slice));
         drop(slices);
-        let reply_key = key.clone();
-        let effect: Effect = Rc::new(move |held| vec![(values(&reply_key, held, false), held.clone())]);
         if shown.len() == self.out.remaining() {
-            let len = world.model.close(&key, true, &effect, now, &shown, "get by a slow reader");
-            assert_eq!(len, shown.len());
-            self.unread.push(Unread { out: std::mem::take(&mut self.out), expected: vec![Reply::Exact(shown)] });
+            self.unread.push(Unread { out: std::mem::take(&mut self.out), expected: shown.clone() });
         } else {
             drain(&mut self.out, &mut self.got);
-            let got = std::mem::take(&mut self.got);
-            world.model.close(&key, true, &effect, now, &got, "get");
+            shown = std::mem::take(&mut self.got);
         }
+        close(world, true, now, &[Sent::new(command)], vec![Some(shown)]);
         if step == Step::Flush {
             self.feed(world, &[]);
             assert!(self.got.is_empty());
@@ -417,80 +366,27 @@ impl Client {
     }
 }
 
-fn name_bytes(request: &str, gat: bool) -> Vec<u8> {
-    request.split_ascii_whitespace().nth(if gat { 2 } else { 1 }).unwrap().as_bytes().to_vec()
-}
-
-fn values(key: &[u8], held: &Held, cas: bool) -> Reply {
-    match held {
-        None => Reply::text("END\r\n"),
-        Some(val) => Reply::Values { key: key.to_vec(), val: val.clone(), cas },
+/// The reply of `sent` at the front of what came: for a line all of it.
+fn take_reply(got: &mut Vec<u8>, sent: &Sent) -> Vec<u8> {
+    match sent.command.opaque {
+        None => std::mem::take(got),
+        Some(opaque) => packets::take_replies(got, opaque),
     }
 }
 
-fn out_of_memory(_held: &Held, left: &Held, evicting: bool) -> Vec<(Reply, Held)> {
-    if !evicting {
-        return Vec::new();
+/// Tells the model of commands that have ended.
+fn close(world: &World, outer: bool, now: u32, done: &[Sent], replies: Vec<Option<Vec<u8>>>) {
+    let mut of_keys: Vec<(&[u8], Vec<Op>)> = Vec::new();
+    for (sent, reply) in done.iter().zip(replies) {
+        let id = reply.as_deref().filter(|_| sent.command.opaque.is_some()).and_then(packets::changed_id);
+        id.into_iter().for_each(|id| world.model.note_id(id));
+        let op = sent.op(now, reply);
+        match of_keys.iter_mut().find(|(key, _)| *key == sent.command.key) {
+            Some((_, ops)) => ops.push(op),
+            None => of_keys.push((&sent.command.key, vec![op])),
+        }
     }
-    let replies = ["SERVER_ERROR out of memory storing object\r\n", "SERVER_ERROR Out of memory during read\r\n"];
-    replies.iter().map(|reply| (Reply::text(reply), left.clone())).collect()
-}
-
-/// An exptime argument.
-fn exptime(world: &World) -> i64 {
-    match world.below(20) {
-        0..10 => 0,
-        10..14 => 1 + world.below(200) as i64,
-        14..16 => 1 + world.below(MONTH as usize) as i64,
-        16 => -1,
-        _ => super::world::UNIX + i64::from(world.latest()) - 3000 + world.below(400 * 24 * 3600) as i64,
-    }
-}
-
-/// The relative time that it means to a thread at `now`.
-fn relative(given: i64, now: u32) -> u32 {
-    match given {
-        0 => 0,
-        ..0 => 1,
-        1..=MONTH => now + given as u32,
-        _ => (given - super::world::UNIX).max(1) as u32,
-    }
-}
-
-fn arith(
-    held: &Held,
-    incr: bool,
-    delta: u64,
-    evicting: bool,
-    store: &oxcached::store::Store,
-    klen: usize,
-) -> Vec<(Reply, Held)> {
-    let Some(old) = held else { return vec![(Reply::text("NOT_FOUND\r\n"), None)] };
-    let chunked = store.sizes().is_chunked(store.sizes().nominal(klen, old.value.len(), old.flags != 0));
-    let Some(number) = number(&old.value).filter(|_| !chunked) else {
-        let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
-        return vec![(Reply::text(reply), held.clone())];
-    };
-    let sum = if incr { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
-    let len = old.value.len();
-    let mut value = sum.to_string().into_bytes();
-    let longer = value.len() > len;
-    value.resize(len.max(value.len()), b' ');
-    let marks = if longer { (false, false) } else { (old.stale, old.token) };
-    let new = Val { value: Rc::new(value), cas: None, stale: marks.0, token: marks.1, ..old.clone() };
-    let mut results = vec![(Reply::Exact(format!("{sum}\r\n").into_bytes()), Some(new))];
-    if evicting {
-        results.push((Reply::text("SERVER_ERROR out of memory\r\n"), held.clone()));
-    }
-    results
-}
-
-/// memcached's reading of a stored number: digits after white space, then white space or nothing.
-fn number(value: &[u8]) -> Option<u64> {
-    let digits = value.trim_ascii_start();
-    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
-    let ends = digits.get(end).is_none_or(u8::is_ascii_whitespace);
-    if ends { text(&digits[..end]).parse().ok() } else { None }
+    of_keys.into_iter().for_each(|(key, ops)| world.model.close(key, outer, ops));
 }
 
 /// Takes all of `out`.

@@ -5,12 +5,16 @@
 //! make simulate [FOR=60] [STEPS=3000]             new seeds for so long
 //! make simulate SEED=5 [STEPS=3000]                   one run again; a fault is cut down to few steps
 //! ```
-//! `world` has the scheduler and the actors, `client` the connections, `model` what is right. What simulation cannot see:
+//! `world` has the scheduler, `background` the chores and the mover, `client` the connections, `commands` and `packets` what
+//! they ask, `model` what is right. What simulation cannot see:
 //! races within a step (loom, stress), and sockets (tests/net, torture).
 #![allow(clippy::unwrap_used)]
 
+mod background;
 mod client;
+mod commands;
 mod model;
+mod packets;
 mod world;
 
 use std::cell::Cell;

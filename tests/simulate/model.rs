@@ -4,13 +4,13 @@
 //! not by another's. An operation gives each state a reply and a state that follows; what was replied keeps the states
 //! that fit it. None that fits is a fault of the server.
 //!
-//! Operations overlap by one level: while one runs, other whole ones may come in between ([`Model::open`]). Which order
-//! took effect is not known, so every place of the outer one among the inner ones is tried.
+//! Operations overlap by one level: while some run one after the other, other whole ones may come in between
+//! ([`Model::open`]). Which order took effect is not known, so every place of the outer ones among the inner ones is tried.
 //!
 //! Knows no store and no session; `client` tells it what was asked and replied, `world` what time it is.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// States of a key that are kept apart; more than this means that the model has lost its way.
@@ -32,6 +32,22 @@ pub struct Val {
     pub token: bool,
 }
 
+impl Val {
+    /// A value that was just stored.
+    pub fn new(value: &Rc<Vec<u8>>, stored: u32) -> Self {
+        let value = Rc::clone(value);
+        Self { value, flags: 0, exptime: 0, cas: None, stored, stale: false, token: false }
+    }
+
+    /// This item with more behind its value, or before it; `None` if it would be too large.
+    pub fn joined(&self, more: &[u8], behind: bool, klen: usize) -> Option<Self> {
+        let value = if behind { [&self.value, more].concat() } else { [more, &self.value].concat() };
+        let nominal = 48 + 8 + if self.flags == 0 { 0 } else { 4 } + klen + 1 + value.len() + 2;
+        let joined = Self { value: Rc::new(value), cas: None, stale: false, token: false, ..self.clone() };
+        (nominal <= 1 << 20).then_some(joined)
+    }
+}
+
 /// What a key holds.
 pub type Held = Option<Val>;
 
@@ -46,48 +62,48 @@ pub enum Reply {
     Numbered { head: Vec<u8>, cas: Option<u64>, tail: Vec<u8> },
     /// A number of these at most: what comes before it, and behind.
     Bounded { head: Vec<u8>, most: u64, tail: Vec<u8> },
+    /// A packet with a CAS id: what comes before it, and behind.
+    Packet { head: [u8; 16], cas: Option<u64>, body: Vec<u8> },
 }
-
-/// A reply that fits: its length, and the CAS id that it shows.
-type Fit = (usize, Option<u64>);
 
 impl Reply {
     pub fn text(text: &str) -> Self {
         Self::Exact(text.as_bytes().to_vec())
     }
 
-    /// How `bytes` begin with this reply.
-    pub fn fits(&self, bytes: &[u8]) -> Option<Fit> {
+    /// Whether `bytes` are this reply: if so, the CAS id that they show.
+    pub fn fits(&self, bytes: &[u8]) -> Option<Option<u64>> {
         match self {
-            Self::Exact(exact) => bytes.starts_with(exact).then_some((exact.len(), None)),
-            Self::Values { key, val, cas: false } => {
-                let mut block = format!("VALUE {} {} {}\r\n", text(key), val.flags, val.value.len()).into_bytes();
-                block.extend_from_slice(&val.value);
-                block.extend_from_slice(b"\r\nEND\r\n");
-                bytes.starts_with(&block).then_some((block.len(), None))
-            }
-            Self::Values { key, val, cas: true } => {
-                let head = format!("VALUE {} {} {} ", text(key), val.flags, val.value.len()).into_bytes();
-                let mut tail = b"\r\n".to_vec();
-                tail.extend_from_slice(&val.value);
-                tail.extend_from_slice(b"\r\nEND\r\n");
-                numbered(bytes, &head, &tail).filter(|(_, id)| val.cas.is_none() || val.cas == *id)
+            Self::Exact(exact) => (bytes == exact).then_some(None),
+            Self::Values { key, val, cas } => {
+                let head = format!("VALUE {} {} {}", text(key), val.flags, val.value.len()).into_bytes();
+                let tail = [b"\r\n", &val.value[..], b"\r\nEND\r\n"].concat();
+                let between = bytes.strip_prefix(&head[..])?.strip_suffix(&tail[..])?;
+                if !cas {
+                    return between.is_empty().then_some(None);
+                }
+                let id = number(between.strip_prefix(b" ")?)?;
+                val.cas.is_none_or(|known| known == id).then_some(Some(id))
             }
             Self::Numbered { head, cas, tail } => {
-                numbered(bytes, head, tail).filter(|(_, id)| cas.is_none() || cas == id)
+                let id = number(bytes.strip_prefix(&head[..])?.strip_suffix(&tail[..])?)?;
+                cas.is_none_or(|known| known == id).then_some(Some(id))
             }
             Self::Bounded { head, most, tail } => {
-                numbered(bytes, head, tail).filter(|(_, number)| *number <= Some(*most)).map(|(len, _)| (len, None))
+                let number = number(bytes.strip_prefix(&head[..])?.strip_suffix(&tail[..])?)?;
+                (number <= *most).then_some(None)
+            }
+            Self::Packet { head, cas, body } => {
+                let (id, rest) = bytes.strip_prefix(head)?.split_first_chunk()?;
+                let id = u64::from_be_bytes(*id);
+                (rest == body && id != 0 && cas.is_none_or(|known| known == id)).then_some(Some(id))
             }
         }
     }
 }
 
-fn numbered(bytes: &[u8], head: &[u8], tail: &[u8]) -> Option<Fit> {
-    let rest = bytes.strip_prefix(head)?;
-    let digits = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-    let number = text(&rest[..digits]).parse().ok()?;
-    rest[digits..].starts_with(tail).then_some((head.len() + digits + tail.len(), Some(number)))
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.iter().all(u8::is_ascii_digit) { text(digits).parse().ok() } else { None }
 }
 
 pub fn text(bytes: &[u8]) -> &str {
@@ -99,15 +115,22 @@ pub type Effect = Rc<dyn Fn(&Held) -> Vec<(Reply, Held)>>;
 
 /// An operation that has ended.
 #[derive(Clone)]
-struct Done {
-    effect: Effect,
+pub struct Op {
+    pub effect: Effect,
     /// The time of the thread that ran it.
-    now: u32,
+    pub now: u32,
+    /// `None`: it was lost on the way.
+    pub reply: Option<Vec<u8>>,
+    pub what: String,
+}
+
+/// The same, with what the model must know of its time.
+#[derive(Clone)]
+struct Done {
+    op: Op,
     time: Time,
     /// The flush to come when it began.
     pending: u32,
-    reply: Vec<u8>,
-    what: String,
 }
 
 #[derive(Default)]
@@ -123,6 +146,8 @@ struct Key {
 pub struct Model {
     keys: RefCell<HashMap<Vec<u8>, Key>>,
     time: RefCell<Time>,
+    /// CAS ids that changes were answered with.
+    ids: RefCell<HashSet<u64>>,
     /// Items may vanish.
     pub evicting: bool,
     /// Operations are printed.
@@ -170,23 +195,24 @@ impl Model {
             self.all_keys(
                 "flush that was replaced",
                 now,
-                Rc::new(|held| vec![(Reply::Exact(Vec::new()), None), (Reply::Exact(Vec::new()), held.clone())]),
+                Rc::new(|held| vec![(Reply::text(""), None), (Reply::text(""), held.clone())]),
             );
         }
     }
 
     fn flush_now(&self, now: u32) {
-        self.all_keys("flush", now, Rc::new(|_| vec![(Reply::Exact(Vec::new()), None)]));
+        self.all_keys("flush", now, Rc::new(|_| vec![(Reply::text(""), None)]));
     }
 
     /// Something happens to all keys.
     fn all_keys(&self, what: &str, now: u32, effect: Effect) {
         let time = *self.time.borrow();
-        let done = Done { effect, now, time, pending: time.pending, reply: Vec::new(), what: what.to_owned() };
+        let op = Op { effect, now, reply: None, what: what.to_owned() };
+        let done = Done { op, time, pending: time.pending };
         for key in self.keys.borrow_mut().values_mut() {
             match &mut key.log {
                 Some(log) => log.push(done.clone()),
-                None => key.states = self.all(&key.states, std::slice::from_ref(&done)),
+                None => key.states = self.apply(&key.states, &done),
             }
         }
     }
@@ -201,86 +227,88 @@ impl Model {
         }
     }
 
-    /// An operation on `key` ends; it `begun` by [`Model::open`] if `outer`. `reply` begins with its reply: gives how long that is.
-    pub fn close(&self, key: &[u8], outer: bool, effect: &Effect, now: u32, reply: &[u8], what: &str) -> usize {
+    /// Operations on `key` have ended, one after the other; they began by [`Model::open`] if `outer`.
+    pub fn close(&self, key: &[u8], outer: bool, ops: Vec<Op>) {
         let mut keys = self.keys.borrow_mut();
         let state = entry(&mut keys, key);
         let time = *self.time.borrow();
         if self.trace {
-            println!("  {now}: {}{what} -> {:?}", if outer { "" } else { "(within) " }, short(reply));
-        }
-        if !outer && state.log.is_some() {
-            // Judged when the outer one ends: what it has changed is not known yet. Inner ones are asked one at a time.
-            let (effect, pending) = (Rc::clone(effect), time.pending);
-            let done = Done { effect, now, time, pending, reply: reply.to_vec(), what: what.to_owned() };
-            state.log.iter_mut().for_each(|log| log.push(done.clone()));
-            return reply.len();
-        }
-        let log = if outer { state.log.take().unwrap_or_default() } else { Vec::new() };
-        let mut results: Vec<Held> = Vec::new();
-        let mut length = None;
-        let pending = if outer { state.pending } else { time.pending };
-        let effect = Rc::clone(effect);
-        let own = Done { effect, now, time, pending, reply: reply.to_vec(), what: what.to_owned() };
-        for place in 0..=log.len() {
-            let before = self.all(&state.states, &log[..place]);
-            for (len, after) in self.apply(&before, &own) {
-                let end = self.all(&[after], &log[place..]);
-                if !end.is_empty() {
-                    length = Some(len);
-                }
-                end.into_iter().for_each(|held| add(&mut results, held));
+            for op in &ops {
+                let reply = op.reply.as_ref().map_or("(lost)".to_owned(), |reply| shown(reply));
+                println!("  {}: {}{} -> {reply}", op.now, if outer { "" } else { "(within) " }, op.what);
             }
         }
-        let Some(len) = length else {
-            let inner: Vec<_> = log.iter().map(|done| format!("{} -> {:?}", done.what, short(&done.reply))).collect();
+        let pending = if outer { state.pending } else { time.pending };
+        let own: Vec<Done> = ops.into_iter().map(|op| Done { op, time, pending }).collect();
+        if !outer && let Some(log) = &mut state.log {
+            // Judged when the outer ones end: what they have changed is not known yet. Inner ones are asked one at a time.
+            log.extend(own);
+            return;
+        }
+        let log = if outer { state.log.take().unwrap_or_default() } else { Vec::new() };
+        // What may be held after so many of the inner ones, when a number of the own ones are done.
+        let mut row = vec![state.states.clone()];
+        for done in &log {
+            row.push(self.apply(&row[row.len() - 1], done));
+        }
+        for mine in &own {
+            let mut next: Vec<Vec<Held>> = Vec::new();
+            for (n, states) in row.iter().enumerate() {
+                let mut after = self.apply(states, mine);
+                if let (Some(before), Some(n)) = (next.last(), n.checked_sub(1)) {
+                    self.apply(before, &log[n]).into_iter().for_each(|held| add(&mut after, held));
+                }
+                next.push(after);
+            }
+            row = next;
+        }
+        let results = row.pop().unwrap_or_default();
+        if results.is_empty() {
+            let told = |done: &Done| {
+                format!("{} at {} -> {:?}", done.op.what, done.op.now, done.op.reply.as_deref().map(shown))
+            };
             panic!(
-                "{what} at {now} (latest {}, flush to come {}) of {}\n  replied {:?}\n  held {:?}\n  meanwhile {inner:?}",
+                "{:?} (latest {}, flush to come {}) of {}\n  held {:?}\n  meanwhile {:?}",
+                own.iter().map(told).collect::<Vec<_>>(),
                 time.latest,
                 time.pending,
                 text(key),
-                short(reply),
                 state.states.iter().map(describe).collect::<Vec<_>>(),
+                log.iter().map(told).collect::<Vec<_>>(),
             )
-        };
+        }
         assert!(results.len() < STATES_MAX, "{} states of {}", results.len(), text(key));
         state.states = results;
-        len
     }
 
-    fn all(&self, states: &[Held], log: &[Done]) -> Vec<Held> {
-        let mut states = states.to_vec();
-        for done in log {
-            let mut next = Vec::new();
-            for (len, held) in self.apply(&states, done) {
-                if len == done.reply.len() {
-                    add(&mut next, held);
-                }
-            }
-            states = next;
-        }
-        states
-    }
-
-    /// What may be held after `done`, and how long its reply is.
-    fn apply(&self, states: &[Held], done: &Done) -> Vec<(usize, Held)> {
+    /// What may be held after `done`.
+    fn apply(&self, states: &[Held], done: &Done) -> Vec<Held> {
         let mut after = Vec::new();
         for held in states {
-            for held in self.met(held, done.now, done.time, done.pending) {
-                for (possible, mut next) in (done.effect)(&held) {
-                    let Some((len, id)) = possible.fits(&done.reply) else { continue };
+            for held in self.met(held, done.op.now, done.time, done.pending) {
+                for (possible, mut next) in (done.op.effect)(&held) {
+                    let id = match &done.op.reply {
+                        None => None,
+                        Some(reply) => match possible.fits(reply) {
+                            None => continue,
+                            Some(id) => id,
+                        },
+                    };
                     if let (Some(val), Some(id)) = (&mut next, id)
                         && val.cas.is_none()
                     {
                         val.cas = Some(id);
                     }
-                    if !after.contains(&(len, next.clone())) {
-                        after.push((len, next));
-                    }
+                    add(&mut after, next);
                 }
             }
         }
         after
+    }
+
+    /// A change has been answered with this CAS id: no other one may have been.
+    pub fn note_id(&self, id: u64) {
+        assert!(self.ids.borrow_mut().insert(id), "two changes have the CAS id {id}");
     }
 
     /// What a thread at `now` may meet of what is held. `pending` is the flush to come when its operation began.
@@ -298,17 +326,15 @@ impl Model {
         if may_be_gone { vec![held.clone(), None] } else { vec![held.clone()] }
     }
 
-    /// The least and the largest number of items that there may be.
-    pub fn count(&self) -> (usize, usize) {
+    /// The least number of items that live, and the largest number of those that do or did `grace` seconds ago.
+    pub fn count(&self, grace: u32) -> (usize, usize) {
         let time = *self.time.borrow();
         let keys = self.keys.borrow();
-        // What has expired may still lie there.
-        let certain = |key: &&Key| {
-            key.states
-                .iter()
-                .all(|held| held.is_some() && self.met(held, time.latest, time, time.pending) == [held.clone()])
-        };
-        let possible = |key: &&Key| key.states.iter().any(Option::is_some);
+        let met = |held: &Held, now: u32| self.met(held, now, time, time.pending);
+        let certain =
+            |key: &&Key| key.states.iter().all(|held| held.is_some() && met(held, time.latest) == [held.clone()]);
+        let before = time.latest.saturating_sub(grace);
+        let possible = |key: &&Key| key.states.iter().flat_map(|held| met(held, before)).any(|held| held.is_some());
         (keys.values().filter(certain).count(), keys.values().filter(possible).count())
     }
 
@@ -337,6 +363,15 @@ fn add(states: &mut Vec<Held>, held: Held) {
 
 pub fn short(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}
+
+/// A reply for readers; packets in digits.
+fn shown(reply: &[u8]) -> String {
+    let Some((head, body)) = reply.split_at_checked(24).filter(|_| reply[0] == 0x81) else {
+        return format!("{:?}", short(reply));
+    };
+    let digits: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{digits} {:?}", short(body))
 }
 
 fn describe(held: &Held) -> String {

@@ -4,9 +4,10 @@
 //! magazines. Actors (clients, chores, the mover, the operator, time, crashes) take steps in an order that the seed
 //! decides, and at the points of `oxcached::point` others come in between. The same seed gives the same run.
 //!
-//! Owns the schedule and all that is not a client; `model` says what is right.
+//! Owns the schedule and all that is neither a client nor a background thread; `model` says what is right.
 
-use super::client::Client;
+use super::background::Background;
+use super::client::{Client, Kind};
 use super::model::Model;
 use oxcached::clock::{Clock, START};
 use oxcached::maint::restart::{self, Memory};
@@ -22,7 +23,8 @@ use std::sync::Arc;
 /// Unix time of relative time 0.
 pub const UNIX: i64 = 1_000_000_000;
 
-const THREADS: usize = 3;
+/// Threads that serve clients.
+pub const THREADS: usize = 3;
 const CLIENTS: usize = 8;
 const KEYS: usize = 60;
 const DAY: u32 = 24 * 60 * 60;
@@ -64,8 +66,12 @@ pub struct Plan {
     args: String,
     evicting: bool,
     in_file: bool,
-    /// CAS ids that are drawn before the first step.
+    /// CAS ids that are drawn before the first step, and flushes that have been.
     skipped: u64,
+    flushes: u64,
+    /// The chores and the mover pace themselves, and a look at the clock takes them so many microseconds; else this
+    /// scheduler takes their steps.
+    paced: Option<u64>,
     /// One of so many steps moves time.
     time: usize,
     /// Items that the index is made for; few have it grow.
@@ -96,9 +102,17 @@ impl Plan {
             3 => (1 << 32) - rng.u64(..300),
             _ => 0,
         };
+        let flushes = match rng.u8(..8) {
+            0 => (1 << 39) - rng.u64(..50),
+            1 => (1 << 38) - rng.u64(..50),
+            2 => (1 << 32) - rng.u64(..50),
+            3 => (1 << 31) - rng.u64(..50),
+            _ => 0,
+        };
+        let paced = *rng.choice(&[None, Some(10), Some(300), Some(3000)]).unwrap();
         let initial_items = *rng.choice(&[1, 8, 100_000]).unwrap();
         let (args, time) = (format!("-m {memory} -t 1{more}"), *rng.choice(&[5, 20, 100]).unwrap());
-        Self { seed, steps, args, evicting, in_file, skipped, time, initial_items, trace: false }
+        Self { seed, steps, args, evicting, in_file, skipped, flushes, paced, time, initial_items, trace: false }
     }
 }
 
@@ -115,6 +129,7 @@ pub struct World {
     pub now: Rc<Cell<u32>>,
     step: Cell<u32>,
     last_pass: Cell<u32>,
+    background: Option<Background>,
     walk: RefCell<Option<Walk>>,
     job: RefCell<Option<Move>>,
     /// The thread that works just now.
@@ -122,6 +137,7 @@ pub struct World {
     names: Vec<Vec<u8>>,
     files: Option<(tempfile::TempDir, Cell<u32>)>,
     versions: Cell<u64>,
+    serial: Cell<u32>,
     /// No other may come in between.
     alone: Cell<bool>,
 }
@@ -132,6 +148,11 @@ fn settings(args: &str) -> Settings {
         Action::Run(settings) => *settings,
         other => panic!("{other:?}"),
     }
+}
+
+fn clients() -> Vec<RefCell<Option<Client>>> {
+    let kinds = [Kind::Lines, Kind::Packets, Kind::Lines, Kind::Packets, Kind::Datagrams];
+    (0..CLIENTS).map(|n| RefCell::new(Some(Client::new(n % THREADS, kinds[n % kinds.len()])))).collect()
 }
 
 impl World {
@@ -154,7 +175,8 @@ impl World {
             Some((dir, _)) => open(dir.path().join("0"), &settings, UNIX + i64::from(START)),
         };
         store.skip_ids(plan.skipped);
-        let threads = (0..THREADS).map(|number| Thread::new(store, &settings, number, now)).collect();
+        store.skip_flushes(plan.flushes);
+        let threads: Vec<_> = (0..THREADS).map(|number| Thread::new(store, &settings, number, now)).collect();
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
         let names = (0..KEYS)
             .map(|n| {
@@ -167,12 +189,13 @@ impl World {
             .collect();
         Self {
             plan: plan.clone(),
+            background: plan.paced.map(|look| Background::new(store, &threads[0].shared, look)),
             threads,
             model: Model::new(plan.evicting, plan.trace),
             store,
             settings,
             rng: RefCell::new(rng),
-            clients: (0..CLIENTS).map(|n| RefCell::new(Some(Client::new(n % THREADS)))).collect(),
+            clients: clients(),
             now: Rc::new(Cell::new(now)),
             step: Cell::new(0),
             last_pass: Cell::new(now),
@@ -182,12 +205,13 @@ impl World {
             names,
             files,
             versions: Cell::new(0),
+            serial: Cell::new(0),
             alone: Cell::new(false),
         }
     }
 
     /// Tells what happens besides commands, if asked to.
-    fn note(&self, what: std::fmt::Arguments<'_>) {
+    pub fn note(&self, what: std::fmt::Arguments<'_>) {
         if self.plan.trace {
             println!("  {}: [{what}]", self.now.get());
         }
@@ -210,8 +234,30 @@ impl World {
         self.now.get()
     }
 
+    /// Time goes no further.
+    pub fn is_at_end(&self) -> bool {
+        self.now.get() > LATEST_MAX
+    }
+
     pub fn place(&self) -> String {
         format!("seed {} step {}", self.plan.seed, self.step.get())
+    }
+
+    pub fn store(&self) -> &'static Store {
+        self.store
+    }
+
+    /// A number that no other request has.
+    pub fn serial(&self) -> u32 {
+        self.serial.set(self.serial.get().wrapping_add(1));
+        self.serial.get()
+    }
+
+    /// A number that changes when anything has happened that may make work for background threads.
+    pub fn news(&self) -> u64 {
+        self.threads
+            .iter()
+            .fold(0u64, |all, thread| (all.rotate_left(9) ^ thread.shared.news()).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     pub fn key(&self) -> Vec<u8> {
@@ -242,7 +288,7 @@ impl World {
     }
 
     /// Has `thread` do `work`.
-    fn act<R>(&self, thread: usize, work: impl FnOnce() -> R) -> R {
+    pub fn act<R>(&self, thread: usize, work: impl FnOnce() -> R) -> R {
         let before = self.acting.replace(Some(thread));
         act_as(Some(40 + thread), self.below(3) > 0);
         let result = work();
@@ -258,12 +304,7 @@ impl World {
             return;
         };
         let Some(mut client) = cell.take() else { return };
-        self.act(
-            client.thread,
-            || {
-                if !inner && self.chance(15) { client.hold(self) } else { client.step(self, inner) }
-            },
-        );
+        self.act(client.thread, || client.step(self, inner));
         cell.replace(Some(client));
     }
 
@@ -283,18 +324,18 @@ impl World {
             return;
         }
         for _ in 0..1 + self.below(3) {
-            match self.below(10) {
-                0..6 => self.client_step(true),
-                6 => self.chores(),
-                7 => self.flush(),
-                8 => self.tick(1),
+            match self.below(20) {
+                0..12 => self.client_step(true),
+                12..15 => self.chores(),
+                15 => self.flush(),
+                16..18 => self.tick(1),
                 _ => self.reset_stats(),
             }
         }
     }
 
-    fn tick(&self, seconds: u32) {
-        if self.now.get() > LATEST_MAX {
+    pub fn tick(&self, seconds: u32) {
+        if self.is_at_end() {
             return;
         }
         let now = self.now.get() + seconds;
@@ -308,9 +349,20 @@ impl World {
         }
         self.model.reach(now);
         self.store.note_time(now, UNIX + i64::from(now));
+        self.background.iter().for_each(|background| background.tick(self, seconds));
     }
 
     fn pass_time(&self) {
+        if let Some(background) = &self.background {
+            return match self.below(20) {
+                0 => background.pass(self, self.below(40 * DAY as usize) as u32, DAY),
+                1 => background.pass(self, self.below(20 * 3600) as u32, DAY),
+                // The process was stopped.
+                2 => self.tick(self.below(5 * DAY as usize) as u32),
+                3..5 => self.tick(self.below(100) as u32),
+                _ => self.tick(self.below(2) as u32),
+            };
+        }
         let seconds = match self.below(20) {
             0 => self.below(20 * 3600) as u32,
             1..4 => self.below(100) as u32,
@@ -339,6 +391,9 @@ impl World {
     }
 
     fn chores(&self) {
+        if let Some(background) = &self.background {
+            return background.step(self);
+        }
         let now = self.chore_time();
         let chore = self.below(8);
         self.note(format_args!("chore {chore} at {now}"));
@@ -416,11 +471,9 @@ impl World {
             // One to come is to come by every clock.
             let delay = if self.chance(3) { 0 } else { self.now.get() - now + 2 + self.below(20) as u32 };
             self.note(format_args!("flush in {delay} s, by a thread at {now}"));
-            // The model first: in an interlude nothing else is under way, and the command lets others go first.
-            let request = if delay == 0 { "flush_all\r\n".to_owned() } else { format!("flush_all {delay}\r\n") };
+            // Clients flush by commands, which let others go first.
             self.model.flush(if delay == 0 { now - 1 } else { now + delay - 1 }, now);
             self.store.flush(if delay == 0 { now - 1 } else { now + delay - 1 }, now);
-            let _ = request;
         });
     }
 
@@ -433,7 +486,7 @@ impl World {
     fn operate(&self) {
         self.act(0, || {
             self.model.reach(self.threads[0].now());
-            let what = self.below(8);
+            let what = self.below(10);
             self.note(format_args!("operator {what}"));
             match what {
                 0 => _ = self.ask(0, "stats reset\r\n"),
@@ -443,6 +496,9 @@ impl World {
                 2 => _ = self.ask(0, &format!("lru temp_ttl {}\r\n", self.below(100) as i64 - 1)),
                 3 => _ = self.ask(0, if self.chance(2) { "lru mode flat\r\n" } else { "lru mode segmented\r\n" }),
                 4 => self.store.skip_ids(1u64 << self.below(40)),
+                5 => _ = self.ask(0, &format!("slabs automove {}\r\n", self.below(3))),
+                6 => _ = self.ask(0, &format!("slabs reassign -1 {}\r\n", 1 + self.below(30))),
+                7 => _ = self.ask(0, &format!("lru_crawler crawl {}\r\n", 1 + self.below(30))),
                 _ => {
                     let which = *self.choice(&["", " items", " slabs", " settings", " sizes"]);
                     let shown = self.ask(0, &format!("stats{which}\r\n"));
@@ -455,15 +511,30 @@ impl World {
         });
     }
 
-    /// Counts must be what the model allows.
+    /// Nothing else comes in between.
+    fn alone(&self, work: impl FnOnce()) {
+        self.alone.set(true);
+        work();
+        self.alone.set(false);
+    }
+
+    /// Counts must be what the model allows, once what is dead is swept out.
     fn check_counts(&self) {
+        self.alone(|| match &self.background {
+            Some(background) => background.check_quiet(self),
+            None => {
+                self.whole_pass();
+                self.check_items(0);
+            }
+        });
+    }
+
+    /// There are as many items as there may be. What has expired in the last `grace` seconds may not be swept out.
+    pub fn check_items(&self, grace: u32) {
         if self.plan.evicting {
             return;
         }
-        self.alone.set(true);
-        self.whole_pass(); // what is dead counts until it is swept
-        self.alone.set(false);
-        let (least, most) = self.model.count();
+        let (least, most) = self.model.count(grace);
         // Values that arrive count as well.
         let arriving =
             self.clients.iter().filter(|cell| cell.borrow().as_ref().is_some_and(|c| c.is_uploading())).count();
@@ -483,7 +554,7 @@ impl World {
             0..75 => self.client_step(false),
             75..92 => self.act(THREADS - 1, || self.chores()),
             92..96 => self.operate(),
-            96..98 => self.check_counts(),
+            96..98 if self.background.is_none() || self.chance(8) => self.check_counts(),
             98 if self.chance(4) => self.flush(),
             _ => {}
         }
@@ -497,9 +568,12 @@ impl World {
         if let Some(job) = self.job.take() {
             self.store.cancel_move(job);
         }
+        self.check_counts();
+        self.background.iter().for_each(Background::stop);
         let now = self.now.get();
         self.model.reach(now);
-        self.check_counts();
+        self.whole_pass();
+        self.check_items(0);
         self.store.flush(now - 1, now);
         self.whole_pass();
         for (class, view) in self.store.classes(now).iter().enumerate() {
@@ -511,13 +585,16 @@ impl World {
 
     /// The process ends; another one goes on with a copy of its memory file.
     fn crash(self) -> Self {
-        let Self { files: Some((dir, number)), clients, job, model, .. } = self else { unreachable!("without a file") };
+        let Self { files: Some((dir, number)), clients: old, job, background, model, .. } = self else {
+            unreachable!("without a file")
+        };
         model.crash();
         // Killed: nothing is tidied up.
-        for cell in clients {
+        for cell in old {
             std::mem::forget(cell.into_inner());
         }
         std::mem::forget(job.into_inner());
+        std::mem::forget(background);
         let mut rng = self.rng.borrow_mut();
         let off = match rng.u8(..6) {
             0 => -i64::from(rng.u32(1..1_000_000)),
@@ -535,11 +612,13 @@ impl World {
         let expected = self.now.get() + off.max(0) as u32;
         assert_eq!(now, expected, "the clock is {off} s from where it was");
         model.reach(now);
+        let threads: Vec<_> = (0..THREADS).map(|number| Thread::new(store, &self.settings, number, now)).collect();
         Self {
-            threads: (0..THREADS).map(|number| Thread::new(store, &self.settings, number, now)).collect(),
+            background: self.plan.paced.map(|look| Background::new(store, &threads[0].shared, look)),
+            threads,
             store,
             model,
-            clients: (0..CLIENTS).map(|n| RefCell::new(Some(Client::new(n % THREADS)))).collect(),
+            clients: clients(),
             now: Rc::new(Cell::new(now)),
             last_pass: Cell::new(now),
             walk: RefCell::new(None),
@@ -552,6 +631,7 @@ impl World {
             acting: self.acting,
             names: self.names,
             versions: self.versions,
+            serial: self.serial,
             alone: self.alone,
         }
     }

@@ -1,0 +1,181 @@
+//! The chores and the mover of the server itself, each paced by what its last step said.
+//!
+//! Owns a clock of microseconds that moves with the seconds of `world` and with each look at it, when each of the two has
+//! its next step, and what must be so after a quiet time. What they do is `oxcached::maint`'s.
+
+use super::world::{THREADS, World};
+use oxcached::maint::{ChoreWork, Moment, MoverWork, Rest};
+use oxcached::proto::Shared;
+use oxcached::store::Store;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const SECOND: u64 = 1_000_000;
+
+/// Steps in a second in which nothing happens that are taken for a spin.
+const STEPS_MAX: u32 = 20_000;
+
+/// Seconds after which no item is left that expires soon after it was stored; the others do so days apart.
+const QUIET: u32 = 210;
+
+/// Seconds after which a thread rests that sees no news: a window of `automove`, and a move that is given up.
+const REST: u32 = 100;
+
+/// Seconds in which what has expired is swept out: a full pass a minute, and rest before it.
+const SWEPT: u32 = 75;
+
+/// When a thread has its next step.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    At(u64),
+    Tick { second: u32, news: u64 },
+}
+
+pub struct Background {
+    /// `None` while a step is under way.
+    chores: RefCell<Option<ChoreWork>>,
+    mover: RefCell<Option<MoverWork>>,
+    next: [Cell<Next>; 2],
+    /// The latest time that each has worked at: no clock goes back.
+    times: [Cell<u32>; 2],
+    micros: Arc<AtomicU64>,
+}
+
+impl Background {
+    /// Threads that serve `shared`; each look at the clock takes so many microseconds.
+    pub fn new(store: &'static Store, shared: &Shared, look: u64) -> Self {
+        let (micros, base) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let clock = || {
+            let micros = Arc::clone(&micros);
+            move || base + Duration::from_micros(micros.fetch_add(look, Relaxed))
+        };
+        Self {
+            chores: RefCell::new(Some(ChoreWork::new(store, Arc::clone(&shared.crawler), clock()))),
+            mover: RefCell::new(Some(MoverWork::new(store, Arc::clone(&shared.mover), clock()))),
+            next: [Cell::new(Next::At(0)), Cell::new(Next::At(0))],
+            times: [Cell::new(0), Cell::new(0)],
+            micros,
+        }
+    }
+
+    /// One step of a thread that is due, or that something has woken, if no step of it is under way.
+    pub fn step(&self, world: &World) {
+        let which = world.below(2);
+        let now = self.micros.fetch_add(world.below(20_000) as u64, Relaxed);
+        match self.next[which].get() {
+            Next::At(at) if at > now && world.chance(2) => _ = self.micros.fetch_max(at, Relaxed),
+            Next::At(at) if at > now && world.chance(2) => return,
+            Next::Tick { .. } if !world.chance(8) => return,
+            _ => {}
+        }
+        self.work(world, which);
+    }
+
+    fn work(&self, world: &World, which: usize) {
+        let shared = &world.threads[0].shared;
+        // The time is read before the step, in which it may go on.
+        let now = self.times[which].get().max(world.latest() - world.below(3) as u32);
+        self.times[which].set(now);
+        world.model.reach(now);
+        let (rest, news) = if which == 0 {
+            let Some(mut chores) = self.chores.take() else { return };
+            let moment = Moment { now, ..shared.moment() };
+            let rest = world.act(THREADS, || chores.step(&moment, || world.news()));
+            let news = chores.news();
+            self.chores.replace(Some(chores));
+            (rest, news)
+        } else {
+            let Some(mut mover) = self.mover.take() else { return };
+            let (_, tuning) = shared.tuning();
+            let rest = world.act(THREADS + 1, || mover.step(now, tuning, || world.news()));
+            let news = mover.news();
+            self.mover.replace(Some(mover));
+            (rest, news)
+        };
+        world.note(format_args!("{} at {now}: {rest:?}", ["chores", "mover"][which]));
+        let at = self.micros.load(Relaxed);
+        self.next[which].set(match rest {
+            Rest::No => Next::At(at),
+            Rest::For(pause) => Next::At(at + pause.as_micros() as u64),
+            Rest::Until(second) => Next::Tick { second, news },
+        });
+    }
+
+    /// The main thread's tick: wakes those that rest and have something to do.
+    pub fn tick(&self, world: &World, seconds: u32) {
+        let end = (self.micros.load(Relaxed) / SECOND + u64::from(seconds)) * SECOND;
+        self.micros.fetch_max(end, Relaxed);
+        let (now, news) = (world.latest(), world.news());
+        for next in &self.next {
+            if let Next::Tick { second, news: known } = next.get()
+                && (now >= second || news != known)
+            {
+                next.set(Next::At(end));
+            }
+        }
+    }
+
+    /// The first second in which a resting thread has something to do; now if one does not rest, or there is news.
+    fn due(&self, world: &World) -> u32 {
+        let current = world.news();
+        let due = |next: &Cell<Next>| match next.get() {
+            Next::Tick { second, news } if news == current => second,
+            _ => world.latest(),
+        };
+        self.next.iter().map(due).min().unwrap_or_default()
+    }
+
+    /// Has the threads do what is due until the second ends.
+    fn finish_second(&self, world: &World) {
+        let end = (self.micros.load(Relaxed) / SECOND + 1) * SECOND;
+        for _ in 0..STEPS_MAX {
+            let at = |which: usize| if let Next::At(at) = self.next[which].get() { at } else { u64::MAX };
+            let which = if at(0) <= at(1) { 0 } else { 1 };
+            if at(which) >= end || self.micros.load(Relaxed) >= end {
+                return;
+            }
+            self.micros.fetch_max(at(which), Relaxed);
+            self.work(world, which);
+        }
+        panic!("a background thread spins: {:?}", self.next);
+    }
+
+    /// Lets so many seconds pass in which the threads have all the time that they want. Ticks at which nothing seems to be
+    /// due are left out, but for those of `every` so many seconds.
+    pub fn pass(&self, world: &World, seconds: u32, every: u32) {
+        let end = world.latest().saturating_add(seconds);
+        while world.latest() < end && !world.is_at_end() {
+            self.finish_second(world);
+            let latest = world.latest();
+            let next = self.due(world).clamp(latest + 1, end.min(latest.saturating_add(every)));
+            world.tick(next - latest);
+        }
+    }
+
+    /// Lets nothing happen for a while: after it the threads rest, and what is dead is swept out.
+    pub fn check_quiet(&self, world: &World) {
+        self.pass(world, QUIET, 1);
+        let shared = &world.threads[0].shared;
+        if shared.moment().enabled {
+            world.check_items(SWEPT);
+        }
+        let rest = |next: &Cell<Next>| matches!(next.get(), Next::Tick { .. });
+        // What an operator has asked for goes on for as long as a page is in use.
+        let rests = || self.next.iter().all(rest) || shared.mover.figures().running || world.is_at_end();
+        for _ in 0..REST {
+            if rests() {
+                return;
+            }
+            self.pass(world, 1, 1);
+        }
+        panic!("after {REST} s without news the next steps are {:?}", self.next);
+    }
+
+    /// Ends a move that is under way.
+    pub fn stop(&self) {
+        self.mover.take().iter_mut().for_each(MoverWork::stop);
+        self.chores.take();
+    }
+}
