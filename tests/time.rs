@@ -191,6 +191,26 @@ fn a_value_that_arrives_while_ids_outgrow_40_bits_is_stored() {
 }
 
 #[test]
+fn a_value_that_arrives_long_after_its_time_has_passed_is_dead() {
+    for (len, command) in [
+        (10, "set slow 0 10 10"),
+        (200, "set slow 7 100 200"),
+        (10, "ms slow 10 T10 MA N10"),
+        (5000, "set slow 0 10 5000"),
+    ] {
+        for days in [1, 96, 98, 150, 193, 195, 300] {
+            let [mut one, _] = Thread::pair(1000);
+            one.client.feed(format!("{command}\r\n").as_bytes());
+            one.pass(days * i64::from(DAY));
+            one.client.feed(&vec![b'v'; len]);
+            let stored = one.ask("\r\n");
+            assert!(matches!(&*stored, "STORED\r\n" | "HD\r\n"), "{command}, {days} days: {stored}");
+            one.finds("slow", false);
+        }
+    }
+}
+
+#[test]
 fn incr_goes_on_at_0_and_decr_ends_there() {
     let [mut one, _] = Thread::pair(1000);
     assert_eq!(one.ask("set n 0 0 20\r\n18446744073709551614\r\n"), "STORED\r\n");

@@ -260,6 +260,15 @@ impl Reservation {
         self.item.change_state(state::FREQ, state::FETCHED | 1);
     }
 
+    /// Keeps an expiry time past that passed while the value arrived. 24 bits cannot tell it after 97 days, and no sweep
+    /// meets the item before it is linked.
+    #[inline]
+    pub(super) fn keep_time(&mut self, now: u32) {
+        if self.exptime != 0 && self.exptime <= now {
+            self.item.set_exptime(self.exptime, now);
+        }
+    }
+
     /// Marks the new item stale: it keeps the old one's expiry time and win token.
     pub(super) fn mark_stale(&mut self, token: u8, exptime: u32, now: u32) {
         self.item.change_flags(0, iflag::STALE | token);

@@ -117,9 +117,10 @@ impl Store {
         now: u32,
     ) -> (Stored, Met) {
         debug_assert_eq!(reservation.missing(), 0);
-        let Some(reservation) = self.with_room_for(reservation, key, write, now) else {
+        let Some(mut reservation) = self.with_room_for(reservation, key, write, now) else {
             return (Stored::NoMemory, Met::default());
         };
+        reservation.keep_time(now);
         match write.mode {
             Mode::Append | Mode::Prepend => self.concatenate(reservation, key, hash, write, now),
             _ => self.link(reservation, key, hash, write, now, None),
