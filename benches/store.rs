@@ -6,7 +6,7 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use oxcached::hash::hash;
-use oxcached::store::{Config, Found, Meta, Mode, SizeConfig, Step, Store, Stored, Write};
+use oxcached::store::{Config, Lookup, Meta, Mode, SizeConfig, Step, Store, Stored, Write};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool 
         out.clear();
         entry.copy_value(out);
     });
-    matches!(found, Some(Found::Hit(())))
+    matches!(found, Some(Lookup::Hit(())))
 }
 
 /// A get under the bucket's lock.
@@ -58,7 +58,7 @@ fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool
         entry.bump(now);
         entry.copy_value(out);
     });
-    matches!(found, Found::Hit(()))
+    matches!(found, Lookup::Hit(()))
 }
 
 /// The time in which each thread gets `count` keys.

@@ -161,7 +161,7 @@ fn become_account(account: Account, settings: &Settings) -> Result<(), StartErro
 fn say_classes(sizes: &Sizes) {
     for id in 1..=sizes.largest() {
         let size = sizes.class(id);
-        say(format_args!("slab class {id:3}: chunk size {:9} perslab {:7}", size.nominal, size.per_page));
+        say(format_args!("slab class {id:3}: chunk size {:9} perslab {:7}", size.memcached_size, size.per_page));
     }
 }
 
@@ -303,7 +303,7 @@ impl Server {
                     say(format_args!("Exiting normally"));
                 }
                 self.workers.stop();
-                if let Some(image) = self.shared.cache.store.image() {
+                if let Some(image) = self.shared.cache.store.memory_file() {
                     image.abandon();
                 }
             }

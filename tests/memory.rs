@@ -50,8 +50,9 @@ fn every_size_comes_back() {
         let mut client = Client::new(&shared);
         let long = "k".repeat(250);
         for key in ["k", "key of seven"].map(|key| key.replace(' ', "_")).iter().chain([&long]) {
-            let most = store.sizes().config().item_size_max - store.sizes().nominal(key.len(), 0, false);
-            let chunk = (store.sizes().config().chunk_max).saturating_sub(store.sizes().nominal(key.len(), 0, false));
+            let most = store.sizes().config().item_size_max - store.sizes().memcached_size(key.len(), 0, false);
+            let chunk =
+                (store.sizes().config().chunk_max).saturating_sub(store.sizes().memcached_size(key.len(), 0, false));
             let around = |size: usize| size.saturating_sub(9)..=size + 9;
             let sizes = (0..70).chain(around(4096)).chain(around(65_535)).chain(around(chunk)).chain(around(2 * chunk));
             for len in sizes.chain(most - 3..=most) {

@@ -236,8 +236,8 @@ impl Model {
                         _ => [&value[..], &old.value].concat(),
                     };
                     // memcached's item header, CAS id, NUL and line end count.
-                    let nominal = 48 + 8 + if old.flags == 0 { 0 } else { 4 } + klen + 1 + joined.len() + 2;
-                    if nominal > 1 << 20 {
+                    let memcached_size = 48 + 8 + if old.flags == 0 { 0 } else { 4 } + klen + 1 + joined.len() + 2;
+                    if memcached_size > 1 << 20 {
                         (NOT_STORED, Some(old))
                     } else {
                         ("STORED\r\n", Some(Val { value: joined, atime: now, ..old }))
@@ -350,7 +350,7 @@ impl Model {
         self.tell(&key, request.as_bytes(), |old| {
             let Some(mut old) = old else { return (MISS.to_owned(), None) };
             // A value that is a chain of chunks is never a number.
-            let chunked = sizes.is_chunked(sizes.nominal(klen, old.value.len(), old.flags != 0));
+            let chunked = sizes.is_chunked(sizes.memcached_size(klen, old.value.len(), old.flags != 0));
             let Some(number) = number(&old.value).filter(|_| !chunked) else {
                 let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
                 return (reply.to_owned(), Some(old));

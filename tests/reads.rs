@@ -14,7 +14,7 @@ mod support;
 use oxcached::hash::hash;
 use oxcached::proto::{Protocol, Shared};
 use oxcached::settings::Settings;
-use oxcached::store::{Found, Progress};
+use oxcached::store::{Lookup, Progress};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex};
@@ -242,7 +242,7 @@ fn a_read_shows_one_value_whole_where_all_values_share_few_buckets() {
 
 /// Reads `key` without the lock, while `meddle` happens in the midst of the first try; gives how often it was tried, and
 /// the value it showed.
-fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Option<Found<Vec<u8>>>) {
+fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Option<Lookup<Vec<u8>>>) {
     let (mut tries, hash) = (0, hash(key.as_bytes()));
     let found = shared.cache.store.read(key.as_bytes(), hash, shared.clock.now(), true, |entry| {
         tries += 1;
@@ -260,7 +260,7 @@ fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Opt
 fn a_read_that_a_change_meets_is_tried_again() {
     let shared = support::shared("-m 64");
     let mut client = Client::new(&shared);
-    let hit = |value: &str| Some(Found::Hit(value.into()));
+    let hit = |value: &str| Some(Lookup::Hit(value.into()));
     for (change, tries, found) in [
         ("get k", 1, hit("100")),
         ("touch other 5", 1, hit("100")),
@@ -273,7 +273,7 @@ fn a_read_that_a_change_meets_is_tried_again() {
         ("ma k E77", 2, hit("101")),
         ("md k I", 1, None), // stale: for those who hold the lock
         ("md k x", 2, hit("")),
-        ("delete k", 1, Some(Found::Miss)),
+        ("delete k", 1, Some(Lookup::Miss)),
         ("set k 0 0 5000\r\n", 1, None), // too large to be copied
         ("flush_all", 1, hit("100")),    // no later than the read
     ] {
@@ -301,7 +301,7 @@ fn a_read_finds_what_the_growing_index_moves_away() {
             let (tries, found) = read_while(&shared, &format!("k{n}"), || {
                 store.grow_step(1 + n % 7);
             });
-            assert_eq!(found, Some(Found::Hit(format!("{n:05}").into())), "k{n}");
+            assert_eq!(found, Some(Lookup::Hit(format!("{n:05}").into())), "k{n}");
             moved += u32::from(tries > 1);
         }
     }
@@ -327,7 +327,7 @@ fn a_read_finds_what_the_page_mover_moves_away() {
         let (tries, found) = read_while(&shared, &format!("k{n:05}"), || {
             over = over || store.step_move(&mut job, shared.clock.now()) == Progress::Done;
         });
-        assert_eq!(found, Some(Found::Hit(format!("{n:05}").into())), "k{n:05}");
+        assert_eq!(found, Some(Lookup::Hit(format!("{n:05}").into())), "k{n:05}");
         moved += u32::from(tries > 1);
     }
     assert!(over && moved > 0);

@@ -42,10 +42,10 @@ fn capacity(shared: &Shared, client: &mut Client, len: usize) -> usize {
 }
 
 /// Cuts pages of class `class` anew until no more should be; gives how many.
-fn recut(shared: &Shared, class: usize) -> usize {
+fn resize(shared: &Shared, class: usize) -> usize {
     let store = shared.cache.store;
     let mut pages = 0;
-    while let Some(mut job) = store.begin_recut(class) {
+    while let Some(mut job) = store.begin_resize(class) {
         let ended = std::iter::repeat_with(|| store.step_move(&mut job, shared.clock.now()));
         assert_eq!(ended.into_iter().find(|progress| *progress != Progress::More), Some(Progress::Done));
         pages += 1;
@@ -71,15 +71,15 @@ fn where_all_items_are_short_every_page_is_cut_for_them() {
     let mut client = Client::new(&shared);
     let row = |class: usize| shared.cache.store.classes(shared.clock.now())[class];
     (0..100_000).for_each(|n| set(&mut client, n, 100));
-    assert_eq!((row(4).pages, recut(&shared, 4)), (4, 1));
+    assert_eq!((row(4).pages, resize(&shared, 4)), (4, 1));
     assert_eq!(row(4).total_chunks as usize, 4 * (PAGE_BYTES / 132));
     // The first one that is too long does not stay away for that.
     set(&mut client, 1, 120);
     assert!(hit(&mut client, 1, 120));
-    assert_eq!((row(4).pages, row(5).items, recut(&shared, 4)), (4, 1, 0));
+    assert_eq!((row(4).pages, row(5).items, resize(&shared, 4)), (4, 1, 0));
     // Nor do many.
     (0..100_000).for_each(|n| set(&mut client, n, 120 - n % 20));
-    assert!(recut(&shared, 4) > 0);
+    assert!(resize(&shared, 4) > 0);
     (0..100_000).for_each(|n| set(&mut client, n, 120 - n % 20));
     assert_eq!((row(4).pages, row(5).pages), (4, 1));
     assert!(row(4).items > 27_000, "{}", row(4).items);
@@ -91,10 +91,10 @@ fn a_class_without_full_pages_learns_that_items_have_become_longer() {
     let mut client = Client::new(&shared);
     let row = |class: usize| shared.cache.store.classes(shared.clock.now())[class];
     (0..60_000).for_each(|n| set(&mut client, n, 100));
-    assert_eq!(recut(&shared, 4), 1);
+    assert_eq!(resize(&shared, 4), 1);
     (60_000..100_000).for_each(|n| set(&mut client, n, 100));
     (100_000..130_000).for_each(|n| set(&mut client, n, 109));
-    assert!(recut(&shared, 4) > 0);
+    assert!(resize(&shared, 4) > 0);
     (130_000..200_000).for_each(|n| set(&mut client, n, 109));
     assert!(row(4).items > 25_000 && row(5).items < 8000, "{} {}", row(4).items, row(5).items);
     assert!(hit(&mut client, 199_999, 109));
@@ -129,11 +129,11 @@ fn pages_are_cut_anew_when_sizes_change() {
     let mut client = Client::new(&shared);
     let long = capacity(&shared, &mut client, 113);
     let class = 4;
-    assert_eq!(recut(&shared, class), 1, "the first page, which was cut before anything was known");
+    assert_eq!(resize(&shared, class), 1, "the first page, which was cut before anything was known");
     for n in 0..long {
         set(&mut client, n, 84);
     }
-    let pages = recut(&shared, class);
+    let pages = resize(&shared, class);
     assert!(pages >= 12, "{pages}");
     let before = evictions(&shared);
     for n in 0..long + long / 6 {
@@ -147,11 +147,11 @@ fn pages_are_cut_anew_when_sizes_change() {
     for n in 0..2 * long {
         set(&mut client, n, 113);
     }
-    assert!(recut(&shared, class) >= 12);
+    assert!(resize(&shared, class) >= 12);
     for n in 0..2 * long {
         set(&mut client, n, 100);
     }
-    assert!(recut(&shared, class) >= 12);
+    assert!(resize(&shared, class) >= 12);
     for n in 0..2 * long {
         set(&mut client, n, 100);
     }

@@ -6,9 +6,9 @@
 
 use super::tell::Shape;
 use super::{Key, Refused, Verbs};
-use crate::events::{Lookup, StoreStatus};
+use crate::events::{LookupStatus, StoreStatus};
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Entry, Found, Meta, Mode, Reservation, Room, Stored, Version, Write, iflag, state};
+use crate::store::{Entry, Lookup, Meta, Mode, Reservation, Room, Stored, Version, Write, iflag, state};
 
 /// An item to make where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -183,20 +183,20 @@ impl Verbs<'_> {
                 })
             });
             match found {
-                Found::Hit(Some(place)) => {
+                Lookup::Hit(Some(place)) => {
                     if !peek.spoilt {
                         self.count_fetch(peek.touch.is_some(), Some(place));
                     }
                     return true;
                 }
-                Found::Hit(None) => {
+                Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes(), key.hash(), peek.touch, false, self.now);
                     // Without memory for the new time, the item gets the latest one that it has room for.
                     cramped = room == Room::NoMemory;
                     continue;
                 }
-                Found::Lapsed(lapse) => self.count_lapse(lapse),
-                Found::Miss => {}
+                Lookup::Dead(dead) => self.count_dead(dead),
+                Lookup::Miss => {}
             }
             match peek.vivify.map(|vivify| self.make(key, peek, vivify)) {
                 Some(Ok(seen)) => {
@@ -379,7 +379,7 @@ impl Verbs<'_> {
             _ => return None,
         }
         self.counters.add(Counter::TotalItems, 1);
-        self.tell_lookup(key, Lookup::Found, old);
+        self.tell_lookup(key, LookupStatus::Found, old);
         self.tell_store(key, Mode::Set, StoreStatus::Stored, shape);
         if !discard.stale {
             self.counters.add_class(shape.class, ClassCounter::DeleteHits);

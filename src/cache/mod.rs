@@ -18,7 +18,7 @@ use crate::events::Log;
 use crate::hash;
 use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
-use crate::store::{Entry, Found, Lapse, Meta, Mode, Reservation, Room, Store, Stored, Write, state};
+use crate::store::{Dead, Entry, Lookup, Meta, Mode, Reservation, Room, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tell::Shape;
 
@@ -154,7 +154,7 @@ impl Verbs<'_> {
 
     /// Gives the item of `key` an expiry time and shows it, in one step. Without memory for the time it gets the latest one
     /// that it has room for.
-    fn visit_touching<R>(&self, key: &Key<'_>, exptime: u32, mut show: impl FnMut(&mut Entry) -> R) -> Found<R> {
+    fn visit_touching<R>(&self, key: &Key<'_>, exptime: u32, mut show: impl FnMut(&mut Entry) -> R) -> Lookup<R> {
         let (mut cramped, mut told) = (false, false);
         loop {
             let found = self.visit_once(key, &mut told, |entry| {
@@ -166,13 +166,13 @@ impl Verbs<'_> {
                 Some(show(entry))
             });
             match found {
-                Found::Hit(Some(shown)) => return Found::Hit(shown),
-                Found::Hit(None) => {
+                Lookup::Hit(Some(shown)) => return Lookup::Hit(shown),
+                Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes, key.hash, Some(exptime), false, self.now);
                     cramped = room == Room::NoMemory;
                 }
-                Found::Miss => return Found::Miss,
-                Found::Lapsed(lapse) => return Found::Lapsed(lapse),
+                Lookup::Miss => return Lookup::Miss,
+                Lookup::Dead(dead) => return Lookup::Dead(dead),
             }
         }
     }
@@ -201,21 +201,21 @@ impl Verbs<'_> {
 
     /// Counts an item whose time was over; passes a hit on.
     #[inline]
-    fn live<R>(&self, found: Found<R>) -> Option<R> {
+    fn live<R>(&self, found: Lookup<R>) -> Option<R> {
         match found {
-            Found::Hit(result) => Some(result),
-            Found::Miss => None,
-            Found::Lapsed(lapse) => {
-                self.count_lapse(lapse);
+            Lookup::Hit(result) => Some(result),
+            Lookup::Miss => None,
+            Lookup::Dead(dead) => {
+                self.count_dead(dead);
                 None
             }
         }
     }
 
-    fn count_lapse(&self, lapse: Lapse) {
-        let counter = match lapse {
-            Lapse::Expired => Counter::GetExpired,
-            Lapse::Flushed => Counter::GetFlushed,
+    fn count_dead(&self, dead: Dead) {
+        let counter = match dead {
+            Dead::Expired => Counter::GetExpired,
+            Dead::Flushed => Counter::GetFlushed,
         };
         self.counters.add(counter, 1);
     }
@@ -255,7 +255,7 @@ impl Verbs<'_> {
     #[inline]
     fn room(&self, key: &Key<'_>, meta: &Meta) -> Result<Reservation, Refused> {
         let store = self.cache.store;
-        if !store.sizes().fits(store.sizes().nominal(meta.klen, meta.vlen, meta.flags != 0)) {
+        if !store.sizes().fits(store.sizes().memcached_size(meta.klen, meta.vlen, meta.flags != 0)) {
             return Err(Refused::TooLarge);
         }
         store.reserve(key.bytes, meta, self.now).ok_or(Refused::NoMemory)
@@ -296,8 +296,8 @@ impl Verbs<'_> {
     #[inline]
     fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
         let (stored, met) = self.commit_told(reservation, key, write);
-        if let Some(lapse) = met.lapse {
-            self.count_lapse(lapse);
+        if let Some(dead) = met.dead {
+            self.count_dead(dead);
         }
         if write.mode == Mode::Cas {
             match (stored, met.old_class) {

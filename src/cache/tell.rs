@@ -4,14 +4,14 @@
 //! delete. Nothing here runs while the class is not watched, but for the test of one bit.
 
 use super::{Key, Refused, Verbs};
-use crate::events::{Class, Event, Lookup, StoreStatus, StoreVerb};
-use crate::store::{Entry, Found, Lapse, Met, Mode, Reservation, Stored, Write};
+use crate::events::{Class, Event, LookupStatus, StoreStatus, StoreVerb};
+use crate::store::{Dead, Entry, Lookup, Met, Mode, Reservation, Stored, Write};
 
-fn status_of(lapse: Option<Lapse>) -> Lookup {
-    match lapse {
-        None => Lookup::NotFound,
-        Some(Lapse::Flushed) => Lookup::Flushed,
-        Some(Lapse::Expired) => Lookup::Expired,
+fn status_of(dead: Option<Dead>) -> LookupStatus {
+    match dead {
+        None => LookupStatus::NotFound,
+        Some(Dead::Flushed) => LookupStatus::Flushed,
+        Some(Dead::Expired) => LookupStatus::Expired,
     }
 }
 
@@ -68,7 +68,7 @@ impl Shape {
 impl Verbs<'_> {
     /// The store's `visit`, as a look-up that watchers see.
     #[inline]
-    pub(super) fn visit<R>(&self, key: &Key<'_>, visit: impl FnOnce(&mut Entry) -> R) -> Found<R> {
+    pub(super) fn visit<R>(&self, key: &Key<'_>, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
         self.visit_once(key, &mut false, visit)
     }
 
@@ -79,7 +79,7 @@ impl Verbs<'_> {
         key: &Key<'_>,
         told: &mut bool,
         visit: impl FnOnce(&mut Entry) -> R,
-    ) -> Found<R> {
+    ) -> Lookup<R> {
         let watched = self.log.wants(Class::FETCHERS) && !*told;
         let mut shape = Shape::default();
         let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
@@ -97,7 +97,7 @@ impl Verbs<'_> {
 
     /// The store's `read`, as a look-up that watchers see if it could be done.
     #[inline]
-    pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Found<R>> {
+    pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Lookup<R>> {
         let watched = self.log.wants(Class::FETCHERS);
         let mut shape = Shape::default();
         let found = self.cache.store.read(key.bytes, key.hash, self.now, bump, |entry| {
@@ -113,17 +113,17 @@ impl Verbs<'_> {
     }
 
     #[cold]
-    fn tell_found<R>(&self, key: &Key<'_>, found: &Found<R>, shape: Shape) {
+    fn tell_found<R>(&self, key: &Key<'_>, found: &Lookup<R>, shape: Shape) {
         let status = match found {
-            Found::Hit(_) => Lookup::Found,
-            Found::Miss => Lookup::NotFound,
-            Found::Lapsed(lapse) => status_of(Some(*lapse)),
+            Lookup::Hit(_) => LookupStatus::Found,
+            Lookup::Miss => LookupStatus::NotFound,
+            Lookup::Dead(dead) => status_of(Some(*dead)),
         };
         self.tell_lookup(key, status, shape);
     }
 
     #[cold]
-    pub(super) fn tell_lookup(&self, key: &Key<'_>, status: Lookup, Shape { class, size, .. }: Shape) {
+    pub(super) fn tell_lookup(&self, key: &Key<'_>, status: LookupStatus, Shape { class, size, .. }: Shape) {
         self.log.put(&Event::ItemGet { key: key.bytes, status, class, fd: self.log.fd(), size });
     }
 
@@ -146,8 +146,8 @@ impl Verbs<'_> {
     #[cold]
     fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: Shape, stored: Stored, met: &Met) {
         let (status, class) = match met.old_class {
-            Some(class) => (Lookup::Found, class),
-            None => (status_of(met.lapse), 0),
+            Some(class) => (LookupStatus::Found, class),
+            None => (status_of(met.dead), 0),
         };
         self.tell_lookup(key, status, Shape { class, size: met.old_vlen, exptime: 0 });
         let mut shape = shape;

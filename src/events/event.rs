@@ -93,7 +93,7 @@ macro_rules! words {
 
 words! {
     /// How a look-up ended.
-    Lookup { NotFound = "not_found", Found = "found", Flushed = "flushed", Expired = "expired" }
+    LookupStatus { NotFound = "not_found", Found = "found", Flushed = "flushed", Expired = "expired" }
 }
 
 words! {
@@ -131,7 +131,7 @@ words! {
 #[allow(missing_docs)]
 pub enum Event<'a> {
     /// A look-up of a key, by a client or on the way to something else.
-    ItemGet { key: &'a [u8], status: Lookup, class: u8, fd: i32, size: usize },
+    ItemGet { key: &'a [u8], status: LookupStatus, class: u8, fd: i32, size: usize },
     /// A value was to be stored; `ttl` is what is left of its time.
     ItemStore { key: &'a [u8], status: StoreStatus, verb: StoreVerb, ttl: u32, class: u8, fd: i32, size: usize },
     /// An item had to go; `ttl` is what was left, -1 = for ever, `idle` the seconds since its last access.
@@ -231,7 +231,7 @@ impl<'a> Event<'a> {
         let (class, wide, size, key) = ((first >> 16) as u8, (first >> 32) as u32, second as usize, bytes);
         let fd = wide as i32;
         Some(match kind {
-            0 => Self::ItemGet { key, status: Lookup::unpack(first)?, class, fd, size },
+            0 => Self::ItemGet { key, status: LookupStatus::unpack(first)?, class, fd, size },
             1 => Self::ItemStore {
                 key,
                 status: StoreStatus::unpack(first)?,
@@ -264,7 +264,7 @@ mod tests {
         let (key, fd) = (&b"a key"[..], -1);
         let size = usize::MAX;
         let all = [
-            Event::ItemGet { key, status: Lookup::Expired, class: 63, fd, size },
+            Event::ItemGet { key, status: LookupStatus::Expired, class: 63, fd, size },
             Event::ItemStore {
                 key,
                 status: StoreStatus::NoMemory,

@@ -75,7 +75,7 @@ pub fn put(entry: &Entry<'_>, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::{CloseReason, Lookup, StoreStatus, StoreVerb};
+    use crate::events::{CloseReason, LookupStatus, StoreStatus, StoreVerb};
 
     fn line(event: Event<'_>) -> String {
         let mut out = Vec::new();
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn lines_are_memcacheds() {
         let key = b"sp%$~-._Az\xff";
-        let status = Lookup::NotFound;
+        let status = LookupStatus::NotFound;
         assert_eq!(
             line(Event::ItemGet { key, status, class: 0, fd: 29, size: 0 }),
             "type=item_get key=sp%25%24~-._Az%FF status=not_found clsid=0 cfd=29 size=0\n"

@@ -15,7 +15,7 @@ mod event;
 pub mod line;
 mod ring;
 
-pub use event::{Class, CloseReason, Entry, Event, Lookup, StoreStatus, StoreVerb};
+pub use event::{Class, CloseReason, Entry, Event, LookupStatus, StoreStatus, StoreVerb};
 
 use parking_lot::Mutex;
 use ring::Ring;

@@ -213,8 +213,8 @@ pub struct MoverWork {
     /// Time until they are asked again.
     until_weighing: Duration,
     /// When pages to be cut anew were looked for last, and the class that was found.
-    recut_at: Option<Instant>,
-    recut_last: usize,
+    resize_at: Option<Instant>,
+    resize_last: usize,
     /// What level 2 saw at its last look, and the time until the next one.
     greedy: Vec<Sample>,
     greedy_pause: Duration,
@@ -236,8 +236,8 @@ impl MoverWork {
             asked: false,
             automove: None,
             looked: None,
-            recut_at: None,
-            recut_last: 0,
+            resize_at: None,
+            resize_last: 0,
             gradient: Gradient::default(),
             weighed: None,
             until_weighing: SECOND,
@@ -279,16 +279,18 @@ impl MoverWork {
         self.mover.count(job.take_counts());
         match progress {
             Progress::More => Duration::ZERO,
-            Progress::Waits if self.asked || self.pauses < PAUSES_MAX && !(job.is_recut() && self.mover.is_asked()) => {
+            Progress::Waits
+                if self.asked || self.pauses < PAUSES_MAX && !(job.is_resize() && self.mover.is_asked()) =>
+            {
                 // What holds the page may last as long as a client stalls.
                 self.pause = (self.pause * 2).min(if self.pauses < PAUSES_MAX { PAUSE_MAX } else { SECOND });
                 self.pauses = self.pauses.saturating_add(1);
                 self.pause
             }
             Progress::Done => {
-                let (to_pool, stays) = (job.classes().1 == 0, job.is_recut());
+                let (to_pool, stays) = (job.classes().1 == 0, job.is_resize());
                 if stays && job.was_mostly_free() {
-                    self.recut_at = None; // it has cost nobody anything, so the next one may follow at once
+                    self.resize_at = None; // it has cost nobody anything, so the next one may follow at once
                 }
                 self.job = None;
                 while to_pool && self.store.release_page() {}
@@ -302,7 +304,7 @@ impl MoverWork {
             Progress::Waits | Progress::Failed => {
                 if let Some(job) = self.job.take() {
                     let at = (self.clock)();
-                    let last = if job.is_recut() { &mut self.recut_at } else { &mut self.failed_at };
+                    let last = if job.is_resize() { &mut self.resize_at } else { &mut self.failed_at };
                     *last = Some(at);
                     self.store.cancel_move(job);
                 }
@@ -329,7 +331,7 @@ impl MoverWork {
             self.begin_reporting(src, 0);
             return Duration::ZERO;
         }
-        if self.recut(at) {
+        if self.resize(at) {
             return Duration::ZERO;
         }
         if tuning.level == 0 {
@@ -372,17 +374,17 @@ impl MoverWork {
 
     /// Begins to cut a page anew for the sizes that its class stores now: once a second at most, one class after the
     /// other, and only where memory is short.
-    fn recut(&mut self, at: Instant) -> bool {
+    fn resize(&mut self, at: Instant) -> bool {
         let short = self.store.is_full() && self.store.page_count(0) == 0;
-        if self.recut_at.is_some_and(|last| is_recent(last, at)) || !short {
+        if self.resize_at.is_some_and(|last| is_recent(last, at)) || !short {
             return false;
         }
         let largest = self.store.sizes().largest();
-        let mut turns = (1..=largest).map(|step| (self.recut_last + step - 1) % largest + 1);
-        let found = turns.find_map(|id| Some((id, self.store.begin_recut(id)?)));
-        self.recut_at = Some(at);
+        let mut turns = (1..=largest).map(|step| (self.resize_last + step - 1) % largest + 1);
+        let found = turns.find_map(|id| Some((id, self.store.begin_resize(id)?)));
+        self.resize_at = Some(at);
         let Some((id, job)) = found else { return false };
-        self.recut_last = id;
+        self.resize_last = id;
         self.take_on(Some(job));
         true
     }

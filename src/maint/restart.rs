@@ -1,7 +1,7 @@
 //! Warm restart (`-e FILE`): when the items in a memory file may be served again.
 //!
 //! ```text
-//! FILE         item memory, and what is needed to read it (`store::Image`)
+//! FILE         item memory, and what is needed to read it (`store::MemoryFile`)
 //! FILE.meta    written by an orderly stop (SIGUSR1, `shutdown graceful`), read and removed by the next start:
 //!              `Tmain`, then `K<key> <value>` lines with memcached's keys, `layout`, `stamp` and `checksum`
 //! ```
@@ -12,7 +12,7 @@
 
 use crate::hash;
 use crate::settings::Settings;
-use crate::store::{Holds, Image, PAGE_BYTES, Sizes, Store};
+use crate::store::{Holds, MemoryFile, PAGE_BYTES, Sizes, Store};
 use crate::sys::{error_text, say};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// An open memory file, and what the process must begin with to serve the items in it.
 pub struct Memory {
     /// The file. Empty, if there is no [`Resume`].
-    pub image: Image,
+    pub image: MemoryFile,
     /// What to go on from; `None` = an empty cache.
     pub resume: Option<Resume>,
 }
@@ -51,7 +51,7 @@ const AGE_MAX: u32 = i32::MAX as u32;
 /// Why the server must not start, for the operator.
 pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result<Memory, String> {
     let layout = sizes.fingerprint();
-    let image = Image::open(path, layout, settings.maxbytes)
+    let image = MemoryFile::open(path, layout, settings.maxbytes)
         .map_err(|e| format!("[restart] memory file {}: {e}", path.display()))?;
     let resume = match Meta::take(&meta_path(path))? {
         Some(meta) => meta.judge(settings, layout, image.holds(), now),
@@ -94,7 +94,7 @@ fn later(left: u32, seconds: i64) -> u32 {
 
 /// Puts the items aside for the next start. Nobody may use the store any more.
 pub fn save(path: &Path, settings: &Settings, store: &'static Store, facts: &Facts) {
-    let Some(image) = store.image() else { return };
+    let Some(image) = store.memory_file() else { return };
     let stamp = hash::checksum(format!("{} {}", facts.stop_time, std::process::id()).as_bytes());
     let lines = Meta::of(settings, store, facts, stamp).text();
     let saved = image.save(stamp).and_then(|()| write_whole(&meta_path(path), lines.as_bytes()));
@@ -359,7 +359,7 @@ mod tests {
             slab_sizes: Vec::new(),
             use_cas: true,
         });
-        let image = Image::open(&path, sizes.fingerprint(), settings.maxbytes).unwrap();
+        let image = MemoryFile::open(&path, sizes.fingerprint(), settings.maxbytes).unwrap();
         image.begin(1000);
         image.note_time(70, 1070);
         drop(image);

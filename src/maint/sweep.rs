@@ -126,7 +126,7 @@ impl Run {
         store.sweep(walk, STEP_SLOTS, now, |class, seen| {
             match seen {
                 Seen::Lives(exptime) => census[class].note(exptime, *start),
-                Seen::Lapsed => census[class].note_removed(),
+                Seen::Dead => census[class].note_removed(),
             }
             if left[class] != u32::MAX {
                 left[class] -= 1;

@@ -104,7 +104,7 @@ impl Hub {
         if new > old && charged > self.charged_max {
             return false;
         }
-        let (was, is) = (beyond_nominal(old), beyond_nominal(new));
+        let (was, is) = (beyond_memcached_size(old), beyond_memcached_size(new));
         let all = &self.shared.stats.globals.long_input_bytes;
         if is > was {
             let max = self.long_input_max();
@@ -129,7 +129,7 @@ impl Hub {
 }
 
 /// The part of a charge that counts against the bound of all workers.
-fn beyond_nominal(charge: u64) -> u64 {
+fn beyond_memcached_size(charge: u64) -> u64 {
     if charge > REQUEST_CHARGE as u64 { charge } else { 0 }
 }
 

@@ -330,7 +330,7 @@ impl Report<'_, '_> {
             active += 1;
             let mut put = |name: &str, value: u64| row(out, format_args!("{id}:{name}"), value);
             let size = store.sizes().class(id);
-            put("chunk_size", size.nominal as u64);
+            put("chunk_size", size.memcached_size as u64);
             put("chunks_per_page", size.per_page as u64);
             put("total_pages", class.pages);
             put("total_chunks", class.total_chunks);

@@ -11,7 +11,7 @@ use crate::maint::{Crawler, Moment, Mover, Tuning, Watchers};
 use crate::point::point;
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Image, Store};
+use crate::store::{self, MemoryFile, Store};
 use crate::tls::Tls;
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -106,7 +106,7 @@ impl Shared {
     pub fn in_file(
         settings: Settings,
         clock: Clock,
-        image: Image,
+        image: MemoryFile,
         control: Box<dyn Fn(Control) + Send + Sync>,
     ) -> Option<Self> {
         let store = Store::leak_in(&store_config(&settings), image)?;

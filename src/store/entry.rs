@@ -28,10 +28,10 @@ impl Version {
     }
 
     fn with(bucket: u32, handle: Handle, item: &Item) -> Self {
-        let head = item.head();
+        let header = item.header();
         // A large item has its expiry time whole, so no clock is needed to tell it.
-        let own = || u64::from(item.exptime(0)) << 8 | u64::from(head.iflags());
-        Self { handle, cas: item.cas(), rest: if head.is_large() { own() } else { bucket.into() } }
+        let own = || u64::from(item.exptime(0)) << 8 | u64::from(header.iflags());
+        Self { handle, cas: item.cas(), rest: if header.is_large() { own() } else { bucket.into() } }
     }
 }
 
@@ -119,7 +119,7 @@ impl Entry {
 
     /// Has the item count as read at least once, for eviction alone.
     pub(super) fn hold_on(&mut self) {
-        if !self.item.head().is(state::FREQ) {
+        if !self.item.header().is(state::FREQ) {
             self.item.change_state(0, 1);
         }
     }
@@ -136,7 +136,7 @@ impl Entry {
 
     /// Item flags (`iflag`).
     pub fn iflags(&self) -> u8 {
-        self.item.head().iflags()
+        self.item.header().iflags()
     }
 
     /// Changes `STALE` and `TOKEN` marks.
@@ -147,7 +147,7 @@ impl Entry {
     /// State bits (`state`).
     #[inline]
     pub fn state(&self) -> u8 {
-        self.item.head().state()
+        self.item.header().state()
     }
 
     /// Whether it was read before.
@@ -162,13 +162,13 @@ impl Entry {
     }
 
     /// Size that users see: header, CAS, key, flags, value and line end.
-    pub fn nominal(&self) -> usize {
-        self.store.nominal_of(&self.item)
+    pub fn memcached_size(&self) -> usize {
+        self.store.memcached_size_of(&self.item)
     }
 
     /// Whether the value is a chain of chunks.
     pub fn is_chunked(&self) -> bool {
-        self.item.head().has(iflag::CHUNKED)
+        self.item.header().has(iflag::CHUNKED)
     }
 
     /// Appends the key to `out`.
@@ -199,7 +199,7 @@ impl Entry {
 
     /// Overwrites the first bytes of the value in place; the value must not be pinned.
     pub fn overwrite(&mut self, bytes: &[u8]) {
-        let kept = self.store.image().is_some();
+        let kept = self.store.memory_file().is_some();
         let item = self.change();
         if kept {
             // A process that is killed in between must not leave half a value behind.
@@ -230,7 +230,7 @@ impl Entry {
         if self.state() & state::SATURATED != state::SATURATED {
             let before = self.item.change_state_by(used);
             if before & state::SEGMENT == state::COLD {
-                self.store.slabs.signs(usize::from(self.class())).rewarm();
+                self.store.slabs.stats(usize::from(self.class())).rewarm();
             }
         }
         self.item.set_atime(now);

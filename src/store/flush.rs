@@ -19,34 +19,34 @@
 
 use crate::store::item::{Item, SEQ_MASK};
 use crate::store::store::Store;
-use crate::store::write::Lapse;
+use crate::store::write::Dead;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl Store {
     /// Whether an item is dead, and why.
     #[inline]
-    pub(super) fn lapse(&self, item: &Item, now: u32) -> Option<Lapse> {
+    pub(super) fn dead(&self, item: &Item, now: u32) -> Option<Dead> {
         if self.is_flushed(item) {
-            return Some(Lapse::Flushed);
+            return Some(Dead::Flushed);
         }
-        let pending = self.registers.pending.load(Relaxed) as u32;
+        let pending = self.persistent.pending.load(Relaxed) as u32;
         if pending != 0 && pending <= now && self.pending_hides(item, now) {
-            return Some(Lapse::Flushed);
+            return Some(Dead::Flushed);
         }
-        item.is_expired(now).then_some(Lapse::Expired)
+        item.is_expired(now).then_some(Dead::Expired)
     }
 
     /// Whether the flush to come, which is due at `now`, hides the item.
     #[cold]
     fn pending_hides(&self, item: &Item, now: u32) -> bool {
         self.settle(now);
-        self.registers.pending.load(Acquire) as u32 == now || self.is_flushed(item)
+        self.persistent.pending.load(Acquire) as u32 == now || self.is_flushed(item)
     }
 
     /// Whether an item without CAS word is flushed that has this id.
     #[inline]
     pub(super) fn is_flushed_id(&self, cas: u64) -> bool {
-        cas <= self.registers.flush_seq.load(Relaxed)
+        cas <= self.persistent.flush_seq.load(Relaxed)
     }
 
     /// Whether the item was stored before the last flush that has taken effect.
@@ -54,7 +54,7 @@ impl Store {
     fn is_flushed(&self, item: &Item) -> bool {
         if item.can_hold_cas() {
             // An item that another thread has stored since the counter was read is ahead of it.
-            let behind = self.registers.flushes.load(Relaxed).wrapping_sub(item.seq()) & SEQ_MASK;
+            let behind = self.persistent.flushes.load(Relaxed).wrapping_sub(item.seq()) & SEQ_MASK;
             (1..=SEQ_MASK / 2).contains(&behind)
         } else {
             self.is_flushed_id(item.seq())
@@ -65,7 +65,7 @@ impl Store {
     /// after the flush needs a later one.
     #[inline]
     pub fn settle(&self, now: u32) {
-        let pending = self.registers.pending.load(Relaxed) as u32;
+        let pending = self.persistent.pending.load(Relaxed) as u32;
         if pending != 0 && pending < now {
             self.settle_at(now);
         }
@@ -74,11 +74,11 @@ impl Store {
     #[cold]
     fn settle_at(&self, now: u32) {
         let _alone = self.flushing.lock();
-        let pending = self.registers.pending.load(Relaxed) as u32;
+        let pending = self.persistent.pending.load(Relaxed) as u32;
         if pending != 0 && pending < now {
             self.flush_now();
             // After the other registers: a thread that sees no flush to come sees this one.
-            self.registers.pending.store(0, Release);
+            self.persistent.pending.store(0, Release);
         }
     }
 
@@ -87,33 +87,33 @@ impl Store {
     pub fn flush(&self, oldest_live: u32, now: u32) {
         self.settle(now);
         let _alone = self.flushing.lock();
-        let registers = &self.registers;
-        registers.oldest_live.store(oldest_live.into(), Relaxed);
+        let persistent = &self.persistent;
+        persistent.oldest_live.store(oldest_live.into(), Relaxed);
         if oldest_live != 0 && oldest_live < now {
             self.flush_now();
-            registers.pending.store(0, Release);
+            persistent.pending.store(0, Release);
         } else {
-            registers.pending.store(oldest_live.into(), Release);
+            persistent.pending.store(oldest_live.into(), Release);
         }
     }
 
     /// Flushes what is stored. The caller holds `flushing`.
     fn flush_now(&self) {
-        let registers = &self.registers;
+        let persistent = &self.persistent;
         // A change whose last look at the counter comes before this has drawn its CAS id before the next line.
-        registers.flushes.fetch_add(1, SeqCst);
-        registers.flush_seq.store(registers.seq.load(SeqCst), Release);
-        registers.flushes.fetch_add(1, Release);
+        persistent.flushes.fetch_add(1, SeqCst);
+        persistent.flush_seq.store(persistent.seq.load(SeqCst), Release);
+        persistent.flushes.fetch_add(1, Release);
     }
 
     /// Lets a flush take effect in the midst of which the process before was killed: no thread is there to end it. Called
     /// at start.
     pub(super) fn finish_flush(&self) {
         let _alone = self.flushing.lock();
-        let registers = &self.registers;
-        if registers.flushes.load(Relaxed) & 1 != 0 {
-            registers.flush_seq.store(registers.seq.load(Relaxed), Relaxed);
-            registers.flushes.fetch_add(1, Release);
+        let persistent = &self.persistent;
+        if persistent.flushes.load(Relaxed) & 1 != 0 {
+            persistent.flush_seq.store(persistent.seq.load(Relaxed), Relaxed);
+            persistent.flushes.fetch_add(1, Release);
         }
     }
 
@@ -122,7 +122,7 @@ impl Store {
     #[inline]
     pub(super) fn calm(&self) -> u64 {
         loop {
-            let flushes = self.registers.flushes.load(Acquire);
+            let flushes = self.persistent.flushes.load(Acquire);
             if flushes & 1 == 0 {
                 return flushes;
             }
@@ -133,24 +133,24 @@ impl Store {
     /// Whether a flush has begun since [`Store::calm`] gave `flushes`. The CAS id of the change must be drawn by now.
     #[inline]
     pub(super) fn is_flushed_since(&self, flushes: u64) -> bool {
-        self.registers.flushes.load(SeqCst) != flushes
+        self.persistent.flushes.load(SeqCst) != flushes
     }
 
     /// The sequence number of an item with CAS word that is stored now.
     #[inline]
     pub(super) fn epoch(&self) -> u64 {
-        self.registers.flushes.load(Acquire)
+        self.persistent.flushes.load(Acquire)
     }
 
     /// Changes with each flush that takes effect.
     pub fn flushed(&self, now: u32) -> (u32, u32) {
         self.settle(now);
-        ((self.registers.flushes.load(Relaxed) / 2) as u32, 0)
+        ((self.persistent.flushes.load(Relaxed) / 2) as u32, 0)
     }
 
     /// The time that `stats settings` shows as `oldest`.
     pub fn oldest_live(&self) -> u32 {
-        self.registers.oldest_live.load(Relaxed) as u32
+        self.persistent.oldest_live.load(Relaxed) as u32
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
     use crate::store::item::{Meta, iflag};
     use crate::store::reservation::Reservation;
     use crate::store::slab::SizeConfig;
-    use crate::store::store::{Config, Found};
+    use crate::store::store::{Config, Lookup};
     use crate::store::write::{Mode, Stored, Write};
 
     const NOW: u32 = 1000;
@@ -194,14 +194,14 @@ mod tests {
     }
 
     fn has(store: &'static Store, key: &[u8]) -> bool {
-        store.visit(key, hash(key), NOW, |_| ()) == Found::Hit(())
+        store.visit(key, hash(key), NOW, |_| ()) == Lookup::Hit(())
     }
 
     #[test]
     fn items_with_a_cas_word_live_however_many_flushes_there_have_been() {
         for flushes in [0, (1 << 39) - 4, (1 << 40) - 4, (1 << 41) - 4] {
             let store = store();
-            store.registers.flushes.store(flushes, Relaxed);
+            store.persistent.flushes.store(flushes, Relaxed);
             for round in 0..8 {
                 for (key, iflags) in [(b"plain", 0), (b"wider", iflag::CAS)] {
                     commit(store, reserve(store, key, iflags), key, store.next_cas());
@@ -217,7 +217,7 @@ mod tests {
     fn a_value_lives_whose_id_is_the_last_of_40_bits_and_which_a_flush_comes_before() {
         let store = store();
         let reservation = reserve(store, b"key", 0);
-        store.registers.seq.store(SEQ_MASK - 1, Relaxed);
+        store.persistent.seq.store(SEQ_MASK - 1, Relaxed);
         let cas = store.next_cas();
         store.flush(NOW - 1, NOW);
         commit(store, reservation, b"key", cas);

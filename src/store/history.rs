@@ -2,14 +2,14 @@
 //!
 //! A ghost (`index`) knows when a key has left for the last time; a history counts how often that was within the last
 //! two rounds of the hand. Who leaves the ring unread for the third time stays: it has been asked for more often than
-//! what the hand finds unread for a whole round. Counts are halved as the hand goes round, so they mean the same
+//! what the hand finds unread for a whole period. Counts are halved as the hand goes period, so they mean the same
 //! whether popularity lasts or not.
 //!
 //! Owns the table of counts and its size. It has memory only where that takes none from items, so a class may have no
 //! history, or lose it. Under the class's lock, but for the making of tables. Knows no items; called by the store, which
 //! evicts, and by the thread of chores.
 
-use crate::store::evict::{Part, Round};
+use crate::store::evict::{ClockPeriod, Part};
 use crate::store::index::place_of;
 use crate::store::slab::prefetch;
 use crate::store::slabs::{Class, Slabs, on_top};
@@ -91,12 +91,12 @@ impl History {
     }
 
     /// Counts that an item of a class of `items` is about to leave it; false if it should stay instead.
-    pub fn lets_go(&mut self, hash: u64, part: Part, round: &Round, items: u64) -> bool {
+    pub fn lets_go(&mut self, hash: u64, part: Part, period: &ClockPeriod, items: u64) -> bool {
         if !self.is_kept() {
             return true;
         }
         let times = self.note(hash);
-        self.fade(round, items);
+        self.fade(period, items);
         let stays = part == Part::Ring && times >= STAYS && self.stayed < STAY_MAX;
         self.stayed = if stays { self.stayed + 1 } else { 0 };
         !stays
@@ -121,12 +121,13 @@ impl History {
     }
 
     /// Halves the counts of as many lines as one departure is of the time in which all are halved.
-    fn fade(&mut self, round: &Round, items: u64) {
+    fn fade(&mut self, period: &ClockPeriod, items: u64) {
         let longest = HALVED_IN_MAX * items.max(1);
-        let period = round.length().map_or(longest, |length| (HALVED_IN * length).clamp(items.max(1) / 4, longest));
+        let fade_period =
+            period.length().map_or(longest, |length| (HALVED_IN * length).clamp(items.max(1) / 4, longest));
         self.due += self.lines.len() as u64;
-        while self.due >= period.max(1) {
-            self.due -= period.max(1);
+        while self.due >= fade_period.max(1) {
+            self.due -= fade_period.max(1);
             let line = &mut self.lines[self.fading].0;
             line.iter_mut().for_each(|entry| *entry = *entry & !COUNT | (*entry & COUNT) >> 1);
             self.fading = (self.fading + 1) % self.lines.len();
@@ -139,7 +140,7 @@ impl Class {
     /// longer in the ring then. (A large one is its queue's next victim again.)
     pub fn keeps(&mut self, hash: u64, part: Part) -> bool {
         let items = self.len();
-        !self.history.lets_go(hash, part, &self.round, items)
+        !self.history.lets_go(hash, part, &self.period, items)
     }
 }
 
@@ -148,7 +149,7 @@ impl Slabs {
     /// these already, or nothing; gives the bytes of all tables. Called by the thread of chores every now and then.
     pub fn fit_histories(&self, needed: u64) -> u64 {
         let room = on_top(self.limit()).saturating_sub(needed);
-        let evicts = |id: usize| !self.is_flat() && self.signs(id).evicted() != 0;
+        let evicts = |id: usize| !self.is_flat() && self.stats(id).evicted() != 0;
         let mut kept = false;
         let mut items_of = |id: usize| {
             let class = self.class(id);
@@ -186,11 +187,11 @@ impl Slabs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::evict::Signs;
+    use crate::store::evict::ClassStats;
     use crate::store::item::Meta;
     use crate::store::slab::Arena;
     use crate::store::slab::{SizeConfig, Sizes};
-    use crate::store::store::{Config, Found, Store};
+    use crate::store::store::{Config, Lookup, Store};
     use crate::store::write::{Mode, Write};
 
     const ITEMS: u64 = 1000;
@@ -206,55 +207,55 @@ mod tests {
         History::new((ITEMS * BYTES_MAX / LINE_BYTES) as usize)
     }
 
-    /// A hand that takes so many evictions from the ring for a round.
-    fn round_of(evictions: u64) -> Round {
-        let (signs, mut round) = (Signs::default(), Round::default());
-        signs.note_items(ITEMS);
+    /// A hand that takes so many evictions from the ring for a period.
+    fn round_of(evictions: u64) -> ClockPeriod {
+        let (stats, mut period) = (ClassStats::default(), ClockPeriod::default());
+        stats.note_items(ITEMS);
         for n in 0..=20 * ITEMS {
             (0..evictions * n / ITEMS - evictions * n.saturating_sub(1) / ITEMS)
-                .for_each(|_| _ = signs.ghost(Part::Ring));
-            round.pass();
-            round.measure(ITEMS, &signs, true);
+                .for_each(|_| _ = stats.ghost(Part::Ring));
+            period.pass();
+            period.measure(ITEMS, &stats, true);
         }
-        let length = round.length().unwrap();
+        let length = period.length().unwrap();
         assert!(length.abs_diff(evictions) <= evictions / 10, "{length} for {evictions}");
-        round
+        period
     }
 
     /// Has `key` leave the ring after each `others` other keys, which leave but once; gives how often until it stays.
-    fn departures(round: &Round, others: u64, key: u64) -> Option<u64> {
+    fn departures(period: &ClockPeriod, others: u64, key: u64) -> Option<u64> {
         let mut history = history();
         (1..=20).find(|time| {
-            let stranger = |n| history.lets_go(hash(1_000_000 + time * others + n), Part::Ring, round, ITEMS);
+            let stranger = |n| history.lets_go(hash(1_000_000 + time * others + n), Part::Ring, period, ITEMS);
             assert!((0..others).map(stranger).filter(|goes| !goes).count() as u64 <= others / 500);
-            !history.lets_go(hash(key), Part::Ring, round, ITEMS)
+            !history.lets_go(hash(key), Part::Ring, period, ITEMS)
         })
     }
 
     #[test]
     fn who_leaves_for_the_third_time_in_two_rounds_stays() {
-        let round = round_of(2000);
-        let mean = |others| (0..20).filter_map(|key| departures(&round, others, key)).sum::<u64>() as f64 / 20.0;
+        let period = round_of(2000);
+        let mean = |others| (0..20).filter_map(|key| departures(&period, others, key)).sum::<u64>() as f64 / 20.0;
         assert!((3.0..3.7).contains(&mean(100)), "{}", mean(100));
         assert!((3.0..4.5).contains(&mean(500)), "{}", mean(500));
-        let stays = |others| (0..20).filter(|&key| departures(&round, others, key).is_some()).count();
+        let stays = |others| (0..20).filter(|&key| departures(&period, others, key).is_some()).count();
         assert!(stays(8000) <= 1, "it has left once in four rounds");
         assert!(stays(500) == 20 && (0..20).all(|key| departures(&round_of(300), 1000, key).is_none()));
     }
 
     #[test]
     fn nobody_stays_who_is_under_the_hand_and_not_everybody_else() {
-        let (mut history, round) = (history(), round_of(2000));
-        assert!((0..20).all(|_| history.lets_go(hash(1), Part::Main, &round, ITEMS)));
-        let stays = (0..90).filter(|_| !history.lets_go(hash(1), Part::Ring, &round, ITEMS)).count();
+        let (mut history, period) = (history(), round_of(2000));
+        assert!((0..20).all(|_| history.lets_go(hash(1), Part::Main, &period, ITEMS)));
+        let stays = (0..90).filter(|_| !history.lets_go(hash(1), Part::Ring, &period, ITEMS)).count();
         assert_eq!(stays, 80, "eight of nine");
     }
 
     #[test]
     fn without_a_table_everybody_goes() {
-        let (mut history, round) = (History::default(), round_of(2000));
+        let (mut history, period) = (History::default(), round_of(2000));
         history.prefetch(hash(1));
-        assert!((0..20).all(|_| history.lets_go(hash(1), Part::Ring, &round, ITEMS)));
+        assert!((0..20).all(|_| history.lets_go(hash(1), Part::Ring, &period, ITEMS)));
     }
 
     #[test]
@@ -266,7 +267,7 @@ mod tests {
         slabs.class(1).items[0] = 100_000;
         slabs.class(2).items[0] = 100_000;
         assert_eq!(slabs.fit_histories(0), 0, "nobody has left");
-        let evict = || _ = slabs.signs(1).ghost(Part::Ring);
+        let evict = || _ = slabs.stats(1).ghost(Part::Ring);
         evict();
         assert_eq!(slabs.fit_histories(0), 800_000);
         assert!(slabs.class(1).history.is_kept() && !slabs.class(2).history.is_kept());
@@ -297,7 +298,7 @@ mod tests {
             store.commit(item, &key, hash_of(n), Write::new(Mode::Set, store.next_cas()), 0);
             class
         };
-        let has = |n: u32| store.visit(&n.to_be_bytes(), hash_of(n), 0, |_| ()) != Found::Miss;
+        let has = |n: u32| store.visit(&n.to_be_bytes(), hash_of(n), 0, |_| ()) != Lookup::Miss;
         let (class, mut last) = (put(0), 0);
         while has(0) {
             last += 1;

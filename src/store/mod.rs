@@ -39,7 +39,7 @@ mod walk;
 mod write;
 
 pub use entry::{Entry, Version};
-pub use file::memory_file::{Holds, Image};
+pub use file::memory_file::{Holds, MemoryFile};
 pub use file::recovery::Adopted;
 pub use index::Step;
 pub use item::layout::{Meta, iflag, state};
@@ -51,6 +51,6 @@ pub use slab::class_lock::take_holds;
 pub use slab::size_classes::{PAGE_BYTES, SizeConfig, Sizes};
 pub use slab::thread_slot::act_as;
 pub use slabs::{ClassCounts, ClassView};
-pub use store::{Config, Found, Store};
+pub use store::{Config, Lookup, Store};
 pub use walk::{Seen, Walk};
-pub use write::{Lapse, Met, Mode, OutOfMemory, Room, Stored, Write};
+pub use write::{Dead, Met, Mode, OutOfMemory, Room, Stored, Write};

@@ -1,4 +1,4 @@
-//! Look-ups without a lock.
+//! OptimisticRead-ups without a lock.
 //!
 //! Most gets find a small item, live and unmarked, that nobody changes just then: its words are read while others may
 //! change them, and believed only if its bucket's version has stood still (`index::look`). Nothing shared is written but
@@ -8,7 +8,7 @@
 use crate::point::point;
 use crate::store::entry::Entry;
 use crate::store::item::{Item, iflag};
-use crate::store::store::{Found, Store};
+use crate::store::store::{Lookup, Store};
 
 /// Reads that may be in vain before the lock is taken.
 const TRIES: usize = 3;
@@ -27,15 +27,15 @@ impl Store {
         now: u32,
         bump: bool,
         mut look: impl FnMut(&Entry) -> R,
-    ) -> Option<Found<R>> {
+    ) -> Option<Lookup<R>> {
         if self.slabs.is_flat() {
             return None; // a hit may move the item
         }
         for _ in 0..TRIES {
-            let bucket = self.index.look(hash)?;
+            let bucket = self.index.begin_read(hash)?;
             let found = bucket.find(hash, |raw| self.item(raw).filter(|(_, item)| item.key_is(key)));
             let Ok(found) = found else { continue };
-            let Some((handle, item)) = found else { return Some(Found::Miss) };
+            let Some((handle, item)) = found else { return Some(Lookup::Miss) };
             if self.needs_lock(&item, now) {
                 return None;
             }
@@ -43,14 +43,14 @@ impl Store {
             point("an item is found without a lock");
             let result = look(&entry);
             let news = bump && entry.is_access_news(now);
-            if !bucket.holds() {
+            if !bucket.validate() {
                 continue;
             }
             // Where others are at work just now, an access more or less does not matter.
             if news && let Some(_locked) = bucket.lock(&self.index) {
                 entry.bump(now);
             }
-            return Some(Found::Hit(result));
+            return Some(Lookup::Hit(result));
         }
         None
     }
@@ -58,6 +58,6 @@ impl Store {
     /// Whether a look at the item may have to change more than its state, or can pin it.
     #[inline]
     fn needs_lock(&'static self, item: &Item, now: u32) -> bool {
-        item.head().is_large() || item.head().has(iflag::STALE) || self.lapse(item, now).is_some()
+        item.header().is_large() || item.header().has(iflag::STALE) || self.dead(item, now).is_some()
     }
 }

@@ -14,7 +14,7 @@
 
 use crate::limits::OUTPUT_PINS;
 use crate::store::item::Handle;
-use crate::store::item::{Head, Item, Meta, OPEN_BYTES, iflag, kind, state};
+use crate::store::item::{Header, Item, Meta, OPEN_BYTES, iflag, kind, state};
 use crate::store::item::{Links, raw_of};
 use crate::store::item::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
 use crate::store::store::Store;
@@ -90,39 +90,39 @@ impl Reservation {
             // There may be no memory for laying the item out anew when it is touched.
             meta.iflags |= iflag::NO_EXPIRY;
         }
-        let nominal = store.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0);
+        let memcached_size = store.sizes.memcached_size(meta.klen, meta.vlen, meta.flags != 0);
         let iflags = meta.layout_flags(now, false);
-        let class = match store.sizes.is_chunked(nominal) {
+        let class = match store.sizes.is_chunked(memcached_size) {
             true => None,
             // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
-            false => store.sizes.class_of(nominal, meta.physical(iflags)),
+            false => store.sizes.class_of(memcached_size, meta.footprint(iflags)),
         };
         let chain = if class.is_none() { store.name_chain(crate::hash::hash(key)) } else { ChainName::default() };
         let label = store.slabs.label_of(meta.exptime, now);
         let mut item = None;
         let handle = if let Some(class) = class {
-            let (arena, need) = (&store.arena, meta.physical(iflags));
+            let (arena, need) = (&store.arena, meta.footprint(iflags));
             let write = |handle| Item::write(arena.chunk(handle), &meta, key, iflags, now);
             let hot = label == state::HOT;
-            let placed = if hot { store.slabs.place(arena, class, (need, nominal), write) } else { None };
+            let placed = if hot { store.slabs.place(arena, class, (need, memcached_size), write) } else { None };
             if let Some((handle, written)) = placed {
                 item = Some(written);
                 handle
             } else {
                 store.take_chunk_for(class, need, now, |class, handle| {
                     let mut written = write(handle);
-                    class.enlist(arena, handle, &mut written, nominal, true, label);
+                    class.enlist(arena, handle, &mut written, memcached_size, true, label);
                     item = Some(written);
                 })?
             }
         } else {
             let iflags = meta.layout_flags(now, true);
-            let need = meta.physical(iflags);
-            let (largest, class) = (store.sizes.largest(), store.sizes.class_of_physical(need));
+            let need = meta.footprint(iflags);
+            let (largest, class) = (store.sizes.largest(), store.sizes.class_of_footprint(need));
             let handle = store.take_chunk(class, need, now)?;
             let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
             let own = store.arena.class(handle) == largest;
-            store.slabs.class(largest).enlist(&store.arena, handle, &mut written, nominal, own, label);
+            store.slabs.class(largest).enlist(&store.arena, handle, &mut written, memcached_size, own, label);
             item = Some(written);
             handle
         };
@@ -152,7 +152,7 @@ impl Reservation {
     }
 
     fn is_chunked(&self) -> bool {
-        self.item.head().has(iflag::CHUNKED)
+        self.item.header().has(iflag::CHUNKED)
     }
 
     /// Appends value bytes, at most [`Reservation::missing`].
@@ -163,7 +163,7 @@ impl Reservation {
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), OutOfMemory> {
         debug_assert!(bytes.len() <= self.missing());
         if !self.is_chunked() {
-            copy_in(self.item.chunk(), self.item.head().value_offset() + self.written, bytes);
+            copy_in(self.item.chunk(), self.item.header().value_offset() + self.written, bytes);
             self.written += bytes.len();
             return Ok(());
         }
@@ -190,7 +190,7 @@ impl Reservation {
             let from = CHAIN_HEADER + used;
             (handle, from, from + self.missing())
         } else {
-            let start = self.item.head().value_offset();
+            let start = self.item.header().value_offset();
             (self.handle, start + self.written, start + self.vlen)
         };
         if from < OPEN_BYTES || !self.store.arena.is_first_cut(handle) {
@@ -227,7 +227,7 @@ impl Reservation {
             let begin = |_: &mut _, handle| begin_link(links, arena.chunk(handle), chain);
             self.store.take_chunk_for(class, need, self.now, begin)
         };
-        let (fitting, largest) = (sizes.class_of_physical(wanted), sizes.largest());
+        let (fitting, largest) = (sizes.class_of_footprint(wanted), sizes.largest());
         // A smaller class may have nothing but other chains' chunks, which eviction there does not free; what leaves
         // the largest class frees a chunk that is long enough for any end.
         let fallback = || (fitting != largest).then(|| take(largest)).flatten();
@@ -288,7 +288,7 @@ impl Drop for Reservation {
 pub(super) fn begin_link(links: Links, chunk: &[AtomicU32], chain: ChainName) {
     links.put(chunk);
     chain.put(chunk);
-    Head::mark(chunk, kind::CHAIN);
+    Header::mark(chunk, kind::CHAIN);
 }
 
 /// Sets the first chunk of a chunked item's chain.
@@ -329,9 +329,12 @@ impl Pinned {
     pub(super) fn new(store: &'static Store, handle: Handle, item: &Item) -> Option<Self> {
         let word = item.pin_word()?;
         word.fetch_add(1, AcqRel);
-        let chain = item.head().has(iflag::CHUNKED);
-        let (chunk, offset) =
-            if chain { (chain_of(item).unwrap_or(handle), CHAIN_HEADER) } else { (handle, item.head().value_offset()) };
+        let chain = item.header().has(iflag::CHUNKED);
+        let (chunk, offset) = if chain {
+            (chain_of(item).unwrap_or(handle), CHAIN_HEADER)
+        } else {
+            (handle, item.header().value_offset())
+        };
         Some(Self { store, handle, item: *item, chunk, offset, remaining: item.vlen() })
     }
 
@@ -360,7 +363,7 @@ impl Pinned {
     }
 
     fn is_chain(&self) -> bool {
-        self.item.head().has(iflag::CHUNKED)
+        self.item.header().has(iflag::CHUNKED)
     }
 
     /// Unwritten bytes in one chunk from `offset` on, and the next chunk.

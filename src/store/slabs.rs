@@ -4,10 +4,10 @@
 //! share. Who leaves when memory is short is `policy`'s choice; what a class does when a page leaves it stands in
 //! `leave`. Knows items only by their head; the caller (the store) unlinks victims from the index.
 
-use crate::store::evict::AgeList;
+use crate::store::evict::LruList;
 use crate::store::evict::Ring;
+use crate::store::evict::{ClassStats, ClockPeriod, HotRatio, Part};
 use crate::store::evict::{Extra, segment};
-use crate::store::evict::{Part, Round, Share, Signs};
 use crate::store::history::History;
 use crate::store::item::FIRST_PAGE;
 use crate::store::item::Handle;
@@ -15,16 +15,16 @@ use crate::store::item::{Item, state};
 use crate::store::slab::Arena;
 use crate::store::slab::Magazines;
 use crate::store::slab::is_contention_simulated;
-use crate::store::slab::{Cut, Recent};
+use crate::store::slab::{ChunkKind, ChunkPool};
+use crate::store::slab::{ChunkLayout, SizeHistogram};
 use crate::store::slab::{HEADER, PAGE_BYTES, Sizes};
-use crate::store::slab::{Kind, Stock};
 use crate::store::slab::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
 /// Victims in the order of eviction for an item that only a full chunk will do for; then comes one that has such a
-/// chunk. So tight chunks become free where they are not asked for, but no more than a page of them.
+/// chunk. So fitted chunks become free where they are not asked for, but no more than a page of them.
 const ANY_TRIES: usize = 4;
 
 /// Pages that have memory before they are needed: two huge pages of the kernel's, which may take 20 ms to clear one in a
@@ -193,18 +193,18 @@ pub enum Take {
 
 /// Where a hand is that walks the slots of a class's pages.
 #[derive(Clone, Copy, Default)]
-pub struct Hand {
+pub struct ClockHand {
     /// Which of the stocks.
-    pub(super) stock: usize,
+    pub(super) pool: usize,
     /// Place of the page in its list.
     pub(super) page: usize,
     pub(super) slot: u32,
 }
 
 /// A page that leaves its class.
-pub struct Leaving {
+pub struct DrainingPage {
     pub(super) page: u32,
-    pub(super) kind: Kind,
+    pub(super) kind: ChunkKind,
     /// Slots that were ever used.
     pub(super) slots: u32,
     /// Chunks of those that are not gone yet.
@@ -217,33 +217,33 @@ pub struct Leaving {
 pub struct Class {
     pub(super) id: usize,
     pub(super) is_largest: bool,
-    /// Chunks of both kinds, by `Kind`.
-    pub(super) stocks: [Stock; 2],
+    /// Chunks of both kinds, by `ChunkKind`.
+    pub(super) pools: [ChunkPool; 2],
     /// Pages that the class has begun to use.
     pub(super) births: u64,
     /// Sizes of the latest items.
-    pub(super) recent: Recent,
-    /// Another size suits the class better than that of its tight chunks: their pages are cut anew.
+    pub(super) histogram: SizeHistogram,
+    /// Another size suits the class better than that of its fitted chunks: their pages are cut anew.
     pub(super) retiring: bool,
     /// Pages that were given to the class and not used yet.
     pub(super) given: Vec<u32>,
-    pub(super) leaving: Option<Leaving>,
+    pub(super) draining: Option<DrainingPage>,
     /// Chunks of leaving pages that the search for free ones has dropped.
     pub(super) dropped: u64,
     pub(super) ring: Ring,
     /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
     pub(super) chains: Ring,
-    pub(super) hand: Hand,
+    pub(super) hand: ClockHand,
     /// The same over full pages only.
-    pub(super) full_hand: Hand,
+    pub(super) max_size_hand: ClockHand,
     /// The same for items whose time is over, where others may not be evicted.
-    pub(super) lapsed_hand: Hand,
+    pub(super) expired_hand: ClockHand,
     /// Chunks that it has passed since it found one.
-    pub(super) lapsed_passed: u64,
+    pub(super) expired_passed: u64,
     /// When it comes to the chunks in use, it is a large item's turn instead of the hand's.
     pub(super) chain_turn: u64,
     /// Items stored in flat mode.
-    pub(super) aged: AgeList,
+    pub(super) lru: LruList,
     pub(super) extra: Extra,
     /// Where items were that have left the ring unread while there was room, in this order. By now others may be there.
     pub(super) idle: VecDeque<Handle>,
@@ -253,16 +253,16 @@ pub struct Class {
     pub(super) mixed: bool,
     /// What threads have of the class, if its chunks are small; and whose magazines are open, one bit each.
     pub(super) magazines: Option<Arc<Magazines>>,
-    pub(super) lent: u64,
+    pub(super) open_magazines: u64,
     /// Searches for a free chunk in vain since the last one that recalled what is in magazines.
     pub(super) searches: u8,
-    /// Items by label. A hit that makes a COLD item WARM is counted in [`Signs`] instead, since the class is not
+    /// Items by label. A hit that makes a COLD item WARM is counted in [`ClassStats`] instead, since the class is not
     /// locked then: WARM may stand too low here and COLD too high by as many.
     pub(super) items: [i64; 4],
-    pub(super) share: Share,
-    pub(super) round: Round,
+    pub(super) hot_ratio: HotRatio,
+    pub(super) period: ClockPeriod,
     pub(super) history: History,
-    /// `Signs::rewarmed` at the last reset of the counters.
+    /// `ClassStats::rewarmed` at the last reset of the counters.
     rewarmed_before: u64,
     pub(super) requested: i64,
     /// Room for a victim's key.
@@ -273,26 +273,26 @@ pub struct Class {
 
 impl Class {
     pub(super) fn new(id: usize, sizes: &Sizes) -> Self {
-        let full = Cut::new(sizes.class(id).stride);
-        let recent = Recent::new(if id > 1 { sizes.class(id - 1).stride } else { HEADER }, full);
-        let stocks = [Stock::new(full), Stock::default()];
-        let share = Share::new(full.stride);
+        let full = ChunkLayout::new(sizes.class(id).stride);
+        let histogram = SizeHistogram::new(if id > 1 { sizes.class(id - 1).stride } else { HEADER }, full);
+        let pools = [ChunkPool::new(full), ChunkPool::default()];
+        let hot_ratio = HotRatio::new(full.stride);
         let is_largest = id == sizes.largest();
         // Chains count in the largest class, whatever the size of its chunks.
         let magazines = if is_largest { None } else { Magazines::new(full.stride) };
-        Self { id, is_largest, stocks, recent, magazines, share, ..Self::default() }
+        Self { id, is_largest, pools, histogram, magazines, hot_ratio, ..Self::default() }
     }
 
     /// Whether a chunk's page leaves the class.
     #[inline]
-    pub(super) fn is_leaving(&self, handle: Handle) -> bool {
-        self.leaving.as_ref().is_some_and(|leaving| leaving.page as usize == handle.page())
+    pub(super) fn is_draining(&self, handle: Handle) -> bool {
+        self.draining.as_ref().is_some_and(|draining| draining.page as usize == handle.page())
     }
 
-    fn view(&self, arena: &Arena, signs: &Signs, now: u32) -> ClassView {
-        let rewarmed = signs.rewarmed() as i64;
+    fn view(&self, arena: &Arena, stats: &ClassStats, now: u32) -> ClassView {
+        let rewarmed = stats.rewarmed() as i64;
         let items = |label, more: i64| (self.items[segment(label)] + more).max(0) as u64;
-        let moves_to_warm = self.counts.moves_to_warm + signs.rewarmed() - self.rewarmed_before;
+        let moves_to_warm = self.counts.moves_to_warm + stats.rewarmed() - self.rewarmed_before;
         let idle = |handle: Option<Handle>| {
             handle.and_then(|h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
         };
@@ -306,7 +306,7 @@ impl Class {
             warm: items(state::WARM, rewarmed),
             cold: items(state::COLD, -rewarmed),
             temp: items(state::TEMP, 0),
-            ghost_hits: signs.ghost_hits(),
+            ghost_hits: stats.ghost_hits(),
             requested: self.requested.max(0) as u64,
             age_hot: idle(self.ring.front()),
             age_warm: idle(self.next_of(arena, state::WARM)),
@@ -323,7 +323,7 @@ pub struct Slabs {
     pages: Mutex<Pages>,
     may_evict: bool,
     /// One a class.
-    signs: Vec<Signs>,
+    stats: Vec<ClassStats>,
     flat: AtomicBool,
     /// Percent of a class that its ring is to have, plus 1; 0 = what suits best.
     hot_pct: AtomicU32,
@@ -340,7 +340,7 @@ impl Slabs {
             classes: classes.into_iter().map(Mutex::new).collect(),
             pages: Mutex::new(Pages::new(exist, limit, precharged)),
             may_evict,
-            signs: (0..=sizes.largest()).map(|_| Signs::default()).collect(),
+            stats: (0..=sizes.largest()).map(|_| ClassStats::default()).collect(),
             flat: AtomicBool::new(false),
             hot_pct: AtomicU32::new(0),
             temp_ttl: AtomicU64::new(0),
@@ -375,7 +375,7 @@ impl Slabs {
     /// A chunk of `need` bytes at least, or the item to be evicted for one. `tries` is how many were evicted in vain.
     pub fn take(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
         let take = self.search(class, arena, need, tries);
-        if matches!(take, Take::Nothing | Take::Elsewhere) && class.has_lent() && !class.lacks(need) {
+        if matches!(take, Take::Nothing | Take::Elsewhere) && class.has_open_magazines() && !class.lacks(need) {
             return self.search_all(class, arena, need, tries);
         }
         take
@@ -390,8 +390,8 @@ impl Slabs {
 
     fn search(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
         let mut chunk = class.take_present(arena, need);
-        if chunk.is_none() && class.has_lent() {
-            chunk = class.take_lent(arena, need);
+        if chunk.is_none() && class.has_open_magazines() {
+            chunk = class.take_from_magazines(arena, need);
         }
         if chunk.is_none() {
             if class.wants_page(need) {
@@ -409,19 +409,19 @@ impl Slabs {
             chunk = class.take_kept(arena, need);
         }
         if let Some(handle) = chunk {
-            class.recent.note(need);
+            class.histogram.note(need);
             return Take::Chunk(handle);
         }
         if class.lacks(need) {
             // So that the class has full pages again if there are many of these.
-            class.recent.note(need);
+            class.histogram.note(need);
             return Take::Elsewhere;
         }
         if !self.may_evict {
             return Take::Nothing;
         }
-        if class.is_choosy(need) && (tries >= ANY_TRIES || class.has_free_tight_page()) {
-            let victim = class.victim_on_full(arena);
+        if class.is_choosy(need) && (tries >= ANY_TRIES || class.has_free_fitted_page()) {
+            let victim = class.victim_of_max_size(arena);
             return victim.map_or(Take::Elsewhere, |handle| Take::Victim(handle, Some(Part::Main)));
         }
         self.victim(class, arena).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
@@ -430,9 +430,9 @@ impl Slabs {
     /// The item of a class that should leave next, and where it stood, if it is to leave a ghost.
     fn victim(&self, class: &mut Class, arena: &Arena) -> Option<(Handle, Option<Part>)> {
         if self.is_flat() {
-            class.victim_flat(arena, &self.signs[class.id]).map(|handle| (handle, None))
+            class.victim_flat(arena, &self.stats[class.id]).map(|handle| (handle, None))
         } else {
-            class.victim(arena, &self.signs[class.id], self.hot_pct())
+            class.victim(arena, &self.stats[class.id], self.hot_pct())
         }
     }
 
@@ -445,11 +445,11 @@ impl Slabs {
     ) -> Option<(Handle, Option<Part>)> {
         if class.is_choosy(need) {
             // Others would leave in vain.
-            return class.victim_on_full(arena).map(|handle| (handle, Some(Part::Main)));
+            return class.victim_of_max_size(arena).map(|handle| (handle, Some(Part::Main)));
         }
-        let leaving = class.leaving.take();
+        let draining = class.draining.take();
         let victim = self.victim(class, arena);
-        class.leaving = leaving;
+        class.draining = draining;
         victim
     }
 
@@ -491,8 +491,8 @@ impl Slabs {
 
     /// What is known of a class without its lock.
     #[inline]
-    pub fn signs(&self, id: usize) -> &Signs {
-        &self.signs[id]
+    pub fn stats(&self, id: usize) -> &ClassStats {
+        &self.stats[id]
     }
 
     /// The label of a new item.
@@ -545,7 +545,7 @@ impl Slabs {
     pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
         let mut class = self.class(id);
         class.recall(arena);
-        class.view(arena, &self.signs[id], now)
+        class.view(arena, &self.stats[id], now)
     }
 
     /// Number of the first page that nobody has had yet.
@@ -669,7 +669,7 @@ impl Slabs {
 
     /// Whether any item has left a ghost, and those who leave now do.
     pub fn leaves_ghosts(&self) -> bool {
-        !self.is_flat() && self.signs.iter().any(|signs| signs.evicted() != 0)
+        !self.is_flat() && self.stats.iter().any(|stats| stats.evicted() != 0)
     }
 
     /// Bytes of the classes' queues.
@@ -679,11 +679,11 @@ impl Slabs {
 
     /// Clears every class's counters.
     pub fn reset_counts(&self) {
-        for (class, signs) in self.classes.iter().zip(&self.signs) {
+        for (class, stats) in self.classes.iter().zip(&self.stats) {
             let mut class = class.lock();
             crate::sys::panics::trap("locked");
             class.counts = ClassCounts::default();
-            class.rewarmed_before = signs.rewarmed();
+            class.rewarmed_before = stats.rewarmed();
         }
     }
 }

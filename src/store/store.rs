@@ -6,7 +6,7 @@
 use crate::events::{Class, Event, Events};
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
-use crate::store::file::{Image, Registers};
+use crate::store::file::{MemoryFile, PersistentCounters};
 use crate::store::index::{Bucket, Index, Pace, Slot, Step};
 use crate::store::item::Handle;
 use crate::store::item::Handles;
@@ -16,7 +16,7 @@ use crate::store::slab::Arena;
 use crate::store::slab::MutexGuard;
 use crate::store::slab::{SizeConfig, Sizes};
 use crate::store::slabs::{ClassCounts, ClassView, Slabs, Take};
-use crate::store::write::Lapse;
+use crate::store::write::Dead;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -27,7 +27,7 @@ const EVICT_TRIES: usize = 50;
 
 /// Looks for an item whose time is over that one request for memory may take where nobody may be evicted, of some 10 us:
 /// items that were stored together expire together.
-const LAPSED_LOOKS: u32 = 32;
+const EXPIRED_PROBES: u32 = 32;
 
 /// CAS ids before the end of 40 bits from which on new items have the CAS word: more than all threads draw between that
 /// decision and the commit of a value that is not uploaded in between.
@@ -62,7 +62,7 @@ pub struct Store {
     pub(super) slabs: Slabs,
     pub(super) index: Index,
     /// Counters that a restart must not lose.
-    pub(super) registers: Registers,
+    pub(super) persistent: PersistentCounters,
     /// Growth steps that the index has finished.
     growths: AtomicU64,
     /// Chains named so far.
@@ -81,41 +81,41 @@ pub struct Store {
 
 /// What a lookup found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found<R> {
+pub enum Lookup<R> {
     /// A live item, and what the visitor made of it.
     Hit(R),
     /// Nothing.
     Miss,
     /// An item whose time was over; it is gone now.
-    Lapsed(Lapse),
+    Dead(Dead),
 }
 
 impl Store {
     /// Reserves address space and makes an empty store; `None` when the kernel gives too little.
     pub fn leak(config: &Config) -> Option<&'static Self> {
         let beside = Index::least_bytes(config.initial_items, true);
-        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, beside)?, Registers::leak())
+        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, beside)?, PersistentCounters::leak())
     }
 
     /// The same over a memory file; [`Store::adopt`] takes over what that holds.
-    pub fn leak_in(config: &Config, image: Image) -> Option<&'static Self> {
-        let registers = image.registers();
-        Self::leak_over(config, Arena::of_file(image), registers)
+    pub fn leak_in(config: &Config, memory_file: MemoryFile) -> Option<&'static Self> {
+        let persistent = memory_file.persistent();
+        Self::leak_over(config, Arena::of_file(memory_file), persistent)
     }
 
-    fn leak_over(config: &Config, arena: Arena, registers: Registers) -> Option<&'static Self> {
+    fn leak_over(config: &Config, arena: Arena, persistent: PersistentCounters) -> Option<&'static Self> {
         let sizes = Sizes::new(config.sizes.clone());
         // A memory file has room for all of it.
-        let limit = if arena.image().is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
+        let limit = if arena.memory_file().is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
         let slabs = Slabs::new(&sizes, arena.pages(), limit, config.precharged, config.evict);
-        let expected = config.initial_items.max(registers.items.load(Relaxed));
+        let expected = config.initial_items.max(persistent.items.load(Relaxed));
         let index = Index::new(expected, config.may_grow, arena.has_long_handles(), config.exact)?;
         Some(Box::leak(Box::new(Self {
             arena,
             sizes,
             slabs,
             index,
-            registers,
+            persistent,
             growths: AtomicU64::new(0),
             chains: AtomicU64::new(0),
             flushing: Mutex::new(()),
@@ -135,7 +135,7 @@ impl Store {
     /// work: for servers that follow one another in one process, whose conversations are compared.
     pub fn restart(&self) {
         debug_assert_eq!(self.items(), 0);
-        self.registers.clear();
+        self.persistent.clear();
         self.reset_counts();
     }
 
@@ -152,45 +152,45 @@ impl Store {
     }
 
     /// The memory file, if the items lie in one.
-    pub fn image(&self) -> Option<&Image> {
-        self.arena.image()
+    pub fn memory_file(&self) -> Option<&MemoryFile> {
+        self.arena.memory_file()
     }
 
     /// Lets a flush that is due take effect, and leaves a note of the time for the process that will find the memory
     /// file. Called once a second.
     pub fn note_time(&self, now: u32, unix: i64) {
         self.settle(now);
-        if let Some(image) = self.image() {
-            image.note_time(now, unix);
-            self.registers.items.store(self.items(), Relaxed);
+        if let Some(memory_file) = self.memory_file() {
+            memory_file.note_time(now, unix);
+            self.persistent.items.store(self.items(), Relaxed);
         }
     }
 
     /// The time that the process before left in the memory file.
     pub fn time_left(&self) -> u32 {
-        self.registers.now.load(Relaxed) as u32
+        self.persistent.now.load(Relaxed) as u32
     }
 
     /// The last CAS id given out.
     pub fn last_cas(&self) -> u64 {
-        self.registers.seq.load(Relaxed)
+        self.persistent.seq.load(Relaxed)
     }
 
     /// A new CAS id; the first is 2.
     #[inline]
     pub fn next_cas(&self) -> u64 {
-        self.registers.seq.fetch_add(1, Relaxed) + 1
+        self.persistent.seq.fetch_add(1, Relaxed) + 1
     }
 
     /// Passes over `ids` CAS ids, and as many names of chains: for tests beyond the point where counters wrap.
     pub fn skip_ids(&self, ids: u64) {
-        self.registers.seq.fetch_add(ids, Relaxed);
+        self.persistent.seq.fetch_add(ids, Relaxed);
         self.chains.fetch_add(ids, Relaxed);
     }
 
     /// Counts `flushes` more, though none takes effect: for tests, as above, before there are items.
     pub fn skip_flushes(&self, flushes: u64) {
-        self.registers.flushes.fetch_add(2 * flushes, Relaxed);
+        self.persistent.flushes.fetch_add(2 * flushes, Relaxed);
     }
 
     /// Gives an item a new CAS id, and a sequence number that is later than the last flush. An item without a CAS word
@@ -208,7 +208,7 @@ impl Store {
 
     /// Whether new items need the CAS word because ids will soon not fit 40 bits.
     pub(super) fn needs_wide_cas(&self) -> bool {
-        self.registers.seq.load(Relaxed) > SEQ_MASK - WIDE_MARGIN
+        self.persistent.seq.load(Relaxed) > SEQ_MASK - WIDE_MARGIN
     }
 
     /// A name for the chain of an item whose key has this hash, which no other chain of the process has.
@@ -252,23 +252,23 @@ impl Store {
     /// Class that users see: a large item counts in the largest class, wherever its head lies.
     #[inline]
     pub(super) fn lru_class(&self, handle: Handle, item: &Item) -> usize {
-        if item.head().has(iflag::CHUNKED) { self.sizes.largest() } else { self.arena.class(handle) }
+        if item.header().has(iflag::CHUNKED) { self.sizes.largest() } else { self.arena.class(handle) }
     }
 
-    pub(super) fn nominal_of(&self, item: &Item) -> usize {
-        self.sizes.nominal(item.head().klen(), item.vlen(), item.head().has(iflag::FLAGS))
+    pub(super) fn memcached_size_of(&self, item: &Item) -> usize {
+        self.sizes.memcached_size(item.header().klen(), item.vlen(), item.header().has(iflag::FLAGS))
     }
 
     /// Shows the live item of `key` to `visit`, under its bucket's lock. An item whose time is over is removed.
     /// `visit` must not block, allocate much or call the store.
     #[inline]
-    pub fn visit<R>(&'static self, key: &[u8], hash: u64, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Found<R> {
+    pub fn visit<R>(&'static self, key: &[u8], hash: u64, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
         let mut bucket = self.index.lock(hash);
-        let Some((slot, handle, item)) = self.find(&bucket, key, hash) else { return Found::Miss };
+        let Some((slot, handle, item)) = self.find(&bucket, key, hash) else { return Lookup::Miss };
         let flushes = self.calm();
-        if let Some(lapse) = self.lapse(&item, now) {
+        if let Some(dead) = self.dead(&item, now) {
             self.unlink(bucket, slot, handle, item);
-            return Found::Lapsed(lapse);
+            return Lookup::Dead(dead);
         }
         let mut entry = Entry::of(self, bucket.version(), handle, item);
         let result = visit(&mut entry);
@@ -286,7 +286,7 @@ impl Store {
             drop(bucket);
             self.move_back(handle, item);
         }
-        Found::Hit(result)
+        Lookup::Hit(result)
     }
 
     /// Puts an item behind all others of its class, in flat mode. No bucket lock may be held.
@@ -312,19 +312,19 @@ impl Store {
 
     /// Gives back all chunks of an unlinked item that nobody reads.
     pub(super) fn free_item(&'static self, handle: Handle, item: Item) {
-        let nominal = self.nominal_of(&item);
+        let memcached_size = self.memcached_size_of(&item);
         let class = self.arena.class(handle);
-        if !item.head().has(iflag::CHUNKED) {
-            if self.slabs.put(&self.arena, class, handle, nominal) {
+        if !item.header().has(iflag::CHUNKED) {
+            if self.slabs.put(&self.arena, class, handle, memcached_size) {
                 return;
             }
             let (mut class, contended) = self.slabs.class_contended(class);
-            class.delist(&self.arena, handle, nominal, false);
+            class.delist(&self.arena, handle, memcached_size, false);
             class.free(&self.arena, handle);
-            class.end_use(&self.arena, 0, contended, self.slabs.is_flat());
+            class.renew_magazine(&self.arena, 0, contended, self.slabs.is_flat());
             return;
         }
-        self.slabs.class(self.sizes.largest()).delist(&self.arena, handle, nominal, true);
+        self.slabs.class(self.sizes.largest()).delist(&self.arena, handle, memcached_size, true);
         self.free_chain(&item);
         self.slabs.class(class).free(&self.arena, handle);
     }
@@ -346,11 +346,11 @@ impl Store {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
         // Memory of an item whose time is over is taken before more memory is.
-        if class.would_grow(need) && self.lapsed_in(&class, now).is_some() {
+        if class.would_grow(need) && self.oldest_expired(&class, now).is_some() {
             // Who has a magazine could use the chunk of an item anew after it was judged.
             class.recall(&self.arena);
             if class.would_grow(need)
-                && let Some(oldest) = self.lapsed_in(&class, now)
+                && let Some(oldest) = self.oldest_expired(&class, now)
             {
                 class.forget_oldest(&self.arena, oldest);
                 class = self.drop_victim(class_id, class, (oldest, None), now);
@@ -361,7 +361,7 @@ impl Store {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
                     then(&mut class, handle);
-                    class.end_use(&self.arena, need, contended, self.slabs.is_flat());
+                    class.renew_magazine(&self.arena, need, contended, self.slabs.is_flat());
                     let grown = class.births != births;
                     drop(class);
                     if grown && let Some(toucher) = self.toucher.get() {
@@ -383,13 +383,13 @@ impl Store {
                     // What nobody may evict goes when its time is over.
                     if self.slabs.protects(&class) {
                         class.recall(&self.arena);
-                        let is_over = |item: &Item| self.lapse(item, now).is_some();
-                        if let Some(lapsed) = class.next_lapsed(&self.arena, need, is_over) {
-                            class = self.drop_victim(class_id, class, (lapsed, None), now);
+                        let is_over = |item: &Item| self.dead(item, now).is_some();
+                        if let Some(expired) = class.next_expired(&self.arena, need, is_over) {
+                            class = self.drop_victim(class_id, class, (expired, None), now);
                             continue;
                         }
                         looks += 1;
-                        goes_on |= looks < LAPSED_LOOKS && class.may_have_lapsed();
+                        goes_on |= looks < EXPIRED_PROBES && class.may_have_expired();
                     }
                     if !goes_on {
                         break;
@@ -402,15 +402,15 @@ impl Store {
             }
         }
         class.counts.outofmemory += 1;
-        self.slabs.signs(class_id).refuse();
+        self.slabs.stats(class_id).refuse();
         None
     }
 
     /// The item that has been in its queue for longest, if its time is over.
-    fn lapsed_in(&self, class: &crate::store::slabs::Class, now: u32) -> Option<Handle> {
+    fn oldest_expired(&self, class: &crate::store::slabs::Class, now: u32) -> Option<Handle> {
         let oldest = class.longest_here()?;
-        let item = Item::at(self.arena.chunk(oldest)).filter(|item| item.head().is(state::LINKED))?;
-        self.lapse(&item, now).map(|_| oldest)
+        let item = Item::at(self.arena.chunk(oldest)).filter(|item| item.header().is(state::LINKED))?;
+        self.dead(&item, now).map(|_| oldest)
     }
 
     fn touch(&self, page: u32) {
@@ -439,13 +439,13 @@ impl Store {
         now: u32,
     ) -> MutexGuard<'static, crate::store::slabs::Class> {
         let Some(item) = self.evict(&mut class, handle, part, now) else { return class };
-        if item.head().has(iflag::CHUNKED) {
+        if item.header().has(iflag::CHUNKED) {
             drop(class);
             self.free_item(handle, item);
             return self.slabs.class(class_id);
         }
-        let nominal = self.nominal_of(&item);
-        class.delist(&self.arena, handle, nominal, false);
+        let memcached_size = self.memcached_size_of(&item);
+        class.delist(&self.arena, handle, memcached_size, false);
         class.free(&self.arena, handle);
         class
     }
@@ -468,29 +468,29 @@ impl Store {
         let mut bucket = self.index.try_lock(hash)?;
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
-        let lapse = self.lapse(&item, now);
-        if lapse.is_none() && !self.slabs.may_leave(&item) {
+        let dead = self.dead(&item, now);
+        if dead.is_none() && !self.slabs.may_leave(&item) {
             return None; // its time was over a moment ago
         }
-        if let (None, Some(part)) = (lapse, part)
-            && !class.is_leaving(handle)
-            && !item.head().has(iflag::CHUNKED)
+        if let (None, Some(part)) = (dead, part)
+            && !class.is_draining(handle)
+            && !item.header().has(iflag::CHUNKED)
             && class.keeps(hash, part)
         {
             return None;
         }
         bucket.remove(slot);
         item.change_state(state::LINKED, 0);
-        if let (None, Some(part)) = (lapse, part) {
-            let signs = self.slabs.signs(self.lru_class(handle, &item));
-            bucket.leave_ghost(hash, signs.ghost(part), |ghost| signs.worth(ghost));
+        if let (None, Some(part)) = (dead, part) {
+            let stats = self.slabs.stats(self.lru_class(handle, &item));
+            bucket.leave_ghost(hash, stats.ghost(part), |ghost| stats.worth(ghost));
         }
         drop(bucket);
         let counts = &mut class.counts;
         counts.direct_reclaims += 1;
-        if lapse.is_some() {
+        if dead.is_some() {
             counts.reclaimed += 1;
-            counts.expired_unfetched += u64::from(!item.head().is(state::FETCHED));
+            counts.expired_unfetched += u64::from(!item.header().is(state::FETCHED));
         } else {
             self.note_eviction(counts, &class.key, handle, &item, now);
         }
@@ -503,12 +503,12 @@ impl Store {
 
     /// Counts an eviction, and tells watchers.
     pub(super) fn note_eviction(&self, counts: &mut ClassCounts, key: &[u8], handle: Handle, item: &Item, now: u32) {
-        let fetched = item.head().is(state::FETCHED);
+        let fetched = item.header().is(state::FETCHED);
         counts.evicted += 1;
         counts.evicted_time = now.saturating_sub(item.atime(now));
         counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
         counts.evicted_unfetched += u64::from(!fetched);
-        counts.evicted_active += u64::from(item.head().is(state::ACTIVE));
+        counts.evicted_active += u64::from(item.header().is(state::ACTIVE));
         if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
             let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, item));
             events.put(&Event::Eviction {
@@ -535,7 +535,7 @@ impl Store {
                 return if grows { Step::Memory } else { Step::Over };
             }
             let mut pace = Pace::Wide;
-            if self.image().is_none() {
+            if self.memory_file().is_none() {
                 let bytes = |pace| self.index.bytes_when_grown(items, pace) + self.slabs.queue_bytes();
                 if self.slabs.would_charge(bytes(pace)) {
                     pace = Pace::Narrow;
@@ -619,7 +619,7 @@ impl Store {
     /// Changes the memory limit; false if it cannot be.
     pub fn set_limit(&self, bytes: u64) -> bool {
         // A memory file has the size that it has.
-        self.arena.image().is_none() && self.slabs.set_limit(bytes)
+        self.arena.memory_file().is_none() && self.slabs.set_limit(bytes)
     }
 
     /// Fixes the share of each class that new items may have before they are judged, in percent; `None` lets it adapt.

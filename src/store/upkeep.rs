@@ -25,7 +25,7 @@ impl Store {
         let bytes = self.index.bytes() + self.slabs.queue_bytes();
         let histories = self.slabs.fit_histories(bytes);
         // A memory file has the size that it has.
-        if self.image().is_none() {
+        if self.memory_file().is_none() {
             self.charge(bytes + histories);
         }
     }

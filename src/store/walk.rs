@@ -14,7 +14,7 @@ use crate::store::entry::Entry;
 use crate::store::item::Handle;
 use crate::store::item::{Item, state};
 use crate::store::store::Store;
-use crate::store::write::Lapse;
+use crate::store::write::Dead;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Room for a key and the spare bytes that copying needs.
@@ -38,7 +38,7 @@ pub struct Walk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// An item whose time was over; it is gone.
-    Lapsed,
+    Dead,
     /// An item that expires at this time; 0 = never.
     Lives(u32),
 }
@@ -62,7 +62,7 @@ impl Store {
 
     /// How often a class had no memory to give, since the start.
     pub fn refused(&self, class: usize) -> u64 {
-        self.slabs.signs(class).refused()
+        self.slabs.stats(class).refused()
     }
 
     /// A walk through the items of `classes`, one bit a class.
@@ -86,7 +86,7 @@ impl Store {
             if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
                 return true; // gone meanwhile
             }
-            let item = Item::at(self.arena.chunk(handle)).filter(|item| self.lapse(item, now).is_none());
+            let item = Item::at(self.arena.chunk(handle)).filter(|item| self.dead(item, now).is_none());
             item.is_none_or(|item| each(&Entry::of(self, 0, handle, item)))
         })
     }
@@ -94,7 +94,7 @@ impl Store {
     /// Shows the nominal size of each item on the next `slots` slots, live or not. True when the walk is over.
     pub fn walk_sizes(&'static self, walk: &mut Walk, slots: u32, mut each: impl FnMut(usize)) -> bool {
         self.pass(walk, slots, |_, _, item| {
-            each(self.nominal_of(&item));
+            each(self.memcached_size_of(&item));
             true
         })
     }
@@ -112,7 +112,7 @@ impl Store {
         };
         self.index.scan(place, hash_of, |raw| {
             if let Some((handle, item)) = self.item(raw)
-                && self.lapse(&item, now).is_none()
+                && self.dead(&item, now).is_none()
             {
                 each(&Entry::of(self, 0, handle, item));
             }
@@ -141,9 +141,9 @@ impl Store {
             }
             tally.checked += 1;
             let mut seen = Seen::Lives(item.exptime(now));
-            if self.lapse(&item, now).is_some() {
-                if self.unlink_lapsed((handle, item), now, &mut key, &mut tally) {
-                    seen = Seen::Lapsed;
+            if self.dead(&item, now).is_some() {
+                if self.unlink_dead((handle, item), now, &mut key, &mut tally) {
+                    seen = Seen::Dead;
                 }
             } else if item.is_long_idle(now) {
                 self.limit_idle((handle, item), now, &mut key);
@@ -178,10 +178,10 @@ impl Store {
             over.clear();
             over.extend(class.next_to_leave(BEFORE_HAND).filter_map(|handle| {
                 let item = Item::at(self.arena.chunk(handle))?;
-                if !item.head().is(state::LINKED) || self.lru_class(handle, &item) != id {
+                if !item.header().is(state::LINKED) || self.lru_class(handle, &item) != id {
                     return None;
                 }
-                let is_due = self.lapse(&item, now).is_some();
+                let is_due = self.dead(&item, now).is_some();
                 if !is_due && item.exptime(now) != 0 {
                     *soonest = item.exptime(now).min(*soonest);
                 }
@@ -190,12 +190,12 @@ impl Store {
             drop(class);
             let mut tally = Tally::default();
             for &item in &over {
-                self.unlink_lapsed(item, now, &mut key, &mut tally);
+                self.unlink_dead(item, now, &mut key, &mut tally);
             }
             let mut class = self.slabs.class(id);
             class.counts.reclaimed += tally.reclaimed;
             class.counts.expired_unfetched += tally.unfetched;
-            more |= !self.slabs.is_flat() && class.tend(&self.arena, self.slabs.signs(id), self.slabs.hot_pct());
+            more |= !self.slabs.is_flat() && class.tend(&self.arena, self.slabs.stats(id), self.slabs.hot_pct());
         }
         self.juggles.fetch_add(1, Relaxed);
         more
@@ -224,7 +224,7 @@ impl Store {
                 slots -= 1;
                 let handle = Handle::new(walk.page, walk.slot);
                 walk.slot += 1;
-                let item = Item::at(self.arena.chunk(handle)).filter(|item| item.head().is(state::LINKED));
+                let item = Item::at(self.arena.chunk(handle)).filter(|item| item.header().is(state::LINKED));
                 if item.is_some_and(|item| !look(walk, handle, item)) {
                     return false;
                 }
@@ -262,7 +262,7 @@ impl Store {
     }
 
     /// Removes an item that looked lapsed, if it still is; counts it then, and gives true.
-    fn unlink_lapsed(
+    fn unlink_dead(
         &'static self,
         (handle, item): (Handle, Item),
         now: u32,
@@ -276,9 +276,9 @@ impl Store {
         let bucket = self.index.lock(hash);
         let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
         let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };
-        let Some(lapse) = self.lapse(&item, now) else { return false };
+        let Some(dead) = self.dead(&item, now) else { return false };
         // A stale item that nobody fetched counts as wasted, one that was flushed does not.
-        let is_wasted = lapse == Lapse::Expired && !item.head().is(state::FETCHED);
+        let is_wasted = dead == Dead::Expired && !item.header().is(state::FETCHED);
         self.unlink(bucket, slot, handle, item);
         self.note_upkeep();
         tally.reclaimed += 1;

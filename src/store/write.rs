@@ -8,7 +8,7 @@ use crate::store::entry::Version;
 use crate::store::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
 use crate::store::reservation::{Pinned, Reservation};
 use crate::store::scratch::Scratch;
-use crate::store::store::{Found, Store, WIDE_MARGIN};
+use crate::store::store::{Lookup, Store, WIDE_MARGIN};
 
 /// No memory for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct OutOfMemory;
 
 /// How an item's time ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lapse {
+pub enum Dead {
     /// Its expiry time came.
     Expired,
     /// A flush came.
@@ -92,7 +92,7 @@ pub enum Stored {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Met {
     /// The old item's time was over.
-    pub lapse: Option<Lapse>,
+    pub dead: Option<Dead>,
     /// Class of the old live item.
     pub old_class: Option<u8>,
     /// Its value length.
@@ -159,8 +159,8 @@ impl Store {
         let flushes = self.calm();
         let found = self.find(&bucket, key, hash);
         let live = found.as_ref().is_some_and(|(_, _, item)| {
-            met.lapse = self.lapse(item, now);
-            met.lapse.is_none()
+            met.dead = self.dead(item, now);
+            met.dead.is_none()
         });
         if let (true, Some((_, handle, old))) = (live, &found) {
             met.old_class = Some(self.lru_class(*handle, old) as u8);
@@ -191,10 +191,10 @@ impl Store {
         self.stamp(&item, cas);
         item.set_atime(now);
         let Some((slot, old_handle, mut old)) = found else {
-            let signs = self.slabs.signs(self.lru_class(handle, &item));
-            let known = bucket.take_ghost(hash).is_some_and(|ghost| signs.meet(ghost));
+            let stats = self.slabs.stats(self.lru_class(handle, &item));
+            let known = bucket.take_ghost(hash).is_some_and(|ghost| stats.meet(ghost));
             item.change_state(0, state::LINKED | u8::from(known));
-            if bucket.insert(hash, handle.raw(), |ghost| signs.worth(ghost)) {
+            if bucket.insert(hash, handle.raw(), |ghost| stats.worth(ghost)) {
                 return (Stored::Stored { vlen, cas }, met);
             }
             item.change_state(state::LINKED, 0);
@@ -203,11 +203,11 @@ impl Store {
             return (Stored::NoMemory, met);
         };
         // The new value inherits the key's standing, and a write counts as a use.
-        let freq = if live { ((old.head().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
+        let freq = if live { ((old.header().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
         item.change_state(state::FREQ, state::LINKED | freq);
         bucket.replace(slot, handle.raw());
         old.change_state(state::LINKED, 0);
-        let unfetched = !old.head().is(state::FETCHED);
+        let unfetched = !old.header().is(state::FETCHED);
         let old_class = self.lru_class(old_handle, &old);
         if live && self.is_flushed_since(flushes) {
             self.unlink(bucket, slot, handle, item);
@@ -215,7 +215,7 @@ impl Store {
             drop(bucket);
         }
         self.release(old_handle, old);
-        if met.lapse.is_some() {
+        if met.dead.is_some() {
             let counts = &mut self.slabs.class(old_class).counts;
             counts.reclaimed += 1;
             counts.expired_unfetched += u64::from(unfetched);
@@ -258,11 +258,11 @@ impl Store {
                 Some((meta, entry.version()))
             });
             let (meta, same) = match seen {
-                Found::Hit(Some(seen)) => seen,
-                Found::Hit(None) => return (Stored::Exists, met),
-                Found::Miss | Found::Lapsed(_) => {
-                    if let Found::Lapsed(lapse) = seen {
-                        met.lapse = Some(lapse);
+                Lookup::Hit(Some(seen)) => seen,
+                Lookup::Hit(None) => return (Stored::Exists, met),
+                Lookup::Miss | Lookup::Dead(_) => {
+                    if let Lookup::Dead(dead) = seen {
+                        met.dead = Some(dead);
                     }
                     if !write.vivify {
                         return (Stored::NotStored, met);
@@ -320,12 +320,12 @@ impl Store {
             vlen: item.vlen(),
             flags: item.flags(),
             exptime: from.exptime(),
-            iflags: item.head().iflags() & KEPT | room,
+            iflags: item.header().iflags() & KEPT | room,
             cas: 0,
         };
         let mut copy = self.reserve(key, &meta, now)?;
         ValueRef::New(from).copy_to(self, &mut copy).ok()?;
-        if item.head().is(state::FETCHED) {
+        if item.header().is(state::FETCHED) {
             copy.note_fetch();
         }
         Some(copy)
@@ -340,7 +340,7 @@ impl Store {
 
     /// The meta if such an item may exist.
     fn fitting(&self, meta: &Meta) -> Option<Meta> {
-        self.sizes.fits(self.sizes.nominal(meta.klen, meta.vlen, meta.flags != 0)).then_some(*meta)
+        self.sizes.fits(self.sizes.memcached_size(meta.klen, meta.vlen, meta.flags != 0)).then_some(*meta)
     }
 
     /// The value of the item that was seen, or `None` if it is no longer the key's.
@@ -359,7 +359,7 @@ impl Store {
             })
         });
         match read {
-            Found::Hit(value) => value,
+            Lookup::Hit(value) => value,
             _ => None,
         }
     }
@@ -386,7 +386,7 @@ impl Store {
             };
             (meta, entry.version())
         });
-        let Found::Hit((meta, same)) = seen else { return Room::Retry };
+        let Lookup::Hit((meta, same)) = seen else { return Room::Retry };
         let Some(mut copy) = self.reserve(key, &meta, now) else { return Room::NoMemory };
         point("a roomier item is there");
         let Some(value) = self.value_of(key, hash, now, same) else { return Room::Retry };
@@ -398,7 +398,7 @@ impl Store {
         let flushes = self.calm();
         let found = self
             .find(&bucket, key, hash)
-            .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.lapse(item, now).is_none());
+            .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.dead(item, now).is_none());
         let Some((slot, old_handle, mut old)) = found else {
             drop(bucket);
             return Room::Retry;
@@ -469,7 +469,7 @@ fn refuse(old: &mut Item, new: &mut Reservation, write: Write, now: u32) -> Opti
             if write.compare == stored && write.compare != 0 {
                 None
             } else if write.stale_ok && write.compare != 0 && write.compare < stored {
-                let token = old.head().iflags() & iflag::TOKEN;
+                let token = old.header().iflags() & iflag::TOKEN;
                 new.mark_stale(token, old.exptime(now), now);
                 None
             } else {

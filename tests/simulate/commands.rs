@@ -260,7 +260,7 @@ pub struct NoNumber {
 /// The sum, and what is held then.
 pub fn sum(old: &Val, incr: bool, delta: u64, store: &Store, klen: usize) -> Result<(u64, Val), NoNumber> {
     let len = old.value.len();
-    let by_length = len == 0 || store.sizes().is_chunked(store.sizes().nominal(klen, len, old.flags != 0));
+    let by_length = len == 0 || store.sizes().is_chunked(store.sizes().memcached_size(klen, len, old.flags != 0));
     let Some(number) = number(&old.value).filter(|_| !by_length) else { return Err(NoNumber { by_length }) };
     let sum = if incr { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
     let mut value = sum.to_string().into_bytes();

@@ -42,9 +42,9 @@ impl Val {
     /// This item with more behind its value, or before it; `None` if it would be too large.
     pub fn joined(&self, more: &[u8], behind: bool, klen: usize) -> Option<Self> {
         let value = if behind { [&self.value, more].concat() } else { [more, &self.value].concat() };
-        let nominal = 48 + 8 + if self.flags == 0 { 0 } else { 4 } + klen + 1 + value.len() + 2;
+        let memcached_size = 48 + 8 + if self.flags == 0 { 0 } else { 4 } + klen + 1 + value.len() + 2;
         let joined = Self { value: Rc::new(value), cas: None, stale: false, token: false, ..self.clone() };
-        (nominal <= 1 << 20).then_some(joined)
+        (memcached_size <= 1 << 20).then_some(joined)
     }
 }
 

@@ -38,7 +38,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
         let idle = now.saturating_sub(entry.atime(now));
         let cas = if show_cas { entry.cas() } else { 0 };
         let fetched = if entry.fetched() { "yes" } else { "no" };
-        let (class, size) = (entry.class(), entry.nominal());
+        let (class, size) = (entry.class(), entry.memcached_size());
         // Writing into a vector does not fail.
         let _ = write!(bytes, " exp={exptime} la={idle} cas={cas} fetch={fetched} cls={class} size={size}\r\n");
     });

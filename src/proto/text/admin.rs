@@ -13,7 +13,7 @@ use crate::proto::listing::{Conns, Prefixes, Sizes};
 use crate::proto::report::{Form, Report, Sink};
 use crate::proto::{CloseReason, Control};
 #[cfg(feature = "debug-commands")]
-use crate::store::Found;
+use crate::store::Lookup;
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -382,8 +382,8 @@ fn debugitem(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         b"lock" => store.debug_lock(hash),
         b"unlock" => store.debug_unlock(hash),
         b"ref" => match store.visit(key, hash, run.verbs.now, |entry| entry.pin().map(std::mem::forget).is_some()) {
-            Found::Hit(true) => {}
-            Found::Hit(false) => return run.reply("SERVER_ERROR short values cannot be held"),
+            Lookup::Hit(true) => {}
+            Lookup::Hit(false) => return run.reply("SERVER_ERROR short values cannot be held"),
             _ => return run.reply("MISS"),
         },
         b"unref" => return run.reply("SERVER_ERROR items cannot be let go"),

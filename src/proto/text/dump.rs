@@ -235,7 +235,7 @@ fn meta_line(cx: &Cx<'_>, entry: &Entry, now: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(if entry.fetched() { b" fetch=yes cls=" } else { b" fetch=no cls=" });
     decimal::put(out, entry.class().into());
     out.extend_from_slice(b" size=");
-    decimal::put(out, entry.nominal() as u64);
+    decimal::put(out, entry.memcached_size() as u64);
     out.extend_from_slice(b" flags=");
     decimal::put(out, entry.flags().into());
     out.extend_from_slice(b" \n");

@@ -2,7 +2,7 @@
 //!
 //! Owns the times by which ghosts age, what ghosts say when their keys come back, the ring's share that follows
 //! from it, and the time that the hand takes for a round, by which a key's return is judged. Who holds a bucket tells a
-//! class's [`Signs`] or asks them, because he must not take the class's lock; `policy` counts in what they say. Where the
+//! class's [`ClassStats`] or asks them, because he must not take the class's lock; `policy` counts in what they say. Where the
 //! figures come from: docs/memory.md.
 
 use crate::store::index::Ghost;
@@ -55,7 +55,7 @@ pub enum Part {
 /// What is known of a class without its lock: who holds a bucket must not take it.
 #[derive(Default)]
 #[repr(align(128))]
-pub struct Signs {
+pub struct ClassStats {
     /// COLD items that a hit has made WARM.
     rewarmed: AtomicU64,
     /// Evictions from the ring and from the main part: the times by which ghosts age.
@@ -72,7 +72,7 @@ pub struct Signs {
     refused: AtomicU64,
 }
 
-impl Signs {
+impl ClassStats {
     /// Notes that a hit made a COLD item WARM.
     #[inline]
     pub fn rewarm(&self) {
@@ -158,7 +158,7 @@ fn is_main(ghost: Ghost) -> bool {
 
 /// How long the hand takes for a round, in evictions from the ring.
 #[derive(Default)]
-pub struct Round {
+pub struct ClockPeriod {
     /// Slots that it has passed since the last measurement, and when that was.
     passed: u64,
     since: u64,
@@ -166,7 +166,7 @@ pub struct Round {
     length: u64,
 }
 
-impl Round {
+impl ClockPeriod {
     /// Counts a slot that the hand passes.
     #[inline]
     pub fn pass(&mut self) {
@@ -180,27 +180,27 @@ impl Round {
 
     /// Says how long ghosts speak for their keys, if the hand has come far enough to tell. A round has `slots` of them.
     /// `kept` says that the class has a history.
-    pub fn measure(&mut self, slots: u64, signs: &Signs, kept: bool) {
+    pub fn measure(&mut self, slots: u64, stats: &ClassStats, kept: bool) {
         if self.passed == 0 || self.passed * ROUND_STEPS < slots {
             return;
         }
-        let now = signs.evicted[Part::Ring as usize].load(Relaxed);
-        let longest = ROUND_MAX * signs.items.load(Relaxed);
+        let now = stats.evicted[Part::Ring as usize].load(Relaxed);
+        let longest = ROUND_MAX * stats.items.load(Relaxed);
         let whole = u128::from(now - self.since) * u128::from(slots) / u128::from(self.passed);
         let whole = whole.min(longest.into()) as u64;
         let before = if self.length == 0 { whole } else { self.length };
         self.length = (before * (ROUND_MEMORY - 1) + whole) / ROUND_MEMORY;
         (self.passed, self.since) = (0, now);
         let part = if kept { ROUND_PART_KEPT } else { ROUND_PART };
-        signs.speaking.store(self.length / part + 1, Relaxed);
+        stats.speaking.store(self.length / part + 1, Relaxed);
     }
 }
 
 /// The ring's part of its class, in ten-thousandths.
 #[derive(Clone, Copy, Default)]
-pub struct Share(u32);
+pub struct HotRatio(u32);
 
-impl Share {
+impl HotRatio {
     /// The share at first, in a class of chunks of `stride` bytes.
     pub fn new(stride: usize) -> Self {
         let hundredth = 10_000 / 100 * stride / Handles::ENTRY;
@@ -213,9 +213,9 @@ impl Share {
     }
 
     /// Counts in what ghosts have said.
-    pub fn adapt(&mut self, signs: &Signs) {
-        if signs.lean.load(Relaxed) != 0 {
-            let lean = signs.lean.swap(0, Relaxed);
+    pub fn adapt(&mut self, stats: &ClassStats) {
+        if stats.lean.load(Relaxed) != 0 {
+            let lean = stats.lean.swap(0, Relaxed);
             self.0 = (i64::from(self.0) + lean).clamp(SHARE_MIN.into(), SHARE_MAX.into()) as u32;
         }
     }
@@ -228,40 +228,40 @@ mod tests {
     const ITEMS: u32 = 1000;
 
     /// Evicts `count` items from the ring; gives the ghost of the first.
-    fn evict(signs: &Signs, count: u32) -> Ghost {
-        let ghost = signs.ghost(Part::Ring);
-        (1..count).for_each(|_| _ = signs.ghost(Part::Ring));
+    fn evict(stats: &ClassStats, count: u32) -> Ghost {
+        let ghost = stats.ghost(Part::Ring);
+        (1..count).for_each(|_| _ = stats.ghost(Part::Ring));
         ghost
     }
 
     /// Takes the hand round, while `count` items leave the ring.
-    fn go_round(round: &mut Round, signs: &Signs, count: u32) {
+    fn go_round(round: &mut ClockPeriod, stats: &ClassStats, count: u32) {
         for n in 0..ITEMS {
             round.pass();
             if n % (ITEMS / count.min(ITEMS)) == 0 {
-                evict(signs, count.div_ceil(ITEMS));
+                evict(stats, count.div_ceil(ITEMS));
             }
-            round.measure(ITEMS.into(), signs, false);
+            round.measure(ITEMS.into(), stats, false);
         }
     }
 
     #[test]
     fn a_ghost_speaks_for_a_part_of_the_hands_round() {
-        let (signs, mut round) = (Signs::default(), Round::default());
-        signs.note_items(ITEMS.into());
-        assert!(signs.meet(evict(&signs, 900)), "nothing is known of the hand");
-        assert!(!signs.meet(evict(&signs, 1100)), "the ghost counts no longer");
-        (0..3).for_each(|_| go_round(&mut round, &signs, ITEMS));
-        assert!(signs.meet(evict(&signs, 150)));
-        let hits = signs.ghost_hits();
-        assert!(!signs.meet(evict(&signs, 300)), "who nobody reads stays for three times as long");
-        assert_eq!(signs.ghost_hits(), hits + 1, "more memory would have kept it all the same");
-        (0..3).for_each(|_| go_round(&mut round, &signs, 4 * ITEMS));
-        assert!(signs.meet(evict(&signs, 600)));
-        (0..3).for_each(|_| go_round(&mut round, &signs, 100));
-        assert!(!signs.meet(evict(&signs, 100)));
-        let of_main = signs.ghost(Part::Main);
-        assert!(signs.meet(of_main));
+        let (stats, mut round) = (ClassStats::default(), ClockPeriod::default());
+        stats.note_items(ITEMS.into());
+        assert!(stats.meet(evict(&stats, 900)), "nothing is known of the hand");
+        assert!(!stats.meet(evict(&stats, 1100)), "the ghost counts no longer");
+        (0..3).for_each(|_| go_round(&mut round, &stats, ITEMS));
+        assert!(stats.meet(evict(&stats, 150)));
+        let hits = stats.ghost_hits();
+        assert!(!stats.meet(evict(&stats, 300)), "who nobody reads stays for three times as long");
+        assert_eq!(stats.ghost_hits(), hits + 1, "more memory would have kept it all the same");
+        (0..3).for_each(|_| go_round(&mut round, &stats, 4 * ITEMS));
+        assert!(stats.meet(evict(&stats, 600)));
+        (0..3).for_each(|_| go_round(&mut round, &stats, 100));
+        assert!(!stats.meet(evict(&stats, 100)));
+        let of_main = stats.ghost(Part::Main);
+        assert!(stats.meet(of_main));
     }
 
     #[test]
@@ -269,18 +269,18 @@ mod tests {
         // With 300 million items an age needs more bits of the count than 32 leave it.
         for items in [1000_u64, 300_000_000, 5_000_000_000] {
             for first in [1_u64 << 20, (1 << 32) - items / 2, (1 << 40) - items / 2] {
-                let signs = Signs::default();
-                signs.note_items(items);
-                let evicted = |n: u64| signs.evicted[Part::Ring as usize].store(n, Relaxed);
+                let stats = ClassStats::default();
+                stats.note_items(items);
+                let evicted = |n: u64| stats.evicted[Part::Ring as usize].store(n, Relaxed);
                 evicted(first);
-                let ghost = signs.ghost(Part::Ring);
+                let ghost = stats.ghost(Part::Ring);
                 for after in [items / 10, items / 2, items * 9 / 10] {
                     evicted(first + after);
-                    assert!(signs.worth(ghost) > 0, "{items} items, {after} evictions after {first}");
+                    assert!(stats.worth(ghost) > 0, "{items} items, {after} evictions after {first}");
                 }
                 for after in [items * 11 / 10, items * 2, items * 10] {
                     evicted(first + after);
-                    assert_eq!(signs.worth(ghost), 0, "{items} items, {after} evictions after {first}");
+                    assert_eq!(stats.worth(ghost), 0, "{items} items, {after} evictions after {first}");
                 }
             }
         }
@@ -288,12 +288,12 @@ mod tests {
 
     #[test]
     fn a_round_of_any_length_is_measured() {
-        let (signs, mut round) = (Signs::default(), Round::default());
-        signs.note_items(1 << 40);
+        let (stats, mut round) = (ClassStats::default(), ClockPeriod::default());
+        stats.note_items(1 << 40);
         for evicted in [1_u64 << 20, 1 << 33, 1 << 45, 1 << 62] {
-            signs.evicted[Part::Ring as usize].store(evicted, Relaxed);
+            stats.evicted[Part::Ring as usize].store(evicted, Relaxed);
             round.passed = 1 << 38;
-            round.measure(1 << 40, &signs, false);
+            round.measure(1 << 40, &stats, false);
             assert!(round.length().is_some_and(|length| length <= ROUND_MAX << 40));
         }
         assert!(round.length() > Some(1 << 40));
@@ -301,23 +301,23 @@ mod tests {
 
     #[test]
     fn ghosts_not_yet_counted_in_do_not_turn_the_share_round() {
-        let (signs, mut share) = (Signs::default(), Share::new(1 << 19));
-        signs.lean.store(i64::from(i32::MAX) - LONGER / 2, Relaxed);
-        signs.note_items(ITEMS.into());
-        let ghost = signs.ghost(Part::Ring);
-        assert!(signs.meet(ghost));
-        share.adapt(&signs);
+        let (stats, mut share) = (ClassStats::default(), HotRatio::new(1 << 19));
+        stats.lean.store(i64::from(i32::MAX) - LONGER / 2, Relaxed);
+        stats.note_items(ITEMS.into());
+        let ghost = stats.ghost(Part::Ring);
+        assert!(stats.meet(ghost));
+        share.adapt(&stats);
         assert_eq!(share.parts(), SHARE_MAX);
     }
 
     #[test]
     fn the_rings_entries_take_a_hundredth_at_first() {
         for stride in (24..2000).step_by(8) {
-            let ring = Share::new(stride).parts() as usize * Handles::ENTRY;
+            let ring = HotRatio::new(stride).parts() as usize * Handles::ENTRY;
             assert!(ring <= 10_000 / 100 * stride, "{stride}");
         }
         assert_eq!(
-            [48, 80, 136, 152, 1 << 19].map(|stride| Share::new(stride).parts()),
+            [48, 80, 136, 152, 1 << 19].map(|stride| HotRatio::new(stride).parts()),
             [1200, 2000, 3400, 3500, 3500]
         );
     }

@@ -6,28 +6,28 @@
 
 use super::queues::{HAND_AHEAD, HAND_STEPS, SEARCH};
 use crate::store::item::Handle;
-use crate::store::item::{Head, Item, iflag, state};
+use crate::store::item::{Header, Item, iflag, state};
 use crate::store::slab::Arena;
-use crate::store::slab::{Kind, Stock};
-use crate::store::slabs::{Class, Hand, Slabs};
+use crate::store::slab::{ChunkKind, ChunkPool};
+use crate::store::slabs::{Class, ClockHand, Slabs};
 
-impl Hand {
+impl ClockHand {
     /// The chunk under the hand, which moves on and round.
-    pub(in crate::store) fn next(&mut self, stocks: &[Stock; 2]) -> Option<Handle> {
+    pub(in crate::store) fn next(&mut self, pools: &[ChunkPool; 2]) -> Option<Handle> {
         // At the end of one stock it goes on with the other, which may be empty.
         for _ in 0..3 {
-            if let Some(handle) = stocks[self.stock].under(self) {
+            if let Some(handle) = pools[self.pool].under(self) {
                 return Some(handle);
             }
-            *self = Self { stock: 1 - self.stock, ..Self::default() };
+            *self = Self { pool: 1 - self.pool, ..Self::default() };
         }
         None
     }
 }
 
-impl Stock {
+impl ChunkPool {
     /// The chunk under a hand, which moves on; `None` at the end.
-    fn under(&self, hand: &mut Hand) -> Option<Handle> {
+    fn under(&self, hand: &mut ClockHand) -> Option<Handle> {
         let number = self.pages.get(hand.page)?.number;
         let slot = hand.slot;
         if slot + 1 < self.slots_used(number) {
@@ -42,52 +42,52 @@ impl Stock {
 impl Class {
     /// A small item of which `is_over` says that its time is over, in a chunk of `need` bytes: where nothing else may be
     /// evicted. One call passes so many chunks only, the next one goes on from there.
-    pub(in crate::store) fn next_lapsed(
+    pub(in crate::store) fn next_expired(
         &mut self,
         arena: &Arena,
         need: usize,
         is_over: impl Fn(&Item) -> bool,
     ) -> Option<Handle> {
         for _ in 0..HAND_STEPS {
-            let handle = self.lapsed_hand.next(&self.stocks)?;
-            self.lapsed_passed += 1;
+            let handle = self.expired_hand.next(&self.pools)?;
+            self.expired_passed += 1;
             arena.prefetch_head(handle, HAND_AHEAD);
-            if arena.stride(handle) < need || self.is_leaving(handle) {
+            if arena.stride(handle) < need || self.is_draining(handle) {
                 continue;
             }
             let Some(item) = Item::at(arena.chunk(handle)) else { continue };
-            if item.head().is(state::LINKED) && !item.head().has(iflag::CHUNKED) && is_over(&item) {
-                self.lapsed_passed = 0;
+            if item.header().is(state::LINKED) && !item.header().has(iflag::CHUNKED) && is_over(&item) {
+                self.expired_passed = 0;
                 return Some(handle);
             }
         }
         None
     }
 
-    /// Whether the hand of [`Class::next_lapsed`] has found something in its last round.
-    pub(in crate::store) fn may_have_lapsed(&self) -> bool {
-        self.lapsed_passed <= self.chunk_count()
+    /// Whether the hand of [`Class::next_expired`] has found something in its last round.
+    pub(in crate::store) fn may_have_expired(&self) -> bool {
+        self.expired_passed <= self.chunk_count()
     }
 
     /// An item on a full page, for an item that needs such a chunk: of some the one that was used least.
-    pub(in crate::store) fn victim_on_full(&mut self, arena: &Arena) -> Option<Handle> {
+    pub(in crate::store) fn victim_of_max_size(&mut self, arena: &Arena) -> Option<Handle> {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for _ in 0..HAND_STEPS {
-            let full = &self.stocks[Kind::Full as usize];
-            let Some(handle) = full.under(&mut self.full_hand).or_else(|| {
-                self.full_hand = Hand::default();
-                full.under(&mut self.full_hand)
+            let full = &self.pools[ChunkKind::MaxSize as usize];
+            let Some(handle) = full.under(&mut self.max_size_hand).or_else(|| {
+                self.max_size_hand = ClockHand::default();
+                full.under(&mut self.max_size_hand)
             }) else {
                 break;
             };
             arena.prefetch_head(handle, HAND_AHEAD);
-            let head = Head::of(arena.chunk(handle));
-            let evictable = head.state() & state::SEGMENT != state::TEMP && !head.has(iflag::CHUNKED);
-            if head.klen() == 0 || !head.is(state::LINKED) || !evictable {
+            let header = Header::of(arena.chunk(handle));
+            let evictable = header.state() & state::SEGMENT != state::TEMP && !header.has(iflag::CHUNKED);
+            if header.klen() == 0 || !header.is(state::LINKED) || !evictable {
                 continue;
             }
-            let freq = head.state() & state::FREQ;
+            let freq = header.state() & state::FREQ;
             if least.is_none_or(|(f, _)| freq < f) {
                 least = Some((freq, handle));
             }
@@ -108,6 +108,6 @@ impl Slabs {
 
     /// Whether an item may be evicted though its time is not over.
     pub fn may_leave(&self, item: &Item) -> bool {
-        self.may_evict() && item.head().state() & state::SEGMENT != state::TEMP
+        self.may_evict() && item.header().state() & state::SEGMENT != state::TEMP
     }
 }

@@ -18,7 +18,7 @@ struct Link {
 }
 
 /// The list. Its first item is the one used longest ago.
-pub struct AgeList {
+pub struct LruList {
     /// Links of a page, two a slot.
     links: HashMap<usize, Handles>,
     ends: Link,
@@ -29,13 +29,13 @@ pub struct AgeList {
     passed: u64,
 }
 
-impl Default for AgeList {
+impl Default for LruList {
     fn default() -> Self {
         Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, bytes: 0, passed: END }
     }
 }
 
-impl AgeList {
+impl LruList {
     /// Items in the list.
     pub fn len(&self) -> u64 {
         self.len
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn keeps_the_order_of_use_whatever_leaves() {
-        let mut list = AgeList::default();
+        let mut list = LruList::default();
         let mut model: Vec<Handle> = Vec::new();
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..20_000 {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_last_chunk_of_all_is_one_like_any_other() {
         let (last, slots) = (Handle::new(LONG_PAGES as u32 - 1, (1 << 15) - 1), 1 << 15);
-        let mut list = AgeList::default();
+        let mut list = LruList::default();
         for handle in [Handle::new(1, 0), last, Handle::new(1, 1)] {
             list.push(handle, slots);
         }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_page_is_passed_over_step_by_step() {
-        let mut list = AgeList::default();
+        let mut list = LruList::default();
         let on = |page: u32| (0..40).map(move |slot| Handle::new(page, slot));
         on(1).chain(on(2)).for_each(|handle| list.push(handle, 40));
         assert_eq!(list.oldest_beside(None, 1), Some(Handle::new(1, 0)));

@@ -6,7 +6,7 @@ pub(in crate::store) mod lru_list;
 pub(in crate::store) mod queues;
 pub(in crate::store) mod ring;
 
-pub(in crate::store) use class_stats::{Part, Round, Share, Signs};
-pub(in crate::store) use lru_list::AgeList;
+pub(in crate::store) use class_stats::{ClassStats, ClockPeriod, HotRatio, Part};
+pub(in crate::store) use lru_list::LruList;
 pub(in crate::store) use queues::{Extra, segment, slots_of, unmark};
 pub(in crate::store) use ring::Ring;

@@ -27,11 +27,11 @@
 //! Knows items only by their head; called by `slabs` and the store, who unlinks victims from the index. Where the
 //! figures come from: docs/memory.md.
 
-use super::class_stats::{Part, Signs};
+use super::class_stats::{ClassStats, Part};
 use crate::store::item::Handle;
-use crate::store::item::{Head, Item, iflag, state};
+use crate::store::item::{Header, Item, iflag, state};
 use crate::store::slab::Arena;
-use crate::store::slab::Kind;
+use crate::store::slab::ChunkKind;
 use crate::store::slabs::Class;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -53,20 +53,24 @@ pub(in crate::store) const HAND_AHEAD: u32 = 8;
 
 /// Entries of a queue that one search may pass because they stand on the page that leaves: some 10 us. In all of its
 /// searches for a chunk a request must come past such a page, which has up to 32,768 slots.
-const LEAVING_STEPS: usize = 1024;
+const DRAINING_STEPS: usize = 1024;
 
 /// Changes the state of what a chunk holds, in one step with the look at it, to what `change` makes of its head; gives the
 /// head before. `None` if `change` gives none: nothing changes then. A thread with a magazine (`magazine`) may give the
 /// chunk back, and use it anew, at any moment: what is counted under the class's lock must be what was changed.
-pub(in crate::store) fn change_if(arena: &Arena, handle: Handle, change: impl Fn(Head) -> Option<u8>) -> Option<Head> {
+pub(in crate::store) fn change_if(
+    arena: &Arena,
+    handle: Handle,
+    change: impl Fn(Header) -> Option<u8>,
+) -> Option<Header> {
     let word = arena.chunk(handle).first()?;
-    let with = |old| change(Head(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
-    word.fetch_update(Relaxed, Relaxed, with).ok().map(Head)
+    let with = |old| change(Header(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
+    word.fetch_update(Relaxed, Relaxed, with).ok().map(Header)
 }
 
 /// Says that no entry of the chunk is in its class's ring.
 pub(in crate::store) fn unmark(arena: &Arena, handle: Handle) {
-    change_if(arena, handle, |head| Some(head.state() & !state::RING));
+    change_if(arena, handle, |header| Some(header.state() & !state::RING));
 }
 
 /// Slots of the page that a chunk lies in.
@@ -89,15 +93,23 @@ pub(in crate::store) fn segment(label: u8) -> usize {
 impl Class {
     /// Counts a new item and puts it where those with `label` stand. `item` is written and not yet linked; `own`
     /// says that its chunk is of this class.
-    pub fn enlist(&mut self, arena: &Arena, handle: Handle, item: &mut Item, nominal: usize, own: bool, label: u8) {
+    pub fn enlist(
+        &mut self,
+        arena: &Arena,
+        handle: Handle,
+        item: &mut Item,
+        memcached_size: usize,
+        own: bool,
+        label: u8,
+    ) {
         self.items[segment(label)] += 1;
-        self.requested += nominal as i64;
+        self.requested += memcached_size as i64;
         self.weigh(item, label, 1);
-        let entered = own && item.head().is(state::RING);
+        let entered = own && item.header().is(state::RING);
         if label != state::HOT {
             item.change_state(state::SEGMENT, label);
             if label == state::COLD {
-                self.age(arena, handle);
+                self.push_lru(arena, handle);
             }
         } else if !entered {
             if own {
@@ -108,17 +120,17 @@ impl Class {
     }
 
     /// Counts an item out. Its chunk must be unlinked already.
-    pub fn delist(&mut self, arena: &Arena, handle: Handle, nominal: usize, chunked: bool) {
+    pub fn delist(&mut self, arena: &Arena, handle: Handle, memcached_size: usize, chunked: bool) {
         // Read anew: the label may have changed until this class was locked.
-        let head = Head::of(arena.chunk(handle));
-        debug_assert!(self.has_lent() || self.len() > 0 && self.requested >= nominal as i64);
-        self.items[segment(head.state())] -= 1;
-        self.requested -= nominal as i64;
+        let header = Header::of(arena.chunk(handle));
+        debug_assert!(self.has_open_magazines() || self.len() > 0 && self.requested >= memcached_size as i64);
+        self.items[segment(header.state())] -= 1;
+        self.requested -= memcached_size as i64;
         if chunked && let Some(item) = Item::at(arena.chunk(handle)) {
-            self.weigh(&item, head.state(), -1);
+            self.weigh(&item, header.state(), -1);
         }
-        if !(self.aged.len() > 0 && self.aged.remove(handle)) && chunked {
-            self.leave_lists(arena, handle, head.state());
+        if !(self.lru.len() > 0 && self.lru.remove(handle)) && chunked {
+            self.leave_lists(arena, handle, header.state());
         }
     }
 
@@ -129,25 +141,25 @@ impl Class {
         arena: &Arena,
         handle: Handle,
         item: &mut Item,
-        nominal: usize,
+        memcached_size: usize,
         own: bool,
         flat: bool,
     ) {
         item.change_state(state::RING, 0);
-        let mut label = item.head().state() & state::SEGMENT;
+        let mut label = item.header().state() & state::SEGMENT;
         if flat && label != state::TEMP {
             label = state::COLD;
             item.change_state(state::SEGMENT, label);
         }
         self.items[segment(label)] += 1;
-        self.requested += nominal as i64;
+        self.requested += memcached_size as i64;
         self.weigh(item, label, 1);
         if label == state::HOT {
             item.change_state(0, if own { state::RING } else { 0 });
             self.ring.push_back(handle);
         } else if flat && label == state::COLD {
-            self.age(arena, handle);
-        } else if item.head().has(iflag::CHUNKED) && label != state::TEMP {
+            self.push_lru(arena, handle);
+        } else if item.header().has(iflag::CHUNKED) && label != state::TEMP {
             self.chains.push_back(handle);
         }
     }
@@ -166,10 +178,10 @@ impl Class {
     }
 
     /// Puts an item behind all others of flat mode.
-    fn age(&mut self, arena: &Arena, handle: Handle) {
+    fn push_lru(&mut self, arena: &Arena, handle: Handle) {
         // Who frees an item by a magazine does not take it out of the queue.
         self.recall(arena);
-        self.aged.push(handle, slots_of(arena, handle));
+        self.lru.push(handle, slots_of(arena, handle));
     }
 
     /// The same for one that is in use already, wherever it stands. By now the chunk may have another item, or none.
@@ -177,13 +189,13 @@ impl Class {
         // So that nobody frees the item meanwhile.
         self.recall(arena);
         let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
-        let chunked = item.head().has(iflag::CHUNKED);
+        let chunked = item.header().has(iflag::CHUNKED);
         let mine = if chunked { self.is_largest } else { arena.class(handle) == self.id };
-        let state = item.head().state();
+        let state = item.header().state();
         if !mine || state & state::LINKED == 0 || state & state::SEGMENT == state::TEMP {
             return;
         }
-        if !self.aged.remove(handle) {
+        if !self.lru.remove(handle) {
             if chunked {
                 self.leave_lists(arena, handle, state);
             }
@@ -191,7 +203,7 @@ impl Class {
             self.relabel(before & state::SEGMENT, state::COLD);
             self.cool(&item, before);
         }
-        self.age(arena, handle);
+        self.push_lru(arena, handle);
     }
 
     /// The item of flat mode used longest ago. It goes behind all others, in case it cannot be evicted just now; freeing
@@ -199,20 +211,20 @@ impl Class {
     fn oldest(&mut self, arena: &Arena, flat: bool) -> Option<Handle> {
         for _ in 0..SEARCH {
             // Evicting what stands on the page that leaves would give no memory, and the mover sees to it.
-            let leaving = self.leaving.as_ref().map(|leaving| leaving.page as usize);
-            let handle = self.aged.oldest_beside(leaving, LEAVING_STEPS)?;
-            self.aged.remove(handle);
+            let draining = self.draining.as_ref().map(|draining| draining.page as usize);
+            let handle = self.lru.oldest_beside(draining, DRAINING_STEPS)?;
+            self.lru.remove(handle);
             let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
-            if !item.head().is(state::LINKED) {
-                self.age(arena, handle); // still being filled
-            } else if flat || !item.head().is(state::FREQ) {
-                self.age(arena, handle);
+            if !item.header().is(state::LINKED) {
+                self.push_lru(arena, handle); // still being filled
+            } else if flat || !item.header().is(state::FREQ) {
+                self.push_lru(arena, handle);
                 return Some(handle);
             } else {
                 let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
                 self.relabel(before & state::SEGMENT, state::WARM);
                 self.counts.moves_to_warm += 1;
-                if item.head().has(iflag::CHUNKED) {
+                if item.header().has(iflag::CHUNKED) {
                     self.chains.push_back(handle);
                 }
             }
@@ -221,16 +233,16 @@ impl Class {
     }
 
     /// The item that should leave next in flat mode. Those from before it was switched on are the oldest.
-    pub(in crate::store) fn victim_flat(&mut self, arena: &Arena, signs: &Signs) -> Option<Handle> {
-        self.mixed &= self.evictable() > self.aged.len() as i64;
-        let before = if self.mixed { self.victim_segmented(arena, signs, None) } else { None };
+    pub(in crate::store) fn victim_flat(&mut self, arena: &Arena, stats: &ClassStats) -> Option<Handle> {
+        self.mixed &= self.evictable() > self.lru.len() as i64;
+        let before = if self.mixed { self.victim_segmented(arena, stats, None) } else { None };
         before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
     }
 
     /// Bytes of the queues.
     pub fn queue_bytes(&self) -> u64 {
         let idle = self.idle.capacity() * size_of::<Handle>();
-        (self.ring.bytes() + self.chains.bytes() + self.aged.bytes() + idle) as u64
+        (self.ring.bytes() + self.chains.bytes() + self.lru.bytes() + idle) as u64
     }
 
     /// Items of the class.
@@ -246,14 +258,14 @@ impl Class {
 
     /// Whether the ring has more of the class's chunks than it should.
     fn ring_is_long(&self, fixed: Option<u32>) -> bool {
-        let share = fixed.map_or(self.share.parts(), |percent| percent * 100);
+        let share = fixed.map_or(self.hot_ratio.parts(), |percent| percent * 100);
         let all = self.len() as i64 + self.extra.all;
         self.ring.len() as i64 + self.extra.ring > (all * i64::from(share) / 10_000).max(1)
     }
 
     /// Counts what an item takes beyond a chunk, or counts it out (`sign` -1).
     fn weigh(&mut self, item: &Item, label: u8, sign: i64) {
-        if item.head().has(iflag::CHUNKED) {
+        if item.header().has(iflag::CHUNKED) {
             self.extra.all += sign * self.chunks_beyond_one(item);
             if label & state::SEGMENT == state::HOT {
                 self.extra.ring += sign * self.chunks_beyond_one(item);
@@ -263,13 +275,13 @@ impl Class {
 
     /// The same where an item labelled `before` is HOT no longer.
     fn cool(&mut self, item: &Item, before: u8) {
-        if item.head().has(iflag::CHUNKED) && before & state::SEGMENT == state::HOT {
+        if item.header().has(iflag::CHUNKED) && before & state::SEGMENT == state::HOT {
             self.extra.ring -= self.chunks_beyond_one(item);
         }
     }
 
     fn chunks_beyond_one(&self, item: &Item) -> i64 {
-        (item.vlen() / self.stock(Kind::Full).cut.stride) as i64
+        (item.vlen() / self.pool(ChunkKind::MaxSize).layout.stride) as i64
     }
 
     /// The item that should leave next. It is still linked, no longer in the ring. `hot_pct` is the ring's share
@@ -277,20 +289,20 @@ impl Class {
     pub(in crate::store) fn victim(
         &mut self,
         arena: &Arena,
-        signs: &Signs,
+        stats: &ClassStats,
         hot_pct: Option<u32>,
     ) -> Option<(Handle, Option<Part>)> {
-        if self.aged.len() > 0
+        if self.lru.len() > 0
             && let Some(handle) = self.oldest(arena, false)
         {
             return Some((handle, None));
         }
-        self.victim_segmented(arena, signs, hot_pct).map(|(handle, part)| (handle, Some(part)))
+        self.victim_segmented(arena, stats, hot_pct).map(|(handle, part)| (handle, Some(part)))
     }
 
-    fn victim_segmented(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
-        signs.note_items(self.len());
-        self.share.adapt(signs);
+    fn victim_segmented(&mut self, arena: &Arena, stats: &ClassStats, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
+        stats.note_items(self.len());
+        self.hot_ratio.adapt(stats);
         // Where the operator fixed the ring's share, it does not grow as those leave who have left it before.
         if hot_pct.is_some() && !self.idle.is_empty() && self.ring_is_long(hot_pct) {
             self.leave_unread(arena);
@@ -304,7 +316,7 @@ impl Class {
             return Some((handle, Part::Ring));
         }
         let under_hand = self.clock(arena).map(|handle| (handle, Part::Main));
-        self.round.measure(self.used(), signs, self.history.is_kept());
+        self.period.measure(self.used(), stats, self.history.is_kept());
         under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
     }
 
@@ -322,16 +334,16 @@ impl Class {
 
     /// Whether an entry still stands for such an item.
     fn is_passed_over(&self, arena: &Arena, handle: Handle) -> bool {
-        let head = Head::of(arena.chunk(handle));
-        let mine = if head.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
-        mine && head.klen() > 0 && head.is(state::LINKED) && head.is_unread_cold() && !self.is_leaving(handle)
+        let header = Header::of(arena.chunk(handle));
+        let mine = if header.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
+        mine && header.klen() > 0 && header.is(state::LINKED) && header.is_unread_cold() && !self.is_draining(handle)
     }
 
     /// Pops the ring until an unread item comes, which is COLD now; read ones move to the main part.
     fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
         let mut items = SEARCH.min(self.ring.len());
-        for _ in 0..LEAVING_STEPS + SEARCH {
-            if !self.is_leaving(self.ring.front()?) {
+        for _ in 0..DRAINING_STEPS + SEARCH {
+            if !self.is_draining(self.ring.front()?) {
                 items = items.checked_sub(1)?;
             }
             let found = self.ring_step(arena);
@@ -344,7 +356,7 @@ impl Class {
 
     /// The item that has been in its queue for longest.
     pub fn longest_here(&self) -> Option<Handle> {
-        self.ring.front().or_else(|| self.aged.first())
+        self.ring.front().or_else(|| self.lru.first())
     }
 
     /// Takes the oldest entry out of the ring, if it is this one; its item is COLD then, in case it stays after all.
@@ -359,25 +371,25 @@ impl Class {
     /// Makes the item of a chunk whose entry the ring has lost COLD, or the hand would pass it over for ever.
     pub(in crate::store) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
         let mark = self.mark_of(arena, handle);
-        let before = change_if(arena, handle, |head| {
-            let label = if self.is_of_ring(head) { state::COLD } else { head.state() & state::SEGMENT };
-            Some(head.state() & !(mark | state::SEGMENT) | label)
+        let before = change_if(arena, handle, |header| {
+            let label = if self.is_of_ring(header) { state::COLD } else { header.state() & state::SEGMENT };
+            Some(header.state() & !(mark | state::SEGMENT) | label)
         });
-        if !before.is_some_and(|head| self.is_of_ring(head)) {
+        if !before.is_some_and(|header| self.is_of_ring(header)) {
             return;
         }
         self.relabel(state::HOT, state::COLD);
         let Some(item) = Item::at(arena.chunk(handle)) else { return };
         self.cool(&item, state::HOT);
-        if item.head().has(iflag::CHUNKED) {
+        if item.header().has(iflag::CHUNKED) {
             self.chains.push_front(handle);
         }
     }
 
     /// Whether a chunk holds an item that an entry of this class's ring stands for.
-    fn is_of_ring(&self, head: Head) -> bool {
-        let here = self.is_largest || !head.has(iflag::CHUNKED);
-        head.klen() > 0 && here && head.state() & state::SEGMENT == state::HOT
+    fn is_of_ring(&self, header: Header) -> bool {
+        let here = self.is_largest || !header.has(iflag::CHUNKED);
+        header.klen() > 0 && here && header.state() & state::SEGMENT == state::HOT
     }
 
     /// The bit that says that a chunk has an entry, if it is one of this class.
@@ -390,10 +402,10 @@ impl Class {
     pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
         for _ in 0..count {
             match self.ring.front() {
-                Some(handle) if Head::of(arena.chunk(handle)).klen() == 0 => {
+                Some(handle) if Header::of(arena.chunk(handle)).klen() == 0 => {
                     self.ring.pop_front();
                     let mark = self.mark_of(arena, handle);
-                    let left_over = |head| (!self.is_of_ring(head)).then_some(head.state() & !mark);
+                    let left_over = |header| (!self.is_of_ring(header)).then_some(header.state() & !mark);
                     if change_if(arena, handle, left_over).is_none() {
                         self.ring.push_back(handle); // a new item by now, which relies on the entry
                     }
@@ -406,16 +418,16 @@ impl Class {
     /// Takes one entry out of the ring; gives its item if that was not read.
     fn ring_step(&mut self, arena: &Arena) -> Option<Handle> {
         let handle = self.ring.pop_front()?;
-        if self.is_leaving(handle) {
+        if self.is_draining(handle) {
             return None; // evicting what stands there would give no memory, and the mover sees to it
         }
         if let Some(next) = self.ring.front() {
             arena.prefetch(next);
         }
         let mark = self.mark_of(arena, handle);
-        let Some(before) = change_if(arena, handle, |head| {
-            let now = head.state();
-            if !self.is_of_ring(head) {
+        let Some(before) = change_if(arena, handle, |header| {
+            let now = header.state();
+            if !self.is_of_ring(header) {
                 // A free chunk, one of a chain, a large item's head or an item of another queue: left over.
                 return Some(now & !mark);
             }
@@ -423,7 +435,7 @@ impl Class {
             let label = if freq > 0 { state::WARM } else { state::COLD };
             // One of the accesses has paid for the move.
             let moved = now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label;
-            head.is(state::LINKED).then_some(moved)
+            header.is(state::LINKED).then_some(moved)
         }) else {
             self.ring.push_back(handle); // still being filled
             return None;
@@ -450,8 +462,8 @@ impl Class {
     /// While there is room, takes items that have been in the ring for long enough out of it, some of them; true if
     /// there may be more. Where evictions happen they see to a ring that adapts: who was not read must leave then, or
     /// the main part would fill up with such items whenever the share falls.
-    pub(in crate::store) fn tend(&mut self, arena: &Arena, signs: &Signs, hot_pct: Option<u32>) -> bool {
-        let evicted = signs.evicted();
+    pub(in crate::store) fn tend(&mut self, arena: &Arena, stats: &ClassStats, hot_pct: Option<u32>) -> bool {
+        let evicted = stats.evicted();
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
             return false;
         }
@@ -484,19 +496,19 @@ impl Class {
         let first = passed_over.find(|&handle| label == state::COLD && self.is_passed_over(arena, handle));
         first.or_else(|| {
             self.next_to_leave(HAND_STEPS).find(|&handle| {
-                let head = Head::of(arena.chunk(handle));
-                head.is(state::LINKED) && head.state() & state::SEGMENT == label
+                let header = Header::of(arena.chunk(handle));
+                header.is(state::LINKED) && header.state() & state::SEGMENT == label
             })
         })
     }
 
     /// Some of the items that will leave next: the oldest ones and those on so many slots before the hand.
     pub(in crate::store) fn next_to_leave(&self, slots: usize) -> impl Iterator<Item = Handle> + '_ {
-        let (stock, slot) = (&self.stocks[self.hand.stock], self.hand.slot);
-        let page = stock.pages.get(self.hand.page).map(|page| page.number);
-        let slots = slot..stock.cut.per_page.min(slot + slots as u32);
+        let (pool, slot) = (&self.pools[self.hand.pool], self.hand.slot);
+        let page = pool.pages.get(self.hand.page).map(|page| page.number);
+        let slots = slot..pool.layout.per_page.min(slot + slots as u32);
         let before_hand = page.into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)));
-        self.ring.front().into_iter().chain(self.aged.oldest().take(SEARCH / 8)).chain(before_hand)
+        self.ring.front().into_iter().chain(self.lru.oldest().take(SEARCH / 8)).chain(before_hand)
     }
 
     fn relabel(&mut self, from: u8, to: u8) {
@@ -518,23 +530,23 @@ impl Class {
                 self.chain_turn = self.chain_turn.saturating_sub(used);
             }
             let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
-            self.round.pass();
+            self.period.pass();
             if from_chains {
                 self.chains.push_back(handle);
             } else {
                 arena.prefetch_head(handle, HAND_AHEAD);
             }
-            let head = Head::of(arena.chunk(handle));
-            let label = head.state() & state::SEGMENT;
-            let mine = from_chains || !head.has(iflag::CHUNKED) && matches!(label, state::WARM | state::COLD);
+            let header = Header::of(arena.chunk(handle));
+            let label = header.state() & state::SEGMENT;
+            let mine = from_chains || !header.has(iflag::CHUNKED) && matches!(label, state::WARM | state::COLD);
             // Not linked: deleted, and its reader is not done yet.
-            if head.klen() == 0 || !head.is(state::LINKED) || !mine {
+            if header.klen() == 0 || !header.is(state::LINKED) || !mine {
                 continue;
             }
-            if self.aged.len() > 0 && self.aged.contains(handle) {
+            if self.lru.len() > 0 && self.lru.contains(handle) {
                 continue;
             }
-            let freq = head.state() & state::FREQ;
+            let freq = header.state() & state::FREQ;
             if freq == 0 {
                 return Some(handle);
             }
@@ -557,12 +569,12 @@ impl Class {
             let label = if freq == 0 { state::COLD } else { now & state::SEGMENT };
             now & !(state::FREQ | state::SEGMENT) | freq | label
         };
-        let of_main = |head: Head| {
-            let label = head.state() & state::SEGMENT;
-            head.klen() > 0 && head.is(state::LINKED) && matches!(label, state::WARM | state::COLD)
+        let of_main = |header: Header| {
+            let label = header.state() & state::SEGMENT;
+            header.klen() > 0 && header.is(state::LINKED) && matches!(label, state::WARM | state::COLD)
         };
-        let before = change_if(arena, handle, |head| of_main(head).then(|| chance(head.state())));
-        let Some(before) = before.map(Head::state) else { return };
+        let before = change_if(arena, handle, |header| of_main(header).then(|| chance(header.state())));
+        let Some(before) = before.map(Header::state) else { return };
         let after = chance(before);
         if (before ^ after) & state::SEGMENT == 0 {
             self.counts.moves_within_lru += 1;
@@ -573,12 +585,12 @@ impl Class {
     }
 
     fn has_pages(&self) -> bool {
-        self.stocks.iter().any(|stock| !stock.pages.is_empty())
+        self.pools.iter().any(|pool| !pool.pages.is_empty())
     }
 
     /// The chunk under the hand; the hand moves on.
     fn hand_next(&mut self) -> Option<Handle> {
-        self.hand.next(&self.stocks)
+        self.hand.next(&self.pools)
     }
 }
 
@@ -625,7 +637,7 @@ mod tests {
         let handle = put(&slabs, &arena, state::HOT);
         let mut class = slabs.class(1);
         class.forget_oldest(&arena, handle);
-        let victim = class.victim(&arena, slabs.signs(1), None);
+        let victim = class.victim(&arena, slabs.stats(1), None);
         assert_eq!(victim, Some((handle, Some(Part::Main))));
         assert_eq!(class.items[segment(state::COLD)], 1);
     }
@@ -638,7 +650,7 @@ mod tests {
         let mut class = slabs.class(1);
         for round in 0..3 {
             // Somebody holds their buckets each time.
-            let victims = [(); 3].map(|()| class.victim_flat(&arena, slabs.signs(1)));
+            let victims = [(); 3].map(|()| class.victim_flat(&arena, slabs.stats(1)));
             assert_eq!(victims, handles.map(Some), "round {round}");
         }
     }

@@ -57,7 +57,7 @@ mod condition {
 /// What the store counts while it runs, one word each. In plain memory, or in the memory file. The numbers that every
 /// store of an item draws have cache lines of their own, for each read of an item looks at some of the others.
 #[derive(Clone, Copy)]
-pub struct Registers {
+pub struct PersistentCounters {
     /// Last CAS id given out; the sequence number of items without a CAS word.
     pub seq: &'static AtomicU64,
     /// Last CAS id when the latest flush took effect; 0 = never (`flush`).
@@ -79,12 +79,12 @@ pub struct Registers {
 /// Words of all registers: two pairs of cache lines, which processors load together.
 const REGISTER_WORDS: usize = 32;
 
-/// Registers in plain memory, aligned as in the file.
+/// PersistentCounters in plain memory, aligned as in the file.
 #[derive(Default)]
 #[repr(align(128))]
 struct Words([AtomicU64; REGISTER_WORDS]);
 
-impl Registers {
+impl PersistentCounters {
     fn over(words: &'static [AtomicU64; REGISTER_WORDS]) -> Self {
         let (drawn, others) = words.split_at(REGISTER_WORDS / 2);
         let [seq, ..] = drawn else { unreachable!("half of the registers") };
@@ -94,11 +94,11 @@ impl Registers {
         Self { seq, flush_seq, flushes, pending, oldest_live, items, now, unix }
     }
 
-    /// Registers of a store that nobody will take over.
+    /// PersistentCounters of a store that nobody will take over.
     pub fn leak() -> Self {
-        let registers = Self::over(&Box::leak(Box::<Words>::default()).0);
-        registers.clear();
-        registers
+        let persistent = Self::over(&Box::leak(Box::<Words>::default()).0);
+        persistent.clear();
+        persistent
     }
 
     /// As in a new store.
@@ -128,7 +128,7 @@ pub enum Holds {
 }
 
 /// An open memory file. Locked: one process at a time.
-pub struct Image {
+pub struct MemoryFile {
     /// Holds the lock.
     file: File,
     header: &'static [AtomicU64],
@@ -138,7 +138,7 @@ pub struct Image {
     holds: Holds,
 }
 
-impl Image {
+impl MemoryFile {
     /// Opens or makes the file at `path` for items of `layout` (a fingerprint) in at least `bytes` of pages, all of
     /// them allocated: memory that is not there must be missed now, not when a value arrives.
     ///
@@ -165,11 +165,11 @@ impl Image {
         sys::file::allocate(&file, len as u64).map_err(saying("failed to allocate the memory file"))?;
         let whole = Region::map(&file, len).map_err(saying("failed to mmap, aborting"))?;
         let (header, pages) = whole.split(HEADER_BYTES / 8);
-        let mut image =
+        let mut memory_file =
             Self { file, header: header.words(), pages, old_pages: bytes.div_ceil(PAGE_BYTES), holds: Holds::Nothing };
-        image.holds = image.judge(layout);
-        image.word(at::LAYOUT).store(layout, Relaxed);
-        Ok(image)
+        memory_file.holds = memory_file.judge(layout);
+        memory_file.word(at::LAYOUT).store(layout, Relaxed);
+        Ok(memory_file)
     }
 
     fn word(&self, at: usize) -> &'static AtomicU64 {
@@ -203,21 +203,21 @@ impl Image {
 
     /// When the process that left the file was last seen: relative and unix time.
     pub fn last_seen(&self) -> (u32, i64) {
-        let registers = self.registers();
-        (registers.now.load(Relaxed) as u32, registers.unix.load(Relaxed) as i64)
+        let persistent = self.persistent();
+        (persistent.now.load(Relaxed) as u32, persistent.unix.load(Relaxed) as i64)
     }
 
     /// Notes that the process is there: relative and unix time.
     pub fn note_time(&self, now: u32, unix: i64) {
-        let registers = self.registers();
-        registers.now.store(now.into(), Relaxed);
-        registers.unix.store(unix as u64, Relaxed);
+        let persistent = self.persistent();
+        persistent.now.store(now.into(), Relaxed);
+        persistent.unix.store(unix as u64, Relaxed);
     }
 
     /// The registers.
-    pub fn registers(&self) -> Registers {
+    pub fn persistent(&self) -> PersistentCounters {
         let words = self.header[at::REGISTERS..].first_chunk().expect("the header is longer than its registers");
-        Registers::over(words)
+        PersistentCounters::over(words)
     }
 
     /// Forgets what the file holds: an empty store may begin.
@@ -226,7 +226,7 @@ impl Image {
         for entry in &self.header[ENTRIES..] {
             entry.store(0, Relaxed);
         }
-        self.registers().clear();
+        self.persistent().clear();
         // What the file has grown by is zero.
         for page in 1..=self.old_pages.min(self.page_count()) {
             self.clear_page(page as u32);
@@ -299,7 +299,7 @@ impl Image {
     }
 }
 
-impl Drop for Image {
+impl Drop for MemoryFile {
     /// The mapping stays, and would keep the lock.
     fn drop(&mut self) {
         let _ = self.file.unlock();
@@ -328,61 +328,61 @@ mod tests {
     fn a_new_file_holds_nothing_and_one_in_use_is_live() {
         let dir = scratch();
         let path = dir.path().join("memory");
-        let image = Image::open(&path, 7, 1 << 20).unwrap();
-        assert_eq!(image.holds(), Holds::Nothing);
-        image.begin(1000);
-        image.registers().seq.store(99, Relaxed);
-        image.note_time(70, 1070);
-        image.enter(2, 5, 152);
-        drop(image);
-        let image = Image::open(&path, 7, 1 << 20).unwrap();
-        assert_eq!((image.holds(), image.last_seen()), (Holds::Live, (70, 1070)));
-        assert_eq!(image.registers().seq.load(Relaxed), 99);
-        assert_eq!((image.entry(1), image.entry(2)), (None, Some((5, 152))));
+        let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
+        assert_eq!(memory_file.holds(), Holds::Nothing);
+        memory_file.begin(1000);
+        memory_file.persistent().seq.store(99, Relaxed);
+        memory_file.note_time(70, 1070);
+        memory_file.enter(2, 5, 152);
+        drop(memory_file);
+        let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
+        assert_eq!((memory_file.holds(), memory_file.last_seen()), (Holds::Live, (70, 1070)));
+        assert_eq!(memory_file.persistent().seq.load(Relaxed), 99);
+        assert_eq!((memory_file.entry(1), memory_file.entry(2)), (None, Some((5, 152))));
     }
 
     #[test]
     fn saved_abandoned_and_foreign_files_are_told_apart() {
         let dir = scratch();
         let path = dir.path().join("memory");
-        let image = Image::open(&path, 7, 1 << 20).unwrap();
-        image.begin(1000);
-        image.save(77).unwrap();
-        drop(image);
-        let mut image = Image::open(&path, 7, 1 << 20).unwrap();
-        assert_eq!(image.holds(), Holds::Saved { stamp: 77 });
-        image.clear();
-        image.begin(1);
-        drop(image);
-        assert_eq!(Image::open(&path, 8, 1 << 20).unwrap().holds(), Holds::Foreign);
-        let image = Image::open(&path, 8, 1 << 20).unwrap();
-        image.begin(1);
-        image.abandon();
-        drop(image);
-        assert_eq!(Image::open(&path, 8, 1 << 20).unwrap().holds(), Holds::Nothing);
+        let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
+        memory_file.begin(1000);
+        memory_file.save(77).unwrap();
+        drop(memory_file);
+        let mut memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
+        assert_eq!(memory_file.holds(), Holds::Saved { stamp: 77 });
+        memory_file.clear();
+        memory_file.begin(1);
+        drop(memory_file);
+        assert_eq!(MemoryFile::open(&path, 8, 1 << 20).unwrap().holds(), Holds::Foreign);
+        let memory_file = MemoryFile::open(&path, 8, 1 << 20).unwrap();
+        memory_file.begin(1);
+        memory_file.abandon();
+        drop(memory_file);
+        assert_eq!(MemoryFile::open(&path, 8, 1 << 20).unwrap().holds(), Holds::Nothing);
     }
 
     #[test]
     fn damage_is_seen() {
         let dir = scratch();
         let path = dir.path().join("memory");
-        let image = Image::open(&path, 7, 1 << 20).unwrap();
-        image.begin(1000);
-        image.enter(3, 1, 56);
-        let entry = image.word(ENTRIES + 3);
+        let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
+        memory_file.begin(1000);
+        memory_file.enter(3, 1, 56);
+        let entry = memory_file.word(ENTRIES + 3);
         entry.store(entry.load(Relaxed) ^ 1 << 9, Relaxed);
-        assert_eq!(image.entry(3), None);
-        image.word(at::ORIGIN).store(5, Relaxed);
-        drop(image);
-        assert_eq!(Image::open(&path, 7, 1 << 20).unwrap().holds(), Holds::Nothing);
+        assert_eq!(memory_file.entry(3), None);
+        memory_file.word(at::ORIGIN).store(5, Relaxed);
+        drop(memory_file);
+        assert_eq!(MemoryFile::open(&path, 7, 1 << 20).unwrap().holds(), Holds::Nothing);
     }
 
     #[test]
     fn a_file_serves_one_at_a_time() {
         let dir = scratch();
         let path = dir.path().join("memory");
-        let _first = Image::open(&path, 7, 1 << 20).unwrap();
-        let second = Image::open(&path, 7, 1 << 20).map(|_| ()).unwrap_err();
+        let _first = MemoryFile::open(&path, 7, 1 << 20).unwrap();
+        let second = MemoryFile::open(&path, 7, 1 << 20).map(|_| ()).unwrap_err();
         assert!(second.to_string().contains("another process"), "{second}");
     }
 
@@ -390,8 +390,8 @@ mod tests {
     fn a_file_grows_and_does_not_shrink() {
         let dir = scratch();
         let path = dir.path().join("memory");
-        let small = Image::open(&path, 7, 1 << 20).unwrap().page_count();
-        let large = Image::open(&path, 7, 9 << 20).unwrap().page_count();
-        assert_eq!((large, Image::open(&path, 7, 1 << 20).unwrap().page_count()), (small + 8, large));
+        let small = MemoryFile::open(&path, 7, 1 << 20).unwrap().page_count();
+        let large = MemoryFile::open(&path, 7, 9 << 20).unwrap().page_count();
+        assert_eq!((large, MemoryFile::open(&path, 7, 1 << 20).unwrap().page_count()), (small + 8, large));
     }
 }

@@ -3,4 +3,4 @@
 pub(in crate::store) mod memory_file;
 pub(in crate::store) mod recovery;
 
-pub(in crate::store) use memory_file::{Image, Registers};
+pub(in crate::store) use memory_file::{MemoryFile, PersistentCounters};

@@ -7,14 +7,14 @@
 //!
 //! Owns that search. Runs once, before any other thread knows the store; called by `maint` at start.
 
-use super::memory_file::Image;
+use super::memory_file::MemoryFile;
 use crate::limits::KEY_MAX;
 use crate::store::evict::unmark;
 use crate::store::index::{Pace, Step};
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::WORD;
-use crate::store::item::{Head, Item, iflag, kind, state};
+use crate::store::item::{Header, Item, iflag, kind, state};
 use crate::store::reservation::{CHAIN_HEADER, begin_link, chain_of};
 use crate::store::slab::PAGE_BYTES;
 use crate::store::store::Store;
@@ -49,12 +49,12 @@ impl Store {
     /// Times of 24 bits are completed with the time of the process that left them, and what they say is judged by `now`:
     /// however long the file has lain, no item is taken for a fresh one.
     pub fn adopt(&'static self, now: u32) -> Adopted {
-        let Some(image) = self.arena.image() else { return Adopted::default() };
+        let Some(memory_file) = self.arena.memory_file() else { return Adopted::default() };
         let left = self.time_left();
         debug_assert!(left <= now);
         self.finish_flush();
         self.settle(now);
-        let (pages, before) = self.adopt_pages(image, left);
+        let (pages, before) = self.adopt_pages(memory_file, left);
         while self.index.wants_growth(before) && self.index.begin_growth(before, Pace::Wide) {
             while self.grow_step(1 << 16) != Step::Over {}
         }
@@ -63,7 +63,7 @@ impl Store {
         for page in &pages {
             for handle in self.slots(page) {
                 let Some(item) = self.linked(handle) else { continue };
-                let is_dead = self.lapse(&item, left).is_some() || (1..=now).contains(&item.exptime(left));
+                let is_dead = self.dead(&item, left).is_some() || (1..=now).contains(&item.exptime(left));
                 let fits = !is_dead && self.adds_up(handle, &item, &parts);
                 if fits {
                     item.limit_idle_since(left, now);
@@ -82,14 +82,14 @@ impl Store {
                 match self.linked(handle) {
                     Some(mut item) => {
                         adopted.items += 1;
-                        let head = item.head();
-                        if flat || head.has(iflag::CHUNKED) || head.state() & state::SEGMENT == state::HOT {
+                        let header = item.header();
+                        if flat || header.has(iflag::CHUNKED) || header.state() & state::SEGMENT == state::HOT {
                             // Flat mode goes by the last use first.
                             let order = (if flat { item.atime(now) } else { 0 }, item.cas());
                             queued.entry(self.lru_class(handle, &item)).or_default().push((order, handle));
                         } else {
-                            let nominal = self.nominal_of(&item);
-                            class.adopt_item(&self.arena, handle, &mut item, nominal, true, flat);
+                            let memcached_size = self.memcached_size_of(&item);
+                            class.adopt_item(&self.arena, handle, &mut item, memcached_size, true, flat);
                         }
                     }
                     // The rings that had an entry of it are gone.
@@ -107,9 +107,9 @@ impl Store {
             let mut class = self.slabs.class(id);
             for (_, handle) in items {
                 if let Some(mut item) = Item::at(self.arena.chunk(handle)) {
-                    let nominal = self.nominal_of(&item);
+                    let memcached_size = self.memcached_size_of(&item);
                     let own = self.arena.class(handle) == id;
-                    class.adopt_item(&self.arena, handle, &mut item, nominal, own, flat);
+                    class.adopt_item(&self.arena, handle, &mut item, memcached_size, own, flat);
                 }
             }
         }
@@ -119,11 +119,11 @@ impl Store {
 
     /// Gives the pages in use to their classes, as many as `-m` allows; and the number of marked items in all of them.
     /// `now` is the time of the process before.
-    fn adopt_pages(&self, image: &Image, now: u32) -> (Vec<Page>, u64) {
+    fn adopt_pages(&self, memory_file: &MemoryFile, now: u32) -> (Vec<Page>, u64) {
         let mut items = 0;
         let mut pages: Vec<Page> = Vec::new();
-        for number in 1..=image.page_count() as u32 {
-            let known = image.entry(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
+        for number in 1..=memory_file.page_count() as u32 {
+            let known = memory_file.entry(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
             let Some((class, stride)) = known else { continue };
             self.arena.assign(number, class, stride);
             let mut page = Page { number, class, age: now };
@@ -159,10 +159,10 @@ impl Store {
         }
         let mut used: Vec<(u32, usize)> = pages.iter().map(|page| (page.number, page.class)).collect();
         used.sort_unstable();
-        for number in 1..=image.page_count() as u32 {
+        for number in 1..=memory_file.page_count() as u32 {
             if used.binary_search_by_key(&number, |(number, _)| *number).is_err() {
-                image.clear_page(number);
-                image.enter(number, 0, 0);
+                memory_file.clear_page(number);
+                memory_file.enter(number, 0, 0);
             }
         }
         self.slabs.adopt_pages(&used);
@@ -176,23 +176,23 @@ impl Store {
 
     /// The item in a chunk, if there is one and it is marked as linked.
     fn linked(&self, handle: Handle) -> Option<Item> {
-        Item::at(self.arena.chunk(handle)).filter(|item| item.head().is(state::LINKED))
+        Item::at(self.arena.chunk(handle)).filter(|item| item.header().is(state::LINKED))
     }
 
     /// Whether what an item says of itself can be: its value lies in its chunk, or in a chain that is its own.
     fn adds_up(&self, handle: Handle, item: &Item, parts: &HashSet<Handle>) -> bool {
-        if item.head().klen() > KEY_MAX || parts.contains(&handle) {
+        if item.header().klen() > KEY_MAX || parts.contains(&handle) {
             return false;
         }
-        if !item.head().has(iflag::CHUNKED) {
-            return item.head().value_offset() + item.vlen() <= item.chunk().len() * WORD;
+        if !item.header().has(iflag::CHUNKED) {
+            return item.header().value_offset() + item.vlen() <= item.chunk().len() * WORD;
         }
         let (mut seen, mut missing) = (HashSet::new(), item.vlen());
         let mut next = chain_of(item);
         while let Some(part) = next {
             let chunk = self.arena.chunk(part);
             // A part is marked as one, and belongs to one item only. All but the last are full.
-            let is_part = Head::of(chunk).kind() == Some(kind::CHAIN) && missing > 0;
+            let is_part = Header::of(chunk).kind() == Some(kind::CHAIN) && missing > 0;
             if !is_part || parts.contains(&part) || !seen.insert(part) {
                 return false;
             }
@@ -235,7 +235,7 @@ impl Store {
     }
 
     fn for_each_part(&self, item: &Item, mut each: impl FnMut(Handle)) {
-        let mut next = if item.head().has(iflag::CHUNKED) { chain_of(item) } else { None };
+        let mut next = if item.header().has(iflag::CHUNKED) { chain_of(item) } else { None };
         while let Some(part) = next {
             each(part);
             next = Links::of(self.arena.chunk(part)).next;
@@ -255,7 +255,7 @@ mod tests {
     use crate::hash::hash;
     use crate::store::item::Meta;
     use crate::store::slab::SizeConfig;
-    use crate::store::store::{Config, Found};
+    use crate::store::store::{Config, Lookup};
     use crate::store::write::{Mode, Write};
     use std::path::Path;
 
@@ -272,7 +272,7 @@ mod tests {
         };
         let (maxbytes, initial_items) = (2 << 20, 1000);
         let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow: true, exact: true, precharged: 0 };
-        Store::leak_in(&config, Image::open(path, 1, maxbytes).unwrap()).unwrap()
+        Store::leak_in(&config, MemoryFile::open(path, 1, maxbytes).unwrap()).unwrap()
     }
 
     fn put(store: &'static Store, key: &[u8], vlen: usize) {
@@ -293,12 +293,12 @@ mod tests {
         let marked = |store: &'static Store| {
             let pages =
                 (1..store.slabs.next_page()).flat_map(|page| store.slots(&Page { number: page, class: 0, age: 0 }));
-            let heads = pages.map(|handle| Head::of(store.arena.chunk(handle)));
-            heads.filter(|head| head.kind() == Some(kind::CHAIN) && head.is(state::RING)).count()
+            let heads = pages.map(|handle| Header::of(store.arena.chunk(handle)));
+            heads.filter(|header| header.kind() == Some(kind::CHAIN) && header.is(state::RING)).count()
         };
         let first = store(&before);
         put(first, b"single", 15_000);
-        assert_eq!(first.visit(b"single", hash(b"single"), NOW, |entry| entry.unlink()), Found::Hit(()));
+        assert_eq!(first.visit(b"single", hash(b"single"), NOW, |entry| entry.unlink()), Lookup::Hit(()));
         put(first, b"chain", 40_000);
         first.note_time(NOW, 0);
         assert_eq!(marked(first), 1, "the entry of the item that was there before");
@@ -306,7 +306,7 @@ mod tests {
         let second = store(&after);
         assert_eq!(second.adopt(NOW), Adopted { items: 1, dropped: 0 });
         assert_eq!(marked(second), 0);
-        assert_eq!(second.visit(b"chain", hash(b"chain"), NOW, |entry| entry.vlen()), Found::Hit(40_000));
+        assert_eq!(second.visit(b"chain", hash(b"chain"), NOW, |entry| entry.vlen()), Lookup::Hit(40_000));
     }
 
     #[test]
@@ -328,11 +328,11 @@ mod tests {
             for life in lives {
                 let key = format!("{life}");
                 let found = second.visit(key.as_bytes(), hash(key.as_bytes()), now, |entry| entry.exptime(now));
-                let expected = if days < life { Found::Hit(NOW + life * DAY) } else { Found::Miss };
+                let expected = if days < life { Lookup::Hit(NOW + life * DAY) } else { Lookup::Miss };
                 assert_eq!(found, expected, "{life} days to live, {days} days off");
             }
             let atime = second.visit(b"for ever", hash(b"for ever"), now, |entry| entry.atime(now));
-            assert_eq!(atime, Found::Hit(NOW.max(now.saturating_sub(90 * DAY))), "{days} days off");
+            assert_eq!(atime, Lookup::Hit(NOW.max(now.saturating_sub(90 * DAY))), "{days} days off");
         }
     }
 
@@ -342,14 +342,14 @@ mod tests {
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let first = store(&before);
         put(first, b"old", 10);
-        first.registers.flushes.fetch_add(1, Relaxed);
+        first.persistent.flushes.fetch_add(1, Relaxed);
         first.note_time(NOW, 0);
         std::fs::copy(&before, &after).unwrap();
         let second = store(&after);
         second.adopt(NOW);
-        assert_eq!(second.visit(b"old", hash(b"old"), NOW, |_| ()), Found::Miss);
+        assert_eq!(second.visit(b"old", hash(b"old"), NOW, |_| ()), Lookup::Miss);
         put(second, b"new", 10);
-        assert_eq!(second.visit(b"new", hash(b"new"), NOW, |_| ()), Found::Hit(()));
+        assert_eq!(second.visit(b"new", hash(b"new"), NOW, |_| ()), Lookup::Hit(()));
     }
 
     #[test]
@@ -364,14 +364,14 @@ mod tests {
             std::fs::copy(&before, &after).unwrap();
             let (second, now) = (store(&after), NOW + off);
             second.adopt(now);
-            assert_eq!(second.visit(b"old", hash(b"old"), now, |_| ()) == Found::Hit(()), lives, "{delay} {off}");
+            assert_eq!(second.visit(b"old", hash(b"old"), now, |_| ()) == Lookup::Hit(()), lives, "{delay} {off}");
             let (now, new) = (now + delay, b"new");
             second.settle(now);
             let meta = Meta { klen: 3, vlen: 0, flags: 0, exptime: 0, iflags: 0, cas: 0 };
             let reservation = second.reserve(new, &meta, now).unwrap();
             second.commit(reservation, new, hash(new), Write::new(Mode::Set, second.next_cas()), now);
-            assert_ne!(second.visit(b"old", hash(b"old"), now, |_| ()), Found::Hit(()));
-            assert_eq!(second.visit(new, hash(new), now, |_| ()), Found::Hit(()));
+            assert_ne!(second.visit(b"old", hash(b"old"), now, |_| ()), Lookup::Hit(()));
+            assert_eq!(second.visit(new, hash(new), now, |_| ()), Lookup::Hit(()));
         }
     }
 }

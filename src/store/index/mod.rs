@@ -15,7 +15,7 @@
 mod ghost;
 mod growth;
 mod line;
-mod look;
+mod optimistic;
 mod overflow;
 mod scan;
 
@@ -474,7 +474,7 @@ mod tests {
         }
         for (h, n) in &model {
             assert!(index.lock(*h).find(*h, |handle| handle == *n).is_some());
-            let look = index.look(*h).unwrap();
+            let look = index.begin_read(*h).unwrap();
             assert_eq!(look.find(*h, |handle| (handle == *n).then_some(handle)), Ok(Some(*n)));
         }
         while index.grow(1000, |_| (), hash) != Step::Over {}
@@ -519,16 +519,16 @@ mod tests {
     fn a_reader_sees_a_change_though_the_version_comes_round() {
         let index = index(1, false);
         assert!(index.lock(7).insert(7, 1, |_| 0));
-        let word = &index.look(7).unwrap().line().words[0];
+        let word = &index.begin_read(7).unwrap().line().words[0];
         word.store(word.load(Relaxed) | LOW_HALF & !(VERSION - 1), Relaxed);
         for n in 2..6 {
-            let look = index.look(7).unwrap();
-            assert!(look.holds());
+            let look = index.begin_read(7).unwrap();
+            assert!(look.validate());
             assert!(index.lock(7).insert(7, n, |_| 0));
-            assert!(!look.holds(), "change {n} is not seen");
+            assert!(!look.validate(), "change {n} is not seen");
             // A version of 0 says that the bucket was never used.
-            assert_ne!(index.look(7).unwrap().version(), 0);
-            assert_eq!(index.look(7).unwrap().find(7, |handle| (handle == n).then_some(())), Ok(Some(())));
+            assert_ne!(index.begin_read(7).unwrap().version(), 0);
+            assert_eq!(index.begin_read(7).unwrap().find(7, |handle| (handle == n).then_some(())), Ok(Some(())));
         }
     }
 

@@ -28,7 +28,7 @@ pub mod kind {
     /// Part of a large item's value.
     pub const CHAIN: u8 = 2;
     /// Free, on a page that leaves its class.
-    pub const GONE: u8 = 3;
+    pub const DRAINED: u8 = 3;
 }
 
 /// Item flags: what the item has.
@@ -79,9 +79,9 @@ pub mod state {
 
 /// Word 0, decoded where asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head(pub u32);
+pub struct Header(pub u32);
 
-impl Head {
+impl Header {
     /// Reads a chunk's word 0.
     #[inline]
     pub fn of(chunk: &[AtomicU32]) -> Self {

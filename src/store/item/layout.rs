@@ -22,7 +22,7 @@
 
 use super::atomic_bytes::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
 use super::header::{FIXED, length};
-pub use super::header::{Head, iflag, kind, state};
+pub use super::header::{Header, iflag, kind, state};
 use crate::limits::{COPY_MAX, KEY_MAX};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 
@@ -92,7 +92,7 @@ impl Meta {
     }
 
     /// Word 0 of an unlinked item.
-    pub fn head(&self, iflags: u8) -> Head {
+    pub fn header(&self, iflags: u8) -> Header {
         let length = if self.vlen > COPY_MAX || iflags & iflag::CHUNKED != 0 {
             length::LARGE
         } else if iflags & iflag::EXT != 0 {
@@ -105,13 +105,13 @@ impl Meta {
         } else {
             self.vlen as u8
         };
-        Head(self.klen as u32 | u32::from(iflags) << 8 | u32::from(length) << 24)
+        Header(self.klen as u32 | u32::from(iflags) << 8 | u32::from(length) << 24)
     }
 
     /// Bytes in memory, value included.
-    pub fn physical(&self, iflags: u8) -> usize {
-        let head = self.head(iflags);
-        head.value_offset() + if iflags & iflag::CHUNKED != 0 { 0 } else { self.vlen }
+    pub fn footprint(&self, iflags: u8) -> usize {
+        let header = self.header(iflags);
+        header.value_offset() + if iflags & iflag::CHUNKED != 0 { 0 } else { self.vlen }
     }
 }
 
@@ -121,15 +121,15 @@ impl Meta {
 #[derive(Clone, Copy)]
 pub struct Item {
     chunk: &'static [AtomicU32],
-    head: Head,
+    header: Header,
 }
 
 impl Item {
     /// The item in `chunk`, or `None` if its lengths do not fit the chunk (a free or torn one).
     #[inline]
     pub fn at(chunk: &'static [AtomicU32]) -> Option<Self> {
-        let head = Head::of(chunk);
-        (head.klen() > 0 && head.value_offset() <= chunk.len() * WORD).then_some(Self { chunk, head })
+        let header = Header::of(chunk);
+        (header.klen() > 0 && header.value_offset() <= chunk.len() * WORD).then_some(Self { chunk, header })
     }
 
     /// Its chunk.
@@ -140,8 +140,8 @@ impl Item {
 
     /// Word 0 as it was read.
     #[inline]
-    pub fn head(&self) -> Head {
-        self.head
+    pub fn header(&self) -> Header {
+        self.header
     }
 
     /// Changes state bits: clears `clear`, then sets `set`. An item that gets marked as linked is written whole before.
@@ -151,33 +151,33 @@ impl Item {
         }
         let change = |word: u32| Some(word & !(u32::from(clear) << 16) | u32::from(set) << 16);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
-            self.head = Head(change(old).unwrap_or(old));
+            self.header = Header(change(old).unwrap_or(old));
         }
     }
 
     /// Changes the state to what `change` makes of it; gives the one before.
     pub fn change_state_by(&mut self, change: impl Fn(u8) -> u8) -> u8 {
-        let with = |word: u32| word & !(0xff << 16) | u32::from(change(Head(word).state())) << 16;
+        let with = |word: u32| word & !(0xff << 16) | u32::from(change(Header(word).state())) << 16;
         let old = match self.chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(with(word))) {
             Ok(old) | Err(old) => old,
         };
-        self.head = Head(with(old));
-        Head(old).state()
+        self.header = Header(with(old));
+        Header(old).state()
     }
 
     /// Changes item flags that do not move bytes (stale, token).
     pub fn change_flags(&mut self, clear: u8, set: u8) {
         let change = |word: u32| Some(word & !(u32::from(clear) << 8) | u32::from(set) << 8);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
-            self.head = Head(change(old).unwrap_or(old));
+            self.header = Header(change(old).unwrap_or(old));
         }
     }
 
     /// Value length in bytes.
     #[inline]
     pub fn vlen(&self) -> usize {
-        match self.head.length() {
-            length::EXT.. => self.word(self.head.ext_word()) as usize,
+        match self.header.length() {
+            length::EXT.. => self.word(self.header.ext_word()) as usize,
             // Both parts may be of different items where a chunk is used anew: no longer than what readers may copy.
             more @ length::MORE.. => {
                 (usize::from(more - length::MORE) << 8 | self.word(FIXED) as usize & 0xff).min(COPY_MAX)
@@ -194,27 +194,27 @@ impl Item {
     /// Whether the key is `key`.
     #[inline]
     pub fn key_is(&self, key: &[u8]) -> bool {
-        self.head.klen() == key.len() && key_equals(self.chunk, self.head.key_word(), key)
+        self.header.klen() == key.len() && key_equals(self.chunk, self.header.key_word(), key)
     }
 
     /// Appends the key to `out`.
     pub fn copy_key(&self, out: &mut Vec<u8>) {
-        copy_out(self.chunk, self.head.key_word() * WORD, self.head.klen(), out);
+        copy_out(self.chunk, self.header.key_word() * WORD, self.header.klen(), out);
     }
 
     /// Appends the value to `out`; only for values that are not chunked.
     #[inline]
     pub fn copy_value(&self, out: &mut Vec<u8>) {
-        copy_out(self.chunk, self.head.value_offset(), self.vlen(), out);
+        copy_out(self.chunk, self.header.value_offset(), self.vlen(), out);
     }
 
     /// Client flags.
     #[inline]
     pub fn flags(&self) -> u32 {
-        if !self.head.has(iflag::FLAGS) {
+        if !self.header.has(iflag::FLAGS) {
             return 0;
         }
-        let at = self.head.key_word() * WORD + self.head.klen();
+        let at = self.header.key_word() * WORD + self.header.klen();
         (load_pair(self.chunk, at / WORD) >> (at % WORD * 8)) as u32
     }
 
@@ -227,7 +227,7 @@ impl Item {
     /// CAS id.
     #[inline]
     pub fn cas(&self) -> u64 {
-        if self.head.has(iflag::CAS) { load_pair(self.chunk, self.head.key_word() - 2) } else { self.seq() }
+        if self.header.has(iflag::CAS) { load_pair(self.chunk, self.header.key_word() - 2) } else { self.seq() }
     }
 
     /// Gives the item a new sequence number, which is its CAS id if it has no word for that.
@@ -238,14 +238,14 @@ impl Item {
     /// Whether there is a word for a CAS id that is not the sequence number.
     #[inline]
     pub fn can_hold_cas(&self) -> bool {
-        self.head.has(iflag::CAS)
+        self.header.has(iflag::CAS)
     }
 
     /// Sets the CAS id; [`Item::can_hold_cas`] must be true.
     pub fn set_cas_word(&self, cas: u64) {
         debug_assert!(self.can_hold_cas());
         if self.can_hold_cas() {
-            store_pair(self.chunk, self.head.key_word() - 2, cas);
+            store_pair(self.chunk, self.header.key_word() - 2, cas);
         }
     }
 
@@ -260,8 +260,8 @@ impl Item {
         }
         self.put_atime(old.atime(now));
         self.set_exptime(old.exptime(now), now);
-        self.change_flags(MARKS, old.head.iflags() & MARKS);
-        self.change_state(KEPT, old.head.state() & KEPT | state::LINKED);
+        self.change_flags(MARKS, old.header.iflags() & MARKS);
+        self.change_state(KEPT, old.header.state() & KEPT | state::LINKED);
     }
 
     /// Seconds since the last access; 0 if that was at `now`, or later by another thread's clock.
@@ -326,10 +326,10 @@ impl Item {
     /// Relative expiry time, 0 = never, completed from 24 bits with `now`.
     #[inline]
     pub fn exptime(&self, now: u32) -> u32 {
-        if self.head.has(iflag::NO_EXPIRY) {
+        if self.header.has(iflag::NO_EXPIRY) {
             0
-        } else if self.head.has(iflag::EXT) {
-            self.word(self.head.ext_word() + 1)
+        } else if self.header.has(iflag::EXT) {
+            self.word(self.header.ext_word() + 1)
         } else {
             let ahead = (self.word(FIXED) >> 8).wrapping_sub(now) & MASK24;
             // The upper half of the range lies in the past.
@@ -340,7 +340,7 @@ impl Item {
     /// Whether the item's time is over at `now`.
     #[inline]
     pub fn is_expired(&self, now: u32) -> bool {
-        if self.head.has(iflag::NO_EXPIRY) {
+        if self.header.has(iflag::NO_EXPIRY) {
             return false;
         }
         self.exptime(now) <= now
@@ -349,7 +349,7 @@ impl Item {
     /// Whether `exptime` can be put into this item as it is laid out.
     pub fn can_hold_exptime(&self, exptime: u32, now: u32) -> bool {
         let short = || exptime <= now.saturating_add(EXPTIME_SHORT_MAX);
-        self.head.has(iflag::EXT) || if self.head.has_more() { short() } else { exptime == 0 }
+        self.header.has(iflag::EXT) || if self.header.has_more() { short() } else { exptime == 0 }
     }
 
     /// Changes the expiry time; `can_hold_exptime` must be true.
@@ -367,21 +367,21 @@ impl Item {
 
     /// Writes the expiry time to where the layout has it, if it has.
     fn put_exptime(&self, exptime: u32) {
-        if self.head.has(iflag::EXT) {
-            self.chunk[self.head.ext_word() + 1].store(exptime, Relaxed);
-        } else if self.head.has_more() {
+        if self.header.has(iflag::EXT) {
+            self.chunk[self.header.ext_word() + 1].store(exptime, Relaxed);
+        } else if self.header.has_more() {
             self.chunk[FIXED].store(self.word(FIXED) & 0xff | exptime << 8, Relaxed);
         }
     }
 
     /// Overwrites the value's first bytes in place; for numbers, under the bucket's lock.
     pub fn overwrite_value(&self, bytes: &[u8]) {
-        copy_in(self.chunk, self.head.value_offset(), bytes);
+        copy_in(self.chunk, self.header.value_offset(), bytes);
     }
 
     /// The word that counts pins; only large items have one.
     pub fn pin_word(&self) -> Option<&'static AtomicU32> {
-        self.head.is_large().then(|| &self.chunk[FIXED])
+        self.header.is_large().then(|| &self.chunk[FIXED])
     }
 
     /// The number of the first chunk's handle; only a chunked item has one.
@@ -397,7 +397,7 @@ impl Item {
     }
 
     fn chain_word(&self) -> Option<usize> {
-        self.head.has(iflag::CHUNKED).then(|| self.head.ext_word() + 2)
+        self.header.has(iflag::CHUNKED).then(|| self.header.ext_word() + 2)
     }
 
     /// Forgets readers of a process that is gone.
@@ -409,57 +409,57 @@ impl Item {
 
     /// Words from the start of the chunk that a change in place can touch.
     pub fn header_words(&self) -> usize {
-        self.head.key_word()
+        self.header.key_word()
     }
 
     /// Words of the chunk that the item fills.
     pub fn words(&self) -> usize {
-        let value = if self.head.has(iflag::CHUNKED) { 0 } else { self.vlen() };
-        (self.head.value_offset() + value).div_ceil(WORD).min(self.chunk.len())
+        let value = if self.header.has(iflag::CHUNKED) { 0 } else { self.vlen() };
+        (self.header.value_offset() + value).div_ceil(WORD).min(self.chunk.len())
     }
 
     /// Makes `chunk`, which has all other words of this item already, a copy of it: unpinned, and with its own ring bit.
     pub fn copy_head(&self, chunk: &[AtomicU32]) {
-        if self.head.is_large() && !self.head.has(iflag::CHUNKED) {
+        if self.header.is_large() && !self.header.has(iflag::CHUNKED) {
             chunk[FIXED].store(0, Relaxed);
         }
-        if self.head.is(state::LINKED) {
+        if self.header.is(state::LINKED) {
             fence(Release);
         }
         let ring = u32::from(state::RING) << 16;
         // The chunk's class may take the ring bit away at this moment.
-        let _ = chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(self.head.0 & !ring | word & ring));
+        let _ = chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(self.header.0 & !ring | word & ring));
     }
 
     /// Writes a new item's head, header words and key into a chunk owned by the caller alone. The ring bit
     /// of the chunk survives.
     pub fn write(chunk: &'static [AtomicU32], meta: &Meta, key: &[u8], iflags: u8, now: u32) -> Self {
-        let head = meta.head(iflags);
+        let header = meta.header(iflags);
         let ring = u32::from(state::RING) << 16;
-        let change = |old: u32| Some(head.0 | old & ring);
+        let change = |old: u32| Some(header.0 | old & ring);
         let written = match chunk[0].fetch_update(Relaxed, Relaxed, change) {
-            Ok(old) => Head(head.0 | old & ring),
-            Err(_) => head,
+            Ok(old) => Header(header.0 | old & ring),
+            Err(_) => header,
         };
-        let item = Self { chunk, head: written };
+        let item = Self { chunk, header: written };
         store_pair(chunk, 1, 0);
         item.put_atime(now);
-        if head.is_large() {
+        if header.is_large() {
             chunk[FIXED].store(0, Relaxed);
         }
         item.set_chain(0);
-        if head.has(iflag::EXT) {
-            chunk[head.ext_word()].store(meta.vlen as u32, Relaxed);
-        } else if head.has_more() {
+        if header.has(iflag::EXT) {
+            chunk[header.ext_word()].store(meta.vlen as u32, Relaxed);
+        } else if header.has_more() {
             chunk[FIXED].store(meta.vlen as u32 & 0xff, Relaxed);
         }
         item.put_exptime(not_before(meta.exptime, now));
-        if head.has(iflag::CAS) {
+        if header.has(iflag::CAS) {
             item.set_cas_word(meta.cas);
         }
-        copy_in(chunk, head.key_word() * WORD, key);
-        if head.has(iflag::FLAGS) {
-            copy_in(chunk, head.key_word() * WORD + key.len(), &meta.flags.to_le_bytes());
+        copy_in(chunk, header.key_word() * WORD, key);
+        if header.has(iflag::FLAGS) {
+            copy_in(chunk, header.key_word() * WORD + key.len(), &meta.flags.to_le_bytes());
         }
         item
     }
@@ -503,7 +503,7 @@ mod tests {
                         item.set_seq(77);
                         let shown = if cas == 0 { 77 } else { cas };
                         assert_eq!((item.seq(), item.cas(), item.atime(500)), (77, shown, 500));
-                        assert!(meta.physical(iflags) <= 24_000 * WORD);
+                        assert!(meta.footprint(iflags) <= 24_000 * WORD);
                     }
                 }
             }
@@ -514,7 +514,7 @@ mod tests {
     fn an_item_has_only_the_words_that_it_needs() {
         let header = |vlen, exptime, iflags| {
             let meta = Meta { exptime, iflags, ..meta(20, vlen) };
-            meta.physical(meta.layout_flags(500, false)) - 20 - vlen
+            meta.footprint(meta.layout_flags(500, false)) - 20 - vlen
         };
         assert_eq!([header(10, 0, 0), header(223, 0, 0)], [12; 2]);
         assert_eq!([header(10, 1000, 0), header(224, 0, 0), header(COPY_MAX, 1000, 0)], [16; 3]);
@@ -540,7 +540,7 @@ mod tests {
                 from.iter().zip(to).skip(1).for_each(|(from, to)| to.store(from.load(Relaxed), Relaxed));
                 item.copy_head(to);
                 let copy = Item::at(to).unwrap();
-                assert_eq!(copy.head().state(), state::LINKED | state::WARM | ring);
+                assert_eq!(copy.header().state(), state::LINKED | state::WARM | ring);
                 assert_eq!((copy.seq(), copy.exptime(500), copy.vlen()), (1 << 39 | 7, 1000, vlen));
                 assert!(copy.key_is(b"key") && copy.pin_word().is_none_or(|pins| pins.load(Relaxed) == 0));
             }

@@ -7,4 +7,4 @@ pub(in crate::store) mod layout;
 
 pub(in crate::store) use atomic_bytes::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
 pub(in crate::store) use handle::{FIRST_PAGE, Handle, Handles, LONG_PAGES, Links, SHORT_PAGES, raw_of};
-pub(in crate::store) use layout::{EXPTIME_SHORT_MAX, Head, Item, Meta, OPEN_BYTES, SEQ_MASK, iflag, kind, state};
+pub(in crate::store) use layout::{EXPTIME_SHORT_MAX, Header, Item, Meta, OPEN_BYTES, SEQ_MASK, iflag, kind, state};

@@ -6,38 +6,38 @@
 
 use crate::store::evict::{segment, slots_of, unmark};
 use crate::store::item::Handle;
-use crate::store::item::{Head, Item, iflag, kind, state};
+use crate::store::item::{Header, Item, iflag, kind, state};
 use crate::store::slab::Arena;
-use crate::store::slab::{Kind, Page, Stock};
-use crate::store::slabs::{Class, Hand, Leaving};
+use crate::store::slab::{ChunkKind, ChunkPool, Page};
+use crate::store::slabs::{Class, ClockHand, DrainingPage};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Class {
     /// Pages of the class, the leaving one included.
     pub fn page_count(&self) -> u64 {
-        let used: u64 = self.stocks.iter().map(Stock::page_count).sum();
-        used + (self.given.len() + usize::from(self.leaving.is_some())) as u64
+        let used: u64 = self.pools.iter().map(ChunkPool::page_count).sum();
+        used + (self.given.len() + usize::from(self.draining.is_some())) as u64
     }
 
     /// Chunks of the class, those of the leaving page included.
     pub(in crate::store) fn chunk_count(&self) -> u64 {
-        let of = |stock: &Stock| stock.page_count() * u64::from(stock.cut.per_page);
-        let leaving = self.leaving.as_ref().map_or(0, |leaving| self.stock(leaving.kind).cut.per_page);
-        let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
-        self.stocks.iter().map(of).sum::<u64>() + u64::from(leaving) + given
+        let of = |pool: &ChunkPool| pool.page_count() * u64::from(pool.layout.per_page);
+        let draining = self.draining.as_ref().map_or(0, |draining| self.pool(draining.kind).layout.per_page);
+        let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout.per_page);
+        self.pools.iter().map(of).sum::<u64>() + u64::from(draining) + given
     }
 
     /// Whether what is on a page of this kind has room on the others.
-    pub(in crate::store) fn has_room_for_a_page(&self, kind: Kind) -> bool {
-        let given = self.given.len() as u64 * u64::from(self.stock(Kind::Full).cut.per_page);
+    pub(in crate::store) fn has_room_for_a_page(&self, kind: ChunkKind) -> bool {
+        let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout.per_page);
         let spare = given
-            + self.stock(Kind::Full).spare()
+            + self.pool(ChunkKind::MaxSize).spare()
             + match kind {
-                Kind::Full => 0,
-                Kind::Tight => self.stock(Kind::Tight).spare(),
+                ChunkKind::MaxSize => 0,
+                ChunkKind::Fitted => self.pool(ChunkKind::Fitted).spare(),
             };
-        spare >= u64::from(self.stock(kind).cut.per_page)
+        spare >= u64::from(self.pool(kind).layout.per_page)
     }
 
     /// Gives a page up that was never used, if there is one and it is not the class's only page.
@@ -45,31 +45,31 @@ impl Class {
         if self.page_count() < 2 {
             return None;
         }
-        let [full, tight] = &mut self.stocks;
-        self.given.pop().or_else(|| tight.given.pop()).or_else(|| full.given.pop())
+        let [full, fitted] = &mut self.pools;
+        self.given.pop().or_else(|| fitted.given.pop()).or_else(|| full.given.pop())
     }
 
     /// Begins to give up the oldest page of a kind, unless it is the only page of the class. From now on no chunk of it
     /// is handed out, and eviction passes it over.
-    pub(in crate::store) fn begin_leaving(&mut self, arena: &Arena, kind: Kind) -> Option<u32> {
-        let pages: usize = self.stocks.iter().map(|stock| stock.pages.len()).sum();
-        if pages < 2 || self.leaving.is_some() || self.stock(kind).pages.is_empty() {
+    pub(in crate::store) fn begin_drain(&mut self, arena: &Arena, kind: ChunkKind) -> Option<u32> {
+        let pages: usize = self.pools.iter().map(|pool| pool.pages.len()).sum();
+        if pages < 2 || self.draining.is_some() || self.pool(kind).pages.is_empty() {
             return None;
         }
         // From here on no magazine has a chunk of the page, and the ring has all of its entries.
         self.recall(arena);
-        let stock = self.stock_mut(kind);
-        let Page { number: page, .. } = stock.pages.remove(0);
-        let slots = stock.slots_used(page);
-        if stock.carving.is_some_and(|(carving, _)| carving == page) {
-            stock.carving = None;
+        let pool = self.pool_mut(kind);
+        let Page { number: page, .. } = pool.pages.remove(0);
+        let slots = pool.slots_used(page);
+        if pool.carving.is_some_and(|(carving, _)| carving == page) {
+            pool.carving = None;
         }
-        self.leaving = Some(Leaving { page, kind, slots, left: slots });
-        for hand in [&mut self.hand, &mut self.full_hand, &mut self.lapsed_hand] {
-            if hand.stock == kind as usize {
+        self.draining = Some(DrainingPage { page, kind, slots, left: slots });
+        for hand in [&mut self.hand, &mut self.max_size_hand, &mut self.expired_hand] {
+            if hand.pool == kind as usize {
                 *hand = match hand.page {
-                    0 => Hand { slot: 0, ..*hand },
-                    at => Hand { page: at - 1, ..*hand },
+                    0 => ClockHand { slot: 0, ..*hand },
+                    at => ClockHand { page: at - 1, ..*hand },
                 };
             }
         }
@@ -77,25 +77,25 @@ impl Class {
     }
 
     /// Slots of the leaving page that were ever used.
-    pub(in crate::store) fn leaving_slots(&self) -> u32 {
-        self.leaving.as_ref().map_or(0, |leaving| leaving.slots)
+    pub(in crate::store) fn draining_slots(&self) -> u32 {
+        self.draining.as_ref().map_or(0, |draining| draining.slots)
     }
 
     /// Whether every chunk of the leaving page is gone.
     pub(in crate::store) fn has_left(&self) -> bool {
-        self.leaving.as_ref().is_none_or(|leaving| leaving.left == 0)
+        self.draining.as_ref().is_none_or(|draining| draining.left == 0)
     }
 
     /// Takes the free ones of `slots` of the leaving page off the free list; puts those in use into `in_use`.
     pub(in crate::store) fn clear_free(&mut self, arena: &Arena, slots: Range<u32>, in_use: &mut Vec<Handle>) {
-        let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return };
+        let Some(&DrainingPage { page, .. }) = self.draining.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
-            match Head::of(arena.chunk(handle)).kind() {
+            match Header::of(arena.chunk(handle)).kind() {
                 Some(kind::FREE) => {
                     self.unlist(arena, handle);
                     self.lose(arena, handle);
                 }
-                Some(kind::GONE) => {}
+                Some(kind::DRAINED) => {}
                 _ => in_use.push(handle),
             }
         }
@@ -103,32 +103,32 @@ impl Class {
 
     /// Counts a chunk of the leaving page as gone: it is on no list, and nobody uses it.
     pub(in crate::store) fn lose(&mut self, arena: &Arena, handle: Handle) {
-        Head::mark(arena.chunk(handle), kind::GONE);
-        if let Some(leaving) = &mut self.leaving {
-            leaving.left -= 1;
+        Header::mark(arena.chunk(handle), kind::DRAINED);
+        if let Some(draining) = &mut self.draining {
+            draining.left -= 1;
         }
     }
 
     /// Blanks entries of the leaving page in the ring: looks at up to `count` of them, down from position `from`, and
     /// gives the position for the next call, 0 at the end. Entries only move down meanwhile, so none is missed.
     pub(in crate::store) fn forget_entries(&mut self, from: usize, count: usize) -> usize {
-        let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return 0 };
+        let Some(&DrainingPage { page, .. }) = self.draining.as_ref() else { return 0 };
         let to = from.min(self.ring.span()).saturating_sub(count);
         self.ring.blank_those(to, from, |entry| entry.page() == page as usize);
         to
     }
 
     /// The page has left: nothing of the class names it any more.
-    pub(in crate::store) fn end_leaving(&mut self) {
+    pub(in crate::store) fn end_drain(&mut self) {
         debug_assert!(self.has_left());
-        if let Some(leaving) = self.leaving.take() {
-            self.aged.forget_page(leaving.page as usize);
+        if let Some(draining) = self.draining.take() {
+            self.lru.forget_page(draining.page as usize);
         }
     }
 
     /// Has the items of `slots` of the leaving page count as items of the main part: the ring has forgotten them.
     pub(in crate::store) fn settle(&mut self, arena: &Arena, slots: Range<u32>) {
-        let Some(&Leaving { page, .. }) = self.leaving.as_ref() else { return };
+        let Some(&DrainingPage { page, .. }) = self.draining.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
             self.leave_ring(arena, handle);
         }
@@ -137,43 +137,43 @@ impl Class {
     /// The page stays after all, and its items are settled. It counts as the youngest, so that another one is tried next.
     /// Its chunks that are gone, or were never used, come back by [`Class::regain`].
     pub(in crate::store) fn keep_page(&mut self) {
-        let Some(Leaving { page, kind, .. }) = self.leaving.take() else { return };
+        let Some(DrainingPage { page, kind, .. }) = self.draining.take() else { return };
         self.dropped = 0;
         let born = self.births;
         self.births += 1;
-        self.stock_mut(kind).pages.push(Page { number: page, born });
+        self.pool_mut(kind).pages.push(Page { number: page, born });
     }
 
     /// Puts those of `slots` that were gone onto the free list again, and those from `used` on, which were never used.
     pub(in crate::store) fn regain(&mut self, arena: &Arena, page: u32, used: u32, slots: Range<u32>) {
         for slot in slots {
             let handle = Handle::new(page, slot);
-            if slot >= used || Head::of(arena.chunk(handle)).kind() == Some(kind::GONE) {
+            if slot >= used || Header::of(arena.chunk(handle)).kind() == Some(kind::DRAINED) {
                 self.list(arena, handle);
             }
         }
     }
 
     /// Takes over a page of no class, all zero; to be cut as `kind` says, or as the class sees fit.
-    pub(in crate::store) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<Kind>) {
+    pub(in crate::store) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<ChunkKind>) {
         // How it is cut is settled when its first chunk is taken.
-        arena.assign(page, self.id, self.stock(Kind::Full).cut.stride);
+        arena.assign(page, self.id, self.pool(ChunkKind::MaxSize).layout.stride);
         match kind {
-            Some(kind) => self.stock_mut(kind).given.push(page),
+            Some(kind) => self.pool_mut(kind).given.push(page),
             None => self.given.push(page),
         }
     }
 
-    /// Gives the item of `from`, of nominal size `nominal`, the same standing in chunk `to`. `to` is filled, but for
+    /// Gives the item of `from`, of nominal size `memcached_size`, the same standing in chunk `to`. `to` is filled, but for
     /// the label and the ring bit; the item of `from` is counted until it is delisted.
-    pub(in crate::store) fn enlist_copy(&mut self, arena: &Arena, from: Handle, to: Handle, nominal: usize) {
+    pub(in crate::store) fn enlist_copy(&mut self, arena: &Arena, from: Handle, to: Handle, memcached_size: usize) {
         let Some(mut item) = Item::at(arena.chunk(to)) else { return };
-        let label = Head::of(arena.chunk(from)).state() & state::SEGMENT;
+        let label = Header::of(arena.chunk(from)).state() & state::SEGMENT;
         // An entry that the chunk's former item has left in the ring is as good as a new one.
-        let in_ring = item.head().is(state::RING);
+        let in_ring = item.header().is(state::RING);
         item.change_state(state::SEGMENT, label);
         self.items[segment(label)] += 1;
-        self.requested += nominal as i64;
+        self.requested += memcached_size as i64;
         if label == state::HOT && !in_ring {
             item.change_state(0, state::RING);
             self.ring.push_back(to);
@@ -185,10 +185,10 @@ impl Class {
     /// if it is a chunk of this class, the ring bit.
     pub(in crate::store) fn rename_head(&mut self, arena: &Arena, from: Handle, to: Handle) {
         let Some(mut item) = Item::at(arena.chunk(to)) else { return };
-        debug_assert!(item.head().has(iflag::CHUNKED));
-        let label = Head::of(arena.chunk(from)).state() & state::SEGMENT;
+        debug_assert!(item.header().has(iflag::CHUNKED));
+        let label = Header::of(arena.chunk(from)).state() & state::SEGMENT;
         let own = arena.class(to) == self.id;
-        let in_ring = own && item.head().is(state::RING);
+        let in_ring = own && item.header().is(state::RING);
         let hot = label == state::HOT;
         item.change_state(state::SEGMENT, label);
         if label == state::TEMP || self.take_place(arena, from, to) {
@@ -211,7 +211,7 @@ impl Class {
 
     /// Puts the item of `to` where that of `from` stands in flat mode's queue, if it stands there.
     fn take_place(&mut self, arena: &Arena, from: Handle, to: Handle) -> bool {
-        self.aged.len() > 0 && self.aged.replace(from, to, slots_of(arena, to))
+        self.lru.len() > 0 && self.lru.replace(from, to, slots_of(arena, to))
     }
 }
 

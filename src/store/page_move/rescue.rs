@@ -23,10 +23,10 @@ use crate::store::index::{Bucket, Slot};
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::WORD;
-use crate::store::item::{Head, Item, iflag, kind, state};
+use crate::store::item::{Header, Item, iflag, kind, state};
 use crate::store::reservation::{ChainName, Pinned, chain_head, chain_of};
 use crate::store::slab::Arena;
-use crate::store::slab::Kind;
+use crate::store::slab::ChunkKind;
 use crate::store::slabs::Class;
 use crate::store::store::Store;
 
@@ -108,7 +108,7 @@ pub struct Move {
     dst: usize,
     page: u32,
     /// How its class shall cut it anew, if it is to stay there.
-    recut: Option<Kind>,
+    resize: Option<ChunkKind>,
     stage: Stage,
     /// Slots that were ever used, and the next one to look at.
     slots: u32,
@@ -136,7 +136,7 @@ impl Move {
             src,
             dst,
             page,
-            recut: None,
+            resize: None,
             stage,
             slots: 0,
             slot: 0,
@@ -156,7 +156,7 @@ impl Move {
     /// A free chunk of `need` bytes. Not one of a page that would be cut for it when such a page is on its way to be cut
     /// for shorter items: that would be the next to go.
     fn take_spare(&self, class: &mut Class, arena: &Arena, need: usize) -> Option<Handle> {
-        if self.recut == Some(Kind::Tight) && class.is_choosy(need) {
+        if self.resize == Some(ChunkKind::Fitted) && class.is_choosy(need) {
             class.take_recalled(arena, need)
         } else {
             class.take_free(arena, need)
@@ -174,8 +174,8 @@ impl Move {
     }
 
     /// Whether the page stays in its class and is cut anew.
-    pub fn is_recut(&self) -> bool {
-        self.recut.is_some()
+    pub fn is_resize(&self) -> bool {
+        self.resize.is_some()
     }
 
     /// What it has met since this was asked last.
@@ -196,21 +196,21 @@ impl Store {
             return Some(Move::new(src, dst, page, Stage::Give));
         }
         let kind = class.kind_of_oldest();
-        let page = class.begin_leaving(&self.arena, kind)?;
-        Some(Move { slots: class.leaving_slots(), ..Move::new(src, dst, page, Stage::Clear) })
+        let page = class.begin_drain(&self.arena, kind)?;
+        Some(Move { slots: class.draining_slots(), ..Move::new(src, dst, page, Stage::Clear) })
     }
 
     /// Begins to cut a page of `class` anew, if one should be; until the move is done the class is short of it.
-    pub fn begin_recut(&'static self, id: usize) -> Option<Move> {
+    pub fn begin_resize(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
         class.recall(&self.arena);
-        let kind = class.kind_to_recut()?;
+        let kind = class.kind_to_resize()?;
         if !self.slabs.may_evict() && !class.has_room_for_a_page(kind) {
             return None;
         }
-        let page = class.begin_leaving(&self.arena, kind)?;
-        let recut = Some(kind.other());
-        Some(Move { slots: class.leaving_slots(), recut, ..Move::new(id, id, page, Stage::Clear) })
+        let page = class.begin_drain(&self.arena, kind)?;
+        let resize = Some(kind.other());
+        Some(Move { slots: class.draining_slots(), resize, ..Move::new(id, id, page, Stage::Clear) })
     }
 
     /// Does the next slice of a move.
@@ -221,7 +221,7 @@ impl Store {
                 let mut class = self.slabs.class(m.src);
                 match class.forget_entries(from, SLICE_ENTRIES) {
                     0 => {
-                        class.end_leaving();
+                        class.end_drain();
                         m.counts.inline_reclaim += std::mem::take(&mut class.dropped);
                         m.stage = Stage::Give;
                     }
@@ -237,7 +237,7 @@ impl Store {
                 if m.dst == 0 {
                     self.slabs.pool(m.page);
                 } else {
-                    self.slabs.class(m.dst).receive(&self.arena, m.page, m.recut);
+                    self.slabs.class(m.dst).receive(&self.arena, m.page, m.resize);
                 }
                 m.stage = Stage::Over;
                 Progress::Done
@@ -348,9 +348,9 @@ impl Store {
 
     /// Empties a chunk of the page, unless somebody uses it.
     fn clear_chunk(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
-        let head = Head::of(self.arena.chunk(from));
-        match head.kind() {
-            None if head.is(state::LINKED) => {
+        let header = Header::of(self.arena.chunk(from));
+        match header.kind() {
+            None if header.is(state::LINKED) => {
                 let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * WORD);
                 self.ensure_spare(m, need);
                 self.clear_item(m, from, now)
@@ -359,7 +359,7 @@ impl Store {
                 self.ensure_spare(m, self.arena.stride(from));
                 self.clear_link(m, from, now)
             }
-            Some(kind::GONE) => Ok(()),
+            Some(kind::DRAINED) => Ok(()),
             _ => Err(Busy::Floating),
         }
     }
@@ -370,9 +370,9 @@ impl Store {
         m.key.clear();
         item.copy_key(&mut m.key);
         let hash = crate::hash::hash(&m.key);
-        let chunked = item.head().has(iflag::CHUNKED);
+        let chunked = item.header().has(iflag::CHUNKED);
         // What is too long to be copied under locks does not change, and stays while it is pinned.
-        let copied = if item.head().is_large() && !chunked { m.spare } else { None };
+        let copied = if item.header().is_large() && !chunked { m.spare } else { None };
         let pin = match copied {
             Some(to) => {
                 let bucket = self.index.try_lock(hash).ok_or(Busy::Locked)?;
@@ -403,7 +403,7 @@ impl Store {
         if chunked {
             class.rename_head(&self.arena, from, to);
         } else {
-            class.enlist_copy(&self.arena, from, to, self.nominal_of(&item));
+            class.enlist_copy(&self.arena, from, to, self.memcached_size_of(&item));
         }
         bucket.replace(slot, to.raw());
         let mut old = item;
@@ -442,7 +442,7 @@ impl Store {
             drop(bucket);
             return Err(if still { Busy::Active } else { Busy::Floating });
         }
-        Head::claim(self.arena.chunk(to), kind::CHAIN);
+        Header::claim(self.arena.chunk(to), kind::CHAIN);
         let links = Links::of(self.arena.chunk(from));
         links.put(self.arena.chunk(to));
         match links.before {
@@ -468,7 +468,7 @@ impl Store {
     fn find_chain(&'static self, m: &mut Move, bucket: &Bucket, chain: ChainName) -> Option<(u64, Slot, Handle, Item)> {
         let mut found = None;
         bucket.for_each(|raw| {
-            let item = self.item(raw).filter(|(_, item)| item.head().has(iflag::CHUNKED));
+            let item = self.item(raw).filter(|(_, item)| item.header().has(iflag::CHUNKED));
             let first = item.and_then(|(_, item)| chain_of(&item));
             if first.is_some_and(|first| ChainName::of(self.arena.chunk(first)) == chain) {
                 found = item;
@@ -497,11 +497,11 @@ impl Store {
 
     /// Whether an item is not to be rescued, and why.
     fn must_end(&self, m: &Move, item: &Item, now: u32) -> Option<End> {
-        if self.lapse(item, now).is_some() {
-            return Some(End::Lapsed);
+        if self.dead(item, now).is_some() {
+            return Some(End::Dead);
         }
         // Readers of a chain hold its chunks by their handles.
-        let read = item.head().has(iflag::CHUNKED) && Pinned::is_pinned(item);
+        let read = item.header().has(iflag::CHUNKED) && Pinned::is_pinned(item);
         read.then_some(if m.passes > PASSES_MAX { End::Deleted } else { End::Later })
     }
 
@@ -514,7 +514,7 @@ impl Store {
     ) -> Result<(), Busy> {
         match end {
             End::Later => return Err(Busy::Active),
-            End::Lapsed => {
+            End::Dead => {
                 let class = self.lru_class(handle, &item);
                 self.unlink(bucket, slot, handle, item);
                 self.slabs.class(class).counts.reclaimed += 1;
@@ -550,7 +550,7 @@ impl Store {
         }
         drop(bucket);
         // The page is the oldest one: its items that nobody has read would leave next, were the hand here.
-        let unread = item.head().is_unread_cold();
+        let unread = item.header().is_unread_cold();
         let id = if unread { self.lru_class(handle, &item) } else { m.src };
         let mut class = self.slabs.class(id);
         let own = unread.then_some((handle, Some(Part::Ring)));
@@ -587,7 +587,7 @@ impl Store {
 
 /// Why an item of the page is not rescued.
 enum End {
-    Lapsed,
+    Dead,
     /// It is a chain that is being read: perhaps in a later pass.
     Later,
     /// It has been one for too long.

@@ -5,7 +5,7 @@
 
 use super::region::{Region, prefetch};
 use super::size_classes::{CLASSES_PAGES, PAGE_BYTES};
-use crate::store::file::Image;
+use crate::store::file::MemoryFile;
 use crate::store::item::Handle;
 use crate::store::item::WORD;
 use crate::store::item::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
@@ -19,14 +19,14 @@ const PAGE_WORDS: usize = PAGE_BYTES / WORD;
 const SPARE_MAX: usize = 256 << 20;
 
 /// In the page table: the page was cut in another way before, so who still reads by the old cut reads anywhere in it.
-const RECUT: u32 = 1 << 31;
+const RESIZE: u32 = 1 << 31;
 
 /// The pages. Pages are numbered from 1 and handed out in order; the page table tells each one's class.
 pub struct Arena {
     region: Region,
     /// The memory file that the pages lie in, if they do: it is told what becomes of each.
-    image: Option<Image>,
-    /// [`RECUT`] | a page's stride in words << 8 | class; without these two it is not in use.
+    memory_file: Option<MemoryFile>,
+    /// [`RESIZE`] | a page's stride in words << 8 | class; without these two it is not in use.
     table: Box<[AtomicU32]>,
     pages: usize,
 }
@@ -49,7 +49,7 @@ impl Arena {
             let bytes = pages * PAGE_BYTES;
             if let Some(region) = Region::reserve(bytes, bytes.min(SPARE_MAX).checked_add(beside)?) {
                 let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
-                return Some(Self { region, image: None, table, pages });
+                return Some(Self { region, memory_file: None, table, pages });
             }
             pages = if pages > wanted { (pages / 2).max(wanted) } else { pages - pages.div_ceil(8) };
         }
@@ -62,15 +62,15 @@ impl Arena {
     }
 
     /// The pages of a memory file.
-    pub fn of_file(image: Image) -> Self {
-        let pages = image.page_count();
+    pub fn of_file(memory_file: MemoryFile) -> Self {
+        let pages = memory_file.page_count();
         let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
-        Self { region: image.pages(), image: Some(image), table, pages }
+        Self { region: memory_file.pages(), memory_file: Some(memory_file), table, pages }
     }
 
     /// The memory file, if the pages lie in one.
-    pub fn image(&self) -> Option<&Image> {
-        self.image.as_ref()
+    pub fn memory_file(&self) -> Option<&MemoryFile> {
+        self.memory_file.as_ref()
     }
 
     /// Pages that exist as address space, numbered 1..=this.
@@ -85,20 +85,20 @@ impl Arena {
 
     /// Gives page `page`, which must be all zero, to a class, with chunks of `stride` bytes.
     pub fn assign(&self, page: u32, class: usize, stride: usize) {
-        if let Some(image) = &self.image {
-            image.enter(page, class, stride);
+        if let Some(memory_file) = &self.memory_file {
+            memory_file.enter(page, class, stride);
         }
         let entry = &self.table[page as usize];
-        entry.store(entry.load(Relaxed) & RECUT | ((stride / WORD) << 8 | class) as u32, Relaxed);
+        entry.store(entry.load(Relaxed) & RESIZE | ((stride / WORD) << 8 | class) as u32, Relaxed);
     }
 
     /// Takes page `page` from its class: it has no chunks until it is assigned again. Its memory reads as zero, as
     /// a class expects of a new page.
     pub fn clear(&self, page: u32) {
-        if let Some(image) = &self.image {
-            image.enter(page, 0, 0);
+        if let Some(memory_file) = &self.memory_file {
+            memory_file.enter(page, 0, 0);
         }
-        self.table[page as usize].store(RECUT, Relaxed);
+        self.table[page as usize].store(RESIZE, Relaxed);
         self.words_of(page).iter().for_each(|word| word.store(0, Relaxed));
     }
 
@@ -127,7 +127,7 @@ impl Arena {
 
     #[inline]
     fn stride_of(&self, page: usize) -> usize {
-        self.table.get(page).map_or(0, |entry| ((entry.load(Relaxed) & !RECUT) >> 8) as usize * WORD)
+        self.table.get(page).map_or(0, |entry| ((entry.load(Relaxed) & !RESIZE) >> 8) as usize * WORD)
     }
 
     /// Slots of a page; 0 when it is not in use.
@@ -145,7 +145,7 @@ impl Arena {
     #[inline]
     pub fn chunk(&self, handle: Handle) -> &'static [AtomicU32] {
         let Some(entry) = self.table.get(handle.page()) else { return &[] };
-        let stride = ((entry.load(Relaxed) & !RECUT) >> 8) as usize;
+        let stride = ((entry.load(Relaxed) & !RESIZE) >> 8) as usize;
         let offset = handle.slot() * stride;
         if stride == 0 || offset + stride > PAGE_WORDS {
             return &[]; // page 0, a page not in use, or one that has been cut into fewer chunks
@@ -156,7 +156,7 @@ impl Arena {
 
     /// Whether the page of a chunk has been cut in the same way ever since it was first used.
     pub fn is_first_cut(&self, handle: Handle) -> bool {
-        self.table.get(handle.page()).is_some_and(|entry| entry.load(Relaxed) & RECUT == 0)
+        self.table.get(handle.page()).is_some_and(|entry| entry.load(Relaxed) & RESIZE == 0)
     }
 
     /// Loads the head of the chunk `slots` behind this one ahead of use, if the page reaches so far.

@@ -1,10 +1,10 @@
 //! Into how large chunks a class cuts its pages.
 //!
 //! A class's *full* chunks take any of its items. Where most items of a class are shorter than that, some of its pages
-//! are cut into more, *tight* chunks, of one size a class, which the sizes of the latest items decide. Both kinds are
-//! one class for eviction and in `stats`; an item that is too long for a tight chunk uses a full one.
+//! are cut into more, *fitted* chunks, of one size a class, which the sizes of the latest items decide. Both kinds are
+//! one class for eviction and in `stats`; an item that is too long for a fitted chunk uses a full one.
 //!
-//! Owns the choice; knows sizes only. Called by `stock` under the class's lock.
+//! Owns the choice; knows sizes only. Called by `pool` under the class's lock.
 
 use super::size_classes::PAGE_BYTES;
 use crate::store::item::WORD;
@@ -28,14 +28,14 @@ const GAIN_MORE: u32 = 40;
 
 /// A way to cut a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cut {
+pub struct ChunkLayout {
     /// Bytes between chunks, a multiple of [`WORD`]; 0 = there are no such chunks.
     pub stride: usize,
     /// Chunks of a page.
     pub per_page: u32,
 }
 
-impl Cut {
+impl ChunkLayout {
     /// The cut with chunks of `stride` bytes.
     pub fn new(stride: usize) -> Self {
         Self { stride, per_page: (PAGE_BYTES / stride.max(1)) as u32 }
@@ -44,8 +44,8 @@ impl Cut {
 
 /// Sizes of the latest items of a class.
 #[derive(Default)]
-pub struct Recent {
-    full: Cut,
+pub struct SizeHistogram {
+    full: ChunkLayout,
     /// Size of the longest item of the next smaller class.
     low: usize,
     step: usize,
@@ -53,9 +53,9 @@ pub struct Recent {
     total: u32,
 }
 
-impl Recent {
+impl SizeHistogram {
     /// None yet, of a class for items of more than `low` bytes.
-    pub fn new(low: usize, full: Cut) -> Self {
+    pub fn new(low: usize, full: ChunkLayout) -> Self {
         let step = full.stride.saturating_sub(low).div_ceil(STEPS).next_multiple_of(WORD).max(WORD);
         Self { full, low, step, ..Self::default() }
     }
@@ -71,7 +71,7 @@ impl Recent {
             *count += std::mem::take(more);
         }
         self.total += std::mem::take(&mut other.total);
-        self.age();
+        self.push_lru();
     }
 
     /// Counts an item of `size` bytes in.
@@ -80,28 +80,30 @@ impl Recent {
         let at = size.saturating_sub(self.low + 1) / self.step;
         self.counts[at.min(STEPS - 1)] += 1;
         self.total += 1;
-        self.age();
+        self.push_lru();
     }
 
     #[inline]
-    fn age(&mut self) {
+    fn push_lru(&mut self) {
         if self.total >= MEMORY {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.total = self.counts.iter().sum();
         }
     }
 
-    /// The tight cut that would suit these items best, if one is worth it.
-    pub fn best(&self) -> Option<Cut> {
-        let cuts = (1..=STEPS).map(|steps| Cut::new(self.low + steps * self.step));
-        let tight = cuts.take_while(|cut| cut.stride < self.full.stride).filter(|cut| cut.stride * 32768 >= PAGE_BYTES);
-        let best = tight.max_by_key(|&cut| self.gain(cut))?;
+    /// The fitted cut that would suit these items best, if one is worth it.
+    pub fn best(&self) -> Option<ChunkLayout> {
+        let cuts = (1..=STEPS).map(|steps| ChunkLayout::new(self.low + steps * self.step));
+        let fitted = cuts
+            .take_while(|layout| layout.stride < self.full.stride)
+            .filter(|layout| layout.stride * 32768 >= PAGE_BYTES);
+        let best = fitted.max_by_key(|&cut| self.gain(cut))?;
         (self.total >= ENOUGH && self.gain(best) >= GAIN_MIN).then_some(best)
     }
 
-    /// Whether `tight` gains next to nothing now, or another cut so much more that pages should be cut anew.
-    pub fn outgrows(&self, tight: Cut) -> bool {
-        let (gain, best) = (self.gain(tight), self.best().map_or(0, |best| self.gain(best)));
+    /// Whether `fitted` gains next to nothing now, or another cut so much more that pages should be cut anew.
+    pub fn outgrows(&self, fitted: ChunkLayout) -> bool {
+        let (gain, best) = (self.gain(fitted), self.best().map_or(0, |best| self.gain(best)));
         gain < GAIN_MIN / 2 || best > gain + GAIN_MORE
     }
 
@@ -127,9 +129,9 @@ impl Recent {
     }
 
     /// What memory the cut saves where every item gets a chunk of its kind, in thousandths.
-    fn gain(&self, cut: Cut) -> u32 {
-        let fits = 1000 - self.longer(cut.stride);
-        fits - fits * self.full.per_page / cut.per_page.max(1)
+    fn gain(&self, layout: ChunkLayout) -> u32 {
+        let fits = 1000 - self.longer(layout.stride);
+        fits - fits * self.full.per_page / layout.per_page.max(1)
     }
 }
 
@@ -137,23 +139,23 @@ impl Recent {
 mod tests {
     use super::*;
 
-    fn recent(sizes: impl IntoIterator<Item = usize>) -> Recent {
-        let mut recent = Recent::new(112, Cut::new(152));
-        sizes.into_iter().for_each(|size| recent.note(size));
-        recent
+    fn histogram(sizes: impl IntoIterator<Item = usize>) -> SizeHistogram {
+        let mut histogram = SizeHistogram::new(112, ChunkLayout::new(152));
+        sizes.into_iter().for_each(|size| histogram.note(size));
+        histogram
     }
 
     #[test]
     fn the_cut_fits_what_is_stored() {
-        assert_eq!(recent([136; 31]).best(), None, "too few to tell");
-        assert_eq!(recent([136; 100]).best(), Some(Cut::new(136)));
-        assert_eq!(recent([135; 100]).best(), Some(Cut::new(136)));
-        assert_eq!(recent([137; 100]).best(), Some(Cut::new(140)));
-        assert_eq!(recent([132; 100]).best(), Some(Cut::new(132)));
-        assert_eq!(recent([152; 100]).best(), None);
-        let of_two_sizes = |short, long| recent((0..100).map(|n| if n < short { 120 } else { long }));
-        assert_eq!(of_two_sizes(90, 152).best(), Some(Cut::new(120)));
-        assert_eq!(of_two_sizes(50, 128).best(), Some(Cut::new(128)), "two strides can do no better");
+        assert_eq!(histogram([136; 31]).best(), None, "too few to tell");
+        assert_eq!(histogram([136; 100]).best(), Some(ChunkLayout::new(136)));
+        assert_eq!(histogram([135; 100]).best(), Some(ChunkLayout::new(136)));
+        assert_eq!(histogram([137; 100]).best(), Some(ChunkLayout::new(140)));
+        assert_eq!(histogram([132; 100]).best(), Some(ChunkLayout::new(132)));
+        assert_eq!(histogram([152; 100]).best(), None);
+        let of_two_sizes = |short, long| histogram((0..100).map(|n| if n < short { 120 } else { long }));
+        assert_eq!(of_two_sizes(90, 152).best(), Some(ChunkLayout::new(120)));
+        assert_eq!(of_two_sizes(50, 128).best(), Some(ChunkLayout::new(128)), "two strides can do no better");
         assert_eq!(of_two_sizes(5, 152).best(), None, "not worth it");
         assert_eq!(of_two_sizes(90, 152).longer(120), 100);
         assert_eq!(of_two_sizes(90, 152).longer(152), 0);
@@ -162,18 +164,18 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_the_class_counts_as_longest() {
-        let mut large = Recent::new(394_840, Cut::new(524_264));
+        let mut large = SizeHistogram::new(394_840, ChunkLayout::new(524_264));
         (0..100).for_each(|_| large.note(400_000_000));
         assert_eq!(large.best(), None);
     }
 
     #[test]
     fn a_new_habit_outgrows_an_old_cut() {
-        let mut recent = recent([152; 20_000]);
-        assert_eq!(recent.best(), None);
-        (0..40_000).for_each(|_| recent.note(120));
-        assert_eq!(recent.best(), Some(Cut::new(120)));
-        assert!(recent.outgrows(Cut::new(144)));
-        assert!(!recent.outgrows(Cut::new(120)));
+        let mut histogram = histogram([152; 20_000]);
+        assert_eq!(histogram.best(), None);
+        (0..40_000).for_each(|_| histogram.note(120));
+        assert_eq!(histogram.best(), Some(ChunkLayout::new(120)));
+        assert!(histogram.outgrows(ChunkLayout::new(144)));
+        assert!(!histogram.outgrows(ChunkLayout::new(120)));
     }
 }

@@ -18,13 +18,13 @@
 //! class. Called by `slabs`, `reserve` and the store.
 
 use super::arena::Arena;
-use super::chunk_layout::Recent;
-use super::chunk_pool::Kind;
+use super::chunk_layout::SizeHistogram;
+use super::chunk_pool::ChunkKind;
 use super::class_lock::{Mutex, MutexGuard};
 use super::thread_slot::{self, THREADS};
 use crate::store::evict::segment;
 use crate::store::item::Handle;
-use crate::store::item::{Head, Item, state};
+use crate::store::item::{Header, Item, state};
 use crate::store::slabs::{Class, Slabs};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
@@ -78,40 +78,40 @@ pub struct Magazine {
     batch: usize,
     /// Chunks of each kind that it may have.
     room: usize,
-    /// Strides of full chunks, and of tight ones when it opened.
+    /// Strides of full chunks, and of fitted ones when it opened.
     full: usize,
-    tight: usize,
-    /// The class has no tight chunks at hand: full ones are for any item.
+    fitted: usize,
+    /// The class has no fitted chunks at hand: full ones are for any item.
     loose: bool,
     /// The page that leaves the class; 0 = none.
-    leaving: usize,
-    /// By `Kind`.
+    draining: usize,
+    /// By `ChunkKind`.
     free: [Handful; 2],
     /// For the ring, oldest first.
     entries: Handful,
     items: [i64; 4],
     requested: i64,
-    recent: Recent,
+    histogram: SizeHistogram,
 }
 
 impl Magazine {
     fn of(class: &Class) -> Self {
-        let full = class.stock(Kind::Full).cut.stride;
-        let [free, tight, entries] = [(); 3].map(|()| Handful { handles: [Handle::NOWHERE; ROOM], len: 0 });
+        let full = class.pool(ChunkKind::MaxSize).layout.stride;
+        let [free, fitted, entries] = [(); 3].map(|()| Handful { handles: [Handle::NOWHERE; ROOM], len: 0 });
         Self {
             uses: 0,
             refused: false,
             batch: 0,
             room: (BYTES / full).min(ROOM),
             full,
-            tight: 0,
+            fitted: 0,
             loose: false,
-            leaving: 0,
-            free: [free, tight],
+            draining: 0,
+            free: [free, fitted],
             entries,
             items: [0; 4],
             requested: 0,
-            recent: class.recent.like(),
+            histogram: class.histogram.like(),
         }
     }
 
@@ -121,26 +121,26 @@ impl Magazine {
         &mut self,
         arena: &Arena,
         need: usize,
-        nominal: usize,
+        memcached_size: usize,
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
-        let kind = match self.free[Kind::Tight as usize].last() {
-            Some(tight) if need <= arena.stride(tight) => Kind::Tight,
-            _ => Kind::Full,
+        let kind = match self.free[ChunkKind::Fitted as usize].last() {
+            Some(fitted) if need <= arena.stride(fitted) => ChunkKind::Fitted,
+            _ => ChunkKind::MaxSize,
         };
-        let is_due = kind == Kind::Tight || self.loose || need > self.tight;
+        let is_due = kind == ChunkKind::Fitted || self.loose || need > self.fitted;
         let can = self.uses > 0 && self.entries.len < ROOM && is_due;
         let Some(handle) = can.then(|| self.free[kind as usize].pop()).flatten() else {
             self.refused = true;
             return None;
         };
         self.uses -= 1;
-        self.recent.note(need);
+        self.histogram.note(need);
         let mut item = write(handle);
         self.items[segment(state::HOT)] += 1;
-        self.requested += nominal as i64;
+        self.requested += memcached_size as i64;
         // Who takes an entry out of the ring takes the bit away only while no item relies on it: as written, it holds.
-        if !item.head().is(state::RING) {
+        if !item.header().is(state::RING) {
             item.change_state(0, state::RING);
             self.entries.push(handle);
         }
@@ -148,21 +148,21 @@ impl Magazine {
     }
 
     /// Counts an unlinked small item out and takes its chunk; false if that must go to the class.
-    fn put(&mut self, arena: &Arena, handle: Handle, nominal: usize) -> bool {
-        let kind = if arena.stride(handle) == self.full { Kind::Full } else { Kind::Tight };
+    fn put(&mut self, arena: &Arena, handle: Handle, memcached_size: usize) -> bool {
+        let kind = if arena.stride(handle) == self.full { ChunkKind::MaxSize } else { ChunkKind::Fitted };
         let free = &mut self.free[kind as usize];
         if self.uses == 0 || free.len >= self.room {
             self.refused = true;
             return false;
         }
-        let Some(word) = arena.chunk(handle).first().filter(|_| handle.page() != self.leaving) else { return false };
+        let Some(word) = arena.chunk(handle).first().filter(|_| handle.page() != self.draining) else { return false };
         // In one step: the class's holder may give the item another label until now, and counts what he changes.
-        let head = Head(word.fetch_and(u32::from(state::RING) << 16, Relaxed));
-        debug_assert!(head.klen() > 0 && !head.is(state::LINKED), "freed twice, or while in the index");
+        let header = Header(word.fetch_and(u32::from(state::RING) << 16, Relaxed));
+        debug_assert!(header.klen() > 0 && !header.is(state::LINKED), "freed twice, or while in the index");
         free.push(handle);
         self.uses -= 1;
-        self.items[segment(head.state())] -= 1;
-        self.requested -= nominal as i64;
+        self.items[segment(header.state())] -= 1;
+        self.requested -= memcached_size as i64;
         true
     }
 
@@ -182,7 +182,7 @@ impl Magazine {
             *of_class += std::mem::take(own);
         }
         class.requested += std::mem::take(&mut self.requested);
-        class.recent.absorb(&mut self.recent);
+        class.histogram.absorb(&mut self.histogram);
     }
 
     /// Takes chunks that suit items of `need` bytes, a few of what the class has at hand.
@@ -201,13 +201,13 @@ impl Magazine {
 
 /// One thread's magazine, with cache lines of its own.
 #[repr(align(128))]
-struct Seat {
-    /// What the class's `lent` says of it, for the owner.
+struct MagazineCell {
+    /// What the class's `open_magazines` says of it, for the owner.
     open: AtomicBool,
     magazine: Mutex<Magazine>,
 }
 
-impl Seat {
+impl MagazineCell {
     fn lock(&self) -> MutexGuard<'_, Magazine> {
         let magazine = self.magazine.lock();
         // As for a class's lock: chunks change hands.
@@ -218,20 +218,20 @@ impl Seat {
 
 /// The magazines of a class, by their threads' numbers.
 pub struct Magazines {
-    seats: [OnceLock<Box<Seat>>; THREADS],
+    cells: [OnceLock<Box<MagazineCell>>; THREADS],
 }
 
 impl Magazines {
     /// None yet; for a class of chunks up to `stride` bytes.
     pub fn new(stride: usize) -> Option<Arc<Self>> {
-        (2 * stride <= BYTES).then(|| Arc::new(Self { seats: [const { OnceLock::new() }; THREADS] }))
+        (2 * stride <= BYTES).then(|| Arc::new(Self { cells: [const { OnceLock::new() }; THREADS] }))
     }
 
     /// That of the thread with a number, if it is open.
     #[inline]
     fn own(&self, number: usize) -> Option<MutexGuard<'_, Magazine>> {
-        let seat = self.seats[number].get()?;
-        seat.open.load(Relaxed).then(|| seat.lock())
+        let cell = self.cells[number].get()?;
+        cell.open.load(Relaxed).then(|| cell.lock())
     }
 }
 
@@ -242,12 +242,12 @@ impl Slabs {
         &self,
         arena: &Arena,
         id: usize,
-        (need, nominal): (usize, usize),
+        (need, memcached_size): (usize, usize),
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
         // Most threads never have to wait for a class.
         let number = thread_slot::current()?;
-        self.place_as(number, arena, id, (need, nominal), write)
+        self.place_as(number, arena, id, (need, memcached_size), write)
     }
 
     #[inline(never)]
@@ -256,35 +256,35 @@ impl Slabs {
         number: usize,
         arena: &Arena,
         id: usize,
-        (need, nominal): (usize, usize),
+        (need, memcached_size): (usize, usize),
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
-        self.magazines[id].as_ref()?.own(number)?.place(arena, need, nominal, write)
+        self.magazines[id].as_ref()?.own(number)?.place(arena, need, memcached_size, write)
     }
 
     /// Has the calling thread's magazine take an item's chunk, if it is open: see [`Magazine::put`].
     #[inline]
-    pub fn put(&self, arena: &Arena, id: usize, handle: Handle, nominal: usize) -> bool {
-        thread_slot::current().is_some_and(|number| self.put_as(number, arena, id, handle, nominal))
+    pub fn put(&self, arena: &Arena, id: usize, handle: Handle, memcached_size: usize) -> bool {
+        thread_slot::current().is_some_and(|number| self.put_as(number, arena, id, handle, memcached_size))
     }
 
     #[inline(never)]
-    fn put_as(&self, number: usize, arena: &Arena, id: usize, handle: Handle, nominal: usize) -> bool {
+    fn put_as(&self, number: usize, arena: &Arena, id: usize, handle: Handle, memcached_size: usize) -> bool {
         let own = self.magazines[id].as_ref().and_then(|magazines| magazines.own(number));
-        own.is_some_and(|mut own| own.put(arena, handle, nominal))
+        own.is_some_and(|mut own| own.put(arena, handle, memcached_size))
     }
 }
 
 impl Class {
     /// Whether magazines of the class are open.
-    pub(in crate::store) fn has_lent(&self) -> bool {
-        self.lent != 0
+    pub(in crate::store) fn has_open_magazines(&self) -> bool {
+        self.open_magazines != 0
     }
 
     /// Takes back what is in magazines, and closes them: from here on the class knows all that there is of it.
     #[inline]
     pub(in crate::store) fn recall(&mut self, arena: &Arena) {
-        if self.has_lent() {
+        if self.has_open_magazines() {
             self.recall_all(arena);
         }
     }
@@ -292,22 +292,22 @@ impl Class {
     #[cold]
     fn recall_all(&mut self, arena: &Arena) {
         let magazines = self.magazines.clone();
-        for seat in magazines.iter().flat_map(|all| all.seats.iter().enumerate()) {
-            if let (number, Some(seat)) = (seat.0, seat.1.get())
-                && self.lent >> number & 1 != 0
+        for cell in magazines.iter().flat_map(|all| all.cells.iter().enumerate()) {
+            if let (number, Some(cell)) = (cell.0, cell.1.get())
+                && self.open_magazines >> number & 1 != 0
             {
-                let mut magazine = seat.lock();
+                let mut magazine = cell.lock();
                 magazine.settle(self, arena, 0);
                 magazine.uses = 0;
-                seat.open.store(false, Relaxed);
+                cell.open.store(false, Relaxed);
             }
         }
-        self.lent = 0;
+        self.open_magazines = 0;
     }
 
     /// A free chunk of `need` bytes that a magazine has had, after a search in vain: one search in some recalls them.
     #[cold]
-    pub(in crate::store) fn take_lent(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    pub(in crate::store) fn take_from_magazines(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.searches = (self.searches + 1) % SEARCHES;
         if self.searches != 1 {
             return None;
@@ -320,24 +320,24 @@ impl Class {
     /// freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays open; else it closes when
     /// its time is over.
     #[inline]
-    pub(in crate::store) fn end_use(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
-        if contended || self.has_lent() && thread_slot::current().is_some() {
-            self.renew(arena, need, contended, flat);
+    pub(in crate::store) fn renew_magazine(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
+        if contended || self.has_open_magazines() && thread_slot::current().is_some() {
+            self.renew_cold(arena, need, contended, flat);
         }
     }
 
     #[cold]
-    fn renew(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
+    fn renew_cold(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
         let Some(number) = (if contended { thread_slot::take() } else { thread_slot::current() }) else { return };
-        let was_open = self.lent >> number & 1 != 0;
+        let was_open = self.open_magazines >> number & 1 != 0;
         // What stands in flat mode's queue must be taken out of it when it is freed.
-        if !was_open && (!contended || flat || self.aged.len() > 0) {
+        if !was_open && (!contended || flat || self.lru.len() > 0) {
             return;
         }
         let Some(magazines) = self.magazines.clone() else { return };
-        let new = || Box::new(Seat { open: AtomicBool::new(false), magazine: Mutex::new(Magazine::of(self)) });
-        let seat = magazines.seats[number].get_or_init(new);
-        let mut magazine = seat.lock();
+        let new = || Box::new(MagazineCell { open: AtomicBool::new(false), magazine: Mutex::new(Magazine::of(self)) });
+        let cell = magazines.cells[number].get_or_init(new);
+        let mut magazine = cell.lock();
         if !std::mem::take(&mut magazine.refused) && !contended {
             return; // it was not asked: an item that goes by the class in any case
         }
@@ -348,17 +348,17 @@ impl Class {
             if magazine.uses == 0 {
                 (magazine.uses, magazine.batch) = (USES, 2);
             }
-            magazine.leaving = self.leaving.as_ref().map_or(0, |leaving| leaving.page as usize);
-            let tight = self.stock(Kind::Tight);
-            (magazine.tight, magazine.loose) = (tight.cut.stride, tight.at_hand() == 0);
+            magazine.draining = self.draining.as_ref().map_or(0, |draining| draining.page as usize);
+            let fitted = self.pool(ChunkKind::Fitted);
+            (magazine.fitted, magazine.loose) = (fitted.layout.stride, fitted.at_hand() == 0);
             if need > 0 {
                 magazine.fill(self, arena, need);
             }
-            self.lent |= 1 << number;
+            self.open_magazines |= 1 << number;
         } else {
-            self.lent &= !(1 << number);
+            self.open_magazines &= !(1 << number);
         }
-        seat.open.store(stays, Relaxed);
+        cell.open.store(stays, Relaxed);
     }
 }
 
@@ -371,7 +371,7 @@ mod tests {
     use crate::store::item::Meta;
     use crate::store::page_move::rescue::{Move, Progress};
     use crate::store::slabs::ClassView;
-    use crate::store::store::{Config, Found, Store};
+    use crate::store::store::{Config, Lookup, Store};
     use crate::store::write::{Mode, Stored, Write};
     use std::thread;
 
@@ -407,20 +407,20 @@ mod tests {
 
     fn delete(store: &'static Store, n: usize) -> bool {
         let key = format!("{n:08}").into_bytes();
-        store.visit(&key, hash(&key), NOW, |entry| entry.unlink()) == Found::Hit(())
+        store.visit(&key, hash(&key), NOW, |entry| entry.unlink()) == Lookup::Hit(())
     }
 
     fn has(store: &'static Store, n: usize) -> bool {
         let key = format!("{n:08}").into_bytes();
         let mut value = Vec::new();
         let found = store.visit(&key, hash(&key), NOW, |entry| entry.copy_value(&mut value));
-        assert!(found == Found::Miss || value == [n as u8; 100], "a wrong value of {n}");
-        found != Found::Miss
+        assert!(found == Lookup::Miss || value == [n as u8; 100], "a wrong value of {n}");
+        found != Lookup::Miss
     }
 
     /// Has the calling thread go by its magazine, as if it had waited for the class.
     fn open(store: &'static Store) {
-        store.slabs.class(CLASS).end_use(&store.arena, 0, true, store.slabs.is_flat());
+        store.slabs.class(CLASS).renew_magazine(&store.arena, 0, true, store.slabs.is_flat());
     }
 
     fn own(store: &'static Store) -> Option<MutexGuard<'static, Magazine>> {
@@ -460,7 +460,7 @@ mod tests {
         (900..950).for_each(|n| assert!(put(store, n)));
         assert!(is_open(store) && store.slabs.class(CLASS).len() != 1050, "the class has not been told all");
         let seen = view(store);
-        assert!(!is_open(store) && !store.slabs.class(CLASS).has_lent());
+        assert!(!is_open(store) && !store.slabs.class(CLASS).has_open_magazines());
         assert_eq!((seen.items, seen.hot, seen.used_chunks, seen.requested), (1050, 1050, 1050, 1050 * NOMINAL));
         open(store);
         assert!(put(store, 1100) && is_open(store));
@@ -508,7 +508,7 @@ mod tests {
         open(store);
         (0..2000).for_each(|n| assert!(put(store, n % 100)));
         view(store);
-        let chunks = |class: &Class| class.stocks.iter().map(|stock| stock.used + stock.free_len).sum::<u64>();
+        let chunks = |class: &Class| class.pools.iter().map(|pool| pool.used + pool.free_len).sum::<u64>();
         let class = store.slabs.class(CLASS);
         assert!(class.ring.len() >= 100 && class.ring.len() as u64 <= chunks(&class), "{} entries", class.ring.len());
     }
@@ -608,7 +608,7 @@ mod tests {
     #[test]
     fn there_are_no_magazines_in_flat_mode() {
         let store = store(8, true);
-        let queued = || store.slabs.class(CLASS).aged.len();
+        let queued = || store.slabs.class(CLASS).lru.len();
         assert!(put(store, 0));
         open(store);
         assert!((1..100).all(|n| put(store, n)) && is_open(store));
@@ -629,7 +629,7 @@ mod tests {
     #[test]
     fn who_comes_late_from_flat_mode_closes_magazines() {
         let store = store(8, true);
-        let queued = || store.slabs.class(CLASS).aged.len();
+        let queued = || store.slabs.class(CLASS).lru.len();
         assert!(put(store, 0));
         open(store);
         let first = store.slabs.class(CLASS).ring.front().unwrap();
@@ -640,7 +640,7 @@ mod tests {
         assert!(is_open(store) && queued() == 0);
         let meta = Meta { klen: 1, vlen: 100, flags: 0, exptime: 0, iflags: 0, cas: 0 };
         let (iflags, key) = (meta.layout_flags(NOW, false), b"k");
-        let handle = store.take_chunk_for(CLASS, meta.physical(iflags), NOW, |class, handle| {
+        let handle = store.take_chunk_for(CLASS, meta.footprint(iflags), NOW, |class, handle| {
             let mut item = Item::write(store.arena.chunk(handle), &meta, key, iflags, NOW);
             class.enlist(&store.arena, handle, &mut item, 160, true, state::COLD);
         });

@@ -10,8 +10,8 @@ pub(in crate::store) mod size_classes;
 pub(in crate::store) mod thread_slot;
 
 pub(in crate::store) use arena::Arena;
-pub(in crate::store) use chunk_layout::{Cut, Recent};
-pub(in crate::store) use chunk_pool::{Kind, Page, Stock};
+pub(in crate::store) use chunk_layout::{ChunkLayout, SizeHistogram};
+pub(in crate::store) use chunk_pool::{ChunkKind, ChunkPool, Page};
 pub(in crate::store) use class_lock::{Mutex, MutexGuard};
 pub(in crate::store) use magazine::Magazines;
 pub(in crate::store) use region::{Region, prefetch, touch};

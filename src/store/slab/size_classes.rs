@@ -16,10 +16,10 @@ pub const HEADER: usize = 12;
 const MORE: usize = 4;
 
 /// memcached's item header, counted in nominal sizes.
-pub const NOMINAL_HEADER: usize = 48;
+pub const MEMCACHED_HEADER: usize = 48;
 
 /// Nominal bytes of a CAS id.
-const NOMINAL_CAS: usize = 8;
+const MEMCACHED_CAS: usize = 8;
 
 /// Pages beyond `-m` that must exist: each class may always take its first one.
 pub const CLASSES_PAGES: usize = CLASSES;
@@ -29,7 +29,7 @@ const SLOTS_MAX: usize = 1 << 15;
 
 /// Values above `COPY_MAX` carry a pin and their length and expiry time at full width; a class that can hold one has this
 /// nominal size.
-const LARGE_NOMINAL: usize = crate::limits::COPY_MAX + NOMINAL_HEADER + 8;
+const LARGE_NOMINAL: usize = crate::limits::COPY_MAX + MEMCACHED_HEADER + 8;
 
 /// What decides the class table, as given on the command line.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct SizeConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassSize {
     /// Size users see, in bytes.
-    pub nominal: usize,
+    pub memcached_size: usize,
     /// Bytes between chunks in memory; a multiple of [`WORD`].
     pub stride: usize,
     /// Chunks in one page.
@@ -73,10 +73,10 @@ impl Sizes {
     /// Computes the table by memcached's rule.
     pub fn new(config: SizeConfig) -> Self {
         let mut sizes = Self { classes: [ClassSize::default(); CLASSES], largest: 0, config, small: Vec::new() };
-        let mut size = NOMINAL_HEADER + sizes.config.chunk_size;
+        let mut size = MEMCACHED_HEADER + sizes.config.chunk_size;
         let mut id = 1;
         while id < CLASSES - 1 {
-            let nominal = if sizes.config.slab_sizes.is_empty() {
+            let memcached_size = if sizes.config.slab_sizes.is_empty() {
                 if size as f64 >= sizes.config.chunk_max as f64 / sizes.config.growth_factor {
                     break;
                 }
@@ -87,8 +87,8 @@ impl Sizes {
                     None => break,
                 }
             };
-            sizes.classes[id] = sizes.class_size(nominal);
-            size = (nominal as f64 * sizes.config.growth_factor) as usize;
+            sizes.classes[id] = sizes.class_size(memcached_size);
+            size = (memcached_size as f64 * sizes.config.growth_factor) as usize;
             id += 1;
         }
         sizes.largest = id;
@@ -97,25 +97,26 @@ impl Sizes {
         sizes
     }
 
-    fn class_size(&self, nominal: usize) -> ClassSize {
+    fn class_size(&self, memcached_size: usize) -> ClassSize {
         // NUL, CR and LF, which are not stored, leave room for rounding up.
-        let saved = NOMINAL_HEADER - HEADER - MORE + if self.config.use_cas { NOMINAL_CAS } else { 0 };
-        let large = if nominal >= LARGE_NOMINAL { 12 - MORE } else { 0 };
+        let saved = MEMCACHED_HEADER - HEADER - MORE + if self.config.use_cas { MEMCACHED_CAS } else { 0 };
+        let large = if memcached_size >= LARGE_NOMINAL { 12 - MORE } else { 0 };
         // `-n 1 -o slab_sizes` reaches sizes below what a header alone takes.
-        let stride =
-            (nominal.saturating_sub(saved) + large).next_multiple_of(WORD).clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
-        ClassSize { nominal, stride, per_page: PAGE_BYTES / stride }
+        let stride = (memcached_size.saturating_sub(saved) + large)
+            .next_multiple_of(WORD)
+            .clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
+        ClassSize { memcached_size, stride, per_page: PAGE_BYTES / stride }
     }
 
-    fn search(&self, nominal: usize) -> usize {
-        (1..=self.largest).find(|&id| self.classes[id].nominal >= nominal).unwrap_or(self.largest)
+    fn search(&self, memcached_size: usize) -> usize {
+        (1..=self.largest).find(|&id| self.classes[id].memcached_size >= memcached_size).unwrap_or(self.largest)
     }
 
     /// Size users see of an item: key and value lengths in bytes.
     #[inline]
-    pub fn nominal(&self, klen: usize, vlen: usize, has_flags: bool) -> usize {
-        NOMINAL_HEADER
-            + if self.config.use_cas { NOMINAL_CAS } else { 0 }
+    pub fn memcached_size(&self, klen: usize, vlen: usize, has_flags: bool) -> usize {
+        MEMCACHED_HEADER
+            + if self.config.use_cas { MEMCACHED_CAS } else { 0 }
             + if has_flags { 4 } else { 0 }
             + klen
             + 1
@@ -125,24 +126,24 @@ impl Sizes {
 
     /// Whether a nominal size is within `-I`.
     #[inline]
-    pub fn fits(&self, nominal: usize) -> bool {
-        nominal <= self.config.item_size_max
+    pub fn fits(&self, memcached_size: usize) -> bool {
+        memcached_size <= self.config.item_size_max
     }
 
     /// Whether an item of this nominal size is kept as a chain of chunks.
     #[inline]
-    pub fn is_chunked(&self, nominal: usize) -> bool {
-        nominal > self.config.chunk_max
+    pub fn is_chunked(&self, memcached_size: usize) -> bool {
+        memcached_size > self.config.chunk_max
     }
 
     /// Smallest class for an item of this nominal size (at most the largest chunk) and physical size.
     #[inline]
-    pub fn class_of(&self, nominal: usize, physical: usize) -> Option<usize> {
-        let mut id = match self.small.get(nominal.div_ceil(8)) {
+    pub fn class_of(&self, memcached_size: usize, footprint: usize) -> Option<usize> {
+        let mut id = match self.small.get(memcached_size.div_ceil(8)) {
             Some(&id) => usize::from(id),
-            None => self.search_from_middle(nominal),
+            None => self.search_from_middle(memcached_size),
         };
-        while physical > self.classes[id].stride {
+        while footprint > self.classes[id].stride {
             id += 1;
             if id > self.largest {
                 return None;
@@ -151,15 +152,15 @@ impl Sizes {
         Some(id)
     }
 
-    fn search_from_middle(&self, nominal: usize) -> usize {
+    fn search_from_middle(&self, memcached_size: usize) -> usize {
         let classes = &self.classes[1..=self.largest];
-        (classes.partition_point(|c| c.nominal < nominal) + 1).min(self.largest)
+        (classes.partition_point(|c| c.memcached_size < memcached_size) + 1).min(self.largest)
     }
 
-    /// Smallest class whose chunks take `physical` bytes.
-    pub fn class_of_physical(&self, physical: usize) -> usize {
+    /// Smallest class whose chunks take `footprint` bytes.
+    pub fn class_of_footprint(&self, footprint: usize) -> usize {
         let classes = &self.classes[1..=self.largest];
-        (classes.partition_point(|c| c.stride < physical) + 1).min(self.largest)
+        (classes.partition_point(|c| c.stride < footprint) + 1).min(self.largest)
     }
 
     /// Number of the largest class.
@@ -183,7 +184,7 @@ impl Sizes {
     pub fn fingerprint(&self) -> u64 {
         // The first number counts changes of the item's own layout (`item`, `reserve`).
         let mut words = vec![5, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
-        words.extend((1..=self.largest).flat_map(|id| [self.classes[id].nominal, self.classes[id].stride]));
+        words.extend((1..=self.largest).flat_map(|id| [self.classes[id].memcached_size, self.classes[id].stride]));
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         crate::hash::checksum(&bytes)
     }
@@ -212,23 +213,23 @@ mod tests {
     #[test]
     fn default_table_is_memcacheds() {
         let sizes = Sizes::new(default_config());
-        let nominal: Vec<usize> = (1..=sizes.largest()).map(|id| sizes.class(id).nominal).collect();
-        assert_eq!(nominal.len(), 39);
+        let memcached_size: Vec<usize> = (1..=sizes.largest()).map(|id| sizes.class(id).memcached_size).collect();
+        assert_eq!(memcached_size.len(), 39);
         let known = [
             96, 120, 152, 192, 240, 304, 384, 480, 600, 752, 944, 1184, 1480, 1856, 2320, 2904, 3632, 4544, 5680, 7104,
             8880, 11104, 13880, 17352, 21696, 27120, 33904, 42384, 52984, 66232, 82792, 103496, 129376, 161720, 202152,
             252696, 315872, 394840, 524288,
         ];
-        assert_eq!(nominal, known);
+        assert_eq!(memcached_size, known);
     }
 
     #[test]
     fn every_size_finds_the_smallest_class_that_holds_it() {
         let sizes = Sizes::new(default_config());
-        for nominal in (60..20_000).chain([100_000, 394_840, 394_841, 524_288]) {
-            let id = sizes.class_of(nominal, 0).unwrap();
-            assert!(sizes.class(id).nominal >= nominal);
-            assert!(id == 1 || sizes.class(id - 1).nominal < nominal);
+        for memcached_size in (60..20_000).chain([100_000, 394_840, 394_841, 524_288]) {
+            let id = sizes.class_of(memcached_size, 0).unwrap();
+            assert!(sizes.class(id).memcached_size >= memcached_size);
+            assert!(id == 1 || sizes.class(id - 1).memcached_size < memcached_size);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A look at a bucket without its lock, which writes nothing.
 //!
-//! What is read between the beginning of a look and [`Look::holds`] is whole if that gives true, and may be anything
+//! What is read between the beginning of a look and [`OptimisticRead::holds`] is whole if that gives true, and may be anything
 //! if not: the first word, with the version, stood still. Whoever changes something takes the lock first, and then
 //! fences (`Table::lock_from`), so a reader who met any part of the change sees the lock, or another version. Called by
 //! the store's `read`.
@@ -19,7 +19,7 @@ pub struct Unsure;
 
 /// A bucket that others may change.
 #[derive(Clone, Copy)]
-pub struct Look {
+pub struct OptimisticRead {
     table: &'static Table,
     number: u64,
     place: usize,
@@ -31,12 +31,12 @@ pub struct Look {
 impl Index {
     /// Begins a look at the bucket of `hash`; `None` if it stays locked for long.
     #[inline]
-    pub fn look(&'static self, hash: u64) -> Option<Look> {
+    pub fn begin_read(&'static self, hash: u64) -> Option<OptimisticRead> {
         for _ in 0..SPINS {
             let current = self.current.load(Acquire);
-            let mut look = self.look_in(current >> 32, hash); // the old table, plus 1
+            let mut look = self.read_in(current >> 32, hash); // the old table, plus 1
             if look.is_none() {
-                look = self.look_in((current & LOW_HALF) + 1, hash);
+                look = self.read_in((current & LOW_HALF) + 1, hash);
             }
             if look.is_some_and(|look| look.word & LOCK == 0) {
                 return look;
@@ -48,17 +48,17 @@ impl Index {
 
     /// The bucket in table `successor` - 1, unless it has moved on to the next, or there is no such table.
     #[inline]
-    fn look_in(&'static self, successor: u64, hash: u64) -> Option<Look> {
+    fn read_in(&'static self, successor: u64, hash: u64) -> Option<OptimisticRead> {
         let number = successor.checked_sub(1)?;
         let table = self.table(number);
         let place = table.bucket_of(hash);
         let line = table.line(place);
         let word = line.words[0].load(Acquire);
-        self.is_kept(number, place, word).then_some(Look { table, number, place, line, word })
+        self.is_kept(number, place, word).then_some(OptimisticRead { table, number, place, line, word })
     }
 }
 
-impl Look {
+impl OptimisticRead {
     /// What `each` makes of the first handle with the hash's tag of which it makes something. Every handle it is given
     /// is one that stood in the bucket when the look began, no ghost and no half of a change.
     ///
@@ -75,7 +75,7 @@ impl Look {
         for _ in 0..LINES_MAX {
             for slot in slots(line.matching(tag)) {
                 let handle = line.handle(slot);
-                if !self.holds() {
+                if !self.validate() {
                     return Err(Unsure);
                 }
                 if let Some(found) = each(handle) {
@@ -83,7 +83,7 @@ impl Look {
                 }
             }
             let Some(next) = line.next() else {
-                return if self.holds() { Ok(None) } else { Err(Unsure) };
+                return if self.validate() { Ok(None) } else { Err(Unsure) };
             };
             line = self.table.overflow.line(next);
         }
@@ -92,7 +92,7 @@ impl Look {
 
     /// Whether nothing has changed since the look began, so that all that was read since is whole.
     #[inline]
-    pub fn holds(&self) -> bool {
+    pub fn validate(&self) -> bool {
         fence(Acquire);
         self.line.words[0].load(Relaxed) as u32 == self.word as u32
     }
