@@ -3,22 +3,27 @@
 use crate::harness::{Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A request and its reply, sent again until there is one: datagrams may be lost.
+/// A request and its reply, sent again until there is one: datagrams may be lost. Late replies to earlier requests, which
+/// were sent again too soon, have other ids.
 fn ask(socket: &UdpSocket, request: &str) -> String {
-    let mut reply = [0; 2000];
-    let packet = [b"\0\x07\0\0\0\x01\0\0", request.as_bytes()].concat();
-    let mut length = 0;
+    static ID: AtomicU16 = AtomicU16::new(0);
+    let id = ID.fetch_add(1, Relaxed).to_be_bytes();
+    let packet = [&id[..], b"\0\0\0\x01\0\0", request.as_bytes()].concat();
+    let (mut reply, mut length) = ([0; 2000], 0);
     until("a reply", || {
         socket.send(&packet).unwrap();
-        length = socket.recv(&mut reply).unwrap_or(0);
+        length = loop {
+            match socket.recv(&mut reply) {
+                Ok(length) if reply[..2] == id => break length,
+                Ok(_) => {}
+                Err(_) => break 0,
+            }
+        };
         length > 0
     });
-    // Replies to those that were sent again and not lost.
-    socket.set_nonblocking(true).unwrap();
-    while socket.recv(&mut [0; 2000]).is_ok() {}
-    socket.set_nonblocking(false).unwrap();
     String::from_utf8_lossy(&reply[8..length]).into_owned()
 }
 
