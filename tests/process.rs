@@ -693,6 +693,17 @@ fn limited_address_space_is_shared_with_the_rest_of_the_process() {
 }
 
 #[test]
+fn a_small_stack_is_enough() {
+    let scratch = Scratch::new();
+    let command = command(&["-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
+    let server = Process::start_by(&scratch, limited("-s 256", &command));
+    let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    assert_eq!(fill(&mut stream, 10), 10);
+    assert!(ask(&mut stream, "stats", "END").contains("STAT curr_items 10\r\n"));
+    assert_eq!(server.stop("TERM"), quiet());
+}
+
+#[test]
 fn a_memory_limit_beyond_the_address_space_is_served_as_far_as_that_goes() {
     let scratch = Scratch::new();
     let command = command(&["-m", "4096", "-p", "-1", "-l", "127.0.0.1"]);

@@ -75,9 +75,16 @@ pub fn place_of(hash: u64, len: u64) -> usize {
     (((hash >> 32) * len) >> 32) as usize
 }
 
+/// Places of tables to come.
+fn no_tables() -> Option<Box<[OnceLock<Table>; TABLES_MAX]>> {
+    let tables: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(TABLES_MAX).collect();
+    tables.try_into().ok()
+}
+
 /// The index.
 pub struct Index {
-    tables: [OnceLock<Table>; TABLES_MAX],
+    /// Apart: 80 KB, which would be copied from one frame of a small stack to the next at start.
+    tables: Box<[OnceLock<Table>; TABLES_MAX]>,
     /// Number of the current table; in the high half the number of the one it replaces plus 1, or 0.
     current: AtomicU64,
     may_grow: bool,
@@ -319,8 +326,7 @@ impl Index {
     /// An index sized for `items` items before it first grows, for handles of 40 bits if they may be `long`; a `lean` one
     /// reserves little address space, unless it may not grow. `None` without address space.
     pub fn new(items: u64, may_grow: bool, long: bool, lean: bool) -> Option<Self> {
-        let (tables, current) = ([const { OnceLock::new() }; TABLES_MAX], AtomicU64::new(0));
-        let index = Self { tables, current, may_grow, lean: lean && may_grow };
+        let index = Self { tables: no_tables()?, current: AtomicU64::new(0), may_grow, lean: lean && may_grow };
         index.tables[0].set(Table::new(buckets_for(items, long), long, index.lean)?).ok()?;
         Some(index)
     }
@@ -541,7 +547,7 @@ mod tests {
             assert_eq!(table.next_len(u64::MAX, pace), MOST);
         }
         let index: &'static Index = Box::leak(Box::new(Index {
-            tables: [const { OnceLock::new() }; TABLES_MAX],
+            tables: no_tables().unwrap(),
             current: AtomicU64::new(0),
             may_grow: true,
             lean: true,
@@ -555,7 +561,7 @@ mod tests {
     #[test]
     fn the_last_table_wants_no_successor() {
         let index: &'static Index = Box::leak(Box::new(Index {
-            tables: [const { OnceLock::new() }; TABLES_MAX],
+            tables: no_tables().unwrap(),
             current: AtomicU64::new(TABLES_MAX as u64 - 1),
             may_grow: true,
             lean: true,
