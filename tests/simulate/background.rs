@@ -158,8 +158,11 @@ impl Background {
     pub fn check_quiet(&self, world: &World) {
         self.pass(world, QUIET, 1);
         let shared = &world.threads[0].shared;
-        if shared.moment().enabled {
-            world.check_items(SWEPT);
+        match shared.moment() {
+            Moment { enabled: true, .. } => world.check_items(SWEPT),
+            // What is flushed is swept out, what expires may wait for a day.
+            Moment { prompt: true, .. } => world.check_items(u32::MAX),
+            _ => {}
         }
         let rest = |next: &Cell<Next>| matches!(next.get(), Next::Tick { .. });
         // What an operator has asked for goes on for as long as a page is in use.

@@ -10,7 +10,7 @@ use super::world::{Thread, World};
 use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent as Told, TurnEnd};
 use oxcached::point::point;
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Step};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes of a request datagram at most.
 const REQUEST_MAX: usize = 60_000;
@@ -35,11 +35,13 @@ struct Sent {
     left: usize,
     /// The time at which the head was read.
     read_at: Option<u32>,
+    /// It was refused before its value came.
+    refused: bool,
 }
 
 impl Sent {
     fn new(command: Command) -> Self {
-        Self { left: command.request.len(), read_at: None, command }
+        Self { left: command.request.len(), read_at: None, refused: false, command }
     }
 
     fn op(&self, now: u32, reply: Option<Vec<u8>>) -> Op {
@@ -125,8 +127,17 @@ impl Client {
         if !inner && world.chance(15) && self.kind != Kind::Datagrams {
             return self.hold(world);
         }
-        if world.chance(100) {
+        if world.chance(100) && world.may_flush() {
             return self.flush(world);
+        }
+        if !inner && self.kind == Kind::Packets && world.chance(40) {
+            self.sent = packets::bulk(world).into_iter().map(Sent::new).collect();
+            let len = self.sent.iter().map(|sent| sent.left).sum();
+            return if self.sent.len() < 50 {
+                self.send(world, len, false)
+            } else {
+                world.alone(|| self.send(world, len, false))
+            };
         }
         let requests = self.requests(world);
         if self.kind == Kind::Datagrams {
@@ -178,17 +189,22 @@ impl Client {
                 break;
             }
         }
+        // One of which the value is still to come may be refused, which can have an effect.
+        let begun = whole + usize::from(self.sent.get(whole).is_some_and(|next| next.read_at.is_some()));
         if !inner {
-            self.sent.iter().take(whole).for_each(|sent| world.model.open(&sent.command.key));
+            self.sent.iter().take(begun).for_each(|sent| world.model.open(&sent.command.key));
         }
         self.feed(world, &bytes);
-        let done: Vec<_> = self.sent.drain(..whole).collect();
-        let replies = done.iter().map(|sent| Some(take_reply(&mut self.got, sent))).collect();
-        // What is refused is so before its value has come.
-        let mut rest = self.got.clone();
-        self.sent.front().map(|next| take_reply(&mut rest, next));
-        assert!(rest.is_empty(), "{:?} answers nothing that was asked", short(&rest));
-        close(world, !inner, now, &done, replies);
+        let mut ended = Ended::default();
+        for (n, sent) in self.sent.iter_mut().take(begun).enumerate() {
+            let reply = if sent.refused { Vec::new() } else { take_reply(&mut self.got, sent) };
+            let is_over = !sent.refused && (n < whole || !reply.is_empty());
+            sent.refused = n == whole && (sent.refused || is_over);
+            ended.add(world, sent, is_over.then(|| sent.op(now, Some(reply))));
+        }
+        assert!(self.got.is_empty(), "{:?} answers nothing that was asked", short(&self.got));
+        ended.tell(world, !inner);
+        self.sent.drain(..whole);
     }
 
     /// Bytes arrive, and are run until all is done.
@@ -248,15 +264,14 @@ impl Client {
             Kind::Datagrams => packets::flush(world, delay),
         };
         let oldest = if delay == 0 { now - 1 } else { now + delay - 1 };
-        let sent = Sent::new(command);
-        let reply = if self.kind == Kind::Datagrams {
-            self.answer(world, &sent.command.request, false)
+        let mut reply = if self.kind == Kind::Datagrams {
+            self.answer(world, &command.request, false)
         } else {
-            self.feed(world, &sent.command.request);
+            self.feed(world, &command.request);
             Some(std::mem::take(&mut self.got))
         };
         world.model.flush(oldest, now);
-        close(world, false, now, &[sent], vec![reply]);
+        Ended::tell_all(world, false, now, vec![command], &mut reply);
     }
 
     /// Sends requests in one datagram.
@@ -279,10 +294,7 @@ impl Client {
             requests.iter().for_each(|command| world.model.open(&command.key));
         }
         let mut answer = self.answer(world, &bytes, true);
-        let done: Vec<_> = requests.into_iter().map(Sent::new).collect();
-        let replies = done.iter().map(|sent| answer.as_mut().map(|got| take_reply(got, sent))).collect();
-        assert!(answer.is_none_or(|rest| rest.is_empty()), "a datagram has more replies than requests");
-        close(world, !inner, now, &done, replies);
+        Ended::tell_all(world, !inner, now, requests, &mut answer);
     }
 
     /// The replies to a datagram, put together; `None` if one was lost. Others may come in between where `shared`.
@@ -358,7 +370,7 @@ impl Client {
             drain(&mut self.out, &mut self.got);
             shown = std::mem::take(&mut self.got);
         }
-        close(world, true, now, &[Sent::new(command)], vec![Some(shown)]);
+        Ended::tell_all(world, true, now, vec![command], &mut Some(shown));
         if step == Step::Flush {
             self.feed(world, &[]);
             assert!(self.got.is_empty());
@@ -374,19 +386,34 @@ fn take_reply(got: &mut Vec<u8>, sent: &Sent) -> Vec<u8> {
     }
 }
 
-/// Tells the model of commands that have ended.
-fn close(world: &World, outer: bool, now: u32, done: &[Sent], replies: Vec<Option<Vec<u8>>>) {
-    let mut of_keys: Vec<(&[u8], Vec<Op>)> = Vec::new();
-    for (sent, reply) in done.iter().zip(replies) {
-        let id = reply.as_deref().filter(|_| sent.command.opaque.is_some()).and_then(packets::changed_id);
-        id.into_iter().for_each(|id| world.model.note_id(id));
-        let op = sent.op(now, reply);
-        match of_keys.iter_mut().find(|(key, _)| *key == sent.command.key) {
-            Some((_, ops)) => ops.push(op),
-            None => of_keys.push((&sent.command.key, vec![op])),
-        }
+/// Commands that have ended, by their keys.
+#[derive(Default)]
+struct Ended(BTreeMap<Vec<u8>, Vec<Op>>);
+
+impl Ended {
+    /// `None`: it has not ended, but no longer runs.
+    fn add(&mut self, world: &World, sent: &Sent, op: Option<Op>) {
+        let reply = op.as_ref().and_then(|op| op.reply.as_deref()).filter(|_| sent.command.opaque.is_some());
+        reply.and_then(packets::changed_id).into_iter().for_each(|id| world.model.note_id(id));
+        self.0.entry(sent.command.key.clone()).or_default().extend(op);
     }
-    of_keys.into_iter().for_each(|(key, ops)| world.model.close(key, outer, ops));
+
+    /// Tells the model; they are `outer` if it knows that they began.
+    fn tell(self, world: &World, outer: bool) {
+        self.0.into_iter().for_each(|(key, ops)| world.model.close(&key, outer, ops));
+    }
+
+    /// The same for commands that were sent at once, each with its reply.
+    fn tell_all(world: &World, outer: bool, now: u32, requests: Vec<Command>, replies: &mut Option<Vec<u8>>) {
+        let mut ended = Self::default();
+        for command in requests {
+            let sent = Sent::new(command);
+            let reply = replies.as_mut().map(|replies| take_reply(replies, &sent));
+            ended.add(world, &sent, Some(sent.op(now, reply)));
+        }
+        assert!(replies.as_ref().is_none_or(Vec::is_empty), "{replies:?} answers nothing that was asked");
+        ended.tell(world, outer);
+    }
 }
 
 /// Takes all of `out`.

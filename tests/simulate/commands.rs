@@ -56,11 +56,11 @@ pub fn command(world: &World, key: &[u8]) -> Command {
         ),
         64..76 => {
             let (incr, delta) = (world.chance(2), world.below(1000) as u64);
-            let (evicting, store, klen) = (world.model.evicting, world.store(), key.len());
+            let (short, store, klen) = (world.model.short, world.store(), key.len());
             plain(
                 key,
                 format!("{} {name} {delta}\r\n", if incr { "incr" } else { "decr" }),
-                Rc::new(move |held| arith(held, incr, delta, evicting, store, klen)),
+                Rc::new(move |held| arith(held, incr, delta, short, store, klen)),
             )
         }
         76..84 => touch(world, key),
@@ -85,6 +85,7 @@ pub fn command(world: &World, key: &[u8]) -> Command {
 fn touch(world: &World, key: &[u8]) -> Command {
     let (given, gat, name, key_bytes) = (exptime(world), world.chance(2), text(key), key.to_vec());
     let request = if gat { format!("gat {given} {name}\r\n") } else { format!("touch {name} {given}\r\n") };
+    let short = world.model.short;
     timed(key, request.into_bytes(), move |read_at| {
         let (key, exptime) = (key_bytes.clone(), relative(given, read_at));
         Rc::new(move |held| {
@@ -92,7 +93,7 @@ fn touch(world: &World, key: &[u8]) -> Command {
                 return vec![(Reply::text(if gat { "END\r\n" } else { "NOT_FOUND\r\n" }), None)];
             };
             let reply = if gat { values(&key, held, false) } else { Reply::text("TOUCHED\r\n") };
-            vec![(reply, Some(Val { exptime, ..val.clone() }))]
+            val.touched(exptime, read_at, short).into_iter().map(|val| (reply.clone(), Some(val))).collect()
         })
     })
 }
@@ -101,12 +102,12 @@ fn compare_and_swap(world: &World, key: &[u8]) -> Command {
     // With the id that some client has seen, or another.
     let known = world.model.known_cas(key);
     let id = known.map_or(1, |id| if world.chance(3) { id.wrapping_add(1) } else { id });
-    let (value, evicting) = (Rc::new(world.value(key)), world.model.evicting);
+    let (value, short) = (Rc::new(world.value(key)), world.model.short);
     let request = with_value(&format!("cas {} 0 0 {} {id}", text(key), value.len()), &value);
     timed(key, request, move |read_at| {
         let value = Rc::clone(&value);
         Rc::new(move |held| {
-            let mut results = out_of_memory(held, evicting);
+            let mut results = out_of_memory(held, false, short);
             match held {
                 None => results.push((Reply::text("NOT_FOUND\r\n"), None)),
                 Some(val) => {
@@ -127,19 +128,19 @@ fn store(world: &World, key: &[u8]) -> Command {
     let verb = *world.choice(&["set", "set", "set", "set", "add", "replace", "append", "prepend"]);
     let (value, given) = (Rc::new(world.value(key)), exptime(world));
     let flags = if world.chance(2) { 0 } else { world.below(1 << 32) as u32 };
-    let (evicting, klen) = (world.model.evicting, key.len());
+    let (short, klen) = (world.model.short, key.len());
     let request = with_value(&format!("{verb} {} {flags} {given} {}", text(key), value.len()), &value);
     timed(key, request, move |read_at| {
         let (value, exptime) = (Rc::clone(&value), relative(given, read_at));
         Rc::new(move |held| {
-            let mut results = out_of_memory(if verb == "set" { &None } else { held }, evicting);
+            let mut results = out_of_memory(held, verb == "set", short);
             let refused = (Reply::text("NOT_STORED\r\n"), held.clone());
             let result = match (verb, held) {
                 ("set", _) | ("add", None) | ("replace", Some(_)) => {
                     (Reply::text("STORED\r\n"), Some(Val { flags, exptime, ..Val::new(&value, read_at) }))
                 }
                 ("append" | "prepend", Some(old)) => {
-                    if evicting {
+                    if short {
                         results.push(refused.clone()); // no room for both values
                     }
                     match old.joined(&value, verb == "append", klen) {
@@ -158,14 +159,14 @@ fn store(world: &World, key: &[u8]) -> Command {
 /// `ms`, with a CAS id of the client's choice now and then.
 fn meta_set(world: &World, key: &[u8]) -> Command {
     let (value, given) = (Rc::new(world.value(key)), exptime(world));
-    let (flags, evicting) = (world.below(2) as u32 * 77, world.model.evicting);
+    let (flags, short) = (world.below(2) as u32 * 77, world.model.short);
     let chosen = world.chance(2).then(|| 1 + world.below(1 << 50) as u64);
     let choice = chosen.map_or(String::new(), |id| format!(" E{id}"));
     let line = format!("ms {} {} c F{flags} T{given}{choice}", text(key), value.len());
     timed(key, with_value(&line, &value), move |read_at| {
         let (value, exptime) = (Rc::clone(&value), relative(given, read_at));
-        Rc::new(move |_| {
-            let mut results = out_of_memory(&None, evicting);
+        Rc::new(move |held| {
+            let mut results = out_of_memory(held, true, short);
             let reply = Reply::Numbered { head: b"HD c".to_vec(), cas: chosen, tail: b"\r\n".to_vec() };
             results.push((reply, Some(Val { flags, exptime, cas: chosen, ..Val::new(&value, read_at) })));
             results
@@ -208,13 +209,18 @@ fn values(key: &[u8], held: &Held, cas: bool) -> Reply {
     }
 }
 
-/// Replies where memory is short, and what is left then.
-fn out_of_memory(left: &Held, evicting: bool) -> Vec<(Reply, Held)> {
-    if !evicting {
+/// Replies where memory is short; a set that finds none removes what was there.
+fn out_of_memory(held: &Held, sets: bool, short: bool) -> Vec<(Reply, Held)> {
+    if !short {
         return Vec::new();
     }
-    let replies = ["SERVER_ERROR out of memory storing object\r\n", "SERVER_ERROR Out of memory during read\r\n"];
-    replies.iter().map(|reply| (Reply::text(reply), left.clone())).collect()
+    let none = Reply::text("SERVER_ERROR out of memory storing object\r\n");
+    let gone = if sets { None } else { held.clone() };
+    vec![
+        (none.clone(), gone),
+        (none, held.clone()),
+        (Reply::text("SERVER_ERROR Out of memory during read\r\n"), held.clone()),
+    ]
 }
 
 /// An exptime argument.
@@ -238,14 +244,14 @@ pub fn relative(given: i64, now: u32) -> u32 {
     }
 }
 
-fn arith(held: &Held, incr: bool, delta: u64, evicting: bool, store: &Store, klen: usize) -> Vec<(Reply, Held)> {
+fn arith(held: &Held, incr: bool, delta: u64, short: bool, store: &Store, klen: usize) -> Vec<(Reply, Held)> {
     let Some(old) = held else { return vec![(Reply::text("NOT_FOUND\r\n"), None)] };
     let Ok((sum, new)) = sum(old, incr, delta, store, klen) else {
         let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
         return vec![(Reply::text(reply), held.clone())];
     };
     let mut results = vec![(Reply::Exact(format!("{sum}\r\n").into_bytes()), Some(new))];
-    if evicting {
+    if short {
         results.push((Reply::text("SERVER_ERROR out of memory\r\n"), held.clone()));
     }
     results

@@ -5,9 +5,9 @@
 //! make simulate [FOR=60] [STEPS=3000]             new seeds for so long
 //! make simulate SEED=5 [STEPS=3000]                   one run again; a fault is cut down to few steps
 //! ```
-//! `world` has the scheduler, `background` the chores and the mover, `client` the connections, `commands` and `packets` what
-//! they ask, `model` what is right. What simulation cannot see:
-//! races within a step (loom, stress), and sockets (tests/net, torture).
+//! `plan` has what a run is made from, `world` the scheduler, `background` the chores and the mover, `client` the
+//! connections, `commands` and `packets` what they ask, `model` what is right. What simulation cannot see: races within a
+//! step (loom, stress), and sockets (tests/net, torture).
 #![allow(clippy::unwrap_used)]
 
 mod background;
@@ -15,14 +15,16 @@ mod client;
 mod commands;
 mod model;
 mod packets;
+mod plan;
 mod world;
 
+use plan::Plan;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use world::{Plan, run};
+use world::run;
 
 /// Steps of a run, unless told otherwise.
 const STEPS: u32 = 3000;

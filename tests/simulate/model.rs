@@ -39,6 +39,16 @@ impl Val {
         Self { value, flags: 0, exptime: 0, cas: None, stored, stale: false, token: false }
     }
 
+    /// This item with another expiry time, given at `now`. Where memory is `short`, there may be no room for a late one.
+    pub fn touched(&self, exptime: u32, now: u32, short: bool) -> Vec<Self> {
+        const LATE: u32 = 90 * 24 * 3600;
+        let mut times = vec![exptime];
+        if short && (exptime == 0 || exptime > now + LATE) {
+            times.push(now + LATE);
+        }
+        times.into_iter().map(|exptime| Self { exptime, ..self.clone() }).collect()
+    }
+
     /// This item with more behind its value, or before it; `None` if it would be too large.
     pub fn joined(&self, more: &[u8], behind: bool, klen: usize) -> Option<Self> {
         let value = if behind { [&self.value, more].concat() } else { [more, &self.value].concat() };
@@ -149,7 +159,9 @@ pub struct Model {
     /// CAS ids that changes were answered with.
     ids: RefCell<HashSet<u64>>,
     /// Items may vanish.
-    pub evicting: bool,
+    vanishing: bool,
+    /// Memory may be refused.
+    pub short: bool,
     /// Operations are printed.
     pub trace: bool,
 }
@@ -163,8 +175,8 @@ struct Time {
 }
 
 impl Model {
-    pub fn new(evicting: bool, trace: bool) -> Self {
-        Self { evicting, trace, ..Self::default() }
+    pub fn new(vanishing: bool, short: bool, trace: bool) -> Self {
+        Self { vanishing, short, trace, ..Self::default() }
     }
 
     /// A thread works at `now`: a flush whose second has passed takes effect.
@@ -319,7 +331,7 @@ impl Model {
             return vec![None];
         }
         let may_hide = |pending: u32| pending != 0 && pending <= time.latest;
-        let may_be_gone = self.evicting
+        let may_be_gone = self.vanishing
             || (val.exptime != 0 && val.exptime <= time.latest)
             || may_hide(pending)
             || may_hide(time.pending);

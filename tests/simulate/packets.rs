@@ -15,6 +15,10 @@ const NOT_STORED: (u16, &str) = (5, "Not stored.");
 const NON_NUMERIC: (u16, &str) = (6, "Non-numeric server-side value for incr or decr");
 const NO_MEMORY: u16 = 0x82;
 
+/// Packets of a bulk at most, and bytes of their values.
+const BULK_MAX: usize = 2000;
+const BULK_BYTES: usize = 2_500_000;
+
 /// Bytes before the body.
 const HEADER: usize = 24;
 
@@ -140,7 +144,7 @@ pub fn get(world: &World, key: &[u8], quiet: bool) -> Command {
         (true, true) => 0x0d,
     };
     let echo = Echo { opcode, quiet, opaque: opaque(world) };
-    let effect = fetch(echo, key, with_key, true, None);
+    let effect = fetch(echo, key, (with_key, true), None);
     Draft { echo, key, extras: b"", value: b"", cas: 0 }.command("get", move |_| Rc::clone(&effect))
 }
 
@@ -160,25 +164,29 @@ pub fn command(world: &World, key: &[u8]) -> Command {
                 (true, true) => echo(0x23, 0x24),
                 (false, true) => echo(0x1d, 0x1e),
             };
-            let owned = key.to_vec();
-            Draft { echo, key, extras: &(given as u32).to_be_bytes(), value: b"", cas: 0 }
-                .command("gat", move |read_at| {
-                    fetch(echo, &owned, with_key && value, value, Some(relative(given, read_at)))
-                })
+            let (owned, short) = (key.to_vec(), world.model.short);
+            Draft { echo, key, extras: &(given as u32).to_be_bytes(), value: b"", cas: 0 }.command(
+                "gat",
+                move |read_at| {
+                    fetch(echo, &owned, (with_key && value, value), Some((relative(given, read_at), read_at, short)))
+                },
+            )
         }
-        76..84 => {
-            let (cas, echo) = (compare(world, key), echo(0x04, 0x14));
-            let effect: Effect = Rc::new(move |held| match held {
-                None => vec![(echo.fail(NOT_FOUND), None)],
-                Some(val) => {
-                    let reply = if echo.quiet { Reply::text("") } else { echo.plain(0, 0, b"") };
-                    compared(val, cas, (reply, None), (echo.fail(EXISTS), held.clone()))
-                }
-            });
-            Draft { echo, key, extras: b"", value: b"", cas }.command("delete", move |_| Rc::clone(&effect))
-        }
+        76..84 => delete(world, key, quiet, compare(world, key)),
         _ => arith(world, key, quiet),
     }
+}
+
+fn delete(world: &World, key: &[u8], quiet: bool, cas: u64) -> Command {
+    let echo = Echo { opcode: if quiet { 0x14 } else { 0x04 }, quiet, opaque: opaque(world) };
+    let effect: Effect = Rc::new(move |held| match held {
+        None => vec![(echo.fail(NOT_FOUND), None)],
+        Some(val) => {
+            let reply = if echo.quiet { Reply::text("") } else { echo.plain(0, 0, b"") };
+            compared(val, cas, (reply, None), (echo.fail(EXISTS), held.clone()))
+        }
+    });
+    Draft { echo, key, extras: b"", value: b"", cas }.command("delete", move |_| Rc::clone(&effect))
 }
 
 /// A CAS id to compare with: mostly none, else the one that is known, or another.
@@ -202,7 +210,8 @@ fn compared(val: &Val, compare: u64, same: (Reply, Held), other: (Reply, Held)) 
     results
 }
 
-fn fetch(echo: Echo, key: &[u8], with_key: bool, value: bool, touch: Option<u32>) -> Effect {
+/// `touch` is the expiry time, when it is given, and whether memory is short.
+fn fetch(echo: Echo, key: &[u8], (with_key, value): (bool, bool), touch: Option<(u32, u32, bool)>) -> Effect {
     let shown = if with_key { key.to_vec() } else { Vec::new() };
     Rc::new(move |held| {
         let Some(val) = held else {
@@ -216,17 +225,50 @@ fn fetch(echo: Echo, key: &[u8], with_key: bool, value: bool, touch: Option<u32>
         let told: &[u8] = if value { &val.value } else { b"" };
         let body = [&val.flags.to_be_bytes()[..], &shown, told].concat();
         let reply = Reply::Packet { head: echo.head(0, 4, shown.len(), body.len()), cas: val.cas, body };
-        vec![(reply, Some(Val { exptime: touch.unwrap_or(val.exptime), ..val.clone() }))]
+        let left = match touch {
+            None => vec![val.clone()],
+            Some((exptime, now, short)) => val.touched(exptime, now, short),
+        };
+        left.into_iter().map(|val| (reply.clone(), Some(val))).collect()
     })
 }
 
+/// Many packets of one kind about keys that only these have: pages fill, and become empty.
+pub fn bulk(world: &World) -> Vec<Command> {
+    let len = *world.choice(&[20, 100, 700, 3000, 20_000, 200_000]);
+    let count = if world.chance(3) { 40 } else { BULK_MAX.min(BULK_BYTES / len) };
+    let (from, what) = (world.below(count / 4 + 1), world.below(4));
+    let given = if world.chance(3) { 1 + world.below(100) as i64 } else { 0 };
+    let one = |n: usize| {
+        let key = format!("bulk{len}-{}", from + n).into_bytes();
+        match what {
+            0 | 1 => set(world, &key, true, ("set", 1, 0x11), (world.value_of(&key, len), given, 0)),
+            // Few are left on each page.
+            2 if world.chance(20) => get(world, &key, true),
+            2 => delete(world, &key, true, 0),
+            _ => get(world, &key, true),
+        }
+    };
+    (0..count).map(one).chain([noop(world)]).collect()
+}
+
 fn store(world: &World, key: &[u8], quiet: bool) -> Command {
-    let (verb, loud, silent) =
-        *world.choice(&[("set", 1, 0x11), ("set", 1, 0x11), ("add", 2, 0x12), ("replace", 3, 0x13)]);
+    let verb = *world.choice(&[("set", 1, 0x11), ("set", 1, 0x11), ("add", 2, 0x12), ("replace", 3, 0x13)]);
+    set(world, key, quiet, verb, (world.value(key), exptime(world).max(0), compare(world, key)))
+}
+
+/// `given` is its value, exptime and CAS id.
+fn set(
+    world: &World,
+    key: &[u8],
+    quiet: bool,
+    (verb, loud, silent): (&'static str, u8, u8),
+    (value, given, cas): (Vec<u8>, i64, u64),
+) -> Command {
     let echo = Echo { opcode: if quiet { silent } else { loud }, quiet, opaque: opaque(world) };
-    let (value, given, cas) = (Rc::new(world.value(key)), exptime(world).max(0), compare(world, key));
+    let value = Rc::new(value);
     let flags = if world.chance(2) { 0 } else { world.below(1 << 32) as u32 };
-    let evicting = world.model.evicting;
+    let short = world.model.short;
     let extras = [flags.to_be_bytes(), (given as u32).to_be_bytes()].concat();
     let draft = Draft { echo, key, extras: &extras, value: &Rc::clone(&value), cas };
     draft.command(verb, move |read_at| {
@@ -241,7 +283,7 @@ fn store(world: &World, key: &[u8], quiet: bool) -> Command {
                 (None, "set" | "add") if cas == 0 => vec![stored],
                 (None, _) => vec![(echo.fail(NOT_FOUND), None)],
             };
-            if evicting {
+            if short {
                 let left = if verb == "set" { &None } else { held };
                 results.push((echo.fail((NO_MEMORY, "Out of memory allocating item")), left.clone()));
                 results.push((echo.fail((NO_MEMORY, "Out of memory during read")), held.clone()));
@@ -268,17 +310,19 @@ fn join(world: &World, key: &[u8], quiet: bool) -> Command {
     };
     let echo = Echo { opcode, quiet, opaque: opaque(world) };
     let (value, cas) = (Rc::new(world.value(key)), compare(world, key));
-    let (klen, evicting) = (key.len(), world.model.evicting);
+    let (klen, short) = (key.len(), world.model.short);
     let draft = Draft { echo, key, extras: b"", value: &Rc::clone(&value), cas };
     let effect: Effect = Rc::new(move |held| {
         let refused = (echo.fail(NOT_STORED), held.clone());
-        let Some(old) = held else { return vec![refused] };
-        let stored = match old.joined(&value, append, klen) {
-            None => refused.clone(),
-            Some(new) => (echo.done(b""), Some(new)),
+        let mut results = match held {
+            None => vec![refused.clone()],
+            Some(old) => {
+                let joined = old.joined(&value, append, klen);
+                let stored = joined.map_or_else(|| refused.clone(), |new| (echo.done(b""), Some(new)));
+                compared(old, cas, stored, (echo.fail(EXISTS), held.clone()))
+            }
         };
-        let mut results = compared(old, cas, stored, (echo.fail(EXISTS), held.clone()));
-        if evicting {
+        if short {
             results.push(refused); // no room for both values
             for text in ["Out of memory allocating item", "Out of memory during read"] {
                 results.push((echo.fail((NO_MEMORY, text)), held.clone()));
@@ -304,7 +348,7 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
     let given = (world.below(3) > 0).then(|| exptime(world).max(0));
     let time = given.map_or(u32::MAX, |given| given as u32);
     let extras = [&delta.to_be_bytes()[..], &initial.to_be_bytes(), &time.to_be_bytes()].concat();
-    let (evicting, store, klen) = (world.model.evicting, world.store(), key.len());
+    let (short, store, klen) = (world.model.short, world.store(), key.len());
     Draft { echo, key, extras: &extras, value: b"", cas }.command(if incr { "incr" } else { "decr" }, move |read_at| {
         Rc::new(move |held| {
             let Some(old) = held else {
@@ -312,7 +356,7 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
                 let value = Rc::new(initial.to_string().into_bytes());
                 let new = Val { exptime: relative(given, read_at), ..Val::new(&value, read_at) };
                 let mut results = vec![(echo.done(&initial.to_be_bytes()), Some(new))];
-                if evicting {
+                if short {
                     results.push((echo.fail((NO_MEMORY, "Out of memory allocating new item")), None));
                 }
                 return results;
@@ -324,7 +368,7 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
                 Err(no) if no.by_length => vec![(echo.fail(NON_NUMERIC), held.clone())],
                 Err(_) => compared(old, cas, (echo.fail(NON_NUMERIC), held.clone()), (echo.fail(EXISTS), held.clone())),
             };
-            if evicting {
+            if short {
                 results.push((echo.fail((NO_MEMORY, "Out of memory incrementing value")), held.clone()));
             }
             results

@@ -9,6 +9,7 @@
 use super::background::Background;
 use super::client::{Client, Kind};
 use super::model::Model;
+use super::plan::Plan;
 use oxcached::clock::{Clock, START};
 use oxcached::maint::restart::{self, Memory};
 use oxcached::point::{Point, set_hook};
@@ -55,64 +56,6 @@ impl Thread {
 
     fn set(&self, now: u32) {
         self.shared.clock.advance(i64::from(now.max(self.now())) - i64::from(self.now()));
-    }
-}
-
-/// What a run is made from; the seed decides.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub steps: u32,
-    args: String,
-    evicting: bool,
-    in_file: bool,
-    /// CAS ids that are drawn before the first step, and flushes that have been.
-    skipped: u64,
-    flushes: u64,
-    /// The chores and the mover pace themselves, and a look at the clock takes them so many microseconds; else this
-    /// scheduler takes their steps.
-    paced: Option<u64>,
-    /// One of so many steps moves time.
-    time: usize,
-    /// Items that the index is made for; few have it grow.
-    initial_items: u64,
-    /// Operations are printed.
-    pub trace: bool,
-}
-
-impl Plan {
-    pub fn of(seed: u64, steps: u32) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let in_file = rng.u8(..3) == 0;
-        let evicting = rng.u8(..3) == 0;
-        let memory = if evicting { 4 } else { 64 };
-        let more = match rng.u8(..8) {
-            0 => " -o hashpower=12,no_lru_crawler",
-            1 => " -o slab_chunk_max=16 -f 1.5",
-            2 => " -o slab_chunk_max=1",
-            3 if evicting => " -M",
-            4 => " -o no_lru_maintainer",
-            5 => " -o temporary_ttl=60",
-            _ => "",
-        };
-        let skipped = match rng.u8(..6) {
-            0 => (1 << 40) - (1 << 32) - rng.u64(..300),
-            1 => (1 << 40) - rng.u64(..300),
-            2 => (1 << 39) - rng.u64(..300),
-            3 => (1 << 32) - rng.u64(..300),
-            _ => 0,
-        };
-        let flushes = match rng.u8(..8) {
-            0 => (1 << 39) - rng.u64(..50),
-            1 => (1 << 38) - rng.u64(..50),
-            2 => (1 << 32) - rng.u64(..50),
-            3 => (1 << 31) - rng.u64(..50),
-            _ => 0,
-        };
-        let paced = *rng.choice(&[None, Some(10), Some(300), Some(3000)]).unwrap();
-        let initial_items = *rng.choice(&[1, 8, 100_000]).unwrap();
-        let (args, time) = (format!("-m {memory} -t 1{more}"), *rng.choice(&[5, 20, 100]).unwrap());
-        Self { seed, steps, args, evicting, in_file, skipped, flushes, paced, time, initial_items, trace: false }
     }
 }
 
@@ -191,7 +134,7 @@ impl World {
             plan: plan.clone(),
             background: plan.paced.map(|look| Background::new(store, &threads[0].shared, look)),
             threads,
-            model: Model::new(plan.evicting, plan.trace),
+            model: Model::new(plan.vanishing, plan.short, plan.trace),
             store,
             settings,
             rng: RefCell::new(rng),
@@ -268,7 +211,6 @@ impl World {
 
     /// A value that no other is like, of a size at which layouts change.
     pub fn value(&self, key: &[u8]) -> Vec<u8> {
-        self.versions.set(self.versions.get() + 1);
         let len = match self.below(100) {
             0..30 => return self.below(2_000_000).to_string().into_bytes(),
             30..60 => self.below(60),
@@ -277,6 +219,12 @@ impl World {
             90..98 => self.below(20_000),
             _ => self.below(300_000),
         };
+        self.value_of(key, len)
+    }
+
+    /// A value of `len` bytes that no other is like.
+    pub fn value_of(&self, key: &[u8], len: usize) -> Vec<u8> {
+        self.versions.set(self.versions.get() + 1);
         let mut value = format!("{}:{}:", self.versions.get(), key.len()).into_bytes();
         let mut fill = self.versions.get().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         while value.len() < len {
@@ -327,7 +275,8 @@ impl World {
             match self.below(20) {
                 0..12 => self.client_step(true),
                 12..15 => self.chores(),
-                15 => self.flush(),
+                15 if self.may_flush() => self.flush(),
+                15 => {}
                 16..18 => self.tick(1),
                 _ => self.reset_stats(),
             }
@@ -409,7 +358,8 @@ impl World {
             3 | 4 => _ = self.store.grow_step(1 + self.below(8) as u64),
             5 => self.store.charge_overhead(),
             6 => _ = self.store.touch_ahead(),
-            _ => self.move_pages(now),
+            _ if self.plan.vanishing || self.plan.short => self.move_pages(now),
+            _ => {}
         }
     }
 
@@ -463,6 +413,10 @@ impl World {
         }
     }
 
+    pub fn may_flush(&self) -> bool {
+        self.chance(self.plan.flushing)
+    }
+
     fn flush(&self) {
         let thread = self.below(THREADS);
         self.act(thread, || {
@@ -490,14 +444,16 @@ impl World {
             self.note(format_args!("operator {what}"));
             match what {
                 0 => _ = self.ask(0, "stats reset\r\n"),
-                1 if self.plan.evicting && self.files.is_none() => {
+                1 if self.plan.short && self.files.is_none() => {
                     _ = self.ask(0, &format!("cache_memlimit {}\r\n", 2 + self.below(6)));
                 }
                 2 => _ = self.ask(0, &format!("lru temp_ttl {}\r\n", self.below(100) as i64 - 1)),
                 3 => _ = self.ask(0, if self.chance(2) { "lru mode flat\r\n" } else { "lru mode segmented\r\n" }),
                 4 => self.store.skip_ids(1u64 << self.below(40)),
                 5 => _ = self.ask(0, &format!("slabs automove {}\r\n", self.below(3))),
-                6 => _ = self.ask(0, &format!("slabs reassign -1 {}\r\n", 1 + self.below(30))),
+                6 if self.plan.vanishing || self.plan.short => {
+                    _ = self.ask(0, &format!("slabs reassign -1 {}\r\n", 1 + self.below(30)))
+                }
                 7 => _ = self.ask(0, &format!("lru_crawler crawl {}\r\n", 1 + self.below(30))),
                 _ => {
                     let which = *self.choice(&["", " items", " slabs", " settings", " sizes"]);
@@ -512,7 +468,7 @@ impl World {
     }
 
     /// Nothing else comes in between.
-    fn alone(&self, work: impl FnOnce()) {
+    pub fn alone(&self, work: impl FnOnce()) {
         self.alone.set(true);
         work();
         self.alone.set(false);
@@ -531,7 +487,7 @@ impl World {
 
     /// There are as many items as there may be. What has expired in the last `grace` seconds may not be swept out.
     pub fn check_items(&self, grace: u32) {
-        if self.plan.evicting {
+        if self.plan.vanishing {
             return;
         }
         let (least, most) = self.model.count(grace);
@@ -555,7 +511,7 @@ impl World {
             75..92 => self.act(THREADS - 1, || self.chores()),
             92..96 => self.operate(),
             96..98 if self.background.is_none() || self.chance(8) => self.check_counts(),
-            98 if self.chance(4) => self.flush(),
+            98 if self.chance(4) && self.may_flush() => self.flush(),
             _ => {}
         }
     }
