@@ -7,6 +7,8 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/connections.rs"]
 mod connections;
 #[path = "faults/datagrams.rs"]

@@ -10,7 +10,10 @@ mod support;
 use oxcached::clock::{Clock, START};
 use oxcached::proto::Shared;
 use oxcached::store::Store;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use support::{Client, UNIX, settings};
 
 const ARGS: &str = "-m 8 -t 1";
@@ -26,6 +29,13 @@ impl Thread {
         let clock = Clock::manual(UNIX);
         clock.advance(i64::from(now) - i64::from(START));
         let shared = Shared::over(store, settings(ARGS), clock, Box::new(|_| ()));
+        Self { client: Client::new(&Arc::new(shared)) }
+    }
+
+    /// One whose clock is within its second, as that of a server is.
+    fn within_a_second() -> Self {
+        let clock = Clock::manual_within_a_second(UNIX);
+        let shared = Shared::over(support::shared(ARGS).cache.store, settings(ARGS), clock, Box::new(|_| ()));
         Self { client: Client::new(&Arc::new(shared)) }
     }
 
@@ -224,6 +234,128 @@ fn incr_goes_on_at_0_and_decr_ends_there() {
     ] {
         assert_eq!(one.ask(&format!("{request}\r\n")), format!("{number}\r\n"), "{request}");
     }
+}
+
+/// What is set to live N seconds lives through the N-th tick, for it was set within a second; what clients are shown
+/// begins with N.
+#[test]
+fn a_life_of_n_seconds_is_no_shorter() {
+    let ways: [(&str, &str, &str); 9] = [
+        ("set k 0 2 1\r\n1\r\n", "STORED\r\n", "get k\r\n"),
+        ("add k 0 2 1\r\n1\r\n", "STORED\r\n", "get k\r\n"),
+        ("set k 0 0 1\r\n1\r\ntouch k 2\r\n", "STORED\r\nTOUCHED\r\n", "get k\r\n"),
+        ("set k 0 0 1\r\n1\r\ngat 2 k\r\n", "STORED\r\nVALUE k 0 1\r\n1\r\nEND\r\n", "get k\r\n"),
+        ("ms k 1 T2\r\n1\r\n", "HD\r\n", "mg k v\r\n"),
+        ("ma k N2 t\r\n", "HD t2\r\n", "mg k v\r\n"),
+        ("mg k N2 t\r\n", "HD t2 W\r\n", "mg k s\r\n"),
+        ("set k 0 0 1\r\n1\r\nmg k T2 t\r\n", "STORED\r\nHD t2\r\n", "mg k v\r\n"),
+        ("set k 0 0 1\r\n1\r\nmd k I T2\r\n", "STORED\r\nHD\r\n", "mg k s\r\n"),
+    ];
+    for (request, reply, look) in ways {
+        let mut one = Thread::within_a_second();
+        assert_eq!(one.ask(request), reply);
+        for left in [2, 1, 0] {
+            assert!(one.ask("me k\r\n").contains(&format!(" exp={left} ")), "{request}");
+            let dump = one.ask("lru_crawler metadump all\r\n");
+            assert!(dump.contains(&format!("key=k exp={} ", UNIX + i64::from(START) + 2)), "{request}: {dump}");
+            assert!(one.ask("mg k t\r\n").starts_with(&format!("HD t{left}")), "{request}");
+            assert!(!matches!(&*one.ask(look), "END\r\n" | "EN\r\n"), "{request}");
+            one.pass(1);
+        }
+        assert!(matches!(&*one.ask(look), "END\r\n" | "EN\r\n"), "{request}");
+    }
+    // A packet with the same, and a counter that it makes.
+    let mut one = Thread::within_a_second();
+    let set = [&[0x80, 1, 0, 1, 8, 0, 0, 0, 0, 0, 0, 10][..], &[0; 12], &[0, 0, 0, 0, 0, 0, 0, 2], b"k1"].concat();
+    let incr = [&[0x80, 5, 0, 1, 20, 0, 0, 0, 0, 0, 0, 21][..], &[0; 12], &[0; 19], &[2], b"n"].concat();
+    let mut packets = Client::new(&one.client.shared);
+    packets.ask(&[set, incr].concat());
+    one.pass(2);
+    for key in ["k", "n"] {
+        one.finds(key, true);
+    }
+    one.pass(1);
+    for key in ["k", "n"] {
+        one.finds(key, false);
+    }
+}
+
+/// What must not live, and what goes by the same seconds as ever.
+#[test]
+fn a_second_that_has_begun_revives_nothing() {
+    let mut one = Thread::within_a_second();
+    let now = UNIX + i64::from(START);
+    for past in [-1, now, now - 1, now - 100] {
+        one.ask(&format!("set k 0 {past} 1\r\n1\r\n"));
+        one.finds("k", false);
+        one.set("k").ask(&format!("touch k {past}\r\n"));
+        one.finds("k", false);
+    }
+    // A date: as a life that ends then.
+    one.ask(&format!("set k 0 {} 1\r\n1\r\n", now + 5));
+    assert_eq!(one.ask("mg k t\r\n"), "HD t5\r\n");
+    one.pass(5).finds("k", true);
+    one.pass(1).finds("k", false);
+    // Who may recache is told by what is shown.
+    one.ask("set k 0 30 1\r\n1\r\n");
+    assert_eq!(one.ask("mg k t R30\r\n"), "HD t30\r\n");
+    one.pass(1);
+    assert_eq!(one.ask("mg k t R30\r\n"), "HD t29 W\r\n");
+    // A flush to come hides in its last second what was there before.
+    one.set("k").ask("flush_all 2\r\n");
+    one.finds("k", true);
+    one.pass(1).finds("k", false);
+}
+
+#[test]
+fn times_of_the_calendar_follow_the_wall_clock_and_lives_do_not() {
+    for day in [3600, -3600, 400 * i64::from(DAY)] {
+        let mut one = Thread::within_a_second();
+        assert_eq!(one.ask("set life 0 100 1\r\n1\r\n"), "STORED\r\n");
+        one.client.shared.clock.set_wall(day);
+        let now = UNIX + i64::from(START) + day;
+        assert!(one.ask("stats\r\n").contains(&format!("STAT time {now}\r\n")));
+        one.ask(&format!("set date 0 {} 1\r\n1\r\nset past 0 {now} 1\r\n1\r\n", now + 100));
+        assert_eq!(one.ask("mg life t\r\nmg date t\r\nmg past t\r\n"), "HD t100\r\nHD t100\r\nEN\r\n");
+        let dump = one.ask("lru_crawler metadump all\r\n");
+        assert_eq!(dump.matches(&format!(" exp={} ", now + 100)).count(), 2, "{dump}");
+        one.pass(101);
+        one.finds("life", false);
+        one.finds("date", false);
+    }
+}
+
+/// By the real clock, whatever part of a second has passed.
+#[test]
+fn in_a_server_a_second_is_a_second() {
+    let server = oxcached::server::Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 64")).unwrap();
+    let running = server.spawn().unwrap();
+    let mut clients: Vec<_> = (0..4).map(|_| TcpStream::connect(running.addresses()[0]).unwrap()).collect();
+    let ask = |client: &mut TcpStream, request: &[u8], end: &[u8]| {
+        client.write_all(request).unwrap();
+        let (mut reply, mut byte) = (Vec::new(), [0]);
+        while !reply.ends_with(end) {
+            client.read_exact(&mut byte).unwrap();
+            reply.push(byte[0]);
+        }
+        reply
+    };
+    std::thread::scope(|scope| {
+        for (n, client) in clients.iter_mut().enumerate() {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(220 * n as u64));
+                let set = Instant::now();
+                ask(client, format!("set k{n} 0 1 1\r\n1\r\n").as_bytes(), b"STORED\r\n");
+                while ask(client, format!("get k{n}\r\n").as_bytes(), b"END\r\n") != b"END\r\n" {
+                    assert!(set.elapsed() < Duration::from_secs(20), "it never ends");
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+                // The main thread may be late with the tick before.
+                assert!(set.elapsed() >= Duration::from_millis(900), "{:?}", set.elapsed());
+            });
+        }
+    });
+    running.shutdown().unwrap();
 }
 
 #[test]

@@ -110,11 +110,20 @@ pub struct Verbs<'a> {
     pub counters: &'a Counters,
     /// Relative time.
     pub now: u32,
+    /// Relative time from which the life of what is set now counts: see [`Clock::begun`].
+    pub life_begin: u32,
     /// Where watchers hear of it.
     pub log: Log<'a>,
 }
 
 impl Verbs<'_> {
+    /// Seconds that are left until `exptime`, as clients are shown them. A time that has passed wraps around, as in
+    /// memcached.
+    #[inline]
+    pub fn seconds_left(&self, exptime: u32) -> u32 {
+        exptime.wrapping_sub(if exptime > self.now { self.life_begin } else { self.now })
+    }
+
     /// Looks `key` up and shows a hit to `show`. With `touch`, the item gets that expiry time first. Counts as a get, or
     /// as a touch.
     ///
@@ -348,7 +357,7 @@ impl Verbs<'_> {
 
     /// `flush_all`; `exptime` as given by the client, 0 or less = now.
     pub fn flush(&self, exptime: i64, clock: &Clock) {
-        let oldest = if exptime > 0 { clock.expiry(exptime).wrapping_sub(1) } else { self.now - 1 };
+        let oldest = if exptime > 0 { clock.moment(exptime).wrapping_sub(1) } else { self.now - 1 };
         self.cache.store.flush(oldest, self.now);
     }
 }

@@ -164,7 +164,7 @@ impl Verbs<'_> {
     pub(super) fn tell_store(&self, key: &Key<'_>, mode: Mode, status: StoreStatus, shape: Shape) {
         let Shape { class, size, exptime } = shape;
         // An item whose time was over before it began shows a time of 136 years, as memcached's does.
-        let ttl = if exptime == 0 { 0 } else { exptime.wrapping_sub(self.now) };
+        let ttl = if exptime == 0 { 0 } else { self.seconds_left(exptime) };
         let (key, verb, fd) = (key.bytes, mode.into(), self.log.fd());
         self.log.put(&Event::ItemStore { key, status, verb, ttl, class, fd, size });
     }

@@ -121,10 +121,10 @@ impl Shared {
         control: Box<dyn Fn(Control) + Send + Sync>,
     ) -> Self {
         let events = Arc::new(Events::new(settings.num_threads as usize, settings.logger_buf_size as usize));
-        store.report_to(Arc::clone(&events));
+        store.report_to(Arc::clone(&events), clock.begun());
         store.set_flat(!settings.lru_segmented);
         store.set_hot_pct(settings.hot_lru_given.then_some(settings.hot_lru_pct));
-        store.set_temp_ttl(settings.temp_lru.then_some(settings.temporary_ttl));
+        store.set_temp_ttl(settings.temp_lru.then_some(settings.temporary_ttl.saturating_add(clock.begun())));
         Self {
             clock,
             stats: Stats::new(settings.num_threads as usize),
@@ -269,7 +269,8 @@ impl<'a> Cx<'a> {
         let now = self.shared.clock.now();
         self.shared.cache.store.settle(now);
         point("a command has read the clock");
-        Verbs { cache: &self.shared.cache, counters: self.counters, now, log: self.log }
+        let life_begin = now.saturating_add(self.shared.clock.begun());
+        Verbs { cache: &self.shared.cache, counters: self.counters, now, life_begin, log: self.log }
     }
 }
 

@@ -73,8 +73,8 @@ pub struct Store {
     pub(super) juggles: AtomicU64,
     /// What background threads have done that may be work for each other.
     pub(super) upkeep: AtomicU64,
-    /// Who hears of evictions, if anybody.
-    events: OnceLock<Arc<Events>>,
+    /// Where evictions are recorded, and by how much expiry times are later than is told.
+    events: OnceLock<(Arc<Events>, u32)>,
     /// Who has pages touched before they are needed, if anybody.
     toucher: OnceLock<Thread>,
 }
@@ -126,9 +126,10 @@ impl Store {
         })))
     }
 
-    /// Has evictions recorded in `events`; the first one given counts.
-    pub fn report_to(&self, events: Arc<Events>) {
-        let _ = self.events.set(events);
+    /// Has evictions recorded in `events`; the first one given counts. Expiry times are `begun` seconds later than is
+    /// told.
+    pub fn report_to(&self, events: Arc<Events>, begun: u32) {
+        let _ = self.events.set((events, begun));
     }
 
     /// Has ids, flushes and counters begin again, as in a new store. Only while there is no item and nobody else at
@@ -141,7 +142,7 @@ impl Store {
 
     /// Records an event that is not a client's doing, if somebody watches for such.
     pub fn record(&self, event: &Event<'_>) {
-        if let Some(events) = self.events.get().filter(|events| events.wants(event.class())) {
+        if let Some((events, _)) = self.events.get().filter(|(events, _)| events.wants(event.class())) {
             events.put(event);
         }
     }
@@ -509,12 +510,12 @@ impl Store {
         counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
         counts.evicted_unfetched += u64::from(!fetched);
         counts.evicted_active += u64::from(item.header().is(state::ACTIVE));
-        if let Some(events) = self.events.get().filter(|events| events.wants(Class::EVICTIONS)) {
+        if let Some((events, begun)) = self.events.get().filter(|(events, _)| events.wants(Class::EVICTIONS)) {
             let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, item));
             events.put(&Event::Eviction {
                 key,
                 fetched,
-                ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) },
+                ttl: if exptime == 0 { -1 } else { i64::from(exptime) - i64::from(now) - i64::from(*begun) },
                 idle: now.saturating_sub(item.atime(now)),
                 class: class_id as u8,
                 size: item.vlen(),

@@ -32,6 +32,7 @@ pub enum Call {
     Socket,
     Listen,
     Memory,
+    WallClock,
     Count,
 }
 
@@ -109,6 +110,11 @@ impl Plan {
         (1..).zip(words).for_each(|(word, value)| self.put(call, word, value));
         self.put(call, LEAST, fault.least);
         self.put(call, 0, fault.what);
+    }
+
+    /// Has the server's wall clock be ahead by so many seconds.
+    pub fn set_wall_clock(&self, ahead: i64) {
+        self.put(Call::WallClock, 0, ahead.cast_unsigned());
     }
 
     /// Lets calls pass, and counts from 0.

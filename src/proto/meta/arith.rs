@@ -81,7 +81,7 @@ fn show(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, flags: &Flags<'_>, key: &Key
         match (word[0], flags.touch, flags.vivify) {
             (b'T', Some((_, touched)), _) => exptime = touched,
             (b'N', _, Some((_, made))) if shown.made => exptime = made,
-            (b't', ..) => put_ttl(run.out, exptime, run.verbs.now),
+            (b't', ..) => put_ttl(run.out, exptime, &run.verbs),
             (b'c', ..) => put_number(run.out, b" c", shown.cas),
             _ => echo(run.out, word, key.bytes(), flags.is_binary()),
         }

@@ -4,7 +4,7 @@
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, parse, put_number, put_ttl};
-use crate::cache::{Key, Peek, Recache, Seen, Vivify};
+use crate::cache::{Key, Peek, Recache, Seen, Verbs, Vivify};
 use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
 use crate::proto::Output;
@@ -16,11 +16,11 @@ use crate::store::Entry;
 pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     let Some(flags) = parse(run, tokens, 2) else { return };
     let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
-    let (out, now) = (&mut *run.out, run.verbs.now);
+    let (out, verbs) = (&mut *run.out, run.verbs);
     let start = out.bytes().len();
     let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| {
         out.bytes().truncate(start);
-        show(out, tokens, &flags, &key, seen, entry, now);
+        show(out, tokens, &flags, &key, seen, entry, &verbs);
     });
     if !hit {
         run.out.bytes().truncate(start);
@@ -64,7 +64,7 @@ fn show(
     key: &Key<'_>,
     seen: &Seen,
     entry: Option<&Entry>,
-    now: u32,
+    verbs: &Verbs<'_>,
 ) {
     let with_value = flags.value && flags.compare != Some(seen.cas);
     if with_value {
@@ -80,7 +80,7 @@ fn show(
             (b'T', Some((_, touched)), _) => exptime = touched,
             (b'N', _, Some((_, made))) if seen.made => exptime = made,
             (b's', ..) => put_number(out, b" s", seen.vlen as u64),
-            (b't', ..) => put_ttl(out, exptime, now),
+            (b't', ..) => put_ttl(out, exptime, verbs),
             (b'c', ..) => put_number(out, b" c", seen.cas),
             (b'f', ..) => put_number(out, b" f", u64::from(seen.flags)),
             (b'l', ..) => put_number(out, b" l", u64::from(seen.idle)),

@@ -24,7 +24,8 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
         }
     }
     let Some(key) = Key::new(decoded.as_deref().unwrap_or(text)) else { return run.reply(BAD_FORMAT) };
-    let (now, show_cas) = (run.verbs.now, run.verbs.cache.use_cas);
+    let verbs = run.verbs;
+    let (now, show_cas) = (verbs.now, verbs.cache.use_cas);
     let bytes = run.out.bytes();
     let hit = run.verbs.inspect(&key, |entry| {
         bytes.extend_from_slice(b"ME ");
@@ -33,7 +34,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
         let exptime = match entry.exptime(now) {
             0 => -1,
             // memcached prints 32 bits: a binary client's date beyond 2038 shows as a negative number.
-            exptime => exptime.wrapping_sub(now) as i32,
+            exptime => verbs.seconds_left(exptime) as i32,
         };
         let idle = now.saturating_sub(entry.atime(now));
         let cas = if show_cas { entry.cas() } else { 0 };

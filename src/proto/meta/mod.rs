@@ -16,6 +16,7 @@ pub(super) use set::{Order, finish as finish_set, run as set};
 
 use super::Output;
 use super::text::{BAD_FORMAT, Run, Tokens};
+use crate::cache::Verbs;
 use crate::decimal;
 use flags::Flags;
 use key::put_key;
@@ -81,12 +82,12 @@ fn put_number(out: &mut Output, flag: &[u8], number: u64) {
     decimal::put(out.bytes(), number);
 }
 
-/// Appends the `t` flag: seconds left until `exptime`. A time that has passed wraps around, as in memcached.
+/// Appends the `t` flag: seconds left until `exptime`.
 #[inline]
-fn put_ttl(out: &mut Output, exptime: u32, now: u32) {
+fn put_ttl(out: &mut Output, exptime: u32, verbs: &Verbs<'_>) {
     if exptime == 0 {
         out.put(b" t-1");
     } else {
-        put_number(out, b" t", u64::from(exptime.wrapping_sub(now)));
+        put_number(out, b" t", u64::from(verbs.seconds_left(exptime)));
     }
 }

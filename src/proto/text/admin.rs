@@ -202,7 +202,7 @@ fn lru(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         if let Some(ttl) = ttl {
             runtime.set_temporary_ttl(ttl);
         }
-        store.set_temp_ttl(ttl);
+        store.set_temp_ttl(ttl.map(|ttl| ttl.saturating_add(run.cx.shared.clock.begun())));
     } else {
         return run.reply("ERROR");
     }

@@ -203,7 +203,7 @@ fn cache_line(entry: &Entry, clock: &Clock, now: u32, out: &mut Vec<u8>) -> bool
     out.extend_from_slice(b" b; ");
     match entry.exptime(now) {
         0 => out.push(b'0'),
-        exptime => put_signed(out, clock.unix(exptime)),
+        exptime => put_signed(out, clock.unix_expiry(exptime)),
     }
     out.extend_from_slice(b" s]\r\n");
     true
@@ -226,7 +226,7 @@ fn meta_line(cx: &Cx<'_>, entry: &Entry, now: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b" exp=");
     match entry.exptime(now) {
         0 => out.extend_from_slice(b"-1"),
-        exptime => put_signed(out, clock.unix(exptime)),
+        exptime => put_signed(out, clock.unix_expiry(exptime)),
     }
     out.extend_from_slice(b" la=");
     put_signed(out, clock.unix(entry.atime(now)));
