@@ -508,7 +508,7 @@ fn listen(
 ) -> Result<(Acceptor, Vec<SocketAddr>), StartError> {
     let port_file = std::env::var_os("MEMCACHED_PORT_FILENAME").map(|path| shared.settings.locate(Path::new(&path)));
     let listeners = net::open(&shared.settings, port_file.as_deref())
-        .map_err(|net::OpenError(message)| StartError::new(OS_ERROR, message))?;
+        .map_err(|net::BindError(message)| StartError::new(OS_ERROR, message))?;
     let addresses = listeners.iter().filter_map(|l| l.local).collect();
     let acceptor = Acceptor::new(Arc::clone(shared), listeners, dispatcher, registry, FIRST_LISTENER)
         .map_err(|e| StartError::from_io(FAILURE, "failed to create listening connection", &e))?;

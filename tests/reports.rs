@@ -5,7 +5,7 @@
 mod support;
 
 use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, Sent, TurnEnd};
-use oxcached::proto::{ConnCard, ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
+use oxcached::proto::{ConnInfo, ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::server::Server;
 use oxcached::stats::{Counter, PrefixEvent};
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,7 +78,7 @@ fn fill_prefixes(shared: &Shared, count: usize) {
 fn fill_conns(shared: &Shared, count: i32) {
     for fd in 0..count {
         let peer = format!("[2001:db8::{:x}]:{}", fd % 65_536, 1024 + fd % 60_000).parse().unwrap();
-        let card = ConnCard::new(Some(peer), Some("[::1]:11211".parse().unwrap()), ConnState::Read, 0);
+        let card = ConnInfo::new(Some(peer), Some("[::1]:11211".parse().unwrap()), ConnState::Read, 0);
         shared.conns.insert(100 + fd, Arc::new(card));
     }
 }

@@ -7,7 +7,7 @@ use super::{Key, Verbs, Vivify};
 use crate::decimal;
 use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Room, Scratch, Stored, Version, Write, iflag};
+use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Relayout, Scratch, Stored, Version, Write, iflag};
 
 /// What to add.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ pub enum Adjusted {
 }
 
 /// What is to be done after a look at the item.
-enum Next {
+enum ArithStep {
     Finished(Adjusted),
     MakeRoom,
     /// The value is too large to be read and changed under the lock.
@@ -125,21 +125,21 @@ impl Verbs<'_> {
                         None => continue, // another client made one meanwhile
                     },
                 },
-                Some(Next::Finished(adjusted)) => adjusted,
-                Some(Next::MakeRoom) => {
+                Some(ArithStep::Finished(adjusted)) => adjusted,
+                Some(ArithStep::MakeRoom) => {
                     let (store, wide) = (self.cache.store, adjust.chosen.is_some());
                     match store.make_room(key.bytes(), key.hash(), adjust.touch, wide, self.now) {
-                        Room::Retry => continue,
-                        Room::NoMemory => Adjusted::Refused(Sum::NoMemory),
+                        Relayout::Retry => continue,
+                        Relayout::NoMemory => Adjusted::Refused(Sum::NoMemory),
                     }
                 }
-                Some(Next::Large { value, fetched, meta, version }) => {
+                Some(ArithStep::Large { value, fetched, meta, version }) => {
                     match self.add_large(key, adjust, (&value, fetched), meta, version) {
                         Some(adjusted) => adjusted,
                         None => continue, // another writer came first
                     }
                 }
-                Some(Next::Longer { number, meta, version }) => {
+                Some(ArithStep::Longer { number, meta, version }) => {
                     match self.store_longer(key, number, &meta, version, adjust.chosen) {
                         Some(adjusted) => adjusted,
                         None => continue,
@@ -159,15 +159,15 @@ impl Verbs<'_> {
         Adjusted::Refused(Sum::NotFound)
     }
 
-    fn add_in_place(&self, key: &Key<'_>, adjust: Adjust, entry: &mut Entry) -> Next {
-        const NON_NUMERIC: Next = Next::Finished(Adjusted::Refused(Sum::NonNumeric));
+    fn add_in_place(&self, key: &Key<'_>, adjust: Adjust, entry: &mut Entry) -> ArithStep {
+        const NON_NUMERIC: ArithStep = ArithStep::Finished(Adjusted::Refused(Sum::NonNumeric));
         let Adjust { arith, touch, chosen, .. } = adjust;
         let vlen = entry.vlen();
         if vlen == 0 || entry.is_chunked() {
             return NON_NUMERIC;
         }
         if arith.compare != 0 && arith.compare != self.shown_cas(entry.cas()) {
-            return Next::Finished(Adjusted::Refused(Sum::Exists));
+            return ArithStep::Finished(Adjusted::Refused(Sum::Exists));
         }
         let exptime = entry.exptime(self.now);
         if vlen > COPY_MAX {
@@ -175,7 +175,7 @@ impl Verbs<'_> {
             let wide = if chosen.is_some() { iflag::CAS } else { 0 };
             let iflags = entry.iflags() & (iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN) | wide;
             let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), exptime, iflags, cas: 0 };
-            return Next::Large { value, fetched: entry.fetched(), meta, version: entry.version() };
+            return ArithStep::Large { value, fetched: entry.fetched(), meta, version: entry.version() };
         }
         let mut value = Scratch::take();
         entry.copy_value(&mut value);
@@ -192,10 +192,10 @@ impl Verbs<'_> {
                 iflags: 0, // that the key was given as base64 is forgotten, as memcached does
                 cas: 0,
             };
-            return Next::Longer { number, meta, version: entry.version() };
+            return ArithStep::Longer { number, meta, version: entry.version() };
         }
         if !entry.has_room(touch, self.now) || !entry.has_room_for_cas(chosen.is_some()) {
-            return Next::MakeRoom;
+            return ArithStep::MakeRoom;
         }
         let cas = self.cache.store.next_cas(); // used up also where the client chose one
         value.clear();
@@ -207,7 +207,7 @@ impl Verbs<'_> {
         if let Some(exptime) = touch {
             entry.set_exptime(exptime, self.now);
         }
-        Next::Finished(Adjusted::Number { number, cas: self.shown_cas(cas), exptime })
+        ArithStep::Finished(Adjusted::Number { number, cas: self.shown_cas(cas), exptime })
     }
 
     /// Adds to a number that padding has made a large value: readers may hold it, so another item as large

@@ -4,11 +4,11 @@
 //! Owns stale marks and win tokens: who gets one and when it is taken back. Called by the meta protocol.
 //! `stats detail` does not count meta commands, as in memcached.
 
-use super::tell::Shape;
+use super::watch_events::Shape;
 use super::{Key, Refused, Verbs};
 use crate::events::{LookupStatus, StoreStatus};
 use crate::stats::{ClassCounter, Counter};
-use crate::store::{Entry, Lookup, Meta, Mode, Reservation, Room, Stored, Version, Write, iflag, state};
+use crate::store::{Entry, Lookup, Meta, Mode, Relayout, Reservation, Stored, Version, Write, iflag, state};
 
 /// An item to make where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub struct Recache {
 
 /// What a meta fetch does besides showing the item.
 #[derive(Clone, Copy, Debug)]
-pub struct Peek {
+pub struct MetaGet {
     /// A new expiry time.
     pub touch: Option<u32>,
     /// Claim the item if it is about to expire.
@@ -43,7 +43,7 @@ pub struct Peek {
     pub spoilt: bool,
 }
 
-impl Peek {
+impl MetaGet {
     /// Whether an item that is not stale stays as it is, but for the access.
     fn only_looks(&self) -> bool {
         self.touch.is_none() && self.recache.is_none() && !self.spoilt
@@ -79,7 +79,7 @@ pub struct Seen {
 
 /// What a meta delete does.
 #[derive(Clone, Copy, Debug)]
-pub struct Discard {
+pub struct MetaDelete {
     /// CAS id that the item must have.
     pub compare: Option<u64>,
     /// Mark the item stale and take the token back, instead of removing it.
@@ -95,7 +95,7 @@ pub struct Discard {
 /// How a meta delete ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the protocol's words
-pub enum Discarded {
+pub enum MetaDeleted {
     Done,
     NotFound,
     Exists,
@@ -104,7 +104,7 @@ pub enum Discarded {
 
 /// What a meta store wants.
 #[derive(Clone, Copy, Debug)]
-pub struct Put {
+pub struct MetaSet {
     /// The verb; `Cas` where a CAS id was given for a set or replace.
     pub mode: Mode,
     /// CAS id to compare with, 0 = none that matches.
@@ -118,8 +118,8 @@ pub struct Put {
 }
 
 /// What is to be done after a look at the item to discard.
-enum Next {
-    Finished(Discarded),
+enum DeleteStep {
+    Finished(MetaDeleted),
     Removed(Shape),
     MakeRoom,
     /// An empty item is to take its place.
@@ -158,7 +158,7 @@ impl Verbs<'_> {
     ///
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
-    pub fn peek(&self, key: &Key<'_>, peek: &Peek, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
+    pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
         let (mut cramped, mut told) = (false, false);
         let mut read = None;
         if peek.only_looks() {
@@ -192,7 +192,7 @@ impl Verbs<'_> {
                 Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes(), key.hash(), peek.touch, false, self.now);
                     // Without memory for the new time, the item gets the latest one that it has room for.
-                    cramped = room == Room::NoMemory;
+                    cramped = room == Relayout::NoMemory;
                     continue;
                 }
                 Lookup::Dead(dead) => self.count_dead(dead),
@@ -235,7 +235,7 @@ impl Verbs<'_> {
 
     /// The same, and what the fetch makes of it.
     #[inline]
-    fn meet(&self, entry: &mut Entry, peek: &Peek) -> Seen {
+    fn meet(&self, entry: &mut Entry, peek: &MetaGet) -> Seen {
         let mut seen = self.see(entry);
         let expires_soon = peek.recache.is_some_and(|recache| {
             let judged = if recache.touched { peek.touch.unwrap_or(seen.exptime) } else { seen.exptime };
@@ -256,7 +256,7 @@ impl Verbs<'_> {
 
     /// Makes an empty item for the client who asked first: he has the token.
     #[cold]
-    fn make(&self, key: &Key<'_>, peek: &Peek, vivify: Vivify) -> Result<Seen, Stored> {
+    fn make(&self, key: &Key<'_>, peek: &MetaGet, vivify: Vivify) -> Result<Seen, Stored> {
         let store = self.cache.store;
         let chosen = self.chosen(vivify.chosen);
         let token = if peek.spoilt { 0 } else { iflag::TOKEN };
@@ -299,65 +299,67 @@ impl Verbs<'_> {
     }
 
     /// Deletes, empties or marks an item.
-    pub fn discard(&self, key: &Key<'_>, discard: Discard) -> Discarded {
-        let discard = Discard { chosen: self.chosen(discard.chosen), ..discard };
+    pub fn discard(&self, key: &Key<'_>, discard: MetaDelete) -> MetaDeleted {
+        let discard = MetaDelete { chosen: self.chosen(discard.chosen), ..discard };
         let mut told = false;
         loop {
             let found = self.visit_once(key, &mut told, |entry| self.discard_entry(discard, entry));
             let done = match self.live(found) {
-                None => Discarded::NotFound,
-                Some(Next::Finished(done)) => done,
-                Some(Next::Removed(shape)) => {
+                None => MetaDeleted::NotFound,
+                Some(DeleteStep::Finished(done)) => done,
+                Some(DeleteStep::Removed(shape)) => {
                     self.counters.add_class(shape.class, ClassCounter::DeleteHits);
                     self.tell_deleted(key, true, shape);
-                    Discarded::Done
+                    MetaDeleted::Done
                 }
-                Some(Next::MakeRoom) => {
+                Some(DeleteStep::MakeRoom) => {
                     let wide = discard.chosen.is_some();
                     let store = self.cache.store;
                     match store.make_room(key.bytes(), key.hash(), discard.exptime, wide, self.now) {
-                        Room::Retry => continue,
-                        Room::NoMemory => Discarded::NoMemory,
+                        Relayout::Retry => continue,
+                        Relayout::NoMemory => MetaDeleted::NoMemory,
                     }
                 }
-                Some(Next::Empty { cas, version, shape }) => match self.empty(key, discard, cas, version, shape) {
-                    Some(done) => done,
-                    None => continue, // another writer came first
-                },
+                Some(DeleteStep::Empty { cas, version, shape }) => {
+                    match self.empty(key, discard, cas, version, shape) {
+                        Some(done) => done,
+                        None => continue, // another writer came first
+                    }
+                }
             };
-            if matches!(done, Discarded::NotFound | Discarded::Exists) {
+            if matches!(done, MetaDeleted::NotFound | MetaDeleted::Exists) {
                 self.counters.add(Counter::DeleteMisses, 1);
             }
             return done;
         }
     }
 
-    fn discard_entry(&self, discard: Discard, entry: &mut Entry) -> Next {
+    fn discard_entry(&self, discard: MetaDelete, entry: &mut Entry) -> DeleteStep {
         let cas = self.shown_cas(entry.cas());
         if discard.compare.is_some_and(|compare| compare != cas) {
-            return Next::Finished(Discarded::Exists);
+            return DeleteStep::Finished(MetaDeleted::Exists);
         }
         let shape = Shape { class: entry.class(), size: entry.vlen(), exptime: 0 };
         if discard.empty.is_some() {
-            return Next::Empty { cas, version: entry.version(), shape };
+            return DeleteStep::Empty { cas, version: entry.version(), shape };
         }
         if !discard.stale {
             entry.unlink();
-            return Next::Removed(shape);
+            return DeleteStep::Removed(shape);
         }
         if !entry.has_room(discard.exptime, self.now) || !entry.has_room_for_cas(discard.chosen.is_some()) {
-            return Next::MakeRoom;
+            return DeleteStep::MakeRoom;
         }
         if let Some(exptime) = discard.exptime {
             entry.set_exptime(exptime, self.now);
         }
         entry.change_flags(iflag::TOKEN, iflag::STALE);
         entry.set_cas(discard.chosen.unwrap_or_else(|| self.cache.store.next_cas()));
-        Next::Finished(Discarded::Done)
+        DeleteStep::Finished(MetaDeleted::Done)
     }
 
     /// Puts an empty item in the place of the one with CAS id `cas`; `None` if that has changed.
-    fn empty(&self, key: &Key<'_>, discard: Discard, cas: u64, version: Version, old: Shape) -> Option<Discarded> {
+    fn empty(&self, key: &Key<'_>, discard: MetaDelete, cas: u64, version: Version, old: Shape) -> Option<MetaDeleted> {
         let store = self.cache.store;
         let kept = if discard.stale { None } else { self.chosen(Some(cas)) };
         let chosen = discard.chosen.or(kept);
@@ -371,7 +373,7 @@ impl Verbs<'_> {
             iflags: stale | room,
             cas: 0,
         };
-        let Some(reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Discarded::NoMemory) };
+        let Some(reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(MetaDeleted::NoMemory) };
         let shape = Shape { class: reservation.class(), size: 0, exptime: meta.exptime };
         let write = self.write_choosing(Mode::Set, chosen);
         match store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version) {
@@ -385,10 +387,10 @@ impl Verbs<'_> {
             self.counters.add_class(shape.class, ClassCounter::DeleteHits);
             self.tell_deleted(key, true, shape);
         }
-        Some(Discarded::Done)
+        Some(MetaDeleted::Done)
     }
 
-    fn chosen_for(&self, put: &Put) -> Option<u64> {
+    fn chosen_for(&self, put: &MetaSet) -> Option<u64> {
         self.chosen(put.chosen).filter(|&cas| cas != 0)
     }
 
@@ -396,7 +398,7 @@ impl Verbs<'_> {
     ///
     /// # Errors
     /// The value is too large, or memory is short.
-    pub fn begin_put(&self, key: &Key<'_>, meta: &Meta, put: &Put) -> Result<Reservation, Refused> {
+    pub fn begin_put(&self, key: &Key<'_>, meta: &Meta, put: &MetaSet) -> Result<Reservation, Refused> {
         let mut meta = *meta;
         if self.chosen_for(put).is_some() {
             meta.iflags |= iflag::CAS;
@@ -415,14 +417,14 @@ impl Verbs<'_> {
 
     /// Says that nothing is to be stored after all. The CAS id is used up, since memcached takes it when the
     /// command begins.
-    pub fn abandon_put(&self, put: &Put) {
+    pub fn abandon_put(&self, put: &MetaSet) {
         if put.chosen.is_none() {
             self.cache.store.next_cas();
         }
     }
 
     /// Stores a filled reservation; gives also the CAS id to show, 0 if nothing was stored.
-    pub fn commit_put(&self, reservation: Reservation, key: &Key<'_>, put: &Put) -> (Stored, u64) {
+    pub fn commit_put(&self, reservation: Reservation, key: &Key<'_>, put: &MetaSet) -> (Stored, u64) {
         let chosen = self.chosen_for(put);
         let write = Write {
             compare: self.shown_cas(put.compare),

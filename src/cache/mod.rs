@@ -7,20 +7,20 @@
 mod arith;
 mod conditional;
 mod meta;
-mod tell;
+mod watch_events;
 
 pub use arith::{Adjust, Adjusted, Arith, Sum};
 pub use conditional::{Deleted, Initial};
-pub use meta::{Discard, Discarded, Peek, Put, Recache, Seen, Vivify};
+pub use meta::{MetaDelete, MetaDeleted, MetaGet, MetaSet, Recache, Seen, Vivify};
 
 use crate::clock::Clock;
 use crate::events::Log;
 use crate::hash;
 use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
-use crate::store::{Dead, Entry, Lookup, Meta, Mode, Reservation, Room, Store, Stored, Write, state};
+use crate::store::{Dead, Entry, Lookup, Meta, Mode, Relayout, Reservation, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tell::Shape;
+use watch_events::Shape;
 
 /// A legal key: 1..=250 bytes, with its hash.
 #[derive(Clone, Copy)]
@@ -178,7 +178,7 @@ impl Verbs<'_> {
                 Lookup::Hit(Some(shown)) => return Lookup::Hit(shown),
                 Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes, key.hash, Some(exptime), false, self.now);
-                    cramped = room == Room::NoMemory;
+                    cramped = room == Relayout::NoMemory;
                 }
                 Lookup::Miss => return Lookup::Miss,
                 Lookup::Dead(dead) => return Lookup::Dead(dead),
@@ -304,12 +304,12 @@ impl Verbs<'_> {
 
     #[inline]
     fn commit_as(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
-        let (stored, met) = self.commit_told(reservation, key, write);
-        if let Some(dead) = met.dead {
+        let (stored, info) = self.commit_told(reservation, key, write);
+        if let Some(dead) = info.dead {
             self.count_dead(dead);
         }
         if write.mode == Mode::Cas {
-            match (stored, met.old_class) {
+            match (stored, info.old_class) {
                 (Stored::Stored { .. }, Some(class)) => self.counters.add_class(class, ClassCounter::CasHits),
                 (Stored::Exists, Some(class)) => self.counters.add_class(class, ClassCounter::CasBadval),
                 _ => self.counters.add(Counter::CasMisses, 1),

@@ -40,9 +40,9 @@ struct State {
 }
 
 /// The thread's side.
-pub(super) struct Told(Arc<State>);
+pub(super) struct StopFlag(Arc<State>);
 
-impl Told {
+impl StopFlag {
     /// Whether the thread shall end. It is unparked once this has become true.
     pub(super) fn to_stop(&self) -> bool {
         self.0.stop.load(Relaxed)
@@ -74,9 +74,9 @@ impl Background {
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub(super) fn start(name: &str, work: impl FnOnce(&Told) + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(name: &str, work: impl FnOnce(&StopFlag) + Send + 'static) -> io::Result<Self> {
         let state = Arc::<State>::default();
-        let told = Told(Arc::clone(&state));
+        let told = StopFlag(Arc::clone(&state));
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&told))?;
         Ok(Self { state, thread: Some(thread) })
     }

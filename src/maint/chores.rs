@@ -4,7 +4,7 @@
 //! what is due and says how long nothing will be, so that a thread, a test or a simulation can drive it; the thread only
 //! loops. Knows the store and the crawler's handle, no sockets. docs/architecture.md lists what wakes it.
 
-use super::background::{Background, Rest, Told};
+use super::background::{Background, Rest, StopFlag};
 use super::crawler::Crawler;
 use super::sweep::Sweep;
 use crate::store::{Step, Store};
@@ -34,7 +34,7 @@ const ROUND_MAX: Duration = Duration::from_secs(1);
 
 /// What the chores must know of the world, now.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct ChoreInput {
     /// Relative time in seconds.
     pub now: u32,
     /// Whether the crawler is switched on.
@@ -95,23 +95,23 @@ impl ChoreWork {
 
     /// Does a slice of what is due, and says how long nothing will be. `news` is asked once a round: its number changes
     /// when anything has happened that may make work.
-    pub fn step(&mut self, moment: &Moment, news: impl FnOnce() -> u64) -> Rest {
+    pub fn step(&mut self, input: &ChoreInput, news: impl FnOnce() -> u64) -> Rest {
         trap("chores");
         let is_touching = self.store.touch_ahead();
         let at = (self.clock)();
         if self.round_at.is_none_or(|due| at >= due) {
-            self.round(at, moment, news());
+            self.round(at, input, news());
         }
         self.grow();
         let at = (self.clock)();
-        let sweeping = self.sweep.step(self.store, &self.crawler, moment, self.news, at);
+        let sweeping = self.sweep.step(self.store, &self.crawler, input, self.news, at);
         if self.is_growing || is_touching {
             return Rest::No;
         }
         if self.is_idle && sweeping.is_none() {
             self.round_at = None;
-            let tend_due = if moment.maintained { self.tend_due } else { u32::MAX };
-            return Rest::Until(tend_due.min(self.sweep.due_at(self.store, moment, self.news)));
+            let tend_due = if input.maintained { self.tend_due } else { u32::MAX };
+            return Rest::Until(tend_due.min(self.sweep.due_at(self.store, input, self.news)));
         }
         let until_round = self.round_at.map_or(Duration::ZERO, |due| due.saturating_duration_since(at));
         match sweeping.map_or(until_round, |pause| pause.min(until_round)) {
@@ -121,7 +121,7 @@ impl ChoreWork {
     }
 
     /// What is looked at once a round, for the answers cost a lock a class.
-    fn round(&mut self, at: Instant, moment: &Moment, news: u64) {
+    fn round(&mut self, at: Instant, input: &ChoreInput, news: u64) {
         let is_quiet = std::mem::replace(&mut self.news, news) == news;
         self.is_idle = is_quiet && self.pause == ROUND_MAX;
         self.pause = if is_quiet { (self.pause * 2).min(ROUND_MAX) } else { ROUND };
@@ -129,9 +129,9 @@ impl ChoreWork {
             self.is_untended = true;
             self.store.charge_overhead();
         }
-        let may_tend = self.is_untended || moment.now >= self.tend_due;
-        if moment.maintained && may_tend && at >= self.tend_at {
-            self.tend(at, moment.now);
+        let may_tend = self.is_untended || input.now >= self.tend_due;
+        if input.maintained && may_tend && at >= self.tend_at {
+            self.tend(at, input.now);
         }
         self.is_growing = true;
         self.round_at = Some(at + self.pause);
@@ -181,7 +181,7 @@ impl ChoreWork {
 pub struct Chores(Background);
 
 impl Chores {
-    /// Starts the thread, which serves `crawler`. `moment` is asked before every step; for `news` see
+    /// Starts the thread, which serves `crawler`. `input` is asked before every step; for `news` see
     /// [`ChoreWork::step`].
     ///
     /// # Errors
@@ -189,15 +189,15 @@ impl Chores {
     pub fn start(
         store: &'static Store,
         crawler: Arc<Crawler>,
-        moment: impl Fn() -> Moment + Send + 'static,
+        input: impl Fn() -> ChoreInput + Send + 'static,
         news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
-        let work = move |told: &Told| {
+        let work = move |told: &StopFlag| {
             crawler.serve_here();
             store.touch_from_here();
             let mut work = ChoreWork::new(store, crawler, Instant::now);
             while !told.to_stop() {
-                let rest = work.step(&moment(), &news);
+                let rest = work.step(&input(), &news);
                 told.rest(rest, work.news());
             }
         };

@@ -5,7 +5,7 @@
 //! rings and watchers' buffers are bounded and lose what does not fit. Knows no sockets (a [`Sink`] is handed in) and
 //! no protocol. Sessions take a [`Seat`], `net` hands the socket over, `server` starts and stops the thread.
 
-use super::background::{Background, Told};
+use super::background::{Background, StopFlag};
 use super::watcher::{Sink, Watcher};
 use crate::events::{Class, Events, line};
 use crate::limits::WATCHERS_MAX;
@@ -165,7 +165,7 @@ impl Logger {
     /// # Errors
     /// The thread cannot be created.
     pub fn start(watchers: Arc<Watchers>, count: impl Fn(Tally) + Send + 'static) -> io::Result<Self> {
-        let work = move |told: &Told| {
+        let work = move |told: &StopFlag| {
             // The cell is this thread's alone.
             let _ = watchers.thread.set(thread::current());
             // After a panic the watchers that were there are gone, and what is in the rings is whole: an entry is taken
@@ -183,7 +183,7 @@ impl Logger {
     }
 }
 
-fn run(watchers: &Arc<Watchers>, told: &Told, count: &impl Fn(Tally)) {
+fn run(watchers: &Arc<Watchers>, told: &StopFlag, count: &impl Fn(Tally)) {
     let mut here: Vec<Watcher> = Vec::new();
     let (mut sleep, mut dropped) = (SLEEP_MIN, 0);
     while !told.to_stop() {

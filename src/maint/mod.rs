@@ -18,7 +18,7 @@ mod watcher;
 
 pub use automove::Tuning;
 pub use background::Rest;
-pub use chores::{ChoreWork, Chores, GROW_BUCKETS, Moment};
+pub use chores::{ChoreInput, ChoreWork, Chores, GROW_BUCKETS};
 pub use crawler::Crawler;
 pub use log::{Logger, Refused, Seat, Tally, Watchers};
 pub use mover::{Figures, Mover, MoverThread, MoverWork, Refusal};

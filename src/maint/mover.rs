@@ -8,7 +8,7 @@
 //! `stats` have a [`Mover`].
 
 use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
-use super::background::{Background, Rest, Told};
+use super::background::{Background, Rest, StopFlag};
 use super::gradient::Gradient;
 use crate::events::Event;
 use crate::store::{Move, MoveCounts, Progress, Store};
@@ -484,7 +484,7 @@ impl MoverThread {
         tuning: impl Fn() -> (u32, Tuning) + Send + 'static,
         news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
-        let work = move |told: &Told| {
+        let work = move |told: &StopFlag| {
             // A second server of the same handle would be a mistake that costs a delay, no more.
             let _ = mover.thread.set(thread::current());
             let mut work = MoverWork::new(store, mover, Instant::now);

@@ -8,7 +8,7 @@
 //! goes beside these, step by step in turns, and ends or delays none of them. Knows the store and the crawler's handle;
 //! the chores call `step`.
 
-use super::Moment;
+use super::ChoreInput;
 use super::crawler::Crawler;
 use crate::events::Event;
 use crate::limits::CLASSES;
@@ -33,7 +33,7 @@ const AHEAD: usize = FULL as usize;
 
 /// What a run has learned about one class.
 #[derive(Clone)]
-struct Census {
+struct ExpiryHistogram {
     seen: u64,
     /// Of those, how many were removed.
     removed: u64,
@@ -44,7 +44,7 @@ struct Census {
     soonest: u32,
 }
 
-impl Census {
+impl ExpiryHistogram {
     fn note(&mut self, exptime: u32, start: u32) {
         self.seen += 1;
         if exptime != 0 {
@@ -100,14 +100,14 @@ struct Run {
     news: u64,
     /// Items still to be looked at, a class.
     left: [u32; CLASSES],
-    census: Vec<Census>,
+    histogram: Vec<ExpiryHistogram>,
 }
 
 impl Run {
     /// `limit` items a class, 0 = all.
     fn new(store: &Store, classes: u64, limit: u32, now: u32, news: u64) -> Self {
         let left = if limit == 0 { u32::MAX } else { limit };
-        let empty = Census { seen: 0, removed: 0, expirable: 0, due: [0; AHEAD], soonest: u32::MAX };
+        let empty = ExpiryHistogram { seen: 0, removed: 0, expirable: 0, due: [0; AHEAD], soonest: u32::MAX };
         Self {
             walk: store.begin_walk(classes),
             classes,
@@ -116,17 +116,17 @@ impl Run {
             flushed: store.flushed(now),
             news,
             left: [left; CLASSES],
-            census: vec![empty; CLASSES],
+            histogram: vec![empty; CLASSES],
         }
     }
 
     /// True when it is over.
     fn step(&mut self, store: &'static Store, now: u32) -> bool {
-        let Self { walk, left, census, start, .. } = self;
+        let Self { walk, left, histogram, start, .. } = self;
         store.sweep(walk, STEP_SLOTS, now, |class, seen| {
             match seen {
-                Seen::Lives(exptime) => census[class].note(exptime, *start),
-                Seen::Dead => census[class].note_removed(),
+                Seen::Lives(exptime) => histogram[class].note(exptime, *start),
+                Seen::Dead => histogram[class].note_removed(),
             }
             if left[class] != u32::MAX {
                 left[class] -= 1;
@@ -183,7 +183,7 @@ impl Sweep {
         &mut self,
         store: &'static Store,
         crawler: &Crawler,
-        moment: &Moment,
+        input: &ChoreInput,
         news: u64,
         at: Instant,
     ) -> Option<Duration> {
@@ -194,71 +194,71 @@ impl Sweep {
         if self.asked.is_none()
             && let Some(request) = crawler.take()
         {
-            self.asked = Some(Box::new(Run::new(store, request.classes, request.limit, moment.now, news)));
+            self.asked = Some(Box::new(Run::new(store, request.classes, request.limit, input.now, news)));
         }
         if self.automatic.is_none()
-            && let Some(classes) = self.due(store, moment, news)
+            && let Some(classes) = self.due(store, input, news)
         {
-            crawler.set_automatic(moment.enabled);
-            if moment.enabled {
+            crawler.set_automatic(input.enabled);
+            if input.enabled {
                 crawler.note_start();
             }
-            self.automatic = Some(Box::new(Run::new(store, classes, 0, moment.now, news)));
+            self.automatic = Some(Box::new(Run::new(store, classes, 0, input.now, news)));
         }
         let is_automatics_turn = self.asked.is_none() || self.is_automatics_turn && self.automatic.is_some();
         let slot = if is_automatics_turn { &mut self.automatic } else { &mut self.asked };
         let run = slot.as_mut()?;
         self.is_automatics_turn = !is_automatics_turn;
-        if run.step(store, moment.now)
+        if run.step(store, input.now)
             && let Some(run) = slot.take()
         {
-            self.note(&run, store, moment.now);
+            self.note(&run, store, input.now);
             if is_automatics_turn { crawler.set_automatic(false) } else { crawler.done() }
         }
         if self.asked.is_none() && self.automatic.is_none() {
             return None;
         }
-        self.resume_at = (!moment.sleep.is_zero()).then(|| at + moment.sleep);
-        Some(moment.sleep)
+        self.resume_at = (!input.sleep.is_zero()).then(|| at + input.sleep);
+        Some(input.sleep)
     }
 
     /// The classes through which a run should go now by itself.
-    fn due(&self, store: &Store, moment: &Moment, news: u64) -> Option<u64> {
+    fn due(&self, store: &Store, input: &ChoreInput, news: u64) -> Option<u64> {
         if !store.has_pages() {
             return None;
         }
-        if moment.now >= self.full_at(store, moment, news) {
+        if input.now >= self.full_at(store, input, news) {
             return Some(all_classes());
         }
         let largest = store.sizes().largest();
         let some = |due: &dyn Fn(usize) -> bool| -> u64 {
             (1..=largest).filter(|&class| due(class)).map(|class| 1 << class).sum()
         };
-        let expired = some(&|class| moment.now >= self.prompt_at(class, moment));
-        let refused = some(&|class| moment.now >= self.refused_at(class, store));
+        let expired = some(&|class| input.now >= self.prompt_at(class, input));
+        let refused = some(&|class| input.now >= self.refused_at(class, store));
         // Parts of large items may be what fills any class.
         let classes = expired | refused | if refused == 0 { 0 } else { 1 << largest };
         (classes != 0).then_some(classes)
     }
 
     /// The second in which a run will be due, unless there is news before.
-    pub(super) fn due_at(&self, store: &Store, moment: &Moment, news: u64) -> u32 {
+    pub(super) fn due_at(&self, store: &Store, input: &ChoreInput, news: u64) -> u32 {
         if !store.has_pages() {
             return u32::MAX;
         }
-        let of_class = |class| self.prompt_at(class, moment).min(self.refused_at(class, store));
+        let of_class = |class| self.prompt_at(class, input).min(self.refused_at(class, store));
         let classes = (1..=store.sizes().largest()).map(of_class).min();
-        self.full_at(store, moment, news).min(classes.unwrap_or(u32::MAX))
+        self.full_at(store, input, news).min(classes.unwrap_or(u32::MAX))
     }
 
     /// When the next full pass is due.
-    fn full_at(&self, store: &Store, moment: &Moment, news: u64) -> u32 {
+    fn full_at(&self, store: &Store, input: &ChoreInput, news: u64) -> u32 {
         let (start, end) = self.full;
-        if moment.prompt && self.flushed != store.flushed(moment.now) {
+        if input.prompt && self.flushed != store.flushed(input.now) {
             return end.saturating_add(1);
         }
         let longest = start.saturating_add(FULL_WHEN_OFF);
-        let at = match moment.enabled {
+        let at = match input.enabled {
             false => longest,
             // Nothing has come or changed since: what the last runs left expires then.
             true if self.full_news == Some(news) => {
@@ -270,8 +270,8 @@ impl Sweep {
     }
 
     /// When so many items of a class have come due that a run pays.
-    fn prompt_at(&self, class: usize, moment: &Moment) -> u32 {
-        self.prompt[class].filter(|_| moment.enabled).unwrap_or(u32::MAX)
+    fn prompt_at(&self, class: usize, input: &ChoreInput) -> u32 {
+        self.prompt[class].filter(|_| input.enabled).unwrap_or(u32::MAX)
     }
 
     /// When a run may look for memory that a class has lacked.
@@ -283,15 +283,15 @@ impl Sweep {
     /// Takes note of what a run that is over has learned.
     fn note(&mut self, run: &Run, store: &Store, now: u32) {
         for class in (1..=store.sizes().largest()).filter(|class| run.classes >> class & 1 == 1) {
-            let census = &run.census[class];
+            let histogram = &run.histogram[class];
             if run.is_whole {
-                let pays_at = census.pays_at().map(|seconds| run.start.saturating_add(seconds));
+                let pays_at = histogram.pays_at().map(|seconds| run.start.saturating_add(seconds));
                 self.prompt[class] = pays_at.map(|at| at.max(now.saturating_add(REST)));
-                self.soonest[class] = census.soonest;
+                self.soonest[class] = histogram.soonest;
             }
             let next = self.prompt[class].unwrap_or(run.start.saturating_add(FULL)).saturating_sub(now);
             let elapsed = now.saturating_sub(run.start);
-            census.tell(store, class, next, elapsed);
+            histogram.tell(store, class, next, elapsed);
             if run.is_whole {
                 let rest = elapsed.saturating_mul(REST_PART).max(REST);
                 self.refused[class] = (now.saturating_add(rest), store.refused(class));
@@ -312,36 +312,36 @@ pub fn all_classes() -> u64 {
 mod tests {
     use super::*;
 
-    fn census(due: &[(usize, u32)], seen: u64, expirable: u64) -> Census {
-        let mut census = Census { seen, removed: 0, expirable, due: [0; AHEAD], soonest: u32::MAX };
-        due.iter().for_each(|&(second, count)| census.due[second] = count);
-        census
+    fn histogram(due: &[(usize, u32)], seen: u64, expirable: u64) -> ExpiryHistogram {
+        let mut histogram = ExpiryHistogram { seen, removed: 0, expirable, due: [0; AHEAD], soonest: u32::MAX };
+        due.iter().for_each(|&(second, count)| histogram.due[second] = count);
+        histogram
     }
 
     #[test]
     fn a_run_pays_when_a_hundredth_is_due() {
-        assert_eq!(census(&[], 1000, 1000).pays_at(), None);
-        assert_eq!(census(&[(3, 11), (9, 1)], 1000, 1000).pays_at(), None, "11 + 1 must be exceeded");
-        assert_eq!(census(&[(3, 11), (9, 2)], 1000, 1000).pays_at(), Some(9));
-        assert_eq!(census(&[(3, 900)], 1000, 1000).pays_at(), Some(3));
+        assert_eq!(histogram(&[], 1000, 1000).pays_at(), None);
+        assert_eq!(histogram(&[(3, 11), (9, 1)], 1000, 1000).pays_at(), None, "11 + 1 must be exceeded");
+        assert_eq!(histogram(&[(3, 11), (9, 2)], 1000, 1000).pays_at(), Some(9));
+        assert_eq!(histogram(&[(3, 900)], 1000, 1000).pays_at(), Some(3));
         // Few of many: not worth the walk.
-        assert_eq!(census(&[(3, 10)], 1_000_000, 10).pays_at(), None);
+        assert_eq!(histogram(&[(3, 10)], 1_000_000, 10).pays_at(), None);
     }
 
     #[test]
     fn expiry_times_are_counted_from_the_start_of_the_run() {
-        let mut census = census(&[], 0, 0);
+        let mut histogram = histogram(&[], 0, 0);
         for exptime in [0, 90, 100, 159, 160, 4_000_000] {
-            census.note(exptime, 100);
+            histogram.note(exptime, 100);
         }
-        assert_eq!((census.seen, census.expirable), (6, 5));
-        assert_eq!((census.due[0], census.due[59], census.soonest), (2, 1, 90));
+        assert_eq!((histogram.seen, histogram.expirable), (6, 5));
+        assert_eq!((histogram.due[0], histogram.due[59], histogram.soonest), (2, 1, 90));
     }
 
     #[test]
     fn a_second_counts_as_many_items_as_it_can() {
-        let mut census = census(&[(7, u32::MAX - 1)], 1 << 40, 1 << 40);
-        (0..3).for_each(|_| census.note(107, 100));
-        assert_eq!(census.due[7], u32::MAX);
+        let mut histogram = histogram(&[(7, u32::MAX - 1)], 1 << 40, 1 << 40);
+        (0..3).for_each(|_| histogram.note(107, 100));
+        assert_eq!(histogram.due[7], u32::MAX);
     }
 }

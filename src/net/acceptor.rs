@@ -5,14 +5,14 @@
 //!
 //! Listeners are edge-triggered like everything else: one that may have more is remembered and asked again.
 
-use super::hub::{is_verbose, say};
 use super::listener::{ListenSocket, Listener};
 use super::notify::{Message, NewConn, NewUdp};
 use super::tls::TlsStream;
 use super::transport::Transport;
+use super::worker_context::{is_verbose, say};
 use super::workers::Dispatcher;
 use crate::limits::ACCEPT_BATCH;
-use crate::proto::{AddressPlace, ConnCard, ConnState, Protocol, Shared};
+use crate::proto::{AddressPlace, ConnInfo, ConnState, Protocol, Shared};
 use crate::settings;
 use mio::net::UdpSocket;
 use mio::unix::SourceFd;
@@ -127,9 +127,9 @@ impl Acceptor {
     fn enter(&mut self, listener: &Listener) {
         let shared = &self.shared;
         let fd = listener.socket.fd();
-        let mut card = ConnCard::new(None, listener.local, ConnState::Listening, shared.clock.now());
-        card.path = listener.path.as_deref().map(Into::into);
-        shared.conns.insert(fd, Arc::new(card));
+        let mut info = ConnInfo::new(None, listener.local, ConnState::Listening, shared.clock.now());
+        info.path = listener.path.as_deref().map(Into::into);
+        shared.conns.insert(fd, Arc::new(info));
         shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
         shared.stats.globals.total_conns.fetch_add(1, Relaxed);
         if is_verbose(shared, 2) {
@@ -153,10 +153,10 @@ impl Acceptor {
         }
         sockets.insert(0, socket);
         for socket in sockets {
-            let mut card = ConnCard::new(None, local, ConnState::Read, self.shared.clock.now());
-            card.udp = true;
+            let mut info = ConnInfo::new(None, local, ConnState::Read, self.shared.clock.now());
+            info.udp = true;
             self.count_structure(socket.as_raw_fd());
-            if !self.dispatcher.dispatch(Message::Udp(NewUdp { socket, card: Arc::new(card) })) {
+            if !self.dispatcher.dispatch(Message::Udp(NewUdp { socket, info: Arc::new(info) })) {
                 return Err(io::Error::other("no worker takes the datagram socket"));
             }
         }
@@ -298,10 +298,10 @@ impl Acceptor {
                 return true;
             }
         };
-        let mut card = ConnCard::new(peer, listener.local, ConnState::NewCmd, self.shared.clock.now());
-        (card.path, card.place) = (listener.path.as_deref().map(Into::into), place);
-        let (card, protocol, id) = (Arc::new(card), listener.protocol, NEXT_ID.fetch_add(1, Relaxed));
-        if !self.dispatcher.dispatch(Message::Conn(NewConn { transport, card, protocol, id })) {
+        let mut info = ConnInfo::new(peer, listener.local, ConnState::NewCmd, self.shared.clock.now());
+        (info.path, info.place) = (listener.path.as_deref().map(Into::into), place);
+        let (info, protocol, id) = (Arc::new(info), listener.protocol, NEXT_ID.fetch_add(1, Relaxed));
+        if !self.dispatcher.dispatch(Message::Conn(NewConn { transport, info, protocol, id })) {
             log::warn!("no worker takes connection {id}; it is closed");
         }
         true

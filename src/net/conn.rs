@@ -16,15 +16,15 @@
 //! ```
 
 use super::deadlines::Since;
-use super::desk::Kept;
-use super::hub::{Hub, say};
+use super::handler::Handler;
 use super::notify::NewConn;
-use super::talk::Talk;
+use super::shared_buffers::ParkedBuffers;
 use super::transport::Transport;
-use super::watching::{Watching, leave};
+use super::watcher_socket::{WatcherSocket, leave};
+use super::worker_context::{WorkerContext, say};
 use crate::events::Event;
 use crate::limits::{HEADROOM, READ_BUF, REQUEST_CHARGE};
-use crate::proto::{CloseReason, ConnCard, ConnState, Cx, NO_READ_MEMORY, Output, Step};
+use crate::proto::{CloseReason, ConnInfo, ConnState, Cx, NO_READ_MEMORY, Output, Step};
 use crate::stats::Counter;
 use crate::sys::headroom;
 use mio::{Interest, Token};
@@ -56,9 +56,9 @@ pub(super) enum After {
 pub(super) struct Conn<S> {
     transport: Transport,
     id: u64,
-    card: Arc<ConnCard>,
+    info: Arc<ConnInfo>,
     /// Bytes left over from the last turn while someone else is at the desk.
-    pub(super) kept: Option<Box<Kept>>,
+    pub(super) kept: Option<Box<ParkedBuffers>>,
     /// Second of the last command, by the worker's clock.
     last_cmd: u32,
     /// Second of its arrival, by the same.
@@ -115,12 +115,12 @@ enum Sent {
     Failed,
 }
 
-impl<S: Talk> Conn<S> {
+impl<S: Handler> Conn<S> {
     pub(super) fn new(new: NewConn, now: u32) -> Self {
         Self {
             transport: new.transport,
             id: new.id,
-            card: new.card,
+            info: new.info,
             kept: None,
             last_cmd: now,
             born: now,
@@ -140,8 +140,8 @@ impl<S: Talk> Conn<S> {
         }
     }
 
-    pub(super) fn register(&mut self, hub: &Hub, token: usize) -> std::io::Result<()> {
-        self.transport.register(&hub.registry, Token(token), self.interest())
+    pub(super) fn register(&mut self, context: &WorkerContext, token: usize) -> std::io::Result<()> {
+        self.transport.register(&context.registry, Token(token), self.interest())
     }
 
     /// Events to ask for. Those of a draining send buffer only once it has been full: most connections never meet that,
@@ -153,24 +153,24 @@ impl<S: Talk> Conn<S> {
     }
 
     /// Tells watchers that it is there.
-    pub(super) fn announce(&self, hub: &Hub) {
-        hub.tell(&Event::ConnNew { peer: self.card.peer, fd: self.fd() });
+    pub(super) fn announce(&self, context: &WorkerContext) {
+        context.tell(&Event::ConnNew { peer: self.info.peer, fd: self.fd() });
     }
 
     /// One turn: what can be done with the bytes that are there and the budget of one wake-up.
-    pub(super) fn turn(&mut self, token: usize, hub: &mut Hub) -> After {
-        let mut after = self.steps(token, hub);
-        if after == After::Wait && self.closing.is_none() && !self.charge(hub) {
-            after = self.refuse(token, hub);
+    pub(super) fn turn(&mut self, token: usize, context: &mut WorkerContext) -> After {
+        let mut after = self.steps(token, context);
+        if after == After::Wait && self.closing.is_none() && !self.charge(context) {
+            after = self.refuse(token, context);
         }
         if after == After::Wait {
             let state = if self.blocked { ConnState::Mwrite } else { self.session.waiting_state() };
             if state != self.state {
                 self.state = state;
-                self.card.set_state(state);
+                self.info.set_state(state);
             }
         }
-        if hub.shared.runtime.verbose() > 2 {
+        if context.shared.runtime.verbose() > 2 {
             self.tell_states(after);
         }
         after
@@ -194,9 +194,9 @@ impl<S: Talk> Conn<S> {
         say(text.trim_end());
     }
 
-    fn steps(&mut self, token: usize, hub: &mut Hub) -> After {
+    fn steps(&mut self, token: usize, context: &mut WorkerContext) -> After {
         if self.blocked {
-            match (self.write(token, hub), self.closing) {
+            match (self.write(token, context), self.closing) {
                 (Sent::All, None) => {}
                 (Sent::All, Some(reason)) => return After::Close(reason),
                 (Sent::Blocked, _) => return After::Wait,
@@ -206,74 +206,74 @@ impl<S: Talk> Conn<S> {
         if self.suspended {
             return After::Wait;
         }
-        let mut budget = hub.reqs_per_event;
+        let mut budget = context.reqs_per_event;
         let mut reads = READS_MAX;
-        hub.begin_turn();
-        let mut step = if self.run_first { self.run(hub, &mut budget) } else { Step::Read };
+        context.begin_turn();
+        let mut step = if self.run_first { self.run(context, &mut budget) } else { Step::Read };
         loop {
             self.run_first = !matches!(step, Step::Read);
             match step {
-                Step::Read | Step::Flush => match self.write(token, hub) {
+                Step::Read | Step::Flush => match self.write(token, context) {
                     Sent::All => {}
                     Sent::Blocked => return After::Wait,
                     Sent::Failed => return After::Close(CloseReason::Error),
                 },
                 Step::Yield => {
                     if budget == 0 {
-                        hub.counters.add(Counter::ConnYields, 1);
+                        context.counters.add(Counter::ConnYields, 1);
                     }
-                    return self.give_way(token, hub);
+                    return self.give_way(token, context);
                 }
-                Step::Suspend => return self.suspend(token, hub),
+                Step::Suspend => return self.suspend(token, context),
                 Step::HandOver => {
                     // The new owner knows of no replies: they leave now or never.
-                    let sent = self.write(token, hub) == Sent::All;
+                    let sent = self.write(token, context) == Sent::All;
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
-                Step::Close(reason) => return self.finish(token, hub, reason),
+                Step::Close(reason) => return self.finish(token, context, reason),
                 Step::Abort(reason) => return After::Close(reason),
             }
             if self.run_first {
                 // The peer takes replies as fast as they are made: without this the turn would not end.
-                if hub.is_turn_over() {
+                if context.is_turn_over() {
                     if budget == 0 {
-                        hub.counters.add(Counter::ConnYields, 1);
+                        context.counters.add(Counter::ConnYields, 1);
                     }
                     return After::Requeue;
                 }
             } else {
                 // The last command of a budget ends the turn, whether or not more has come.
                 if budget == 0 {
-                    hub.counters.add(Counter::ConnYields, 1);
+                    context.counters.add(Counter::ConnYields, 1);
                     reads = 0;
                 }
                 if !self.readable {
                     return After::Wait;
                 }
-                if reads == 0 || reads < READS_MAX && hub.is_turn_over() {
+                if reads == 0 || reads < READS_MAX && context.is_turn_over() {
                     return After::Requeue;
                 }
                 reads -= 1;
-                match self.fill(token, hub) {
+                match self.fill(token, context) {
                     Fill::Some => {}
                     // What the handshake has to say may meet a full send buffer too.
-                    Fill::Drained if self.write(token, hub) == Sent::Failed => {
+                    Fill::Drained if self.write(token, context) == Sent::Failed => {
                         return After::Close(CloseReason::Error);
                     }
                     Fill::Drained => return After::Wait,
                     Fill::Ended => return After::Close(CloseReason::Normal),
                     Fill::Failed => return After::Close(CloseReason::Error),
-                    Fill::NoMemory => return self.refuse(token, hub),
+                    Fill::NoMemory => return self.refuse(token, context),
                 }
             }
-            step = self.run(hub, &mut budget);
+            step = self.run(context, &mut budget);
         }
     }
 
     /// Others go first. Few replies stay and leave with those of the next turn.
-    fn give_way(&mut self, token: usize, hub: &mut Hub) -> After {
-        if hub.desk.output.remaining() >= YIELD_WRITE {
-            match self.write(token, hub) {
+    fn give_way(&mut self, token: usize, context: &mut WorkerContext) -> After {
+        if context.buffers.output.remaining() >= YIELD_WRITE {
+            match self.write(token, context) {
                 Sent::All => {}
                 Sent::Blocked => return After::Wait,
                 Sent::Failed => return After::Close(CloseReason::Error),
@@ -283,20 +283,20 @@ impl<S: Talk> Conn<S> {
     }
 
     /// Refuses a request that needs more input memory than there is or may be used: an error reply, then the close.
-    fn refuse(&mut self, token: usize, hub: &mut Hub) -> After {
-        hub.counters.add(Counter::ReadBufOom, 1);
-        if hub.desk.output.make_room() {
-            hub.desk.output.put(NO_READ_MEMORY);
+    fn refuse(&mut self, token: usize, context: &mut WorkerContext) -> After {
+        context.counters.add(Counter::ReadBufOom, 1);
+        if context.buffers.output.make_room() {
+            context.buffers.output.put(NO_READ_MEMORY);
         }
-        self.finish(token, hub, CloseReason::Error)
+        self.finish(token, context, CloseReason::Error)
     }
 
     /// The conversation is over: closes for `reason` when the peer has taken its replies. What else it has sent is
     /// forgotten.
-    fn finish(&mut self, token: usize, hub: &mut Hub, reason: CloseReason) -> After {
-        hub.desk.input.reset();
-        self.recharge(hub, 0);
-        match self.write(token, hub) {
+    fn finish(&mut self, token: usize, context: &mut WorkerContext, reason: CloseReason) -> After {
+        context.buffers.input.reset();
+        self.recharge(context, 0);
+        match self.write(token, context) {
             Sent::All => After::Close(reason),
             Sent::Blocked => {
                 self.closing = Some(reason);
@@ -306,13 +306,13 @@ impl<S: Talk> Conn<S> {
         }
     }
 
-    fn suspend(&mut self, token: usize, hub: &mut Hub) -> After {
+    fn suspend(&mut self, token: usize, context: &mut WorkerContext) -> After {
         if self.peer == Peer::Gone {
             return After::Close(CloseReason::Error);
         }
         self.suspended = true;
-        let sent = self.write(token, hub);
-        self.session.suspended(&hub.shared, self.card.peer, hub.mailbox.remote(token));
+        let sent = self.write(token, context);
+        self.session.suspended(&context.shared, self.info.peer, context.mailbox.remote(token));
         if self.peer >= Peer::Ended {
             self.session.peer_ended();
         }
@@ -331,38 +331,38 @@ impl<S: Talk> Conn<S> {
     }
 
     /// Runs the session as far as the late reply goes, and no command behind it.
-    pub(super) fn conclude(&mut self, hub: &mut Hub) {
-        self.run(hub, &mut 0);
+    pub(super) fn conclude(&mut self, context: &mut WorkerContext) {
+        self.run(context, &mut 0);
     }
 
-    fn run(&mut self, hub: &mut Hub, budget: &mut u32) -> Step {
+    fn run(&mut self, context: &mut WorkerContext, budget: &mut u32) -> Step {
         let before = *budget;
-        let Hub { shared, counters, number, desk, .. } = hub;
+        let WorkerContext { shared, counters, number, buffers, .. } = context;
         let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number);
-        let step = self.session.run(&mut cx, &mut desk.input, &mut desk.output, budget);
+        let step = self.session.run(&mut cx, &mut buffers.input, &mut buffers.output, budget);
         if *budget != before {
-            let now = hub.clock.now();
+            let now = context.clock.now();
             // The card is another cache line, shared with readers: touched once a second.
             if now != self.last_cmd {
                 self.last_cmd = now;
-                self.card.set_last_cmd(hub.shared.clock.now());
+                self.info.set_last_cmd(context.shared.clock.now());
             }
         }
         step
     }
 
-    fn fill(&mut self, token: usize, hub: &mut Hub) -> Fill {
-        let input = &hub.desk.input;
-        if input.is_full() && !(self.recharge(hub, input.next_size()) && grow(hub)) {
+    fn fill(&mut self, token: usize, context: &mut WorkerContext) -> Fill {
+        let input = &context.buffers.input;
+        if input.is_full() && !(self.recharge(context, input.next_size()) && grow(context)) {
             return Fill::NoMemory;
         }
-        let input = &mut hub.desk.input;
+        let input = &mut context.buffers.input;
         let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
             Some(target) => {
                 // What follows the value comes along, so that a value read to its end shows a drained socket.
                 let (value, rest) = (target.len(), input.space().len());
                 let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
-                let result = self.transport.read_vectored(&mut parts, &mut hub.scratch);
+                let result = self.transport.read_vectored(&mut parts, &mut context.scratch);
                 if let Ok(n) = result {
                     self.session.uploaded(n.min(value));
                     input.filled(n.saturating_sub(value));
@@ -371,7 +371,7 @@ impl<S: Talk> Conn<S> {
             }
             None => {
                 let asked = input.space().len();
-                let result = self.transport.read(input.space(), &mut hub.scratch);
+                let result = self.transport.read(input.space(), &mut context.scratch);
                 if let Ok(n) = result {
                     input.filled(n);
                 }
@@ -381,21 +381,21 @@ impl<S: Talk> Conn<S> {
         match result {
             Ok(0) => Fill::Ended,
             Ok(n) => {
-                hub.turn_bytes += n;
+                context.turn_bytes += n;
                 self.readable = self.peer >= Peer::Ended || self.urgent || self.transport.may_have_more(n, asked);
-                hub.counters.add(Counter::BytesRead, n as u64);
+                context.counters.add(Counter::BytesRead, n as u64);
                 Fill::Some
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;
-                if self.urgent { self.look_again(token, hub) } else { Fill::Drained }
+                if self.urgent { self.look_again(token, context) } else { Fill::Drained }
             }
             // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
             Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
             Err(error) => {
                 // Nobody else says this; what a socket says is no news to a watcher.
                 if error.kind() == ErrorKind::InvalidData {
-                    self.tell_tls_error(hub, &error.to_string());
+                    self.tell_tls_error(context, &error.to_string());
                 }
                 Fill::Failed
             }
@@ -405,8 +405,8 @@ impl<S: Talk> Conn<S> {
     /// Has the kernel report what it still holds of a peer that has sent urgent data. Priority events end with this: a
     /// mark that the peer leaves last would be reported each time.
     #[cold]
-    fn look_again(&mut self, token: usize, hub: &Hub) -> Fill {
-        match self.transport.reregister(&hub.registry, Token(token), self.interest()) {
+    fn look_again(&mut self, token: usize, context: &WorkerContext) -> Fill {
+        match self.transport.reregister(&context.registry, Token(token), self.interest()) {
             Ok(()) => Fill::Drained,
             Err(error) => {
                 log::error!("connection {}: looking for more to read: {error}", self.id);
@@ -415,17 +415,17 @@ impl<S: Talk> Conn<S> {
         }
     }
 
-    fn write(&mut self, token: usize, hub: &mut Hub) -> Sent {
+    fn write(&mut self, token: usize, context: &mut WorkerContext) -> Sent {
         let mut moved = false;
-        while !hub.desk.output.is_empty() {
-            let (result, offered) = match hub.desk.output.plain() {
+        while !context.buffers.output.is_empty() {
+            let (result, offered) = match context.buffers.output.plain() {
                 Some(bytes) => (self.transport.write(bytes), bytes.len()),
                 None => {
-                    let mut slices = recycle(std::mem::take(&mut hub.slices));
-                    hub.desk.output.io_slices(&mut slices);
+                    let mut slices = recycle(std::mem::take(&mut context.slices));
+                    context.buffers.output.io_slices(&mut slices);
                     let offered = slices.iter().map(|slice| slice.len()).sum();
                     let result = self.transport.write_vectored(&slices);
-                    hub.slices = recycle(slices);
+                    context.slices = recycle(slices);
                     (result, offered)
                 }
             };
@@ -433,14 +433,14 @@ impl<S: Talk> Conn<S> {
                 Ok(0) => return Sent::Failed,
                 Ok(n) => {
                     moved = true;
-                    hub.counters.add(Counter::BytesWritten, n as u64);
-                    hub.turn_bytes += n;
-                    hub.desk.output.advance(n);
+                    context.counters.add(Counter::BytesWritten, n as u64);
+                    context.turn_bytes += n;
+                    context.buffers.output.advance(n);
                     if self.transport.is_full(n, offered) {
-                        return self.block(token, hub, moved);
+                        return self.block(token, context, moved);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(token, hub, moved),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(token, context, moved),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Sent::Failed,
             }
@@ -450,22 +450,22 @@ impl<S: Talk> Conn<S> {
                 self.blocked = false;
                 Sent::All
             }
-            Ok(false) => self.block(token, hub, moved),
+            Ok(false) => self.block(token, context, moved),
             Err(_) => Sent::Failed,
         }
     }
 
     /// The send buffer is full. The first time, events of its draining have to be asked for; a taken part of a
     /// write makes the kernel send one just as a refused write does. `moved`: something was taken.
-    fn block(&mut self, token: usize, hub: &Hub, moved: bool) -> Sent {
+    fn block(&mut self, token: usize, context: &WorkerContext, moved: bool) -> Sent {
         let moved = moved | self.transport.take_sent();
         if moved || !self.blocked {
-            self.taken = hub.clock.now();
+            self.taken = context.clock.now();
         }
         self.blocked = true;
         if !self.watches_writes {
             self.watches_writes = true;
-            if let Err(error) = self.transport.reregister(&hub.registry, Token(token), self.interest()) {
+            if let Err(error) = self.transport.reregister(&context.registry, Token(token), self.interest()) {
                 log::error!("connection {}: watching for writes: {error}", self.id);
                 return Sent::Failed;
             }
@@ -475,8 +475,8 @@ impl<S: Talk> Conn<S> {
 
     /// Charges the input held between two turns: `REQUEST_CHARGE` inside a request, the true size where an unfinished
     /// request takes more. False if a limit is exceeded.
-    fn charge(&mut self, hub: &mut Hub) -> bool {
-        let input = &mut hub.desk.input;
+    fn charge(&mut self, context: &mut WorkerContext) -> bool {
+        let input = &mut context.buffers.input;
         input.fit();
         let held = if input.is_empty() {
             if self.session.mid_request() { REQUEST_CHARGE } else { 0 }
@@ -487,16 +487,16 @@ impl<S: Talk> Conn<S> {
         } else {
             REQUEST_CHARGE.max(input.bytes().len())
         };
-        self.recharge(hub, held)
+        self.recharge(context, held)
     }
 
     #[inline]
-    fn recharge(&mut self, hub: &mut Hub, bytes: usize) -> bool {
+    fn recharge(&mut self, context: &mut WorkerContext, bytes: usize) -> bool {
         let kib = bytes.div_ceil(1024) as u16; // `INPUT_MAX` at most
         if self.charged == kib {
             return true;
         }
-        let fits = hub.recharge(u64::from(self.charged) * 1024, u64::from(kib) * 1024);
+        let fits = context.recharge(u64::from(self.charged) * 1024, u64::from(kib) * 1024);
         if fits {
             self.charged = kib;
         }
@@ -515,11 +515,11 @@ impl<S: Talk> Conn<S> {
 
     /// What its deadlines depend on. The idle timeout goes by memcached's rule: it is for TCP connections that wait for
     /// a command, or for its rest.
-    pub(super) fn since(&self, hub: &Hub) -> Since {
+    pub(super) fn since(&self, context: &WorkerContext) -> Since {
         let waits = matches!(self.state, ConnState::NewCmd | ConnState::Read);
         Since {
             handshake: self.is_handshaking().then_some(self.born),
-            login: self.awaits_login(hub).then_some(self.born),
+            login: self.awaits_login(context).then_some(self.born),
             write: self.blocked_since(),
             idle: self.transport.is_tcp().then_some(self.last_cmd),
             is_checking: self.suspended && self.peer == Peer::Open,
@@ -528,43 +528,43 @@ impl<S: Talk> Conn<S> {
     }
 
     /// Whether its client has still to log in.
-    pub(super) fn awaits_login(&self, hub: &Hub) -> bool {
-        self.session.awaits_login(&hub.shared)
+    pub(super) fn awaits_login(&self, context: &WorkerContext) -> bool {
+        self.session.awaits_login(&context.shared)
     }
 
     /// Tells a client that has not logged in in time, as far as its socket takes it. It has the desk.
-    pub(super) fn refuse_late(&mut self, token: usize, hub: &mut Hub) {
+    pub(super) fn refuse_late(&mut self, token: usize, context: &mut WorkerContext) {
         if !self.is_handshaking() {
-            self.session.refuse_late(&hub.shared, &mut hub.desk.output);
-            self.write(token, hub);
+            self.session.refuse_late(&context.shared, &mut context.buffers.output);
+            self.write(token, context);
         }
     }
 
     /// What remains of a connection: gives back all that it held of the worker's, closes the socket.
-    pub(super) fn end(mut self, hub: &mut Hub, reason: CloseReason) {
-        self.give_back(hub);
+    pub(super) fn end(mut self, context: &mut WorkerContext, reason: CloseReason) {
+        self.give_back(context);
         self.transport.close();
-        let (peer, fd) = (self.card.peer, self.fd());
-        hub.tell(&Event::ConnClose { peer, reason, fd });
-        leave(&hub.shared, &self.card, fd);
+        let (peer, fd) = (self.info.peer, self.fd());
+        context.tell(&Event::ConnClose { peer, reason, fd });
+        leave(&context.shared, &self.info, fd);
         log::debug!("connection {} closed: {reason:?}", self.id);
     }
 
     /// The connection leaves its worker and goes on as a mere socket.
-    pub(super) fn hand_over(mut self, hub: &mut Hub) {
-        self.give_back(hub);
-        if let Err(error) = self.transport.deregister(&hub.registry) {
+    pub(super) fn hand_over(mut self, context: &mut WorkerContext) {
+        self.give_back(context);
+        if let Err(error) = self.transport.deregister(&context.registry) {
             log::error!("connection {}: deregistering: {error}", self.id);
         }
-        let Self { transport, card, mut session, .. } = self;
-        session.hand_over(Box::new(Watching::new(transport, card, Arc::clone(&hub.shared))));
+        let Self { transport, info, mut session, .. } = self;
+        session.hand_over(Box::new(WatcherSocket::new(transport, info, Arc::clone(&context.shared))));
     }
 
-    fn give_back(&mut self, hub: &mut Hub) {
+    fn give_back(&mut self, context: &mut WorkerContext) {
         if let Some(kept) = self.kept.take() {
-            hub.desk.discard(*kept);
+            context.buffers.discard(*kept);
         }
-        self.recharge(hub, 0);
+        self.recharge(context, 0);
     }
 }
 
@@ -585,28 +585,28 @@ impl<S> Conn<S> {
     }
 
     /// Counts and records a handshake that took too long.
-    pub(super) fn too_slow(&self, hub: &Hub) {
+    pub(super) fn too_slow(&self, context: &WorkerContext) {
         self.transport.too_slow();
-        self.tell_tls_error(hub, "handshake timed out");
+        self.tell_tls_error(context, "handshake timed out");
     }
 
     #[cold]
-    fn tell_tls_error(&self, hub: &Hub, message: &str) {
-        hub.tell(&Event::TlsError { fd: self.transport.fd(), message: message.as_bytes() });
+    fn tell_tls_error(&self, context: &WorkerContext, message: &str) {
+        context.tell(&Event::TlsError { fd: self.transport.fd(), message: message.as_bytes() });
     }
 
-    pub(super) fn card(&self) -> &Arc<ConnCard> {
-        &self.card
+    pub(super) fn info(&self) -> &Arc<ConnInfo> {
+        &self.info
     }
 }
 
 /// Grows the input at the desk while some memory is left to the rest of the process; counts a failure.
 #[cold]
-fn grow(hub: &mut Hub) -> bool {
-    let input = &mut hub.desk.input;
+fn grow(context: &mut WorkerContext) -> bool {
+    let input = &mut context.buffers.input;
     let grown = headroom::is_there(HEADROOM + input.next_size()) && input.grow();
     if !grown {
-        hub.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+        context.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
     }
     grown
 }
@@ -628,18 +628,18 @@ mod tests {
     use std::io::Write;
 
     /// A worker's things, with the poll that they need.
-    fn hub() -> (Hub, mio::Poll) {
+    fn context() -> (WorkerContext, mio::Poll) {
         let settings = Settings { num_threads: 1, ..Settings::default() };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
         let poll = mio::Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let boxes = mailbox(&registry).unwrap();
-        (Hub::new(&shared, 0, registry, boxes.0), poll)
+        (WorkerContext::new(&shared, 0, registry, boxes.0), poll)
     }
 
     fn conn(transport: Transport) -> Conn<Session> {
-        let card = Arc::new(ConnCard::new(None, None, ConnState::NewCmd, 62));
-        Conn::new(NewConn { transport, card, protocol: Protocol::Ascii, id: 1 }, 62)
+        let info = Arc::new(ConnInfo::new(None, None, ConnState::NewCmd, 62));
+        Conn::new(NewConn { transport, info, protocol: Protocol::Ascii, id: 1 }, 62)
     }
 
     /// A connected pair; the server's end first.
@@ -653,28 +653,28 @@ mod tests {
 
     #[test]
     fn a_short_read_of_a_plain_tcp_socket_is_the_last_one_unless_there_was_urgent_data() {
-        let (mut hub, _poll) = hub();
+        let (mut context, _poll) = context();
         for urgent in [false, true] {
             let (transport, mut client) = tcp();
             let mut conn = conn(transport);
-            conn.register(&hub, 0).unwrap();
+            conn.register(&context, 0).unwrap();
             (conn.readable, conn.urgent) = (true, urgent);
             client.write_all(b"mn\r\n").unwrap();
-            assert!(matches!(conn.fill(0, &mut hub), Fill::Some));
+            assert!(matches!(conn.fill(0, &mut context), Fill::Some));
             assert_eq!(conn.readable, urgent);
-            hub.desk.wipe();
+            context.buffers.wipe();
         }
     }
 
     #[test]
     fn a_short_read_of_a_unix_socket_is_not_the_last_one() {
-        let (mut hub, _poll) = hub();
+        let (mut context, _poll) = context();
         let (end, mut client) = UnixStream::pair().unwrap();
         let mut conn = conn(Transport::Unix(end));
         conn.readable = true;
         client.write_all(b"mn\r\n").unwrap();
-        assert!(matches!(conn.fill(0, &mut hub), Fill::Some) && conn.readable);
-        assert!(matches!(conn.fill(0, &mut hub), Fill::Drained) && !conn.readable);
+        assert!(matches!(conn.fill(0, &mut context), Fill::Some) && conn.readable);
+        assert!(matches!(conn.fill(0, &mut context), Fill::Drained) && !conn.readable);
     }
 
     #[test]

@@ -59,13 +59,13 @@ mod tests {
     use super::*;
     use crate::net::notify::NewConn;
     use crate::net::transport::Transport;
-    use crate::proto::{ConnCard, ConnState, Protocol, Session};
+    use crate::proto::{ConnInfo, ConnState, Protocol, Session};
     use std::sync::Arc;
 
     fn conn(id: u64) -> Conn<Session> {
         let (end, _) = mio::net::UnixStream::pair().unwrap();
-        let card = Arc::new(ConnCard::new(None, None, ConnState::NewCmd, 62));
-        Conn::new(NewConn { transport: Transport::Unix(end), card, protocol: Protocol::Negotiating, id }, 62)
+        let info = Arc::new(ConnInfo::new(None, None, ConnState::NewCmd, 62));
+        Conn::new(NewConn { transport: Transport::Unix(end), info, protocol: Protocol::Negotiating, id }, 62)
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! A reply leaves datagram by datagram, each copied out of the output when it is sent, so a request holds no more than the
 //! output's bound however much it asks for. Nothing is run while replies wait for the socket.
 
-use super::talk::Talk;
+use super::handler::Handler;
 use crate::limits::{DATAGRAM_ANSWER_MAX, READ_BUF};
 use crate::proto::{CloseReason, Cx, Input, Output, Protocol, Step};
 use crate::stats::Counter;
@@ -101,13 +101,13 @@ struct Series {
     total: u16,
 }
 
-impl<S: Talk> Default for Answerer<S> {
+impl<S: Handler> Default for Answerer<S> {
     fn default() -> Self {
         Self { input: Input::default(), output: Output::with_ends(), request: None }
     }
 }
 
-impl<S: Talk> Answerer<S> {
+impl<S: Handler> Answerer<S> {
     /// Memory that its replies take, values of items included.
     pub fn held(&self) -> usize {
         self.output.memory()

@@ -1,32 +1,32 @@
 //! Sockets and threads that serve them: bytes between clients and sessions.
 //!
 //! The main thread accepts ([`Acceptor`]) and hands connections to workers ([`Workers`]) over bounded
-//! channels; a connection lives and dies on one worker. Knows of the protocols only what [`Talk`]
+//! channels; a connection lives and dies on one worker. Knows of the protocols only what [`Handler`]
 //! says; must not know `server`, which calls it.
 
 mod acceptor;
+mod bind;
 mod conn;
 mod conns;
 mod datagram;
 mod deadlines;
-mod desk;
-mod hub;
+mod handler;
 mod listener;
 mod notify;
-mod open;
-mod talk;
+mod shared_buffers;
 mod tls;
 mod transport;
 mod udp;
-mod watching;
+mod watcher_socket;
 mod wheel;
 mod worker;
+mod worker_context;
 mod workers;
 
 pub use acceptor::Acceptor;
+pub use bind::{BindError, open};
 pub use datagram::{Allowance, Answerer, DATAGRAM_MAX, HEADER as DATAGRAM_HEADER, Sent, TurnEnd};
+pub use handler::Handler;
 pub use listener::{ListenSocket, Listener};
 pub use notify::Remote;
-pub use open::{OpenError, open};
-pub use talk::Talk;
 pub use workers::{Dispatcher, Workers};

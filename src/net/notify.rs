@@ -6,10 +6,10 @@
 
 use super::transport::Transport;
 use crate::limits::WORKER_QUEUE;
-use crate::proto::{ConnCard, Protocol};
+use crate::proto::{ConnInfo, Protocol};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::net::UdpSocket;
-use mio::{Registry, Token, Waker};
+use mio::{Registry, Token};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
@@ -20,7 +20,7 @@ pub(super) const BELL: Token = Token(usize::MAX);
 /// An accepted connection on its way to its worker.
 pub(super) struct NewConn {
     pub(super) transport: Transport,
-    pub(super) card: Arc<ConnCard>,
+    pub(super) info: Arc<ConnInfo>,
     pub(super) protocol: Protocol,
     /// Process-wide number of the connection, never reused.
     pub(super) id: u64,
@@ -29,7 +29,7 @@ pub(super) struct NewConn {
 /// A datagram socket (or a clone of one) on its way to its worker.
 pub(super) struct NewUdp {
     pub(super) socket: UdpSocket,
-    pub(super) card: Arc<ConnCard>,
+    pub(super) info: Arc<ConnInfo>,
 }
 
 /// What the main thread sends.
@@ -53,8 +53,8 @@ pub(super) enum End {
     Graceful,
 }
 
-struct Bell {
-    waker: Waker,
+struct Waker {
+    inner: mio::Waker,
     /// Set by the first sender since the worker last looked: one system call wakes it for a whole batch.
     rung: AtomicBool,
     end: AtomicU8,
@@ -65,7 +65,7 @@ struct Bell {
 pub(super) struct Mailbox {
     messages: Sender<Message>,
     replies: Sender<Resume>,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
 /// The worker's side.
@@ -73,34 +73,34 @@ pub(super) struct Inbox {
     pub(super) messages: Receiver<Message>,
     /// Not bounded by itself: each parked connection has at most one reply on the way.
     pub(super) replies: Receiver<Resume>,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
 /// Both sides for the worker whose poll has `registry`.
 pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
-    let bell = Arc::new(Bell {
-        waker: Waker::new(registry, BELL)?,
+    let waker = Arc::new(Waker {
+        inner: mio::Waker::new(registry, BELL)?,
         rung: AtomicBool::new(false),
         end: AtomicU8::new(End::No as u8),
     });
     let (messages, messages_in) = bounded(WORKER_QUEUE);
     let (replies, replies_in) = unbounded();
-    let inbox = Inbox { messages: messages_in, replies: replies_in, bell: Arc::clone(&bell) };
-    Ok((Mailbox { messages, replies, bell }, inbox))
+    let inbox = Inbox { messages: messages_in, replies: replies_in, waker: Arc::clone(&waker) };
+    Ok((Mailbox { messages, replies, waker }, inbox))
 }
 
 impl Mailbox {
     /// Sends without ever blocking; gives the message back when the queue is full or the worker gone.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         self.messages.try_send(message).map_err(crossbeam_channel::TrySendError::into_inner)?;
-        self.bell.ring();
+        self.waker.ring();
         Ok(())
     }
 
     /// Asks the worker to end.
     pub(super) fn end(&self, how: End) {
-        self.bell.end.store(how as u8, Release);
-        self.bell.ring();
+        self.waker.end.store(how as u8, Release);
+        self.waker.ring();
     }
 
     /// Handle for the late reply of the connection `token`.
@@ -111,12 +111,12 @@ impl Mailbox {
 
 impl Inbox {
     /// Must be called before the queues are emptied: whoever sends after that rings again.
-    pub(super) fn answer_bell(&self) {
-        self.bell.rung.swap(false, AcqRel);
+    pub(super) fn clear_wakeup(&self) {
+        self.waker.rung.swap(false, AcqRel);
     }
 
     pub(super) fn end(&self) -> End {
-        match self.bell.end.load(Acquire) {
+        match self.waker.end.load(Acquire) {
             0 => End::No,
             1 => End::Drop,
             _ => End::Graceful,
@@ -124,14 +124,14 @@ impl Inbox {
     }
 }
 
-impl Bell {
+impl Waker {
     fn ring(&self) {
         if self.rung.swap(true, AcqRel) {
             return;
         }
-        let mut woken = self.waker.wake();
+        let mut woken = self.inner.wake();
         while woken.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
-            woken = self.waker.wake();
+            woken = self.inner.wake();
         }
         if let Err(error) = woken {
             // The next sender tries again.
@@ -159,7 +159,7 @@ impl Remote {
 
     fn post(&self, reply: Option<Vec<u8>>) {
         if self.mailbox.replies.send(Resume { token: self.token, reply }).is_ok() {
-            self.mailbox.bell.ring();
+            self.mailbox.waker.ring();
         }
     }
 }

@@ -5,10 +5,10 @@
 //! each socket its turns.
 
 use super::datagram::{Allowance, Answerer, Sent, TurnEnd};
-use super::hub::{Hub, is_verbose, say};
+use super::handler::Handler;
 use super::notify::NewUdp;
-use super::talk::Talk;
-use crate::proto::{ConnCard, ConnState};
+use super::worker_context::{WorkerContext, is_verbose, say};
+use crate::proto::{ConnInfo, ConnState};
 use crate::stats::Counter;
 use mio::net::UdpSocket;
 use mio::{Interest, Token};
@@ -34,7 +34,7 @@ pub(super) struct Datagrams<S> {
 
 struct Endpoint<S> {
     socket: UdpSocket,
-    card: Arc<ConnCard>,
+    info: Arc<ConnInfo>,
     answerer: Answerer<S>,
     /// Where the request under way came from.
     peer: SocketAddr,
@@ -44,7 +44,7 @@ struct Endpoint<S> {
     queued: bool,
 }
 
-impl<S: Talk> Datagrams<S> {
+impl<S: Handler> Datagrams<S> {
     pub(super) fn new() -> Self {
         Self { sockets: Vec::new() }
     }
@@ -56,23 +56,23 @@ impl<S: Talk> Datagrams<S> {
     }
 
     /// Takes in a socket.
-    pub(super) fn open(&mut self, mut new: NewUdp, hub: &Hub) {
+    pub(super) fn open(&mut self, mut new: NewUdp, context: &WorkerContext) {
         let token = Token(FIRST + self.sockets.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = hub.registry.register(&mut new.socket, token, interest) {
+        if let Err(error) = context.registry.register(&mut new.socket, token, interest) {
             // At start only: a server that seems to serve datagrams and does not would be worse.
             crate::sys::panics::fatal(format_args!("a datagram socket cannot be polled: {error}"));
         }
         let fd = new.socket.as_raw_fd();
-        hub.shared.conns.insert(fd, Arc::clone(&new.card));
-        hub.shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
-        hub.shared.stats.globals.total_conns.fetch_add(1, Relaxed);
-        if is_verbose(&hub.shared, 2) {
+        context.shared.conns.insert(fd, Arc::clone(&new.info));
+        context.shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
+        context.shared.stats.globals.total_conns.fetch_add(1, Relaxed);
+        if is_verbose(&context.shared, 2) {
             say(&format!("<{fd} server listening (udp)"));
         }
-        let (socket, card, answerer) = (new.socket, new.card, Answerer::default());
+        let (socket, info, answerer) = (new.socket, new.info, Answerer::default());
         let peer = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.sockets.push(Endpoint { socket, card, answerer, peer, blocked: false, queued: false });
+        self.sockets.push(Endpoint { socket, info, answerer, peer, blocked: false, queued: false });
     }
 
     /// Notes that a socket is in the ready queue; false if it was already.
@@ -88,32 +88,32 @@ impl<S: Talk> Datagrams<S> {
     }
 
     /// Answers datagrams, of one request no more than `-R` commands; true if there may be more to do.
-    pub(super) fn turn(&mut self, token: usize, writable: bool, hub: &Hub) -> bool {
+    pub(super) fn turn(&mut self, token: usize, writable: bool, context: &WorkerContext) -> bool {
         let Some(endpoint) = self.sockets.get_mut(token - FIRST) else { return false };
         endpoint.blocked &= !writable;
-        !endpoint.blocked && endpoint.turn(hub)
+        !endpoint.blocked && endpoint.turn(context)
     }
 
     /// Closes all sockets.
-    pub(super) fn close(&mut self, hub: &Hub) {
+    pub(super) fn close(&mut self, context: &WorkerContext) {
         for mut endpoint in self.sockets.drain(..) {
             // A clone lives on in other workers, so closing this one would not end its events.
-            if let Err(error) = hub.registry.deregister(&mut endpoint.socket) {
+            if let Err(error) = context.registry.deregister(&mut endpoint.socket) {
                 log::error!("deregistering a datagram socket: {error}");
             }
-            hub.shared.conns.remove(endpoint.socket.as_raw_fd());
-            endpoint.card.set_state(ConnState::Closed);
-            hub.shared.stats.globals.curr_conns.fetch_sub(1, Relaxed);
+            context.shared.conns.remove(endpoint.socket.as_raw_fd());
+            endpoint.info.set_state(ConnState::Closed);
+            context.shared.stats.globals.curr_conns.fetch_sub(1, Relaxed);
         }
     }
 }
 
-impl<S: Talk> Endpoint<S> {
-    fn turn(&mut self, hub: &Hub) -> bool {
-        let Self { socket, card, answerer, peer, blocked, .. } = self;
-        let mut allowance = Allowance { commands: hub.reqs_per_event, datagrams: SENT_MAX };
+impl<S: Handler> Endpoint<S> {
+    fn turn(&mut self, context: &WorkerContext) -> bool {
+        let Self { socket, info, answerer, peer, blocked, .. } = self;
+        let mut allowance = Allowance { commands: context.reqs_per_event, datagrams: SENT_MAX };
         for _ in 0..RECEIVED_MAX {
-            let mut cx = hub.cx(socket.as_raw_fd());
+            let mut cx = context.cx(socket.as_raw_fd());
             if !answerer.is_busy() {
                 match socket.recv_from(answerer.space()) {
                     Ok((n, from)) if answerer.begin(n, &cx) => *peer = from,
@@ -123,9 +123,9 @@ impl<S: Talk> Endpoint<S> {
                 }
             }
             let before = allowance.commands;
-            let progress = answerer.turn(&mut cx, &mut allowance, |datagram| send(socket, *peer, datagram, hub));
+            let progress = answerer.turn(&mut cx, &mut allowance, |datagram| send(socket, *peer, datagram, context));
             if allowance.commands != before {
-                card.set_last_cmd(hub.shared.clock.now());
+                info.set_last_cmd(context.shared.clock.now());
             }
             match progress {
                 TurnEnd::Done => {}
@@ -140,16 +140,16 @@ impl<S: Talk> Endpoint<S> {
             }
         }
         if allowance.commands == 0 {
-            hub.counters.add(Counter::ConnYields, 1);
+            context.counters.add(Counter::ConnYields, 1);
         }
         true
     }
 }
 
-fn send(socket: &UdpSocket, peer: SocketAddr, datagram: &[u8], hub: &Hub) -> Sent {
+fn send(socket: &UdpSocket, peer: SocketAddr, datagram: &[u8], context: &WorkerContext) -> Sent {
     match socket.send_to(datagram, peer) {
         Ok(n) => {
-            hub.counters.add(Counter::BytesWritten, n as u64);
+            context.counters.add(Counter::BytesWritten, n as u64);
             Sent::Yes
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Full,

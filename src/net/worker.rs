@@ -6,11 +6,11 @@
 use super::conn::{After, Conn, Peer};
 use super::conns::Table;
 use super::deadlines::{Deadlines, Limit, Verdict};
-use super::desk::NoMemory;
-use super::hub::{Hub, is_verbose, say};
+use super::handler::Handler;
 use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
-use super::talk::Talk;
+use super::shared_buffers::NoMemory;
 use super::udp::Datagrams;
+use super::worker_context::{WorkerContext, is_verbose, say};
 use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
 use crate::sys::panics::{contain, trap};
@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_millis(250);
 pub(super) struct Worker<S> {
     poll: Poll,
     inbox: Inbox,
-    hub: Hub,
+    context: WorkerContext,
     conns: Table<S>,
     udp: Datagrams<S>,
     /// Connections with something to do that let others go first; each at most once.
@@ -46,13 +46,13 @@ pub(super) struct Worker<S> {
     ending: Option<Instant>,
 }
 
-impl<S: Talk> Worker<S> {
+impl<S: Handler> Worker<S> {
     pub(super) fn new(shared: &Arc<Shared>, number: usize, poll: Poll, boxes: (Mailbox, Inbox)) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
         Ok(Self {
             poll,
             inbox: boxes.1,
-            hub: Hub::new(shared, number, registry, boxes.0),
+            context: WorkerContext::new(shared, number, registry, boxes.0),
             conns: Table::new(),
             udp: Datagrams::new(),
             ready: VecDeque::new(),
@@ -65,8 +65,8 @@ impl<S: Talk> Worker<S> {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let end = loop {
-            self.hub.desk.publish(&self.hub.shared.stats.globals);
-            self.hub.desk.bound_replies(&self.hub.shared.stats.globals, self.hub.replies_max);
+            self.context.buffers.publish(&self.context.shared.stats.globals);
+            self.context.buffers.bound_replies(&self.context.shared.stats.globals, self.context.replies_max);
             // Who is in the queue now gets a turn after this poll; who joins it meanwhile, after the next.
             let round = self.ready.len();
             match self.poll.poll(&mut events, self.timeout()) {
@@ -74,10 +74,10 @@ impl<S: Talk> Worker<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            self.hub.clock.follow(self.hub.shared.clock.now());
+            self.context.clock.follow(self.context.shared.clock.now());
             for event in &events {
                 if event.token() == BELL {
-                    self.answer_bell();
+                    self.clear_wakeup();
                 } else {
                     self.event(event);
                 }
@@ -122,12 +122,12 @@ impl<S: Talk> Worker<S> {
         Some(if deadlines.is_due() { Duration::ZERO } else { Duration::from_secs(1) })
     }
 
-    fn answer_bell(&mut self) {
-        self.inbox.answer_bell();
+    fn clear_wakeup(&mut self) {
+        self.inbox.clear_wakeup();
         while let Ok(message) = self.inbox.messages.try_recv() {
             match message {
                 Message::Conn(new) => self.welcome(new),
-                Message::Udp(new) => self.udp.open(new, &self.hub),
+                Message::Udp(new) => self.udp.open(new, &self.context),
             }
         }
         while let Ok(resume) = self.inbox.replies.try_recv() {
@@ -178,7 +178,7 @@ impl<S: Talk> Worker<S> {
     }
 
     fn udp_turn(&mut self, token: usize, writable: bool) {
-        let turn = contain(|| self.udp.turn(token, writable, &self.hub));
+        let turn = contain(|| self.udp.turn(token, writable, &self.context));
         // After a panic there may be more datagrams as well, and no event to come for them.
         let more = turn.unwrap_or_else(|_| {
             log::error!("a datagram made its session panic; it is dropped");
@@ -194,15 +194,15 @@ impl<S: Talk> Worker<S> {
         let turn = contain(|| {
             self.seat(token);
             let conn = self.conns.get_mut(token)?;
-            Some(conn.turn(token, &mut self.hub))
+            Some(conn.turn(token, &mut self.context))
         });
         match turn {
             Ok(Some(After::Wait)) => {
-                self.hub.desk.rise();
+                self.context.buffers.rise();
                 self.note_blocked(token);
             }
             Ok(Some(After::Requeue)) => {
-                self.hub.desk.rise();
+                self.context.buffers.rise();
                 if let Some(conn) = self.conns.get_mut(token) {
                     conn.queued = true;
                     self.ready.push_back(token);
@@ -231,30 +231,30 @@ impl<S: Talk> Worker<S> {
     /// Gives `token` the desk; whoever had it keeps what is left of his.
     #[inline]
     fn seat(&mut self, token: usize) {
-        let owner = self.hub.desk.owner();
+        let owner = self.context.buffers.owner();
         if owner == Some(token) {
             return;
         }
         match owner.map(|owner| self.conns.get_mut(owner)) {
-            Some(Some(conn)) => match self.hub.desk.vacate(conn.queued) {
+            Some(Some(conn)) => match self.context.buffers.vacate(conn.queued) {
                 Ok(kept) => conn.kept = kept,
                 Err(NoMemory) => self.drop_owner(),
             },
             // Closing wipes the desk; were an owner ever gone without, his bytes must not reach the next.
-            Some(None) => self.hub.desk.wipe(),
+            Some(None) => self.context.buffers.wipe(),
             None => {}
         }
         if let Some(conn) = self.conns.get_mut(token) {
-            self.hub.desk.seat(token, conn.kept.take());
+            self.context.buffers.seat(token, conn.kept.take());
         }
     }
 
     /// Closes the connection at the desk: there is no memory for its unanswered input.
     #[cold]
     fn drop_owner(&mut self) {
-        self.hub.counters.add(Counter::ReadBufOom, 1);
-        self.hub.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
-        if let Some(owner) = self.hub.desk.owner() {
+        self.context.counters.add(Counter::ReadBufOom, 1);
+        self.context.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+        if let Some(owner) = self.context.buffers.owner() {
             self.close(owner, CloseReason::Error);
         }
     }
@@ -262,11 +262,11 @@ impl<S: Talk> Worker<S> {
     /// Takes in a connection.
     fn welcome(&mut self, new: NewConn) {
         trap("worker");
-        let shared = Arc::clone(&self.hub.shared);
+        let shared = Arc::clone(&self.context.shared);
         let protocol = new.protocol;
-        let conn = Conn::new(new, self.hub.clock.now());
+        let conn = Conn::new(new, self.context.clock.now());
         let fd = conn.fd();
-        shared.conns.insert(fd, Arc::clone(conn.card()));
+        shared.conns.insert(fd, Arc::clone(conn.info()));
         shared.stats.globals.curr_conns.fetch_add(1, Relaxed);
         shared.stats.globals.total_conns.fetch_add(1, Relaxed);
         if is_verbose(&shared, 2) {
@@ -276,10 +276,10 @@ impl<S: Talk> Worker<S> {
                 Protocol::Binary => format!("<{fd} new binary client connection."),
             });
         }
-        conn.announce(&self.hub);
+        conn.announce(&self.context);
         let token = self.conns.insert(conn);
         if let Some(conn) = self.conns.get_mut(token)
-            && let Err(error) = conn.register(&self.hub, token)
+            && let Err(error) = conn.register(&self.context, token)
         {
             log::error!("registering a connection: {error}");
             self.close(token, CloseReason::Error);
@@ -296,15 +296,15 @@ impl<S: Talk> Worker<S> {
         let taken = contain(|| {
             self.seat(token);
             self.conns.get_mut(token).is_some_and(|conn| {
-                conn.resume(&reply, &mut self.hub.desk.output);
+                conn.resume(&reply, &mut self.context.buffers.output);
                 let Some(deadlines) = &self.deadlines else { return false };
-                let verdict = deadlines.limits.judge(&conn.since(&self.hub), self.hub.clock.now());
+                let verdict = deadlines.limits.judge(&conn.since(&self.context), self.context.clock.now());
                 if verdict != Verdict::Late(Limit::Login) {
                     return false;
                 }
                 // The check began in time and decides; a failed one is the last.
-                conn.conclude(&mut self.hub);
-                conn.awaits_login(&self.hub)
+                conn.conclude(&mut self.context);
+                conn.awaits_login(&self.context)
             })
         });
         match taken {
@@ -328,38 +328,38 @@ impl<S: Talk> Worker<S> {
             self.judge_one(token);
         }
         if let Some(deadlines) = &mut self.deadlines {
-            deadlines.turn(self.hub.clock.now());
+            deadlines.turn(self.context.clock.now());
         }
     }
 
     /// Closes a connection that has been in some state for too long, or looks again when it may have been.
     fn judge_one(&mut self, token: usize) {
         let (Some(deadlines), Some(conn)) = (&mut self.deadlines, self.conns.get_mut(token)) else { return };
-        match deadlines.limits.judge(&conn.since(&self.hub), self.hub.clock.now()) {
+        match deadlines.limits.judge(&conn.since(&self.context), self.context.clock.now()) {
             Verdict::Free => {}
             Verdict::Until(second) => deadlines.schedule(token, second),
             Verdict::Late(Limit::Handshake) => {
-                conn.too_slow(&self.hub);
+                conn.too_slow(&self.context);
                 self.close(token, CloseReason::Error);
             }
             Verdict::Late(Limit::Login) => self.refuse_late(token),
             Verdict::Late(Limit::Write) => {
-                self.hub.counters.add(Counter::WriteTimeouts, 1);
+                self.context.counters.add(Counter::WriteTimeouts, 1);
                 conn.abandon();
                 self.close(token, CloseReason::Error);
             }
             Verdict::Late(Limit::Idle) => {
-                self.hub.counters.add(Counter::IdleKicks, 1);
+                self.context.counters.add(Counter::IdleKicks, 1);
                 self.close(token, CloseReason::IdleTimeout);
             }
         }
     }
 
     fn refuse_late(&mut self, token: usize) {
-        self.hub.counters.add(Counter::AuthTimeouts, 1);
+        self.context.counters.add(Counter::AuthTimeouts, 1);
         self.seat(token);
         if let Some(conn) = self.conns.get_mut(token) {
-            conn.refuse_late(token, &mut self.hub);
+            conn.refuse_late(token, &mut self.context);
         }
         self.close(token, CloseReason::Error);
     }
@@ -367,14 +367,14 @@ impl<S: Talk> Worker<S> {
     /// The one way out for a connection. A second call finds nothing and does nothing.
     fn close(&mut self, token: usize, reason: CloseReason) {
         if let Some(conn) = self.take_out(token) {
-            conn.end(&mut self.hub, reason);
+            conn.end(&mut self.context, reason);
         }
     }
 
     /// The connection goes on elsewhere; what it has sent besides is forgotten.
     fn hand_over(&mut self, token: usize) {
         if let Some(conn) = self.take_out(token) {
-            conn.hand_over(&mut self.hub);
+            conn.hand_over(&mut self.context);
         }
     }
 
@@ -383,8 +383,8 @@ impl<S: Talk> Worker<S> {
         if let Some(deadlines) = &mut self.deadlines {
             deadlines.remove(token);
         }
-        if self.hub.desk.owner() == Some(token) {
-            self.hub.desk.wipe();
+        if self.context.buffers.owner() == Some(token) {
+            self.context.buffers.wipe();
         }
         Some(conn)
     }
@@ -401,8 +401,8 @@ impl<S: Talk> Worker<S> {
         for token in self.conns.tokens() {
             self.close(token, CloseReason::Shutdown);
         }
-        self.udp.close(&self.hub);
-        self.hub.desk.publish(&self.hub.shared.stats.globals);
+        self.udp.close(&self.context);
+        self.context.buffers.publish(&self.context.shared.stats.globals);
         // What is still on its way: messages own their sockets.
         while self.inbox.messages.try_recv().is_ok() {}
     }

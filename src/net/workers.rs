@@ -2,8 +2,8 @@
 //!
 //! Owns the threads. Must not know what a worker does. `server` starts and stops, `acceptor` dispatches.
 
+use super::handler::Handler;
 use super::notify::{End, Mailbox, Message, mailbox};
-use super::talk::Talk;
 use super::worker::Worker;
 use crate::proto::{Session, Shared};
 use crate::sys::{error_text, panics};
@@ -29,7 +29,7 @@ impl Workers {
     }
 
     /// As [`Workers::start`], with another partner for the clients than the product's sessions.
-    pub fn start_talking<S: Talk>(shared: &Arc<Shared>) -> io::Result<Self> {
+    pub fn start_talking<S: Handler>(shared: &Arc<Shared>) -> io::Result<Self> {
         let (mut boxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..shared.settings.num_threads.max(1) as usize {
             match start_one::<S>(shared, number) {
@@ -73,7 +73,7 @@ impl Workers {
     }
 }
 
-fn start_one<S: Talk>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mailbox, JoinHandle<()>)> {
+fn start_one<S: Handler>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mailbox, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let (to, from) = mailbox(poll.registry())?;
     let worker = Worker::<S>::new(shared, number, poll, (to.clone(), from))?;
@@ -118,7 +118,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::net::notify::NewConn;
     use crate::net::transport::Transport;
-    use crate::proto::{ConnCard, ConnState, Protocol};
+    use crate::proto::{ConnInfo, ConnState, Protocol};
     use crate::settings::Settings;
     use std::io::{BufRead, BufReader, Write};
     use std::os::fd::OwnedFd;
@@ -139,10 +139,10 @@ mod tests {
         let workers = Workers::start(&shared).unwrap();
         let mut dispatcher = workers.dispatcher();
         let mut hand = |transport, id| {
-            let card = Arc::new(ConnCard::new(None, None, ConnState::NewCmd, shared.clock.now()));
-            let new = NewConn { transport, card: Arc::clone(&card), protocol: Protocol::Negotiating, id };
+            let info = Arc::new(ConnInfo::new(None, None, ConnState::NewCmd, shared.clock.now()));
+            let new = NewConn { transport, info: Arc::clone(&info), protocol: Protocol::Negotiating, id };
             assert!(dispatcher.dispatch(Message::Conn(new)));
-            card
+            info
         };
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();

@@ -4,7 +4,7 @@
 //! one that all its connections share while they run; a connection that stops in mid-command keeps its
 //! rest in a small copy of its own.
 
-use super::ahead::Ahead;
+use super::lookahead::Lookahead;
 use crate::limits::{INPUT_MAX, READ_BUF};
 
 /// A receive buffer: `start..end` holds unconsumed bytes.
@@ -13,7 +13,7 @@ pub struct Input {
     start: usize,
     end: usize,
     /// What is known of the commands in it; scratch of one session's run.
-    ahead: Box<Ahead>,
+    ahead: Box<Lookahead>,
 }
 
 impl Default for Input {
@@ -24,7 +24,7 @@ impl Default for Input {
 
 impl Input {
     fn over(buf: Vec<u8>) -> Self {
-        Self { buf, start: 0, end: 0, ahead: Box::new(Ahead::none()) }
+        Self { buf, start: 0, end: 0, ahead: Box::new(Lookahead::none()) }
     }
 
     /// An empty buffer of the ordinary size; `None` without memory for it.
@@ -40,7 +40,7 @@ impl Input {
 
     /// Unconsumed bytes and the scratch that belongs to them.
     #[inline]
-    pub(super) fn parts(&mut self) -> (&[u8], &mut Ahead) {
+    pub(super) fn parts(&mut self) -> (&[u8], &mut Lookahead) {
         (&self.buf[self.start..self.end], &mut self.ahead)
     }
 

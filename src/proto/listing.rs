@@ -8,7 +8,7 @@
 use super::report::{Form, Sink, conn_rows};
 use super::{Cx, Output};
 use crate::limits::{HEADROOM, REPORT_STEP};
-use crate::stats::{PREFIX_LINE_MAX, PrefixPlace, Taken};
+use crate::stats::{BudgetShare, PREFIX_LINE_MAX, PrefixPlace};
 use crate::store::Walk;
 use crate::sys::headroom;
 use std::collections::HashMap;
@@ -77,8 +77,8 @@ impl<F: Form> Listing for Conns<F> {
                 return Listed::Done;
             };
             self.after = *last;
-            for (fd, card) in &cards {
-                conn_rows(cx, *fd, card, &mut sink);
+            for (fd, info) in &cards {
+                conn_rows(cx, *fd, info, &mut sink);
             }
         }
         Listed::More
@@ -92,7 +92,7 @@ pub(super) struct Sizes<F> {
     counts: HashMap<usize, u64>,
     /// The rows that are left, the last one first; once all items are counted.
     rows: Option<Vec<(usize, u64)>>,
-    taken: Taken,
+    taken: BudgetShare,
 }
 
 impl<F: Form> Sizes<F> {

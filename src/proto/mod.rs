@@ -1,11 +1,11 @@
 //! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
 
 mod addresses;
-mod ahead;
 mod binary;
 mod conn_state;
 mod input;
 mod listing;
+mod lookahead;
 mod meta;
 mod output;
 mod report;
@@ -21,4 +21,4 @@ pub use input::Input;
 pub use output::Output;
 pub use report::hash_power;
 pub use session::{NO_READ_MEMORY, Protocol, Session, Step};
-pub use shared::{ConnCard, ConnTable, Control, Cx, Shared, size_config};
+pub use shared::{ConnInfo, ConnTable, Control, Cx, Shared, size_config};

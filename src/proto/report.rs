@@ -4,7 +4,7 @@
 //! cards. Independent of the wire: the protocol that asks gives the form of the rows. What may be longer than some hundred
 //! rows is told in steps (`listing`).
 
-use super::{ConnCard, ConnState, Cx};
+use super::{ConnInfo, ConnState, Cx};
 use crate::cache::Verbs;
 use crate::clock::UPTIME_OFFSET;
 use crate::settings::VERSION;
@@ -357,27 +357,27 @@ impl Report<'_, '_> {
 }
 
 /// The rows of one connection or listener in `stats conns`.
-pub fn conn_rows(cx: &Cx<'_>, fd: i32, card: &ConnCard, out: &mut dyn Rows) {
-    let state = if fd == cx.fd { ConnState::ParseCmd } else { card.state() };
-    let listening = state == ConnState::Listening || (card.udp && state == ConnState::Read);
-    let local = match (&card.path, card.local) {
+pub fn conn_rows(cx: &Cx<'_>, fd: i32, info: &ConnInfo, out: &mut dyn Rows) {
+    let state = if fd == cx.fd { ConnState::ParseCmd } else { info.state() };
+    let listening = state == ConnState::Listening || (info.udp && state == ConnState::Read);
+    let local = match (&info.path, info.local) {
         (Some(path), _) => format!("unix:{path}"),
-        (None, Some(addr)) => address(addr, card.udp),
+        (None, Some(addr)) => address(addr, info.udp),
         (None, None) => "?:<AF 0>".into(),
     };
     let mut put = |name: &str, value: &str| row(out, format_args!("{fd}:{name}"), value);
-    if card.udp {
+    if info.udp {
         put("UDP", "UDP");
     }
     if listening {
         put("addr", &local);
     } else {
         // A unix peer has no address.
-        put("addr", &card.peer.map_or_else(|| "?:<AF 0>".into(), |peer| address(peer, card.udp)));
+        put("addr", &info.peer.map_or_else(|| "?:<AF 0>".into(), |peer| address(peer, info.udp)));
         put("listen_addr", &local);
     }
     put("state", state.name());
-    put("secs_since_last_cmd", &cx.shared.clock.now().saturating_sub(card.last_cmd()).to_string());
+    put("secs_since_last_cmd", &cx.shared.clock.now().saturating_sub(info.last_cmd()).to_string());
 }
 
 fn address(addr: SocketAddr, udp: bool) -> String {

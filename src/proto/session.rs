@@ -4,7 +4,7 @@
 //! must happen next. Knows no sockets, threads or timers.
 
 use super::listing::{Listed, Listing};
-use super::text::{self, Next, login};
+use super::text::{self, AfterCommand, login};
 use super::upload::{Origin, Upload};
 use super::{ConnState, Cx, Input, Output, Shared, binary};
 use crate::auth::{Answer, Auth, Check, Ticket};
@@ -314,7 +314,7 @@ impl Session {
             *turn.left -= 1;
             let (line, rest) = bytes.split_at(newline + 1);
             let ran = text::run(cx, line, rest, out, hash);
-            if let Next::Multiget(mut stopped) = ran.next {
+            if let AfterCommand::Multiget(mut stopped) = ran.next {
                 stopped.line = newline as u32 + 1;
                 self.state = State::Multiget(stopped);
                 return Some(pause(out));
@@ -323,16 +323,16 @@ impl Session {
             out.end_of_reply();
             cx.piped.set(true);
             match ran.next {
-                Next::Line => {}
-                Next::Upload(upload) => {
+                AfterCommand::Line => {}
+                AfterCommand::Upload(upload) => {
                     self.state = State::Value(upload);
                     return None;
                 }
-                Next::Swallow(left) => {
+                AfterCommand::Swallow(left) => {
                     self.state = State::Swallow(left);
                     return None;
                 }
-                Next::Dump(ask) => {
+                AfterCommand::Dump(ask) => {
                     // Replies that still wait, of this turn or of an earlier one, refuse it.
                     let first = turn.is_first && *turn.left + 1 == turn.granted && out.is_empty();
                     if let Some(listing) = text::begin_dump(cx, &ask, first, out) {
@@ -341,14 +341,14 @@ impl Session {
                     }
                     out.end_of_reply();
                 }
-                Next::GiveWay => return Some(self.give_way(0)),
-                Next::Report(listing) => return self.begin_report(listing, 0, out),
-                Next::Close(reason) => return Some(Step::Close(reason)),
-                Next::Watch(seat) => {
+                AfterCommand::GiveWay => return Some(self.give_way(0)),
+                AfterCommand::Report(listing) => return self.begin_report(listing, 0, out),
+                AfterCommand::Close(reason) => return Some(Step::Close(reason)),
+                AfterCommand::Watch(seat) => {
                     self.state = State::Watching(Some(seat));
                     return Some(Step::HandOver);
                 }
-                Next::Multiget(_) => {}
+                AfterCommand::Multiget(_) => {}
             }
         }
     }
@@ -381,11 +381,11 @@ impl Session {
                             return Some(Step::Close(CloseReason::Error));
                         }
                         match next {
-                            binary::Next::Swallow(left) => {
+                            binary::AfterPacket::Swallow(left) => {
                                 self.state = State::Swallow(left);
                                 return None;
                             }
-                            binary::Next::Close(reason) => return Some(Step::Close(reason)),
+                            binary::AfterPacket::Close(reason) => return Some(Step::Close(reason)),
                             _ => continue,
                         }
                     }
@@ -403,20 +403,20 @@ impl Session {
             input.consume(used);
             out.end_of_reply();
             match next {
-                binary::Next::Packet => {}
-                binary::Next::GiveWay(unwanted) => {
+                binary::AfterPacket::Packet => {}
+                binary::AfterPacket::GiveWay(unwanted) => {
                     return Some(self.give_way(unwanted));
                 }
-                binary::Next::Upload(upload) => {
+                binary::AfterPacket::Upload(upload) => {
                     self.state = State::Value(upload);
                     return None;
                 }
-                binary::Next::Report(listing, unwanted) => return self.begin_report(listing, unwanted, out),
-                binary::Next::Swallow(left) => {
+                binary::AfterPacket::Report(listing, unwanted) => return self.begin_report(listing, unwanted, out),
+                binary::AfterPacket::Swallow(left) => {
                     self.state = State::Swallow(left);
                     return None;
                 }
-                binary::Next::Close(reason) => return Some(Step::Close(reason)),
+                binary::AfterPacket::Close(reason) => return Some(Step::Close(reason)),
             }
         }
     }
@@ -494,7 +494,7 @@ impl Session {
         let State::Multiget(stopped) = self.state else { return None };
         let line = stopped.line as usize;
         let ran = text::resume_multiget(cx, &input.bytes()[..line], out, stopped);
-        if let Next::Multiget(stopped) = ran.next {
+        if let AfterCommand::Multiget(stopped) = ran.next {
             self.state = State::Multiget(stopped);
             return Some(pause(out));
         }

@@ -7,7 +7,7 @@ use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::events::{Events, Log};
 use crate::limits::{REPLY_CHARGE, TURN_KEYS};
-use crate::maint::{Crawler, Moment, Mover, Tuning, Watchers};
+use crate::maint::{ChoreInput, Crawler, Mover, Tuning, Watchers};
 use crate::point::point;
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
@@ -156,8 +156,8 @@ impl Shared {
     }
 
     /// What the chores must know, now.
-    pub fn moment(&self) -> Moment {
-        Moment {
+    pub fn moment(&self) -> ChoreInput {
+        ChoreInput {
             now: self.clock.now(),
             enabled: self.runtime.lru_crawler(),
             prompt: self.runtime.lru_crawler() || self.runtime.lru_maintainer_thread(),
@@ -257,7 +257,7 @@ impl<'a> Cx<'a> {
 
     /// Whose connection it is, to be shown to the operator.
     pub fn peer(&self) -> impl std::fmt::Display {
-        std::fmt::from_fn(|f| match self.shared.conns.get(self.fd).and_then(|card| card.peer) {
+        std::fmt::from_fn(|f| match self.shared.conns.get(self.fd).and_then(|info| info.peer) {
             Some(peer) => write!(f, "{peer}"),
             None => f.write_str("a local client"),
         })
@@ -275,7 +275,7 @@ impl<'a> Cx<'a> {
 }
 
 /// A connection as others see it. Written by its worker, read by anyone.
-pub struct ConnCard {
+pub struct ConnInfo {
     /// Peer address; `None` for unix peers and listeners.
     pub peer: Option<SocketAddr>,
     /// Local (listening) address; `None` for unix sockets.
@@ -292,7 +292,7 @@ pub struct ConnCard {
     last_cmd: AtomicU32,
 }
 
-impl ConnCard {
+impl ConnInfo {
     /// A card in state `state`, last heard of at `now`.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>, state: ConnState, now: u32) -> Self {
         let (path, udp, place) = (None, false, None);
@@ -324,16 +324,16 @@ impl ConnCard {
 
 /// Cards of all open connections and listeners by descriptor. Lock rank: see docs/locking.md.
 #[derive(Default)]
-pub struct ConnTable(Mutex<BTreeMap<i32, Arc<ConnCard>>>);
+pub struct ConnTable(Mutex<BTreeMap<i32, Arc<ConnInfo>>>);
 
 impl ConnTable {
     /// Enters a connection.
-    pub fn insert(&self, fd: i32, card: Arc<ConnCard>) {
-        self.0.lock().insert(fd, card);
+    pub fn insert(&self, fd: i32, info: Arc<ConnInfo>) {
+        self.0.lock().insert(fd, info);
     }
 
     /// The card of a connection.
-    pub fn get(&self, fd: i32) -> Option<Arc<ConnCard>> {
+    pub fn get(&self, fd: i32) -> Option<Arc<ConnInfo>> {
         self.0.lock().get(&fd).cloned()
     }
 
@@ -343,13 +343,13 @@ impl ConnTable {
     }
 
     /// The next `most` cards behind a descriptor, in order.
-    pub fn list_after(&self, fd: i32, most: usize) -> Vec<(i32, Arc<ConnCard>)> {
+    pub fn list_after(&self, fd: i32, most: usize) -> Vec<(i32, Arc<ConnInfo>)> {
         let behind = (Bound::Excluded(fd), Bound::Unbounded);
-        self.0.lock().range(behind).take(most).map(|(fd, card)| (*fd, Arc::clone(card))).collect()
+        self.0.lock().range(behind).take(most).map(|(fd, info)| (*fd, Arc::clone(info))).collect()
     }
 
     /// All cards, ordered by descriptor.
-    pub fn list(&self) -> Vec<(i32, Arc<ConnCard>)> {
-        self.0.lock().iter().map(|(fd, card)| (*fd, Arc::clone(card))).collect()
+    pub fn list(&self) -> Vec<(i32, Arc<ConnInfo>)> {
+        self.0.lock().iter().map(|(fd, info)| (*fd, Arc::clone(info))).collect()
     }
 }

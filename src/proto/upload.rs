@@ -19,7 +19,7 @@ pub(super) enum Origin {
         noreply: bool,
     },
     /// An `ms` line with its flags; two bytes follow the value.
-    Meta(meta::Order, Box<[u8]>),
+    Meta(meta::PendingSet, Box<[u8]>),
     /// A packet with this header, its verb and the CAS id to compare with.
     Binary(binary::Head, Mode, u64),
 }

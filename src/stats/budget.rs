@@ -1,6 +1,6 @@
 //! A bound on bytes that many clients take together.
 //!
-//! Owns the count. Whatever takes bytes holds a [`Taken`], which gives them back when it is dropped. Knows nothing of
+//! Owns the count. Whatever takes bytes holds a [`BudgetShare`], which gives them back when it is dropped. Knows nothing of
 //! what they are taken for.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct Budget {
 }
 
 /// A share of a budget.
-pub struct Taken {
+pub struct BudgetShare {
     used: Arc<AtomicU64>,
     max: u64,
     bytes: u64,
@@ -31,12 +31,12 @@ impl Budget {
     }
 
     /// A share of no bytes.
-    pub fn share(&self) -> Taken {
-        Taken { used: Arc::clone(&self.used), max: self.max, bytes: 0 }
+    pub fn share(&self) -> BudgetShare {
+        BudgetShare { used: Arc::clone(&self.used), max: self.max, bytes: 0 }
     }
 }
 
-impl Taken {
+impl BudgetShare {
     /// Makes the share at least `bytes`; false if the budget has no room for it, and the share is as it was.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = (bytes as u64).saturating_sub(self.bytes);
@@ -49,7 +49,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Relaxed);
     }

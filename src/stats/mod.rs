@@ -8,7 +8,7 @@ mod counters;
 mod globals;
 mod prefix;
 
-pub use budget::{Budget, Taken};
+pub use budget::{Budget, BudgetShare};
 pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
 pub use prefix::{PREFIX_LINE_MAX, PrefixEvent, PrefixPlace, PrefixStats};

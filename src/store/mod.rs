@@ -53,4 +53,4 @@ pub use slab::thread_slot::act_as;
 pub use slabs::{ClassCounts, ClassView};
 pub use store::{Config, Lookup, Store};
 pub use walk::{Seen, Walk};
-pub use write::{Dead, Met, Mode, OutOfMemory, Room, Stored, Write};
+pub use write::{CommitInfo, Dead, Mode, OutOfMemory, Relayout, Stored, Write};

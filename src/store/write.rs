@@ -66,7 +66,7 @@ impl Write {
 
 /// How making room in an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum Relayout {
     /// There is room now, or somebody else changed the item: look again.
     Retry,
     /// There is no memory for a roomier item.
@@ -90,7 +90,7 @@ pub enum Stored {
 
 /// What a write met on its way, for counters and watchers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Met {
+pub struct CommitInfo {
     /// The old item's time was over.
     pub dead: Option<Dead>,
     /// Class of the old live item.
@@ -115,10 +115,10 @@ impl Store {
         hash: u64,
         write: Write,
         now: u32,
-    ) -> (Stored, Met) {
+    ) -> (Stored, CommitInfo) {
         debug_assert_eq!(reservation.missing(), 0);
         let Some(mut reservation) = self.with_room_for(reservation, key, write, now) else {
-            return (Stored::NoMemory, Met::default());
+            return (Stored::NoMemory, CommitInfo::default());
         };
         reservation.keep_time(now);
         match write.mode {
@@ -152,19 +152,19 @@ impl Store {
         write: Write,
         now: u32,
         only_over: Option<Version>,
-    ) -> (Stored, Met) {
-        let mut met = Met::default();
+    ) -> (Stored, CommitInfo) {
+        let mut info = CommitInfo::default();
         point("a CAS id is drawn");
         let mut bucket = self.index.lock(hash);
         let flushes = self.calm();
         let found = self.find(&bucket, key, hash);
         let live = found.as_ref().is_some_and(|(_, _, item)| {
-            met.dead = self.dead(item, now);
-            met.dead.is_none()
+            info.dead = self.dead(item, now);
+            info.dead.is_none()
         });
         if let (true, Some((_, handle, old))) = (live, &found) {
-            met.old_class = Some(self.lru_class(*handle, old) as u8);
-            met.old_vlen = old.vlen();
+            info.old_class = Some(self.lru_class(*handle, old) as u8);
+            info.old_vlen = old.vlen();
             let mut old = *old;
             if let Some(outcome) = refuse(&mut old, &mut new, write, now) {
                 let moves = write.mode == Mode::Add && self.slabs.note_use(&old, now);
@@ -172,18 +172,18 @@ impl Store {
                 if moves {
                     self.move_back(*handle, old);
                 }
-                return (outcome, met);
+                return (outcome, info);
             }
             if only_over.is_some_and(|only| only != Version::of(&bucket, *handle, &old)) {
                 drop(bucket);
-                return (Stored::NotStored, met);
+                return (Stored::NotStored, info);
             }
         } else if !stores_without_item(write.mode) || only_over.is_some() {
             if let Some((slot, handle, item)) = found {
                 self.unlink(bucket, slot, handle, item);
             }
             let missing = if write.mode == Mode::Cas { Stored::NotFound } else { Stored::NotStored };
-            return (missing, met);
+            return (missing, info);
         }
         let vlen = new.item().vlen();
         let cas = self.not_flushed(new.item(), write);
@@ -195,12 +195,12 @@ impl Store {
             let known = bucket.take_ghost(hash).is_some_and(|ghost| stats.meet(ghost));
             item.change_state(0, state::LINKED | u8::from(known));
             if bucket.insert(hash, handle.raw(), |ghost| stats.worth(ghost)) {
-                return (Stored::Stored { vlen, cas }, met);
+                return (Stored::Stored { vlen, cas }, info);
             }
             item.change_state(state::LINKED, 0);
             drop(bucket);
             self.free_item(handle, item);
-            return (Stored::NoMemory, met);
+            return (Stored::NoMemory, info);
         };
         // The new value inherits the key's standing, and a write counts as a use.
         let freq = if live { ((old.header().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
@@ -215,12 +215,12 @@ impl Store {
             drop(bucket);
         }
         self.release(old_handle, old);
-        if met.dead.is_some() {
+        if info.dead.is_some() {
             let counts = &mut self.slabs.class(old_class).counts;
             counts.reclaimed += 1;
             counts.expired_unfetched += u64::from(unfetched);
         }
-        (Stored::Stored { vlen, cas }, met)
+        (Stored::Stored { vlen, cas }, info)
     }
 
     /// The CAS id of a new item: another one where a flush has come since that of the write was drawn, for the item must
@@ -237,12 +237,19 @@ impl Store {
     }
 
     /// Appends or prepends: makes an item of both values and swaps it in if the key's item is still the same.
-    fn concatenate(&'static self, extra: Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> (Stored, Met) {
+    fn concatenate(
+        &'static self,
+        extra: Reservation,
+        key: &[u8],
+        hash: u64,
+        write: Write,
+        now: u32,
+    ) -> (Stored, CommitInfo) {
         loop {
-            let mut met = Met::default();
+            let mut info = CommitInfo::default();
             let seen = self.visit(key, hash, now, |entry| {
-                met.old_class = Some(entry.class());
-                met.old_vlen = entry.vlen();
+                info.old_class = Some(entry.class());
+                info.old_vlen = entry.vlen();
                 if write.compare != 0 && write.compare != entry.cas() {
                     return None;
                 }
@@ -259,22 +266,22 @@ impl Store {
             });
             let (meta, same) = match seen {
                 Lookup::Hit(Some(seen)) => seen,
-                Lookup::Hit(None) => return (Stored::Exists, met),
+                Lookup::Hit(None) => return (Stored::Exists, info),
                 Lookup::Miss | Lookup::Dead(_) => {
                     if let Lookup::Dead(dead) = seen {
-                        met.dead = Some(dead);
+                        info.dead = Some(dead);
                     }
                     if !write.vivify {
-                        return (Stored::NotStored, met);
+                        return (Stored::NotStored, info);
                     }
                     match self.link_copy(&extra, key, hash, write, now) {
                         Stored::NotStored => continue, // another writer came first
-                        outcome => return (outcome, met),
+                        outcome => return (outcome, info),
                     }
                 }
             };
             let Some(mut joined) = self.fitting(&meta).and_then(|meta| self.reserve(key, &meta, now)) else {
-                return (Stored::NotStored, met);
+                return (Stored::NotStored, info);
             };
             let first = write.mode == Mode::Prepend;
             point("room for two values is there");
@@ -282,13 +289,13 @@ impl Store {
             let parts = [ValueRef::New(&extra), ValueRef::Old(&old_value)];
             let order = if first { [0, 1] } else { [1, 0] };
             if order.iter().any(|&part| parts[part].copy_to(self, &mut joined).is_err()) {
-                return (Stored::NotStored, met);
+                return (Stored::NotStored, info);
             }
             let set = Write { mode: Mode::Set, compare: 0, ..write };
             let class = joined.class();
             match self.link(joined, key, hash, set, now, Some(same)) {
                 (Stored::NotStored, _) => continue, // another writer came first
-                (stored, met) => return (stored, Met { joined: Some((class, meta.exptime)), ..met }),
+                (stored, info) => return (stored, CommitInfo { joined: Some((class, meta.exptime)), ..info }),
             }
         }
     }
@@ -366,7 +373,7 @@ impl Store {
 
     /// Lays the item of `key` out anew, with room for this expiry time (if any) and for a CAS id of the
     /// client's choice (if wanted). Nothing that a client can see changes.
-    pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Room {
+    pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Relayout {
         let seen = self.visit(key, hash, now, |entry| {
             // Who looks for memory must not evict the very item.
             entry.hold_on();
@@ -386,12 +393,12 @@ impl Store {
             };
             (meta, entry.version())
         });
-        let Lookup::Hit((meta, same)) = seen else { return Room::Retry };
-        let Some(mut copy) = self.reserve(key, &meta, now) else { return Room::NoMemory };
+        let Lookup::Hit((meta, same)) = seen else { return Relayout::Retry };
+        let Some(mut copy) = self.reserve(key, &meta, now) else { return Relayout::NoMemory };
         point("a roomier item is there");
-        let Some(value) = self.value_of(key, hash, now, same) else { return Room::Retry };
+        let Some(value) = self.value_of(key, hash, now, same) else { return Relayout::Retry };
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
-            return Room::NoMemory;
+            return Relayout::NoMemory;
         }
         point("a roomier item is written");
         let mut bucket = self.index.lock(hash);
@@ -401,7 +408,7 @@ impl Store {
             .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.dead(item, now).is_none());
         let Some((slot, old_handle, mut old)) = found else {
             drop(bucket);
-            return Room::Retry;
+            return Relayout::Retry;
         };
         let (handle, mut item) = copy.into_item();
         item.take_over(&old, now);
@@ -412,7 +419,7 @@ impl Store {
         old.change_state(state::LINKED, 0);
         drop(bucket);
         self.release(old_handle, old);
-        Room::Retry
+        Relayout::Retry
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::script::Script;
 use mio::{Events, Poll, Token, Waker};
 use oxcached::clock::Clock;
-use oxcached::net::{Acceptor, ListenSocket, Listener, Talk, Workers};
+use oxcached::net::{Acceptor, ListenSocket, Listener, Handler, Workers};
 use oxcached::proto::{ConnState, Protocol, Shared};
 use oxcached::settings::{Settings, Transport};
 use oxcached::stats::Counter;
@@ -84,11 +84,11 @@ impl Server {
         Self::start::<Script>(settings, listeners, Clock::manual(0))
     }
 
-    pub fn start<S: Talk>(settings: Settings, listeners: Vec<Listener>, clock: Clock) -> Self {
+    pub fn start<S: Handler>(settings: Settings, listeners: Vec<Listener>, clock: Clock) -> Self {
         Self::over::<S>(Shared::new(settings, clock, Box::new(|_| ())).unwrap(), listeners)
     }
 
-    pub fn over<S: Talk>(shared: Shared, listeners: Vec<Listener>) -> Self {
+    pub fn over<S: Handler>(shared: Shared, listeners: Vec<Listener>) -> Self {
         let shared = Arc::new(shared);
         let workers = Workers::start_talking::<S>(&shared).unwrap();
         let addr = listeners[0].local.unwrap_or(([0, 0, 0, 0], 0).into());

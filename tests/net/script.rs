@@ -1,7 +1,7 @@
 //! A partner for clients that does what a line asks of it, so that every step of a session can be driven.
 
 use oxcached::maint::Sink;
-use oxcached::net::{Remote, Talk};
+use oxcached::net::{Remote, Handler};
 use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Shared, Step};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -121,7 +121,7 @@ impl Script {
     }
 }
 
-impl Talk for Script {
+impl Handler for Script {
     fn new(_: Protocol) -> Self {
         Self::default()
     }

@@ -4,7 +4,7 @@
 //! its next step, and what must be so after a quiet time. What they do is `oxcached::maint`'s.
 
 use super::world::{THREADS, World};
-use oxcached::maint::{ChoreWork, Moment, MoverWork, Rest};
+use oxcached::maint::{ChoreInput, ChoreWork, MoverWork, Rest};
 use oxcached::proto::Shared;
 use oxcached::store::Store;
 use std::cell::{Cell, RefCell};
@@ -81,7 +81,7 @@ impl Background {
         world.model.reach(now);
         let (rest, news) = if which == 0 {
             let Some(mut chores) = self.chores.take() else { return };
-            let moment = Moment { now, ..shared.moment() };
+            let moment = ChoreInput { now, ..shared.moment() };
             let rest = world.act(THREADS, || chores.step(&moment, || world.news()));
             let news = chores.news();
             self.chores.replace(Some(chores));
@@ -159,9 +159,9 @@ impl Background {
         self.pass(world, QUIET, 1);
         let shared = &world.threads[0].shared;
         match shared.moment() {
-            Moment { enabled: true, .. } => world.check_items(SWEPT),
+            ChoreInput { enabled: true, .. } => world.check_items(SWEPT),
             // What is flushed is swept out, what expires may wait for a day.
-            Moment { prompt: true, .. } => world.check_items(u32::MAX),
+            ChoreInput { prompt: true, .. } => world.check_items(u32::MAX),
             _ => {}
         }
         let rest = |next: &Cell<Next>| matches!(next.get(), Next::Tick { .. });

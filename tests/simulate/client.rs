@@ -7,7 +7,7 @@ use super::commands;
 use super::model::{Effect, Op, short};
 use super::packets;
 use super::world::{Thread, World};
-use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent as Told, TurnEnd};
+use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent as StopFlag, TurnEnd};
 use oxcached::point::point;
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Step};
 use std::collections::{BTreeMap, VecDeque};
@@ -314,10 +314,10 @@ impl Client {
                 Allowance { commands: 1 + world.below(4) as u32, datagrams: 1 + world.below(60) as u32 };
             let end = self.answerer.turn(&mut cx, &mut allowance, |datagram| {
                 match world.below(100) {
-                    0 => return Told::Full,
+                    0 => return StopFlag::Full,
                     1 => {
                         (lost, series) = (true, (0, 0));
-                        return Told::Lost;
+                        return StopFlag::Lost;
                     }
                     _ => {}
                 }
@@ -328,7 +328,7 @@ impl Client {
                 assert!(sequence < total && (sequence == 0 || total == series.1), "{sequence} of {total}, {series:?}");
                 series = if sequence + 1 == total { (0, 0) } else { (sequence + 1, total) };
                 got.extend_from_slice(&datagram[DATAGRAM_HEADER..]);
-                Told::Yes
+                StopFlag::Yes
             });
             if end == TurnEnd::Done {
                 assert_eq!(series.0, 0, "a series of {} ends early", series.1);

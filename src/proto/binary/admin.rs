@@ -9,7 +9,7 @@ use crate::proto::listing::{self, Listed, Listing, Prefixes, Sizes};
 use crate::proto::report::{Form, Report, Sink};
 use crate::proto::{Cx, Output};
 use crate::settings::VERSION;
-use crate::stats::{Counter, Taken};
+use crate::stats::{BudgetShare, Counter};
 use crate::sys::headroom;
 use std::fmt::Display;
 
@@ -130,7 +130,7 @@ struct PrefixPacket {
     text: Vec<u8>,
     /// Bytes of them told, once the packet has begun.
     told: Option<usize>,
-    taken: Taken,
+    taken: BudgetShare,
 }
 
 impl PrefixPacket {

@@ -140,7 +140,7 @@ impl Op {
 }
 
 /// What the session must do after a packet.
-pub(super) enum Next {
+pub(super) enum AfterPacket {
     /// Go on with the next packet.
     Packet,
     /// Go on in another turn: this packet was costly. This many bytes that nobody wants follow it.
@@ -156,27 +156,30 @@ pub(super) enum Next {
 }
 
 /// A command's result: bytes used behind header, extras and key, and what is next.
-struct Ran {
+struct PacketResult {
     used: usize,
-    next: Next,
+    next: AfterPacket,
 }
 
-impl Ran {
+impl PacketResult {
     /// Done; `unwanted` bytes of value follow, of which `there` are there.
     #[inline]
     fn past(unwanted: usize, there: usize) -> Self {
         let used = unwanted.min(there);
-        Self { used, next: if used < unwanted { Next::Swallow((unwanted - used) as u64) } else { Next::Packet } }
+        Self {
+            used,
+            next: if used < unwanted { AfterPacket::Swallow((unwanted - used) as u64) } else { AfterPacket::Packet },
+        }
     }
 
     fn close(reason: CloseReason) -> Self {
-        Self { used: 0, next: Next::Close(reason) }
+        Self { used: 0, next: AfterPacket::Close(reason) }
     }
 
-    /// As [`Ran::past`], for a command that costs much more than a get: nothing else runs in its turn.
+    /// As [`PacketResult::past`], for a command that costs much more than a get: nothing else runs in its turn.
     fn costly(unwanted: usize, there: usize) -> Self {
         let used = unwanted.min(there);
-        Self { used, next: Next::GiveWay((unwanted - used) as u64) }
+        Self { used, next: AfterPacket::GiveWay((unwanted - used) as u64) }
     }
 }
 
@@ -272,7 +275,7 @@ pub(super) fn guess(bytes: &[u8]) -> Option<(usize, Option<u64>)> {
 /// Runs the command of the packet at the front of `bytes`, whose header is `head`; gives the bytes used, header
 /// included. `hash` is the hash of its key if it was computed ahead.
 #[inline]
-pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash: Option<u64>) -> (usize, Next) {
+pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash: Option<u64>) -> (usize, AfterPacket) {
     if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
@@ -290,14 +293,14 @@ pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash:
         Some((_, _)) => protocol_error(&mut run),
         None => {
             run.fail(Status::Unknown);
-            Ran::past(head.value(), rest.len())
+            PacketResult::past(head.value(), rest.len())
         }
     };
     (start + ran.used, ran.next)
 }
 
 #[inline]
-fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8], hash: Option<u64>) -> Ran {
+fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8], hash: Option<u64>) -> PacketResult {
     let hashed = match hash {
         Some(hash) => Some(Key::hashed(key, hash)),
         None => Key::new(key),
@@ -310,30 +313,30 @@ fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8
         (Op::Arith { incr }, Some(key)) => change::arith(run, &key, extras, incr),
         (Op::Quit, _) => {
             run.done(0);
-            return Ran::close(CloseReason::Normal);
+            return PacketResult::close(CloseReason::Normal);
         }
         (Op::Flush, _) => {
             admin::flush(run, extras);
-            return Ran::costly(0, 0);
+            return PacketResult::costly(0, 0);
         }
         (Op::Noop, _) => run.done(0),
         (Op::Version, _) => admin::version(run),
         (Op::Stat, _) => {
             if let Some(listing) = admin::stat(run, key) {
                 let used = run.head.value().min(rest.len());
-                return Ran { used, next: Next::Report(listing, (run.head.value() - used) as u64) };
+                return PacketResult { used, next: AfterPacket::Report(listing, (run.head.value() - used) as u64) };
             }
-            return Ran::costly(run.head.value(), rest.len());
+            return PacketResult::costly(run.head.value(), rest.len());
         }
         // Sessions without authentication know no such commands; the rest have a key, or do not fit.
         _ => run.fail(Status::Unknown),
     }
-    Ran::past(run.head.value(), rest.len())
+    PacketResult::past(run.head.value(), rest.len())
 }
 
 /// Lengths that can be believed of no command.
 #[cold]
-fn refuse(run: &mut Run<'_, '_>) -> Next {
+fn refuse(run: &mut Run<'_, '_>) -> AfterPacket {
     if !run.head.is_sound() {
         run.fail(Status::Unknown);
     } else if run.head.body > BODY_MAX {
@@ -341,15 +344,15 @@ fn refuse(run: &mut Run<'_, '_>) -> Next {
     } else {
         return protocol_error(run).next;
     }
-    Next::Close(CloseReason::Error)
+    AfterPacket::Close(CloseReason::Error)
 }
 
 /// Lengths that are not the command's.
 #[cold]
-fn protocol_error(run: &mut Run<'_, '_>) -> Ran {
+fn protocol_error(run: &mut Run<'_, '_>) -> PacketResult {
     run.fail(Status::Invalid);
     if run.cx.verbose() > 0 {
         trace::protocol_error(run.cx.fd, run.head.opcode);
     }
-    Ran::close(CloseReason::Error)
+    PacketResult::close(CloseReason::Error)
 }

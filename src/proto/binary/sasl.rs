@@ -4,7 +4,7 @@
 //! mechanisms: `auth` does. Called by the session before every packet of a server with `-S`.
 
 use super::header::{Parts, SIZE};
-use super::{BODY_MAX, Head, KEY_MAX, Next, Op, Ran, Run, Status, decode, trace};
+use super::{AfterPacket, BODY_MAX, Head, KEY_MAX, Op, PacketResult, Run, Status, decode, trace};
 use crate::auth::{Answer, Auth, Check, Exchange, Mechanism, Outcome};
 use crate::limits::{LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
 use crate::proto::{CloseReason, Cx, Output};
@@ -44,7 +44,7 @@ pub(in crate::proto) enum Guarded {
     /// It is not all there.
     Wait,
     /// It is answered: bytes used, and what is next.
-    Ran(usize, Next),
+    Ran(usize, AfterPacket),
     /// The answer takes a check first: bytes used.
     Check(usize, Check),
 }
@@ -62,14 +62,14 @@ pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes:
         Some(Op::SaslList) => {
             let mut run = begin(cx, head, bytes, out);
             list(&mut run, login);
-            Guarded::Ran(SIZE, Next::Packet)
+            Guarded::Ran(SIZE, AfterPacket::Packet)
         }
         Some(Op::Sasl) => message(cx, login, head, bytes, out),
         _ if login.granted => Guarded::Pass,
         _ => {
             begin(cx, head, bytes, out).fail(Status::Refused);
             // Of a key that is too long, nothing may be there yet.
-            Guarded::Ran(SIZE, Next::Close(CloseReason::Error))
+            Guarded::Ran(SIZE, AfterPacket::Close(CloseReason::Error))
         }
     }
 }
@@ -108,7 +108,7 @@ fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut O
     };
     if let Some(status) = refused {
         begin(cx, head, bytes, out).fail(status);
-        let ran = Ran::past(size, rest.len());
+        let ran = PacketResult::past(size, rest.len());
         return Guarded::Ran(start + ran.used, ran.next);
     }
     let (Some(message), Some(auth)) = (rest.get(..size), &cx.shared.auth) else { return Guarded::Wait };
@@ -121,7 +121,7 @@ fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut O
     };
     match reply(&mut run, auth, login, outcome) {
         Some(check) => Guarded::Check(start + size, check),
-        None => Guarded::Ran(start + size, Next::Packet),
+        None => Guarded::Ran(start + size, AfterPacket::Packet),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns how a packet becomes a stored value. One that has arrived whole is stored at once; else its reservation
 //! becomes an [`Upload`] that the session fills.
 
-use super::{Next, Ran, Run, Status};
+use super::{AfterPacket, PacketResult, Run, Status};
 use crate::cache::{Key, Refused};
 use crate::proto::upload::{Origin, Upload};
 use crate::proto::{Cx, Output};
@@ -11,7 +11,7 @@ use crate::store::{Meta, Mode, Reservation, Stored};
 
 /// Set, add and replace; a CAS id makes a compare and swap of each.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u8], mode: Mode) -> Ran {
+pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u8], mode: Mode) -> PacketResult {
     let (mut flags, mut exptime) = (0, 0);
     if let Some([f0, f1, f2, f3, e0, e1, e2, e3]) = extras.first_chunk::<8>() {
         flags = u32::from_be_bytes([*f0, *f1, *f2, *f3]);
@@ -23,13 +23,13 @@ pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u
 
 /// Append and prepend.
 #[inline]
-pub(super) fn run_join(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], mode: Mode) -> Ran {
+pub(super) fn run_join(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], mode: Mode) -> PacketResult {
     let meta = Meta { klen: key.bytes().len(), vlen: run.head.value(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
     take(run, key, rest, &meta, mode)
 }
 
 #[inline]
-fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> Ran {
+fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> PacketResult {
     let mut reservation = match run.verbs.reserve(key, meta, mode) {
         Ok(reservation) => reservation,
         Err(refused) => {
@@ -37,7 +37,7 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
                 Refused::TooLarge => run.fail(Status::TooLarge),
                 Refused::NoMemory => run.fail_saying(Status::NoMemory, "Out of memory allocating item"),
             }
-            return Ran::past(meta.vlen, rest.len());
+            return PacketResult::past(meta.vlen, rest.len());
         }
     };
     // Without CAS ids (-C) none can be asked for.
@@ -47,11 +47,11 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
     if rest.len() < meta.vlen {
         let mut upload = Upload::new(reservation, key, Origin::Binary(run.head, mode, compare));
         let used = upload.take(rest);
-        return Ran { used, next: Next::Upload(Box::new(upload)) };
+        return PacketResult { used, next: AfterPacket::Upload(Box::new(upload)) };
     }
     let written = reservation.write(&rest[..meta.vlen]);
     commit(run, written.is_ok().then_some(reservation), key, mode, compare);
-    Ran { used: meta.vlen, next: Next::Packet }
+    PacketResult { used: meta.vlen, next: AfterPacket::Packet }
 }
 
 /// Finishes a complete upload of a packet.

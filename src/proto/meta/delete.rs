@@ -2,7 +2,7 @@
 
 use super::flags::LONG_OPAQUE;
 use super::{echo, parse};
-use crate::cache::{Discard, Discarded};
+use crate::cache::{MetaDelete, MetaDeleted};
 use crate::proto::text::{Run, Tokens};
 
 /// Runs the command; `hash` is that of the second word, if known.
@@ -15,7 +15,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
     let discarded = run.verbs.discard(
         &key,
-        Discard {
+        MetaDelete {
             compare: flags.compare,
             stale: flags.stale,
             empty: flags.empty.then_some(flags.flags),
@@ -24,11 +24,11 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
         },
     );
     let status = match discarded {
-        Discarded::Done if flags.quiet => return,
-        Discarded::Done => b"HD",
-        Discarded::NotFound => b"NF",
-        Discarded::Exists => b"EX",
-        Discarded::NoMemory => return run.reply("SERVER_ERROR out of memory"),
+        MetaDeleted::Done if flags.quiet => return,
+        MetaDeleted::Done => b"HD",
+        MetaDeleted::NotFound => b"NF",
+        MetaDeleted::Exists => b"EX",
+        MetaDeleted::NoMemory => return run.reply("SERVER_ERROR out of memory"),
     };
     run.out.put(status);
     for at in 2..tokens.len() {

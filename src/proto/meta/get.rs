@@ -1,10 +1,10 @@
 //! `mg`: fetch with options.
 //!
-//! Owns the reply's words and their order. What the fetch makes of the item is [`Peek`]'s.
+//! Owns the reply's words and their order. What the fetch makes of the item is [`MetaGet`]'s.
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, parse, put_number, put_ttl};
-use crate::cache::{Key, Peek, Recache, Seen, Verbs, Vivify};
+use crate::cache::{Key, MetaGet, Recache, Seen, Verbs, Vivify};
 use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
 use crate::proto::Output;
@@ -41,10 +41,10 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
 
 /// What the flags ask of the fetch.
 #[inline]
-fn peek(flags: &Flags<'_>) -> Peek {
+fn peek(flags: &Flags<'_>) -> MetaGet {
     let spoilt = flags.long_opaque.is_some();
     let touch = flags.in_effect(flags.touch);
-    Peek {
+    MetaGet {
         touch: touch.map(|(_, exptime)| exptime),
         recache: flags
             .in_effect(flags.recache)

@@ -12,7 +12,7 @@ mod inspect;
 mod key;
 mod set;
 
-pub(super) use set::{Order, finish as finish_set, run as set};
+pub(super) use set::{PendingSet, finish as finish_set, run as set};
 
 use super::Output;
 use super::text::{BAD_FORMAT, Run, Tokens};

@@ -5,23 +5,23 @@
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, is_sound, parse, put_number};
-use crate::cache::{Key, Put, Refused};
+use crate::cache::{Key, MetaSet, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
-use crate::proto::text::{Arrival, BAD_FORMAT, Ran, Run, Tokens, strip_end, swallow};
+use crate::proto::text::{Arrival, BAD_FORMAT, CommandResult, Run, Tokens, strip_end, swallow};
 use crate::store::{Meta, Mode, Reservation, Stored, iflag};
 
 /// What is to be done with a value once it has arrived.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
-    put: Put,
+pub struct PendingSet {
+    put: MetaSet,
     vlen: usize,
     binary: bool,
     /// Whether success goes without saying.
     pub quiet: bool,
 }
 
-impl Order {
+impl PendingSet {
     /// The value is not to be stored after all.
     pub fn abandon(&self, run: &Run<'_, '_>) {
         run.verbs.abandon_put(&self.put);
@@ -30,13 +30,13 @@ impl Order {
 
 /// Runs the command in `line`; `rest` begins with the value. `hash` is that of the second word, if known.
 #[inline]
-pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -> Ran {
+pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -> CommandResult {
     let text = strip_end(line);
     let tokens = Tokens::split(text);
     let vlen = decimal::token_i32(tokens.get(2)).and_then(|n| u32::try_from(n).ok()).filter(|&n| n <= VALUE_LEN_MAX);
     let (Some(vlen), true) = (vlen, is_sound(&tokens, 3)) else {
         run.reply(BAD_FORMAT);
-        return Ran::line();
+        return CommandResult::line();
     };
     let vlen = vlen as usize;
     let Some(flags) = parse(run, &tokens, 3) else { return swallow(rest, vlen) };
@@ -48,7 +48,7 @@ pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -
 
 /// Takes memory by the mode's rules, or replies.
 #[inline]
-fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -> Option<(Order, Reservation)> {
+fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -> Option<(PendingSet, Reservation)> {
     let Some(put) = put(flags) else {
         run.reply("CLIENT_ERROR invalid mode for ms M token");
         return None;
@@ -69,7 +69,7 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
             run.reply(LONG_OPAQUE);
         }
         Ok(reservation) => {
-            let order = Order { put, vlen, binary: flags.is_binary(), quiet: flags.quiet };
+            let order = PendingSet { put, vlen, binary: flags.is_binary(), quiet: flags.quiet };
             return Some((order, reservation));
         }
         Err(Refused::TooLarge) => run.reply("SERVER_ERROR object too large for cache"),
@@ -80,7 +80,7 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
 
 /// What the mode and the other flags ask of the store; `None` if there is no such mode.
 #[inline]
-fn put(flags: &Flags<'_>) -> Option<Put> {
+fn put(flags: &Flags<'_>) -> Option<MetaSet> {
     let compares = flags.compare.is_some();
     let mode = match flags.mode {
         0 | b'S' if compares => Mode::Cas,
@@ -93,7 +93,7 @@ fn put(flags: &Flags<'_>) -> Option<Put> {
         _ => return None,
     };
     let joins = matches!(mode, Mode::Append | Mode::Prepend);
-    Some(Put {
+    Some(MetaSet {
         mode,
         compare: flags.compare.unwrap_or(0),
         stale_ok: flags.stale && mode == Mode::Cas,
@@ -104,7 +104,7 @@ fn put(flags: &Flags<'_>) -> Option<Put> {
 
 /// Stores a value that has arrived; `words` are the line's flags.
 #[inline]
-pub fn finish(run: &mut Run<'_, '_>, order: Order, words: &[u8], key: &Key<'_>, reservation: Reservation) {
+pub fn finish(run: &mut Run<'_, '_>, order: PendingSet, words: &[u8], key: &Key<'_>, reservation: Reservation) {
     let (stored, cas) = run.verbs.commit_put(reservation, key, &order.put);
     let (status, vlen) = match stored {
         Stored::Stored { .. } if order.quiet => return,

@@ -4,7 +4,7 @@
 //! answer as memcached does when that engine is switched off.
 
 use super::dump::CacheDump;
-use super::{BAD_FORMAT, Next, Run, Tokens};
+use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
 use crate::decimal;
 use crate::events::Class;
 use crate::limits::CLASSES;
@@ -18,7 +18,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 /// Runs the admin command that the first token names; `None` if there is no such command.
-pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
+pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<AfterCommand> {
     match tokens.get(0) {
         b"shutdown" => return Some(shutdown(run, tokens)),
         b"slabs" => slabs(run, tokens),
@@ -34,24 +34,24 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<Next> {
         b"debugitem" => debugitem(run, tokens),
         _ => return None,
     }
-    Some(Next::Line)
+    Some(AfterCommand::Line)
 }
 
-fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     if !run.cx.shared.settings.shutdown_command {
         run.reply("SERVER_ERROR: shutdown not enabled");
-        return Next::Line;
+        return AfterCommand::Line;
     }
     let control = match tokens.len() {
         1 => Control::Shutdown,
         2 if tokens.is(1, "graceful") => Control::ShutdownGraceful,
         _ => {
             run.reply("CLIENT_ERROR invalid shutdown mode");
-            return Next::Line;
+            return AfterCommand::Line;
         }
     };
     (run.cx.shared.control)(control);
-    Next::Close(CloseReason::Shutdown)
+    AfterCommand::Close(CloseReason::Shutdown)
 }
 
 fn refresh_certs(run: &mut Run<'_, '_>) {
@@ -231,13 +231,13 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 }
 
 /// `watch`: checks in memcached's order, takes a seat.
-pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let refusal = match try_watch(run, tokens) {
-        Ok(seat) => return Next::Watch(seat),
+        Ok(seat) => return AfterCommand::Watch(seat),
         Err(refusal) => refusal,
     };
     run.reply(refusal);
-    Next::Line
+    AfterCommand::Line
 }
 
 fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static str> {
@@ -275,7 +275,7 @@ impl Form for Lines {
 }
 
 /// `stats` in all its forms. What may be long is told by the session.
-pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
     let report = Report { cx, verbs: run.verbs };
     let rows = &mut Sink { form: &Lines, out: run.out.bytes() };
@@ -284,7 +284,7 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
     } else if tokens.is(1, "reset") {
         cx.shared.reset_stats();
         run.reply("RESET");
-        return Next::Line;
+        return AfterCommand::Line;
     } else if tokens.is(1, "detail") {
         return detail(run, tokens);
     } else if tokens.is(1, "settings") {
@@ -292,28 +292,28 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
     } else if tokens.is(1, "cachedump") {
         return cachedump(run, tokens);
     } else if tokens.is(1, "conns") {
-        return Next::Report(Box::new(Conns::new(Lines)));
+        return AfterCommand::Report(Box::new(Conns::new(Lines)));
     } else {
         match tokens.get(1) {
             b"items" => report.items(rows),
             b"slabs" => report.slabs(rows),
-            b"sizes" if cx.shared.settings.track_sizes => return Next::Report(Box::new(Sizes::new(cx, Lines))),
+            b"sizes" if cx.shared.settings.track_sizes => return AfterCommand::Report(Box::new(Sizes::new(cx, Lines))),
             b"sizes" => report.no_sizes(rows),
             _ => {
                 run.reply("ERROR");
-                return Next::Line;
+                return AfterCommand::Line;
             }
         }
     }
     run.out.put(END);
-    Next::Line
+    AfterCommand::Line
 }
 
-fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
     if !cx.shared.settings.dump_enabled {
         run.reply("CLIENT_ERROR stats detail not allowed");
-        return Next::Line;
+        return AfterCommand::Line;
     }
     let switch = |on| {
         cx.shared.cache.set_detail(on);
@@ -326,14 +326,14 @@ fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
         switch(false);
         run.reply("OK");
     } else if tokens.is(2, "dump") {
-        return Next::Report(Box::new(Prefixes::new(cx, END)));
+        return AfterCommand::Report(Box::new(Prefixes::new(cx, END)));
     } else {
         run.reply("CLIENT_ERROR usage: stats detail on|off|dump");
     }
-    Next::Line
+    AfterCommand::Line
 }
 
-fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let refusal = if !run.cx.shared.settings.dump_enabled {
         "CLIENT_ERROR stats cachedump not allowed"
     } else if tokens.len() < 4 {
@@ -341,14 +341,14 @@ fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
     } else {
         match (number(tokens, 2), number(tokens, 3)) {
             (Some(class), Some(limit)) if (class as usize) < CLASSES => {
-                return Next::Report(Box::new(CacheDump::new(run.cx, class, limit)));
+                return AfterCommand::Report(Box::new(CacheDump::new(run.cx, class, limit)));
             }
             (Some(_), Some(_)) => "CLIENT_ERROR Illegal slab id",
             _ => BAD_FORMAT,
         }
     };
     run.reply(refusal);
-    Next::Line
+    AfterCommand::Line
 }
 
 #[cfg(feature = "debug-commands")]

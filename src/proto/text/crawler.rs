@@ -5,7 +5,7 @@
 
 use super::admin::number;
 use super::dump::{Ask, Kind, Of};
-use super::{BAD_FORMAT, Next, Run, Tokens};
+use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
 use crate::decimal;
 use crate::limits::CLASSES;
 use crate::maint::all_classes;
@@ -40,7 +40,7 @@ impl std::iter::Sum<Option<u64>> for Sum {
 }
 
 /// Runs the command.
-pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
+pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     match tokens.len() {
         2 if tokens.is(1, "enable") => enable(run),
         2 if tokens.is(1, "disable") => {
@@ -67,7 +67,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Next {
         },
         _ => run.reply("ERROR"),
     }
-    Next::Line
+    AfterCommand::Line
 }
 
 fn enable(run: &mut Run<'_, '_>) {
@@ -102,16 +102,16 @@ fn crawl(run: &mut Run<'_, '_>, list: &[u8]) {
 }
 
 /// Whether the dump can begin is the session's to say: it knows what is before it.
-fn dump(run: &mut Run<'_, '_>, kind: Kind, list: &[u8]) -> Next {
+fn dump(run: &mut Run<'_, '_>, kind: Kind, list: &[u8]) -> AfterCommand {
     let shared = run.cx.shared;
     if !shared.runtime.lru_crawler() {
         run.reply("CLIENT_ERROR lru crawler disabled");
     } else if !shared.settings.dump_enabled {
         run.reply(kind.not_allowed());
     } else {
-        return Next::Dump(Ask { kind, of: classes(list), noreply: run.noreply });
+        return AfterCommand::Dump(Ask { kind, of: classes(list), noreply: run.noreply });
     }
-    Next::Line
+    AfterCommand::Line
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! in a later run. Nothing that was learnt of a line is looked for twice: its end, and whether a key is too long.
 //! Called by the text dispatcher and, for a line that is unfinished or stopped, by the session.
 
-use super::{BAD_FORMAT, Next, Ran, Run};
+use super::{AfterCommand, BAD_FORMAT, CommandResult, Run};
 use crate::cache::Key;
 use crate::decimal;
 use crate::limits::{COPY_MAX, KEY_MAX, TURN_LINE};
@@ -75,13 +75,13 @@ impl Multiget {
     }
 
     /// Stops at `done`. Replies may leave after this, so those that a later key would take back are dropped now.
-    fn stop(mut self, run: &mut Run<'_, '_>, text: &[u8], done: usize, start: Mark) -> Ran {
+    fn stop(mut self, run: &mut Run<'_, '_>, text: &[u8], done: usize, start: Mark) -> CommandResult {
         self.done = done as u32;
         self.look_ahead(text, done);
         if self.long_key == LongKey::Ahead {
             run.out.rewind(start);
         }
-        Ran::then(Next::Multiget(self))
+        CommandResult::then(AfterCommand::Multiget(self))
     }
 
     fn look_ahead(&mut self, text: &[u8], done: usize) {
@@ -93,7 +93,7 @@ impl Multiget {
 
 /// `get` and `gets`: `text` is the line, `word` the length of its first word.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, hash: Option<u64>) -> Ran {
+pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, hash: Option<u64>) -> CommandResult {
     let keys = &text[word..];
     // The common case: one key.
     if let Some(key) = keys.get(1..)
@@ -107,34 +107,39 @@ pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, h
         };
         fetch(run, &key, kind);
         end(run);
-        return Ran::line();
+        return CommandResult::line();
     }
     many(run, text, Multiget::new(kind, word))
 }
 
 /// `gat` and `gats`.
-pub(super) fn run_touching(run: &mut Run<'_, '_>, text: &[u8], cas: bool) -> Ran {
+pub(super) fn run_touching(run: &mut Run<'_, '_>, text: &[u8], cas: bool) -> CommandResult {
     let tokens = super::Tokens::split(text);
     if tokens.len() < 3 {
         run.reply(BAD_FORMAT);
-        return Ran::line();
+        return CommandResult::line();
     }
     let Some(exptime) = decimal::token_i32(tokens.get(1)) else {
         run.reply("CLIENT_ERROR invalid exptime argument");
-        return Ran::line();
+        return CommandResult::line();
     };
     let kind = Kind { cas, touch: Some(run.cx.shared.clock.expiry(i64::from(exptime))) };
     many(run, text, Multiget::new(kind, tokens.offset(2)))
 }
 
 /// Goes on with a stopped line.
-pub(in crate::proto) fn resume(cx: &super::Cx<'_>, line: &[u8], out: &mut super::Output, stopped: Multiget) -> Ran {
+pub(in crate::proto) fn resume(
+    cx: &super::Cx<'_>,
+    line: &[u8],
+    out: &mut super::Output,
+    stopped: Multiget,
+) -> CommandResult {
     let mut run = Run { cx, verbs: cx.verbs(), out, noreply: false };
     many(&mut run, super::strip_end(line), stopped)
 }
 
 /// Answers the keys of `text` from `line.done` on, as far as one run goes.
-fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> Ran {
+fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult {
     let start = run.out.mark();
     let mut done = line.done as usize;
     let kind = Kind { cas: line.cas, touch: line.touch };
@@ -165,7 +170,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> Ran {
             } else {
                 run.reply(BAD_FORMAT)
             }
-            return Ran::line();
+            return CommandResult::line();
         }
         for &(_, _, hash) in &group[..len] {
             run.verbs.cache.store.prefetch_items(hash);
@@ -228,18 +233,18 @@ fn has_long_key(text: &[u8], mut at: usize) -> bool {
 
 /// Refuses the line: more replies than may wait, or no memory. The replies taken back make room for this one.
 #[cold]
-fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> Ran {
+fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> CommandResult {
     run.out.rewind(start);
     run.verbs.counters.add(Counter::ResponseOom, 1);
     run.reply("SERVER_ERROR out of memory writing get response");
-    Ran::line()
+    CommandResult::line()
 }
 
 /// An over-long key takes back the whole line's replies; the second line end is memcached's.
-fn too_long(run: &mut Run<'_, '_>) -> Ran {
+fn too_long(run: &mut Run<'_, '_>) -> CommandResult {
     let quiet = std::mem::take(&mut run.noreply);
     run.reply(if quiet { "" } else { "CLIENT_ERROR bad command line format\r\n" });
-    Ran::line()
+    CommandResult::line()
 }
 
 #[inline]

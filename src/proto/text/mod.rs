@@ -31,7 +31,7 @@ use crate::settings::VERSION;
 pub(super) const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
 
 /// What the session must do after a command.
-pub(super) enum Next {
+pub(super) enum AfterCommand {
     /// Go on with the next line.
     Line,
     /// Go on with the next line in another turn: this one was costly.
@@ -53,23 +53,23 @@ pub(super) enum Next {
 }
 
 /// A command's result: bytes used behind the line, and what is next.
-pub(super) struct Ran {
+pub(super) struct CommandResult {
     pub used: usize,
-    pub next: Next,
+    pub next: AfterCommand,
 }
 
-impl Ran {
+impl CommandResult {
     pub fn line() -> Self {
-        Self { used: 0, next: Next::Line }
+        Self { used: 0, next: AfterCommand::Line }
     }
 
-    fn then(next: Next) -> Self {
+    fn then(next: AfterCommand) -> Self {
         Self { used: 0, next }
     }
 
     /// The result of a command that costs much more than a get: nothing else runs in its turn.
-    fn costly(next: Next) -> Self {
-        Self::then(if matches!(next, Next::Line) { Next::GiveWay } else { next })
+    fn costly(next: AfterCommand) -> Self {
+        Self::then(if matches!(next, AfterCommand::Line) { AfterCommand::GiveWay } else { next })
     }
 }
 
@@ -135,7 +135,7 @@ impl Run<'_, '_> {
 /// Runs the command in `line` (newline included); `rest` is what has arrived behind it. `hash` is the hash of
 /// the second word if it was computed ahead.
 #[inline]
-pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash: Option<u64>) -> Ran {
+pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash: Option<u64>) -> CommandResult {
     let verbs = cx.verbs();
     let mut run = Run { cx, verbs, out, noreply: false };
     if cx.verbose() > 1 {
@@ -144,7 +144,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
     }
     if line.len() < 4 {
         run.reply(BAD_FORMAT);
-        return Ran::line();
+        return CommandResult::line();
     }
     let text = strip_end(line);
     let word = memchr::memchr(b' ', text).unwrap_or(text.len());
@@ -166,15 +166,15 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         b"ms" => meta::set(&mut run, line, rest, hash),
         b"mg" | b"md" | b"ma" | b"me" | b"mn" => {
             meta::run(&mut run, text, hash);
-            Ran::line()
+            CommandResult::line()
         }
-        b"quit" => Ran::then(Next::Close(CloseReason::Normal)),
+        b"quit" => CommandResult::then(AfterCommand::Close(CloseReason::Normal)),
         b"version" => {
             run.reply(&format!("VERSION {VERSION}"));
-            Ran::line()
+            CommandResult::line()
         }
-        b"stats" => Ran::costly(admin::stats(&mut run, &Tokens::split(text))),
-        b"watch" => Ran::then(admin::watch(&mut run, &Tokens::split(text))),
+        b"stats" => CommandResult::costly(admin::stats(&mut run, &Tokens::split(text))),
+        b"watch" => CommandResult::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
 }
@@ -194,7 +194,12 @@ pub(super) fn strip_end(line: &[u8]) -> &[u8] {
 }
 
 /// A command with a key: at least `min` tokens, `noreply` as the last one.
-fn simple(run: &mut Run<'_, '_>, text: &[u8], min: usize, body: impl FnOnce(&mut Run<'_, '_>, &Tokens<'_>)) -> Ran {
+fn simple(
+    run: &mut Run<'_, '_>,
+    text: &[u8],
+    min: usize,
+    body: impl FnOnce(&mut Run<'_, '_>, &Tokens<'_>),
+) -> CommandResult {
     let tokens = Tokens::split(text);
     if tokens.len() < min {
         run.reply(BAD_FORMAT);
@@ -202,7 +207,7 @@ fn simple(run: &mut Run<'_, '_>, text: &[u8], min: usize, body: impl FnOnce(&mut
         run.noreply = tokens.last() == b"noreply";
         body(run, &tokens);
     }
-    Ran::line()
+    CommandResult::line()
 }
 
 fn delete(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
@@ -241,16 +246,16 @@ fn touch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
 
 /// Admin commands and what is no command at all.
 #[cold]
-fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> Ran {
+fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> CommandResult {
     crate::sys::panics::trap("turn");
     let tokens = Tokens::split(text);
     run.noreply = tokens.last() == b"noreply";
     if let Some(next) = admin::run(run, &tokens) {
-        return Ran::costly(next);
+        return CommandResult::costly(next);
     }
     if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") {
-        return Ran::then(Next::Close(CloseReason::Error));
+        return CommandResult::then(AfterCommand::Close(CloseReason::Error));
     }
     run.reply("ERROR");
-    Ran::line()
+    CommandResult::line()
 }

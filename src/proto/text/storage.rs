@@ -4,7 +4,7 @@
 //! reservation becomes an [`Upload`] that the session fills. The two bytes after the value must be CRLF and
 //! are never stored.
 
-use super::{BAD_FORMAT, Next, Ran, Run, Tokens};
+use super::{AfterCommand, BAD_FORMAT, CommandResult, Run, Tokens};
 use crate::cache::{Key, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
@@ -35,17 +35,17 @@ pub(in crate::proto) enum Arrival<'a> {
     /// A storage verb, and the CAS id it compares with.
     Text(Mode, u64),
     /// `ms`, with the line's flags.
-    Meta(meta::Order, &'a [u8]),
+    Meta(meta::PendingSet, &'a [u8]),
 }
 
 /// Runs a storage command; `rest` begins with the value.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, hash: Option<u64>) -> Ran {
+pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, hash: Option<u64>) -> CommandResult {
     let tokens = Tokens::split(super::strip_end(line));
     let vlen = decimal::token_i32(tokens.get(4)).and_then(|n| u32::try_from(n).ok()).filter(|&n| n <= VALUE_LEN_MAX);
     let (Some(vlen), true) = (vlen, tokens.len() >= 5) else {
         run.reply(BAD_FORMAT);
-        return Ran::line();
+        return CommandResult::line();
     };
     let vlen = vlen as usize;
     run.noreply = tokens.last() == b"noreply";
@@ -58,16 +58,22 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
 impl Arrival<'_> {
     /// Takes the value at the front of `rest` and finishes the command, or leaves both to an [`Upload`].
     #[inline]
-    pub fn receive(self, run: &mut Run<'_, '_>, mut reservation: Reservation, key: &Key<'_>, rest: &[u8]) -> Ran {
+    pub fn receive(
+        self,
+        run: &mut Run<'_, '_>,
+        mut reservation: Reservation,
+        key: &Key<'_>,
+        rest: &[u8],
+    ) -> CommandResult {
         let vlen = reservation.missing();
         if rest.len() < vlen + 2 {
             let mut upload = Upload::new(reservation, key, self.keep(run.noreply));
             let used = upload.take(rest);
-            return Ran { used, next: Next::Upload(Box::new(upload)) };
+            return CommandResult { used, next: AfterCommand::Upload(Box::new(upload)) };
         }
         let full = reservation.write(&rest[..vlen]).is_ok().then_some(reservation);
         self.finish(run, key, full, &rest[vlen..vlen + 2]);
-        Ran { used: vlen + 2, next: Next::Line }
+        CommandResult { used: vlen + 2, next: AfterCommand::Line }
     }
 
     /// The value is there, if memory was, and `end` is what stands behind it.
@@ -169,8 +175,11 @@ fn begin<'k>(
 }
 
 /// Passes over a value of `vlen` bytes that nobody wants.
-pub(in crate::proto) fn swallow(rest: &[u8], vlen: usize) -> Ran {
+pub(in crate::proto) fn swallow(rest: &[u8], vlen: usize) -> CommandResult {
     let unwanted = vlen + 2;
     let used = unwanted.min(rest.len());
-    Ran { used, next: if used < unwanted { Next::Swallow((unwanted - used) as u64) } else { Next::Line } }
+    CommandResult {
+        used,
+        next: if used < unwanted { AfterCommand::Swallow((unwanted - used) as u64) } else { AfterCommand::Line },
+    }
 }

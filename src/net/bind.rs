@@ -21,22 +21,22 @@ const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Why the server cannot listen: everything to be said about it, lines parted by line feeds.
 #[derive(Debug, PartialEq, Eq)]
-pub struct OpenError(pub String);
+pub struct BindError(pub String);
 
 /// Opens what `settings` asks for. With `port_file` the bound ports are written there (not for a unix socket), for
 /// who started the server with port -1.
-pub fn open(settings: &Settings, port_file: Option<&Path>) -> Result<Vec<Listener>, OpenError> {
-    let mut opener = Opener { settings, listeners: Vec::new(), ports: String::new(), complaints: Vec::new() };
+pub fn open(settings: &Settings, port_file: Option<&Path>) -> Result<Vec<Listener>, BindError> {
+    let mut opener = Binder { settings, listeners: Vec::new(), ports: String::new(), complaints: Vec::new() };
     match opener.all(port_file) {
         Ok(()) => Ok(opener.listeners),
         Err(last) => {
             opener.complaints.push(last);
-            Err(OpenError(opener.complaints.join("\n")))
+            Err(BindError(opener.complaints.join("\n")))
         }
     }
 }
 
-struct Opener<'a> {
+struct Binder<'a> {
     settings: &'a Settings,
     listeners: Vec<Listener>,
     /// Lines of the port file.
@@ -45,7 +45,7 @@ struct Opener<'a> {
     complaints: Vec<String>,
 }
 
-impl Opener<'_> {
+impl Binder<'_> {
     fn all(&mut self, port_file: Option<&Path>) -> Result<(), String> {
         if let Some(path) = &self.settings.socketpath {
             return self
@@ -396,7 +396,7 @@ mod tests {
         let (absent, there) = ("203.0.113.9:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap());
         for (addresses, bound) in [(vec![absent, there], 1), (vec![there, absent], 1), (vec![absent, absent], 0)] {
             let (listeners, ports, complaints) = (Vec::new(), String::new(), Vec::new());
-            let mut opener = Opener { settings: &settings, listeners, ports, complaints };
+            let mut opener = Binder { settings: &settings, listeners, ports, complaints };
             for (kind, opened) in [(Kind::Stream, bound), (Kind::Datagram, 2 * bound)] {
                 assert_eq!(opener.bind(kind, &spec, addresses.clone()).is_ok(), bound > 0);
                 assert_eq!(opener.listeners.len(), opened);

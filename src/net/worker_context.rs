@@ -3,8 +3,8 @@
 //! Owns them. Must not know the connections; `worker` lends it to the one whose turn it is.
 
 use super::deadlines::WorkerClock;
-use super::desk::Desk;
 use super::notify::Mailbox;
+use super::shared_buffers::SharedBuffers;
 use crate::events::{Event, Log};
 use crate::limits::{LONG_INPUT_MIN, LONG_INPUT_SHARE, REPLIES_MIN, REPLIES_SHARE, REQUEST_CHARGE};
 use crate::limits::{TURN_BYTES, TURN_MICROS, WRITE_SLICES};
@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// One worker's belongings.
-pub(super) struct Hub {
+pub(super) struct WorkerContext {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
     /// The worker's number.
@@ -26,7 +26,7 @@ pub(super) struct Hub {
     pub(super) clock: WorkerClock,
     pub(super) registry: Registry,
     pub(super) mailbox: Mailbox,
-    pub(super) desk: Desk,
+    pub(super) buffers: SharedBuffers,
     /// Memory for the slices of a vectored write.
     pub(super) slices: Vec<IoSlice<'static>>,
     /// Memory for cipher text; none until a connection needs it.
@@ -44,7 +44,7 @@ pub(super) struct Hub {
     charged_max: u64,
 }
 
-impl Hub {
+impl WorkerContext {
     pub(super) fn new(shared: &Arc<Shared>, number: usize, registry: Registry, mailbox: Mailbox) -> Self {
         let settings = &shared.settings;
         let limit = u64::from(settings.read_buf_mem_limit) / u64::from(settings.num_threads.max(1));
@@ -56,7 +56,7 @@ impl Hub {
             clock: WorkerClock::new(shared.clock.now()),
             registry,
             mailbox,
-            desk: Desk::new(),
+            buffers: SharedBuffers::new(),
             slices: Vec::with_capacity(WRITE_SLICES + 2),
             scratch: Vec::new(),
             reqs_per_event: settings.reqs_per_event.max(1),

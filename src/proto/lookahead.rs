@@ -26,7 +26,7 @@ pub struct Known {
 }
 
 /// The scanned commands not yet run.
-pub struct Ahead {
+pub struct Lookahead {
     known: [Known; DEPTH],
     len: usize,
     next: usize,
@@ -34,7 +34,7 @@ pub struct Ahead {
     at: usize,
 }
 
-impl Ahead {
+impl Lookahead {
     /// Nothing scanned.
     #[inline]
     pub fn none() -> Self {
@@ -56,7 +56,7 @@ impl Ahead {
         Some((newline, self.known[0].hash))
     }
 
-    /// Notes that the line at the front ends at `newline`, for the next [`Ahead::line`].
+    /// Notes that the line at the front ends at `newline`, for the next [`Lookahead::line`].
     pub fn found(&mut self, newline: usize) {
         self.begin();
         self.known[0] = Known { start: 0, end: newline, hash: None };
@@ -64,7 +64,7 @@ impl Ahead {
     }
 
     /// Hash of the key of the packet at the front of `bytes`, if known. `guess` gives a packet's length and that
-    /// hash. Scans anew as [`Ahead::line`] does.
+    /// hash. Scans anew as [`Lookahead::line`] does.
     #[inline]
     pub fn packet(&mut self, bytes: &[u8], most: u32, cache: &Cache, guess: Guess) -> Option<u64> {
         if let Some((_, hash)) = self.scanned() {

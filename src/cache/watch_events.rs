@@ -5,7 +5,7 @@
 
 use super::{Key, Refused, Verbs};
 use crate::events::{Class, Event, LookupStatus, StoreStatus, StoreVerb};
-use crate::store::{Dead, Entry, Lookup, Met, Mode, Reservation, Stored, Write};
+use crate::store::{CommitInfo, Dead, Entry, Lookup, Mode, Reservation, Stored, Write};
 
 fn status_of(dead: Option<Dead>) -> LookupStatus {
     match dead {
@@ -129,29 +129,29 @@ impl Verbs<'_> {
 
     /// The store's `commit`, as a look-up and a store that watchers see.
     #[inline]
-    pub(super) fn commit_told(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> (Stored, Met) {
+    pub(super) fn commit_told(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> (Stored, CommitInfo) {
         let watched = self.log.wants(Class::FETCHERS.and(Class::MUTATIONS));
         let shape = watched.then(|| Shape {
             class: reservation.class(),
             size: reservation.vlen(),
             exptime: reservation.exptime(),
         });
-        let (stored, met) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        let (stored, info) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
         if let Some(shape) = shape {
-            self.tell_commit(key, write.mode, shape, stored, &met);
+            self.tell_commit(key, write.mode, shape, stored, &info);
         }
-        (stored, met)
+        (stored, info)
     }
 
     #[cold]
-    fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: Shape, stored: Stored, met: &Met) {
-        let (status, class) = match met.old_class {
+    fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: Shape, stored: Stored, info: &CommitInfo) {
+        let (status, class) = match info.old_class {
             Some(class) => (LookupStatus::Found, class),
-            None => (status_of(met.dead), 0),
+            None => (status_of(info.dead), 0),
         };
-        self.tell_lookup(key, status, Shape { class, size: met.old_vlen, exptime: 0 });
+        self.tell_lookup(key, status, Shape { class, size: info.old_vlen, exptime: 0 });
         let mut shape = shape;
-        if let Some((class, exptime)) = met.joined {
+        if let Some((class, exptime)) = info.joined {
             (shape.class, shape.exptime) = (class, exptime);
         }
         if let Stored::Stored { vlen, .. } = stored {

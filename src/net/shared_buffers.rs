@@ -21,7 +21,7 @@ const LENT_MAX: usize = 32;
 const SPARES: usize = 16;
 
 /// What a connection keeps while it is not at the desk.
-pub(super) struct Kept {
+pub(super) struct ParkedBuffers {
     input: Rest,
     output: Option<Output>,
 }
@@ -48,7 +48,7 @@ impl Rest {
 pub(super) struct NoMemory;
 
 /// One worker's buffers.
-pub(super) struct Desk {
+pub(super) struct SharedBuffers {
     /// Received bytes of the owner.
     pub(super) input: Input,
     /// Replies of the owner.
@@ -65,7 +65,7 @@ pub(super) struct Desk {
     published: Gauges,
 }
 
-impl Desk {
+impl SharedBuffers {
     pub(super) fn new() -> Self {
         Self {
             input: Input::default(),
@@ -88,7 +88,7 @@ impl Desk {
 
     /// Seats `token` at the empty desk, with what it kept.
     #[inline]
-    pub(super) fn seat(&mut self, token: usize, kept: Option<Box<Kept>>) {
+    pub(super) fn seat(&mut self, token: usize, kept: Option<Box<ParkedBuffers>>) {
         debug_assert!(self.owner.is_none());
         self.owner = Some(token);
         if let Some(kept) = kept {
@@ -116,7 +116,7 @@ impl Desk {
     /// Clears the desk for another connection; the owner must keep the result. `soon`: the owner is in the ready queue. An
     /// owner that waits for its peer may wait for ever, so it keeps a copy of exact size. On `NoMemory` the owner still
     /// has the desk and must be closed.
-    pub(super) fn vacate(&mut self, soon: bool) -> Result<Option<Box<Kept>>, NoMemory> {
+    pub(super) fn vacate(&mut self, soon: bool) -> Result<Option<Box<ParkedBuffers>>, NoMemory> {
         let rest = self.input.bytes().len();
         let input = if rest == 0 {
             Rest::Nothing
@@ -141,7 +141,7 @@ impl Desk {
         if let (false, Some(output)) = (soon, &mut output) {
             output.compact();
         }
-        let kept = Kept { input, output };
+        let kept = ParkedBuffers { input, output };
         self.kept.count(&kept, 1);
         Ok(Some(Box::new(kept)))
     }
@@ -154,7 +154,7 @@ impl Desk {
     }
 
     /// Takes back what a connection kept that is gone.
-    pub(super) fn discard(&mut self, kept: Kept) {
+    pub(super) fn discard(&mut self, kept: ParkedBuffers) {
         self.kept.count(&kept, -1);
         if let Rest::Whole(input) = kept.input {
             self.lent -= 1;
@@ -165,7 +165,7 @@ impl Desk {
         }
     }
 
-    fn unpack(&mut self, kept: Kept) {
+    fn unpack(&mut self, kept: ParkedBuffers) {
         self.kept.count(&kept, -1);
         match kept.input {
             Rest::Nothing => {}
@@ -224,7 +224,7 @@ struct Gauges {
 }
 
 impl Gauges {
-    fn count(&mut self, kept: &Kept, sign: i64) {
+    fn count(&mut self, kept: &ParkedBuffers, sign: i64) {
         let size = kept.input.size() as i64;
         let add = |gauge: &mut u64, change: i64| *gauge = gauge.wrapping_add_signed(sign * change);
         if size > 0 {
@@ -260,22 +260,22 @@ mod tests {
     #[test]
     fn r3_2_what_is_kept_is_exact_and_comes_back() {
         let globals = Globals::default();
-        let mut desk = Desk::new();
-        desk.seat(1, None);
-        desk.input.append(b"get a");
-        desk.output.put(b"END\r\n");
-        desk.rise();
-        assert_eq!(desk.owner(), Some(1));
-        let kept = desk.vacate(false).unwrap().unwrap();
-        desk.publish(&globals);
+        let mut buffers = SharedBuffers::new();
+        buffers.seat(1, None);
+        buffers.input.append(b"get a");
+        buffers.output.put(b"END\r\n");
+        buffers.rise();
+        assert_eq!(buffers.owner(), Some(1));
+        let kept = buffers.vacate(false).unwrap().unwrap();
+        buffers.publish(&globals);
         assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64 + 5);
         assert_eq!(globals.response_obj_bytes.load(Relaxed), 5);
-        desk.seat(2, None);
-        desk.rise();
-        assert_eq!(desk.owner(), None);
-        desk.seat(1, Some(kept));
-        assert_eq!((desk.input.bytes(), desk.output.plain()), (&b"get a"[..], Some(&b"END\r\n"[..])));
-        desk.publish(&globals);
+        buffers.seat(2, None);
+        buffers.rise();
+        assert_eq!(buffers.owner(), None);
+        buffers.seat(1, Some(kept));
+        assert_eq!((buffers.input.bytes(), buffers.output.plain()), (&b"get a"[..], Some(&b"END\r\n"[..])));
+        buffers.publish(&globals);
         assert_eq!(globals.read_buf_bytes.load(Relaxed), READ_BUF as u64);
         assert_eq!(globals.response_obj_count.load(Relaxed), 0);
     }
@@ -283,50 +283,50 @@ mod tests {
     #[test]
     fn r3_3_replies_of_all_bound_those_of_each() {
         let globals = Globals::default();
-        let mut desk = Desk::new();
-        let full_at = |desk: &mut Desk, token| {
-            desk.seat(token, None);
+        let mut buffers = SharedBuffers::new();
+        let full_at = |buffers: &mut SharedBuffers, token| {
+            buffers.seat(token, None);
             let mut at = 0;
-            while !desk.output.is_full() {
-                desk.output.put(&[b'x'; 1024]);
+            while !buffers.output.is_full() {
+                buffers.output.put(&[b'x'; 1024]);
                 at += 1024;
             }
             at
         };
-        assert_eq!(full_at(&mut desk, 1), OUTPUT_HIGH);
-        let kept = desk.vacate(false).unwrap().unwrap();
-        desk.publish(&globals);
-        desk.bound_replies(&globals, OUTPUT_HIGH as u64 - 1);
-        assert_eq!(full_at(&mut desk, 2), OUTPUT_LOW);
-        desk.wipe();
-        desk.bound_replies(&globals, OUTPUT_HIGH as u64);
-        assert_eq!(full_at(&mut desk, 3), OUTPUT_HIGH);
-        desk.wipe();
-        desk.discard(*kept);
-        desk.publish(&globals);
+        assert_eq!(full_at(&mut buffers, 1), OUTPUT_HIGH);
+        let kept = buffers.vacate(false).unwrap().unwrap();
+        buffers.publish(&globals);
+        buffers.bound_replies(&globals, OUTPUT_HIGH as u64 - 1);
+        assert_eq!(full_at(&mut buffers, 2), OUTPUT_LOW);
+        buffers.wipe();
+        buffers.bound_replies(&globals, OUTPUT_HIGH as u64);
+        assert_eq!(full_at(&mut buffers, 3), OUTPUT_HIGH);
+        buffers.wipe();
+        buffers.discard(*kept);
+        buffers.publish(&globals);
         assert_eq!(globals.response_obj_bytes.load(Relaxed), 0);
     }
 
     #[test]
     fn r3_3_whole_buffers_are_lent_up_to_a_bound() {
-        let mut desk = Desk::new();
+        let mut buffers = SharedBuffers::new();
         let mut all = Vec::new();
         for token in 0..LENT_MAX + 2 {
-            desk.seat(token, None);
-            desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
-            all.push(desk.vacate(true).unwrap().unwrap());
+            buffers.seat(token, None);
+            buffers.input.append(&[b'x'; COPY_REST_MAX + 1]);
+            all.push(buffers.vacate(true).unwrap().unwrap());
         }
-        assert_eq!(desk.lent, LENT_MAX);
+        assert_eq!(buffers.lent, LENT_MAX);
         assert!(matches!(all[LENT_MAX].input, Rest::Copy(_)));
-        desk.discard(*all.remove(0));
-        desk.seat(0, None);
-        desk.input.append(&[b'x'; COPY_REST_MAX + 1]);
-        let waiting = desk.vacate(false).unwrap().unwrap();
+        buffers.discard(*all.remove(0));
+        buffers.seat(0, None);
+        buffers.input.append(&[b'x'; COPY_REST_MAX + 1]);
+        let waiting = buffers.vacate(false).unwrap().unwrap();
         assert!(matches!(waiting.input, Rest::Copy(_)), "who waits for his peer gets no whole buffer");
         all.push(waiting);
         for kept in all {
-            desk.discard(*kept);
+            buffers.discard(*kept);
         }
-        assert_eq!((desk.lent, desk.inputs.len()), (0, SPARES));
+        assert_eq!((buffers.lent, buffers.inputs.len()), (0, SPARES));
     }
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 /// One connection's protocol side; the contract of each method is that of [`Session`].
 #[allow(missing_docs)]
-pub trait Talk: Send + 'static {
+pub trait Handler: Send + 'static {
     fn new(protocol: Protocol) -> Self;
     fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step;
     fn upload_target(&mut self) -> Option<&mut [u8]>;
@@ -30,7 +30,7 @@ pub trait Talk: Send + 'static {
     fn refuse_late(&mut self, shared: &Shared, out: &mut Output);
 }
 
-impl Talk for Session {
+impl Handler for Session {
     fn new(protocol: Protocol) -> Self {
         Session::new(protocol)
     }
