@@ -51,11 +51,14 @@ impl Plan {
             _ => 0,
         };
         let vanishing = more != " -M" && (short || rng.u8(..4) == 0);
+        // Mostly few before the end: some runs flush rarely.
+        let bits = rng.u8(..6);
+        let before = rng.u64(..1 << bits);
         let flushes = match rng.u8(..8) {
-            0 => (1 << 39) - rng.u64(..50),
-            1 => (1 << 38) - rng.u64(..50),
-            2 => (1 << 32) - rng.u64(..50),
-            3 => (1 << 31) - rng.u64(..50),
+            0 | 1 => (1 << 39) - before,
+            2 | 3 => (1 << 38) - before,
+            4 => (1 << 32) - before,
+            5 => (1 << 31) - before,
             _ => 0,
         };
         let flushing = *rng.choice(&[1, 20, 500]).unwrap();
