@@ -149,7 +149,7 @@ impl Background {
         while world.latest() < end && !world.is_at_end() {
             self.finish_second(world);
             let latest = world.latest();
-            let next = self.due(world).clamp(latest + 1, end.min(latest.saturating_add(every)));
+            let next = self.due(world).min(end).min(latest.saturating_add(every)).max(latest + 1);
             world.tick(next - latest);
         }
     }

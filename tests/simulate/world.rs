@@ -510,7 +510,7 @@ impl World {
             0..75 => self.client_step(false),
             75..92 => self.act(THREADS - 1, || self.chores()),
             92..96 => self.operate(),
-            96..98 if self.background.is_none() || self.chance(8) => self.check_counts(),
+            96..98 if self.background.is_none() || self.chance(4) => self.check_counts(),
             98 if self.chance(4) && self.may_flush() => self.flush(),
             _ => {}
         }
