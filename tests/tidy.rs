@@ -5,8 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be read fails it")]
 
+#[path = "tidy/docs.rs"]
+mod docs;
 #[path = "tidy/lists.rs"]
 mod lists;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,6 +32,9 @@ const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "printa
 
 const UNSAFE_HOMES: &[&str] = &["src/sys", "src/store"];
 const LINES_MAX: usize = 700;
+const COLUMNS_MAX: usize = 120;
+/// Lines of a function, from its signature to its last brace; tables and tests aside.
+const FUNCTION_LINES_MAX: usize = 70;
 
 /// One source file, each line in three forms.
 struct Source {
@@ -345,6 +352,48 @@ fn files_stay_readable_in_one_sitting() {
     });
 }
 
+/// Lines of the function whose signature begins at line `at`; `None` for one without a body.
+fn function_lines(source: &Source, at: usize) -> Option<usize> {
+    let (mut depth, mut parens, mut opened) = (0usize, 0isize, false);
+    for (length, line) in source.lines[at..].iter().enumerate() {
+        for c in line.code.chars() {
+            match c {
+                '(' | '[' => parens += 1,
+                ')' | ']' => parens -= 1,
+                ';' if !opened && parens == 0 => return None,
+                '{' => (depth, opened) = (depth + 1, true),
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if opened && depth == 0 {
+            return Some(length + 1);
+        }
+    }
+    None
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    check("function length", |source, report| {
+        for (at, line) in source.lines.iter().enumerate() {
+            let code = line.code.trim_start();
+            let words = ["pub", "const", "unsafe", "async", "extern"];
+            let is_function = has_word(code, "fn")
+                && code.split_whitespace().take_while(|word| *word != "fn").all(|word| {
+                    words.iter().any(|known| word.starts_with(known)) || word.ends_with(')') || word == "in"
+                });
+            if !line.test
+                && is_function
+                && let Some(length) = function_lines(source, at)
+                && length > FUNCTION_LINES_MAX
+            {
+                report(at, format!("a function of {length} lines, {FUNCTION_LINES_MAX} at most"));
+            }
+        }
+    });
+}
+
 #[test]
 fn nothing_is_left_unfinished_or_unwrapped() {
     check("unfinished or panicking code", |source, report| {
@@ -371,6 +420,9 @@ fn lines_are_clean() {
             }
             if line.raw.contains('\t') {
                 report(at, "a tab".to_owned());
+            }
+            if line.raw.chars().count() > COLUMNS_MAX {
+                report(at, format!("over {COLUMNS_MAX} columns"));
             }
             if let Some(place) = places.iter().find(|place| line.raw.contains(place.as_str())) {
                 report(at, format!("names a place on one machine: {place}"));
