@@ -1,9 +1,10 @@
 //! The main thread's side of the network: accepting, rejecting, pausing.
 //!
-//! Owns the listening sockets. Never touches a client's bytes, except to turn it away. Must not know workers
-//! beyond the dispatcher. `server` calls it from its event loop.
+//! Owns the listening sockets. Reads no bytes of a client; the only bytes it writes are the line of a rejection. Must
+//! not know workers beyond the dispatcher. `server` calls it from its event loop.
 //!
-//! Listeners are edge-triggered like everything else: one that may have more is remembered and asked again.
+//! Listeners are edge-triggered like every socket: one that may have more clients is marked `pending` and accepted from
+//! again.
 
 use super::listener::{ListenSocket, Listener};
 use super::notify::{Message, NewConn, NewUdp};
@@ -27,20 +28,20 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How often a pause looks for a free descriptor.
+/// Interval at which a pause probes for a free descriptor.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Attempts in a row that may fail before their listener rests for `PAUSE`: each may have cost a client, and the next one
-/// may do.
+/// Consecutive failed accepts after which a listener rests for `PAUSE`: each may have cost a client, and so may the
+/// next.
 const FAILED_MAX: usize = 16;
 
-/// How often failing attempts are told.
-const TELL: Duration = Duration::from_secs(10);
+/// Minimum interval between two reports of failed accepts.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often a listener that the poll does not take is registered again, and asked for clients meanwhile.
+/// Interval at which registration of a listener that the poll refused is retried; it is accepted from at the same time.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Numbers of connections, never reused within the process.
+/// Next connection number; never reused within the process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Accepts clients and hands them to the workers.
@@ -50,22 +51,23 @@ pub struct Acceptor {
     dispatcher: Dispatcher,
     first_token: usize,
     pause: Option<Pause>,
-    /// When listeners are registered again that the poll has not taken; `None` = it has them all, or there is a pause.
+    /// Time of the next attempt to register refused listeners; `None` = all are registered, or accepting is paused.
     retry_at: Option<Instant>,
-    /// When attempts that fail may be told again.
-    tell_at: Option<Instant>,
+    /// Failed accepts are not reported before this time.
+    report_at: Option<Instant>,
     seen: Descriptors,
-    /// To ask whether a listener has someone waiting; opened early, as it is needed when nothing can be.
+    /// Poll that checks whether a listener has a waiting client. Opened at start, since it is needed when no descriptor
+    /// is left.
     probe: Poll,
 }
 
 struct Open {
     listener: Listener,
-    /// An accept may find someone.
+    /// The accept queue may not be empty.
     pending: bool,
-    /// Attempts have failed again and again: the next one comes then, whatever the poll says.
+    /// Set after `FAILED_MAX` failed accepts: no accept before this time, whatever the poll reports.
     rests_until: Option<Instant>,
-    /// The poll tells of its clients.
+    /// Registered with the poll.
     is_registered: bool,
 }
 
@@ -74,22 +76,22 @@ struct Pause {
     next_look: Instant,
 }
 
-/// An address has all the connections that it may have.
+/// The address already has `maxconns_per_ip` connections.
 struct TooMany;
 
-/// What one attempt to accept came to.
+/// Result of one accept.
 enum Accepted {
     Client(Transport, Option<SocketAddr>),
-    /// Nobody is waiting.
-    Nobody,
-    /// That client is lost, the next may do; unless it is the listener that fails.
+    /// The accept queue is empty.
+    Empty,
+    /// This client is lost; the next accept may succeed, unless the listener itself is broken.
     Failed(io::Error),
-    /// No descriptors, or no memory: only time helps.
+    /// Out of descriptors or memory: accepting must pause.
     Full(io::Error),
 }
 
 impl Acceptor {
-    /// Takes over `listeners`: datagram sockets go to the workers, the others are registered with tokens from
+    /// Takes over `listeners`. Datagram sockets go to the workers; the others are registered with tokens from
     /// `first_token` upwards, in order.
     pub fn new(
         shared: Arc<Shared>,
@@ -105,7 +107,7 @@ impl Acceptor {
             first_token,
             pause: None,
             retry_at: None,
-            tell_at: None,
+            report_at: None,
             seen: Descriptors::default(),
             probe: Poll::new()?,
         };
@@ -123,7 +125,7 @@ impl Acceptor {
         Ok(acceptor)
     }
 
-    /// Makes a listener known to `stats`, where it counts like a connection.
+    /// Enters a listener into `stats`, where it counts as a connection.
     fn enter(&mut self, listener: &Listener) {
         let shared = &self.shared;
         let fd = listener.socket.fd();
@@ -143,7 +145,7 @@ impl Acceptor {
         self.count_structure(fd);
     }
 
-    /// Gives a datagram socket to `num_threads_per_udp` workers, each with a descriptor of its own.
+    /// Gives a datagram socket to `num_threads_per_udp` workers, each with its own descriptor.
     fn share_out(&mut self, socket: UdpSocket, local: Option<SocketAddr>) -> io::Result<()> {
         let clones = (self.shared.settings.num_threads_per_udp as usize).clamp(1, self.dispatcher.workers());
         let mut sockets = Vec::with_capacity(clones);
@@ -163,7 +165,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Accepts from the listener of `token`, a batch at most.
+    /// Accepts one batch from the listener of `token`.
     pub fn ready(&mut self, token: Token, registry: &Registry) {
         let index = token.0.wrapping_sub(self.first_token);
         if self.pause.is_none() && self.listeners.get(index).is_some_and(|open| open.rests_until.is_none()) {
@@ -171,7 +173,7 @@ impl Acceptor {
         }
     }
 
-    /// How long the caller may sleep before [`Acceptor::on_timer`]; `None` = until an event.
+    /// Time until [`Acceptor::on_timer`] must run; `None` = not before the next event.
     pub fn timeout(&self) -> Option<Duration> {
         let next = match &self.pause {
             Some(pause) => Some(pause.next_look),
@@ -183,7 +185,7 @@ impl Acceptor {
         next.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Goes on with what could not be done at once; cheap to call too often.
+    /// Continues deferred work: pauses, registrations, pending accepts. Cheap to call too often.
     pub fn on_timer(&mut self, registry: &Registry) {
         if let Some(pause) = &mut self.pause {
             let now = Instant::now();
@@ -223,19 +225,19 @@ impl Acceptor {
                 }
                 Accepted::Failed(error) => {
                     failed += 1;
-                    if failed == FAILED_MAX || !is_of_its_client(&error) {
-                        self.tell(&error);
+                    if failed == FAILED_MAX || !is_client_error(&error) {
+                        self.report(&error);
                     }
                     if failed == FAILED_MAX {
                         self.listeners[index].rests_until = Some(Instant::now() + PAUSE);
                         return;
                     }
                 }
-                Accepted::Nobody => {
+                Accepted::Empty => {
                     self.listeners[index].pending = false;
                     return;
                 }
-                Accepted::Full(_) if !self.someone_waits(index) => {
+                Accepted::Full(_) if !self.has_waiting_client(index) => {
                     self.listeners[index].pending = false;
                     return;
                 }
@@ -247,18 +249,18 @@ impl Acceptor {
         }
     }
 
-    /// Tells of attempts that fail, now and then.
-    fn tell(&mut self, error: &io::Error) {
+    /// Reports a failed accept, at most once per `REPORT_INTERVAL`.
+    fn report(&mut self, error: &io::Error) {
         let now = Instant::now();
-        if self.tell_at.is_none_or(|at| now >= at) {
-            self.tell_at = Some(now + TELL);
+        if self.report_at.is_none_or(|at| now >= at) {
+            self.report_at = Some(now + REPORT_INTERVAL);
             say(&format!("accept4(): {}", plain(error)));
         }
     }
 
-    /// Whether an accept failed for a client. The kernel looks for a descriptor before it looks for a client,
-    /// so the attempt after the last one fails even when that one was served.
-    fn someone_waits(&mut self, index: usize) -> bool {
+    /// Whether the failed accept had a client waiting. The kernel reserves a descriptor before it looks at the accept
+    /// queue, so an accept on an empty queue fails too when no descriptor is left.
+    fn has_waiting_client(&mut self, index: usize) -> bool {
         let (fd, mut events) = (self.listeners[index].listener.socket.fd(), Events::with_capacity(1));
         let mut source = SourceFd(&fd);
         let answer = self
@@ -270,7 +272,7 @@ impl Acceptor {
         answer.is_err() || !events.is_empty()
     }
 
-    /// Turns away or dispatches a client; false if no more fit. Nothing is allocated before that is known.
+    /// Rejects or dispatches a client; false if no more descriptors may be used. Allocates nothing before that check.
     fn admit(&mut self, index: usize, mut transport: Transport, peer: Option<SocketAddr>) -> bool {
         let (fd, globals) = (transport.fd(), &self.shared.stats.globals);
         let maxconns = i64::from(self.shared.settings.maxconns);
@@ -281,7 +283,7 @@ impl Acceptor {
                 return true;
             }
         } else if i64::from(fd) >= maxconns {
-            // Only if the descriptor limit could not be set to maxconns, which otherwise refuses first.
+            // Only if the descriptor limit could not be set to maxconns; otherwise the accept fails first.
             return false;
         }
         let Ok(place) = self.place_of(peer) else {
@@ -307,7 +309,7 @@ impl Acceptor {
         true
     }
 
-    /// A client's place among the connections of its address; none where those are not limited, as local ones never are.
+    /// Counts a client among the connections of its address; `None` without a limit. Local clients have none.
     fn place_of(&self, peer: Option<SocketAddr>) -> Result<Option<AddressPlace>, TooMany> {
         match (peer, self.shared.settings.maxconns_per_ip) {
             (None, _) | (_, 0) => Ok(None),
@@ -315,7 +317,7 @@ impl Acceptor {
         }
     }
 
-    /// `connection_structures` counts descriptors ever used, as memcached keeps one structure for each.
+    /// `connection_structures` counts descriptors ever used, since memcached keeps one structure per descriptor.
     fn count_structure(&mut self, fd: i32) {
         if self.seen.insert(fd) {
             self.shared.stats.globals.conn_structs.fetch_add(1, Relaxed);
@@ -333,7 +335,7 @@ impl Acceptor {
             if open.is_registered {
                 match open.listener.socket.deregister(registry) {
                     Ok(()) => open.is_registered = false,
-                    // It stays registered: `ready` passes it over during the pause.
+                    // It stays registered: `ready` ignores it during the pause.
                     Err(error) => log::error!("deregistering a listener: {error}"),
                 }
             }
@@ -348,25 +350,25 @@ impl Acceptor {
         globals.accepting_conns.store(true, Relaxed);
         for open in &mut self.listeners {
             listen(&open.listener.socket, self.shared.settings.backlog);
-            // Asked at once: clients that queued up meanwhile wait for no event.
+            // Clients that queued up during the pause cause no event.
             open.pending = true;
         }
         self.register_all(registry);
     }
 
-    /// Registers the listeners that are not. Those that the poll does not take are asked for clients by the timer, until
-    /// it does.
+    /// Registers all unregistered listeners. Those that the poll refuses are accepted from by the timer until it takes
+    /// them.
     fn register_all(&mut self, registry: &Registry) {
-        let was_told = self.retry_at.take().is_some();
+        let was_reported = self.retry_at.take().is_some();
         for (index, open) in self.listeners.iter_mut().enumerate().filter(|(_, open)| !open.is_registered) {
             open.pending = true;
             match open.listener.socket.register(registry, Token(self.first_token + index)) {
                 Ok(()) => open.is_registered = true,
                 Err(error) => {
-                    if !was_told {
+                    if !was_reported {
                         log::error!("registering a listener: {error}; it is tried again");
                     }
-                    // Debug builds of mio take a source for registered once it was tried.
+                    // Debug builds of mio mark a source as registered even when registering fails.
                     let _ = open.listener.socket.deregister(registry);
                     self.retry_at = Some(Instant::now() + RETRY);
                 }
@@ -374,28 +376,27 @@ impl Acceptor {
         }
     }
 
-    /// Whether an accept would find a descriptor. Looking at the table itself instead of waiting to be told of
-    /// a close cannot miss one, and sees those that are not ours.
+    /// Whether an accept would get a descriptor. Probing the descriptor table, unlike counting closes, misses none and
+    /// sees descriptors that other code holds.
     fn has_free_descriptor(&self) -> bool {
         let limit = i64::from(self.shared.settings.maxconns);
         UnixDatagram::unbound().is_ok_and(|probe| i64::from(probe.as_raw_fd()) < limit)
     }
 }
 
-/// Says why to a client that is not let in. One attempt: if its socket does not take the line at once, it is closed
-/// without it.
+/// Sends the reason of a rejection. One attempt: if the socket does not take the line at once, it is closed without it.
 fn turn_away(transport: &mut Transport) {
     let _ = transport.write(b"ERROR Too many open connections\r\n");
 }
 
-/// Puts TLS around a client's socket where its listener wants that. The handshake is its worker's.
+/// Wraps a client's socket in TLS if its listener asks for it. The worker runs the handshake.
 fn wrap(transport: Transport, wanted: settings::Transport, shared: &Shared) -> Result<Transport, rustls::Error> {
     match (transport, &shared.tls) {
         (Transport::Tcp(socket), Some(tls)) => match tls.config(wanted) {
             Some(config) => Ok(Transport::Tls(Box::new(TlsStream::new(socket, config, tls)?))),
             None => Ok(Transport::Tcp(socket)),
         },
-        // No listener is anything but plain without `-Z`; were one, its clients must not be served in the clear.
+        // Without `-Z` every listener is plain. If one were not, its clients must not be served in the clear.
         (_, None) if wanted != settings::Transport::Plain => Err(rustls::Error::HandshakeNotComplete),
         (plain, _) => Ok(plain),
     }
@@ -405,21 +406,21 @@ fn accept(socket: &ListenSocket) -> Accepted {
     let accepted = match socket {
         ListenSocket::Tcp(listener) => listener.accept().map(|(stream, peer)| (Transport::Tcp(stream), Some(peer))),
         ListenSocket::Unix(listener) => listener.accept().map(|(stream, _)| (Transport::Unix(stream), None)),
-        ListenSocket::Udp(_) => return Accepted::Nobody,
+        ListenSocket::Udp(_) => return Accepted::Empty,
     };
     let error = match accepted {
         Ok((transport, peer)) => return Accepted::Client(transport, peer),
         Err(error) => error,
     };
     match error.raw_os_error() {
-        Some(libc::EAGAIN) => Accepted::Nobody,
+        Some(libc::EAGAIN) => Accepted::Empty,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Accepted::Full(error),
         _ => Accepted::Failed(error),
     }
 }
 
-/// Whether an error says that a client has gone, or may not come in.
-fn is_of_its_client(error: &io::Error) -> bool {
+/// Whether an error concerns one client only: it has gone, or the system forbids it.
+fn is_client_error(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM))
 }
 
@@ -429,13 +430,13 @@ fn listen(socket: &ListenSocket, backlog: i32) {
     }
 }
 
-/// The system's words for `error`, without the number that Rust adds.
+/// The system's text for `error`, without the error number that Rust appends.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-/// A set of descriptor numbers.
+/// Set of descriptor numbers.
 #[derive(Default)]
 struct Descriptors(Vec<u64>);
 
@@ -461,7 +462,7 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
-    fn a_listener_that_the_poll_does_not_take_is_served_and_tried_again() {
+    fn a_listener_that_the_poll_refuses_is_served_and_retried() {
         let settings = settings::Settings { port: -1, num_threads: 1, ..settings::Settings::default() };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
         let workers = Workers::start(&shared).unwrap();
@@ -474,7 +475,8 @@ mod tests {
         let before = shared.stats.globals.total_conns.load(Relaxed);
         let accepted = || shared.stats.globals.total_conns.load(Relaxed) - before;
         acceptor.stop_accepting(poll.registry());
-        // A descriptor that the poll has already is one that it does not take. The second attempt finds it free again.
+        // The poll refuses a descriptor that it already has. The failed attempt deregisters it, so the second one
+        // succeeds.
         let fd = acceptor.listeners[0].listener.socket.fd();
         poll.registry().register(&mut SourceFd(&fd), Token(99), Interest::READABLE).unwrap();
         acceptor.resume(poll.registry());

@@ -1,7 +1,7 @@
-//! Opening the listening sockets that the settings ask for: `-l`, `-p`, `-U`, `-s`, `-a`, `-b`, and the port file.
+//! Opens the listening sockets that the settings ask for: `-l`, `-p`, `-U`, `-s`, `-a`, `-b`, and the port file.
 //!
-//! Owns the order of attempts, the socket options and the texts of what goes wrong. It must not know workers or
-//! connections: it returns bound, listening, non-blocking sockets. `server` calls it once, after the change of user.
+//! Owns the order of attempts, the socket options and the error texts. Must not know workers or connections: it returns
+//! bound, listening, non-blocking sockets. `server` calls it once, after the change of user.
 
 use super::{ListenSocket, Listener};
 use crate::proto;
@@ -16,15 +16,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// Largest send buffer that is asked for a datagram socket.
+/// Largest send buffer requested for a datagram socket.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Why the server cannot listen: everything to be said about it, lines parted by line feeds.
+/// Why the server cannot listen: the complete message, one line per complaint.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BindError(pub String);
 
-/// Opens what `settings` asks for. With `port_file` the bound ports are written there (not for a unix socket), for
-/// who started the server with port -1.
+/// Opens the sockets that `settings` asks for. Writes the bound ports to `port_file` (not for a unix socket), so that
+/// the process that started the server with port -1 learns them.
 pub fn open(settings: &Settings, port_file: Option<&Path>) -> Result<Vec<Listener>, BindError> {
     let mut opener = Binder { settings, listeners: Vec::new(), ports: String::new(), complaints: Vec::new() };
     match opener.all(port_file) {
@@ -41,7 +41,7 @@ struct Binder<'a> {
     listeners: Vec<Listener>,
     /// Lines of the port file.
     ports: String,
-    /// What went wrong on the way, told only if the whole fails because of it.
+    /// Complaints so far, reported only if opening fails.
     complaints: Vec<String>,
 }
 
@@ -70,9 +70,8 @@ impl Binder<'_> {
         Ok(())
     }
 
-    /// Every entry of the listen list. A failing entry does not keep the later ones from being tried (and
-    /// complained about); the first error number that says something is the result. What one entry has opened no other
-    /// one opens.
+    /// Opens every entry of the listen list. A failing entry does not stop later ones from being tried (and complained
+    /// about). The result is the first error with an error number other than 0. Equal entries are opened once.
     fn entries(&mut self, kind: Kind, port: i32) -> io::Result<()> {
         let mut result = Ok(());
         let mut seen: Vec<ListenSpec> = Vec::new();
@@ -93,7 +92,7 @@ impl Binder<'_> {
         result
     }
 
-    /// One entry, on the port that it has in the end.
+    /// Opens one entry on its effective port.
     fn entry(&mut self, kind: Kind, spec: &ListenSpec, port: i32) -> io::Result<()> {
         let port = if port == -1 { 0 } else { port };
         let addresses = resolve::listen_addresses(spec.host.as_deref(), port, kind).map_err(|text| {
@@ -103,8 +102,8 @@ impl Binder<'_> {
         self.bind(kind, spec, addresses)
     }
 
-    /// Every address of an entry. An address that is in use, or that the system does not have, is skipped: one that works
-    /// is enough. A name may stand for both families where the kernel has one.
+    /// Binds every address of an entry. An address that is in use, or that the system does not have, is skipped: one
+    /// bound address is enough. A name may resolve to both families where the kernel has only one.
     fn bind(&mut self, kind: Kind, spec: &ListenSpec, addresses: Vec<SocketAddr>) -> io::Result<()> {
         let mut skipped = io::Error::from_raw_os_error(0);
         let mut absent = Vec::new();
@@ -157,7 +156,7 @@ impl Binder<'_> {
         Ok(())
     }
 
-    /// What memcached sets on a listening socket; accepted connections inherit it. No failure here is fatal.
+    /// Sets memcached's options on a listening socket; accepted connections inherit them. No failure here is fatal.
     fn set_options(&mut self, socket: &Socket, kind: Kind) {
         if self.settings.sock_cookie_id != 0
             && let Err(e) = socket.set_mark(self.settings.sock_cookie_id)
@@ -169,7 +168,7 @@ impl Binder<'_> {
             self.grow_send_buffer(socket);
             return;
         }
-        // A linger of "off" is the system's default; it is set all the same so that nothing inherited stays.
+        // `SO_LINGER` off is the system's default; setting it overrides an inherited value.
         for set in [socket.set_keepalive(true), socket.set_linger(None), socket.set_tcp_nodelay(true)] {
             if let Err(e) = set {
                 self.warn("setsockopt", &e);
@@ -177,7 +176,7 @@ impl Binder<'_> {
         }
     }
 
-    /// Finds by bisection the largest send buffer that the system grants.
+    /// Finds the largest send buffer that the system grants, by bisection.
     fn grow_send_buffer(&self, socket: &Socket) {
         let old = match socket.send_buffer_size() {
             Ok(size) => size,
@@ -203,7 +202,7 @@ impl Binder<'_> {
         }
     }
 
-    /// Takes a bound socket in: listens on it and notes its port.
+    /// Listens on a bound socket and notes its port.
     fn admit(&mut self, socket: Socket, kind: Kind, spec: &ListenSpec) -> io::Result<()> {
         let local = socket.local_addr().ok().and_then(|a| a.as_socket());
         if kind == Kind::Stream
@@ -225,7 +224,7 @@ impl Binder<'_> {
     fn unix(&mut self, path: &Path) -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
             .inspect_err(|e| self.complain("socket()", e))?;
-        // What a server that died left behind; anything but a socket is somebody's file and stays.
+        // Removes the socket of a server that died. Any other kind of file stays.
         if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
             let _ = fs::remove_file(path);
         }
@@ -279,7 +278,7 @@ fn new_socket(address: SocketAddr, kind: Kind) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))
 }
 
-/// The port file: filled under a temporary name, then renamed, so that its presence says that all ports are in it.
+/// The port file: written under a temporary name, then renamed, so that its presence proves that it is complete.
 struct PortFile {
     file: File,
     temporary: PathBuf,
@@ -287,7 +286,7 @@ struct PortFile {
 }
 
 impl PortFile {
-    /// Opens the temporary file; if that fails the server starts without one.
+    /// Opens the temporary file; if that fails, the server starts without a port file.
     fn create(path: &Path) -> Option<Self> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".lck");
@@ -301,7 +300,7 @@ impl PortFile {
         }
     }
 
-    /// Who waits for the file notices its absence; there is nobody else to tell.
+    /// Errors are ignored: the process that waits for the file notices its absence.
     fn publish(mut self, lines: &str) {
         let _ = self.file.write_all(lines.as_bytes());
         let _ = fs::rename(&self.temporary, &self.path);
@@ -384,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_for_those_of_its_addresses_that_are_there() {
+    fn a_name_binds_those_of_its_addresses_that_exist() {
         let settings = settings(-1, &[]);
         let spec = ListenSpec {
             host: None,
@@ -406,14 +405,14 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_there_twice_is_opened_once() {
+    fn a_duplicate_entry_is_opened_once() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let entries =
             [(Some("127.0.0.1"), Some(i32::from(free))), (Some("127.0.0.1"), None), (Some("127.0.0.1"), None)];
         let listeners = open(&settings(i32::from(free), &entries), None).unwrap();
         assert_eq!(listeners.len(), 1);
         drop(listeners);
-        // Clients of one port cannot be served in two ways.
+        // One port cannot have two protocols.
         let mut two = settings(i32::from(free), &entries);
         two.listeners[1].protocol = settings::Protocol::Ascii;
         let error = open(&two, None).err().unwrap();

@@ -1,8 +1,8 @@
-//! One connection: its socket, its readiness, and one turn at the desk.
+//! One connection: its socket, its readiness, and its turns at the worker's shared buffers.
 //!
-//! Owns the order of reading, running and writing, and the rule that a connection with unsent replies and a
-//! full send buffer is neither read nor run. Must not know other connections or threads; `worker` gives it
-//! turns and does what the turn's end asks for.
+//! Owns the order of reading, running and writing, and the rule that a connection with unsent replies and a full send
+//! buffer is neither read nor run. Must not know other connections or threads; `worker` gives it turns and does what
+//! [`After`] asks for.
 //!
 //! ```text
 //!            readable            lines             Read: replies written
@@ -32,11 +32,11 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Reads of one turn; a client whose bytes are not commands (a value to swallow) must not keep the worker.
+/// Maximum reads of one turn: a client whose bytes are not commands (a value to discard) must not occupy the worker.
 const READS_MAX: u32 = 16;
 
-/// Unsent reply bytes at which a turn that ends for its budget writes: more would only leave the cache, and a
-/// peer that does not read is found out while little waits for it.
+/// Unsent reply bytes at which a yielding turn writes. More would only fall out of the CPU cache, and a peer that does
+/// not read is detected while little waits for it.
 const YIELD_WRITE: usize = 32 * 1024;
 
 /// How a turn ended.
@@ -44,56 +44,56 @@ const YIELD_WRITE: usize = 32 * 1024;
 pub(super) enum After {
     /// Nothing to do before the next event.
     Wait,
-    /// More to do, but others first.
+    /// More to do, after other connections.
     Requeue,
-    /// Somebody else has it from now on.
+    /// The connection leaves the worker: a watcher from now on.
     HandOver,
-    /// The connection is over.
+    /// Close the connection.
     Close(CloseReason),
 }
 
-/// One connection of a worker. Small: idle ones are nothing but this and their card.
+/// One connection of a worker. Small: an idle connection consists of this and its [`ConnInfo`].
 pub(super) struct Conn<S> {
     transport: Transport,
     id: u64,
     info: Arc<ConnInfo>,
-    /// Bytes left over from the last turn while someone else is at the desk.
+    /// Bytes left over from the last turn while another connection uses the shared buffers.
     pub(super) kept: Option<Box<ParkedBuffers>>,
     /// Second of the last command, by the worker's clock.
     last_cmd: u32,
-    /// Second of its arrival, by the same.
+    /// Second of its arrival, by the worker's clock.
     born: u32,
-    /// While blocked: second in which the peer last took something, by the same.
+    /// While blocked: second in which the peer last took something, by the worker's clock.
     taken: u32,
     state: ConnState,
-    /// Bytes may be there: an event said so and no read has shown the contrary since.
+    /// The socket may have bytes: an event said so and no read has drained it since.
     pub(super) readable: bool,
-    /// The peer has sent urgent data: a short read proves nothing, see `transport`.
+    /// The peer has sent urgent data: a short read does not prove a drained socket, see `transport`.
     pub(super) urgent: bool,
     pub(super) peer: Peer,
-    /// Unsent replies met a full send buffer.
+    /// A write of replies has filled the send buffer.
     pub(super) blocked: bool,
-    /// The reply comes from elsewhere.
+    /// Parked until a late reply.
     pub(super) suspended: bool,
     /// In the worker's ready queue.
     pub(super) queued: bool,
-    /// Over, but for replies that the peer has still to take: nothing more is read or run.
+    /// Closes once the peer has taken its replies: nothing more is read or run.
     closing: Option<CloseReason>,
     /// The session must run before anything is read.
     run_first: bool,
-    /// KiB charged against the limits of read buffers.
+    /// KiB charged against the read buffer limits.
     charged: u16,
     watches_writes: bool,
     session: S,
 }
 
-/// How far the peer has closed the connection.
+/// Which directions the peer has closed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Peer {
     Open,
-    /// It has sent its last byte: read on until the end shows, no further event will come.
+    /// It has sent its last byte: read on until the end of the stream, no further event will come.
     Ended,
-    /// It has gone altogether: nothing that is sent reaches it.
+    /// It is gone: nothing that is sent reaches it.
     Gone,
 }
 
@@ -103,7 +103,7 @@ enum Fill {
     Drained,
     Ended,
     Failed,
-    /// The input is full and may not grow.
+    /// The input is full and must not grow.
     NoMemory,
 }
 
@@ -144,7 +144,7 @@ impl<S: Handler> Conn<S> {
         self.transport.register(&context.registry, Token(token), self.interest())
     }
 
-    /// Events to ask for. Those of a draining send buffer only once it has been full: most connections never meet that,
+    /// Events to ask for. Those of a draining send buffer only once it has been full: most connections never fill it,
     /// and each new one would wake its worker for nothing.
     fn interest(&self) -> Interest {
         let urgent = if self.urgent { None } else { Some(Interest::PRIORITY) };
@@ -152,12 +152,12 @@ impl<S: Handler> Conn<S> {
         urgent.into_iter().chain(writes).fold(Interest::READABLE, |all, more| all | more)
     }
 
-    /// Tells watchers that it is there.
+    /// Records `ConnNew` for watchers.
     pub(super) fn announce(&self, context: &WorkerContext) {
         context.tell(&Event::ConnNew { peer: self.info.peer, fd: self.fd() });
     }
 
-    /// One turn: what can be done with the bytes that are there and the budget of one wake-up.
+    /// One turn: processes the available bytes within the budget of one event.
     pub(super) fn turn(&mut self, token: usize, context: &mut WorkerContext) -> After {
         let mut after = self.steps(token, context);
         if after == After::Wait && self.closing.is_none() && !self.charge(context) {
@@ -171,14 +171,15 @@ impl<S: Handler> Conn<S> {
             }
         }
         if context.shared.runtime.verbose() > 2 {
-            self.tell_states(after);
+            self.print_states(after);
         }
         after
     }
 
-    /// The states that a turn went through, for `-vvv`. A turn is one: its steps are told together.
+    /// Prints the states that a turn went through, for `-vvv`. A turn has no separate steps, so they are printed
+    /// together.
     #[cold]
-    fn tell_states(&self, after: After) {
+    fn print_states(&self, after: After) {
         let last = match after {
             After::Wait => self.state,
             After::Requeue => ConnState::NewCmd,
@@ -226,7 +227,7 @@ impl<S: Handler> Conn<S> {
                 }
                 Step::Suspend => return self.suspend(token, context),
                 Step::HandOver => {
-                    // The new owner knows of no replies: they leave now or never.
+                    // The new owner does not know replies: they are sent now or lost.
                     let sent = self.write(token, context) == Sent::All;
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
@@ -234,7 +235,7 @@ impl<S: Handler> Conn<S> {
                 Step::Abort(reason) => return After::Close(reason),
             }
             if self.run_first {
-                // The peer takes replies as fast as they are made: without this the turn would not end.
+                // The peer takes replies as fast as they are made: without this check the turn would not end.
                 if context.is_turn_over() {
                     if budget == 0 {
                         context.counters.add(Counter::ConnYields, 1);
@@ -242,7 +243,7 @@ impl<S: Handler> Conn<S> {
                     return After::Requeue;
                 }
             } else {
-                // The last command of a budget ends the turn, whether or not more has come.
+                // Using up the command budget ends the turn, whether or not more bytes have arrived.
                 if budget == 0 {
                     context.counters.add(Counter::ConnYields, 1);
                     reads = 0;
@@ -256,7 +257,7 @@ impl<S: Handler> Conn<S> {
                 reads -= 1;
                 match self.fill(token, context) {
                     Fill::Some => {}
-                    // What the handshake has to say may meet a full send buffer too.
+                    // Handshake records may fill the send buffer too.
                     Fill::Drained if self.write(token, context) == Sent::Failed => {
                         return After::Close(CloseReason::Error);
                     }
@@ -270,7 +271,7 @@ impl<S: Handler> Conn<S> {
         }
     }
 
-    /// Others go first. Few replies stay and leave with those of the next turn.
+    /// Yields to other connections. Few replies stay and leave with those of the next turn.
     fn give_way(&mut self, token: usize, context: &mut WorkerContext) -> After {
         if context.buffers.output.remaining() >= YIELD_WRITE {
             match self.write(token, context) {
@@ -282,7 +283,7 @@ impl<S: Handler> Conn<S> {
         After::Requeue
     }
 
-    /// Refuses a request that needs more input memory than there is or may be used: an error reply, then the close.
+    /// Refuses a request that needs more input memory than there is or may be used: error reply, then close.
     fn refuse(&mut self, token: usize, context: &mut WorkerContext) -> After {
         context.counters.add(Counter::ReadBufOom, 1);
         if context.buffers.output.make_room() {
@@ -291,8 +292,7 @@ impl<S: Handler> Conn<S> {
         self.finish(token, context, CloseReason::Error)
     }
 
-    /// The conversation is over: closes for `reason` when the peer has taken its replies. What else it has sent is
-    /// forgotten.
+    /// Closes for `reason` once the peer has taken its replies. Drops unread input.
     fn finish(&mut self, token: usize, context: &mut WorkerContext, reason: CloseReason) -> After {
         context.buffers.input.reset();
         self.recharge(context, 0);
@@ -319,18 +319,18 @@ impl<S: Handler> Conn<S> {
         if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
     }
 
-    /// While it is suspended: the peer has sent its last byte.
+    /// While suspended: passes on that the peer has sent its last byte.
     pub(super) fn peer_ended(&self) {
         self.session.peer_ended();
     }
 
-    /// Takes the late reply that it waits for; the caller gives a turn next.
+    /// Takes the late reply; the caller gives a turn next.
     pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) {
         self.suspended = false;
         self.session.resume(reply, out);
     }
 
-    /// Runs the session as far as the late reply goes, and no command behind it.
+    /// Runs the session until the late reply is complete, and no later command.
     pub(super) fn conclude(&mut self, context: &mut WorkerContext) {
         self.run(context, &mut 0);
     }
@@ -342,7 +342,7 @@ impl<S: Handler> Conn<S> {
         let step = self.session.run(&mut cx, &mut buffers.input, &mut buffers.output, budget);
         if *budget != before {
             let now = context.clock.now();
-            // The card is another cache line, shared with readers: touched once a second.
+            // `info` is another cache line, shared with readers: written once a second.
             if now != self.last_cmd {
                 self.last_cmd = now;
                 self.info.set_last_cmd(context.shared.clock.now());
@@ -359,7 +359,7 @@ impl<S: Handler> Conn<S> {
         let input = &mut context.buffers.input;
         let (result, asked) = match self.session.upload_target().filter(|target| !target.is_empty()) {
             Some(target) => {
-                // What follows the value comes along, so that a value read to its end shows a drained socket.
+                // Also reads what follows the value, so that a short read at its end shows a drained socket.
                 let (value, rest) = (target.len(), input.space().len());
                 let mut parts = [IoSliceMut::new(target), IoSliceMut::new(input.space())];
                 let result = self.transport.read_vectored(&mut parts, &mut context.scratch);
@@ -388,12 +388,12 @@ impl<S: Handler> Conn<S> {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;
-                if self.urgent { self.look_again(token, context) } else { Fill::Drained }
+                if self.urgent { self.rearm(token, context) } else { Fill::Drained }
             }
-            // From an encrypted stream: a part of its own talk with the peer. It counts as one of the turn's reads.
+            // An encrypted stream: bytes of TLS itself. Counts as one of the turn's reads.
             Err(error) if error.kind() == ErrorKind::Interrupted => Fill::Some,
             Err(error) => {
-                // Nobody else says this; what a socket says is no news to a watcher.
+                // Only TLS errors are recorded; watchers get no plain socket errors.
                 if error.kind() == ErrorKind::InvalidData {
                     self.tell_tls_error(context, &error.to_string());
                 }
@@ -402,10 +402,10 @@ impl<S: Handler> Conn<S> {
         }
     }
 
-    /// Has the kernel report what it still holds of a peer that has sent urgent data. Priority events end with this: a
-    /// mark that the peer leaves last would be reported each time.
+    /// Reregisters the socket so that the kernel reports what it still holds of a peer that has sent urgent data.
+    /// Priority events end with this: a mark that is never read past would be reported each time.
     #[cold]
-    fn look_again(&mut self, token: usize, context: &WorkerContext) -> Fill {
+    fn rearm(&mut self, token: usize, context: &WorkerContext) -> Fill {
         match self.transport.reregister(&context.registry, Token(token), self.interest()) {
             Ok(()) => Fill::Drained,
             Err(error) => {
@@ -455,8 +455,8 @@ impl<S: Handler> Conn<S> {
         }
     }
 
-    /// The send buffer is full. The first time, events of its draining have to be asked for; a taken part of a
-    /// write makes the kernel send one just as a refused write does. `moved`: something was taken.
+    /// The send buffer is full. The first time, registers for writable events: a partly taken write makes the kernel
+    /// send one just as a refused write does. `moved`: something was taken.
     fn block(&mut self, token: usize, context: &WorkerContext, moved: bool) -> Sent {
         let moved = moved | self.transport.take_sent();
         if moved || !self.blocked {
@@ -483,7 +483,7 @@ impl<S: Handler> Conn<S> {
         } else if input.size() > READ_BUF {
             input.size()
         } else if self.blocked {
-            REQUEST_CHARGE // later commands, which run when the replies have left
+            REQUEST_CHARGE // later commands, which run once the replies are sent
         } else {
             REQUEST_CHARGE.max(input.bytes().len())
         };
@@ -492,7 +492,7 @@ impl<S: Handler> Conn<S> {
 
     #[inline]
     fn recharge(&mut self, context: &mut WorkerContext, bytes: usize) -> bool {
-        let kib = bytes.div_ceil(1024) as u16; // `INPUT_MAX` at most
+        let kib = bytes.div_ceil(1024) as u16; // at most `INPUT_MAX`
         if self.charged == kib {
             return true;
         }
@@ -508,13 +508,13 @@ impl<S: Handler> Conn<S> {
         self.blocked.then_some(self.taken)
     }
 
-    /// Has its unsent replies forgotten when it is closed.
+    /// Makes the close discard unsent replies.
     pub(super) fn abandon(&self) {
         self.transport.abandon();
     }
 
-    /// What its deadlines depend on. The idle timeout goes by memcached's rule: it is for TCP connections that wait for
-    /// a command, or for its rest.
+    /// Input of the deadlines. The idle timeout follows memcached: it applies to TCP connections that wait for a
+    /// command or the rest of one.
     pub(super) fn since(&self, context: &WorkerContext) -> Since {
         let waits = matches!(self.state, ConnState::NewCmd | ConnState::Read);
         Since {
@@ -527,12 +527,12 @@ impl<S: Handler> Conn<S> {
         }
     }
 
-    /// Whether its client has still to log in.
+    /// Whether the client must still log in.
     pub(super) fn awaits_login(&self, context: &WorkerContext) -> bool {
         self.session.awaits_login(&context.shared)
     }
 
-    /// Tells a client that has not logged in in time, as far as its socket takes it. It has the desk.
+    /// Refuses a login that took too long; one attempt to write. The connection must own the shared buffers.
     pub(super) fn refuse_late(&mut self, token: usize, context: &mut WorkerContext) {
         if !self.is_handshaking() {
             self.session.refuse_late(&context.shared, &mut context.buffers.output);
@@ -540,7 +540,7 @@ impl<S: Handler> Conn<S> {
         }
     }
 
-    /// What remains of a connection: gives back all that it held of the worker's, closes the socket.
+    /// Releases everything the connection holds of the worker, closes the socket.
     pub(super) fn end(mut self, context: &mut WorkerContext, reason: CloseReason) {
         self.give_back(context);
         self.transport.close();
@@ -550,7 +550,7 @@ impl<S: Handler> Conn<S> {
         log::debug!("connection {} closed: {reason:?}", self.id);
     }
 
-    /// The connection leaves its worker and goes on as a mere socket.
+    /// Removes the connection from its worker; its socket becomes a [`WatcherSocket`].
     pub(super) fn hand_over(mut self, context: &mut WorkerContext) {
         self.give_back(context);
         if let Err(error) = self.transport.deregister(&context.registry) {
@@ -579,7 +579,7 @@ impl<S> Conn<S> {
         self.transport.fd()
     }
 
-    /// Whether the client has still to finish its TLS handshake.
+    /// Whether the TLS handshake is unfinished.
     pub(super) fn is_handshaking(&self) -> bool {
         self.transport.is_handshaking()
     }
@@ -600,7 +600,7 @@ impl<S> Conn<S> {
     }
 }
 
-/// Grows the input at the desk while some memory is left to the rest of the process; counts a failure.
+/// Grows the shared input if that leaves [`HEADROOM`]; counts a failure.
 #[cold]
 fn grow(context: &mut WorkerContext) -> bool {
     let input = &mut context.buffers.input;
@@ -611,7 +611,7 @@ fn grow(context: &mut WorkerContext) -> bool {
     grown
 }
 
-/// The same allocation for slices of another lifetime: an empty vector collects into itself.
+/// Reuses the allocation for slices of another lifetime: an empty vector collects into itself.
 fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
     slices.clear();
     slices.into_iter().map(|_| IoSlice::new(&[])).collect()
@@ -627,7 +627,7 @@ mod tests {
     use mio::net::{TcpStream, UnixStream};
     use std::io::Write;
 
-    /// A worker's things, with the poll that they need.
+    /// A worker's context, and the poll that keeps it valid.
     fn context() -> (WorkerContext, mio::Poll) {
         let settings = Settings { num_threads: 1, ..Settings::default() };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());

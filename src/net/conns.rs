@@ -1,8 +1,8 @@
 //! One worker's connections by token.
 //!
-//! Owns them. A token is a slot and, above it, the low half of the connection's never reused number: what
-//! arrives for a connection that has gone finds nothing, even when its slot is taken again. Knows nothing of
-//! what a connection does; `worker` calls it.
+//! Owns them. A token is a slab slot and, in the upper half, the low 32 bits of the connection's number, which is never
+//! reused: an event for a closed connection finds nothing, even when its slot is taken again. Knows nothing of what a
+//! connection does; `worker` calls it.
 
 use super::conn::Conn;
 use slab::Slab;
@@ -17,7 +17,7 @@ fn token(slot: usize, id: u64) -> usize {
     slot | (id as u32 as usize) << 32
 }
 
-/// Where the connection of `token` lies.
+/// Slot of `token`.
 pub(super) fn slot(token: usize) -> usize {
     token & u32::MAX as usize
 }
@@ -27,7 +27,7 @@ impl<S> Table<S> {
         Self { slab: Slab::new() }
     }
 
-    /// Enters a connection; the answer is its token.
+    /// Adds a connection and returns its token.
     pub(super) fn insert(&mut self, conn: Conn<S>) -> usize {
         let id = conn.id();
         token(self.slab.insert(conn), id)
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn idle_connections_stay_small() {
-        // With debug assertions, mio's sockets know which poll has them.
+        // With debug assertions, mio's sockets record their poll.
         let mio = if cfg!(debug_assertions) { 8 } else { 0 };
         assert!(size_of::<Conn<()>>() <= 64 + mio);
         assert!(size_of::<Session>() <= 56);

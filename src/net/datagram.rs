@@ -1,14 +1,14 @@
-//! A request datagram and the datagrams that answer it: memcached's frame around both.
+//! A request datagram and the datagrams that answer it, with memcached's frame around both.
 //!
-//! Owns the frame, the buffers and the request under way: a fresh session that runs over one datagram, in turns. Knows no
-//! sockets; `udp` receives, sends and gives the turns.
+//! Owns the frame, the buffers and the request in progress: a fresh session that runs over one datagram, in turns.
+//! Knows no sockets; `udp` receives, sends and gives the turns.
 //!
 //! ```text
-//!   request and reply header, big endian: id u16 | sequence u16 | datagrams in all u16 | 0 u16
+//!   request and reply header, big endian: id u16 | sequence u16 | total datagrams u16 | 0 u16
 //! ```
 //!
-//! A reply leaves datagram by datagram, each copied out of the output when it is sent, so a request holds no more than the
-//! output's bound however much it asks for. Nothing is run while replies wait for the socket.
+//! A reply is sent datagram by datagram, each copied out of the output when it is sent, so a request holds no more than
+//! the output's bound however much it asks for. No command runs while replies wait for the socket.
 
 use super::handler::Handler;
 use crate::limits::{DATAGRAM_ANSWER_MAX, READ_BUF};
@@ -18,22 +18,22 @@ use crate::stats::Counter;
 /// Bytes of the header.
 pub const HEADER: usize = 8;
 
-/// First byte of a body that is packets.
+/// First byte of a body in the binary protocol.
 const PACKET: u8 = 0x80;
 
-/// Most bytes of one reply datagram, header included.
+/// Maximum size of one reply datagram, header included.
 pub const DATAGRAM_MAX: usize = 1400;
 
 /// Reply bytes in one datagram.
 const PAYLOAD: usize = DATAGRAM_MAX - HEADER;
 
-/// Said in the place of a text reply that would exceed `DATAGRAM_ANSWER_MAX`.
+/// Replaces a text reply that would exceed `DATAGRAM_ANSWER_MAX`.
 const TOO_LARGE: &[u8] = b"SERVER_ERROR reply too large for datagrams\r\n";
 
-// The largest payload of a UDP datagram; what the kernel cuts off would be taken for a whole request.
+// The largest payload of a UDP datagram: a truncated one would pass for a whole request.
 const _: () = assert!(READ_BUF > 65_527);
 
-/// What one turn may do; counted down.
+/// Budget of one turn; counted down.
 pub struct Allowance {
     /// Commands to run.
     pub commands: u32,
@@ -41,12 +41,12 @@ pub struct Allowance {
     pub datagrams: u32,
 }
 
-/// What became of a datagram that was to be sent.
+/// Result of sending one datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sent {
-    /// It is gone.
+    /// Sent.
     Yes,
-    /// The send buffer is full: it is wanted again later.
+    /// The send buffer is full: retry later.
     Full,
     /// It cannot be sent.
     Lost,
@@ -57,40 +57,40 @@ pub enum Sent {
 pub enum TurnEnd {
     /// The request is answered.
     Done,
-    /// There is more to do, but the allowance is used up or others go first.
+    /// There is more to do, but the allowance is used up or the session yields.
     More,
     /// The send buffer is full.
     Full,
 }
 
-/// Answers datagrams, one after the other; the buffers are all that they have in common.
+/// Answers datagrams one after the other; the buffers are all that requests share.
 pub struct Answerer<S> {
     input: Input,
     output: Output,
     request: Option<Request<S>>,
 }
 
-/// The request under way.
+/// The request in progress.
 struct Request<S> {
     session: S,
     id: [u8; 2],
     packets: bool,
-    /// A reply was not empty.
+    /// Some reply was not empty.
     said: bool,
     stage: Stage,
     /// The session wants replies written, and none is complete.
     waits: bool,
-    /// Where the reply at the front stands.
+    /// Progress of the reply at the front; `None` before its first datagram.
     series: Option<Series>,
-    /// Datagrams of the replies before it.
+    /// Datagrams of all replies begun so far.
     sent: usize,
 }
 
 enum Stage {
     Runs,
-    /// The session lets others run.
+    /// The session yields to other sessions.
     Yielded,
-    /// A bare header is the last word.
+    /// Send a bare header, then end.
     Farewell,
     Over,
 }
@@ -108,7 +108,7 @@ impl<S: Handler> Default for Answerer<S> {
 }
 
 impl<S: Handler> Answerer<S> {
-    /// Memory that its replies take, values of items included.
+    /// Memory that unsent replies hold, pinned values included.
     pub fn held(&self) -> usize {
         self.output.memory()
     }
@@ -118,7 +118,7 @@ impl<S: Handler> Answerer<S> {
         self.request.is_some()
     }
 
-    /// Memory to receive the next datagram into. Drops the request under way.
+    /// Buffer for the next datagram. Drops the request in progress.
     pub fn space(&mut self) -> &mut [u8] {
         self.request = None;
         // A request that panicked leaves its bytes behind.
@@ -127,7 +127,7 @@ impl<S: Handler> Answerer<S> {
         self.input.space()
     }
 
-    /// Takes in the `n` bytes that were received into [`Answerer::space`]; false if they are no request.
+    /// Begins a request with the `n` bytes received into [`Answerer::space`]; false if they are no request.
     pub fn begin(&mut self, n: usize, cx: &Cx<'_>) -> bool {
         if n <= HEADER {
             return false;
@@ -152,9 +152,9 @@ impl<S: Handler> Answerer<S> {
         true
     }
 
-    /// Goes on with the request under way; `send` gets each datagram of the answer.
+    /// Continues the request in progress; `send` gets each datagram of the answer.
     pub fn turn(&mut self, cx: &mut Cx<'_>, allowance: &mut Allowance, mut send: impl FnMut(&[u8]) -> Sent) -> TurnEnd {
-        // Taken out, so that a request that panics is not tried again.
+        // Taken out, so that a request that panics is not retried.
         let Some(mut request) = self.request.take() else { return TurnEnd::Done };
         let progress = loop {
             if let Some(stop) = self.send_replies(&mut request, cx, allowance, &mut send) {
@@ -187,12 +187,13 @@ impl<S: Handler> Answerer<S> {
         let waits = step == Step::Flush && self.output.front_reply().is_none();
         let waited = std::mem::replace(&mut request.waits, waits);
         match step {
-            // What stands behind the last mark is half a reply.
+            // The bytes behind the last reply mark are an incomplete reply.
             Step::Yield => {
                 request.stage = Stage::Yielded;
                 return;
             }
-            // It may be so here too: the end of a multiget is still to come. Once, or a full output would stay full.
+            // Here too the last reply may be incomplete: the end of a multiget is still to come. Only once, or a full
+            // output would stay full.
             Step::Flush if !(waits && waited) => return,
             Step::Abort(_) => return self.give_up(request),
             _ => self.output.end_of_reply(),
@@ -202,13 +203,13 @@ impl<S: Handler> Answerer<S> {
                 request.waits = false;
                 Stage::Runs
             }
-            // A farewell that says nothing is a bare header; in text, only if nothing was said before.
+            // A close without a reply is answered by a bare header; in text, only if nothing was replied before.
             Step::Close(CloseReason::Normal) if silent && (!request.said || request.packets) => Stage::Farewell,
             _ => Stage::Over,
         };
     }
 
-    /// Sends the complete replies, each as a series of its own. Gives why it stopped if some are left.
+    /// Sends the complete replies, each as its own series. Returns why it stopped if some are left.
     fn send_replies(
         &mut self,
         request: &mut Request<S>,
@@ -231,7 +232,7 @@ impl<S: Handler> Answerer<S> {
             allowance.datagrams -= 1;
             let taken = match send(&datagram[..HEADER + n]) {
                 Sent::Yes => n,
-                // A series with a gap is of no use.
+                // A series with a gap is useless.
                 Sent::Lost => left,
                 Sent::Full => {
                     request.series = Some(series);
@@ -245,7 +246,7 @@ impl<S: Handler> Answerer<S> {
         None
     }
 
-    /// Ends a request whose replies are too many: what is left of it is neither run nor answered.
+    /// Ends a request whose answer needs too many datagrams: the rest is neither run nor answered.
     fn give_up(&mut self, request: &mut Request<S>) {
         self.output.clear();
         request.stage = Stage::Over;
@@ -258,7 +259,7 @@ impl<S: Handler> Answerer<S> {
 }
 
 impl<S> Request<S> {
-    /// The series of a reply of `bytes`; `None` if all replies together would be too many datagrams.
+    /// Starts the series of a reply of `bytes`; `None` if all replies together exceed `DATAGRAM_ANSWER_MAX`.
     fn begin_series(&mut self, bytes: usize) -> Option<Series> {
         let sent = self.sent + bytes.div_ceil(PAYLOAD);
         let total = u16::try_from(sent - self.sent).ok().filter(|_| sent <= DATAGRAM_ANSWER_MAX)?;

@@ -1,10 +1,10 @@
-//! How long a connection may stay in each state, and when a worker looks whether it has stayed too long.
+//! Time limits of connection states, and when a worker checks them.
 //!
 //! Owns the limits, the wheel, and two rules:
-//! - A deadline is judged only after every socket that was ready when it came has been served ([`Deadlines::turn`]): what
-//!   arrived in time counts, however late the worker reads it.
+//! - A deadline is judged only after every socket that was ready when it passed has been served ([`Deadlines::turn`]):
+//!   bytes that arrived in time count, however late the worker reads them.
 //! - Time in which the worker did not run does not count ([`WorkerClock`]): a stopped process or a suspended machine
-//!   serves no client, and a handshake takes several round trips after it.
+//!   serves no client, and a handshake needs several round trips after it.
 //!
 //! Must not know sockets or sessions. `worker` asks, and acts.
 
@@ -12,14 +12,14 @@ use super::wheel::Wheel;
 use crate::limits::{AUTH_SECONDS_MAX, TLS_HANDSHAKE_SECONDS};
 use crate::proto::Shared;
 
-/// Seconds between two looks at the clock from which on the worker has stood still: it looks each second while a
-/// deadline waits, which may fall on both sides of two ticks.
+/// Seconds between two readings of the clock from which on the worker counts as stalled. A worker with a pending
+/// deadline reads it each second; two clock ticks may fall between two such readings.
 const STALL: u32 = 3;
 
-/// A worker's time in seconds: the clock's, without the seconds in which the worker stood still.
+/// A worker's time in seconds: the server's clock without the seconds in which the worker stalled.
 pub(super) struct WorkerClock {
     now: u32,
-    /// What the clock said last.
+    /// Last reading of the server's clock.
     seen: u32,
 }
 
@@ -28,7 +28,7 @@ impl WorkerClock {
         Self { now: clock, seen: clock }
     }
 
-    /// Goes on to what the clock says; a leap of it counts as one second.
+    /// Advances to `clock`; a stall counts as one second.
     #[inline]
     pub(super) fn follow(&mut self, clock: u32) {
         let step = clock.saturating_sub(self.seen);
@@ -42,7 +42,7 @@ impl WorkerClock {
     }
 }
 
-/// The states with a limit.
+/// States with a time limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Limit {
     Handshake,
@@ -51,33 +51,33 @@ pub(super) enum Limit {
     Idle,
 }
 
-/// Since when a connection has been in each state with a limit, if it is.
+/// When a connection entered each state with a limit; `None` if it is not in it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Since {
     pub(super) handshake: Option<u32>,
     pub(super) login: Option<u32>,
-    /// Replies wait, and the peer has taken nothing.
+    /// Replies wait, and the peer has taken nothing since.
     pub(super) write: Option<u32>,
     pub(super) idle: Option<u32>,
-    /// Its password is being checked: the answer decides. Not said of one that has sent its last byte: it may have gone,
-    /// and would keep its descriptor as long as others' checks take.
+    /// Its password is being checked: the result decides. False once the peer has sent its last byte: it may have gone,
+    /// and would keep its descriptor for as long as the checks of other clients take.
     pub(super) is_checking: bool,
-    /// It waits for something else than a command.
+    /// It waits for something other than a command.
     pub(super) is_busy: bool,
 }
 
-/// What becomes of a connection.
+/// Result of judging a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// It has been in this state for too long.
     Late(Limit),
-    /// Nothing before this second.
+    /// Judge again in this second.
     Until(u32),
     /// It is in no state with a limit.
     Free,
 }
 
-/// Seconds that a state may last; `None`: for ever.
+/// Seconds that a state may last; `None` = no limit.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     handshake: Option<u32>,
@@ -101,7 +101,7 @@ impl Limits {
         [self.handshake, self.login, self.write, self.idle].iter().any(Option::is_some)
     }
 
-    /// First second in which a state that began in second `since` has lasted more than `limit` whole ones.
+    /// First second in which a state entered in second `since` has lasted more than `limit` whole seconds.
     fn end(since: u32, limit: u32) -> u32 {
         since.saturating_add(limit).saturating_add(1)
     }
@@ -131,54 +131,54 @@ impl Limits {
 pub(super) struct Deadlines {
     pub(super) limits: Limits,
     wheel: Wheel,
-    /// Events served since the wheel was turned.
+    /// Events served since the last turn of the wheel.
     served: usize,
 }
 
 impl Deadlines {
-    /// `None` if nothing has a limit.
+    /// `None` if no state has a limit.
     pub(super) fn new(shared: &Shared, now: u32) -> Option<Self> {
         let limits = Limits::new(shared);
         limits.any().then(|| Self { limits, wheel: Wheel::new(now), served: 0 })
     }
 
-    /// Has `token` judged in second `at`.
+    /// Schedules `token` to be judged in second `at`.
     pub(super) fn schedule(&mut self, token: usize, at: u32) {
         self.wheel.schedule(token, at);
     }
 
-    /// Whether replies may only wait for so long.
+    /// Whether the time that replies may wait is limited.
     #[inline]
     pub(super) fn limit_writes(&self) -> bool {
         self.limits.write.is_some()
     }
 
-    /// Has `token`, whose peer has taken nothing since second `since`, judged in time.
+    /// Schedules `token`, whose peer has taken nothing since second `since`, no later than its write limit.
     pub(super) fn blocked(&mut self, token: usize, since: u32) {
         if let Some(limit) = self.limits.write {
             self.wheel.hasten(token, Limits::end(since, limit));
         }
     }
 
-    /// Forgets a connection that has gone.
+    /// Removes a closed connection.
     pub(super) fn remove(&mut self, token: usize) {
         self.wheel.remove(token);
     }
 
     /// After a poll that reported `events` of at most `asked` has been served: whether every socket that was ready at
-    /// the last [`Deadlines::turn`] has been. The kernel reports sockets in the order in which they became ready, so
-    /// that a run of full batches has covered all `sockets` when it is longer than they are many.
+    /// the last [`Deadlines::turn`] has been served. The kernel reports sockets in the order in which they became
+    /// ready, so a run of full batches that reports more events than there are `sockets` has covered all of them.
     pub(super) fn all_served(&mut self, events: usize, asked: usize, sockets: usize) -> bool {
         self.served += events;
         events < asked || self.served >= sockets + asked
     }
 
-    /// The next connection to judge, among those whose second had come before the last poll.
+    /// Takes the next connection to judge, among those due before the last poll.
     pub(super) fn pop(&mut self) -> Option<usize> {
         self.wheel.pop()
     }
 
-    /// Lets the deadlines up to `now` come. They are judged when [`Deadlines::all_served`] says so next.
+    /// Makes the deadlines up to `now` due. They are judged once [`Deadlines::all_served`] returns true.
     pub(super) fn turn(&mut self, now: u32) {
         self.served = 0;
         self.wheel.turn(now);
@@ -243,16 +243,16 @@ mod tests {
         deadlines.schedule(7, 104);
         deadlines.turn(103);
         assert!(!deadlines.is_due() && deadlines.pop().is_none());
-        // The second comes while a poll is served: that poll may have begun before it.
+        // The deadline passes while the events of a poll are served: that poll may have begun before it.
         assert!(deadlines.all_served(1, 1024, 5000) && deadlines.pop().is_none());
         deadlines.turn(104);
         assert!(deadlines.is_due());
-        // A full batch may have left others unserved, up to the last of them.
+        // A full batch may have left sockets unserved, up to the last of them.
         assert!(!deadlines.all_served(1024, 1024, 5000));
         assert!(deadlines.all_served(1023, 1024, 5000));
         deadlines.turn(104);
         let full = (0..).take_while(|_| !deadlines.all_served(1024, 1024, 5000)).count();
-        assert_eq!(full, 5, "5000 sockets, and what else there is to report");
+        assert_eq!(full, 5, "5000 sockets, and one batch more");
         assert_eq!(deadlines.pop(), Some(7));
         assert!(deadlines.pop().is_none() && deadlines.is_empty());
     }

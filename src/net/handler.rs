@@ -1,28 +1,28 @@
-//! What a worker needs of the conversation that it carries.
+//! The protocol side of a connection, as a worker sees it.
 //!
-//! Owns the trait; knows no protocol. The product has one implementor, [`Session`]; a trait lets the tests put
-//! a scripted partner in its place and so drive every step a session may ask for, panics included.
+//! Owns the trait; knows no protocol. The product has one implementor, [`Session`]. Tests substitute a scripted one to
+//! drive every step a session may ask for, panics included.
 
 use super::notify::Remote;
 use crate::maint::Sink;
 use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use std::net::SocketAddr;
 
-/// One connection's protocol side; the contract of each method is that of [`Session`].
+/// One connection's protocol side; each method has the contract of the [`Session`] method of the same name.
 #[allow(missing_docs)]
 pub trait Handler: Send + 'static {
     fn new(protocol: Protocol) -> Self;
     fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step;
     fn upload_target(&mut self) -> Option<&mut [u8]>;
     fn uploaded(&mut self, n: usize);
-    /// After [`Step::Suspend`]: the connection is parked, the late reply may now be asked for. Whatever gets `remote`
-    /// answers with it; dropping it closes the connection. `peer` is `None` for local ones.
+    /// After [`Step::Suspend`]: the connection is parked and the late reply may be requested. The holder of `remote`
+    /// answers with it; dropping it closes the connection. `peer` is `None` for local clients.
     fn suspended(&mut self, shared: &Shared, peer: Option<SocketAddr>, remote: Remote);
-    /// While suspended: the peer has sent its last byte. A peer that is known to have gone is not told of: its connection
-    /// is closed.
+    /// While suspended: the peer has sent its last byte. Not called for a peer that is known to have gone: its
+    /// connection is closed.
     fn peer_ended(&self);
     fn resume(&mut self, reply: &[u8], out: &mut Output);
-    /// After [`Step::HandOver`]: the connection has left its worker and is `socket` now.
+    /// After [`Step::HandOver`]: the connection has left its worker; `socket` is what remains of it.
     fn hand_over(&mut self, socket: Box<dyn Sink>);
     fn waiting_state(&self) -> ConnState;
     fn mid_request(&self) -> bool;
@@ -49,7 +49,7 @@ impl Handler for Session {
         Session::uploaded(self, n);
     }
 
-    /// Without a check or users, the handle is dropped, which closes the connection.
+    /// Without a check or users the handle is dropped, which closes the connection.
     fn suspended(&mut self, shared: &Shared, peer: Option<SocketAddr>, remote: Remote) {
         if let (Some(check), Some(auth)) = (self.take_check(), &shared.auth) {
             let source = peer.map(|peer| peer.ip().to_canonical());

@@ -1,7 +1,7 @@
 //! A listening socket and what its clients inherit from it.
 //!
-//! Owns the socket. Must not know how it was opened (`open` does that from the settings) nor what happens to
-//! its clients. `server` collects the listeners, `acceptor` takes them over.
+//! Owns the socket. Must not know how it was opened (`bind` does that from the settings) nor what happens to its
+//! clients. `bind` makes the listeners, `acceptor` takes them over.
 
 use crate::proto::Protocol;
 use crate::settings::Transport;
@@ -13,15 +13,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// One listening socket.
 pub struct Listener {
-    /// The socket: bound, listening unless it is a datagram socket, non-blocking.
+    /// The socket: non-blocking, bound, and listening unless it is a datagram socket.
     pub socket: ListenSocket,
-    /// Address that it listens on; `None` for unix sockets.
+    /// Bound address; `None` for unix sockets.
     pub local: Option<SocketAddr>,
     /// Path of a unix socket.
     pub path: Option<String>,
-    /// Protocol that its clients speak.
+    /// Protocol of its clients.
     pub protocol: Protocol,
-    /// What wraps their bytes.
+    /// Transport of its clients' bytes: plain or TLS.
     pub transport: Transport,
 }
 
@@ -36,7 +36,7 @@ pub enum ListenSocket {
 }
 
 impl ListenSocket {
-    /// The descriptor: the socket's name in verbose lines and `stats conns`.
+    /// The descriptor, which identifies the socket in verbose lines and `stats conns`.
     pub fn fd(&self) -> i32 {
         self.as_fd().as_raw_fd()
     }

@@ -1,8 +1,8 @@
-//! Sockets and threads that serve them: bytes between clients and sessions.
+//! Sockets, workers and connections: moves bytes between clients and sessions.
 //!
-//! The main thread accepts ([`Acceptor`]) and hands connections to workers ([`Workers`]) over bounded
-//! channels; a connection lives and dies on one worker. Knows of the protocols only what [`Handler`]
-//! says; must not know `server`, which calls it.
+//! The main thread accepts ([`Acceptor`]) and hands connections to workers ([`Workers`]) over bounded channels. A
+//! connection stays on one worker until it closes. Knows of the protocols only the [`Handler`] trait; must not know
+//! `server`, which calls it.
 
 mod acceptor;
 mod bind;

@@ -1,8 +1,7 @@
-//! How other threads reach a worker: channels, one bell, and the handle of a reply that comes later.
+//! How other threads reach a worker: channels, one waker, and the handle for a late reply.
 //!
-//! Owns what is in flight: a message owns its socket, so a dropped message is a closed socket. Must not know
-//! what the worker does with it. `acceptor` sends connections, sources of late replies send those, `workers`
-//! rings for the end.
+//! Owns messages in flight. A message owns its socket, so dropping a message closes the socket. Must not know what the
+//! worker does with it. `acceptor` sends connections, sources of late replies send those, `workers` asks for the end.
 
 use super::transport::Transport;
 use crate::limits::WORKER_QUEUE;
@@ -14,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
-/// Token of the bell in every worker's poll; no connection's token has this slot.
+/// Token of the waker in every worker's poll; no connection's token has this slot.
 pub(super) const BELL: Token = Token(usize::MAX);
 
 /// An accepted connection on its way to its worker.
@@ -32,19 +31,19 @@ pub(super) struct NewUdp {
     pub(super) info: Arc<ConnInfo>,
 }
 
-/// What the main thread sends.
+/// Message from the main thread.
 pub(super) enum Message {
     Conn(NewConn),
     Udp(NewUdp),
 }
 
-/// A late reply; `None` says that it will never come.
+/// A late reply; `None` if its source was dropped without one.
 pub(super) struct Resume {
     pub(super) token: usize,
     pub(super) reply: Option<Vec<u8>>,
 }
 
-/// Whether and how a worker shall end.
+/// Whether and how a worker ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum End {
@@ -55,7 +54,7 @@ pub(super) enum End {
 
 struct Waker {
     inner: mio::Waker,
-    /// Set by the first sender since the worker last looked: one system call wakes it for a whole batch.
+    /// Set by the first sender since the worker last cleared it: one system call wakes it for a whole batch.
     rung: AtomicBool,
     end: AtomicU8,
 }
@@ -71,12 +70,12 @@ pub(super) struct Mailbox {
 /// The worker's side.
 pub(super) struct Inbox {
     pub(super) messages: Receiver<Message>,
-    /// Not bounded by itself: each parked connection has at most one reply on the way.
+    /// Unbounded, but each parked connection has at most one reply in flight.
     pub(super) replies: Receiver<Resume>,
     waker: Arc<Waker>,
 }
 
-/// Both sides for the worker whose poll has `registry`.
+/// Makes both sides for the worker whose poll has `registry`.
 pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
     let waker = Arc::new(Waker {
         inner: mio::Waker::new(registry, BELL)?,
@@ -90,7 +89,7 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
 }
 
 impl Mailbox {
-    /// Sends without ever blocking; gives the message back when the queue is full or the worker gone.
+    /// Sends without blocking; returns the message when the queue is full or the worker gone.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         self.messages.try_send(message).map_err(crossbeam_channel::TrySendError::into_inner)?;
         self.waker.ring();
@@ -103,14 +102,14 @@ impl Mailbox {
         self.waker.ring();
     }
 
-    /// Handle for the late reply of the connection `token`.
+    /// Handle for the late reply of connection `token`.
     pub(super) fn remote(&self, token: usize) -> Remote {
         Remote { mailbox: self.clone(), token, answered: false }
     }
 }
 
 impl Inbox {
-    /// Must be called before the queues are emptied: whoever sends after that rings again.
+    /// Must be called before the queues are emptied: a later sender wakes the worker again.
     pub(super) fn clear_wakeup(&self) {
         self.waker.rung.swap(false, AcqRel);
     }
@@ -141,9 +140,9 @@ impl Waker {
     }
 }
 
-/// The right to answer one suspended connection, once, from any thread. Dropped unused it closes that
-/// connection, so a source that dies leaves none parked for ever. A connection that has gone in the meantime
-/// is no error: its token fits nothing any more.
+/// The right to answer one suspended connection, once, from any thread. Dropping it unused closes that connection, so a
+/// source that dies leaves no connection parked. If the connection has closed meanwhile, its token matches nothing and
+/// the reply is discarded.
 pub struct Remote {
     mailbox: Mailbox,
     token: usize,

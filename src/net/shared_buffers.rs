@@ -1,9 +1,9 @@
-//! The one pair of buffers at which a worker's connections take turns.
+//! The pair of buffers that a worker's connections share.
 //!
-//! Owns the shared buffers, the spares, and the rule what a connection keeps when another one needs the desk:
-//! nothing if nothing is left over, a small exact copy of half a command, or the buffer itself, swapped for a
-//! spare. The desk is cleared only when someone else comes, so a connection that has it to itself moves no
-//! byte. Must not know sockets or sessions; `worker` calls it.
+//! Owns the shared buffers, the spares, and the rule what a connection keeps when another one needs the buffers:
+//! nothing if nothing is left over, an exact copy of a small rest, or the buffer itself, swapped for a spare. The
+//! buffers are vacated only when another connection needs them, so a connection that has them to itself moves no byte.
+//! Must not know sockets or sessions; `worker` calls it.
 
 use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF};
 use crate::proto::{Input, Output};
@@ -11,16 +11,17 @@ use crate::stats::Globals;
 use std::mem::replace;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A rest up to this size is copied, because a copy is cheaper than a spare buffer.
+/// Maximum size of a rest that is always copied: a copy of it is cheaper than a spare buffer.
 const COPY_REST_MAX: usize = 4096;
 
-/// Whole buffers lent at a time; beyond that rests are copied. Bounds memory under many pipelining clients.
+/// Maximum number of whole buffers lent at a time; beyond it rests are copied. Bounds memory under many pipelining
+/// clients.
 const LENT_MAX: usize = 32;
 
-/// Spares kept of each kind.
+/// Maximum number of spares of each kind.
 const SPARES: usize = 16;
 
-/// What a connection keeps while it is not at the desk.
+/// What a connection keeps while another one owns the shared buffers.
 pub(super) struct ParkedBuffers {
     input: Rest,
     output: Option<Output>,
@@ -80,13 +81,13 @@ impl SharedBuffers {
         }
     }
 
-    /// Token of the connection whose bytes lie here.
+    /// Token of the connection whose bytes the buffers hold.
     #[inline]
     pub(super) fn owner(&self) -> Option<usize> {
         self.owner
     }
 
-    /// Seats `token` at the empty desk, with what it kept.
+    /// Makes `token` the owner of the free buffers and restores what it kept.
     #[inline]
     pub(super) fn seat(&mut self, token: usize, kept: Option<Box<ParkedBuffers>>) {
         debug_assert!(self.owner.is_none());
@@ -97,14 +98,15 @@ impl SharedBuffers {
         self.output.set_high(self.high);
     }
 
-    /// Bounds the replies of connections that come to the desk by those of all: `max` bytes together.
+    /// Chooses the reply bound of the next owners: `OUTPUT_LOW` while unsent replies of all connections exceed `max`
+    /// bytes.
     #[inline]
     pub(super) fn bound_replies(&mut self, globals: &Globals, max: u64) {
         let held = globals.response_obj_bytes.load(Relaxed).saturating_add(globals.reports.used());
         self.high = if held > max { OUTPUT_LOW } else { OUTPUT_HIGH };
     }
 
-    /// Ends the owner's turn: the desk is free if nothing is left on it.
+    /// Ends the owner's turn: frees the buffers if they are empty.
     #[inline]
     pub(super) fn rise(&mut self) {
         if self.input.is_empty() && self.output.is_empty() {
@@ -113,15 +115,15 @@ impl SharedBuffers {
         }
     }
 
-    /// Clears the desk for another connection; the owner must keep the result. `soon`: the owner is in the ready queue. An
-    /// owner that waits for its peer may wait for ever, so it keeps a copy of exact size. On `NoMemory` the owner still
-    /// has the desk and must be closed.
+    /// Empties the buffers for another connection; the owner must keep the result. `soon`: the owner is in the ready
+    /// queue. An owner that waits for its peer may wait without limit, so it keeps a copy of exact size. On `NoMemory`
+    /// the owner still has the buffers and must be closed.
     pub(super) fn vacate(&mut self, soon: bool) -> Result<Option<Box<ParkedBuffers>>, NoMemory> {
         let rest = self.input.bytes().len();
         let input = if rest == 0 {
             Rest::Nothing
         } else if rest > READ_BUF || (soon && rest > COPY_REST_MAX && self.lent < LENT_MAX) {
-            // A buffer that has grown goes as it is: copying it for each arriving segment would be quadratic.
+            // A grown buffer moves as it is: copying it for each arriving segment would be quadratic.
             let spare = self.inputs.pop().or_else(Input::try_new).ok_or(NoMemory)?;
             self.lent += 1;
             Rest::Whole(replace(&mut self.input, spare))
@@ -146,14 +148,14 @@ impl SharedBuffers {
         Ok(Some(Box::new(kept)))
     }
 
-    /// Drops what is on the desk: its owner is gone.
+    /// Drops the contents: the owner is closed.
     pub(super) fn wipe(&mut self) {
         self.owner = None;
         self.input.reset();
         self.output.clear();
     }
 
-    /// Takes back what a connection kept that is gone.
+    /// Takes back what a closed connection kept.
     pub(super) fn discard(&mut self, kept: ParkedBuffers) {
         self.kept.count(&kept, -1);
         if let Rest::Whole(input) = kept.input {
@@ -196,8 +198,8 @@ impl SharedBuffers {
         }
     }
 
-    /// Publishes the changes since the last call to `stats`. `READ_BUF` of the desk's own input count as free, what a long
-    /// line has added to it does not.
+    /// Publishes the changes since the last call to `stats`. `READ_BUF` bytes of the shared input count as free; what a
+    /// long line has added to it does not.
     #[inline]
     pub(super) fn publish(&mut self, globals: &Globals) {
         let spares = self.inputs.len() as u64;
@@ -208,7 +210,7 @@ impl SharedBuffers {
             ..self.kept
         };
         if now != self.published {
-            replace(&mut self.published, now).become_public(now, globals);
+            replace(&mut self.published, now).add_changes(now, globals);
         }
     }
 }
@@ -237,8 +239,8 @@ impl Gauges {
         }
     }
 
-    /// Adds the changes from `self` to `now` to the process-wide sums, so that a turn touches no shared cache line.
-    fn become_public(self, now: Self, globals: &Globals) {
+    /// Adds the changes from `self` to `now` to the process-wide sums, so that a turn writes no shared cache line.
+    fn add_changes(self, now: Self, globals: &Globals) {
         let add = |gauge: &AtomicU64, from: u64, to: u64| {
             if from != to {
                 // Two's complement: adding a negative change wraps to a subtraction.
@@ -322,7 +324,7 @@ mod tests {
         buffers.seat(0, None);
         buffers.input.append(&[b'x'; COPY_REST_MAX + 1]);
         let waiting = buffers.vacate(false).unwrap().unwrap();
-        assert!(matches!(waiting.input, Rest::Copy(_)), "who waits for his peer gets no whole buffer");
+        assert!(matches!(waiting.input, Rest::Copy(_)), "a connection that waits for its peer gets no whole buffer");
         all.push(waiting);
         for kept in all {
             buffers.discard(*kept);

@@ -1,12 +1,12 @@
 //! A TLS stream over a TCP socket: the handshake, and bytes in both directions.
 //!
-//! Owns the socket and the library's state for it. Must not know certificates (`tls` makes the configuration) nor
-//! what the bytes mean. `transport` calls it in the place of a plain socket, and keeps to the same contract: a read
-//! says when nothing more is there, a write says how much it took.
+//! Owns the socket and rustls' state for it. Must not know certificates (`tls` makes the configuration) nor what the
+//! bytes mean. `transport` calls it in place of a plain socket and keeps the same contract: a read reports when nothing
+//! more is there, a write reports how much it took.
 //!
-//! Where it differs from a socket: a read shorter than asked does not mean that the socket is drained, and what a
-//! write took may still be here, encrypted. [`TlsStream::may_have_more`] and [`TlsStream::has_unsent`] tell. The
-//! handshake happens inside reads; until it is over they bring nothing.
+//! Two differences to a socket: a read shorter than asked does not prove that the socket is drained
+//! ([`TlsStream::may_have_more`]), and bytes that a write took may still wait here, encrypted
+//! ([`TlsStream::has_unsent`]). The handshake happens inside reads; until it is complete they return nothing.
 
 use crate::limits::{TLS_READ, TLS_RECORD_MAX};
 use crate::tls::{Counters, Tls};
@@ -16,31 +16,31 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Least cipher text worth the detour over the worker's buffer.
+/// Minimum cipher text for which a read goes through the worker's buffer.
 const DETOUR_MIN: usize = 4096;
 
-/// One encrypted connection, server's side.
+/// Server side of one encrypted connection.
 pub(super) struct TlsStream {
     socket: TcpStream,
     tls: ServerConnection,
     counters: Arc<Counters>,
-    /// The last read of the socket brought less than it could: the rest needs an event.
+    /// The last read of the socket was short: the rest needs an event.
     drained: bool,
-    /// The socket itself has said that it has nothing. A short read that held nothing for the caller does not say that:
-    /// the peer's end may have come with it, in the same event.
+    /// The socket has returned `WouldBlock`. A short read that held nothing for the caller does not imply that: the
+    /// peer's end of stream may have come with it, in the same event.
     blocked: bool,
     /// The peer has sent its last byte.
     ended: bool,
     /// Something was sent since [`TlsStream::take_sent`].
     sent: bool,
-    /// Why nothing more is to be understood of what arrives.
+    /// Why later input cannot be decrypted.
     failure: Option<Error>,
 }
 
-/// Where decrypted bytes go: slices, filled in order.
+/// Destination of decrypted bytes: slices, filled in order.
 struct Sink<'a, 'b> {
     parts: &'a mut [IoSliceMut<'b>],
-    /// The part being filled, and how far it is.
+    /// The slice being filled, and the offset in it.
     part: usize,
     at: usize,
     taken: usize,
@@ -51,10 +51,10 @@ impl Sink<'_, '_> {
         self.parts.iter().map(|part| part.len()).sum()
     }
 
-    /// Takes what has been decrypted, as far as it fits.
+    /// Takes decrypted bytes until the slices are full.
     fn take(&mut self, tls: &mut ServerConnection) {
         while let Some(part) = self.parts.get_mut(self.part) {
-            // The reader's errors say that nothing is there, or how the stream ended; both are known elsewhere.
+            // The reader's errors report an empty buffer or the end of the stream; both are tracked elsewhere.
             let n = tls.reader().read(&mut part[self.at..]).unwrap_or(0);
             self.taken += n;
             self.at += n;
@@ -66,7 +66,7 @@ impl Sink<'_, '_> {
     }
 }
 
-/// Lets the library read from the socket, and sees whether the socket was drained by it.
+/// Reader for the library that records whether a read drained the socket.
 struct Watched<'a> {
     socket: &'a mut TcpStream,
     drained: bool,
@@ -83,7 +83,7 @@ impl Read for Watched<'_> {
 }
 
 impl TlsStream {
-    /// The stream of a client who has said nothing yet.
+    /// A stream before its handshake.
     pub(super) fn new(socket: TcpStream, config: Arc<ServerConfig>, state: &Tls) -> Result<Self, Error> {
         let mut tls = ServerConnection::new(config)?;
         tls.set_buffer_limit(Some(state.write_size()));
@@ -99,7 +99,7 @@ impl TlsStream {
         &mut self.socket
     }
 
-    /// Whether the client has still to prove that it speaks TLS.
+    /// Whether the handshake is unfinished.
     pub(super) fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
     }
@@ -109,17 +109,17 @@ impl TlsStream {
         self.counters.handshake_errors.fetch_add(1, Relaxed);
     }
 
-    /// Reads from the socket once at most, through `scratch`, whose contents mean nothing between calls. `Interrupted`
-    /// says that bytes came but nothing for the caller in them: it must call again, when others have had their turn.
-    /// `InvalidData` is TLS's own complaint; its text is for watchers.
+    /// Reads from the socket at most once, through `scratch`, whose contents mean nothing between calls. `Interrupted`:
+    /// bytes came, but none for the caller; it must call again, after other connections have had their turn.
+    /// `InvalidData`: a TLS error; its text is for watchers.
     pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
-        // Known anew only by asking: since the last time there may have been an event.
+        // Reset before each read: there may have been an event since the last one.
         (self.drained, self.blocked) = (false, false);
         let mut sink = Sink { parts: into, part: 0, at: 0, taken: 0 };
         sink.take(&mut self.tls);
         if sink.taken == 0 && !self.ended && self.failure.is_none() {
             self.receive(&mut sink, scratch)?;
-            // Handshake, key update: answered at once; what the socket does not take is `has_unsent`.
+            // Answers a handshake or key update at once; what the socket does not take is `has_unsent`.
             if self.failure.is_none() && self.tls.wants_write() {
                 self.flush()?;
             }
@@ -133,9 +133,9 @@ impl TlsStream {
         }
     }
 
-    /// One read of the socket, decrypted into `sink`.
+    /// Reads the socket once and decrypts into `sink`.
     fn receive(&mut self, sink: &mut Sink<'_, '_>, scratch: &mut Vec<u8>) -> io::Result<()> {
-        // Up to a record less one byte lies in the library already; it and what is read must fit into the sink.
+        // The library already holds up to a record less one byte; it and what is read must fit into the sink.
         let size = sink.room().saturating_sub(TLS_RECORD_MAX).min(TLS_READ);
         if size < DETOUR_MIN || self.tls.is_handshaking() || !make_room(scratch) {
             let mut socket = Watched { socket: &mut self.socket, drained: false, blocked: false };
@@ -181,7 +181,7 @@ impl TlsStream {
                 let counters = &self.counters;
                 let counter = if handshaking && !foreign { &counters.handshake_errors } else { &counters.proto_errors };
                 counter.fetch_add(1, Relaxed);
-                // The alert is for who speaks TLS; anybody else would only wonder.
+                // Sends the alert to TLS peers only; another protocol's client could not parse it.
                 if !(handshaking && foreign) {
                     let _ = self.flush();
                 }
@@ -191,13 +191,13 @@ impl TlsStream {
         sink.take(&mut self.tls);
     }
 
-    /// Whether a read may bring something though the last one, which brought `n` of `asked`, was short.
+    /// Whether a read may return bytes although the last one, of `n` of `asked` bytes, was short.
     pub(super) fn may_have_more(&self, n: usize, asked: usize) -> bool {
         n >= asked || !self.drained || self.ended || self.failure.is_some()
     }
 
-    /// Encrypts what fits into the library's buffer and sends it as far as the socket goes. What was taken counts as
-    /// written; it leaves before anything later does.
+    /// Encrypts what fits into the library's buffer and sends what the socket takes. Encrypted bytes count as written;
+    /// they are sent before anything later.
     pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if !self.flush()? {
             return Err(ErrorKind::WouldBlock.into());
@@ -217,7 +217,7 @@ impl TlsStream {
         std::mem::take(&mut self.sent)
     }
 
-    /// Sends what is encrypted; false if the socket is full.
+    /// Sends encrypted bytes; false if the socket is full.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
@@ -231,7 +231,7 @@ impl TlsStream {
         Ok(true)
     }
 
-    /// Tells the peer that this was all, if the socket takes it at once.
+    /// Sends `close_notify`, if the socket takes it at once.
     pub(super) fn close(&mut self) {
         if self.failure.is_none() && !self.tls.is_handshaking() {
             self.tls.send_close_notify();
@@ -240,7 +240,7 @@ impl TlsStream {
     }
 }
 
-/// Allocates the worker's buffer if need be. Without memory the library reads by itself, 4 KB at a time.
+/// Allocates the worker's buffer on first use. Without memory the library reads by itself, 4 KB at a time.
 #[inline]
 fn make_room(scratch: &mut Vec<u8>) -> bool {
     let missing = TLS_READ.saturating_sub(scratch.len());
@@ -257,7 +257,7 @@ mod tests {
     use rustls::pki_types::PrivateKeyDer;
     use std::io::Write;
 
-    /// A client's first bytes, and his end behind them before anybody has looked.
+    /// A client's first bytes and its end of stream arrive in one event.
     #[test]
     fn an_end_that_comes_with_half_a_record_is_seen() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -284,7 +284,7 @@ mod tests {
         loop {
             match stream.read(&mut [IoSliceMut::new(&mut room)], &mut Vec::new()) {
                 Ok(n) => break assert_eq!(n, 0),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "nobody would look again"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "no event would follow"),
             }
         }
     }

@@ -3,23 +3,23 @@
 //! Owns the socket: dropping a [`Transport`] closes it. All stream I/O goes through here; an encrypted stream is one
 //! more variant. Knows neither buffers nor protocols; `conn` calls it.
 //!
-//! The contract that all variants share: a read that [`Transport::may_have_more`] denies a successor, or that would
-//! block, has drained the socket; after a write [`Transport::is_full`] tells whether the rest must wait for an event.
+//! Contract of all variants: a read after which [`Transport::may_have_more`] is false, or that would block, has drained
+//! the socket. After a write, [`Transport::is_full`] tells whether the rest must wait for an event.
 //!
 //! # When a short read drains the socket
-//! Events are edges: each is delivered once, and bytes that were there when it was and are not read bring no other.
-//! Bytes that arrive later do. So a read that returns less than asked may only count as the last one if the kernel
-//! returns less for no other reason than an empty queue:
-//! - TCP stops at an urgent mark. `poll` reports a mark with `EPOLLPRI`, and so does the event that delivers the bytes
-//!   around it: without it, a short read is proof. After it the caller never takes a short read for proof, nor `EAGAIN`,
-//!   which at a mark also stands for a pending signal: it has the kernel look at the queue again
+//! Events are edge-triggered: each is delivered once. Bytes that were there when it was delivered and are left unread
+//! cause no other event; bytes that arrive later do. So a read that returns less than asked may count as the last one
+//! only if the kernel returns less for no other reason than an empty queue:
+//! - TCP stops at an urgent mark. `poll` reports a mark with `EPOLLPRI`, as does the event that delivers the bytes
+//!   around it: without `EPOLLPRI`, a short read is proof. After it the caller never takes a short read for proof, nor
+//!   `EAGAIN`, which at a mark also stands for a pending signal: it makes the kernel check the queue again
 //!   ([`Transport::reregister`]).
 //! - A Unix socket stops at each message that carries descriptors, and at an out-of-band byte, and only the first
-//!   shows, in a flag that `read` does not return. Only `EAGAIN` is proof, for which there is no other reason.
+//!   shows, in a flag that `read` does not return. Only `EAGAIN` is proof; it has no other reason.
 //! - TLS reads a TCP socket: the same mark, and its own buffers.
 //!
-//! A short write always means a full send buffer: the kernel notes that it owes an event before it gives up, and what
-//! it has taken leaves room when the peer takes it.
+//! A short write always means a full send buffer: the kernel notes that it owes an event before it gives up, and the
+//! bytes that it took free room when the peer takes them.
 
 use super::tls::TlsStream;
 use mio::event::Source;
@@ -51,7 +51,7 @@ impl Transport {
         matches!(self, Self::Tcp(_) | Self::Tls(_))
     }
 
-    /// Reads once. `scratch` is memory for a stream that must first decrypt. An encrypted stream says `Interrupted`
+    /// Reads once. `scratch` is memory for a stream that must decrypt first. An encrypted stream returns `Interrupted`
     /// when bytes came that hold nothing for the caller.
     #[inline]
     pub(super) fn read(&mut self, into: &mut [u8], scratch: &mut Vec<u8>) -> io::Result<usize> {
@@ -70,7 +70,7 @@ impl Transport {
         }
     }
 
-    /// Whether another read may bring something, after one that brought `n` of `asked`, if no urgent byte has come.
+    /// Whether another read may return bytes, after one of `n` of `asked` bytes, if no urgent data has come.
     #[inline]
     pub(super) fn may_have_more(&self, n: usize, asked: usize) -> bool {
         match self {
@@ -106,7 +106,7 @@ impl Transport {
         }
     }
 
-    /// Sends what earlier writes took and have not sent; false if the send buffer is full.
+    /// Sends what earlier writes took but did not send; false if the send buffer is full.
     #[inline]
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         match self {
@@ -115,7 +115,7 @@ impl Transport {
         }
     }
 
-    /// Whether an encrypted stream has sent something since it was last asked.
+    /// Whether an encrypted stream has sent something since the last call.
     pub(super) fn take_sent(&mut self) -> bool {
         match self {
             Self::Tcp(_) | Self::Unix(_) => false,
@@ -123,7 +123,7 @@ impl Transport {
         }
     }
 
-    /// Has the kernel forget what it has not sent, when the socket is closed: the peer reads a reset.
+    /// Makes the close discard unsent bytes: the peer reads a reset.
     pub(super) fn abandon(&self) {
         let socket = match self {
             Self::Tcp(stream) => SockRef::from(stream),
@@ -135,7 +135,7 @@ impl Transport {
         }
     }
 
-    /// Whether the peer has still to finish what comes before its first byte.
+    /// Whether a TLS handshake is unfinished.
     #[inline]
     pub(super) fn is_handshaking(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.is_handshaking())
@@ -148,7 +148,7 @@ impl Transport {
         }
     }
 
-    /// The last word, where the stream has one; whether it can be sent does not matter.
+    /// Sends `close_notify` on an encrypted stream, if it can be sent at once.
     pub(super) fn close(&mut self) {
         if let Self::Tls(stream) = self {
             stream.close();
@@ -160,8 +160,8 @@ impl Transport {
         self.source().register(registry, token, interest)
     }
 
-    /// Changes which events come. Reports the present readiness as a new event, so nothing is lost between an attempt
-    /// that failed and this call.
+    /// Changes the requested events. Reports the present readiness as a new event, so nothing is lost between a failed
+    /// attempt and this call.
     pub(super) fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         self.source().reregister(registry, token, interest)
     }

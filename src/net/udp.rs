@@ -1,8 +1,8 @@
 //! Datagram sockets.
 //!
-//! Owns one worker's datagram sockets and the bound of a turn; what a datagram says and how it is answered is the business
-//! of `datagram`. A socket whose send buffer is full receives nothing until the answer under way has left. `worker` gives
-//! each socket its turns.
+//! Owns one worker's datagram sockets and the bound of a turn; `datagram` parses requests and frames answers. A socket
+//! whose send buffer is full receives nothing until the answer in progress is sent. `worker` gives each socket its
+//! turns.
 
 use super::datagram::{Allowance, Answerer, Sent, TurnEnd};
 use super::handler::Handler;
@@ -21,10 +21,10 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Datagrams received in one turn, requests or not.
 const RECEIVED_MAX: usize = 32;
 
-/// Datagrams sent in one turn: 350 KB, about what a connection sends in one.
+/// Datagrams sent in one turn: 350 KB, about what a connection sends in one turn.
 const SENT_MAX: u32 = 256;
 
-/// First slot of datagram sockets' tokens; no connection table grows so far.
+/// First slot of datagram sockets' tokens; connection slots stay below it.
 const FIRST: usize = u32::MAX as usize - 0xffff;
 
 /// One worker's datagram sockets.
@@ -36,7 +36,7 @@ struct Endpoint<S> {
     socket: UdpSocket,
     info: Arc<ConnInfo>,
     answerer: Answerer<S>,
-    /// Where the request under way came from.
+    /// Source of the request in progress.
     peer: SocketAddr,
     /// The send buffer is full.
     blocked: bool,
@@ -55,12 +55,12 @@ impl<S: Handler> Datagrams<S> {
         (FIRST..=u32::MAX as usize).contains(&token)
     }
 
-    /// Takes in a socket.
+    /// Adds a socket to the poll.
     pub(super) fn open(&mut self, mut new: NewUdp, context: &WorkerContext) {
         let token = Token(FIRST + self.sockets.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = context.registry.register(&mut new.socket, token, interest) {
-            // At start only: a server that seems to serve datagrams and does not would be worse.
+            // Only at start: a server that accepts datagrams but never answers would be worse.
             crate::sys::panics::fatal(format_args!("a datagram socket cannot be polled: {error}"));
         }
         let fd = new.socket.as_raw_fd();
@@ -75,19 +75,19 @@ impl<S: Handler> Datagrams<S> {
         self.sockets.push(Endpoint { socket, info, answerer, peer, blocked: false, queued: false });
     }
 
-    /// Notes that a socket is in the ready queue; false if it was already.
+    /// Marks a socket as queued; false if it was already.
     pub(super) fn enqueue(&mut self, token: usize) -> bool {
         self.sockets.get_mut(token - FIRST).is_some_and(|endpoint| !std::mem::replace(&mut endpoint.queued, true))
     }
 
-    /// Notes that a socket has left the ready queue.
+    /// Marks a socket as no longer queued.
     pub(super) fn dequeue(&mut self, token: usize) {
         if let Some(endpoint) = self.sockets.get_mut(token - FIRST) {
             endpoint.queued = false;
         }
     }
 
-    /// Answers datagrams, of one request no more than `-R` commands; true if there may be more to do.
+    /// Answers datagrams, at most `-R` commands; true if there may be more to do.
     pub(super) fn turn(&mut self, token: usize, writable: bool, context: &WorkerContext) -> bool {
         let Some(endpoint) = self.sockets.get_mut(token - FIRST) else { return false };
         endpoint.blocked &= !writable;
@@ -97,7 +97,7 @@ impl<S: Handler> Datagrams<S> {
     /// Closes all sockets.
     pub(super) fn close(&mut self, context: &WorkerContext) {
         for mut endpoint in self.sockets.drain(..) {
-            // A clone lives on in other workers, so closing this one would not end its events.
+            // A clone stays open in other workers, so closing this one would not end its events.
             if let Err(error) = context.registry.deregister(&mut endpoint.socket) {
                 log::error!("deregistering a datagram socket: {error}");
             }

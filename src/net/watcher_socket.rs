@@ -1,7 +1,7 @@
-//! The socket of a connection that watches: it has left its worker.
+//! The socket of a watching connection, which has left its worker.
 //!
-//! Owns the socket and the connection's place in `stats`; dropping it is the connection's end. Knows neither events
-//! nor buffers; the logger thread writes to it. Non-blocking as ever, and polled by nobody: the logger tries.
+//! Owns the socket and the connection's place in `stats`; dropping it ends the connection. Knows neither events nor
+//! buffers. The logger thread writes to it; it is non-blocking and in no poll, the logger retries.
 
 use super::transport::Transport;
 use super::worker_context::{is_verbose, say};
@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Bytes of a talkative watcher that are read and forgotten in one round.
+/// Reads in one round of input that a watcher sends and that is discarded, and bytes of each.
 const READS: usize = 16;
 const READ: usize = 4096;
 
@@ -21,12 +21,12 @@ pub(super) struct WatcherSocket {
     transport: Transport,
     info: Arc<ConnInfo>,
     shared: Arc<Shared>,
-    /// For reading from an encrypted socket.
+    /// Buffer for cipher text.
     scratch: Vec<u8>,
 }
 
 impl WatcherSocket {
-    /// `transport` must be in no poll any more.
+    /// `transport` must be deregistered from its poll.
     pub(super) fn new(transport: Transport, info: Arc<ConnInfo>, shared: Arc<Shared>) -> Self {
         info.set_state(ConnState::Watch);
         Self { transport, info, shared, scratch: Vec::new() }
@@ -35,7 +35,7 @@ impl WatcherSocket {
 
 impl Sink for WatcherSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // An encrypted stream may still hold what it took before.
+        // An encrypted stream may still hold bytes of an earlier write.
         if !self.transport.flush()? {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -43,7 +43,7 @@ impl Sink for WatcherSocket {
     }
 
     fn listen(&mut self) -> bool {
-        // What an encrypted stream has taken and not sent counts as written: nobody else will try again.
+        // Bytes that an encrypted stream took but did not send count as written: no other call sends them.
         if self.transport.flush().is_err() {
             return false;
         }
@@ -66,7 +66,7 @@ impl Drop for WatcherSocket {
         let fd = self.transport.fd();
         self.transport.close();
         if self.shared.events.wants(Class::CONNEVENTS) {
-            // memcached knows no other reason for a watcher's end.
+            // memcached has no other reason for a watcher's end.
             self.shared.events.put(&Event::ConnClose { peer: self.info.peer, reason: CloseReason::Error, fd });
         }
         self.transport.close();
@@ -74,7 +74,8 @@ impl Drop for WatcherSocket {
     }
 }
 
-/// Takes a connection out of `stats`, before its descriptor is closed: the next one may get the same number at once.
+/// Removes a connection from `stats`. Must be called before its descriptor is closed: the next one may get the same
+/// number at once.
 pub(super) fn leave(shared: &Shared, info: &ConnInfo, fd: i32) {
     shared.conns.remove(fd);
     if is_verbose(shared, 2) {

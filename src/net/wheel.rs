@@ -1,12 +1,12 @@
-//! A timing wheel: the second in which each connection is looked at next.
+//! A timing wheel: the second in which each connection is judged next.
 //!
-//! Owns one entry at most for each connection: a place in the list of a second. Entries are linked by slot, so that one
-//! moves or leaves in constant time and a closed connection leaves nothing behind. Must not know what a connection is
-//! late with; `deadlines` judges that.
+//! Owns at most one entry for each connection: a place in the list of a second. Entries are linked by slot, so an entry
+//! moves or leaves in constant time, and a closed connection leaves nothing behind. Must not know the limits;
+//! `deadlines` judges.
 
 use super::conns::slot;
 
-/// Seconds ahead that have a list of their own; an entry beyond them is looked at early.
+/// Number of seconds that have their own list; an entry beyond them comes due early.
 const SECONDS: u32 = 1024;
 
 const NONE: u32 = u32::MAX;
@@ -17,9 +17,9 @@ pub(super) struct Wheel {
     heads: Box<[u32]>,
     /// By slot.
     places: Vec<Place>,
-    /// Earlier seconds have no entries; entries lie within [`SECONDS`] of it.
+    /// Earlier seconds have no entries; all entries lie within [`SECONDS`] of it.
     first: u32,
-    /// Up to here seconds have come.
+    /// Seconds up to this one are due.
     now: u32,
     len: usize,
 }
@@ -27,7 +27,7 @@ pub(super) struct Wheel {
 #[derive(Clone, Copy)]
 struct Place {
     token: usize,
-    /// Second of the list that has this entry; `NONE` if no list has.
+    /// Second of the list that holds this entry; `NONE` if in no list.
     at: u32,
     prev: u32,
     next: u32,
@@ -41,7 +41,7 @@ impl Wheel {
         Self { heads, places: Vec::new(), first: now, now, len: 0 }
     }
 
-    /// Has `token` looked at in second `at`, or in the next one if that has come; moves an earlier entry of it.
+    /// Schedules `token` for second `at`, or for the next one if `at` has passed; moves its entry if there is one.
     pub(super) fn schedule(&mut self, token: usize, at: u32) {
         let slot = slot(token);
         if slot >= self.places.len() {
@@ -64,17 +64,17 @@ impl Wheel {
         }
     }
 
-    /// Forgets `token`.
+    /// Removes the entry of `token`.
     pub(super) fn remove(&mut self, token: usize) {
         self.unlink(slot(token));
     }
 
-    /// Says that second `now` has come.
+    /// Makes the seconds up to `now` due.
     pub(super) fn turn(&mut self, now: u32) {
         self.now = self.now.max(now);
     }
 
-    /// Takes out an entry whose second has come.
+    /// Takes out a due entry.
     pub(super) fn pop(&mut self) -> Option<usize> {
         loop {
             let head = self.heads[(self.first % SECONDS) as usize];
@@ -90,7 +90,7 @@ impl Wheel {
         }
     }
 
-    /// Whether there is an entry whose second has come.
+    /// Whether any entry is due.
     pub(super) fn is_due(&self) -> bool {
         self.len > 0 && (self.first..=self.now).any(|second| self.heads[(second % SECONDS) as usize] != NONE)
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn r4_1_a_jump_of_the_clock_loses_nobody() {
+    fn r4_1_a_jump_of_the_clock_loses_no_entry() {
         let mut wheel = Wheel::new(62);
         for token in 0..5 {
             wheel.schedule(token, 62 + token as u32);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn r4_1_a_deadline_beyond_the_wheel_comes_early_to_be_moved_on() {
+    fn r4_1_a_deadline_beyond_the_wheel_comes_due_early() {
         let mut wheel = Wheel::new(62);
         wheel.schedule(1, u32::MAX);
         assert_eq!(due(&mut wheel, 62 + SECONDS - 2), []);
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(due(&mut wheel, u32::MAX - 1), [1]);
     }
 
-    /// Against a map, with tokens that share slots as connections do one after the other.
+    /// Compares with a map; tokens share slots as successive connections do.
     #[test]
     fn entries_move_leave_and_come_as_in_a_map() {
         let mut random = fastrand::Rng::with_seed(3);

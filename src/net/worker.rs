@@ -1,7 +1,7 @@
-//! One worker: a reactor that gives its connections their turns.
+//! One worker: an event loop that gives its connections their turns.
 //!
-//! Owns its poll, connections, ready queue and deadlines; a connection lives and dies here. Must not know
-//! protocols. `workers` starts it on a thread of its own.
+//! Owns its poll, connections, ready queue and deadlines; a connection stays here until it closes. Must not know
+//! protocols. `workers` starts it on its own thread.
 
 use super::conn::{After, Conn, Peer};
 use super::conns::Table;
@@ -22,27 +22,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// Events taken from the kernel at a time.
+/// Maximum events of one poll.
 const EVENTS: usize = 1024;
 
-/// Connections judged between two polls.
+/// Maximum connections judged between two polls.
 const JUDGED_MAX: usize = 256;
 
-/// Time for which a graceful end still gives turns, to events that have arrived and to pipelines.
+/// Time in which a graceful stop still gives turns, to events that have arrived and to pipelines.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// One reactor.
+/// One event loop.
 pub(super) struct Worker<S> {
     poll: Poll,
     inbox: Inbox,
     context: WorkerContext,
     conns: Table<S>,
     udp: Datagrams<S>,
-    /// Connections with something to do that let others go first; each at most once.
+    /// Connections that have more to do after others had their turn; each at most once.
     ready: VecDeque<usize>,
     /// `None` if no state of a connection has a limit.
     deadlines: Option<Deadlines>,
-    /// When a graceful end was first seen.
+    /// When a graceful stop was first seen.
     ending: Option<Instant>,
 }
 
@@ -61,13 +61,13 @@ impl<S: Handler> Worker<S> {
         })
     }
 
-    /// Serves until told to end, then closes everything.
+    /// Serves until told to stop, then closes everything.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let end = loop {
             self.context.buffers.publish(&self.context.shared.stats.globals);
             self.context.buffers.bound_replies(&self.context.shared.stats.globals, self.context.replies_max);
-            // Who is in the queue now gets a turn after this poll; who joins it meanwhile, after the next.
+            // Snapshot the queue length: connections that are queued later run after the next poll.
             let round = self.ready.len();
             match self.poll.poll(&mut events, self.timeout()) {
                 Ok(()) => {}
@@ -90,7 +90,7 @@ impl<S: Handler> Worker<S> {
                     break;
                 }
                 if let Some(token) = self.ready.pop_front() {
-                    self.called(token);
+                    self.run_queued(token);
                 }
             }
             self.judge(&events);
@@ -103,8 +103,8 @@ impl<S: Handler> Worker<S> {
         Ok(())
     }
 
-    /// Whether to stop giving turns because the end was asked for: at once, or `GRACE` after a graceful end. Checked
-    /// between any two turns.
+    /// Whether to stop giving turns: at once on `End::Drop`, `GRACE` after `End::Graceful` was seen. Checked between
+    /// any two turns.
     #[inline]
     fn is_over(&mut self) -> bool {
         match self.inbox.end() {
@@ -151,10 +151,10 @@ impl<S: Handler> Worker<S> {
         });
         conn.readable |= event.is_readable() || conn.peer >= Peer::Ended;
         conn.urgent |= event.is_priority();
-        // Room that shows while nothing is blocked needs no note: a write that blocks brings its own event.
+        // Writable events are ignored while nothing is blocked: a write that blocks causes its own event.
         let writable = event.is_writable() || conn.peer == Peer::Gone;
         if conn.suspended && conn.peer == Peer::Gone {
-            // Whatever it waits for, nothing can be told to the peer any more.
+            // No late reply can reach the peer.
             return self.close(token, CloseReason::Error);
         }
         if conn.suspended && conn.peer == Peer::Ended {
@@ -166,8 +166,8 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Its place in the ready queue has come up.
-    fn called(&mut self, token: usize) {
+    /// Runs the next turn of a queued connection or datagram socket.
+    fn run_queued(&mut self, token: usize) {
         if Datagrams::<S>::owns(token) {
             self.udp.dequeue(token);
             self.udp_turn(token, false);
@@ -179,7 +179,7 @@ impl<S: Handler> Worker<S> {
 
     fn udp_turn(&mut self, token: usize, writable: bool) {
         let turn = contain(|| self.udp.turn(token, writable, &self.context));
-        // After a panic there may be more datagrams as well, and no event to come for them.
+        // After a panic there may be more datagrams as well, and no event for them.
         let more = turn.unwrap_or_else(|_| {
             log::error!("a datagram made its session panic; it is dropped");
             true
@@ -189,7 +189,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Gives a connection its turn. A panic costs that connection and nothing else.
+    /// Gives a connection its turn. A panic closes only that connection.
     fn drive(&mut self, token: usize) {
         let turn = contain(|| {
             self.seat(token);
@@ -218,7 +218,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Has a connection judged in time whose peer does not take its replies.
+    /// Schedules a blocked connection to be judged at its write limit.
     #[inline]
     fn note_blocked(&mut self, token: usize) {
         if let Some(deadlines) = self.deadlines.as_mut().filter(|deadlines| deadlines.limit_writes())
@@ -228,7 +228,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Gives `token` the desk; whoever had it keeps what is left of his.
+    /// Gives `token` the shared buffers; the previous owner keeps what is left of its bytes.
     #[inline]
     fn seat(&mut self, token: usize) {
         let owner = self.context.buffers.owner();
@@ -240,7 +240,7 @@ impl<S: Handler> Worker<S> {
                 Ok(kept) => conn.kept = kept,
                 Err(NoMemory) => self.drop_owner(),
             },
-            // Closing wipes the desk; were an owner ever gone without, his bytes must not reach the next.
+            // Closing wipes the buffers. If an owner is gone without that, its bytes must not reach the next one.
             Some(None) => self.context.buffers.wipe(),
             None => {}
         }
@@ -249,7 +249,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Closes the connection at the desk: there is no memory for its unanswered input.
+    /// Closes the owner of the shared buffers: there is no memory for its unanswered input.
     #[cold]
     fn drop_owner(&mut self) {
         self.context.counters.add(Counter::ReadBufOom, 1);
@@ -259,7 +259,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Takes in a connection.
+    /// Registers a new connection.
     fn welcome(&mut self, new: NewConn) {
         trap("worker");
         let shared = Arc::clone(&self.context.shared);
@@ -302,7 +302,7 @@ impl<S: Handler> Worker<S> {
                 if verdict != Verdict::Late(Limit::Login) {
                     return false;
                 }
-                // The check began in time and decides; a failed one is the last.
+                // The check began in time, so its result decides; after a failed one there is no other attempt.
                 conn.conclude(&mut self.context);
                 conn.awaits_login(&self.context)
             })
@@ -317,7 +317,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Judges some of the connections whose deadline had come before the poll that brought `events`.
+    /// Judges connections whose deadline passed before the poll that returned `events`, at most `JUDGED_MAX`.
     fn judge(&mut self, events: &Events) {
         let Some(deadlines) = &mut self.deadlines else { return };
         if !deadlines.all_served(events.iter().count(), EVENTS, self.conns.len()) {
@@ -332,7 +332,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Closes a connection that has been in some state for too long, or looks again when it may have been.
+    /// Closes a connection that has been in some state for too long, or schedules the next check.
     fn judge_one(&mut self, token: usize) {
         let (Some(deadlines), Some(conn)) = (&mut self.deadlines, self.conns.get_mut(token)) else { return };
         match deadlines.limits.judge(&conn.since(&self.context), self.context.clock.now()) {
@@ -364,14 +364,14 @@ impl<S: Handler> Worker<S> {
         self.close(token, CloseReason::Error);
     }
 
-    /// The one way out for a connection. A second call finds nothing and does nothing.
+    /// Closes a connection; the only way to. A second call has no effect.
     fn close(&mut self, token: usize, reason: CloseReason) {
         if let Some(conn) = self.take_out(token) {
             conn.end(&mut self.context, reason);
         }
     }
 
-    /// The connection goes on elsewhere; what it has sent besides is forgotten.
+    /// Hands the connection over to the logger; drops its unread input.
     fn hand_over(&mut self, token: usize) {
         if let Some(conn) = self.take_out(token) {
             conn.hand_over(&mut self.context);
@@ -389,12 +389,12 @@ impl<S: Handler> Worker<S> {
         Some(conn)
     }
 
-    /// Closes everything. A graceful end first gives who is in the middle of a pipeline one more turn.
+    /// Closes everything. A graceful stop first gives queued pipelines one more turn.
     fn end(&mut self, end: End) {
         if end == End::Graceful {
             for _ in 0..self.ready.len() {
                 if let Some(token) = self.ready.pop_front().filter(|_| !self.is_over()) {
-                    self.called(token);
+                    self.run_queued(token);
                 }
             }
         }
@@ -403,7 +403,7 @@ impl<S: Handler> Worker<S> {
         }
         self.udp.close(&self.context);
         self.context.buffers.publish(&self.context.shared.stats.globals);
-        // What is still on its way: messages own their sockets.
+        // Messages in flight own their sockets: dropping them closes those.
         while self.inbox.messages.try_recv().is_ok() {}
     }
 }

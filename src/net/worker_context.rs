@@ -1,6 +1,6 @@
-//! What all connections of one worker use: its desk, counters, poll registry and accounts.
+//! What all connections of one worker use: its shared buffers, counters, poll registry and memory accounts.
 //!
-//! Owns them. Must not know the connections; `worker` lends it to the one whose turn it is.
+//! Owns them. Must not know the connections; `worker` lends it to the connection whose turn it is.
 
 use super::deadlines::WorkerClock;
 use super::notify::Mailbox;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// One worker's belongings.
+/// State shared by one worker's connections.
 pub(super) struct WorkerContext {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
@@ -27,19 +27,19 @@ pub(super) struct WorkerContext {
     pub(super) registry: Registry,
     pub(super) mailbox: Mailbox,
     pub(super) buffers: SharedBuffers,
-    /// Memory for the slices of a vectored write.
+    /// Allocation for the slices of a vectored write.
     pub(super) slices: Vec<IoSlice<'static>>,
-    /// Memory for cipher text; none until a connection needs it.
+    /// Buffer for cipher text; empty until a connection needs it.
     pub(super) scratch: Vec<u8>,
     /// Commands in one turn (`-R`).
     pub(super) reqs_per_event: u32,
     /// Bound of the unsent replies of all connections, in bytes.
     pub(super) replies_max: u64,
-    /// Bytes read and written in the present turn.
+    /// Bytes read and written in the current turn.
     pub(super) turn_bytes: usize,
-    /// When `is_turn_over` was first called in the present turn.
+    /// Time of the first `is_turn_over` in the current turn.
     asked: Option<Instant>,
-    /// Bytes charged to connections that are inside a request, and how many may be.
+    /// Bytes charged to connections inside a request, and their maximum.
     charged: u64,
     charged_max: u64,
 }
@@ -71,13 +71,13 @@ impl WorkerContext {
         }
     }
 
-    /// What a session is given for one run on descriptor `fd`.
+    /// Context of one session run on descriptor `fd`.
     #[inline]
     pub(super) fn cx(&self, fd: i32) -> Cx<'_> {
         Cx::new(&self.shared, &self.counters, fd).of_worker(self.number)
     }
 
-    /// Records that a connection began or ended, if somebody watches.
+    /// Records an event of a connection, if a watcher wants its class.
     pub(super) fn tell(&self, event: &Event<'_>) {
         if self.shared.events.wants(event.class()) {
             Log::new(&self.shared.events, 0).of_worker(self.number).put(event);
@@ -97,14 +97,14 @@ impl WorkerContext {
         self.turn_bytes >= TURN_BYTES || self.asked.get_or_insert_with(Instant::now).elapsed() >= time
     }
 
-    /// Changes a connection's charge from `old` to `new` bytes. False, with nothing changed, if that exceeds this worker's
-    /// share of `read_buf_mem_limit` or, for a charge above `REQUEST_CHARGE`, the bound of all workers.
+    /// Changes a connection's charge from `old` to `new` bytes. False, with nothing changed, if that exceeds this
+    /// worker's share of `read_buf_mem_limit` or, for a charge above `REQUEST_CHARGE`, the bound of all workers.
     pub(super) fn recharge(&mut self, old: u64, new: u64) -> bool {
         let charged = self.charged - old + new;
         if new > old && charged > self.charged_max {
             return false;
         }
-        let (was, is) = (beyond_memcached_size(old), beyond_memcached_size(new));
+        let (was, is) = (long_input_part(old), long_input_part(new));
         let all = &self.shared.stats.globals.long_input_bytes;
         if is > was {
             let max = self.long_input_max();
@@ -128,12 +128,12 @@ impl WorkerContext {
     }
 }
 
-/// The part of a charge that counts against the bound of all workers.
-fn beyond_memcached_size(charge: u64) -> u64 {
+/// Part of a charge that counts against the bound of all workers.
+fn long_input_part(charge: u64) -> u64 {
     if charge > REQUEST_CHARGE as u64 { charge } else { 0 }
 }
 
-/// Whether lines for operators at `level` (the count of `-v`) are wanted.
+/// Whether verbosity has reached `level` (the count of `-v`).
 pub(super) fn is_verbose(shared: &Shared, level: i32) -> bool {
     i64::from(shared.runtime.verbose()) >= i64::from(level)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
-/// Descriptors that memcached sets aside for each worker and shows as `reserved_fds`.
+/// Descriptors that memcached reserves for each worker and shows as `reserved_fds`.
 const RESERVED_FDS: u64 = 5;
 
 /// The running workers. Dropping this without a stop leaves them running.
@@ -28,7 +28,7 @@ impl Workers {
         Self::start_talking::<Session>(shared)
     }
 
-    /// As [`Workers::start`], with another partner for the clients than the product's sessions.
+    /// As [`Workers::start`], with another [`Handler`] in place of the product's sessions.
     pub fn start_talking<S: Handler>(shared: &Arc<Shared>) -> io::Result<Self> {
         let (mut boxes, mut threads) = (Vec::new(), Vec::new());
         for number in 0..shared.settings.num_threads.max(1) as usize {
@@ -46,17 +46,17 @@ impl Workers {
         Ok(Self { boxes: boxes.into(), threads })
     }
 
-    /// What hands connections to these workers.
+    /// Handle that passes connections to these workers.
     pub fn dispatcher(&self) -> Dispatcher {
         Dispatcher { boxes: Arc::clone(&self.boxes), next: 0 }
     }
 
-    /// Drops every connection where it is and waits for the threads.
+    /// Closes every connection at once and waits for the threads.
     pub fn stop(self) {
         self.end(End::Drop);
     }
 
-    /// Lets pipelines that are being worked on have one more turn, then as [`Workers::stop`].
+    /// Gives pipelines in progress one more turn, then as [`Workers::stop`].
     pub fn stop_gracefully(self) {
         self.end(End::Graceful);
     }
@@ -93,7 +93,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Sends to the next worker that takes it; false if none did, and then the message's socket is closed.
+    /// Sends to the next worker that takes the message; false if none does: then the message's socket is closed.
     pub(super) fn dispatch(&mut self, mut message: Message) -> bool {
         for _ in 0..self.boxes.len() {
             let to = &self.boxes[self.next];
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn r2_6_a_connection_that_cannot_be_registered_costs_itself_alone() {
+    fn r2_6_a_connection_that_cannot_be_registered_closes_only_itself() {
         let settings = Settings { num_threads: 1, ..Settings::default() };
         let shared = Arc::new(Shared::new(settings, Clock::real(), Box::new(|_| ())).unwrap());
         let workers = Workers::start(&shared).unwrap();
@@ -154,7 +154,7 @@ mod tests {
         let bad = hand(Transport::Tcp(mio::net::TcpStream::from_std(descriptor.into())), 2);
         let end = Instant::now() + Duration::from_secs(20);
         while Arc::strong_count(&bad) > 1 || open_on(file.path()) > 1 {
-            assert!(Instant::now() < end, "something of it is still held");
+            assert!(Instant::now() < end, "the connection still holds something");
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut replies = BufReader::new(ours);
