@@ -1,28 +1,28 @@
-//! One question to the credentials, that may take long.
+//! One query of the credentials, which may be slow.
 //!
-//! Owns the question and the place for its answer. Whoever asks decides where it runs: here and now if it is quick,
-//! else on the thread of `queue`. Used by sessions.
+//! Owns the query and the slot of its answer. The caller runs it: in place if it is quick, else on the thread of
+//! `queue`. Used by sessions.
 
 use super::credentials::Credentials;
 use super::hashed::Verifier;
 use std::sync::{Arc, OnceLock};
 
 enum Question {
-    /// Is this the user's password?
+    /// Whether this is the user's password.
     Password(Box<[u8]>),
-    /// What does SCRAM need of the user?
+    /// The verifier that SCRAM needs for the user.
     Verifier,
 }
 
-/// What came out.
+/// Result of a [`Check`].
 pub enum Answer {
-    /// The password is right, or not.
+    /// Whether the password is right.
     Password(bool),
-    /// The user's, or one that nobody can tell from a user's.
+    /// The user's verifier, or a decoy that a client cannot tell from a real one.
     Verifier(Box<Verifier>),
 }
 
-/// A question, and with its clone in another hand the answer.
+/// A query; its answer is shared with the holder of [`Check::answer`].
 pub struct Check {
     credentials: Arc<Credentials>,
     user: Box<[u8]>,
@@ -31,7 +31,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Asks for the password of `user`.
+    /// Checks the password of `user`.
     pub fn password(credentials: &Arc<Credentials>, user: &[u8], password: &[u8]) -> Self {
         Self::new(credentials, user, Question::Password(password.into()))
     }
@@ -44,7 +44,7 @@ impl Check {
         Self { credentials: Arc::clone(credentials), user: user.into(), question, answer: Arc::default() }
     }
 
-    /// Whether it takes milliseconds.
+    /// Whether it may take milliseconds.
     pub fn is_slow(&self) -> bool {
         match self.question {
             Question::Password(_) => self.credentials.has_hashed(),
@@ -52,12 +52,12 @@ impl Check {
         }
     }
 
-    /// Where the answer will be. It stays empty if the check is never run.
+    /// Slot of the answer. It stays empty if the check never runs.
     pub fn answer(&self) -> Arc<OnceLock<Answer>> {
         Arc::clone(&self.answer)
     }
 
-    /// Finds the answer.
+    /// Computes the answer.
     pub fn run(&self) {
         self.answer.get_or_init(|| match &self.question {
             Question::Password(password) => Answer::Password(self.credentials.check(&self.user, password)),

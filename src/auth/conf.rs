@@ -1,7 +1,7 @@
-//! What is left of libsasl's configuration file: `mech_list`.
+//! The one supported setting of libsasl's configuration file: `mech_list`.
 //!
-//! Owns where the file is looked for, as memcached and libsasl do, and what is taken from it. What cannot be honoured is
-//! told to the operator. Read once, at start.
+//! Owns where the file is looked for, as memcached and libsasl do, and its parsing. Names without effect are reported
+//! to the operator. Read once, at start.
 
 use super::sasl::Mechanism;
 use crate::sys::say;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "memcached.conf";
 const USUAL: [&str; 2] = ["/etc/sasl", "/etc/sasl2"];
 
-/// The mechanisms that the operator lets clients use, in his order; all of them if he says nothing.
+/// Mechanisms that the configuration allows, in its order; all of them without `mech_list`.
 ///
 /// # Errors
-/// None is left.
+/// `mech_list` names no supported mechanism.
 pub(super) fn mechanisms(env: impl Fn(&str) -> Option<OsString>) -> Result<Vec<Mechanism>, String> {
     let Some((path, text)) = find(env) else { return Ok(Mechanism::ALL.to_vec()) };
     let (wanted, others) = parse(&text);
@@ -41,7 +41,7 @@ fn read(file: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned())
 }
 
-/// Lines are `name: value`. Gives the mechanisms of `mech_list`, if it is there, and the names of everything else.
+/// Lines are `name: value`. Returns the mechanisms of `mech_list`, if present, and all other names.
 fn parse(text: &str) -> (Option<Vec<Mechanism>>, Vec<&str>) {
     let (mut wanted, mut others) = (None, Vec::new());
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mech_list_chooses_and_the_rest_is_told() {
+    fn mech_list_chooses_and_other_names_are_reported() {
         let (wanted, others) =
             parse("# x: y\nmech_list: plain GSSAPI cram-md5 PLAIN\n\nsasldb_path: /tmp/db\nlog_level: 5");
         assert_eq!(wanted, Some(vec![Mechanism::Plain, Mechanism::CramMd5]), "in its order");

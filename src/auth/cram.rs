@@ -1,5 +1,4 @@
-//! CRAM-MD5 (RFC 2195), for clients that know nothing better: the password does not cross the wire, but the server must
-//! know it.
+//! CRAM-MD5 (RFC 2195), for clients without SCRAM: the password does not cross the wire, but the server must know it.
 //!
 //! Owns the challenge and the digest; knows no credentials file. Used by `sasl`.
 
@@ -10,20 +9,20 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
 
-/// A challenge that has never been before; `None` without random numbers.
+/// A unique challenge; `None` without random numbers.
 pub(super) fn challenge() -> Option<Vec<u8>> {
     let number = u64::from_le_bytes(random().ok()?);
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     Some(format!("<{number}.{time}@memcached>").into_bytes())
 }
 
-/// A response's user and digest.
+/// User and digest of a response.
 pub(super) fn parse(response: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = memchr::memrchr(b' ', response)?;
     Some((&response[..space], &response[space + 1..]))
 }
 
-/// What `password` makes of `challenge`, in hexadecimal digits.
+/// HMAC-MD5 of `challenge` keyed with `password`, in hexadecimal digits.
 pub(super) fn digest(challenge: &[u8], password: &[u8]) -> Option<String> {
     let mut mac = Hmac::<Md5>::new_from_slice(password).ok()?;
     mac.update(challenge);
@@ -34,7 +33,7 @@ pub(super) fn digest(challenge: &[u8], password: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Whether `given` is that.
+/// Compares `given` with the digest in constant time.
 pub(super) fn is_right(challenge: &[u8], password: &[u8], given: &[u8]) -> bool {
     digest(challenge, password).is_some_and(|text| text.as_bytes().ct_eq(given).into())
 }

@@ -1,29 +1,29 @@
-//! The users and their passwords: what a file says.
+//! Users and passwords, as parsed from a file.
 //!
-//! Owns both formats of a file, the search for a user, and the rule that nobody can tell who exists: every entry is
-//! compared, and what is slow is done as often for a name that nobody has. Knows no files and no mechanisms. Used by
-//! `check`; the parser is fit for bytes from anywhere.
+//! Owns both file formats, the search for a user, and the rule that a client cannot learn which users exist: every
+//! entry is compared, and slow derivations run as often for an unknown name as for a known one. Knows no files and no
+//! mechanisms. Used by `check`. The parser accepts arbitrary bytes.
 
 use super::hashed::{ITERATIONS_DEFAULT, PREFIX, Verifier};
 use super::seed::Seed;
 use subtle::{Choice, ConstantTimeEq};
 
-/// How a file is written.
+/// Format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `-Y`: each line is `user:password`, and there is at least one.
     Tokens,
-    /// `MEMCACHED_SASL_PWDB`: the same, but lines without a colon mean nothing, and what follows a further colon need
-    /// not be part of the password.
+    /// `MEMCACHED_SASL_PWDB`: the same, but lines without a colon are ignored, and the password may end at any further
+    /// colon.
     Pwdb,
 }
 
 /// A line that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// Its number, from 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// It says to be a hashed password.
+    /// The line has the prefix of a hashed password.
     pub hashed: bool,
 }
 
@@ -37,26 +37,26 @@ struct Entry {
     secret: Secret,
 }
 
-/// Everybody who may log in. A user may have several lines, and with them several passwords.
+/// All users. A user may have several lines, and with them several passwords.
 pub struct Credentials {
     format: Format,
     entries: Vec<Entry>,
     seed: Seed,
-    /// With an `@` before it: what may stand behind a user's name or not.
+    /// `@` and the realm, an optional suffix of user names; empty without a realm.
     realm: Vec<u8>,
-    /// Derivations that a check of a password takes, whoever asks: the most hashed lines of one user.
+    /// Derivations per password check, for known and unknown users alike: the most hashed lines that one user has.
     rounds: usize,
-    /// Some password is not hashed: SCRAM has to derive its keys.
+    /// Some password is not hashed, so SCRAM must derive its keys.
     has_plain: bool,
-    /// Iterations for those who have no count of their own: that of the first hashed line.
+    /// Iterations of users without hashed lines: the count of the first hashed line.
     iterations: u32,
 }
 
 impl Credentials {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// The first line that cannot be used. An empty file of tokens counts as one.
+    /// The first malformed line. An empty file of tokens has one.
     pub fn parse(text: &[u8], format: Format, seed: &Seed) -> Result<Self, Malformed> {
         let mut entries = Vec::new();
         let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
@@ -83,8 +83,8 @@ impl Credentials {
         Ok(Self::new(entries, format, seed))
     }
 
-    /// Makes `user@realm` and `user` the same, in the file and for clients: libsasl appends the machine's name to names
-    /// without one, so files written for memcached have it.
+    /// Makes `user@realm` and `user` equal, in the file and for clients: libsasl appends the host name to names without
+    /// a realm, so files written for memcached contain it.
     #[must_use]
     pub fn with_realm(mut self, realm: &[u8]) -> Self {
         if realm.is_empty() {
@@ -122,23 +122,23 @@ impl Credentials {
         self.format
     }
 
-    /// Number of lines in force.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nobody can log in.
+    /// Whether there are no users.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether some password is hashed: a check of any takes long, and no mechanism that needs the password itself is
-    /// for everybody.
+    /// Whether some password is hashed: every password check is slow, and a mechanism that needs the plain password
+    /// does not work for all users.
     pub fn has_hashed(&self) -> bool {
         self.rounds > 0
     }
 
-    /// Whether some password is not hashed: SCRAM's keys of any user take long.
+    /// Whether some password is not hashed: deriving SCRAM keys is slow for every user.
     pub fn has_plain(&self) -> bool {
         self.has_plain
     }
@@ -159,18 +159,18 @@ impl Credentials {
         for _ in 0..self.rounds {
             match hashed.next() {
                 Some(verifier) => good |= verifier.check(password),
-                // As long as for a real one, and never right: nobody knows a password of these keys.
+                // Takes as long as a real verifier and never matches: no password is known for its keys.
                 None => good |= self.decoy(user).check(password),
             }
         }
         good.into()
     }
 
-    /// What SCRAM needs to know of `user`, by his first line.
+    /// The verifier for SCRAM: of the first line of `user`, or a decoy.
     pub(super) fn verifier(&self, user: &[u8]) -> Verifier {
         let user = self.bare(user);
         let secret = self.of_user(user).next();
-        // If one derivation is needed for anybody, everybody waits for one.
+        // If any user needs a derivation, one runs for every user.
         let password = match secret {
             Some(Secret::Plain(password)) => password,
             _ => &self.seed.value(b"password", user)[..],
@@ -183,8 +183,7 @@ impl Credentials {
         }
     }
 
-    /// The passwords of `user` that are not hashed, to be compared with in constant time; one that he has not, if he
-    /// has none.
+    /// Plain passwords of `user`, for comparison in constant time; a decoy if there are none.
     pub(super) fn plain(&self, user: &[u8]) -> Vec<Box<[u8]>> {
         let user = self.bare(user);
         let mut all: Vec<Box<[u8]>> = self
@@ -204,11 +203,11 @@ impl Credentials {
         self.entries.iter().filter(|entry| entry.user.ct_eq(user).into()).map(|entry| &entry.secret)
     }
 
-    /// Whether a stored plain password is the one given. Lengths are no secret.
+    /// Whether a stored plain password equals `given`. Lengths are not secret.
     fn matches(&self, stored: &[u8], given: &[u8]) -> Choice {
         let whole = match self.format {
             Format::Tokens => stored,
-            // memcached lets the password end at any colon.
+            // memcached accepts the password up to any colon.
             Format::Pwdb => match stored.get(given.len()) {
                 Some(b':') => &stored[..given.len()],
                 _ => stored,
@@ -223,7 +222,7 @@ impl Credentials {
         salt
     }
 
-    /// What stands for a user whom there is not.
+    /// Verifier of an unknown user.
     fn decoy(&self, user: &[u8]) -> Verifier {
         Verifier {
             iterations: self.iterations,
@@ -306,10 +305,10 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_exist_has_a_salt_that_stays() {
+    fn an_unknown_user_has_a_stable_salt() {
         let (one, two) = (parse("a:b", Format::Pwdb).unwrap(), parse("c:d", Format::Pwdb).unwrap());
         assert_eq!(one.verifier(b"eve").salt, two.verifier(b"eve").salt);
-        assert_eq!(one.verifier(b"a").salt, two.verifier(b"a").salt, "nor does a user's salt say that he exists");
+        assert_eq!(one.verifier(b"a").salt, two.verifier(b"a").salt, "a salt does not reveal that its user exists");
         assert_ne!(one.verifier(b"eve").salt, one.verifier(b"mallory").salt);
         assert_eq!(one.verifier(b"eve").iterations, one.verifier(b"a").iterations);
         assert_eq!(one.verifier(b"eve").salt.len(), one.verifier(b"a").salt.len());

@@ -1,36 +1,36 @@
-//! What the operator hears of logins that fail.
+//! Log lines about failed logins.
 //!
-//! Owns the count since the last word and the pause between two. Never says a user's name, which may be a password
-//! typed into the wrong place, nor anything else that a client has sent.
+//! Owns the count since the last line and the interval between two lines. Never logs a user's name, which may be a
+//! password typed into the wrong place, nor anything else that a client has sent.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Least seconds between two lines.
+/// Minimum seconds between two lines.
 const PAUSE: u32 = 10;
 
 #[derive(Default)]
 pub(super) struct Failures {
-    untold: AtomicU64,
-    /// Relative time from which the next line may come.
+    unreported: AtomicU64,
+    /// Relative time of the earliest next line.
     quiet_until: AtomicU32,
 }
 
 impl Failures {
-    /// Counts one at `now`; writes a line if the last one is long enough ago.
-    pub(super) fn note(&self, now: u32, whose: &dyn Display) {
+    /// Counts a failure at `now`; writes a line if the interval has passed.
+    pub(super) fn note(&self, now: u32, source: &dyn Display) {
         if let Some(count) = self.count(now) {
-            log::warn!("{count} failed logins, the last one from {whose}");
+            log::warn!("{count} failed logins, the last one from {source}");
         }
     }
 
-    /// How many a line would tell of, if there is to be one.
+    /// Number of failures that a line due at `now` reports; `None` if no line is due.
     fn count(&self, now: u32) -> Option<u64> {
-        self.untold.fetch_add(1, Relaxed);
+        self.unreported.fetch_add(1, Relaxed);
         let until = self.quiet_until.load(Relaxed);
-        let mine = now >= until
+        let is_due = now >= until
             && self.quiet_until.compare_exchange(until, now.saturating_add(PAUSE), Relaxed, Relaxed).is_ok();
-        mine.then(|| self.untold.swap(0, Relaxed))
+        is_due.then(|| self.unreported.swap(0, Relaxed))
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_in_ten_seconds_tells_of_all() {
+    fn one_line_in_ten_seconds_counts_all() {
         let failures = Failures::default();
         assert_eq!(failures.count(62), Some(1));
         for now in 62..72 {

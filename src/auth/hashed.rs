@@ -1,8 +1,8 @@
-//! A password that is stored as SCRAM stores it: salt, count, two keys, and no way back.
+//! A password hashed as SCRAM stores it: salt, iteration count and two keys.
 //!
 //! Owns the derivation (RFC 5802, with SHA-256 as in RFC 7677) and the text form, which is PostgreSQL's:
-//! `SCRAM-SHA-256$<count>:<salt>$<StoredKey>:<ServerKey>`, the binary parts in base64. Whoever reads such a file cannot
-//! log in with it. Used by `credentials`, `scram` and `oxcached --hash-password`.
+//! `SCRAM-SHA-256$<count>:<salt>$<StoredKey>:<ServerKey>`, the binary parts in base64. The text form is not enough to
+//! log in. Used by `credentials`, `scram` and `oxcached --hash-password`.
 
 use super::seed::random;
 use base64::Engine as _;
@@ -14,26 +14,26 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use subtle::{Choice, ConstantTimeEq};
 
-/// What the text form begins with.
+/// First bytes of the text form.
 pub(super) const PREFIX: &[u8] = b"SCRAM-SHA-256$";
 
-/// Iterations where nobody says otherwise: what RFC 7677 asks for at least, and PostgreSQL's default.
+/// Default iteration count: RFC 7677's minimum and PostgreSQL's default.
 pub const ITERATIONS_DEFAULT: u32 = 4096;
 
-/// Fewer are refused by clients; with more, one login would take the better part of a second.
+/// Clients refuse fewer; with more, one login would take most of a second.
 const ITERATIONS: RangeInclusive<u32> = ITERATIONS_DEFAULT..=1_000_000;
 
 const KEY: usize = digest::SHA256_OUTPUT_LEN;
 const SALT_NEW: usize = 16;
 
-/// What is kept of a password.
+/// Stored form of a password.
 #[derive(Clone)]
 pub struct Verifier {
     pub(super) iterations: u32,
     pub(super) salt: Box<[u8]>,
-    /// Hash of the key that a client proves to have.
+    /// Hash of the client key, whose possession the client proves.
     pub(super) stored_key: [u8; KEY],
-    /// Key with which the server proves that it knows this.
+    /// Key with which the server proves that it knows the verifier.
     pub(super) server_key: [u8; KEY],
 }
 
@@ -47,13 +47,13 @@ impl Verifier {
         Self { iterations, salt: salt.into(), stored_key: hash(&client_key), server_key: sign(&salted, b"Server Key") }
     }
 
-    /// Whether it is this password's; as slow as [`Verifier::derive`].
+    /// Whether `password` has this verifier; as slow as [`Verifier::derive`].
     pub fn check(&self, password: &[u8]) -> Choice {
         let given = Self::derive(password, &self.salt, self.iterations);
         given.stored_key.ct_eq(&self.stored_key) & given.server_key.ct_eq(&self.server_key)
     }
 
-    /// Reads the text form, with its beginning.
+    /// Parses the text form, prefix included.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = str::from_utf8(text.strip_prefix(PREFIX)?).ok()?;
         let (count_and_salt, keys) = text.split_once('$')?;
@@ -68,7 +68,7 @@ impl Verifier {
         })
     }
 
-    /// The text form.
+    /// Returns the text form.
     pub fn text(&self) -> String {
         let (salt, stored) = (BASE64.encode(&self.salt), BASE64.encode(self.stored_key));
         let (count, server) = (self.iterations, BASE64.encode(self.server_key));
@@ -76,10 +76,10 @@ impl Verifier {
     }
 }
 
-/// The line for a file of users, without its line feed.
+/// A line for a file of users, without its line feed.
 ///
 /// # Errors
-/// Why not, for the operator.
+/// The reason, for the operator.
 pub fn hash_line(user: &str, password: &[u8], iterations: u32) -> Result<String, String> {
     if user.is_empty() || user.contains([':', '\n', '\r', '\0']) {
         return Err("a user's name may not be empty, nor hold a colon or a line's end".to_owned());
@@ -108,7 +108,8 @@ pub(super) fn hash(bytes: &[u8]) -> [u8; KEY] {
     sum
 }
 
-/// The password as clients prepare it too (SASLprep); what has no such form is taken as it is, as by PostgreSQL.
+/// The password after SASLprep, which clients apply too. A password without such a form is used unchanged, as by
+/// PostgreSQL.
 fn prepared(password: &[u8]) -> Cow<'_, [u8]> {
     if password.is_ascii() {
         return Cow::Borrowed(password);
@@ -123,7 +124,7 @@ fn prepared(password: &[u8]) -> Cow<'_, [u8]> {
 mod tests {
     use super::*;
 
-    /// The keys of RFC 7677, section 3, by way of the proof: `scram` has the rest of that example.
+    /// `scram` tests the keys of RFC 7677, section 3, by way of the proof.
     #[test]
     fn the_text_form_goes_both_ways() {
         let made = Verifier::derive(b"pencil", b"0123456789abcdef", 4096);
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_refused() {
+    fn incomplete_text_forms_are_refused() {
         let text = Verifier::derive(b"pencil", b"0123456789abcdef", 4096).text();
         for cut in 0..text.len() {
             assert!(Verifier::parse(&text.as_bytes()[..cut]).is_none(), "{cut}");

@@ -1,11 +1,11 @@
-//! Who may use the server: the files of users, the SASL mechanisms, and the checks of passwords.
+//! Authentication: files of users, SASL mechanisms, and password checks.
 //!
-//! Owns the credentials in force and their reload, what is slow about checking them, and the word to the operator about
-//! logins that fail. It must not know connections or protocols: a session asks it and writes the replies. `server`
-//! loads it after the change of user, so that a reload can read what the start could; SIGHUP reloads it.
+//! Owns the credentials in force and their reload, the thread of slow checks, and the log of failed logins. Must not
+//! know connections or protocols: a session asks it and writes the replies. `server` loads it after the change of user,
+//! so that a reload can read what the start could; SIGHUP reloads it.
 //!
-//! Nobody learns from it which users exist: a name that nobody has goes the way of one that somebody has, with a salt
-//! and keys that are made from the name and a secret of the process.
+//! Clients cannot learn which users exist: an unknown name takes the same path as a known one, with a salt and keys
+//! made from the name and a secret of the process.
 
 mod check;
 mod conf;
@@ -36,18 +36,18 @@ pub use queue::{Done, Source as CheckSource, Ticket};
 pub use sasl::{Exchange, Mechanism, Outcome};
 pub use seed::Seed;
 
-/// One file of users, and what it said last.
+/// One file of users and its current credentials.
 struct Source {
-    /// Where it is; none if the credentials came from elsewhere.
+    /// `None` if the credentials did not come from a file.
     file: Option<File>,
     format: Format,
     current: Mutex<Arc<Credentials>>,
 }
 
 struct File {
-    /// As the operator wrote it, for complaints.
+    /// As the operator wrote it, for error texts.
     given: PathBuf,
-    /// Where it is found whatever the current directory has become.
+    /// Resolved against the directory of the start, whatever the current directory has become.
     path: PathBuf,
 }
 
@@ -60,7 +60,7 @@ impl Source {
         Arc::clone(&self.current.lock())
     }
 
-    /// Reads the file again; what was in force stays if it cannot be used.
+    /// Reads the file again; the current credentials stay if it cannot be used.
     fn reload(&self, seed: &Seed) -> Result<(), String> {
         let Some(file) = &self.file else { return Ok(()) };
         let credentials = Arc::new(read(file, self.format, seed)?);
@@ -70,13 +70,13 @@ impl Source {
     }
 }
 
-/// What a server with authentication has instead of none.
+/// Authentication state of a server.
 pub struct Auth {
-    /// `-Y`: for text connections.
+    /// `-Y`: users of text connections.
     tokens: Option<Source>,
-    /// `-S`: for packets.
+    /// `-S`: users of the binary protocol.
     sasl: Option<Source>,
-    /// What `mech_list` leaves.
+    /// Enabled mechanisms, by `mech_list`.
     mechanisms: Vec<Mechanism>,
     seed: Seed,
     queue: Queue,
@@ -103,7 +103,7 @@ impl Auth {
         Ok(Some(auth))
     }
 
-    /// The same from credentials that are there already; a reload changes nothing.
+    /// The same from given credentials; a reload changes nothing.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -124,19 +124,19 @@ impl Auth {
         })
     }
 
-    /// Reads the files again. What is given back are lines for the operator about those that cannot be used: there
-    /// everything stays as it was.
+    /// Reads the files again. Returns a line for the operator for each file that cannot be used; its credentials stay
+    /// in force.
     pub fn reload(&self) -> Vec<String> {
         let sources = [&self.tokens, &self.sasl].into_iter().flatten();
         sources.filter_map(|source| source.reload(&self.seed).err()).collect()
     }
 
-    /// Who may use text connections; `None` if anybody may.
+    /// Users of text connections; `None` = no login needed.
     pub fn tokens(&self) -> Option<Arc<Credentials>> {
         self.tokens.as_ref().map(Source::current)
     }
 
-    /// Who may send packets; `None` if anybody may.
+    /// Users of the binary protocol; `None` = no login needed.
     pub fn sasl(&self) -> Option<Arc<Credentials>> {
         self.sasl.as_ref().map(Source::current)
     }
@@ -146,27 +146,27 @@ impl Auth {
         self.tokens.is_some()
     }
 
-    /// Whether packets need a login.
+    /// Whether the binary protocol needs a login.
     pub fn wants_sasl(&self) -> bool {
         self.sasl.is_some()
     }
 
-    /// The mechanisms that every user of `credentials` can log in with, in the order of `mech_list`, or else the strongest
-    /// first.
+    /// Mechanisms that every user of `credentials` can log in with, in the order of `mech_list`, by default the
+    /// strongest first.
     pub fn mechanisms(&self, credentials: &Credentials) -> impl Iterator<Item = Mechanism> {
         let hashed = credentials.has_hashed();
         self.mechanisms.iter().copied().filter(move |mechanism| !(hashed && *mechanism == Mechanism::CramMd5))
     }
 
-    /// Has `check` run on the thread for that, then `done`. If too many wait, `done` of one of them is called at once,
-    /// without an answer. Dropping the ticket takes the check back.
+    /// Runs `check` on the thread for slow checks, then calls `done`. If too many checks wait, calls `done` of one of
+    /// them at once, without an answer. Dropping the ticket withdraws the check.
     pub fn submit(&self, check: Check, source: CheckSource, done: Done) -> Ticket {
         self.queue.submit(check, source, done)
     }
 
-    /// Notes a login that failed, at relative time `now`; says so to the operator now and then.
-    pub fn failed(&self, now: u32, whose: &dyn std::fmt::Display) {
-        self.failures.note(now, whose);
+    /// Counts a login that failed at relative time `now`; logs failures periodically.
+    pub fn failed(&self, now: u32, source: &dyn std::fmt::Display) {
+        self.failures.note(now, source);
     }
 }
 
@@ -214,7 +214,7 @@ fn read(file: &File, format: Format, seed: &Seed) -> Result<Credentials, String>
 
 #[cfg(test)]
 mod tests {
-    //! Logins against all of it, without connections.
+    //! Logins through all parts, without connections.
 
     use super::*;
 
@@ -223,7 +223,7 @@ mod tests {
         Auth::of(None, Some(Credentials::parse(text.as_bytes(), Format::Pwdb, &seed).unwrap())).unwrap()
     }
 
-    /// Runs checks on the spot.
+    /// Runs a check in place.
     fn settle(exchange: &mut Exchange, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Check(check) => {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_the_password_is_not_offered_when_one_is_hashed() {
+    fn a_mechanism_that_needs_the_password_is_not_offered_when_one_is_hashed() {
         assert_eq!(offered("ann:x"), ["SCRAM-SHA-256", "CRAM-MD5", "PLAIN"]);
         let mixed = format!("ann:x\n{}", hash_line("bob", b"y", 4096).unwrap());
         assert_eq!(offered(&mixed), ["SCRAM-SHA-256", "PLAIN"]);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn scram_knows_plain_and_hashed_users_and_tells_nobody_who_exists() {
+    fn scram_knows_plain_and_hashed_users_and_hides_which_exist() {
         let auth = auth(&format!("ann:x\n{}", hash_line("bob", b"y", 4096).unwrap()));
         for (user, password, right) in
             [("ann", "x", true), ("bob", "y", true), ("ann", "y", false), ("bob", "x", false), ("eve", "x", false)]

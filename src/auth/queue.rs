@@ -1,12 +1,12 @@
-//! The thread that runs slow checks, one after the other, and the queue before it.
+//! The thread that runs slow checks one after the other, and its queue.
 //!
-//! Owns both; no worker ever waits for the thread, which starts with the first slow check and ends with the server. Used
-//! by `Auth`.
+//! Owns both. No worker waits for the thread, which starts with the first slow check and ends with the server. Used by
+//! `Auth`.
 //!
-//! The queue is fair between the addresses that checks come from: each has a line of its own, lines take turns, and when
-//! the queue is full a newcomer takes the last place of a longer line. So one address, whatever it sends, costs another
-//! one turn of it at most. In a line, checks of clients that have sent their last byte come behind the others and give
-//! way first: they may have gone. A check whose connection is closed leaves.
+//! The queue is fair between source addresses: each source has its own line, lines take turns, and when the queue is
+//! full a new check displaces the last one of a longer line. So one address, whatever it sends, costs another at most
+//! one turn. In a line, checks of clients that have sent their last byte run after the others and are displaced first:
+//! those clients may have gone. A check whose connection closes leaves the queue.
 
 use super::check::Check;
 use crate::limits::LOGINS_WAITING;
@@ -17,10 +17,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
 
-/// Where a check comes from; all local clients count as one.
+/// Source address of a check; all local clients count as one source.
 pub type Source = Option<IpAddr>;
 
-/// What is called when a check has been run, or refused.
+/// Callback after a check has run or was refused.
 pub type Done = Box<dyn FnOnce() + Send>;
 
 struct Job {
@@ -32,9 +32,9 @@ struct Job {
 /// Checks of one source, in the order of their turns.
 struct Line {
     source: Source,
-    /// Of clients that may still send.
+    /// Checks of clients that may still send.
     live: VecDeque<Job>,
-    /// Of clients that have sent their last byte.
+    /// Checks of clients that have sent their last byte.
     ended: VecDeque<Job>,
 }
 
@@ -52,14 +52,14 @@ impl Line {
     }
 }
 
-/// Checks that wait.
+/// Waiting checks.
 #[derive(Default)]
 struct Waiting {
-    /// None is empty; the first has the next turn.
+    /// Never empty; the first has the next turn.
     lines: VecDeque<Line>,
     len: usize,
     last_id: u64,
-    /// The server ends.
+    /// The server is shutting down.
     is_over: bool,
 }
 
@@ -68,7 +68,7 @@ impl Waiting {
         self.lines.iter().position(|line| line.source == source)
     }
 
-    /// Lets a check wait. The answer is its number, and the check that has no place.
+    /// Queues a check. Returns its number, and the check that has no place.
     fn join(&mut self, source: Source, check: Check, done: Done) -> (u64, Option<Job>) {
         self.last_id += 1;
         let job = Job { id: self.last_id, check, done };
@@ -91,7 +91,7 @@ impl Waiting {
         (id, refused)
     }
 
-    /// Takes out a check that has less right to its place than another one of `source`.
+    /// Takes out a check that must give way to a new one of `source`.
     fn make_place(&mut self, source: Source) -> Option<Job> {
         let own = self.line(source);
         if let Some(job) = own.and_then(|at| self.lines[at].ended.pop_back()) {
@@ -108,7 +108,7 @@ impl Waiting {
         job
     }
 
-    /// Keeps the account after a check was taken from line `at`.
+    /// Updates the count after a check was taken from line `at`; removes an empty line.
     fn took_from(&mut self, at: usize) {
         self.len -= 1;
         if self.lines[at].len() == 0 {
@@ -116,7 +116,7 @@ impl Waiting {
         }
     }
 
-    /// The next check to run.
+    /// Takes out the next check to run.
     fn next(&mut self) -> Option<Job> {
         let mut line = self.lines.pop_front()?;
         let job = line.take_first();
@@ -138,7 +138,7 @@ impl Waiting {
         Some(job)
     }
 
-    /// The client of a check has sent its last byte.
+    /// Notes that the client of a check has sent its last byte.
     fn end(&mut self, source: Source, id: u64) {
         let Some(at) = self.line(source) else { return };
         let Line { live, ended, .. } = &mut self.lines[at];
@@ -151,7 +151,7 @@ impl Waiting {
 #[derive(Default)]
 struct Inner {
     waiting: Mutex<Waiting>,
-    /// Told of each check that joins, and of the end.
+    /// Notified of each new check, and of the shutdown.
     news: Condvar,
 }
 
@@ -163,7 +163,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Says that the client has sent its last byte.
+    /// Notes that the client has sent its last byte.
     pub fn peer_ended(&self) {
         self.inner.waiting.lock().end(self.source, self.id);
     }
@@ -196,7 +196,7 @@ impl Queue {
         Ticket { inner: Arc::clone(&self.inner), source, id }
     }
 
-    /// Starts the thread; if that fails nothing waits, and the next check tries again.
+    /// Starts the thread. If that fails, refuses all waiting checks; the next check tries again.
     #[cold]
     fn start(&self) {
         let inner = Arc::clone(&self.inner);
@@ -235,7 +235,7 @@ fn run(inner: &Inner) {
             }
         };
         drop(waiting);
-        // Told and counted by the hook; the answer stays empty, which refuses the login.
+        // The panic hook has reported and counted a panic. The answer stays empty, which refuses the login.
         let _ = contain(|| {
             trap("auth");
             job.check.run();
@@ -260,7 +260,7 @@ mod tests {
         Some(Ipv4Addr::from(0x7f00_0000 + u32::from(last)).into())
     }
 
-    /// A queue of bare numbers: the source and how many came from it before.
+    /// A queue of labels: the source and how many came from it before.
     #[derive(Default)]
     struct Numbers {
         waiting: Waiting,
@@ -268,7 +268,7 @@ mod tests {
     }
 
     impl Numbers {
-        /// What has no place afterwards.
+        /// Queues a label; returns the one that has no place.
         fn join(&mut self, source: u16) -> Option<(u16, u64)> {
             let (id, refused) = self.waiting.join(address(source), check(), Box::new(|| ()));
             let before = self.all.iter().filter(|one| one.0 == source).count();
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(queue.join(2), Some((1, all - 1)), "the newest of the longest");
         assert_eq!(queue.join(2), Some((1, all - 2)));
         assert_eq!([queue.next(), queue.next(), queue.next()], [Some((1, 0)), Some((2, 0)), Some((1, 1))]);
-        // As many sources as places: no line is longer than the newcomer's would be.
+        // As many sources as places: no line is longer than the new check's would be.
         let mut queue = Numbers::default();
         for source in 0..LOGINS_WAITING as u16 {
             assert_eq!(queue.join(source), None);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_have_ended_come_last_and_go_first() {
+    fn clients_that_have_ended_run_last_and_are_displaced_first() {
         let mut queue = Numbers::default();
         for _ in 0..4 {
             queue.join(1);
@@ -345,7 +345,7 @@ mod tests {
         assert!(queue.waiting.len == 0 && queue.waiting.lines.is_empty() && queue.next().is_none());
     }
 
-    /// Occupies the thread until the sender is dropped.
+    /// Blocks the thread until the sender is dropped.
     fn hold(queue: &Queue) -> (Sender<()>, Ticket) {
         let ((hold, held), (began, begun)): ((_, Receiver<()>), _) = (channel(), channel());
         let occupy = move || {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn one_too_many_is_sent_away_at_once_and_the_others_are_answered() {
+    fn a_check_beyond_the_limit_is_refused_at_once_and_the_others_are_answered() {
         let queue = Queue::default();
         let (hold, _held) = hold(&queue);
         let (tell, told) = channel();

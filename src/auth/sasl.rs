@@ -1,7 +1,7 @@
-//! One SASL login: which mechanism, and whose turn it is.
+//! One SASL login: the mechanism and the state of its exchange.
 //!
-//! Owns the order of messages, which is that of memcached with libsasl: a server's last word of SCRAM is a challenge
-//! that the client answers with nothing. It must not know packets. Driven by binary sessions.
+//! Owns the order of messages, which is that of memcached with libsasl: SCRAM's server-final message is a challenge
+//! that the client answers with an empty message. Must not know packets. Driven by binary sessions.
 
 use super::check::{Answer, Check};
 use super::scram::Scram;
@@ -10,21 +10,21 @@ use super::{Auth, cram};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
-/// What a client may log in with, the strongest first.
+/// SASL mechanisms, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
-    /// The password stays where it is, on both sides.
+    /// Neither side reveals the password.
     ScramSha256,
-    /// The password stays with the client, but the server must know it.
+    /// The client does not send the password, but the server must know it.
     CramMd5,
-    /// The password is sent.
+    /// The client sends the password.
     Plain,
 }
 
 impl Mechanism {
     pub(super) const ALL: [Self; 3] = [Self::ScramSha256, Self::CramMd5, Self::Plain];
 
-    /// Its registered name.
+    /// Registered name.
     pub fn name(self) -> &'static str {
         match self {
             Self::ScramSha256 => "SCRAM-SHA-256",
@@ -42,38 +42,38 @@ impl Mechanism {
 #[derive(Default)]
 pub struct Exchange(Stage);
 
-/// Where it stands.
+/// State of the exchange.
 #[derive(Default)]
 enum Stage {
-    /// Not begun, or over.
+    /// Not started, or finished.
     #[default]
     None,
-    /// PLAIN: the one message is due, or being checked.
+    /// PLAIN: waits for the message, or for its check.
     Plain,
-    /// The challenge is out.
+    /// CRAM-MD5: the challenge has been sent.
     Cram(Vec<u8>),
-    /// The client's first message is due.
+    /// SCRAM: waits for the client-first message.
     ScramFirst,
-    /// The user is being looked up, or the client's final message is due.
+    /// SCRAM: the user is being looked up, or the client-final message is due.
     Scram(Box<Scram>),
-    /// The client has proven itself and has to say that it has read our proof.
+    /// SCRAM: the proof is right; waits for the client to acknowledge the server's signature.
     ScramLast,
 }
 
-/// What a message leads to.
+/// Result of a message.
 pub enum Outcome {
     /// Logged in.
     Granted,
-    /// Not.
+    /// Refused.
     Denied,
-    /// The client has to answer this.
+    /// Challenge that the client must answer.
     Continue(Vec<u8>),
-    /// [`Exchange::checked`] goes on with the answer.
+    /// Run the check, then call [`Exchange::checked`] with its answer.
     Check(Check),
 }
 
 impl Exchange {
-    /// Begins anew. A client's first message may come along, or none.
+    /// Starts a new exchange. `initial` is the client's initial response, or empty.
     pub fn start(&mut self, auth: &Auth, mechanism: &[u8], initial: &[u8]) -> Outcome {
         self.0 = Stage::None;
         let Some(credentials) = auth.sasl() else { return Outcome::Denied };
@@ -92,12 +92,12 @@ impl Exchange {
         if initial.is_empty() { Outcome::Continue(Vec::new()) } else { self.step(auth, initial) }
     }
 
-    /// Goes on with the client's next message.
+    /// Continues with the client's next message.
     pub fn step(&mut self, auth: &Auth, message: &[u8]) -> Outcome {
         self.try_step(auth, message).unwrap_or(Outcome::Denied)
     }
 
-    /// `None`: denied.
+    /// As [`Exchange::step`]; `None` = denied.
     fn try_step(&mut self, auth: &Auth, message: &[u8]) -> Option<Outcome> {
         let credentials = auth.sasl()?;
         match std::mem::take(&mut self.0) {
@@ -131,7 +131,7 @@ impl Exchange {
         }
     }
 
-    /// Goes on with what a check has found.
+    /// Continues with the answer of a check.
     pub fn checked(&mut self, answer: &Answer) -> Outcome {
         match (std::mem::take(&mut self.0), answer) {
             (Stage::Plain, Answer::Password(true)) => Outcome::Granted,
@@ -145,10 +145,10 @@ impl Exchange {
     }
 }
 
-/// User and password of PLAIN's message: `[authorized] NUL user NUL password`.
+/// User and password of a PLAIN message: `[authorized] NUL user NUL password`.
 fn plain(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = message.split(|&byte| byte == 0);
     let (authorized, user, password) = (parts.next()?, parts.next()?, parts.next()?);
-    let acts_for_himself = authorized.is_empty() || authorized == user;
-    (acts_for_himself && !user.is_empty() && parts.next().is_none()).then_some((user, password))
+    let is_own_identity = authorized.is_empty() || authorized == user;
+    (is_own_identity && !user.is_empty() && parts.next().is_none()).then_some((user, password))
 }

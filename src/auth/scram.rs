@@ -1,7 +1,7 @@
 //! The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding.
 //!
-//! Owns the messages and the proofs. It must not know where keys come from: between the client's first message and the
-//! server's, whoever drives it looks the user up. Used by `sasl`.
+//! Owns the messages and the proofs. Must not know where keys come from: between the client's first message and the
+//! server's, the caller looks the user up. Used by `sasl`.
 //!
 //! ```text
 //!   n,,n=user,r=<nonce>                       client first; before it the "GS2 header" n,,
@@ -15,24 +15,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq;
 
-/// A conversation whose first message has come.
+/// An exchange whose client-first message has arrived.
 pub(super) struct Scram {
     gs2_header: String,
     client_first_bare: String,
-    /// Both sides' together.
+    /// Client's and server's nonce concatenated.
     nonce: String,
-    /// Who wants in.
+    /// Name of the user that logs in.
     pub(super) user: Vec<u8>,
-    /// The server's first message and the keys, once they are known.
+    /// The server-first message and the keys; `None` until the user has been looked up.
     sent: Option<(String, Verifier)>,
 }
 
-/// The attribute `name` of `text`, which must begin with it.
+/// Value of the attribute `name` at the start of `text`.
 fn attribute(text: &str, name: char) -> Option<&str> {
     text.strip_prefix(name)?.strip_prefix('=')
 }
 
-/// A name as it was before `,` and `=` were escaped.
+/// Unescapes `=2C` and `=3D` in a name.
 fn unescape(name: &str) -> Option<String> {
     let mut parts = name.split('=');
     let mut plain = parts.next()?.to_owned();
@@ -49,20 +49,21 @@ fn unescape(name: &str) -> Option<String> {
 }
 
 impl Scram {
-    /// Reads the client's first message; `ours` is the server's part of the nonce. `None` if it is none, or asks for
-    /// what there is not.
+    /// Parses the client-first message; `ours` is the server's part of the nonce. `None` if it is malformed or asks for
+    /// something unsupported.
     pub(super) fn begin(message: &[u8], ours: &str) -> Option<Self> {
         let message = str::from_utf8(message).ok()?;
-        // "y": the client could bind channels, and thinks rightly that we cannot. "p=": it insists.
+        // "y": the client supports channel binding and rightly thinks that we do not. "p=": it requires channel
+        // binding.
         let rest = message.strip_prefix("n,").or_else(|| message.strip_prefix("y,"))?;
         let (authorized, bare) = rest.split_once(',')?;
         let mut attributes = bare.split(',');
         let user = unescape(attribute(attributes.next()?, 'n')?).filter(|user| !user.is_empty())?;
         let nonce = attribute(attributes.next()?, 'r').filter(|nonce| !nonce.is_empty())?;
-        // To act for somebody else is not for anybody here.
-        let acts_for_himself = authorized.is_empty() || unescape(attribute(authorized, 'a')?)? == user;
+        // No user may act for another one.
+        let is_own_identity = authorized.is_empty() || unescape(attribute(authorized, 'a')?)? == user;
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !acts_for_himself || !printable(nonce) {
+        if !is_own_identity || !printable(nonce) {
             return None;
         }
         Some(Self {
@@ -74,7 +75,7 @@ impl Scram {
         })
     }
 
-    /// The server's first message.
+    /// The server-first message.
     pub(super) fn answer(&mut self, verifier: Verifier) -> Vec<u8> {
         let salt = BASE64.encode(&verifier.salt);
         let first = format!("r={},s={salt},i={}", self.nonce, verifier.iterations);
@@ -82,7 +83,7 @@ impl Scram {
         first.into_bytes()
     }
 
-    /// Judges the client's final message; the server's, if the proof is right.
+    /// Checks the client-final message; returns the server-final one if the proof is right.
     pub(super) fn finish(&self, message: &[u8]) -> Option<Vec<u8>> {
         let (server_first, verifier) = self.sent.as_ref()?;
         let message = str::from_utf8(message).ok()?;
@@ -110,7 +111,7 @@ pub(super) mod tests {
     use ring::pbkdf2;
     use std::num::NonZeroU32;
 
-    /// The other side.
+    /// The client's side.
     pub struct Client {
         bare: String,
         password: String,

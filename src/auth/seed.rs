@@ -1,7 +1,7 @@
-//! The secret of the process, and randomness.
+//! The secret of the process, and random bytes.
 //!
-//! Owns the one place where the system is asked for random bytes, and the values that stand in for those of users who
-//! do not exist: always the same for the same name, and not to be told from real ones. Used by the rest of `auth`.
+//! Owns the only call that asks the system for random bytes, and the derived values that decoys of unknown users are
+//! made of: stable for each name and indistinguishable from real ones. Used by the rest of `auth`.
 
 use ring::error::Unspecified;
 use ring::hmac::{self, HMAC_SHA256};
@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub struct Seed(hmac::Key);
 
 impl Seed {
-    /// A new one.
+    /// A new random secret.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -20,12 +20,12 @@ impl Seed {
         Ok(Self::from_bytes(&random::<32>()?))
     }
 
-    /// A given one, for tests.
+    /// A given secret, for tests.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
         Self(hmac::Key::new(HMAC_SHA256, bytes))
     }
 
-    /// The value called `what` of a user.
+    /// Derives the value named `what` for `user`.
     pub(super) fn value(&self, what: &[u8], user: &[u8]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(what);
@@ -37,7 +37,7 @@ impl Seed {
     }
 }
 
-/// Random bytes of the system.
+/// Random bytes from the system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], Unspecified> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes)?;
