@@ -1,15 +1,15 @@
-//! OpenSSL's cipher lists, for the suites that exist here.
+//! OpenSSL cipher lists, for the supported suites.
 //!
-//! Owns the names of the suites, the grammar of a list and the meaning of its words. It must not know any option. Called
+//! Owns the names of the suites, the grammar of a list and the meaning of its words. Must not know any option. Called
 //! by `tls`.
 //!
-//! A list concerns TLS 1.2 alone, as in OpenSSL: the suites of TLS 1.3 stay, but for those that a security level rules
-//! out. Words for what does not exist here select nothing, as words for what a given OpenSSL lacks do there; a list that
-//! selects nothing at all is wrong, and so is one that breaks the grammar.
+//! As in OpenSSL, a list applies to TLS 1.2 only: TLS 1.3 suites stay, except those that a security level excludes.
+//! Words for unsupported suites select nothing, as in an OpenSSL built without them. A list that selects nothing at all
+//! is an error, and so is one that breaks the grammar.
 
 use rustls::{CipherSuite, SupportedCipherSuite};
 
-/// A TLS 1.2 suite: OpenSSL's name, bits of its key, and the words that select it.
+/// A TLS 1.2 suite: OpenSSL's name, key bits, and the words that select it.
 struct Named {
     suite: CipherSuite,
     name: &'static str,
@@ -28,8 +28,8 @@ macro_rules! named {
     };
 }
 
-/// In the order in which they are preferred when a list says nothing else. As in OpenSSL, `RSA` means the exchange of
-/// keys, and `SHA256` and `SHA384` the authentication of records, which all of these leave to their cipher.
+/// In default order of preference. As in OpenSSL, `RSA` means RSA key exchange, and `SHA256` and `SHA384` mean MACs,
+/// which none of these suites uses: their ciphers authenticate records.
 const NAMED: [Named; 6] = [
     named!(TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, "ECDHE-ECDSA-AES256-GCM-SHA384", 256,
         "ECDSA" "aECDSA" "AES" "AES256" "AESGCM" "FIPS"),
@@ -45,7 +45,7 @@ const NAMED: [Named; 6] = [
         "aRSA" "AES" "AES128" "AESGCM" "FIPS"),
 ];
 
-/// Beginnings of a list that stand for all of it.
+/// Prefixes of a list that replace all of it.
 const SUITE_B: [(&str, &str); 4] = [
     ("SUITEB128ONLY", "ECDHE-ECDSA-AES128-GCM-SHA256"),
     ("SUITEB128C2", "ECDHE-ECDSA-AES256-GCM-SHA384"),
@@ -55,10 +55,10 @@ const SUITE_B: [(&str, &str); 4] = [
 
 const SEPARATORS: [char; 4] = [':', ' ', ';', ','];
 
-/// Least bits of a key, by security level.
+/// Minimum key bits, by security level.
 const LEVELS: [u16; 6] = [0, 80, 112, 128, 192, 256];
 
-/// The suites that `list` leaves, in its order: those of TLS 1.3, then the selected ones.
+/// Suites that `list` selects, in its order: those of TLS 1.3, then those of TLS 1.2.
 ///
 /// # Errors
 /// What is wrong with the list.
@@ -67,7 +67,7 @@ pub(super) fn select(list: &str, all: &[SupportedCipherSuite]) -> Result<Vec<Sup
     if let Some((_, whole)) = SUITE_B.iter().find(|(name, _)| list.starts_with(name)) {
         choice.apply(whole)?;
     } else if let Some(rest) = list.strip_prefix("DEFAULT") {
-        // A word at the beginning only, and one that needs no separator.
+        // Valid at the start only, and needs no separator.
         choice.apply("ALL")?;
         choice.apply(rest)?;
     } else {
@@ -85,9 +85,10 @@ pub(super) fn select(list: &str, all: &[SupportedCipherSuite]) -> Result<Vec<Sup
     Ok(newer.chain(older).copied().collect())
 }
 
-/// What a list has chosen so far.
+/// State of a list that is being applied.
 struct Choice {
-    /// All suites that are not removed for good, and whether they are chosen, which those are in this order.
+    /// Suites that are not permanently removed, and whether each is selected; the selected ones in this order of
+    /// preference.
     suites: Vec<(&'static Named, bool)>,
     least_bits: u16,
 }
@@ -123,7 +124,7 @@ impl Choice {
                 Some('!') => self.suites.retain(|(named, _)| !selects(named)),
                 Some(_) => {
                     self.command(parts[0])?;
-                    // As in OpenSSL, up to the next separator.
+                    // As in OpenSSL, ignores the rest up to the next separator.
                     rest = rest.find(SEPARATORS).map_or("", |end| &rest[end..]);
                 }
             }
@@ -131,8 +132,8 @@ impl Choice {
         Ok(())
     }
 
-    /// Chooses the suites that `which` names, behind all others, or drops them, before all others: when they are chosen
-    /// again they come before those that never were.
+    /// Selects the suites that match `which` and moves them behind all others, or deselects them and moves them to the
+    /// front: when selected again, they come before those that never were.
     fn shift(&mut self, chosen: bool, which: impl Fn(&Named, bool) -> bool) {
         let suites = std::mem::take(&mut self.suites).into_iter();
         let (moved, stays): (Vec<_>, Vec<_>) = suites.partition(|(named, active)| which(named, *active));
@@ -152,7 +153,7 @@ impl Choice {
     }
 }
 
-/// Takes a word off the front of `rest`; an empty one is wrong.
+/// Takes a word off the front of `rest`; an empty word is an error.
 fn word<'a>(rest: &mut &'a str) -> Result<&'a str, String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
     let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
@@ -175,7 +176,7 @@ mod tests {
             .map(|suites| suites.iter().map(SupportedCipherSuite::suite).collect())
     }
 
-    /// What a list selects of TLS 1.2, in short: `e` is ECDSA, `r` RSA, `2` AES256, `1` AES128, `c` ChaCha20.
+    /// What a list selects of TLS 1.2, abbreviated: `e` is ECDSA, `r` RSA, `2` AES256, `1` AES128, `c` ChaCha20.
     fn selected(list: &str) -> String {
         let short = |suite: &CipherSuite| {
             let named = NAMED.iter().find(|named| named.suite == *suite)?;
@@ -210,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Each of these was tried with OpenSSL 3.0, `openssl ciphers -s -tls1_2 LIST`.
+    /// Each expectation was checked with OpenSSL 3.0, `openssl ciphers -s -tls1_2 LIST`.
     #[test]
     fn operators_need_no_separator() {
         for (list, expected) in [

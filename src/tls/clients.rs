@@ -1,6 +1,6 @@
-//! Who may come in and who may come back: client certificates and resumed sessions.
+//! Client certificates and session resumption.
 //!
-//! Owns the meaning of the verify modes and the bound on kept sessions. It must not know files or sockets. Called by
+//! Owns the meaning of the verify modes and the bound on kept sessions. Must not know files or sockets. Called by
 //! `tls`.
 
 use super::Counters;
@@ -15,7 +15,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The judge of client certificates under `mode`.
+/// Verifier of client certificates under `mode`.
 pub(super) fn verifier(
     mode: VerifyMode,
     roots: &Arc<RootCertStore>,
@@ -27,7 +27,7 @@ pub(super) fn verifier(
         VerifyMode::Require | VerifyMode::Once => false,
     };
     if roots.is_empty() {
-        return Ok(Arc::new(TrustsNobody { optional, provider: Arc::clone(provider) }));
+        return Ok(Arc::new(TrustsNone { optional, provider: Arc::clone(provider) }));
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
@@ -35,20 +35,20 @@ pub(super) fn verifier(
     Ok(verifier)
 }
 
-/// Certificates are asked for, but no `ssl_ca_cert` says whose are good: none is.
+/// Requests certificates, but without `ssl_ca_cert` trusts none.
 #[derive(Debug)]
-struct TrustsNobody {
+struct TrustsNone {
     optional: bool,
     provider: Arc<CryptoProvider>,
 }
 
-impl TrustsNobody {
+impl TrustsNone {
     fn refuse<T>() -> Result<T, Error> {
         Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
     }
 }
 
-impl ClientCertVerifier for TrustsNobody {
+impl ClientCertVerifier for TrustsNone {
     fn client_auth_mandatory(&self) -> bool {
         !self.optional
     }
@@ -89,7 +89,7 @@ impl ClientCertVerifier for TrustsNobody {
     }
 }
 
-/// A bounded memory of sessions that counts the new ones.
+/// A bounded session cache that counts new sessions.
 #[derive(Debug)]
 pub(super) struct CountedSessions {
     sessions: Arc<ServerSessionMemoryCache>,
@@ -97,8 +97,8 @@ pub(super) struct CountedSessions {
 }
 
 impl CountedSessions {
-    /// The memory for one configuration; one that keeps nothing unless `wanted`. Never shared between
-    /// configurations: a session made without a client certificate must not be resumed where one is required.
+    /// The cache of one configuration; it keeps nothing unless `wanted`. Never shared between configurations: a session
+    /// made without a client certificate must not be resumed where one is required.
     pub(super) fn storage(wanted: bool, counters: &Arc<Counters>) -> Arc<dyn StoresServerSessions> {
         if !wanted {
             return Arc::new(NoServerSessionStorage {});

@@ -1,7 +1,7 @@
-//! Reading the files that the `ssl_*` options name.
+//! Reads the files that the `ssl_*` options name.
 //!
-//! Owns the complaints about them, which go to the operator at start and to whoever sends `refresh_certs`. It must
-//! not know what is done with what it reads. Called by `tls`.
+//! Owns the error texts, which go to the operator at start and to the client that sends `refresh_certs`. Must not know
+//! what its results are used for. Called by `tls`.
 
 use crate::settings::{MinVersion, Ssl};
 use crate::sys::error_text;
@@ -14,12 +14,12 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore, Supported
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// OpenSSL's numbers of the file types that there are.
+/// OpenSSL's numbers of the supported file types.
 const PEM: i32 = 1;
 const DER: i32 = 2;
 
-/// The versions from `min` on. The library has none before TLS 1.2, and to serve fewer than were asked for would be
-/// found out by the first old client.
+/// Protocol versions from `min` on. rustls has none before TLS 1.2: such a minimum is an error, since old clients would
+/// fail otherwise.
 pub(super) fn versions(min: MinVersion) -> Result<&'static [&'static SupportedProtocolVersion], String> {
     static NEWEST_FIRST: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     match min {
@@ -35,7 +35,7 @@ fn complaint(what: &str, path: &std::path::Path, why: &dyn std::fmt::Display) ->
     format!("{what}: {} : {why}", path.display())
 }
 
-/// A PEM error in words for an operator.
+/// Text of a PEM error, for the operator.
 fn pem_text(error: &PemError) -> String {
     match error {
         PemError::NoItemsFound => "no such section in the file".to_owned(),
@@ -43,15 +43,15 @@ fn pem_text(error: &PemError) -> String {
     }
 }
 
-/// The options, and where the files are found that they name.
+/// The options, and the base of their paths.
 pub(super) struct Files {
     pub ssl: Ssl,
-    /// Directory that relative paths are meant from; none for the current one.
+    /// Directory that relative paths start from; `None` = the current one.
     pub directory: Option<PathBuf>,
 }
 
 impl Files {
-    /// The bytes of a file, or the complaint that begins with `what`.
+    /// Reads a file; the error text begins with `what`.
     fn read(&self, path: Option<&PathBuf>, what: &str) -> Result<Vec<u8>, String> {
         let Some(path) = path else { return Err(format!("{what}: (null) : Bad address")) };
         let place = self.directory.as_ref().map_or_else(|| path.clone(), |directory| directory.join(path));
@@ -90,12 +90,12 @@ impl Files {
             Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
                 Err(complaint(CHAIN, &ssl.chain_cert.clone().unwrap_or_default(), &"bad encoding"))
             }
-            // Whatever else is odd about it (a certificate of version 1, say) is for the clients to judge.
+            // Clients judge other oddities, such as a version 1 certificate.
             _ => Ok(Arc::new(SingleCertAndKey::from(certified))),
         }
     }
 
-    /// Who may sign client certificates; none when no file is named.
+    /// Trust anchors for client certificates; empty if no file is named.
     pub(super) fn roots(&self) -> Result<Arc<RootCertStore>, String> {
         const CA: &str = "Error loading the CA certificate";
         let mut roots = RootCertStore::empty();

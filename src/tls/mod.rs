@@ -1,12 +1,12 @@
-//! Certificates and what is agreed with a client: the TLS side of the settings, ready for use and replaceable.
+//! TLS configurations: certificates and protocol parameters, ready for use and replaceable.
 //!
-//! Owns the loaded configurations, their refresh, and the counters of TLS. It must not know sockets or connections:
-//! `net` asks for the configuration of each new connection and carries the bytes. `server` loads it before the change
-//! of user (only root may be able to read the key), sessions and SIGHUP refresh it.
+//! Owns the loaded configurations, their refresh, and the counters of TLS. Must not know sockets or connections: `net`
+//! asks for the configuration of each new connection and carries the bytes. `server` loads it before the change of user
+//! (only root may be able to read the key); sessions and SIGHUP refresh it.
 //!
-//! A refresh builds everything anew and then swaps one pointer: connections that exist keep what they agreed on, and
-//! files that cannot be used change nothing. Sessions to be resumed go with their configuration, so that nobody
-//! resumes past a change of the certificates that clients must have.
+//! A refresh rebuilds everything and then swaps one pointer. Established connections keep their parameters, and files
+//! that cannot be used change nothing. The session cache is replaced with its configuration, so that no client resumes
+//! a session that predates a change of the required client certificates.
 
 mod ciphers;
 mod clients;
@@ -21,19 +21,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Rare events of TLS; each is the `stats` row of the same name with `ssl_` before it.
+/// Counters of rare TLS events; each is the `stats` row of the same name with the prefix `ssl_`.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Handshakes that failed: no common version or suite, a certificate refused by either side, too slow.
+    /// Failed handshakes: no common version or suite, a certificate refused by either side, too slow.
     pub handshake_errors: AtomicU64,
-    /// Bytes that are no TLS, and breaches of the protocol after the handshake.
+    /// Bytes that are not TLS, and protocol violations after the handshake.
     pub proto_errors: AtomicU64,
-    /// Sessions that a client may resume.
+    /// New sessions that a client may resume.
     pub new_sessions: AtomicU64,
 }
 
 impl Counters {
-    /// Clears what `stats reset` clears.
+    /// Clears the counters, for `stats reset`.
     pub fn reset(&self) {
         for counter in [&self.handshake_errors, &self.proto_errors, &self.new_sessions] {
             counter.store(0, Relaxed);
@@ -41,7 +41,7 @@ impl Counters {
     }
 }
 
-/// One configuration for each kind of listener.
+/// One configuration for each TLS listener kind.
 struct Configs {
     usual: Arc<ServerConfig>,
     no_peer: Arc<ServerConfig>,
@@ -51,9 +51,9 @@ struct Configs {
 /// The TLS state of a server.
 pub struct Tls {
     files: Files,
-    /// Refreshes asked for.
+    /// Refreshes requested.
     asked: AtomicU64,
-    /// The number of the refresh that brought them, and the configurations.
+    /// Number of the refresh that built the configurations, and the configurations.
     current: Mutex<(u64, Arc<Configs>)>,
     refreshed: AtomicU32,
     counters: Arc<Counters>,
@@ -82,18 +82,18 @@ impl Tls {
             files,
             asked: AtomicU64::new(0),
             current: Mutex::new((0, Arc::new(configs))),
-            // The certificates are older than the clock, which counts from before the start.
+            // The clock starts above 0, so 0 means no refresh.
             refreshed: AtomicU32::new(0),
             counters,
         }))
     }
 
-    /// Loads the files again, at relative time `now`, for connections to come.
+    /// Loads the files again at relative time `now`, for new connections.
     ///
     /// # Errors
-    /// The line for whoever asked; everything stays as it was.
+    /// The line for the requester; nothing changes.
     pub fn refresh(&self, now: u32) -> Result<(), String> {
-        // Of several at a time the one asked for last stays, whichever reads its files faster.
+        // Of concurrent refreshes the latest request wins, whichever reads its files faster.
         let number = self.asked.fetch_add(1, Relaxed) + 1;
         let configs = Arc::new(configs(&self.files, &self.counters)?);
         let mut current = self.current.lock();
@@ -106,7 +106,7 @@ impl Tls {
         Ok(())
     }
 
-    /// What a new connection to a listener of this kind is to agree on; `None` for plain ones.
+    /// Configuration of a new connection to a listener of this kind; `None` for plain ones.
     pub fn config(&self, transport: Transport) -> Option<Arc<ServerConfig>> {
         let (_, configs) = &*self.current.lock();
         let config = match transport {
@@ -118,12 +118,12 @@ impl Tls {
         Some(Arc::clone(config))
     }
 
-    /// Most plain text to be encrypted before it is sent.
+    /// Maximum plain text that is encrypted before it is sent.
     pub fn write_size(&self) -> usize {
         (self.files.ssl.wbuf_size as usize).max(crate::limits::TLS_WRITE_MIN)
     }
 
-    /// Relative time of the last refresh; 0 if there was none.
+    /// Relative time of the last refresh; 0 = none.
     pub fn refreshed(&self) -> u32 {
         self.refreshed.load(Relaxed)
     }
