@@ -1,21 +1,21 @@
-//! What options mean together.
+//! Checks that need more than one option.
 //!
-//! Owns the bounds that need more than one option, and their complaints, in the order the original server finds them.
-//! It must not know how options are written. `finish` is called by `parse`; `check_user` and `check_start` by `main`,
-//! after it has set the file limits and after it has changed the user, respectively.
+//! Owns the bounds between options and their error texts, in the order in which memcached reports them. Must not know
+//! how options are written. `parse` calls `finish`. `server` calls `check_user` when it prepares the process,
+//! `check_authfile` before it loads the users, and `check_start` when it starts.
 
 use super::number::strict_u32;
 use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
 use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, Protocol, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
 use crate::sys::user::{Account, find_account};
 
-/// The last port there is.
+/// The largest port number.
 pub(super) const PORT_MAX: i32 = 65535;
 
 const ITEM_SIZE_MIN: i32 = 1024;
 const ITEM_SIZE_MAX: i32 = 1024 * 1024 * 1024;
 
-/// Turns a draft into settings, or says what is wrong with it.
+/// Checks a draft and completes it to settings.
 pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     sizes(&mut draft)?;
     let sizes_text = draft.slab_sizes_text.take();
@@ -29,7 +29,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     if settings.temp_lru && !settings.lru_maintainer_thread {
         return usage("temporary_ttl requires lru_maintainer to be enabled");
     }
-    // Several interfaces mean several UDP sockets: one worker each is then enough to keep all busy.
+    // A list of interfaces means several UDP sockets: one worker per socket keeps all workers busy.
     let several = settings.inter.as_deref().is_some_and(|inter| inter.contains(','));
     settings.num_threads_per_udp = if several { 1 } else { settings.num_threads };
     protocol(&mut settings, draft.protocol_specified)?;
@@ -44,7 +44,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     if settings.ssl.enabled && settings.port == 0 {
         return usage("ERROR: You cannot enable SSL without a TCP port.");
     }
-    // A bad list is reported by `check_start`, after the complaints about the user.
+    // `check_start` reports a bad list, after the errors about the user.
     settings.listeners = listen::listeners(&settings).unwrap_or_default();
     if settings.auth_file.is_some() {
         for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == Protocol::Negotiating) {
@@ -56,7 +56,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     Ok(settings)
 }
 
-/// Authentication decides what is spoken, unless `-B` does; then both must mean the same.
+/// Authentication determines the protocol, unless `-B` was given; then both must agree.
 fn protocol(settings: &mut Settings, specified: bool) -> Result<(), Exit> {
     if settings.sasl {
         if !specified {
@@ -114,7 +114,7 @@ fn sizes(draft: &mut Draft) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads `a-b-c`; dashes in a row count as one.
+/// Parses `a-b-c`; consecutive dashes count as one.
 fn slab_sizes(text: &[u8], settings: &Settings) -> Result<Vec<u32>, Exit> {
     if text.is_empty() {
         return usage("Missing slab_sizes argument");
@@ -137,7 +137,7 @@ fn slab_sizes(text: &[u8], settings: &Settings) -> Result<Vec<u32>, Exit> {
         }
         sizes.push(size);
         last = size;
-        // Class 0 and the last class are not the user's to give.
+        // Class 0 and the last class cannot be given.
         if sizes.len() >= SLAB_CLASSES_MAX - 1 {
             return usage("too many slab classes specified");
         }
@@ -145,8 +145,8 @@ fn slab_sizes(text: &[u8], settings: &Settings) -> Result<Vec<u32>, Exit> {
     Ok(sizes)
 }
 
-/// The rule about root: who starts as root must say whom to become. `Some` is the account to switch to; `None` means
-/// the process is not root and stays who it is, whatever `-u` says.
+/// The rule about root: a server started as root needs `-u`. Returns the account to switch to; `None` means that the
+/// process is not root and keeps its user, whatever `-u` says.
 ///
 /// # Errors
 /// Code 64 without `-u` (or with an empty one), 67 for an unknown name.
@@ -167,7 +167,7 @@ pub fn check_user(uid: u32, euid: u32, settings: &Settings) -> Result<Option<Acc
     }
 }
 
-/// What is found wrong when the file of `-Y` is about to be read.
+/// Checks `-Y` against UDP, before the file is read.
 ///
 /// # Errors
 /// Code 64 for UDP, which has no logins.
@@ -178,8 +178,7 @@ pub fn check_authfile(settings: &Settings) -> Result<(), Exit> {
     Ok(())
 }
 
-/// The last checks, made when threads and sockets are about to be made: the hash table against the item locks, then
-/// the `-l` list.
+/// The last checks, before threads and sockets are created: the hash table against the item locks, then the `-l` list.
 ///
 /// # Errors
 /// Code 1 for the hash table, 71 for the list.
@@ -199,8 +198,8 @@ pub fn check_start(settings: &Settings) -> Result<(), Exit> {
     listen::listeners(settings).map(|_| ())
 }
 
-/// Power of two of the item lock table for this many workers. The smallest accepted hash table must be larger, and
-/// users see the number in the complaint, so it follows the original whatever the store makes of it.
+/// Power of two of memcached's item lock table for this many workers. The smallest accepted hash table must be larger.
+/// The error text shows the number, so it is memcached's, whatever locks the store has.
 fn item_lock_power(num_threads: u32) -> i32 {
     match num_threads {
         0..=2 => 10,

@@ -1,6 +1,6 @@
-//! What `-h`, `-i` and `-V` print.
+//! Texts of `-h`, `-i` and `-V`.
 //!
-//! Owns the layout; the words come from the rows of `options`. It must not know what an option does. Called by `parse`.
+//! Owns the layout; the words come from the rows of `options`. Must not know what an option does. Called by `parse`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use super::{Settings, VERSION};
 /// Column at which descriptions start.
 const COLUMN: usize = 26;
 
-/// A flag's name in full: `-p, --port` or `-D`.
+/// Full name of a flag: `-p, --port` or `-D`.
 pub(super) fn name(flag: &Flag) -> String {
     let short = char::from(flag.short);
     flag.long.map_or_else(|| format!("-{short}"), |long| format!("-{short}, --{long}"))
@@ -23,7 +23,7 @@ pub(super) fn version(_: &Settings) -> String {
     format!("memcached {VERSION}\n")
 }
 
-/// `-h`: every row that works and has words, with the values in force so far.
+/// `-h`: every implemented row that has help words, with the values in force so far.
 pub(super) fn usage(settings: &Settings) -> String {
     let mut text = version(settings);
     for flag in FLAGS.iter().filter(|flag| !matches!(flag.act, Act::NotYet(_))) {

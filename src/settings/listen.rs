@@ -1,14 +1,14 @@
 //! The `-l` list.
 //!
-//! Owns its grammar and the complaints about it. It must not know sockets: names are not resolved here and ports are
-//! not checked. Called by `check`; the acceptor reads the result.
+//! Owns its grammar and error texts. Must not know sockets: names are not resolved and ports not checked against the
+//! system. Called by `check`; `net` opens the result.
 
 use super::check::PORT_MAX;
 use super::number::strict_i32;
 use super::parse::{Exit, OS_ERROR};
 use super::{Protocol, Settings};
 
-/// What wraps a TCP listener's bytes; datagrams are always plain.
+/// What wraps the bytes of a TCP listener; datagrams are always plain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Nothing: plain TCP or UDP.
@@ -21,18 +21,17 @@ pub enum Transport {
     TlsPeer,
 }
 
-/// One entry: where to listen. It stands for a TCP listener when [`Settings::port`] is not 0 and for a UDP socket when
-/// [`Settings::udpport`] is not 0.
+/// One entry: an address to listen on. It stands for a TCP listener when [`Settings::port`] is not 0 and for a UDP
+/// socket when [`Settings::udpport`] is not 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSpec {
-    /// Name or address, without brackets, to be resolved; may be empty, which no resolver takes. `None` = every
-    /// address.
+    /// Name or address to resolve, without brackets. May be empty, which no resolver accepts. `None` = every address.
     pub host: Option<String>,
-    /// The entry's own port, any number; `None` = the one of `-p` or `-U`.
+    /// The entry's own port, any number; `None` = the port of `-p` or `-U`.
     pub port: Option<i32>,
-    /// What wraps the bytes.
+    /// What wraps its clients' bytes.
     pub transport: Transport,
-    /// What connections speak.
+    /// Protocol of its clients.
     pub protocol: Protocol,
     /// Name given with `tag[..]`, 1 to 8 bytes.
     pub tag: Option<String>,
@@ -46,8 +45,8 @@ impl ListenSpec {
     }
 }
 
-/// The network listeners the settings ask for; none when a unix socket replaces them or both ports are 0, and then
-/// the list is not looked at.
+/// Network listeners that the settings ask for. Empty, with the list unread, when a unix socket replaces them or both
+/// ports are 0.
 pub(super) fn listeners(settings: &Settings) -> Result<Vec<ListenSpec>, Exit> {
     if settings.socketpath.is_some() || (settings.port == 0 && settings.udpport == 0) {
         return Ok(Vec::new());
@@ -59,22 +58,21 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<ListenSpec>, Exit> {
     entries.map(|entry| parse_entry(entry, list, settings)).collect()
 }
 
-/// A complaint, followed by the general line; the system has nothing to add, so its part of the line says so.
+/// An error text followed by memcached's general line, in which the system's text is "Success".
 fn bad(complaint: impl std::fmt::Display, settings: &Settings) -> Exit {
     let list = settings.inter.as_deref().unwrap_or_default();
     let general = format_args!("failed to listen on one of interface(s) {list}: Success");
     Exit::line(OS_ERROR, format_args!("{complaint}{general}"))
 }
 
-/// The text after the `:` that follows a bracket; whatever stands in its place is skipped as well.
+/// Text after the `:` that follows a bracket; any other character in its place is skipped too.
 fn after_colon(text: &str) -> &str {
     let mut rest = text.chars();
     rest.next();
     rest.as_str()
 }
 
-/// What may stand first, what the complaint calls it, and what it means. The last name is what users of the original
-/// read when they try `mtls`.
+/// Prefixes of an entry, their name in the error text, and their meaning. memcached's own text says `otls` for `mtls`.
 const PREFIXES: [(&str, &str, Transport); 3] = [
     ("notls", "notls", Transport::Plain),
     ("btls", "btls", Transport::TlsNoPeer),
@@ -122,11 +120,11 @@ fn parse_entry(entry: &str, list: &str, settings: &Settings) -> Result<ListenSpe
     Ok(spec)
 }
 
-/// Names are matched by their beginning, and an unknown one changes nothing.
+/// An abbreviated name matches; an unknown one changes nothing.
 fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exit> {
     let (tokens, sasl) = (settings.auth_file.is_some(), settings.sasl);
     if "ascii".starts_with(name) {
-        // Without tokens, these clients would be the only ones to get in without a login.
+        // Without tokens, these clients would be the only ones that need no login.
         if sasl && !tokens {
             return Err(bad("Cannot use ascii protocol when SASL authentication enabled\n", settings));
         }
@@ -142,7 +140,7 @@ fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exi
         }
         Ok(Protocol::Negotiating)
     } else if "proxy".starts_with(name) {
-        // The original cuts its list where it has read it so far, and shows what is left of the beginning.
+        // memcached truncates its list at the separator that it reached, and shows the rest of the beginning.
         let first = list.trim_start_matches([',', ';']);
         let cut = list.len() - first.len() + first.find([']', ',', ';']).unwrap_or(first.len());
         Err(bad(format_args!("Server not built with proxy: \"{}\"\n", &list[..cut]), settings))
@@ -156,7 +154,7 @@ fn host_and_port(text: &str, settings: &Settings) -> Result<(Option<String>, Opt
     let (bracketed, rest) = match text.strip_prefix('[') {
         Some(inner) => match inner.split_once(']') {
             Some((host, rest)) => (Some(host), rest),
-            // No line feed of its own.
+            // Has no line feed of its own.
             None => return Err(bad(format_args!("Invalid IPV6 address: \"{text}\""), settings)),
         },
         None => (None, text),

@@ -1,12 +1,12 @@
-//! The command line and what it decides.
+//! The command line and the settings that result from it.
 //!
-//! Owns every option, its default, the texts a user sees for a bad one, the rows of `stats settings`, and the part of
-//! the settings that changes while the server runs. It must not know how a setting is carried out. Called by `main`
-//! at start; afterwards every layer reads the result.
+//! Owns every option, its default, its error texts, the rows of `stats settings`, and the settings that change while
+//! the server runs. Must not know how a setting is carried out. `main` parses at start; afterwards every layer reads
+//! the result.
 //!
-//! The road: [`parse()`] (words to [`Settings`], no side effects beyond the scanner's own complaints) -> [`check_user`]
-//! -> [`check_start`] -> [`Runtime::new`]. The three are apart because a user may hit several errors at once and must
-//! see the one the original server reports first.
+//! Order of calls: [`parse()`] (arguments to [`Settings`]; prints nothing but the scanner's own errors) ->
+//! [`check_user`] -> [`check_start`] -> [`Runtime::new`]. The checks are separate because a command line may have
+//! several errors and the one that memcached reports first must be shown.
 
 mod check;
 mod help;
@@ -28,7 +28,7 @@ pub use parse::{Action, Exit, parse};
 pub use runtime::Runtime;
 pub use ssl::{MinVersion, Ssl, VerifyMode};
 
-/// The memcached version this server stands in for; what `-V` and the `version` command show.
+/// The memcached version this server replaces, as shown by `-V` and the `version` command.
 pub const VERSION: &str = "1.6.45";
 
 /// Bytes in one slab page; not an option.
@@ -37,13 +37,13 @@ pub const SLAB_PAGE_SIZE: i32 = 1024 * 1024;
 /// Slab class sizes are rounded up to this many bytes.
 pub const CHUNK_ALIGN_BYTES: u32 = 8;
 
-/// Slab classes there can be, counting the unused class 0.
+/// Maximum number of slab classes, including the unused class 0.
 pub const SLAB_CLASSES_MAX: usize = 64;
 
 /// Power of two of the hash table when `-o hashpower` is not given.
 pub const HASHPOWER_DEFAULT: i32 = 16;
 
-/// Which protocol a listener speaks.
+/// Protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Decided by the first byte of each connection.
@@ -55,7 +55,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The word `stats settings` shows.
+    /// Name in `stats settings`.
     pub fn text(self) -> &'static str {
         match self {
             Protocol::Negotiating => "auto-negotiate",
@@ -65,10 +65,10 @@ impl Protocol {
     }
 }
 
-/// The function that spreads keys over the hash table.
+/// Hash function of the hash table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashAlgorithm {
-    /// Bob Jenkins' one.
+    /// Bob Jenkins' hash.
     Jenkins,
     /// Murmur3, 32 bits.
     Murmur3,
@@ -77,7 +77,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// The word used in the option and in `stats settings`.
+    /// Name in the option and in `stats settings`.
     pub fn text(self) -> &'static str {
         match self {
             HashAlgorithm::Jenkins => "jenkins",
@@ -87,22 +87,22 @@ impl HashAlgorithm {
     }
 }
 
-/// Everything the command line decides, by memcached's names. What can change later starts here and lives on in
-/// [`Runtime`]; such fields say so.
+/// Everything the command line decides, by memcached's names. Fields that change at run time say so; [`Runtime`] holds
+/// their current values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `-m`: memory for items, in bytes. Changes at run time.
     pub maxbytes: u64,
-    /// `-c`: most simultaneous connections, and the file descriptor limit asked of the system; at least 1.
+    /// `-c`: maximum simultaneous connections, and the file descriptor limit requested from the system; at least 1.
     pub maxconns: u32,
     /// `-p`: TCP port; 0 = no TCP, -1 = let the system choose. Never above 65535, may be any negative number.
     pub port: i32,
     /// `-U`: UDP port; 0 = no UDP, -1 = let the system choose. Not range-checked.
     pub udpport: i32,
-    /// `-l` as given, several joined by commas; `None` = every address.
+    /// `-l` as given, repeated options joined by commas; `None` = every address.
     pub inter: Option<String>,
-    /// What `inter` says, entry by entry; one entry without host or port when it is `None`; empty when no network
-    /// listener is wanted or the text is bad (then [`check_start`] fails).
+    /// Parsed entries of `inter`. One entry without host or port when it is `None`; empty when no network listener is
+    /// wanted or the text is bad (then [`check_start`] fails).
     pub listeners: Vec<ListenSpec>,
     /// `-v`, counted. Changes at run time.
     pub verbose: i32,
@@ -116,21 +116,21 @@ pub struct Settings {
     pub shutdown_command: bool,
     /// `-f`: ratio between neighbouring slab classes; above 1.
     pub factor: f64,
-    /// `-n`: least bytes for key, value and flags in the smallest class; at least 1.
+    /// `-n`: minimum bytes for key, value and flags in the smallest class; at least 1.
     pub chunk_size: i32,
     /// `-t`: worker threads; at least 1.
     pub num_threads: u32,
     /// Workers serving each UDP socket: all of them, or one when `-l` holds a comma.
     pub num_threads_per_udp: u32,
-    /// `-D`: the byte that ends a key's prefix in `stats detail`.
+    /// `-D`: byte that ends a key's prefix in `stats detail`.
     pub prefix_delimiter: u8,
-    /// Per-prefix counting, switched on by `-D`. Changes at run time.
+    /// Per-prefix counting, enabled by `-D`. Changes at run time.
     pub detail_enabled: bool,
-    /// `-R`: commands one connection may run before the others get their turn; at least 1.
+    /// `-R`: commands one connection may run before the others get a turn; at least 1.
     pub reqs_per_event: u32,
     /// Off with `-C`: no unique ids.
     pub use_cas: bool,
-    /// `-b`: backlog handed to `listen`; not range-checked.
+    /// `-b`: backlog passed to `listen`; not range-checked.
     pub backlog: i32,
     /// `-B`: protocol of listeners that name none.
     pub binding_protocol: Protocol,
@@ -138,10 +138,10 @@ pub struct Settings {
     pub item_size_max: i32,
     /// `-o slab_chunk_max`: largest chunk in bytes; divides [`SLAB_PAGE_SIZE`] and `item_size_max`.
     pub slab_chunk_size_max: i32,
-    /// `-o slab_sizes`: the classes asked for in bytes, strictly growing, without the last one (`slab_chunk_size_max`)
-    /// which is always added; at most 62, may be empty.
+    /// `-o slab_sizes`: requested class sizes in bytes, strictly increasing, without the last one
+    /// (`slab_chunk_size_max`), which is always added; at most 62, may be empty.
     pub slab_sizes: Option<Vec<u32>>,
-    /// `-o maxconns_fast`: one client too many is told so and closed, instead of left waiting.
+    /// `-o maxconns_fast`: a client beyond `maxconns` gets an error and is closed, instead of waiting in the backlog.
     pub maxconns_fast: bool,
     /// `-o hashpower`: power of two of the first hash table, 12 to 32; 0 = [`HASHPOWER_DEFAULT`].
     pub hashpower_init: i32,
@@ -157,7 +157,7 @@ pub struct Settings {
     pub slab_automove_ratio: f64,
     /// `-o slab_automove_window`: samples, 3 to 1800. Changes at run time.
     pub slab_automove_window: u32,
-    /// `-o tail_repair_time`: seconds before a stuck tail item is broken loose; 0 = never.
+    /// `-o tail_repair_time`: seconds before a stuck tail item is freed; 0 = never.
     pub tail_repair_time: i32,
     /// Off with `-F`.
     pub flush_enabled: bool,
@@ -169,7 +169,7 @@ pub struct Settings {
     pub lru_crawler: bool,
     /// `-o lru_crawler_sleep`: microseconds between items, 0 to 1000000. Changes at run time.
     pub lru_crawler_sleep: u32,
-    /// `-o lru_crawler_tocrawl`: items a class and run; 0 = all. Changes at run time.
+    /// `-o lru_crawler_tocrawl`: items per class and run; 0 = all. Changes at run time.
     pub lru_crawler_tocrawl: u32,
     /// Whether the LRU maintainer thread starts.
     pub lru_maintainer_thread: bool,
@@ -177,7 +177,7 @@ pub struct Settings {
     pub lru_segmented: bool,
     /// `-o hot_lru_pct`: percent of a class's memory, 1 to 79. Changes at run time.
     pub hot_lru_pct: u32,
-    /// Whether `hot_lru_pct` was given: else the share of new items adapts.
+    /// Whether `hot_lru_pct` was given: otherwise the share of new items adapts.
     pub hot_lru_given: bool,
     /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time.
     pub warm_lru_pct: u32,
@@ -185,21 +185,21 @@ pub struct Settings {
     pub hot_max_factor: f64,
     /// `-o warm_max_factor`: share of the cold tail's age, above 0. Changes at run time.
     pub warm_max_factor: f64,
-    /// Short-lived items get a list of their own. Changes at run time.
+    /// Short-lived items get their own list. Changes at run time.
     pub temp_lru: bool,
-    /// `-o temporary_ttl`: what short-lived means, in seconds. Changes at run time.
+    /// `-o temporary_ttl`: maximum lifetime of a short-lived item, in seconds. Changes at run time.
     pub temporary_ttl: u32,
-    /// `-S`: packets need a SASL login.
+    /// `-S`: the binary protocol needs a SASL login.
     pub sasl: bool,
-    /// `-Y`: file of the users that may use the text protocol.
+    /// `-Y`: file of the users of the text protocol.
     pub auth_file: Option<PathBuf>,
-    /// `-o auth_timeout`: seconds that a client may take for its login; 0 = for ever.
+    /// `-o auth_timeout`: seconds that a client may take to log in; 0 = no limit.
     pub auth_timeout: u32,
-    /// `-o idle_timeout`: seconds; 0 = never.
+    /// `-o idle_timeout`: seconds; 0 = no limit.
     pub idle_timeout: u32,
-    /// `-o maxconns_per_ip`: connections from one address; 0 = as many as there may be.
+    /// `-o maxconns_per_ip`: maximum connections from one address; 0 = no limit.
     pub maxconns_per_ip: u32,
-    /// `-o write_timeout`: seconds for which a peer may take none of its replies; 0 = for ever.
+    /// `-o write_timeout`: seconds in which a peer may take none of its replies; 0 = no limit.
     pub write_timeout: u32,
     /// `-o watcher_logbuf_size`, in bytes.
     pub logger_watcher_buf_size: u32,
@@ -207,11 +207,11 @@ pub struct Settings {
     pub logger_buf_size: u32,
     /// `-o read_buf_mem_limit`, in bytes for all workers together; 0 = none.
     pub read_buf_mem_limit: u32,
-    /// `-o track_sizes`: `stats sizes` counts.
+    /// `-o track_sizes`: `stats sizes` is enabled.
     pub track_sizes: bool,
-    /// `-o sock_cookie_id`: mark put on listening sockets; 0 = none.
+    /// `-o sock_cookie_id`: mark set on listening sockets; 0 = none.
     pub sock_cookie_id: u32,
-    /// `-o relaxed_privileges`; only a build with `debug-commands` takes it.
+    /// `-o relaxed_privileges`; exists only in builds with `debug-commands`.
     pub relaxed_privileges: bool,
     /// `-Z` and `-o ssl_*`.
     pub ssl: Ssl,
@@ -221,7 +221,7 @@ pub struct Settings {
     pub maxcore: bool,
     /// `-k`.
     pub lock_memory: bool,
-    /// `-L`: not without large pages.
+    /// `-L`: fails without large pages.
     pub large_pages: bool,
     /// `-u`, the last one; see [`check_user`].
     pub username: Option<Vec<u8>>,
@@ -229,21 +229,21 @@ pub struct Settings {
     pub pid_file: Option<PathBuf>,
     /// `-e`.
     pub memory_file: Option<PathBuf>,
-    /// Directory that relative paths are meant from, if the server leaves it: see [`Settings::keep_directory`].
+    /// Base of relative paths, if the server changes its directory: see [`Settings::keep_directory`].
     pub directory: Option<PathBuf>,
-    /// Lines for standard error that do not keep the server from starting; each ends with a line feed.
+    /// Warnings for standard error that do not prevent the start; each ends with a line feed.
     pub warnings: Vec<String>,
 }
 
 impl Settings {
-    /// Notes the current directory if the server will leave it. Paths are shown as they were given, and found from there.
+    /// Notes the current directory if the server will leave it. Paths are shown as given, and resolved against it.
     pub fn keep_directory(&mut self) {
         if self.daemonize && !self.maxcore {
             self.directory = std::env::current_dir().ok();
         }
     }
 
-    /// Where the file is that an option, or the environment, names by `path`.
+    /// Resolves `path`, which an option or the environment names.
     pub fn locate(&self, path: &Path) -> PathBuf {
         self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
     }

@@ -1,17 +1,17 @@
 //! Integers by C's rules.
 //!
-//! Owns the text-to-integer conversions the command line was defined with: `atoi`, octal modes, and the strict
-//! forms that insist on an end or white space after the digits. No number wraps. It must not know which option a text
-//! belongs to. Called by the option table.
+//! Owns the text-to-integer conversions that memcached's options use: `atoi`, octal modes, and the strict forms that
+//! require the end or white space after the digits. No number wraps. Must not know which option a text belongs to.
+//! Called by the option table.
 
 /// `isspace` in the C locale.
 pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
-/// What a scan of a number saw.
+/// Result of scanning a number.
 struct Scan {
-    /// Whether a minus sign came first.
+    /// A minus sign came first.
     negative: bool,
     /// The digits, saturated far above any 64-bit bound.
     magnitude: u128,
@@ -33,9 +33,9 @@ fn scan(text: &[u8], radix: u32) -> Scan {
 }
 
 impl Scan {
-    /// The value as a C `int`; `None` where it is none.
+    /// The value as a C `int`; `None` if out of range.
     fn int(&self) -> Option<i32> {
-        let magnitude = self.magnitude.cast_signed(); // 2^100 at most
+        let magnitude = self.magnitude.cast_signed(); // at most 2^100
         i32::try_from(if self.negative { -magnitude } else { magnitude }).ok()
     }
 
@@ -45,33 +45,33 @@ impl Scan {
     }
 }
 
-/// `atoi`, but that a number beyond an `int` is the nearest `int`, where C cuts it to 32 bits; `None` where C reads 0
-/// because no digit is there. What stands behind the digits is not looked at.
+/// `atoi`, except that a number beyond an `int` gives the nearest `int`, where C truncates it to 32 bits, and that no
+/// digit gives `None`, where C returns 0. Ignores anything behind the digits.
 pub(super) fn integer(text: &[u8]) -> Option<i32> {
     let scan = scan(text, 10);
     scan.end?;
     Some(scan.int().unwrap_or(if scan.negative { i32::MIN } else { i32::MAX }))
 }
 
-/// The same, with 0 for what is no number: for options that refuse 0, or mean by it that they are not used.
+/// As [`integer`], with 0 without digits: for options that refuse 0, or that 0 disables.
 pub(super) fn atoi(text: &[u8]) -> i32 {
     integer(text).unwrap_or(0)
 }
 
-/// A file mode: octal digits and nothing else.
+/// A file mode: octal digits only.
 pub(super) fn mode(text: &[u8]) -> Option<u32> {
     let scan = scan(text, 8);
     let mode = u32::try_from(scan.magnitude).ok().filter(|mode| *mode <= 0o7777);
     mode.filter(|_| !scan.negative && scan.ends_cleanly(text))
 }
 
-/// A signed number of 32 bits that must be whole.
+/// A signed 32-bit number, followed by white space or nothing.
 pub(super) fn strict_i32(text: &[u8]) -> Option<i32> {
     let scan = scan(text, 10);
     scan.int().filter(|_| scan.ends_cleanly(text))
 }
 
-/// An unsigned number of 32 bits that must be whole.
+/// An unsigned 32-bit number, followed by white space or nothing.
 pub(super) fn strict_u32(text: &[u8]) -> Option<u32> {
     let scan = scan(text, 10);
     let value = u32::try_from(scan.magnitude).ok().filter(|value| !scan.negative || *value == 0);

@@ -1,11 +1,12 @@
-//! The table: one row for every flag and every `-o` name.
+//! The option table: one row for every flag and every `-o` name.
 //!
-//! Owns names, value rules, help words, what each option sets, and the complaint for a value out of range. It must not
-//! know how arguments are walked (`parse`) or what options mean together (`check`). Read by `parse` and `help`.
+//! Owns names, value rules, help texts, the effect of each option, and the error text for a value out of range. Must
+//! not know how arguments are walked (`parse`) or checks that need several options (`check`). Read by `parse` and
+//! `help`.
 //!
-//! A row is a promise: what it says under `-h` works. Options of the original that are not built yet have a row too, so
-//! that they fail by name instead of being taken for a typing error; `-h` leaves them out, because test suites and
-//! deployment scripts look for features there.
+//! A row under `-h` is a promise that the option works. Options of memcached that are not implemented have a row too,
+//! so that they fail by name and not as a typing error; `-h` omits them, because test suites and deployment scripts
+//! look for features there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +20,7 @@ use crate::limits::{AUTH_SECONDS_MAX, THREADS_MAX};
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
 
-/// The options known but not built: canonical name and reason.
+/// Options known but not implemented: canonical name and reason.
 pub fn unsupported() -> impl Iterator<Item = (String, &'static str)> {
     let flags = FLAGS.iter().map(|flag| (help::name(flag), flag.act));
     let subs = subs().map(|sub| (format!("-o {}", sub.name), sub.act));
@@ -41,7 +42,7 @@ fn positive(value: &[u8], complaint: &str) -> Result<u32, Exit> {
     }
 }
 
-/// A number that must lie in `range`.
+/// A number in `range`.
 fn within(value: &[u8], range: std::ops::RangeInclusive<u32>, complaint: &str) -> Result<u32, Exit> {
     match integer(value).map(u32::try_from) {
         Some(Ok(number)) if range.contains(&number) => Ok(number),
@@ -49,7 +50,7 @@ fn within(value: &[u8], range: std::ops::RangeInclusive<u32>, complaint: &str) -
     }
 }
 
-/// A number of `unit` bytes that must be whole; as bytes it must fit into 32 bits.
+/// A whole number of `unit` bytes; the product must fit into 32 bits.
 fn bytes(value: &[u8], unit: u32, name: &str) -> Result<u32, Exit> {
     match strict_u32(value).and_then(|number| number.checked_mul(unit)) {
         Some(bytes) => Ok(bytes),
@@ -57,13 +58,13 @@ fn bytes(value: &[u8], unit: u32, name: &str) -> Result<u32, Exit> {
     }
 }
 
-/// A port; whether there is such a port is checked at the end.
+/// A port number; its range is checked at the end.
 fn port(value: &[u8]) -> Result<i32, Exit> {
     let value_shown = String::from_utf8_lossy(value);
     integer(value).ok_or_else(|| Exit::line(USAGE, format_args!("ERROR: Invalid port number {value_shown}.")))
 }
 
-/// `atof` of a value that must be above `least`; what is not a number at all is refused too.
+/// `atof` of a value that must be above `least`; text that is no number is refused too.
 fn above(value: &[u8], least: f64, complaint: &str) -> Result<f64, Exit> {
     let number = atof(value);
     if number > least { Ok(number) } else { fail(complaint) }
@@ -275,15 +276,15 @@ pub(super) static FLAGS: &[Flag] = &[
     Flag::new(b'o', "extended", "further options, separated by commas:", Act::Extended).takes("<list>"),
 ];
 
-/// Repeated `-l` add up; one that names only entries that are there is dropped.
+/// Repeated `-l` add up; an option whose entries are all present is dropped.
 fn add_listen(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     let value = String::from_utf8_lossy(value);
-    let are_there = |list: &str| {
-        let is_there = |entry: &str| list.split([',', ';']).any(|other| other == entry);
-        value.split([',', ';']).filter(|entry| !entry.is_empty()).all(is_there)
+    let are_present = |list: &str| {
+        let is_present = |entry: &str| list.split([',', ';']).any(|other| other == entry);
+        value.split([',', ';']).filter(|entry| !entry.is_empty()).all(is_present)
     };
     match &mut draft.settings.inter {
-        Some(inter) if are_there(inter) => {}
+        Some(inter) if are_present(inter) => {}
         Some(inter) => {
             inter.push(',');
             inter.push_str(&value);
@@ -327,7 +328,7 @@ fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     Ok(())
 }
 
-/// What is out of range stays so until the check at the end.
+/// The range is checked at the end.
 fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     draft.settings.item_size_max = match value.split_last() {
         Some((b'k' | b'K', digits)) => atoi(digits).saturating_mul(1024),
@@ -342,7 +343,7 @@ pub(super) fn subs() -> impl Iterator<Item = &'static Sub> {
     SUBS.iter().chain(ssl::SUBS)
 }
 
-/// Those that have no file of their own.
+/// All but the TLS names.
 static SUBS: &[Sub] = &[
     Sub::switch("maxconns_fast", "", |settings| settings.maxconns_fast = true),
     Sub::switch(
@@ -607,7 +608,7 @@ static SUBS: &[Sub] = &[
         "Missing sock_cookie_id argument",
         "mark put on listening sockets, for packet filters",
         |draft, value| {
-            // Text that is no number means no mark.
+            // Text that is not a number means no mark.
             draft.settings.sock_cookie_id = strict_u32(value).unwrap_or(0);
             Ok(())
         },
@@ -624,7 +625,7 @@ static SUBS: &[Sub] = &[
     ),
     Sub::switch("inline_ascii_resp", "", |_| {}),
     Sub::switch("no_inline_ascii_resp", "", |_| {}),
-    // Without the feature this is how the server always runs.
+    // Without the feature the server always runs this way.
     Sub::switch("no_drop_privileges", "", |_| {}),
     Sub::not_yet("drop_privileges", "system calls are not restricted after start"),
     #[cfg(feature = "debug-commands")]
@@ -677,7 +678,7 @@ fn set_slab_chunk_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     Ok(())
 }
 
-/// The thread and the segmented lists go together: nothing else would move items between them.
+/// Set together: only the thread moves items between segmented lists.
 fn set_lru_maintainer(settings: &mut Settings, on: bool) {
     settings.lru_maintainer_thread = on;
     settings.lru_segmented = on;

@@ -1,7 +1,7 @@
-//! From words to settings.
+//! Parses the command line into settings.
 //!
-//! Owns the walk over the arguments and over the `-o` list, and what a parse can end in. It must not know any option:
-//! the rows of `options` decide. Called by `main`, and by tests in process.
+//! Owns the walk over the arguments and over the `-o` list, and the possible results. Must not know any option: the
+//! rows of `options` define them. Called by `main`, and by tests in process.
 
 use std::ffi::OsString;
 
@@ -14,20 +14,20 @@ use crate::sys::getopt::{Argument, Getopt, Spec};
 
 /// Exit code for a plain failure.
 pub(super) const FAILURE: i32 = 1;
-/// Exit code for options that contradict each other or leave their range (`EX_USAGE`).
+/// Exit code for options that contradict each other or are out of range (`EX_USAGE`).
 pub(super) const USAGE: i32 = 64;
 /// Exit code for an unknown user (`EX_NOUSER`).
 pub(super) const NO_USER: i32 = 67;
-/// Exit code for what the operating system refuses (`EX_OSERR`).
+/// Exit code for errors of the operating system (`EX_OSERR`).
 pub(super) const OS_ERROR: i32 = 71;
 
-/// The server must not start.
+/// Error that prevents the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     /// Exit code of the process.
     pub code: i32,
-    /// What to write to standard error, exactly: line feeds included, earlier warnings first. The scanner's own
-    /// complaint about an unknown option is already there and not part of it.
+    /// Exact text for standard error: line feeds included, earlier warnings first. The scanner has already written its
+    /// own error about an unknown option, which is not part of it.
     pub stderr: String,
 }
 
@@ -37,25 +37,25 @@ impl Exit {
         Exit { code, stderr: format!("{line}\n") }
     }
 
-    /// The one way an option known but not built ends.
+    /// Exit for a known option that is not implemented.
     pub(super) fn not_yet(name: impl std::fmt::Display) -> Self {
         Exit::line(FAILURE, format_args!("not supported yet: {name}"))
     }
 }
 
-/// What a good command line asks for.
+/// Result of a valid command line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Read a password and print the line for it.
+    /// Read a password and print its line for a file of users.
     HashPassword {
-        /// Whose it is.
+        /// Name of the user.
         user: String,
-        /// How slow its check shall be; `None` = as usual.
+        /// Iterations of the hash; `None` = default.
         iterations: Option<u32>,
     },
     /// Start with these settings; print [`Settings::warnings`] first.
     Run(Box<Settings>),
-    /// Print and leave with code 0.
+    /// Print and exit with code 0.
     Print {
         /// For standard output.
         text: String,
@@ -64,7 +64,7 @@ pub enum Action {
     },
 }
 
-/// Settings on their way, with what only the checks at the end need to know.
+/// Settings in progress, with facts that only the final checks need.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// The settings so far.
@@ -77,11 +77,11 @@ pub(super) struct Draft {
     pub(super) udp_specified: bool,
     /// `-o slab_chunk_max` was given: `-I` and `-o no_modern` then leave it alone.
     pub(super) slab_chunk_specified: bool,
-    /// The value of `-o slab_sizes`, kept until the bounds are known.
+    /// Value of `-o slab_sizes`, kept until the bounds are known.
     pub(super) slab_sizes_text: Option<Vec<u8>>,
 }
 
-/// Not an option of the server: with it the program does something else.
+/// Not an option of the server: runs another action instead.
 pub(super) const HASH_PASSWORD: &str = "--hash-password";
 
 fn hash_password(words: &[OsString]) -> Result<Action, Exit> {
@@ -95,13 +95,13 @@ fn hash_password(words: &[OsString]) -> Result<Action, Exit> {
     Ok(Action::HashPassword { user: user.to_owned(), iterations })
 }
 
-/// The letters of the long names in the order the scanner lists them when it calls an abbreviation ambiguous.
+/// Letters of the long names, in the order in which the scanner lists them for an ambiguous abbreviation.
 const LONG_ORDER: &[u8] = b"aAZpsUmMckhiVrvdluPfntLRCbBISFXWYeoN";
 
-/// Reads a command line; `args` starts with the program's name.
+/// Parses a command line; `args` starts with the program's name.
 ///
 /// # Errors
-/// An [`Exit`] for the first thing wrong, in the order the original server finds it.
+/// An [`Exit`] for the first error in memcached's order.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
     let args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|word| word == HASH_PASSWORD) {
@@ -131,7 +131,7 @@ fn spec(flag: &Flag) -> Spec {
     Spec { short: flag.short, long: flag.long, short_argument, long_argument: flag.argument }
 }
 
-/// Applies options until the first that fails or only prints; `Some` is the text to print.
+/// Applies options until one fails or prints; `Some` is the text to print.
 fn walk(draft: &mut Draft, options: Getopt) -> Result<Option<String>, Exit> {
     for (letter, value) in options {
         let value = value.unwrap_or_default();
@@ -150,7 +150,7 @@ fn walk(draft: &mut Draft, options: Getopt) -> Result<Option<String>, Exit> {
     Ok(None)
 }
 
-/// Walks one `-o` list. An empty list, or a comma at its end, is nothing; an empty entry before a comma is an error.
+/// Walks one `-o` list. An empty list and a trailing comma are accepted; an empty entry before a comma is an error.
 fn extended(draft: &mut Draft, list: &[u8]) -> Result<(), Exit> {
     let mut rest = list;
     while !rest.is_empty() {

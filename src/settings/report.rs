@@ -1,12 +1,12 @@
-//! The rows of `stats settings`.
+//! Rows of `stats settings`.
 //!
-//! Owns their names, order and number formats, which scripts parse. It must not know how a row travels to the client.
-//! Called by the `stats` command of every protocol.
+//! Owns their names, order and number formats, which scripts parse. Must not know how a row reaches the client. Called
+//! by the `stats` command of every protocol.
 
 use super::{Runtime, Settings};
 use std::path::PathBuf;
 
-/// Writes one row from anything that prints.
+/// Formats rows and passes them on.
 struct Rows<'a>(&'a mut dyn FnMut(&str, &str));
 
 impl Rows<'_> {
@@ -29,9 +29,8 @@ impl Settings {
         self.sasl || self.auth_file.is_some()
     }
 
-    /// Hands every row of `stats settings` to `out`, name then value, in memcached's order. Rows that belong to
-    /// features this server lacks (flash storage, proxy, privilege dropping) are absent, as in a memcached built
-    /// without them.
+    /// Passes every row of `stats settings` to `out`, name then value, in memcached's order. Rows of features this
+    /// server lacks (flash storage, proxy, privilege dropping) are absent, as in a memcached built without them.
     pub fn report(&self, rt: &Runtime, out: &mut dyn FnMut(&str, &str)) {
         let mut rows = Rows(out);
         self.report_server(rt, &mut rows);
@@ -105,7 +104,7 @@ impl Settings {
         rows.row("worker_logbuf_size", self.logger_buf_size);
         rows.row("read_buf_mem_limit", self.read_buf_mem_limit);
         rows.yes_no("track_sizes", self.track_sizes);
-        // The option behind this row is accepted and has had no effect for years.
+        // memcached accepts the option of this row, which has had no effect for years.
         rows.row("inline_ascii_response", "no");
     }
 
@@ -131,7 +130,7 @@ impl Settings {
         let file = self.memory_file.as_deref().map(|path| path.to_string_lossy());
         rows.row("memory_file", file.as_deref().unwrap_or("(null)"));
         rows.row("client_flags_size", 4);
-        // Not memcached's: there only where they have an effect.
+        // Not memcached's: present only where they have an effect.
         if self.has_auth() {
             rows.row("auth_timeout", self.auth_timeout);
         }

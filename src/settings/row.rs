@@ -1,22 +1,22 @@
-//! The shape of a row in the option table.
+//! Types of the rows in the option table.
 //!
-//! Owns the row types and the short forms that build them. It must not know any option. Used by `options`, which holds
-//! the rows, and by `parse` and `help`, which read them.
+//! Owns the row types and their constructors. Must not know any option. Used by `options`, which holds the rows, and by
+//! `parse` and `help`, which read them.
 
 use super::Settings;
 use super::parse::{Draft, Exit};
 use crate::sys::getopt::Argument;
 
-/// What a row does to the draft; for a switch, to the settings alone.
+/// Effect of a row on the draft; of a switch, on the settings alone.
 #[derive(Clone, Copy)]
 pub(super) enum Apply {
-    /// With the value, white space in front already dropped.
+    /// Takes the value, without leading white space.
     Value(fn(&mut Draft, &[u8]) -> Result<(), Exit>),
-    /// Without looking at a value.
+    /// Takes no value.
     Switch(fn(&mut Settings)),
 }
 
-/// What a row leads to.
+/// Action of a row.
 #[derive(Clone, Copy)]
 pub(super) enum Act {
     /// Changes the settings.
@@ -25,28 +25,28 @@ pub(super) enum Act {
     Print(fn(&Settings) -> String),
     /// Holds a list of `-o` names.
     Extended,
-    /// Known, not built; the reason is for the documentation.
+    /// Known, not implemented; the reason is for the documentation.
     NotYet(&'static str),
 }
 
-/// The words `-h` shows; none at all for rows kept out of it.
+/// Help text of a row; empty for rows that `-h` omits.
 #[derive(Clone, Copy)]
 pub(super) struct Words {
     /// One or more lines.
     pub(super) text: &'static str,
-    /// The value in force at this point of the command line.
+    /// Formats the value in force at this point of the command line.
     pub(super) default: Option<fn(&Settings) -> String>,
 }
 
-/// A flag.
+/// A command line flag.
 pub(super) struct Flag {
-    /// Letter.
+    /// The letter.
     pub(super) short: u8,
-    /// Name after two dashes.
+    /// The long name, after two dashes.
     pub(super) long: Option<&'static str>,
-    /// Value rule of the long name; the letter takes a value only where it is required.
+    /// Value rule of the long name; the letter takes a value only if it is required.
     pub(super) argument: Argument,
-    /// How `-h` names the value, with its brackets.
+    /// Name of the value in `-h`, with its brackets.
     pub(super) placeholder: &'static str,
     /// Help.
     pub(super) words: Words,
@@ -54,14 +54,14 @@ pub(super) struct Flag {
     pub(super) act: Act,
 }
 
-/// What happens when an `-o` name comes without a value.
+/// What an `-o` name without a value does.
 #[derive(Clone, Copy)]
 pub(super) enum Need {
-    /// It takes none; one that is given is ignored.
+    /// The name takes no value; a given one is ignored.
     Nothing,
-    /// This value is meant.
+    /// Uses this value.
     Otherwise(&'static str),
-    /// This complaint.
+    /// Fails with this error text.
     OrElse(&'static str),
 }
 
@@ -84,12 +84,12 @@ impl Flag {
         Flag { short, long: Some(long), argument: Argument::None, placeholder: "", words, act }
     }
 
-    /// A flag that sets something.
+    /// A flag that changes a setting.
     pub(super) const fn switch(short: u8, long: &'static str, text: &'static str, set: fn(&mut Settings)) -> Self {
         Flag::new(short, long, text, Act::Apply(Apply::Switch(set)))
     }
 
-    /// A flag that sets something from a value.
+    /// A flag that sets a value.
     pub(super) const fn value(
         short: u8,
         long: &'static str,
@@ -120,12 +120,12 @@ impl Sub {
         Sub { name, need, words: Words { text, default: None }, act }
     }
 
-    /// An `-o` name that sets something.
+    /// An `-o` name that changes a setting.
     pub(super) const fn switch(name: &'static str, text: &'static str, set: fn(&mut Settings)) -> Self {
         Sub::new(name, Need::Nothing, text, Act::Apply(Apply::Switch(set)))
     }
 
-    /// An `-o` name that sets something from a value; `missing` is the complaint without one.
+    /// An `-o` name that sets a value; `missing` is the error text without one.
     pub(super) const fn value(
         name: &'static str,
         missing: &'static str,
@@ -135,7 +135,7 @@ impl Sub {
         Sub::new(name, Need::OrElse(missing), text, Act::Apply(Apply::Value(set)))
     }
 
-    /// An `-o` name that is known and not built.
+    /// An `-o` name that is known and not implemented.
     pub(super) const fn not_yet(name: &'static str, reason: &'static str) -> Self {
         Sub::new(name, Need::Nothing, "", Act::NotYet(reason))
     }

@@ -1,17 +1,17 @@
-//! The settings that change while the server runs.
+//! Settings that change while the server runs.
 //!
-//! Owns one atomic for each. It must not know which command changes what, or who watches. Commands write it from any
-//! worker; the chores and `stats settings` read it.
+//! Owns one atomic for each. Must not know which command changes what, or which readers depend on it. Commands write it
+//! from any worker; the chores and `stats settings` read it.
 //!
-//! Every access is relaxed: each value stands alone and a reader may be a moment late. The one group whose members
-//! belong together, the automove knobs, is announced by [`Runtime::slab_automove_version`], bumped with release order
+//! Every access is relaxed: each value is independent and a reader may see it late. The one group whose members belong
+//! together, the automove settings, is announced by [`Runtime::slab_automove_version`], incremented with release order
 //! after the write and read with acquire order before the others.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::Settings;
 
-/// An f64 kept as its bits.
+/// An `f64` stored as its bits.
 #[derive(Debug)]
 struct AtomicF64(AtomicU64);
 
@@ -29,10 +29,10 @@ impl AtomicF64 {
     }
 }
 
-/// Declares the struct together with a getter `name()` and a setter `set_name(value)` for each field.
+/// Declares the struct, with a getter `name()` and a setter `set_name(value)` for each field.
 macro_rules! live {
     ($($(#[$doc:meta])* $name:ident, $set:ident: $cell:ident as $value:ty;)*) => {
-        /// The changing settings; shared by reference, each field read and written on its own.
+        /// Settings that change at run time; shared by reference, each field read and written on its own.
         #[derive(Debug)]
         pub struct Runtime {
             $($name: $cell,)*
@@ -55,28 +55,29 @@ macro_rules! live {
 live! {
     /// Memory for items, in bytes.
     maxbytes, set_maxbytes: AtomicU64 as u64;
-    /// How much goes to standard error; 0 upwards.
+    /// Verbosity of standard error; 0 upwards.
     verbose, set_verbose: AtomicU32 as u32;
-    /// Items last changed at this second since start, or earlier, are gone; 0 = none are.
+    /// Items last changed in this second since start, or earlier, are flushed; 0 = none.
     oldest_live, set_oldest_live: AtomicU32 as u32;
     /// Per-prefix counting.
     detail_enabled, set_detail_enabled: AtomicBool as bool;
     /// 0 off, 1 careful, 2 on every eviction.
     slab_automove, set_slab_automove: AtomicU32 as u32;
-    /// Youngest against oldest class, above 0 up to 1. Follow with [`Runtime::bump_slab_automove_version`].
+    /// Maximum ratio of the youngest class's age to the oldest's, above 0 up to 1. Follow with
+    /// [`Runtime::bump_slab_automove_version`].
     slab_automove_ratio, set_slab_automove_ratio: AtomicF64 as f64;
-    /// Share of memory kept free; kept for the command that sets it. Follow with
+    /// Share of memory kept free; stored for the command that sets it. Follow with
     /// [`Runtime::bump_slab_automove_version`].
     slab_automove_freeratio, set_slab_automove_freeratio: AtomicF64 as f64;
-    /// Samples looked at, 3 to 1800. Follow with [`Runtime::bump_slab_automove_version`].
+    /// Number of samples considered, 3 to 1800. Follow with [`Runtime::bump_slab_automove_version`].
     slab_automove_window, set_slab_automove_window: AtomicU32 as u32;
-    /// Whether the crawler thread runs; its owner keeps this true to fact.
+    /// Whether the crawler thread runs; its owner keeps this accurate.
     lru_crawler, set_lru_crawler: AtomicBool as bool;
     /// Microseconds between items, 0 to 1000000.
     lru_crawler_sleep, set_lru_crawler_sleep: AtomicU32 as u32;
-    /// Items a class and run; 0 = all.
+    /// Items per class and run; 0 = all.
     lru_crawler_tocrawl, set_lru_crawler_tocrawl: AtomicU32 as u32;
-    /// Whether the LRU maintainer thread runs; its owner keeps this true to fact.
+    /// Whether the LRU maintainer thread runs; its owner keeps this accurate.
     lru_maintainer_thread, set_lru_maintainer_thread: AtomicBool as bool;
     /// Hot, warm and cold lists instead of one.
     lru_segmented, set_lru_segmented: AtomicBool as bool;
@@ -88,9 +89,9 @@ live! {
     hot_max_factor, set_hot_max_factor: AtomicF64 as f64;
     /// Idle share of the cold tail's age that drops an item from the warm list.
     warm_max_factor, set_warm_max_factor: AtomicF64 as f64;
-    /// Short-lived items get a list of their own.
+    /// Short-lived items get their own list.
     temp_lru, set_temp_lru: AtomicBool as bool;
-    /// What short-lived means, in seconds.
+    /// Maximum lifetime of a short-lived item, in seconds.
     temporary_ttl, set_temporary_ttl: AtomicU32 as u32;
 }
 
@@ -121,12 +122,12 @@ impl Runtime {
         }
     }
 
-    /// How often the automove knobs were changed; a chore that sees a new number rebuilds its state.
+    /// Number of changes of the automove settings; a chore that sees a new number rebuilds its state.
     pub fn slab_automove_version(&self) -> u32 {
         self.slab_automove_version.load(Ordering::Acquire)
     }
 
-    /// Announces a change of the automove knobs.
+    /// Announces a change of the automove settings.
     pub fn bump_slab_automove_version(&self) {
         self.slab_automove_version.fetch_add(1, Ordering::Release);
     }

@@ -1,7 +1,7 @@
-//! The options of TLS: `-Z` and the `ssl_*` names.
+//! TLS options: `-Z` and the `ssl_*` names.
 //!
-//! Owns their values, value rules, help words and complaints. It must not know certificates or sockets: files are
-//! opened by `tls`, which judges what is in them. The rows are read by `parse` and `help`, through `options`.
+//! Owns their values, value rules, help texts and error texts. Must not know certificates or sockets: `tls` opens the
+//! files and checks their contents. The rows are read by `parse` and `help`, through `options`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,21 +11,21 @@ use super::number::{strict_i32, strict_u32};
 use super::parse::{Draft, Exit, FAILURE};
 use super::row::Sub;
 
-/// What becomes of a client's certificate.
+/// Handling of client certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyMode {
-    /// 0: not asked for.
+    /// 0: not requested.
     Nothing,
-    /// 1: asked for, and judged if the client has one.
+    /// 1: requested, and verified if the client sends one.
     Request,
-    /// 2: a client without a good one is refused.
+    /// 2: a client without a valid one is refused.
     Require,
-    /// 3: as 2; without renegotiation there is nothing to ask a second time for.
+    /// 3: as 2; without renegotiation there is no second request.
     Once,
 }
 
 impl VerifyMode {
-    /// The number `stats settings` shows: OpenSSL's flags, as scripts know them.
+    /// Number in `stats settings`: OpenSSL's flags, which scripts know.
     pub fn flags(self) -> u32 {
         match self {
             VerifyMode::Nothing => 0,
@@ -36,7 +36,7 @@ impl VerifyMode {
     }
 }
 
-/// The oldest protocol version to accept.
+/// Oldest protocol version that is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MinVersion {
     /// 0: TLS 1.0.
@@ -50,7 +50,7 @@ pub enum MinVersion {
 }
 
 impl MinVersion {
-    /// The word used in `-h` and `stats settings`.
+    /// Name in `-h` and `stats settings`.
     pub fn text(self) -> &'static str {
         match self {
             MinVersion::Tls10 => "tlsv1.0",
@@ -61,10 +61,10 @@ impl MinVersion {
     }
 }
 
-/// The part of the settings that is about TLS.
+/// TLS settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ssl {
-    /// `-Z`: TCP listeners speak TLS unless they say otherwise.
+    /// `-Z`: TCP listeners use TLS unless their entry says otherwise.
     pub enabled: bool,
     /// `-o ssl_chain_cert`.
     pub chain_cert: Option<PathBuf>,
@@ -76,9 +76,9 @@ pub struct Ssl {
     pub verify_mode: VerifyMode,
     /// `-o ssl_keyformat`: OpenSSL's number of a file type, not range-checked; 1 is PEM, 2 is DER.
     pub keyformat: i32,
-    /// `-o ssl_ciphers`: OpenSSL's list of cipher suites up to TLS 1.2; `None` = all that there are.
+    /// `-o ssl_ciphers`: OpenSSL cipher list for suites up to TLS 1.2; `None` = all supported ones.
     pub ciphers: Option<String>,
-    /// `-o ssl_wbuf_size`, in bytes: most plain text that is encrypted before it is sent.
+    /// `-o ssl_wbuf_size`, in bytes: maximum plain text that is encrypted before it is sent.
     pub wbuf_size: u32,
     /// `-o ssl_session_cache`: clients may resume sessions.
     pub session_cache: bool,
@@ -107,7 +107,7 @@ fn path(value: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(value)))
 }
 
-/// A number that must be whole, by the rule of the option `name`.
+/// A whole number; the error text names the option.
 fn number<T>(parsed: Option<T>, name: &str) -> Result<T, Exit> {
     parsed.ok_or_else(|| Exit::line(FAILURE, format_args!("could not parse argument to {name}")))
 }
