@@ -1,14 +1,14 @@
 //! The server's clock: seconds since start, cached in one atomic.
 //!
-//! Owns the mapping between unix time, relative time and exptime arguments. Knows nothing of sockets or
-//! items. The main thread calls [`Clock::tick`] once a second; everyone else reads [`Clock::now`].
+//! Owns the mapping between unix time, relative time and exptime arguments. Knows nothing of sockets or items. The main
+//! thread calls [`Clock::tick`] once a second; all other threads read [`Clock::now`].
 //!
-//! Relative time is monotonic: what is set to live N seconds does so whatever becomes of the wall clock. Unix time is the
-//! wall clock's: the difference of the two is looked at with each tick. A time of the calendar becomes a relative one when
-//! it is given, and stays that.
+//! Relative time is monotonic: an item with a TTL of N seconds lives N seconds, however the wall clock is set. Unix
+//! time follows the wall clock: each tick compares the two clocks. A unix time given by a client is converted to
+//! relative time once, on arrival.
 //!
-//! Whole seconds cannot tell when in a second something was set, so lives count from the end of the present one: none is
-//! shorter than asked for, and none longer by more than a second.
+//! Whole seconds do not tell when within a second an item was set, so a TTL counts from the end of the current second:
+//! no item lives shorter than asked for, and none longer by more than a second.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -17,14 +17,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// interval and 2 more) before the real one, so that no live item ever has time 0 or 1.
 pub const START: u32 = 62;
 
-/// `uptime` is relative time less this, so it starts at 2.
+/// Offset of relative time to `uptime`, which therefore starts at 2.
 pub const UPTIME_OFFSET: u32 = 60;
 
-/// Largest exptime in seconds that is relative; above it is a unix time (30 days).
+/// Largest relative exptime in seconds (30 days); larger values are unix times.
 pub const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
 
-/// Milliseconds by which the wall clock must have moved against the monotonic one before unix time follows. The two are
-/// not read at the same moment, and without a margin the second that is shown would waver.
+/// Minimum shift of the wall clock against the monotonic clock, in milliseconds, before unix time follows. The two
+/// clocks are not read at the same instant; without a margin the displayed second would jitter.
 const WALL_SHIFT_MIN: i64 = 500;
 
 /// Seconds since start, plus [`START`]. Shared by all threads.
@@ -35,8 +35,8 @@ pub struct Clock {
     started: Option<Instant>,
     /// Unix time of relative time 0, in milliseconds.
     origin: AtomicI64,
-    /// Seconds by which the expiry time of what is set now is later than now and its life: 1, for the present second has
-    /// begun; 0 where time is moved by hand, by whole seconds.
+    /// Seconds added to expiry times: 1, because the current second has already begun; 0 for a clock that is moved by
+    /// hand, in whole seconds.
     begun: u32,
     paused: AtomicBool,
     offset: AtomicI64,
@@ -48,20 +48,20 @@ impl Clock {
         Self::resumed(START)
     }
 
-    /// A clock that begins at relative time `first`, where the clock of a process before this one would be by now.
+    /// A clock that starts at relative time `first`, where a previous process's clock would be now.
     pub fn resumed(first: u32) -> Self {
         let first = first.max(START);
-        // With `debugtime N`, what lives N seconds must be gone, at once.
+        // After `debugtime N`, an item with a TTL of N seconds must be expired at once.
         let begun = u32::from(!cfg!(feature = "debug-commands"));
         Self { started: Some(Instant::now()), begun, ..Self::new(wall_millis() - millis(first), first) }
     }
 
-    /// A clock that only moves by [`Clock::advance`]; its unix time at relative 0 is `unix_started`.
+    /// A clock that moves only by [`Clock::advance`]; its unix time at relative 0 is `unix_started`.
     pub fn manual(unix_started: i64) -> Self {
         Self::new(unix_started * 1000, START)
     }
 
-    /// The same within a second, as a clock is that follows real time.
+    /// As [`Clock::manual`], with TTLs counted from the end of the current second, as on a real clock.
     pub fn manual_within_a_second(unix_started: i64) -> Self {
         Self { begun: 1, ..Self::manual(unix_started) }
     }
@@ -84,8 +84,8 @@ impl Clock {
         self.now.load(Relaxed)
     }
 
-    /// Takes over the monotonic clock's time, and the wall clock's if that was set; called by the main thread once a
-    /// second.
+    /// Updates relative time from the monotonic clock, and the offset to unix time if the wall clock was set. The main
+    /// thread calls it once a second.
     pub fn tick(&self) {
         if let Some(started) = self.started
             && !self.paused.load(Relaxed)
@@ -97,14 +97,14 @@ impl Clock {
         }
     }
 
-    /// Lets unix time follow the wall clock, by which relative time 0 was at `origin`, in milliseconds.
+    /// Sets unix time at relative time 0 to `origin` milliseconds, if that differs by `WALL_SHIFT_MIN` or more.
     fn follow_wall(&self, origin: i64) {
         if (origin - self.origin.load(Relaxed)).abs() >= WALL_SHIFT_MIN {
             self.origin.store(origin, Relaxed);
         }
     }
 
-    /// Sets the wall clock on by `seconds`, for tests.
+    /// Moves the wall clock forward by `seconds`, for tests.
     pub fn set_wall(&self, seconds: i64) {
         self.follow_wall(self.origin.load(Relaxed) + seconds * 1000);
     }
@@ -116,7 +116,7 @@ impl Clock {
         self.now.store(moved.clamp(1, i64::from(u32::MAX)) as u32, Relaxed);
     }
 
-    /// Stops (`true`) or resumes the clock, for `debugtime p` and `r`.
+    /// Pauses (`true`) or resumes the clock, for `debugtime p` and `r`.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Relaxed);
     }
@@ -132,29 +132,29 @@ impl Clock {
         self.origin.load(Relaxed).div_euclid(1000)
     }
 
-    /// Unix time of an expiry time, as clients are shown it: without the rest of the second in which it was set.
+    /// Unix time of an expiry time, as shown to clients: without the addition of [`Clock::begun`].
     pub fn unix_expiry(&self, expiry: u32) -> i64 {
         self.unix(expiry) - i64::from(self.begun)
     }
 
-    /// Seconds by which expiry times are later than clients are shown: what lives N seconds from now on expires at
-    /// `now` + N + `begun`.
+    /// Seconds by which expiry times exceed what clients are shown: an item with a TTL of N seconds expires at `now` +
+    /// N + `begun`.
     #[inline]
     pub fn begun(&self) -> u32 {
         self.begun
     }
 
-    /// Relative expiry time of an exptime argument: 0 = never. What has not passed at its [`Clock::moment`] lives through
-    /// the second that begins with it.
+    /// Relative expiry time of an exptime argument: 0 = never. An item whose [`Clock::moment`] has not passed lives
+    /// through the second that begins with it.
     #[inline]
     pub fn expiry(&self, exptime: i64) -> u32 {
         let moment = self.moment(exptime);
         if moment > self.now() { moment.saturating_add(self.begun) } else { moment }
     }
 
-    /// Relative time of an exptime argument: 0 = never, up to 30 days = from now, larger = unix time.
-    /// A unix time at or before the start gives 1, which has always passed. Negative arguments have passed too. A time
-    /// beyond the end of relative time is that end.
+    /// Relative time of an exptime argument: 0 = never, up to 30 days = from now, larger = unix time. A unix time at or
+    /// before the start gives 1, which has always passed, and so does a negative argument. A time beyond the range of
+    /// relative time gives its maximum.
     #[inline]
     pub fn moment(&self, exptime: i64) -> u32 {
         let exptime = if exptime < 0 { RELATIVE_MAX + 1 } else { exptime };
@@ -173,7 +173,7 @@ fn millis(seconds: u32) -> i64 {
     i64::from(seconds) * 1000
 }
 
-/// The wall clock, in milliseconds since 1970; before that, 0.
+/// Wall clock time in milliseconds since 1970; 0 before that.
 fn wall_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unix_time_follows_the_wall_clock_and_does_not_waver() {
+    fn unix_time_follows_the_wall_clock_without_jitter() {
         let clock = Clock::real();
         let (origin, unix) = (clock.origin.load(Relaxed), clock.unix(100));
         for shift in [1, -1, 499, -499] {
@@ -196,13 +196,13 @@ mod tests {
             let day = unix + seconds + 50;
             assert_eq!(clock.moment(day), if day > RELATIVE_MAX { 150 } else { clock.moment(day) });
         }
-        // A tick asks the system.
+        // A tick reads the wall clock.
         clock.tick();
         assert!((clock.unix(100) - unix).abs() <= 1);
     }
 
     #[test]
-    fn lives_count_from_the_end_of_the_present_second() {
+    fn ttls_count_from_the_end_of_the_current_second() {
         let clock = Clock::manual_within_a_second(1_000_000_000);
         assert_eq!((clock.expiry(0), clock.expiry(1), clock.expiry(1_000_000_100)), (0, START + 2, 101));
         assert_eq!((clock.expiry(-1), clock.expiry(1_000_000_000), clock.expiry(1_000_000_000 + 62)), (1, 1, START));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_32_bits_are_the_last_ones_there_are() {
+    fn times_beyond_32_bits_are_clamped() {
         for unix_started in [-62, 1_700_000_000, 5_000_000_000, -3_000_000_000] {
             let clock = Clock::manual(unix_started);
             for exptime in [i64::from(i32::MAX), i64::from(u32::MAX), 1 << 33, 1 << 40, i64::MAX / 2] {

@@ -1,15 +1,15 @@
-//! Numbers in memcached's several spellings.
+//! Parsing and formatting of numbers in memcached's formats.
 //!
-//! Owns the rules by which bytes become numbers; knows no protocol. Two families: *tokens* (digits only, a
-//! length limit, `-` for signed ones) and *C numbers* (leading white space, signs, ended by white space), which
-//! memcached uses for client flags, storage exptimes and stored counters.
+//! Owns the rules by which bytes become numbers; knows no protocol. Two families: *tokens* (digits only, a length
+//! limit, `-` for signed ones) and *C numbers* (leading white space, signs, ended by white space), which memcached uses
+//! for client flags, storage exptimes and stored counters.
 
-/// Longest token of a 32-bit number.
+/// Maximum length of a 32-bit token.
 const TOKEN32_MAX: usize = 11;
-/// Longest token of a 64-bit number.
+/// Maximum length of a 64-bit token.
 const TOKEN64_MAX: usize = 22;
 
-/// Digits to a `u64`; `None` on anything else or overflow. No bytes give 0.
+/// Digits to a `u64`; `None` on any other byte or overflow. Empty input is 0.
 #[inline]
 fn digits(bytes: &[u8]) -> Option<u64> {
     let mut sum = 0u64;
@@ -53,7 +53,7 @@ fn signed(token: &[u8]) -> Option<i64> {
     }
 }
 
-/// What C's `isspace` takes.
+/// C's `isspace`.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
@@ -72,8 +72,8 @@ fn c_number(text: &[u8]) -> Option<(bool, u64)> {
     if len == 0 || !ends { None } else { Some((negative, digits(&rest[..len])?)) }
 }
 
-/// C's `strtoull` with memcached's checks: a negative number is refused only if it stays negative as a
-/// signed one.
+/// C's `strtoull` with memcached's checks: refuses a negative number only if its wrapped value is negative as a signed
+/// number.
 #[inline]
 pub fn c_unsigned(text: &[u8]) -> Option<u64> {
     let (negative, magnitude) = c_number(text)?;
@@ -88,7 +88,7 @@ pub fn c_signed(text: &[u8]) -> Option<i64> {
     if negative { 0i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() }
 }
 
-/// A floating point token: a C number, so white space inside the token ends it.
+/// A floating point token; white space inside the token ends it, as in a C number.
 pub fn token_f64(token: &[u8]) -> Option<f64> {
     let start = token.iter().position(|&byte| !is_space(byte))?;
     let rest = &token[start..];

@@ -2,20 +2,19 @@
 //!
 //! ```text
 //!  main thread            worker 1..N                          chores thread
-//!  listeners, signals,    one poll each; a connection lives    grows the index,
-//!  clock tick             and dies on one worker               sweeps out expired items
+//!   listeners, signals,    one poll each; a connection stays   grows the index,
+//!   clock tick             on one worker until it closes       sweeps out expired items
 //!      │  accept               ▲
 //!      └── fd over a bounded ──┘  read → session → verbs → store → write
 //!          channel, waker
 //! ```
 //!
-//! The *main thread* owns every listening socket, the signals and the one-second tick; it never touches a
-//! client's bytes and pauses accepting when descriptors run out. A *worker* is one reactor: one poll, its
-//! connections in a slab, one shared pair of buffers, counters that it alone writes. The *chores thread* does
-//! what the store needs done beside requests, in steps that hold one bucket's lock for a few
-//! microseconds. The *logger thread* writes to the clients that watch what the workers have recorded; nobody
-//! waits for it. A thread for slow checks of passwords exists once one was needed. Lines for
-//! standard error are written by one more thread, so that their reader stops no other one.
+//! The *main thread* owns every listening socket, the signals and the one-second tick; it never touches a client's
+//! bytes and pauses accepting when descriptors run out. A *worker* is one event loop: one poll, its connections in a
+//! slab, one shared pair of buffers, counters that only it writes. The *chores thread* does the store's background work
+//! in steps that hold one bucket's lock for a few microseconds. The *logger thread* writes to watching clients what the
+//! workers have recorded; no thread waits for it. A thread for slow password checks starts with the first of them. One
+//! more thread writes the lines for standard error, so that a slow reader of them blocks no other thread.
 //!
 //! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):
 //!
@@ -27,7 +26,7 @@
 //! | 3 | [`maint`] | chores, the logger |
 //! | 4 | [`proto`] | bytes to verbs and back, no sockets |
 //! | 5 | [`net`] | sockets, workers, connections |
-//! | 6 | [`server`] | everything wired; `main` |
+//! | 6 | [`server`] | wires all of them; `main` |
 //!
 //! `docs/architecture.md` follows one request through all of them.
 

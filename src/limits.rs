@@ -1,81 +1,82 @@
 //! Every constant bound of the server, with asserts between them.
 //!
-//! Owns numbers only; must not know any other module. A bound that a peer can reach stands here and
-//! nowhere else, so that the memory of a hostile load can be added up by reading one file. Each comment ends with the
-//! unit and with what happens beyond the bound: docs/limits.md is made from them.
+//! Owns numbers only; must not know any other module. Every bound that a peer can reach is here and nowhere else, so
+//! that the memory of a hostile load can be added up from one file. Each comment ends with the unit and with what
+//! happens beyond the bound; docs/limits.md is generated from them.
 
-/// Longest key in bytes (memcached's `KEY_MAX_LENGTH`).
+/// Maximum key length (memcached's `KEY_MAX_LENGTH`).
 ///
-/// Unit: bytes. Beyond: `CLIENT_ERROR bad command line format`; by packet, status 0x04 and the end of the connection.
+/// Unit: bytes. Beyond: `CLIENT_ERROR bad command line format`; in the binary protocol, status 0x04 and the end of the
+/// connection.
 pub const KEY_MAX: usize = 250;
 
-/// Longest command line without a newline before the connection is judged: above it only `get ` and
-/// `gets ` lines may go on growing.
+/// Length of a command line without a newline at which the connection is checked: above it only `get ` and `gets `
+/// lines may grow.
 ///
 /// Unit: bytes. Beyond: the connection is closed; a `get` or `gets` line is waited for.
 pub const LINE_WAIT_MAX: usize = 2048;
 
-/// Longest command line that is accepted once its newline is there (memcached's read buffer).
+/// Maximum length of a command line that has its newline (memcached's read buffer).
 ///
-/// Unit: bytes. Beyond: the connection is closed, but for a `get` or `gets` line.
+/// Unit: bytes. Beyond: the connection is closed, except for a `get` or `gets` line.
 pub const LINE_MAX: usize = 16 * 1024;
 
-/// Longest `get`/`gets` line. memcached has no bound here; a bound is needed so that one client
-/// cannot take all memory.
+/// Maximum length of a `get`/`gets` line. memcached has no bound here; a bound is needed so that one client cannot take
+/// all memory.
 ///
 /// Unit: bytes. Beyond: as for `INPUT_MAX`.
 pub const GET_LINE_MAX: usize = 16 * 1024 * 1024;
 
-/// Largest input buffer of one connection: the longest `get` line, and one more read.
+/// Maximum input buffer of one connection: the longest `get` line, and one more read.
 ///
 /// Unit: bytes. Beyond: `SERVER_ERROR out of memory reading request` and the end of the connection; counted in
 /// `read_buf_oom`.
 pub const INPUT_MAX: usize = GET_LINE_MAX + READ_BUF;
 
-/// Bound of the input buffers of all connections whose unfinished request takes more than `REQUEST_CHARGE`: this, or
-/// one part in `LONG_INPUT_SHARE` of `-m` if that is more. `read_buf_mem_limit` takes its place where given.
+/// Bound of the input buffers of all connections whose unfinished request takes more than `REQUEST_CHARGE`: the maximum
+/// of this and one part in `LONG_INPUT_SHARE` of `-m`. `read_buf_mem_limit` replaces it where given.
 ///
 /// Unit: bytes. Beyond: as for `INPUT_MAX`.
 pub const LONG_INPUT_MIN: u64 = 32 * 1024 * 1024;
 
-/// See `LONG_INPUT_MIN`.
+/// Divisor of `-m` in the bound of `LONG_INPUT_MIN`.
 ///
 /// Unit: one part of `-m`. Beyond: nothing.
 pub const LONG_INPUT_SHARE: u64 = 16;
 
 /// Leading spaces tolerated before an over-long `get` line.
 ///
-/// Unit: bytes. Beyond: the line counts as one of another command.
+/// Unit: bytes. Beyond: the line counts as another command's.
 pub const LEADING_SPACES_MAX: usize = 100;
 
-/// Bytes of one worker's shared read buffer: the most one `read` brings in.
+/// Size of one worker's shared read buffer: the maximum that one `read` returns.
 ///
 /// Unit: bytes. Beyond: the rest is read in the next turn.
 pub const READ_BUF: usize = 64 * 1024;
 
 /// Unsent reply bytes (pinned values included) at which a connection stops running commands.
 ///
-/// Unit: bytes. Beyond: no command is run and nothing is read until the peer has taken replies.
+/// Unit: bytes. Beyond: no command runs and nothing is read until the peer has taken replies.
 pub const OUTPUT_HIGH: usize = 256 * 1024;
 
-/// The same while unsent replies of all connections exceed their bound.
+/// As `OUTPUT_HIGH`, while unsent replies of all connections exceed their bound.
 ///
 /// Unit: bytes. Beyond: as `OUTPUT_HIGH`.
 pub const OUTPUT_LOW: usize = 16 * 1024;
 
-/// Bound of the unsent replies of all connections, beyond which each one may have `OUTPUT_LOW` only: this, or one part in
-/// `REPLIES_SHARE` of `-m` if that is more. `read_buf_mem_limit` takes its place where given.
+/// Bound of the unsent replies of all connections, beyond which each may have only `OUTPUT_LOW`: the maximum of this
+/// and one part in `REPLIES_SHARE` of `-m`. `read_buf_mem_limit` replaces it where given.
 ///
 /// Unit: bytes. Beyond: each connection stops at `OUTPUT_LOW`.
 pub const REPLIES_MIN: u64 = 64 << 20;
 
-/// Part of `-m` that unsent replies of all connections may take: see `REPLIES_MIN`.
+/// Divisor of `-m` in the bound of `REPLIES_MIN`.
 ///
 /// Unit: a divisor. Beyond: each connection stops at `OUTPUT_LOW`.
 pub const REPLIES_SHARE: u64 = 16;
 
-/// Free memory of the output before each command and each key of a multiget: more than the longest reply other than
-/// statistics. Lack of memory shows there and not in the middle of a reply.
+/// Free output memory required before each command and each key of a multiget: more than the longest reply other than
+/// statistics. Lack of memory thus shows before a reply and not in the middle of one.
 ///
 /// Unit: bytes. Beyond: the reply takes memory that was not reserved.
 pub const REPLY_ROOM: usize = 16 * 1024;
@@ -85,35 +86,35 @@ pub const REPLY_ROOM: usize = 16 * 1024;
 /// Unit: values. Beyond: as for `OUTPUT_HIGH`.
 pub const OUTPUT_PINS: usize = 256;
 
-/// Datagrams that answer one request datagram, all its replies together. A series cannot count further.
+/// Datagrams that answer one request datagram, all its replies together. The sequence number cannot count further.
 ///
 /// Unit: datagrams. Beyond: an error in place of the reply that would exceed it.
 pub const DATAGRAM_ANSWER_MAX: usize = u16::MAX as usize;
 
-/// Bytes of one step of a report or dump; the longest line may follow.
+/// Bytes of one step of a report or dump; the longest line may exceed it.
 ///
-/// Unit: bytes. Beyond: the rest is told in the next turn.
+/// Unit: bytes. Beyond: the rest follows in the next turn.
 pub const REPORT_STEP: usize = 32 * 1024;
 
-/// Bytes that reports keep beside unsent replies, of all clients together: histograms of sizes, and dumps of prefixes
-/// that leave as one packet.
+/// Bytes that reports of all clients hold in addition to unsent replies: histograms of sizes, and prefix dumps that are
+/// sent as one packet.
 ///
 /// Unit: bytes. Beyond: the connection is closed, and counted in `response_obj_oom`.
 pub const REPORTS_MAX: usize = 64 << 20;
 
-/// Memory that must be there beyond what a report or a new prefix takes: other clients need it for theirs.
+/// Memory that must stay free beyond what a report or a new prefix takes, for other clients.
 ///
 /// Unit: bytes. Beyond: the report or the prefix is refused.
 pub const HEADROOM: usize = 8 << 20;
 
-/// Longest report in answer to a datagram; it is kept until it is whole.
+/// Maximum report in answer to a datagram; it is held until it is complete.
 ///
 /// Unit: bytes. Beyond: no answer, counted in `response_obj_oom`.
 pub const DATAGRAM_REPORT_MAX: usize = 4 << 20;
 
 /// Slices in one `writev` call (Linux `IOV_MAX` is 1024).
 ///
-/// Unit: slices. Beyond: the rest goes with the next call.
+/// Unit: slices. Beyond: the rest goes into the next call.
 pub const WRITE_SLICES: usize = 512;
 
 /// Bytes read and written after which a turn ends.
@@ -137,58 +138,58 @@ pub const TURN_KEYS: u32 = 4096;
 /// Unit: bytes. Beyond: as for `TURN_BYTES`.
 pub const TURN_LINE: usize = 256 * 1024;
 
-/// Values longer than this are pinned and written from the item instead of being copied.
+/// Longer values are pinned and written from the item instead of being copied.
 ///
 /// Unit: bytes. Beyond: the value is written from its item, which stays in memory until then.
 pub const COPY_MAX: usize = 4096;
 
-/// A value of which at least this much is still missing is read from the socket straight into its item.
+/// Minimum missing part of a value for a read from the socket directly into its item.
 ///
-/// Unit: bytes. Beyond: the value is read past the buffer.
+/// Unit: bytes. Beyond: the read bypasses the buffer.
 pub const DIRECT_READ_MIN: usize = 16 * 1024;
 
-/// Largest value length a client may announce (memcached: `INT_MAX - 2`).
+/// Maximum value length a client may announce (memcached: `INT_MAX - 2`).
 ///
 /// Unit: bytes. Beyond: `CLIENT_ERROR bad data chunk` or `bad command line format`; below it, `-I` decides.
 pub const VALUE_LEN_MAX: u32 = i32::MAX as u32 - 2;
 
-/// Largest body of a packet (memcached's bound of `-I`).
+/// Maximum body of a packet (memcached's bound of `-I`).
 ///
 /// Unit: bytes. Beyond: status 0x04 and the end of the connection; below it, `-I` decides.
 pub const BODY_MAX: u32 = 1 << 30;
 
 /// Token slots of one command line (memcached's 24 less its end marker).
 ///
-/// Unit: tokens. Beyond: what follows is not looked at.
+/// Unit: tokens. Beyond: later tokens are ignored.
 pub const TOKENS_MAX: usize = 23;
 
-/// Connections accepted in one go before the main thread looks at its other events.
+/// Connections accepted in one batch, before the main thread handles other events.
 ///
 /// Unit: connections. Beyond: the others wait for the next round.
 pub const ACCEPT_BATCH: usize = 64;
 
-/// New connections and other messages waiting for one worker.
+/// New connections and other messages queued for one worker.
 ///
 /// Unit: messages. Beyond: the new connection is closed.
 pub const WORKER_QUEUE: usize = 4096;
 
-/// Clients that may watch at a time.
+/// Maximum simultaneous watchers.
 ///
 /// Unit: connections. Beyond: `WATCHER_TOO_MANY log watcher limit reached`.
 pub const WATCHERS_MAX: usize = 20;
 
-/// Bytes of lines that wait for the reader of standard error; lines beyond are dropped.
+/// Bytes of lines queued for standard error.
 ///
-/// Unit: bytes. Beyond: lines are dropped, and a line says how many.
+/// Unit: bytes. Beyond: lines are dropped, and a line reports how many.
 pub const LOG_QUEUE: usize = 1 << 20;
 
 /// Slab classes, numbered 1..=63; 0 is the global page pool.
 ///
-/// Unit: classes. Beyond: a class table that would have more ends with the largest size.
+/// Unit: classes. Beyond: the class table is cut off and ends with the largest size.
 pub const CLASSES: usize = 64;
 
-/// Nominal bytes charged against `read_buf_mem_limit` for each command of a turn, and each key of a multiget, whose reply
-/// waits to be sent.
+/// Bytes charged against `read_buf_mem_limit` for each command of a turn, and each key of a multiget, whose reply waits
+/// to be sent; a fixed charge.
 ///
 /// Unit: bytes. Beyond: the connection is closed, and counted in `response_obj_oom`, where `read_buf_mem_limit`
 /// allows no more of them.
@@ -205,38 +206,38 @@ pub const REQUEST_CHARGE: usize = 16 * 1024;
 /// Unit: seconds. Beyond: the connection is closed, and counted in `ssl_handshake_errors`.
 pub const TLS_HANDSHAKE_SECONDS: u32 = 10;
 
-/// Sessions kept for resumption, for each kind of TLS listener; the oldest makes room. A session takes some
-/// hundred bytes, and as much again as the client's certificates.
+/// Sessions kept for resumption, for each kind of TLS listener; the oldest is replaced. A session takes some hundred
+/// bytes, and as much again as the client's certificates.
 ///
 /// Unit: sessions. Beyond: the oldest one cannot be resumed.
 pub const TLS_SESSIONS: usize = 8192;
 
-/// Seconds that a client may take for its login, where `-o auth_timeout` says nothing else.
+/// Seconds that a client may take to log in, unless `-o auth_timeout` is given.
 ///
 /// Unit: seconds. Beyond: the refusal of the protocol and the end of the connection, counted in `auth_timeouts`.
 pub const AUTH_SECONDS: u32 = 15;
 
-/// Most worker threads that `-t` may give: each takes memory at start.
+/// Maximum of `-t`: each worker thread takes memory at start.
 ///
 /// Unit: threads. Beyond: the server does not start.
 pub const THREADS_MAX: u32 = 4096;
 
-/// Most seconds that `-o auth_timeout` may give.
+/// Maximum of `-o auth_timeout`.
 ///
 /// Unit: seconds. Beyond: the server does not start.
 pub const AUTH_SECONDS_MAX: u32 = 1000;
 
-/// Longest token of a login by text (memcached's bound).
+/// Maximum length of a login token in the text protocol (memcached's bound).
 ///
 /// Unit: bytes. Beyond: `CLIENT_ERROR auth token too long`.
 pub const TOKEN_MAX: u32 = 16 * 1024;
 
-/// Longest name of a SASL mechanism (memcached's bound).
+/// Maximum length of a SASL mechanism's name (memcached's bound).
 ///
 /// Unit: bytes. Beyond: status 0x04.
 pub const MECHANISM_MAX: usize = 32;
 
-/// Longest message of a client in a SASL login. It waits in the read buffer until it is whole.
+/// Maximum message of a client in a SASL login. It stays in the read buffer until it is complete.
 ///
 /// Unit: bytes. Beyond: status 0x82.
 pub const SASL_MESSAGE_MAX: usize = 16 * 1024;
@@ -246,22 +247,22 @@ pub const SASL_MESSAGE_MAX: usize = 16 * 1024;
 /// Unit: logins. Beyond: the last of them closes the connection.
 pub const LOGIN_FAILURES_MAX: u8 = 10;
 
-/// Slow password checks that may wait for their turn; each is of one connection.
+/// Queued slow password checks; at most one per connection.
 ///
-/// Unit: checks. Beyond: `SERVER_ERROR too many logins`; by packet, status 0x86.
+/// Unit: checks. Beyond: `SERVER_ERROR too many logins`; in the binary protocol, status 0x86.
 pub const LOGINS_WAITING: usize = 512;
 
-/// Least plain text that is encrypted at a time, whatever `ssl_wbuf_size` says.
+/// Minimum plain text that is encrypted at a time, whatever `ssl_wbuf_size` says.
 ///
 /// Unit: bytes. Beyond: a smaller `ssl_wbuf_size` counts as this.
 pub const TLS_WRITE_MIN: usize = 1024;
 
-/// Cipher text read from a socket in one go (the TLS library would read 4 KB).
+/// Cipher text read from a socket at a time (the TLS library would read 4 KB).
 ///
 /// Unit: bytes. Beyond: the rest is read in the next turn.
 pub const TLS_READ: usize = 32 * 1024;
 
-/// Longest TLS record on the wire: header, 16 KB, and what encryption may add.
+/// Maximum TLS record on the wire: header, 16 KB, and what encryption may add.
 ///
 /// Unit: bytes. Beyond: the connection is closed, and counted in `ssl_proto_errors`.
 pub const TLS_RECORD_MAX: usize = 5 + 16 * 1024 + 2048;

@@ -38,7 +38,7 @@ fn run() -> ExitCode {
 }
 
 fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
-    // Before anything else is done, so that a signal during start-up stops the server in order.
+    // Installed first, so that a signal during start-up stops the server in order.
     let signals = Signals::install().map_err(|e| StartError {
         code: 1,
         message: format!("failed to install signal handlers: {}", error_text(&e)),
@@ -67,7 +67,7 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     Ok(if ran.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `--hash-password`: one password in, one line out.
+/// `--hash-password`: reads a password and prints its line for a file of users.
 fn hash_password(user: &str, iterations: Option<u32>) -> ExitCode {
     let line = terminal::read_password(&format!("Password for {user}: "))
         .map_err(|e| error_text(&e))
@@ -84,7 +84,7 @@ fn hash_password(user: &str, iterations: Option<u32>) -> ExitCode {
     }
 }
 
-/// Internal log lines go to stderr too: errors always, more with each `-v`; `RUST_LOG` has the last word.
+/// Sends internal log lines to stderr: errors always, more with each `-v`; `RUST_LOG` overrides the level.
 fn start_log(verbose: i32) {
     let level = match verbose {
         0 => log::LevelFilter::Error,

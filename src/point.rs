@@ -1,25 +1,25 @@
-//! Points at which a simulation lets other actors go first, or has the system refuse something.
+//! Simulation points: places where a simulation lets other actors run, or makes the system refuse something.
 //!
-//! Between two steps of an operation that hold no lock together, other threads may do anything. A simulation with one
-//! thread has no such moments but these: a call of [`point`] runs the hook of the calling thread, if there is one. The
-//! hook may use the store and other sessions; a point that is reached within it does nothing.
+//! Between two steps of an operation that share no lock, other threads may do anything. A single-threaded simulation
+//! can interleave only here: a call of [`point`] runs the hook of the calling thread, if there is one. The hook may use
+//! the store and other sessions; a point that is reached within it does nothing.
 //!
-//! A [`point`] must not be called with a lock held. Release builds have no hooks, and calls cost nothing. Knows no other
-//! module; called by `stats`, `proto` and the store, set by `tests/simulate`.
+//! A [`point`] must not be called with a lock held. Release builds have no hooks, and calls cost nothing. Knows no
+//! other module; called by `stats`, `proto` and the store, set by `tests/simulate`.
 
 #[cfg(debug_assertions)]
 use std::cell::RefCell;
 
-/// What a point calls. Its answer counts where something may be refused: nothing else may be done there, since locks may
-/// be held.
+/// Hook of a thread. Its result counts only at [`Point::Memory`], where it may do nothing else, since locks may be
+/// held.
 pub type Hook = Box<dyn FnMut(Point) -> bool>;
 
-/// What is reached.
+/// Kind of point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
-    /// Others may go first.
+    /// Other actors may run.
     Between,
-    /// The system is asked for memory; true refuses it.
+    /// Memory is requested from the system; true refuses it.
     Memory,
 }
 
@@ -28,14 +28,14 @@ thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
-/// Other actors may go first here. The name tells the reader where an operation stands.
+/// Lets other actors run. The name documents the state of the operation.
 #[inline(always)]
 pub fn point(_name: &'static str) {
     #[cfg(debug_assertions)]
     run(Point::Between);
 }
 
-/// Whether memory that is asked for is refused. May be called with locks held.
+/// Whether the simulation refuses the requested memory. May be called with locks held.
 #[inline(always)]
 pub fn is_memory_refused() -> bool {
     #[cfg(debug_assertions)]
@@ -52,7 +52,7 @@ fn run(point: Point) -> bool {
     answer
 }
 
-/// Sets or removes the hook of the calling thread; false where hooks do not exist.
+/// Sets or removes the hook of the calling thread; false in builds without hooks.
 pub fn set_hook(hook: Option<Hook>) -> bool {
     #[cfg(debug_assertions)]
     HOOK.set(hook);

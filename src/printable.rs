@@ -1,7 +1,7 @@
-//! Which keys may stand in a line as they are.
+//! Which keys may be written into a line unescaped.
 //!
-//! Owns the rule. A key that comes by packet or in base64 may hold any bytes; one with a space or a line end in it would
-//! forge words or lines of what shows it. Called by everything that writes keys into lines.
+//! Owns the rule. A binary or base64 key may hold any bytes; a space or line end in it would forge words or lines of
+//! the output. Called by everything that writes keys into lines.
 
 /// Whether `key` has neither spaces nor control characters.
 #[inline]
@@ -9,8 +9,8 @@ pub fn is_printable(key: &[u8]) -> bool {
     !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
 }
 
-/// Whether `key` has no white space: a line with it still has the words that it should have. Told to the client that gave
-/// the key, other control characters do no harm.
+/// Whether `key` has no white space, so that a line with it keeps its words. Enough for replies to the client that sent
+/// the key: other control characters do no harm there.
 #[inline]
 pub fn is_one_word(key: &[u8]) -> bool {
     !key.iter().any(|byte| matches!(byte, b' ' | b'\t'..=b'\r'))
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_splits_words_or_lines_is_not_printable() {
+    fn bytes_that_split_words_or_lines_are_not_printable() {
         for key in [&b"a"[..], b"a:%~\\", b"\xc3\xa4\xff\x80"] {
             assert!(is_printable(key) && is_one_word(key), "{}", key.escape_ascii());
         }

@@ -1,6 +1,6 @@
-//! One server: what it is made of, the order in which it comes up, the main thread's loop, and how it goes down.
+//! One server: its parts, the order of its start, the main thread's loop, and its shutdown.
 //!
-//! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. It must not touch a
+//! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. Must not touch a
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
 use crate::auth::Auth;
@@ -28,9 +28,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit code for a plain failure.
 const FAILURE: i32 = 1;
-/// Exit code for files named by an option that cannot be used (`EX_USAGE`).
+/// Exit code for unusable files named by an option (`EX_USAGE`).
 const USAGE: i32 = 64;
-/// Exit code for what the operating system refuses (`EX_OSERR`).
+/// Exit code for errors of the operating system (`EX_OSERR`).
 const OS_ERROR: i32 = 71;
 
 const WAKE: Token = Token(0);
@@ -38,7 +38,7 @@ const SIGNALS: Token = Token(1);
 /// Listener `n` has token `FIRST_LISTENER + n`.
 const FIRST_LISTENER: usize = 2;
 
-/// Events taken from the kernel at once; more simply wait for the next round.
+/// Maximum events of one poll; further ones wait for the next poll.
 const EVENTS: usize = 128;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct StartError {
     /// Exit code of the process.
     pub code: i32,
-    /// For stderr, without a last line feed.
+    /// For stderr, without a final line feed.
     pub message: String,
 }
 
@@ -57,7 +57,7 @@ impl StartError {
         Self { code, message: message.into() }
     }
 
-    /// The error of a step that has no words of its own for its failure.
+    /// Error of a step without an error text of its own.
     fn from_io(code: i32, what: &str, error: &io::Error) -> Self {
         Self::new(code, format!("{what}: {}", error_text(error)))
     }
@@ -69,7 +69,7 @@ impl From<Exit> for StartError {
     }
 }
 
-/// What is read from files before the server starts.
+/// State read from files before the server starts.
 #[derive(Default)]
 pub struct Loaded {
     /// Certificates; see [`load_tls`].
@@ -78,9 +78,9 @@ pub struct Loaded {
     pub auth: Option<Auth>,
 }
 
-/// Does to the process what `settings` ask for: limits and the change of user, in the order in which memcached does it
-/// (and so with the error that it finds first). Must run while the process has one thread, and before
-/// [`Server::start`], whose sockets and memory then belong to the new user.
+/// Applies the process-wide part of `settings`: limits and the change of user, in memcached's order, so that
+/// memcached's first error is reported. Must run while the process has one thread, and before [`Server::start`], whose
+/// sockets and memory then belong to the new user.
 pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     if settings.large_pages
         && let Some(reason) = process::large_pages_refused()
@@ -89,7 +89,8 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
         let complaint = "Cannot enable large pages on this system\n(There is no support as of this version)";
         return Err(StartError::new(FAILURE, complaint));
     }
-    // Looked up first, for a low descriptor limit would hide the user table; judged in its turn.
+    // Looked up first, since a low descriptor limit would make the user table unreadable; its error is reported in
+    // memcached's order.
     let (uid, euid) = process_uids();
     let account = settings::check_user(uid, euid, settings);
     if settings.maxcore && !process::allow_core_files() {
@@ -107,8 +108,8 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// What [`prepare_process`] leaves: the daemon. Between the two, files can be read with the rights of the new user while
-/// complaints are still seen.
+/// Daemonizes, after [`prepare_process`]. Between the two, files can be read with the rights of the new user while
+/// error texts still reach the terminal.
 pub fn go_to_work(settings: &Settings) -> Result<(), StartError> {
     if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));
@@ -117,21 +118,21 @@ pub fn go_to_work(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Locks the memory of a server that has started, for `-k`. Where that is not allowed the server serves without.
+/// Locks the memory of a started server, for `-k`. If that fails, prints a warning and the server runs without.
 pub fn lock_memory() {
     if let Err(e) = process::lock_memory() {
         say(format_args!("warning: -k invalid, mlockall() failed: {}", error_text(&e)));
     }
 }
 
-/// Loads the certificates that `settings` name. For a process that changes its user this comes before
-/// [`prepare_process`], because the key may be root's alone; so does memcached.
+/// Loads the certificates that `settings` name. As in memcached, a process that changes its user must call this before
+/// [`prepare_process`], because only root may be able to read the key.
 pub fn load_tls(settings: &Settings) -> Result<Option<Tls>, StartError> {
     Tls::load(settings).map_err(|complaint| StartError::new(USAGE, complaint))
 }
 
-/// Loads the users that `settings` and the environment name. It comes after the change of user, so that what can be read
-/// now can be read again.
+/// Loads the users that `settings` and the environment name. Must run after the change of user, so that a reload can
+/// read the same files.
 pub fn load_auth(settings: &Settings) -> Result<Option<Auth>, StartError> {
     settings::check_authfile(settings)?;
     let auth = Auth::load(settings, |name| std::env::var_os(name));
@@ -145,7 +146,7 @@ pub fn load_auth(settings: &Settings) -> Result<Option<Auth>, StartError> {
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
     if let Err(e) = process::drop_groups() {
         let words = format!("failed to drop supplementary groups: {}", error_text(&e));
-        // EPERM: the process is already confined (a container), which is what was wanted.
+        // EPERM: the process is already confined (a container), which is the goal.
         if e.raw_os_error() != Some(libc::EPERM) {
             return Err(StartError::new(OS_ERROR, words));
         }
@@ -157,7 +158,7 @@ fn become_account(account: Account, settings: &Settings) -> Result<(), StartErro
     })
 }
 
-/// The slab classes, for `-vv`.
+/// Prints the slab classes, for `-vv`.
 fn say_classes(sizes: &Sizes) {
     for id in 1..=sizes.largest() {
         let size = sizes.class(id);
@@ -165,12 +166,12 @@ fn say_classes(sizes: &Sizes) {
     }
 }
 
-/// Requests to the main thread, from sessions and from whoever holds a [`Handle`].
+/// Requests to the main thread, from sessions and from holders of a [`Handle`].
 #[derive(Default)]
 struct Requests {
     exit: AtomicBool,
     graceful: AtomicBool,
-    /// Set once the main thread's poll exists, which is before any session runs.
+    /// Set once the main thread's poll exists, before any session runs.
     waker: OnceLock<Waker>,
 }
 
@@ -180,7 +181,7 @@ impl Requests {
             Control::Shutdown => self.exit.store(true, Relaxed),
             Control::ShutdownGraceful => self.graceful.store(true, Relaxed),
         }
-        // A failing wake-up costs a delay of one clock tick, no more.
+        // A failed wake-up delays the request by one clock tick at most.
         if let Some(waker) = self.waker.get() {
             let _ = waker.wake();
         }
@@ -192,20 +193,20 @@ impl Requests {
 pub struct Handle(Arc<Requests>);
 
 impl Handle {
-    /// Asks the server to stop, as the `shutdown` commands do.
+    /// Requests a stop, as the `shutdown` commands do.
     pub fn shutdown(&self, how: Control) {
         self.0.ask(how);
     }
 }
 
-/// How a server was told to stop.
+/// Requested kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Exit,
     Graceful,
 }
 
-/// A server that listens and whose workers run; [`Server::run`] makes it accept.
+/// A server that listens and whose workers run; [`Server::run`] starts accepting.
 pub struct Server {
     shared: Arc<Shared>,
     requests: Arc<Requests>,
@@ -221,20 +222,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Brings a server up: certificates, users, poll, shared state, workers, clock, listening sockets.
+    /// Starts a server: certificates, users, poll, shared state, workers, clock, listening sockets.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let loaded = Loaded { tls: load_tls(&settings)?, auth: load_auth(&settings)? };
         Self::start_with(settings, loaded)
     }
 
-    /// As [`Server::start`], with files that are loaded already.
+    /// As [`Server::start`], with certificates and users already loaded.
     pub fn start_with(settings: Settings, loaded: Loaded) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
         let requests = Arc::new(Requests::default());
         let waker = Waker::new(poll.registry(), WAKE).map_err(failed("eventfd"))?;
-        // The cell is new, so this sets it.
+        // Cannot fail: the cell is new.
         let _ = requests.waker.set(waker);
         let asked = Arc::clone(&requests);
         let shared = share(settings, Box::new(move |control| asked.ask(control)))?;
@@ -273,23 +274,26 @@ impl Server {
         }
     }
 
-    /// Network addresses that it listens on, in the order of opening.
+    /// Network addresses of its listeners, in the order of opening.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// What all its sessions share.
+    /// State shared by all sessions.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// A means of stopping it.
+    /// Handle that stops it.
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.requests))
     }
 
-    /// Serves until told to stop, by signal (if `signals` are given), by command or by a [`Handle`]; then takes
-    /// everything down. The error is one of the poll itself.
+    /// Serves until stopped by a signal (if `signals` are given), by command or by a [`Handle`]; then stops all
+    /// threads.
+    ///
+    /// # Errors
+    /// Polling failed.
     pub fn run(mut self, mut signals: Option<Signals>) -> io::Result<()> {
         let served = self.serve(signals.as_mut());
         let verbose = self.shared.runtime.verbose() > 0;
@@ -315,7 +319,7 @@ impl Server {
         served.map(|_| ())
     }
 
-    /// Runs it on a thread of its own, for tests.
+    /// Runs it on its own thread, for tests.
     pub fn spawn(self) -> io::Result<Running> {
         let (handle, addresses) = (self.handle(), self.addresses.clone());
         let thread = thread::Builder::new().name("mc-main".to_owned()).spawn(move || self.run(None))?;
@@ -351,7 +355,7 @@ impl Server {
         }
     }
 
-    /// What signals (looked at only when there is news) and sessions have asked for.
+    /// Stop requested by signals or sessions. Signals are read only if their event came.
     fn asked(&self, signals: Option<&mut Signals>) -> Option<Stop> {
         let mut stop = None;
         for signal in signals.map(Signals::take).unwrap_or_default() {
@@ -369,7 +373,7 @@ impl Server {
         stop
     }
 
-    /// Reads again what may have changed: users and certificates.
+    /// Reloads users and certificates.
     fn reload(&self) {
         for complaint in self.shared.auth.iter().flat_map(Auth::reload) {
             say(format_args!("Could not reload on SIGHUP: {complaint}"));
@@ -381,8 +385,8 @@ impl Server {
         }
     }
 
-    /// Moves the clock when a second is full, and wakes threads that rest if there is work for them. Ticks are laid out
-    /// from the start, so that they do not drift.
+    /// Advances the clock once a second, and wakes idle background threads that have work. Ticks are scheduled from the
+    /// start time, so they do not drift.
     fn tick(&mut self) {
         let now = Instant::now();
         if now < self.next_tick {
@@ -401,7 +405,7 @@ impl Server {
         self.next_tick += TICK + Duration::from_secs(behind);
     }
 
-    /// Stops every thread in memcached's order, saying so with `verbose`.
+    /// Stops every thread in memcached's order; with `verbose` prints each step.
     fn stop_gracefully(self, verbose: bool) {
         let tell = |line: &str| {
             if verbose {
@@ -432,13 +436,13 @@ impl Server {
     }
 }
 
-/// What tells the background threads whether anything has happened.
+/// Counter that tells background threads whether anything has happened.
 fn news(shared: &Arc<Shared>) -> impl Fn() -> u64 + Send + 'static {
     let shared = Arc::clone(shared);
     move || shared.news()
 }
 
-/// Makes what sessions share: an empty cache, or with `-e` the items of the process before.
+/// Creates the shared state: an empty cache, or with `-e` the items of the previous process.
 fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) -> Result<Shared, StartError> {
     let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
     let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else {
@@ -471,7 +475,7 @@ fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) ->
     Ok(shared)
 }
 
-/// Leaves the items to the next process, if there is a memory file.
+/// Saves the state that the next process needs to recover the items of the memory file, if there is one.
 fn put_aside(shared: &Shared) {
     let settings = &shared.settings;
     let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else { return };
@@ -490,7 +494,7 @@ fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Enters what the logger has done.
+/// Adds the logger's counts to the statistics.
 fn count(shared: &Shared, tally: Tally) {
     let globals = &shared.stats.globals;
     globals.log_worker_dropped.fetch_add(tally.dropped, Relaxed);
@@ -500,7 +504,7 @@ fn count(shared: &Shared, tally: Tally) {
     globals.log_watchers.store(tally.watchers, Relaxed);
 }
 
-/// Opens the listening sockets and makes the main thread's side of the network.
+/// Opens the listening sockets and creates the acceptor.
 fn listen(
     shared: &Arc<Shared>,
     dispatcher: Dispatcher,
@@ -520,7 +524,7 @@ fn listen(
     Ok((acceptor, addresses))
 }
 
-/// A server on a thread of its own.
+/// A server that runs on its own thread.
 pub struct Running {
     handle: Handle,
     addresses: Vec<SocketAddr>,
@@ -528,23 +532,23 @@ pub struct Running {
 }
 
 impl Running {
-    /// Network addresses that it listens on, in the order of opening.
+    /// Network addresses of its listeners, in the order of opening.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// A means of stopping it.
+    /// Handle that stops it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Stops it and waits until it is gone.
+    /// Stops it and waits for its thread.
     pub fn shutdown(self) -> io::Result<()> {
         self.handle.shutdown(Control::Shutdown);
         self.wait()
     }
 
-    /// Waits until it is gone: somebody else stops it.
+    /// Waits until it has been stopped by other means.
     pub fn wait(self) -> io::Result<()> {
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
