@@ -144,8 +144,8 @@ impl Clock {
         self.begun
     }
 
-    /// Relative expiry time of an exptime argument: 0 = never. An item whose [`Clock::moment`] has not passed lives
-    /// through the second that begins with it.
+    /// Relative expiry time of an exptime argument: 0 = never. An item with a [`Clock::moment`] in the future lives
+    /// through the second that begins then.
     #[inline]
     pub fn expiry(&self, exptime: i64) -> u32 {
         let moment = self.moment(exptime);

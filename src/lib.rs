@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  main thread            worker 1..N                          chores thread
-//!   listeners, signals,    one poll each; a connection stays   grows the index,
-//!   clock tick             on one worker until it closes       sweeps out expired items
+//!  listeners, signals,    one poll each; a connection stays    grows the index,
+//!  clock tick             on one worker until it closes        sweeps out expired items
 //!      │  accept               ▲
 //!      └── fd over a bounded ──┘  read → session → verbs → store → write
 //!          channel, waker

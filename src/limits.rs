@@ -33,7 +33,7 @@ pub const GET_LINE_MAX: usize = 16 * 1024 * 1024;
 /// `read_buf_oom`.
 pub const INPUT_MAX: usize = GET_LINE_MAX + READ_BUF;
 
-/// Bound of the input buffers of all connections whose unfinished request takes more than `REQUEST_CHARGE`: the maximum
+/// Bound of the input buffers of all connections with an unfinished request of more than `REQUEST_CHARGE`: the maximum
 /// of this and one part in `LONG_INPUT_SHARE` of `-m`. `read_buf_mem_limit` replaces it where given.
 ///
 /// Unit: bytes. Beyond: as for `INPUT_MAX`.
@@ -188,8 +188,8 @@ pub const LOG_QUEUE: usize = 1 << 20;
 /// Unit: classes. Beyond: the class table is cut off and ends with the largest size.
 pub const CLASSES: usize = 64;
 
-/// Bytes charged against `read_buf_mem_limit` for each command of a turn, and each key of a multiget, whose reply waits
-/// to be sent; a fixed charge.
+/// Bytes charged against `read_buf_mem_limit` for each command of a turn, and each key of a multiget, until its reply
+/// is sent; a fixed charge.
 ///
 /// Unit: bytes. Beyond: the connection is closed, and counted in `response_obj_oom`, where `read_buf_mem_limit`
 /// allows no more of them.

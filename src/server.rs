@@ -79,8 +79,8 @@ pub struct Loaded {
 }
 
 /// Applies the process-wide part of `settings`: limits and the change of user, in memcached's order, so that
-/// memcached's first error is reported. Must run while the process has one thread, and before [`Server::start`], whose
-/// sockets and memory then belong to the new user.
+/// memcached's first error is reported. Must run while the process has one thread, and before [`Server::start`], so
+/// that its sockets and memory belong to the new user.
 pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     if settings.large_pages
         && let Some(reason) = process::large_pages_refused()
@@ -206,7 +206,7 @@ enum Stop {
     Graceful,
 }
 
-/// A server that listens and whose workers run; [`Server::run`] starts accepting.
+/// A server with open listeners and running workers; [`Server::run`] starts accepting.
 pub struct Server {
     shared: Arc<Shared>,
     requests: Arc<Requests>,

@@ -31,7 +31,7 @@ const SALT_NEW: usize = 16;
 pub struct Verifier {
     pub(super) iterations: u32,
     pub(super) salt: Box<[u8]>,
-    /// Hash of the client key, whose possession the client proves.
+    /// Hash of the client key; a client proves that it has that key.
     pub(super) stored_key: [u8; KEY],
     /// Key with which the server proves that it knows the verifier.
     pub(super) server_key: [u8; KEY],

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq;
 
-/// An exchange whose client-first message has arrived.
+/// An exchange that has its client-first message.
 pub(super) struct Scram {
     gs2_header: String,
     client_first_bare: String,

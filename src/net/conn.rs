@@ -32,7 +32,7 @@ use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Maximum reads of one turn: a client whose bytes are not commands (a value to discard) must not occupy the worker.
+/// Maximum reads of one turn: a client that sends no commands (but a value to discard) must not occupy the worker.
 const READS_MAX: u32 = 16;
 
 /// Unsent reply bytes at which a yielding turn writes. More would only fall out of the CPU cache, and a peer that does

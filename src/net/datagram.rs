@@ -246,7 +246,7 @@ impl<S: Handler> Answerer<S> {
         None
     }
 
-    /// Ends a request whose answer needs too many datagrams: the rest is neither run nor answered.
+    /// Ends a request with an answer of too many datagrams: the rest is neither run nor answered.
     fn give_up(&mut self, request: &mut Request<S>) {
         self.output.clear();
         request.stage = Stage::Over;

@@ -153,7 +153,7 @@ impl Deadlines {
         self.limits.write.is_some()
     }
 
-    /// Schedules `token`, whose peer has taken nothing since second `since`, no later than its write limit.
+    /// Schedules `token` no later than its write limit; its peer has taken nothing since second `since`.
     pub(super) fn blocked(&mut self, token: usize, since: u32) {
         if let Some(limit) = self.limits.write {
             self.wheel.hasten(token, Limits::end(since, limit));

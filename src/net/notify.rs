@@ -1,7 +1,7 @@
 //! How other threads reach a worker: channels, one waker, and the handle for a late reply.
 //!
 //! Owns messages in flight. A message owns its socket, so dropping a message closes the socket. Must not know what the
-//! worker does with it. `acceptor` sends connections, sources of late replies send those, `workers` asks for the end.
+//! worker does with it. `acceptor` sends connections, [`Remote`] sends late replies, `workers` asks for the end.
 
 use super::transport::Transport;
 use crate::limits::WORKER_QUEUE;
@@ -75,7 +75,7 @@ pub(super) struct Inbox {
     waker: Arc<Waker>,
 }
 
-/// Makes both sides for the worker whose poll has `registry`.
+/// Makes both sides for the worker that polls with `registry`.
 pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
     let waker = Arc::new(Waker {
         inner: mio::Waker::new(registry, BELL)?,

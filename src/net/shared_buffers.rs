@@ -81,7 +81,7 @@ impl SharedBuffers {
         }
     }
 
-    /// Token of the connection whose bytes the buffers hold.
+    /// Token of the connection that owns the bytes in the buffers.
     #[inline]
     pub(super) fn owner(&self) -> Option<usize> {
         self.owner

@@ -109,9 +109,9 @@ impl TlsStream {
         self.counters.handshake_errors.fetch_add(1, Relaxed);
     }
 
-    /// Reads from the socket at most once, through `scratch`, whose contents mean nothing between calls. `Interrupted`:
-    /// bytes came, but none for the caller; it must call again, after other connections have had their turn.
-    /// `InvalidData`: a TLS error; its text is for watchers.
+    /// Reads from the socket at most once, through `scratch`, which holds nothing between calls. `Interrupted`: bytes
+    /// came, but none for the caller; it must call again, after other connections have had their turn. `InvalidData`: a
+    /// TLS error; its text is for watchers.
     pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
         // Reset before each read: there may have been an event since the last one.
         (self.drained, self.blocked) = (false, false);

@@ -1,8 +1,7 @@
 //! Datagram sockets.
 //!
 //! Owns one worker's datagram sockets and the bound of a turn; `datagram` parses requests and frames answers. A socket
-//! whose send buffer is full receives nothing until the answer in progress is sent. `worker` gives each socket its
-//! turns.
+//! with a full send buffer receives nothing until the answer in progress is sent. `worker` gives each socket its turns.
 
 use super::datagram::{Allowance, Answerer, Sent, TurnEnd};
 use super::handler::Handler;

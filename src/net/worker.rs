@@ -317,7 +317,7 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Judges connections whose deadline passed before the poll that returned `events`, at most `JUDGED_MAX`.
+    /// Judges connections with a deadline that passed before the poll that returned `events`, at most `JUDGED_MAX`.
     fn judge(&mut self, events: &Events) {
         let Some(deadlines) = &mut self.deadlines else { return };
         if !deadlines.all_served(events.iter().count(), EVENTS, self.conns.len()) {

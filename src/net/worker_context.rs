@@ -1,6 +1,6 @@
 //! What all connections of one worker use: its shared buffers, counters, poll registry and memory accounts.
 //!
-//! Owns them. Must not know the connections; `worker` lends it to the connection whose turn it is.
+//! Owns them. Must not know the connections; `worker` lends it to the connection that has its turn.
 
 use super::deadlines::WorkerClock;
 use super::notify::Mailbox;

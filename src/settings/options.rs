@@ -276,7 +276,7 @@ pub(super) static FLAGS: &[Flag] = &[
     Flag::new(b'o', "extended", "further options, separated by commas:", Act::Extended).takes("<list>"),
 ];
 
-/// Repeated `-l` add up; an option whose entries are all present is dropped.
+/// Repeated `-l` add up; an option without a new entry is dropped.
 fn add_listen(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     let value = String::from_utf8_lossy(value);
     let are_present = |list: &str| {

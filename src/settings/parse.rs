@@ -32,7 +32,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// An exit whose message is `line` and a line feed.
+    /// An exit with the message `line` and a line feed.
     pub(super) fn line(code: i32, line: impl std::fmt::Display) -> Self {
         Exit { code, stderr: format!("{line}\n") }
     }

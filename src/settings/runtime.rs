@@ -3,9 +3,9 @@
 //! Owns one atomic for each. Must not know which command changes what, or which readers depend on it. Commands write it
 //! from any worker; the chores and `stats settings` read it.
 //!
-//! Every access is relaxed: each value is independent and a reader may see it late. The one group whose members belong
-//! together, the automove settings, is announced by [`Runtime::slab_automove_version`], incremented with release order
-//! after the write and read with acquire order before the others.
+//! Every access is relaxed: each value is independent and a reader may see it late. Only the automove settings belong
+//! together: [`Runtime::slab_automove_version`] announces their change. It is incremented with release order after the
+//! write and read with acquire order before the others.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
