@@ -33,8 +33,8 @@ const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "printa
 const UNSAFE_HOMES: &[&str] = &["src/sys", "src/store"];
 const LINES_MAX: usize = 700;
 const COLUMNS_MAX: usize = 120;
-/// Lines of a function, from its signature to its last brace; tables and tests aside.
-const FUNCTION_LINES_MAX: usize = 70;
+/// Lines of a function, from its signature to its last brace; tests aside.
+const FUNCTION_LINES_MAX: usize = 80;
 
 /// One source file, each line in three forms.
 struct Source {

@@ -3,7 +3,7 @@
 use crate::script::Script;
 use mio::{Events, Poll, Token, Waker};
 use oxcached::clock::Clock;
-use oxcached::net::{Acceptor, ListenSocket, Listener, Handler, Workers};
+use oxcached::net::{Acceptor, Handler, ListenSocket, Listener, Workers};
 use oxcached::proto::{ConnState, Protocol, Shared};
 use oxcached::settings::{Settings, Transport};
 use oxcached::stats::Counter;

@@ -1,7 +1,7 @@
 //! A partner for clients that does what a line asks of it, so that every step of a session can be driven.
 
 use oxcached::maint::Sink;
-use oxcached::net::{Remote, Handler};
+use oxcached::net::{Handler, Remote};
 use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Shared, Step};
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -39,7 +39,8 @@ fn files_that_docs_name_exist() {
             let mut last = String::new();
             for name in quoted(line) {
                 let name = name.split([' ', '(', ',']).next().unwrap_or(name);
-                let is_path = FOLDERS.iter().any(|folder| name.starts_with(folder));
+                let is_pattern = name.split('/').any(|part| part.len() > 2 && part.chars().all(char::is_uppercase));
+                let is_path = !is_pattern && FOLDERS.iter().any(|folder| name.starts_with(folder));
                 let found = if is_path {
                     last = name.rsplit_once('/').map_or(String::new(), |(folder, _)| folder.to_owned());
                     exists(&root, name)

@@ -19,16 +19,13 @@ const ARCHAIC: &str = "anew|in vain|time is over|times are over|of late|thereby|
 const RATES: [(&str, &str, f64); 2] = [("person", PERSONS, 1.0), ("archaic", ARCHAIC, 0.05)];
 
 /// What a line says in a comment.
-fn comment(raw: &str, code: &str) -> &str {
+fn comment<'a>(raw: &'a str, code: &str) -> &'a str {
     let text = raw.trim_start();
     if let Some(text) = text.strip_prefix("//") {
         return text.trim_start_matches(['/', '!']);
     }
-    match raw.rsplit_once("// ") {
-        // Not within a literal: the scan cut the comment off the code.
-        Some((before, text)) if code.trim_end().len() <= before.len() && !code.contains("// ") => text,
-        _ => "",
-    }
+    // A comment behind code leaves the blank before it; lines have no other blanks at their end.
+    if code.ends_with(' ') { raw.rsplit_once("// ").map_or("", |(_, text)| text) } else { "" }
 }
 
 /// How often `phrase` stands in `text`, as whole words.
