@@ -1,31 +1,30 @@
-//! Who leaves when memory is short: S3-FIFO with ghosts, class by class, under the class's lock.
+//! Eviction queues of a slab class: S3-FIFO with ghosts, under the class lock.
 //!
-//! New items stand in a FIFO ring (the HOT segment); at its end an item that was read moves to the main part, one
-//! that was not leaves. The main part is a clock: a hand walks the slots of the class's pages, takes one from each
-//! item's frequency and evicts at zero. Who is evicted leaves a ghost in its bucket; a key that comes back much sooner
-//! than the hand does counts as read once already, so it will reach the main part.
+//! New items enter a FIFO ring (the HOT segment). An item that reaches the end of the ring moves to the main part if
+//! it was read, and is evicted if not. The main part is a clock: a hand walks the slots of the class's pages, takes
+//! one from each item's frequency and evicts at zero. An evicted item leaves a ghost in its bucket; a key that comes
+//! back much sooner than the hand completes a round counts as read once already, so it will reach the main part.
 //!
 //! ```text
-//! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> out
-//!              `--not read--> out, or to COLD while there is room
-//! new, short TTL --> TEMP: leaves when its time is over, no sooner
+//! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> evicted
+//!              `--not read--> evicted, or to COLD while there is free memory
+//! new, short TTL --> TEMP: freed when it expires, no sooner
 //! ```
-//! The ring's share adapts: a ghost that comes back right after it left the ring says that the ring is too short,
-//! one that comes back right after it left the main part says the opposite. Where the operator gave a share, that
-//! counts.
+//! The ring's share adapts: a ghost that returns right after it left the ring shows that the ring is too short, one
+//! that returns right after it left the main part shows the opposite. A share set by the operator takes precedence.
 //!
-//! In flat mode there is one queue instead, in the order of the last use (`age`). Its items are COLD.
+//! Flat mode has one queue instead, in the order of the last use (`lru_list`). Its items are COLD.
 //!
-//! A ring entry outlives its item: the chunk's `RING` bit says that an entry exists, so a chunk has at most
-//! one and the ring is never longer than the class. Main holds no links at all.
+//! A ring entry outlives its item. The chunk's `RING` bit marks that an entry exists, so a chunk has at most one and
+//! the ring is never longer than the class. The main part holds no links at all.
 //!
-//! A large item counts in the largest class, but its head lies in a chunk of a small one. It stands in the
-//! largest class's ring while its label is HOT, in `chains` while it is WARM or COLD, and leaves them when it is
-//! freed. The `RING` bit of its head belongs to the small class, whose ring may still have an entry of the chunk's
+//! A large item counts in the largest class, but its head lies in a chunk of a small one. It is in the largest
+//! class's ring while its label is HOT and in `chains` while it is WARM or COLD, and is removed from them when it is
+//! freed. The `RING` bit of its head belongs to the small class. Its ring may still hold an entry of the chunk's
 //! former item.
 //!
-//! Knows items only by their head; called by `slabs` and the store, who unlinks victims from the index. Where the
-//! figures come from: docs/memory.md.
+//! Knows items only by their head. Called by `slabs` and the store, which unlinks victims from the index. Source of
+//! the figures: docs/memory.md.
 
 use super::class_stats::{ClassStats, Part};
 use crate::store::item::Handle;
@@ -35,29 +34,30 @@ use crate::store::slab::ChunkKind;
 use crate::store::slabs::Class;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Items looked at in one search for a victim before the least used one seen is taken.
+/// Items examined in one search for a victim before the least frequently used one seen is taken.
 pub(in crate::store) const SEARCH: usize = 64;
 
-/// Entries that one round of tending takes out of a ring: some tens of microseconds.
+/// Maximum ring entries that one call of `tend` takes out: some tens of microseconds.
 const TEND: usize = 256;
 
-/// Items that have left a ring unread while there was room, of which a class knows the order: 4 bytes each. The hand
-/// finds the others.
+/// Maximum length of a class's queue of idle items, which left the ring unread while there was free memory: 4 bytes
+/// each. The clock hand finds the others.
 const IDLE_MAX: usize = 1 << 16;
 
-/// Slots the hand may pass in one search, free ones included: some 10 us. A request may need several searches.
+/// Maximum slots that the hand passes in one search, free ones included: some 10 us. A request may need several
+/// searches.
 pub(in crate::store) const HAND_STEPS: usize = 256;
 
-/// How many slots before the hand the heads of chunks are loaded.
+/// Distance in slots at which chunk heads are prefetched before the hand.
 pub(in crate::store) const HAND_AHEAD: u32 = 8;
 
-/// Entries of a queue that one search may pass because they stand on the page that leaves: some 10 us. In all of its
-/// searches for a chunk a request must come past such a page, which has up to 32,768 slots.
+/// Maximum queue entries on the draining page that one search skips: some 10 us. The searches of one request together
+/// must get past such a page, which has up to 32,768 slots.
 const DRAINING_STEPS: usize = 1024;
 
-/// Changes the state of what a chunk holds, in one step with the look at it, to what `change` makes of its head; gives the
-/// head before. `None` if `change` gives none: nothing changes then. A thread with a magazine (`magazine`) may give the
-/// chunk back, and use it anew, at any moment: what is counted under the class's lock must be what was changed.
+/// Atomically replaces the state of a chunk's head by what `change` computes from the head; returns the previous
+/// head. `None`, and no change, if `change` returns `None`. A thread with a magazine may free and reuse the chunk at
+/// any moment, so counts kept under the class lock must be based on the head that was replaced.
 pub(in crate::store) fn change_if(
     arena: &Arena,
     handle: Handle,
@@ -68,31 +68,31 @@ pub(in crate::store) fn change_if(
     word.fetch_update(Relaxed, Relaxed, with).ok().map(Header)
 }
 
-/// Says that no entry of the chunk is in its class's ring.
+/// Clears the chunk's `RING` bit: its class's ring has no entry of it.
 pub(in crate::store) fn unmark(arena: &Arena, handle: Handle) {
     change_if(arena, handle, |header| Some(header.state() & !state::RING));
 }
 
-/// Slots of the page that a chunk lies in.
+/// Number of slots of the page that a chunk lies in.
 pub(in crate::store) fn slots_of(arena: &Arena, handle: Handle) -> usize {
     arena.slots(handle.page() as u32) as usize
 }
 
-/// Large items in chunks, without the first one of each: those of the ring, and all.
+/// Chunks of large items beyond the first one of each item: those of items in the ring, and all.
 #[derive(Clone, Copy, Default)]
 pub(in crate::store) struct Extra {
     ring: i64,
     all: i64,
 }
 
-/// A label's place in `Class::items`.
+/// Index of a label in `Class::items`.
 pub(in crate::store) fn segment(label: u8) -> usize {
     usize::from((label & state::SEGMENT) >> 2)
 }
 
 impl Class {
-    /// Counts a new item and puts it where those with `label` stand. `item` is written and not yet linked; `own`
-    /// says that its chunk is of this class.
+    /// Counts a new item and queues it by `label`. `item` is written and not yet linked; `own` is set if its chunk is
+    /// of this class.
     pub fn enlist(
         &mut self,
         arena: &Arena,
@@ -119,9 +119,9 @@ impl Class {
         }
     }
 
-    /// Counts an item out. Its chunk must be unlinked already.
+    /// Subtracts an item from the counts and removes it from the queues. It must be unlinked already.
     pub fn delist(&mut self, arena: &Arena, handle: Handle, memcached_size: usize, chunked: bool) {
-        // Read anew: the label may have changed until this class was locked.
+        // Re-read: the label may have changed before the class was locked.
         let header = Header::of(arena.chunk(handle));
         debug_assert!(self.has_open_magazines() || self.len() > 0 && self.requested >= memcached_size as i64);
         self.items[segment(header.state())] -= 1;
@@ -134,8 +134,8 @@ impl Class {
         }
     }
 
-    /// Takes in an item from before a restart; those that are queued must come oldest first. `own` says that its
-    /// chunk is of this class, `flat` that there is one queue.
+    /// Counts and queues an item found by recovery. Queued items must come oldest first. `own` is set if the chunk is
+    /// of this class, `flat` in flat mode.
     pub fn adopt_item(
         &mut self,
         arena: &Arena,
@@ -164,8 +164,8 @@ impl Class {
         }
     }
 
-    /// Takes a large item out of the lists of its class. The head's chunk may come back in another class: no entry
-    /// may stay behind.
+    /// Removes a large item from the queues of its class. The head's chunk may be reused in another class, so no
+    /// entry may remain.
     fn leave_lists(&mut self, arena: &Arena, handle: Handle, state: u8) {
         let hot = state & state::SEGMENT == state::HOT;
         let list = if hot { &mut self.ring } else { &mut self.chains };
@@ -177,16 +177,17 @@ impl Class {
         }
     }
 
-    /// Puts an item behind all others of flat mode.
+    /// Appends an item to the LRU list of flat mode.
     fn push_lru(&mut self, arena: &Arena, handle: Handle) {
-        // Who frees an item by a magazine does not take it out of the queue.
+        // A free through a magazine does not remove the item from the list.
         self.recall(arena);
         self.lru.push(handle, slots_of(arena, handle));
     }
 
-    /// The same for one that is in use already, wherever it stands. By now the chunk may have another item, or none.
+    /// Moves an item in use from any queue to the end of the LRU list. By now the chunk may hold another item, or
+    /// none.
     pub(in crate::store) fn move_back(&mut self, arena: &Arena, handle: Handle) {
-        // So that nobody frees the item meanwhile.
+        // Prevents a free through a magazine meanwhile.
         self.recall(arena);
         let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
         let chunked = item.header().has(iflag::CHUNKED);
@@ -206,11 +207,12 @@ impl Class {
         self.push_lru(arena, handle);
     }
 
-    /// The item of flat mode used longest ago. It goes behind all others, in case it cannot be evicted just now; freeing
-    /// it takes it out of the list. In the other mode one that was read since joins the main part instead.
+    /// Returns the least recently used item of flat mode and moves it to the end of the list, in case it cannot be
+    /// evicted now; freeing it removes it. Outside flat mode, an item read since it was queued joins the main part
+    /// instead.
     fn oldest(&mut self, arena: &Arena, flat: bool) -> Option<Handle> {
         for _ in 0..SEARCH {
-            // Evicting what stands on the page that leaves would give no memory, and the mover sees to it.
+            // Evicting an item on the draining page yields no memory; the page move handles it.
             let draining = self.draining.as_ref().map(|draining| draining.page as usize);
             let handle = self.lru.oldest_beside(draining, DRAINING_STEPS)?;
             self.lru.remove(handle);
@@ -232,38 +234,38 @@ impl Class {
         None
     }
 
-    /// The item that should leave next in flat mode. Those from before it was switched on are the oldest.
+    /// Returns the next victim in flat mode. Items queued before flat mode was enabled are evicted first.
     pub(in crate::store) fn victim_flat(&mut self, arena: &Arena, stats: &ClassStats) -> Option<Handle> {
         self.mixed &= self.evictable() > self.lru.len() as i64;
         let before = if self.mixed { self.victim_segmented(arena, stats, None) } else { None };
         before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
     }
 
-    /// Bytes of the queues.
+    /// Memory used by the queues, in bytes.
     pub fn queue_bytes(&self) -> u64 {
         let idle = self.idle.capacity() * size_of::<Handle>();
         (self.ring.bytes() + self.chains.bytes() + self.lru.bytes() + idle) as u64
     }
 
-    /// Items of the class.
+    /// Number of items of the class.
     pub fn len(&self) -> u64 {
-        // What one label has too many another has too few: see `items`. What was stored by a magazine may be gone already.
+        // Errors of single labels cancel out: see `items`. An item stored through a magazine may be freed already.
         self.items.iter().sum::<i64>().max(0) as u64
     }
 
-    /// Items that are not TEMP.
+    /// Number of items that are not TEMP.
     pub fn evictable(&self) -> i64 {
         self.len() as i64 - self.items[segment(state::TEMP)]
     }
 
-    /// Whether the ring has more of the class's chunks than it should.
+    /// Whether the ring holds more than its share of the class's chunks.
     fn ring_is_long(&self, fixed: Option<u32>) -> bool {
         let share = fixed.map_or(self.hot_ratio.parts(), |percent| percent * 100);
         let all = self.len() as i64 + self.extra.all;
         self.ring.len() as i64 + self.extra.ring > (all * i64::from(share) / 10_000).max(1)
     }
 
-    /// Counts what an item takes beyond a chunk, or counts it out (`sign` -1).
+    /// Adds (`sign` 1) or subtracts (`sign` -1) a large item's chunks beyond the first.
     fn weigh(&mut self, item: &Item, label: u8, sign: i64) {
         if item.header().has(iflag::CHUNKED) {
             self.extra.all += sign * self.chunks_beyond_one(item);
@@ -273,7 +275,7 @@ impl Class {
         }
     }
 
-    /// The same where an item labelled `before` is HOT no longer.
+    /// Subtracts a large item's extra chunks from those of the ring if its label `before` was HOT.
     fn cool(&mut self, item: &Item, before: u8) {
         if item.header().has(iflag::CHUNKED) && before & state::SEGMENT == state::HOT {
             self.extra.ring -= self.chunks_beyond_one(item);
@@ -284,8 +286,8 @@ impl Class {
         (item.vlen() / self.pool(ChunkKind::MaxSize).layout.stride) as i64
     }
 
-    /// The item that should leave next. It is still linked, no longer in the ring. `hot_pct` is the ring's share
-    /// where the operator fixed it.
+    /// Returns the next victim. It is still linked, but no longer in the ring. `hot_pct` is the ring's share if the
+    /// operator fixed it.
     pub(in crate::store) fn victim(
         &mut self,
         arena: &Arena,
@@ -303,7 +305,7 @@ impl Class {
     fn victim_segmented(&mut self, arena: &Arena, stats: &ClassStats, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
         stats.note_items(self.len());
         self.hot_ratio.adapt(stats);
-        // Where the operator fixed the ring's share, it does not grow as those leave who have left it before.
+        // A ring of fixed share must not grow while idle items, which left it earlier, are evicted.
         if hot_pct.is_some() && !self.idle.is_empty() && self.ring_is_long(hot_pct) {
             self.leave_unread(arena);
         }
@@ -320,8 +322,8 @@ impl Class {
         under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
     }
 
-    /// The item that has left the ring for longest of those that nobody had read or has read since: it is older than
-    /// what the ring has.
+    /// Pops the idle item that left the ring longest ago and is still unread. It is older than every item in the
+    /// ring.
     fn passed_over(&mut self, arena: &Arena) -> Option<Handle> {
         for _ in 0..SEARCH {
             let handle = self.idle.pop_front()?;
@@ -332,14 +334,14 @@ impl Class {
         None
     }
 
-    /// Whether an entry still stands for such an item.
+    /// Whether an entry of `idle` still refers to an unread item.
     fn is_passed_over(&self, arena: &Arena, handle: Handle) -> bool {
         let header = Header::of(arena.chunk(handle));
         let mine = if header.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
         mine && header.klen() > 0 && header.is(state::LINKED) && header.is_unread_cold() && !self.is_draining(handle)
     }
 
-    /// Pops the ring until an unread item comes, which is COLD now; read ones move to the main part.
+    /// Pops the ring until an unread item comes, which becomes COLD; read items move to the main part.
     fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
         let mut items = SEARCH.min(self.ring.len());
         for _ in 0..DRAINING_STEPS + SEARCH {
@@ -354,13 +356,13 @@ impl Class {
         None
     }
 
-    /// The item that has been in its queue for longest.
+    /// Returns the item that has been in its queue longest.
     pub fn longest_here(&self) -> Option<Handle> {
         self.ring.front().or_else(|| self.lru.first())
     }
 
-    /// Takes the oldest entry out of the ring, if it is this one; its item is COLD then, in case it stays after all.
-    /// Flat mode's queue forgets an item when it is freed.
+    /// Pops the oldest ring entry if it is `oldest`. Its item becomes COLD, in case it is not freed after all. Flat
+    /// mode's list drops an item when it is freed.
     pub fn forget_oldest(&mut self, arena: &Arena, oldest: Handle) {
         if self.ring.front() == Some(oldest) {
             self.ring.pop_front();
@@ -368,7 +370,7 @@ impl Class {
         }
     }
 
-    /// Makes the item of a chunk whose entry the ring has lost COLD, or the hand would pass it over for ever.
+    /// Makes a HOT item COLD after its ring entry was lost; otherwise the hand would always skip it.
     pub(in crate::store) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
         let mark = self.mark_of(arena, handle);
         let before = change_if(arena, handle, |header| {
@@ -386,19 +388,19 @@ impl Class {
         }
     }
 
-    /// Whether a chunk holds an item that an entry of this class's ring stands for.
+    /// Whether a chunk holds an item that this class's ring has an entry for.
     fn is_of_ring(&self, header: Header) -> bool {
         let here = self.is_largest || !header.has(iflag::CHUNKED);
         header.klen() > 0 && here && header.state() & state::SEGMENT == state::HOT
     }
 
-    /// The bit that says that a chunk has an entry, if it is one of this class.
+    /// The `RING` bit if the chunk is of this class, else 0.
     fn mark_of(&self, arena: &Arena, handle: Handle) -> u8 {
         if arena.class(handle) == self.id { state::RING } else { 0 }
     }
 
-    /// Drops up to `count` entries at the end of the ring whose items are gone, so that the next item in such a chunk
-    /// does not take over their place.
+    /// Drops up to `count` entries of freed items at the end of the ring, so that the next items in their chunks do
+    /// not inherit their place.
     pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
         for _ in 0..count {
             match self.ring.front() {
@@ -407,7 +409,7 @@ impl Class {
                     let mark = self.mark_of(arena, handle);
                     let left_over = |header| (!self.is_of_ring(header)).then_some(header.state() & !mark);
                     if change_if(arena, handle, left_over).is_none() {
-                        self.ring.push_back(handle); // a new item by now, which relies on the entry
+                        self.ring.push_back(handle); // reused: the new item relies on the entry
                     }
                 }
                 _ => return,
@@ -415,11 +417,11 @@ impl Class {
         }
     }
 
-    /// Takes one entry out of the ring; gives its item if that was not read.
+    /// Pops one ring entry; returns its item if that was not read.
     fn ring_step(&mut self, arena: &Arena) -> Option<Handle> {
         let handle = self.ring.pop_front()?;
         if self.is_draining(handle) {
-            return None; // evicting what stands there would give no memory, and the mover sees to it
+            return None; // evicting it yields no memory; the page move handles it
         }
         if let Some(next) = self.ring.front() {
             arena.prefetch(next);
@@ -428,12 +430,12 @@ impl Class {
         let Some(before) = change_if(arena, handle, |header| {
             let now = header.state();
             if !self.is_of_ring(header) {
-                // A free chunk, one of a chain, a large item's head or an item of another queue: left over.
+                // A stale entry: a free chunk, one of a chain, a large item's head or an item of another queue.
                 return Some(now & !mark);
             }
             let freq = now & state::FREQ;
             let label = if freq > 0 { state::WARM } else { state::COLD };
-            // One of the accesses has paid for the move.
+            // One access pays for the move.
             let moved = now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label;
             header.is(state::LINKED).then_some(moved)
         }) else {
@@ -459,9 +461,10 @@ impl Class {
         (!read).then_some(handle)
     }
 
-    /// While there is room, takes items that have been in the ring for long enough out of it, some of them; true if
-    /// there may be more. Where evictions happen they see to a ring that adapts: who was not read must leave then, or
-    /// the main part would fill up with such items whenever the share falls.
+    /// While there is free memory, takes items out of a ring that is too long, up to a bounded number of entries;
+    /// returns whether more may remain. Does nothing if the class has evicted since the last call and the share
+    /// adapts: evictions shorten the ring then, and must evict unread items, or the main part would fill with them
+    /// whenever the share falls.
     pub(in crate::store) fn tend(&mut self, arena: &Arena, stats: &ClassStats, hot_pct: Option<u32>) -> bool {
         let evicted = stats.evicted();
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
@@ -474,11 +477,11 @@ impl Class {
             }
             self.leave_unread(arena);
         }
-        // Entries of values that still arrive stay in the ring: only their arrival brings it on.
+        // Entries of items still being filled stay in the ring until the upload ends.
         self.ring.len() < entries
     }
 
-    /// Takes one entry out of the ring. Who was not read is COLD now and stays, behind those who have waited for longer.
+    /// Pops one ring entry. An unread item becomes COLD and is queued behind older idle items.
     fn leave_unread(&mut self, arena: &Arena) {
         let Some(handle) = self.ring_step(arena) else { return };
         if self.idle.len() < IDLE_MAX {
@@ -490,7 +493,7 @@ impl Class {
         }
     }
 
-    /// The item of a label that will leave next, as far as the queues and a look at what is before the hand tell.
+    /// Estimates the next victim with this label, from the queues and the slots before the hand.
     pub(in crate::store) fn next_of(&self, arena: &Arena, label: u8) -> Option<Handle> {
         let mut passed_over = self.idle.iter().copied().take(SEARCH);
         let first = passed_over.find(|&handle| label == state::COLD && self.is_passed_over(arena, handle));
@@ -502,7 +505,7 @@ impl Class {
         })
     }
 
-    /// Some of the items that will leave next: the oldest ones and those on so many slots before the hand.
+    /// Returns some of the next victims: the oldest queued items and those in up to `slots` slots before the hand.
     pub(in crate::store) fn next_to_leave(&self, slots: usize) -> impl Iterator<Item = Handle> + '_ {
         let (pool, slot) = (&self.pools[self.hand.pool], self.hand.slot);
         let page = pool.pages.get(self.hand.page).map(|page| page.number);
@@ -516,12 +519,13 @@ impl Class {
         self.items[segment(to)] += 1;
     }
 
-    /// Walks the hand until an item without frequency comes, taking one from each it passes.
+    /// Advances the hand to an item of frequency 0, taking one from the frequency of each item it passes.
     fn clock(&mut self, arena: &Arena) -> Option<Handle> {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for step in 0..HAND_STEPS {
-            // Both come round in the same time; what a vain search has left goes to the chains.
+            // Pages and chains complete a round in the same time. If no item was seen, the last steps go to the
+            // chains.
             let used = self.used();
             self.chain_turn += self.chains.len() as u64;
             let turn = self.chain_turn >= used || !self.has_pages() || seen == 0 && step + SEARCH >= HAND_STEPS;
@@ -539,7 +543,7 @@ impl Class {
             let header = Header::of(arena.chunk(handle));
             let label = header.state() & state::SEGMENT;
             let mine = from_chains || !header.has(iflag::CHUNKED) && matches!(label, state::WARM | state::COLD);
-            // Not linked: deleted, and its reader is not done yet.
+            // Not linked: deleted, but still pinned by a reader.
             if header.klen() == 0 || !header.is(state::LINKED) || !mine {
                 continue;
             }
@@ -562,7 +566,7 @@ impl Class {
         least.map(|(_, handle)| handle)
     }
 
-    /// Takes one from the frequency; who has used it up is COLD. A hit may change both at the same time.
+    /// Takes one from the frequency; an item that reaches 0 becomes COLD. A hit may change both at the same time.
     fn second_chance(&mut self, arena: &Arena, handle: Handle) {
         let chance = |now: u8| {
             let freq = (now & state::FREQ).saturating_sub(1);
@@ -588,7 +592,7 @@ impl Class {
         self.pools.iter().any(|pool| !pool.pages.is_empty())
     }
 
-    /// The chunk under the hand; the hand moves on.
+    /// Returns the chunk under the hand and advances the hand.
     fn hand_next(&mut self) -> Option<Handle> {
         self.hand.next(&self.pools)
     }
@@ -631,7 +635,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_the_ring_forgets_can_still_be_evicted() {
+    fn an_item_forgotten_by_the_ring_can_be_evicted() {
         let arena = Arena::reserve(64 << 20, true, 0).unwrap();
         let slabs = slabs(&arena);
         let handle = put(&slabs, &arena, state::HOT);
@@ -643,13 +647,13 @@ mod tests {
     }
 
     #[test]
-    fn who_could_not_be_evicted_from_the_queue_of_flat_mode_has_another_turn() {
+    fn a_flat_mode_victim_that_was_not_evicted_is_offered_again() {
         let arena = Arena::reserve(64 << 20, true, 0).unwrap();
         let slabs = slabs(&arena);
         let handles = [(); 3].map(|()| put(&slabs, &arena, state::COLD));
         let mut class = slabs.class(1);
         for round in 0..3 {
-            // Somebody holds their buckets each time.
+            // Each victim's bucket is locked, so none is evicted.
             let victims = [(); 3].map(|()| class.victim_flat(&arena, slabs.stats(1)));
             assert_eq!(victims, handles.map(Some), "round {round}");
         }

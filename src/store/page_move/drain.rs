@@ -1,8 +1,8 @@
-//! What a slab class does when a page leaves it, or comes to it.
+//! The slab class's side of a page move.
 //!
-//! Owns the class's side of a move: which page goes, its chunks in the free list and the ring, and the standing of an
-//! item that gets another chunk. Every function is short enough to be called under the class's lock, which its callers
-//! (`mover`) hold; what is long comes in slices. Knows items only by their head, like `slabs`.
+//! Owns the choice of the page to drain, its chunks in the free list and the ring, and the queue position of an item
+//! that moves to another chunk. Callers (`rescue`) hold the class lock, so every function is short; longer work comes
+//! in slices. Knows items only by their head, like `slabs`.
 
 use crate::store::evict::{segment, slots_of, unmark};
 use crate::store::item::Handle;
@@ -14,13 +14,13 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Class {
-    /// Pages of the class, the leaving one included.
+    /// Number of pages of the class, the draining one included.
     pub fn page_count(&self) -> u64 {
         let used: u64 = self.pools.iter().map(ChunkPool::page_count).sum();
         used + (self.given.len() + usize::from(self.draining.is_some())) as u64
     }
 
-    /// Chunks of the class, those of the leaving page included.
+    /// Number of chunks of the class, those of the draining page included.
     pub(in crate::store) fn chunk_count(&self) -> u64 {
         let of = |pool: &ChunkPool| pool.page_count() * u64::from(pool.layout.per_page);
         let draining = self.draining.as_ref().map_or(0, |draining| self.pool(draining.kind).layout.per_page);
@@ -28,7 +28,7 @@ impl Class {
         self.pools.iter().map(of).sum::<u64>() + u64::from(draining) + given
     }
 
-    /// Whether what is on a page of this kind has room on the others.
+    /// Whether the other pages have room for what a page of this kind holds.
     pub(in crate::store) fn has_room_for_a_page(&self, kind: ChunkKind) -> bool {
         let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout.per_page);
         let spare = given
@@ -40,23 +40,23 @@ impl Class {
         spare >= u64::from(self.pool(kind).layout.per_page)
     }
 
-    /// Gives a page up that was never used, if there is one and it is not the class's only page.
+    /// Removes and returns a page that was never used, unless it is the class's only page.
     pub(in crate::store) fn give_unused(&mut self) -> Option<u32> {
         if self.page_count() < 2 {
             return None;
         }
-        let [full, fitted] = &mut self.pools;
-        self.given.pop().or_else(|| fitted.given.pop()).or_else(|| full.given.pop())
+        let [max_size, fitted] = &mut self.pools;
+        self.given.pop().or_else(|| fitted.given.pop()).or_else(|| max_size.given.pop())
     }
 
-    /// Begins to give up the oldest page of a kind, unless it is the only page of the class. From now on no chunk of it
-    /// is handed out, and eviction passes it over.
+    /// Starts to drain the oldest page of a kind, unless it is the class's only page. From now on none of its chunks
+    /// is allocated, and eviction skips it.
     pub(in crate::store) fn begin_drain(&mut self, arena: &Arena, kind: ChunkKind) -> Option<u32> {
         let pages: usize = self.pools.iter().map(|pool| pool.pages.len()).sum();
         if pages < 2 || self.draining.is_some() || self.pool(kind).pages.is_empty() {
             return None;
         }
-        // From here on no magazine has a chunk of the page, and the ring has all of its entries.
+        // From here on no magazine holds a chunk of the page, and the ring holds all of its entries.
         self.recall(arena);
         let pool = self.pool_mut(kind);
         let Page { number: page, .. } = pool.pages.remove(0);
@@ -76,17 +76,17 @@ impl Class {
         Some(page)
     }
 
-    /// Slots of the leaving page that were ever used.
+    /// Number of slots of the draining page that were ever used.
     pub(in crate::store) fn draining_slots(&self) -> u32 {
         self.draining.as_ref().map_or(0, |draining| draining.slots)
     }
 
-    /// Whether every chunk of the leaving page is gone.
+    /// Whether every chunk of the draining page is drained.
     pub(in crate::store) fn has_left(&self) -> bool {
         self.draining.as_ref().is_none_or(|draining| draining.left == 0)
     }
 
-    /// Takes the free ones of `slots` of the leaving page off the free list; puts those in use into `in_use`.
+    /// Takes the free chunks among `slots` of the draining page off the free list; pushes those in use onto `in_use`.
     pub(in crate::store) fn clear_free(&mut self, arena: &Arena, slots: Range<u32>, in_use: &mut Vec<Handle>) {
         let Some(&DrainingPage { page, .. }) = self.draining.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
@@ -101,7 +101,7 @@ impl Class {
         }
     }
 
-    /// Counts a chunk of the leaving page as gone: it is on no list, and nobody uses it.
+    /// Counts a chunk of the draining page as drained: it is on no list and in no use.
     pub(in crate::store) fn lose(&mut self, arena: &Arena, handle: Handle) {
         Header::mark(arena.chunk(handle), kind::DRAINED);
         if let Some(draining) = &mut self.draining {
@@ -109,8 +109,9 @@ impl Class {
         }
     }
 
-    /// Blanks entries of the leaving page in the ring: looks at up to `count` of them, down from position `from`, and
-    /// gives the position for the next call, 0 at the end. Entries only move down meanwhile, so none is missed.
+    /// Blanks the draining page's entries in the ring: examines up to `count` entries, downwards from position
+    /// `from`, and returns the position for the next call, 0 at the end. Entries only move down meanwhile, so none is
+    /// missed.
     pub(in crate::store) fn forget_entries(&mut self, from: usize, count: usize) -> usize {
         let Some(&DrainingPage { page, .. }) = self.draining.as_ref() else { return 0 };
         let to = from.min(self.ring.span()).saturating_sub(count);
@@ -118,7 +119,7 @@ impl Class {
         to
     }
 
-    /// The page has left: nothing of the class names it any more.
+    /// Ends the drain: nothing of the class refers to the page any more.
     pub(in crate::store) fn end_drain(&mut self) {
         debug_assert!(self.has_left());
         if let Some(draining) = self.draining.take() {
@@ -126,7 +127,7 @@ impl Class {
         }
     }
 
-    /// Has the items of `slots` of the leaving page count as items of the main part: the ring has forgotten them.
+    /// Moves the HOT items in `slots` of the draining page to the main part: the ring has lost their entries.
     pub(in crate::store) fn settle(&mut self, arena: &Arena, slots: Range<u32>) {
         let Some(&DrainingPage { page, .. }) = self.draining.as_ref() else { return };
         for handle in slots.map(|slot| Handle::new(page, slot)) {
@@ -134,8 +135,8 @@ impl Class {
         }
     }
 
-    /// The page stays after all, and its items are settled. It counts as the youngest, so that another one is tried next.
-    /// Its chunks that are gone, or were never used, come back by [`Class::regain`].
+    /// Cancels the drain; the page's items are settled already. The page counts as the youngest, so the next drain
+    /// takes another one. [`Class::regain`] frees its chunks that are drained or were never used.
     pub(in crate::store) fn keep_page(&mut self) {
         let Some(DrainingPage { page, kind, .. }) = self.draining.take() else { return };
         self.dropped = 0;
@@ -144,7 +145,7 @@ impl Class {
         self.pool_mut(kind).pages.push(Page { number: page, born });
     }
 
-    /// Puts those of `slots` that were gone onto the free list again, and those from `used` on, which were never used.
+    /// Frees those of `slots` that were drained, and those from `used` on, which were never used.
     pub(in crate::store) fn regain(&mut self, arena: &Arena, page: u32, used: u32, slots: Range<u32>) {
         for slot in slots {
             let handle = Handle::new(page, slot);
@@ -154,9 +155,9 @@ impl Class {
         }
     }
 
-    /// Takes over a page of no class, all zero; to be cut as `kind` says, or as the class sees fit.
+    /// Adds a zeroed page of no class, to be laid out as `kind`, or as the class decides.
     pub(in crate::store) fn receive(&mut self, arena: &Arena, page: u32, kind: Option<ChunkKind>) {
-        // How it is cut is settled when its first chunk is taken.
+        // The layout is chosen when the first chunk is taken.
         arena.assign(page, self.id, self.pool(ChunkKind::MaxSize).layout.stride);
         match kind {
             Some(kind) => self.pool_mut(kind).given.push(page),
@@ -164,12 +165,12 @@ impl Class {
         }
     }
 
-    /// Gives the item of `from`, of nominal size `memcached_size`, the same standing in chunk `to`. `to` is filled, but for
-    /// the label and the ring bit; the item of `from` is counted until it is delisted.
+    /// Gives `to`, a copy of the item in `from`, the same place in the queues. `memcached_size` is the item's. `to`
+    /// is filled, but for the label and the `RING` bit; the item of `from` is counted until it is delisted.
     pub(in crate::store) fn enlist_copy(&mut self, arena: &Arena, from: Handle, to: Handle, memcached_size: usize) {
         let Some(mut item) = Item::at(arena.chunk(to)) else { return };
         let label = Header::of(arena.chunk(from)).state() & state::SEGMENT;
-        // An entry that the chunk's former item has left in the ring is as good as a new one.
+        // An entry that the chunk's former item left in the ring serves as a new one.
         let in_ring = item.header().is(state::RING);
         item.change_state(state::SEGMENT, label);
         self.items[segment(label)] += 1;
@@ -181,8 +182,8 @@ impl Class {
         self.take_place(arena, from, to);
     }
 
-    /// Has the lists name the head of a large item by `to` instead of `from`; `to` is filled, but for the label and,
-    /// if it is a chunk of this class, the ring bit.
+    /// Replaces the head `from` of a large item by `to` in the queues. `to` is filled, but for the label and, if it
+    /// is a chunk of this class, the `RING` bit.
     pub(in crate::store) fn rename_head(&mut self, arena: &Arena, from: Handle, to: Handle) {
         let Some(mut item) = Item::at(arena.chunk(to)) else { return };
         debug_assert!(item.header().has(iflag::CHUNKED));
@@ -196,7 +197,7 @@ impl Class {
         }
         let list = if hot { &mut self.ring } else { &mut self.chains };
         let at = list.position(from);
-        // An entry that the chunk's former item has left in the ring is one for it already.
+        // An entry that the chunk's former item left in the ring serves for this one.
         match at {
             Some(at) if hot && in_ring => list.remove(at),
             Some(at) => list.replace(at, to),
@@ -209,13 +210,13 @@ impl Class {
         }
     }
 
-    /// Puts the item of `to` where that of `from` stands in flat mode's queue, if it stands there.
+    /// Replaces `from` by `to` in flat mode's LRU list, if `from` is in it.
     fn take_place(&mut self, arena: &Arena, from: Handle, to: Handle) -> bool {
         self.lru.len() > 0 && self.lru.replace(from, to, slots_of(arena, to))
     }
 }
 
-/// Copies words `range` of a chunk to the same place in another one that nobody else writes.
+/// Copies words `range` of a chunk to the same place in another one, to which no other thread writes.
 pub(in crate::store) fn copy_words(arena: &Arena, from: Handle, to: Handle, range: Range<usize>) {
     let (from, to) = (arena.chunk(from), arena.chunk(to));
     for (from, to) in from.iter().zip(to).take(range.end).skip(range.start) {

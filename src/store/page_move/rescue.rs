@@ -1,21 +1,22 @@
-//! A page goes from one slab class to another one, or to the global pool.
+//! Moves a page from one slab class to another one, or to the global pool.
 //!
-//! Owns the order in which that happens, slice by slice; `maint` calls the slices, on one thread. A [`Move`] is
+//! Owns the order of the steps, slice by slice; `maint` calls the slices, on one thread. Steps of a [`Move`]:
 //!
-//! 1. the oldest page leaves its class: no chunk of it is handed out any more, and what is freed of it is gone;
-//! 2. passes over its slots: free chunks leave the free list, items are rescued (copied to another chunk of the class,
-//!    which takes their place in the index), or evicted if there is no memory for that. What somebody uses is left for
-//!    the next pass: values that arrive, and chains that are read. A large value that is read is rescued all the same,
-//!    and its old chunk goes with its last reader;
-//! 3. once every chunk is gone, the ring forgets the page;
-//! 4. the page is cleared and given away.
+//! 1. The oldest page of its class starts to drain: none of its chunks is allocated, and a freed one is drained.
+//! 2. Passes over its slots: free chunks leave the free list; items are rescued (copied to another chunk of the class,
+//!    which replaces theirs in the index), or evicted if there is no memory for that. Chunks in use are left for the
+//!    next pass: values that arrive, and chains that are read. A large value in a single chunk is rescued even while
+//!    it is read, and its last reader frees the old chunk.
+//! 3. Once every chunk is drained, the ring drops its entries of the page.
+//! 4. The page is cleared and given away.
 //!
 //! No reader can hold a handle of the page by then. Handles live in the index, in lists of the class and in chains,
-//! where step 2 and 3 have replaced them; outside a lock only pins and reservations have them, whose chunks are in use.
-//! Walks and evictors that remember a handle look it up in its bucket again before they touch the item, and what they
-//! read before that may be anything. So no epoch is waited for.
+//! where steps 2 and 3 replaced them; outside a lock only pins and reservations hold them, and their chunks are in
+//! use. Walks and evictors that remember a handle look it up in its bucket again before they touch the item, and
+//! accept arbitrary bytes from any earlier read. So no epoch is waited for.
 //!
-//! The page's chunks are not reused while it leaves: one that holds an item holds that same item until it is gone.
+//! The page's chunks are not reused while it drains: a chunk that holds an item holds that same item until it is
+//! drained.
 
 use super::drain::copy_words;
 use crate::store::evict::Part;
@@ -30,26 +31,26 @@ use crate::store::slab::ChunkKind;
 use crate::store::slabs::Class;
 use crate::store::store::Store;
 
-/// Slots looked at under one hold of the class's lock.
+/// Slots examined under one hold of the class lock.
 const SLICE_SLOTS: u32 = 32;
 
-/// Ring entries looked at under one hold of the class's lock.
+/// Ring entries examined under one hold of the class lock.
 const SLICE_ENTRIES: usize = 4096;
 
-/// Passes over a page after which a chain that is always being read is taken out of the index, and a move for which
-/// there is no memory is given up; memcached's number.
+/// Passes over a page after which a chain that is always being read is unlinked, and a move without memory fails;
+/// memcached's number.
 const PASSES_MAX: u32 = 5000;
 
-/// Why a chunk is still in use, in memcached's words.
+/// Reason that a chunk is still in use, in memcached's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Busy {
-    /// There was no chunk to rescue the item to.
+    /// There is no chunk to rescue the item to.
     NoMemory,
     /// A chain that is being read.
     Active,
-    /// Not in the index: a value that arrives, or one that is read after it was deleted.
+    /// Not in the index: a value that arrives, or one still read after it was deleted.
     Floating,
-    /// Its bucket was locked.
+    /// Its bucket is locked.
     Locked,
 }
 
@@ -64,7 +65,7 @@ impl Busy {
     }
 }
 
-/// What a move has met; each is the `stats` row `slab_reassign_` of the same name.
+/// Counters of a move; each field is the `stats` row `slab_reassign_` plus its name.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct MoveCounts {
@@ -74,54 +75,54 @@ pub struct MoveCounts {
     pub busy_items: u64,
     pub busy_deletes: u64,
     pub busy_nomem: u64,
-    /// `None` while no chunk has been found in use.
+    /// `None` until a chunk is found in use.
     pub last_busy_status: Option<&'static str>,
 }
 
-/// How far a move is.
+/// State of a move after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// There is more to do at once.
     More,
-    /// A pass has freed nothing: what is in use needs time.
+    /// A pass freed nothing: chunks in use need time.
     Waits,
-    /// The page is where it should be.
+    /// The page has arrived at its destination.
     Done,
-    /// There is no memory for what is on the page: it stays where it was.
+    /// There is no memory for the page's items: the page stays in its class.
     Failed,
 }
 
 enum Stage {
     /// Passes over the slots.
     Clear,
-    /// The ring forgets the page, down from this position.
+    /// The ring drops its entries of the page, downwards from this position.
     Forget(usize),
-    /// Nobody knows the page any more.
+    /// Nothing refers to the page any more: it is cleared and given away.
     Give,
-    /// It is where it should be.
+    /// The page has arrived.
     Over,
 }
 
-/// A page on its way. It must be stepped until it is done or failed, or be given to [`Store::cancel_move`].
+/// A page move in progress. It must be stepped until it is done or failed, or passed to [`Store::cancel_move`].
 pub struct Move {
     src: usize,
     dst: usize,
     page: u32,
-    /// How its class shall cut it anew, if it is to stay there.
+    /// Its new layout, if it stays in its class.
     resize: Option<ChunkKind>,
     stage: Stage,
-    /// Slots that were ever used, and the next one to look at.
+    /// Number of slots that were ever used, and the next one to examine.
     slots: u32,
     slot: u32,
     passes: u32,
-    /// Chunks found in use in this pass, and whether it brought the move on.
+    /// Chunks found in use in this pass, and whether the pass made progress.
     busy: u64,
     progress: bool,
-    /// In this pass there was no memory for something.
+    /// In this pass an item found no memory.
     short: bool,
-    /// Items that have been rescued or have left for others.
+    /// Items that were rescued or evicted for others.
     live: u32,
-    /// The class has no item that could be evicted for another one of the page.
+    /// The class has no victim to make room for an item of the page.
     starved: bool,
     /// A free chunk of the class for the next rescue.
     spare: Option<Handle>,
@@ -153,8 +154,8 @@ impl Move {
         }
     }
 
-    /// A free chunk of `need` bytes. Not one of a page that would be cut for it when such a page is on its way to be cut
-    /// for shorter items: that would be the next to go.
+    /// Takes a free chunk of `need` bytes. While a maximum-size page drains to be laid out for fitted chunks, no new
+    /// maximum-size page is begun: it would be the next one to drain.
     fn take_spare(&self, class: &mut Class, arena: &Arena, need: usize) -> Option<Handle> {
         if self.resize == Some(ChunkKind::Fitted) && class.is_choosy(need) {
             class.take_recalled(arena, need)
@@ -163,30 +164,30 @@ impl Move {
         }
     }
 
-    /// From which class to which.
+    /// Source and destination class; 0 is the pool.
     pub fn classes(&self) -> (usize, usize) {
         (self.src, self.dst)
     }
 
-    /// Whether hardly anything was on the page.
+    /// Whether less than an eighth of the page's slots held items.
     pub fn was_mostly_free(&self) -> bool {
         self.live < self.slots / 8
     }
 
-    /// Whether the page stays in its class and is cut anew.
+    /// Whether the page stays in its class and gets a new layout.
     pub fn is_resize(&self) -> bool {
         self.resize.is_some()
     }
 
-    /// What it has met since this was asked last.
+    /// Takes the counts since the last call.
     pub fn take_counts(&mut self) -> MoveCounts {
         std::mem::take(&mut self.counts)
     }
 }
 
 impl Store {
-    /// Begins to move a page of class `src`, or of the pool (0), to class `dst`, or to the pool. `None` if `src` has no
-    /// page to spare. One move at a time.
+    /// Begins to move a page of class `src`, or of the pool (0), to class `dst`, or to the pool. `None` if `src` has
+    /// no page to spare. Only one move may exist at a time.
     pub fn begin_move(&'static self, src: usize, dst: usize) -> Option<Move> {
         if src == 0 {
             return Some(Move::new(src, dst, self.slabs.take_pooled()?, Stage::Give));
@@ -200,7 +201,8 @@ impl Store {
         Some(Move { slots: class.draining_slots(), ..Move::new(src, dst, page, Stage::Clear) })
     }
 
-    /// Begins to cut a page of `class` anew, if one should be; until the move is done the class is short of it.
+    /// Begins to lay out a page of `class` for the other kind of chunk, if that is due; until the move is done the
+    /// class is short of it.
     pub fn begin_resize(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
         class.recall(&self.arena);
@@ -213,7 +215,7 @@ impl Store {
         Some(Move { slots: class.draining_slots(), resize, ..Move::new(id, id, page, Stage::Clear) })
     }
 
-    /// Does the next slice of a move.
+    /// Runs the next slice of a move.
     pub fn step_move(&'static self, m: &mut Move, now: u32) -> Progress {
         match m.stage {
             Stage::Clear => self.clear_slice(m, now),
@@ -250,7 +252,7 @@ impl Store {
     pub fn cancel_move(&'static self, mut m: Move) {
         self.return_spare(&mut m);
         if !matches!(m.stage, Stage::Clear) {
-            // Nothing is left to keep: it goes on, to the pool.
+            // The page is empty: finish the move, to the pool.
             m.dst = 0;
             while self.step_move(&mut m, 0) != Progress::Done {}
             return;
@@ -261,13 +263,13 @@ impl Store {
         }
         let slots = self.arena.slots(m.page);
         let slices = || (0..slots).step_by(SLICE_SLOTS as usize).map(|from| from..(from + SLICE_SLOTS).min(slots));
-        // As long as the page leaves, none of its chunks is used anew, and has an entry in the ring again.
+        // While the page drains none of its chunks is reused, so none gets a new ring entry.
         slices().for_each(|slice| self.slabs.class(m.src).settle(&self.arena, slice));
         self.slabs.class(m.src).keep_page();
         slices().for_each(|slice| self.slabs.class(m.src).regain(&self.arena, m.page, m.slots, slice));
     }
 
-    /// Gives one page that nobody uses and that is above the limit back to the system; false if there is none.
+    /// Returns the memory of one unused page above the limit to the system; false if there is none.
     pub fn release_page(&self) -> bool {
         let Some(page) = self.slabs.take_surplus() else { return false };
         self.arena.release(page);
@@ -276,23 +278,23 @@ impl Store {
         true
     }
 
-    /// Whether classes have to give pages up because the limit was lowered.
+    /// Whether classes must give up pages because the limit was lowered.
     pub fn is_shrinking(&self) -> bool {
         self.slabs.is_shrinking()
     }
 
-    /// Whether as much memory is in use as there may be.
+    /// Whether memory in use has reached the limit.
     pub fn is_full(&self) -> bool {
         self.slabs.is_full()
     }
 
-    /// Pages of a class, or of the pool (0).
+    /// Number of pages of a class, or of the pool (0).
     pub fn page_count(&self, class: usize) -> u64 {
         if class == 0 { self.slabs.free_pages() } else { self.slabs.class(class).page_count() }
     }
 
-    /// Whether a move from `class` can succeed: it has a second page, and if nothing may be evicted, room for what is
-    /// on the first one.
+    /// Whether a move from `class` can succeed: it has a second page and, with eviction disabled, room on the other
+    /// pages for the items of the first one.
     pub fn can_spare(&self, class: usize) -> bool {
         if class == 0 {
             return self.slabs.free_pages() > 0;
@@ -335,7 +337,7 @@ impl Store {
         if to < slots || matches!(m.stage, Stage::Forget(_)) {
             return Progress::More;
         }
-        // The end of a pass. Somebody else may have freed chunks meanwhile.
+        // The end of a pass. Other threads may have freed chunks meanwhile.
         m.slot = 0;
         m.passes = m.passes.saturating_add(1);
         m.counts.busy_items += std::mem::take(&mut m.busy);
@@ -346,7 +348,7 @@ impl Store {
         if short && m.passes > PASSES_MAX { Progress::Failed } else { Progress::Waits }
     }
 
-    /// Empties a chunk of the page, unless somebody uses it.
+    /// Empties a chunk of the page, unless it is in use.
     fn clear_chunk(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
         let header = Header::of(self.arena.chunk(from));
         match header.kind() {
@@ -371,7 +373,7 @@ impl Store {
         item.copy_key(&mut m.key);
         let hash = crate::hash::hash(&m.key);
         let chunked = item.header().has(iflag::CHUNKED);
-        // What is too long to be copied under locks does not change, and stays while it is pinned.
+        // A value too long to be copied under locks is immutable, and stays while it is pinned.
         let copied = if item.header().is_large() && !chunked { m.spare } else { None };
         let pin = match copied {
             Some(to) => {
@@ -411,7 +413,7 @@ impl Store {
         drop((bucket, class));
         m.counts.rescues += 1;
         if chunked {
-            // The chain goes on with the new head.
+            // The chain continues with the new head.
             self.slabs.class(m.src).free(&self.arena, from);
         } else {
             self.release(from, old);
@@ -436,7 +438,8 @@ impl Store {
         drop(bucket);
         copy_words(&self.arena, from, to, 1..usize::MAX);
         let bucket = self.index.try_lock(place).ok_or(Busy::Locked)?;
-        // A chain that is in the index and that nobody reads is ours to change; nobody can begin to read it now.
+        // A chain that is in the index and has no reader may be changed; no reader can begin now, under the bucket
+        // lock.
         let still = bucket.find(hash, |raw| raw == handle.raw()).is_some();
         if !still || pin.is_shared() {
             drop(bucket);
@@ -464,7 +467,7 @@ impl Store {
         Ok(())
     }
 
-    /// The large item in a locked bucket that a chain belongs to, with the hash of its key.
+    /// Finds the large item in a locked bucket that owns a chain; returns it with the hash of its key.
     fn find_chain(&'static self, m: &mut Move, bucket: &Bucket, chain: ChainName) -> Option<(u64, Slot, Handle, Item)> {
         let mut found = None;
         bucket.for_each(|raw| {
@@ -482,7 +485,7 @@ impl Store {
         Some((hash, slot, handle, item))
     }
 
-    /// Locks the bucket of `hash` for [`Store::debug_unlock`] to unlock: what `debugitem lock` is for.
+    /// Locks the bucket of `hash` until [`Store::debug_unlock`], for `debugitem lock`.
     #[cfg(feature = "debug-commands")]
     pub fn debug_lock(&'static self, hash: u64) {
         std::mem::forget(self.index.lock(hash));
@@ -495,12 +498,12 @@ impl Store {
         self.index.unlock(hash);
     }
 
-    /// Whether an item is not to be rescued, and why.
+    /// Returns why an item must not be rescued, if so.
     fn must_end(&self, m: &Move, item: &Item, now: u32) -> Option<End> {
         if self.dead(item, now).is_some() {
             return Some(End::Dead);
         }
-        // Readers of a chain hold its chunks by their handles.
+        // Readers of a chain hold handles of its chunks.
         let read = item.header().has(iflag::CHUNKED) && Pinned::is_pinned(item);
         read.then_some(if m.passes > PASSES_MAX { End::Deleted } else { End::Later })
     }
@@ -527,8 +530,8 @@ impl Store {
         Ok(())
     }
 
-    /// Evicts the item of the class that should leave next, for the item at hand, whose turn comes again; or the item
-    /// at hand itself, if nobody has read it or there is no other.
+    /// Evicts the class's next victim to make room for the item at hand, which is retried; or the item at hand
+    /// itself, if it is unread or there is no other victim.
     fn evict_for(
         &'static self,
         m: &mut Move,
@@ -549,7 +552,7 @@ impl Store {
             return Ok(());
         }
         drop(bucket);
-        // The page is the oldest one: its items that nobody has read would leave next, were the hand here.
+        // The page is the oldest one: its unread items would be the next victims if the hand were here.
         let unread = item.header().is_unread_cold();
         let id = if unread { self.lru_class(handle, &item) } else { m.src };
         let mut class = self.slabs.class(id);
@@ -557,7 +560,7 @@ impl Store {
         match own.or_else(|| self.slabs.victim_anywhere(&mut class, &self.arena, need)) {
             Some(victim) => {
                 let mut class = self.drop_victim(id, class, victim, now);
-                // At once: where values are stored all the time there would never be one left.
+                // Taken at once: under a steady write load a free chunk would never be left over.
                 if !unread && m.spare.is_none() {
                     m.spare = m.take_spare(&mut class, &self.arena, need);
                 }
@@ -568,7 +571,7 @@ impl Store {
         Err(Busy::NoMemory)
     }
 
-    /// Has the move hold a free chunk of `need` bytes, if the class has one.
+    /// Makes the move hold a free chunk of `need` bytes, if the class has one.
     fn ensure_spare(&'static self, m: &mut Move, need: usize) {
         if m.spare.is_some_and(|spare| self.arena.stride(spare) < need) {
             self.return_spare(m);
@@ -585,12 +588,12 @@ impl Store {
     }
 }
 
-/// Why an item of the page is not rescued.
+/// Reason that an item of the page is not rescued.
 enum End {
     Dead,
-    /// It is a chain that is being read: perhaps in a later pass.
+    /// A chain that is being read: retried in a later pass.
     Later,
-    /// It has been one for too long.
+    /// A chain that has been read for too many passes.
     Deleted,
 }
 
@@ -615,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_waits_for_a_value_however_often_it_has_looked() {
+    fn a_move_waits_for_an_upload_after_any_number_of_passes() {
         let sizes = SizeConfig {
             chunk_size: 48,
             growth_factor: 1.25,

@@ -1,8 +1,9 @@
-//! The chunks of a class that nobody uses, and the pages that they come from.
+//! Free chunks of a class, and the pages that they come from.
 //!
-//! Owns both kinds of a class's pages (`cut`): free lists, the page whose chunks are used for the first time in order,
-//! and which page gives way. Free lists are linked both ways through the chunks, so that a page can leave. Everything
-//! here is under the class's lock; called by `slabs`, `leave` and the store.
+//! Owns a class's pages of both kinds (`chunk_layout`): free lists, the page being carved (its chunks are used for
+//! the first time, in order), and the choice of the page that is resized. Free lists are doubly linked through the
+//! chunks, so that a page can drain. Everything here needs the class lock. Called by `slabs`, `page_move` and the
+//! store.
 
 use super::arena::Arena;
 use super::chunk_layout::ChunkLayout;
@@ -11,23 +12,23 @@ use crate::store::item::Links;
 use crate::store::item::{Header, kind, state};
 use crate::store::slabs::Class;
 
-/// Chunks of a page that leaves its class which one search for a free chunk may meet and drop.
+/// Maximum chunks of a draining page that one search for a free chunk drops.
 const DRAINING_MAX: usize = 32;
 
 /// The kinds of chunks of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkKind {
-    /// Take any item of the class.
+    /// Hold any item of the class.
     MaxSize,
-    /// Take items up to a size that is chosen as they come.
+    /// Hold items up to a size chosen from the sizes of recent items.
     Fitted,
 }
 
 impl ChunkKind {
-    /// Both.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::MaxSize, Self::Fitted];
 
-    /// The other one.
+    /// The other kind.
     pub fn other(self) -> Self {
         if self == Self::MaxSize { Self::Fitted } else { Self::MaxSize }
     }
@@ -37,33 +38,33 @@ impl ChunkKind {
 #[derive(Clone, Copy)]
 pub struct Page {
     pub(in crate::store) number: u32,
-    /// Pages that the class had begun to use before.
+    /// Number of pages that the class began to use before this one.
     pub(in crate::store) born: u64,
 }
 
-/// Chunks of one kind.
+/// Pages and free chunks of one kind.
 #[derive(Default)]
 pub struct ChunkPool {
     pub(in crate::store) layout: ChunkLayout,
     /// Pages in use, oldest first.
     pub(in crate::store) pages: Vec<Page>,
-    /// Pages to be cut so, not used yet.
+    /// Pages reserved for this kind, not used yet.
     pub(in crate::store) given: Vec<u32>,
-    /// The page whose chunks are used in order, and the next of them.
+    /// The page being carved, and its next unused slot.
     pub(in crate::store) carving: Option<(u32, u32)>,
     free: Option<Handle>,
     pub(in crate::store) free_len: u64,
-    /// Chunks in use, those on a leaving page included.
+    /// Chunks in use, those on a draining page included.
     pub(in crate::store) used: u64,
 }
 
 impl ChunkPool {
-    /// None yet, of pages that are cut so.
+    /// An empty pool for pages of this layout.
     pub(in crate::store) fn new(layout: ChunkLayout) -> Self {
         Self { layout, ..Self::default() }
     }
 
-    /// Slots of a page that were ever used.
+    /// Number of slots of a page that were ever used.
     pub(in crate::store) fn slots_used(&self, page: u32) -> u32 {
         match self.carving {
             Some((carving, next)) if carving == page => next,
@@ -71,22 +72,22 @@ impl ChunkPool {
         }
     }
 
-    /// Pages, those not used yet included.
+    /// Number of pages, those not used yet included.
     pub(in crate::store) fn page_count(&self) -> u64 {
         (self.pages.len() + self.given.len()) as u64
     }
 
-    /// Chunks that nobody uses on pages that stay, those never used included.
+    /// Number of free chunks on pages that do not drain, those never used included.
     pub(in crate::store) fn spare(&self) -> u64 {
         self.at_hand() + self.given.len() as u64 * u64::from(self.layout.per_page)
     }
 
-    /// The same without those on pages that are not used yet.
+    /// Number of free chunks, without those on pages that are not used yet.
     pub(in crate::store) fn at_hand(&self) -> u64 {
         self.free_len + self.carving.map_or(0, |(_, next)| u64::from(self.layout.per_page - next))
     }
 
-    /// The next chunk of the page that is used in order.
+    /// Returns the next chunk of the page being carved.
     fn carve(&mut self) -> Option<Handle> {
         let (page, next) = self.carving?;
         self.carving = (next + 1 < self.layout.per_page).then_some((page, next + 1));
@@ -103,12 +104,12 @@ impl Class {
         &mut self.pools[kind as usize]
     }
 
-    /// Chunks in use.
+    /// Number of chunks in use.
     pub(in crate::store) fn used(&self) -> u64 {
         self.pools.iter().map(|pool| pool.used).sum()
     }
 
-    /// Free chunks of the pages that the class uses.
+    /// Number of free chunks on the pages that the class uses.
     pub(in crate::store) fn at_hand(&self) -> u64 {
         self.pools.iter().map(ChunkPool::at_hand).sum()
     }
@@ -122,34 +123,34 @@ impl Class {
         }
     }
 
-    /// Whether an item of `need` bytes can have a fitted chunk.
+    /// Whether an item of `need` bytes fits a fitted chunk.
     fn fits(&self, need: usize) -> bool {
         need <= self.pool(ChunkKind::Fitted).layout.stride
     }
 
-    /// Whether an item of `need` bytes can have but a part of the class's chunks.
+    /// Whether an item of `need` bytes can use only a part of the class's chunks.
     pub(in crate::store) fn is_choosy(&self, need: usize) -> bool {
         !self.fits(need) && !self.pool(ChunkKind::Fitted).pages.is_empty()
     }
 
-    /// Whether fitted chunks are free for no less than a page, and not asked for.
+    /// Whether at least a page's worth of fitted chunks is on the free list.
     pub(in crate::store) fn has_free_fitted_page(&self) -> bool {
         let fitted = self.pool(ChunkKind::Fitted);
         fitted.free_len >= u64::from(fitted.layout.per_page)
     }
 
-    /// Whether an item of `need` bytes can have no chunk of the class: all pages have others. The next larger class
-    /// will do for it then.
+    /// Whether an item of `need` bytes can use no chunk of the class: all pages hold shorter ones. The next larger
+    /// class serves it then.
     pub(in crate::store) fn lacks(&self, need: usize) -> bool {
         self.is_choosy(need) && self.pool(ChunkKind::MaxSize).pages.is_empty()
     }
 
-    /// A free chunk of `need` bytes at least, of a page that the class has.
+    /// Takes a free chunk of at least `need` bytes from a page of the class.
     pub(in crate::store) fn take_free(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.take_recalled(arena, need).or_else(|| self.take_kept(arena, need))
     }
 
-    /// The same from a free list or of a page that is used in order, or one that a magazine has.
+    /// As [`Class::take_free`], but only from a free list, the pages being carved, or a magazine.
     pub(in crate::store) fn take_recalled(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         let chunk = self.take_present(arena, need);
         if chunk.is_some() || !self.has_open_magazines() {
@@ -159,13 +160,13 @@ impl Class {
         self.take_present(arena, need)
     }
 
-    /// A chunk of a page that is not used yet, or what is left of a full page: that is kept for items that need it as
-    /// long as there is other memory.
+    /// Takes a chunk of a page that is not used yet, or of the maximum-size page being carved, which is kept for
+    /// items that need it while there is other memory.
     pub(in crate::store) fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.begin_page(arena, need).and_then(|kind| self.carve(kind)).or_else(|| self.carve(ChunkKind::MaxSize))
     }
 
-    /// A chunk from a free list, or of a page that is used in order.
+    /// Takes a chunk from a free list or a page being carved.
     pub(in crate::store) fn take_present(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         if !self.fits(need) {
             return self.pop_free(arena, ChunkKind::MaxSize).or_else(|| self.carve(ChunkKind::MaxSize));
@@ -181,7 +182,7 @@ impl Class {
         Some(handle)
     }
 
-    /// A chunk of a free list.
+    /// Takes a chunk from a free list.
     fn pop_free(&mut self, arena: &Arena, kind: ChunkKind) -> Option<Handle> {
         for _ in 0..DRAINING_MAX {
             let handle = self.pool(kind).free?;
@@ -205,23 +206,22 @@ impl Class {
         if self.fits(need) && !self.retiring { ChunkKind::Fitted } else { ChunkKind::MaxSize }
     }
 
-    /// Whether a page that the class does not have yet should be had for an item of `need` bytes, which has found no
-    /// chunk on pages in use.
+    /// Whether the class needs another page for an item of `need` bytes that found no chunk on the pages in use.
     pub(in crate::store) fn wants_page(&mut self, need: usize) -> bool {
         let kind = self.kind_of_next(need);
         let pool = self.pool(kind);
         pool.carving.is_none() && pool.given.is_empty() && self.given.is_empty()
     }
 
-    /// Begins a page for an item of `need` bytes; gives its kind.
+    /// Begins a page for an item of `need` bytes; returns its kind.
     fn begin_page(&mut self, arena: &Arena, need: usize) -> Option<ChunkKind> {
         let mut kind = self.kind_of_next(need);
         if self.pool(kind).carving.is_some() {
-            return Some(kind); // kept back for others until now, or the choice is a new one
+            return Some(kind); // kept for other items until now, or the layout is new
         }
         let page = match self.pool_mut(kind).given.pop().or_else(|| self.given.pop()) {
             Some(page) => page,
-            // Meant for items of the other kind, but nothing else is left.
+            // Reserved for the other kind, but nothing else is left.
             None if self.pool(ChunkKind::MaxSize).carving.is_some() => return Some(ChunkKind::MaxSize),
             None => {
                 let page = self.pool_mut(kind.other()).given.pop()?;
@@ -240,14 +240,14 @@ impl Class {
         Some(kind)
     }
 
-    /// Makes fitted chunks as large as suits the latest items. The largest class has none: all but the last chunk of a
-    /// chain need full ones.
+    /// Chooses the fitted stride from the sizes of recent items. The largest class has no fitted chunks: all chunks
+    /// of a chain but the last need maximum-size ones.
     fn choose_layout(&mut self) {
         let best = if self.is_largest { None } else { self.histogram.best() };
         self.pool_mut(ChunkKind::Fitted).layout = best.unwrap_or_default();
     }
 
-    /// Whether the next chunk for `need` bytes would have to come from a page that the class does not have yet.
+    /// Whether the next chunk for `need` bytes requires another page for the class.
     pub fn would_grow(&self, need: usize) -> bool {
         let has_chunk = |kind: ChunkKind| self.pool(kind).free.is_some() || self.pool(kind).carving.is_some();
         let given = !self.given.is_empty() || ChunkKind::ALL.iter().any(|&kind| !self.pool(kind).given.is_empty());
@@ -255,7 +255,7 @@ impl Class {
         !here && !given && self.page_count() > 0
     }
 
-    /// Puts a chunk on its free list, unless its page leaves the class.
+    /// Puts a chunk on its free list, unless its page drains.
     pub fn free(&mut self, arena: &Arena, handle: Handle) {
         let head = Header::of(arena.chunk(handle));
         debug_assert!(!matches!(head.kind(), Some(kind::FREE | kind::DRAINED)), "freed twice");
@@ -269,7 +269,7 @@ impl Class {
         }
     }
 
-    /// Puts a chunk in front of its free list.
+    /// Pushes a chunk onto the front of its free list.
     pub(in crate::store) fn list(&mut self, arena: &Arena, handle: Handle) {
         let kind = self.kind_of(arena, handle);
         let pool = self.pool_mut(kind);
@@ -284,9 +284,9 @@ impl Class {
         pool.free_len += 1;
     }
 
-    /// Takes a chunk out of its free list.
+    /// Removes a chunk from its free list.
     pub(in crate::store) fn unlist(&mut self, arena: &Arena, handle: Handle) {
-        debug_assert_eq!(Header::of(arena.chunk(handle)).kind(), Some(kind::FREE), "what is on the free list is free");
+        debug_assert_eq!(Header::of(arena.chunk(handle)).kind(), Some(kind::FREE), "a listed chunk is free");
         let kind = self.kind_of(arena, handle);
         let pool = self.pool_mut(kind);
         let Links { next, before } = Links::of(arena.chunk(handle));
@@ -304,8 +304,8 @@ impl Class {
         pool.free_len -= 1;
     }
 
-    /// Takes over a page that is in use, from before a restart; false if it is cut in a way that the class does not
-    /// know. Its chunks are told by [`Class::adopt_chunk`].
+    /// Adds a page in use found by recovery; false if the class does not know its layout. [`Class::adopt_chunk`] then
+    /// counts its chunks.
     pub(in crate::store) fn adopt_page(&mut self, page: u32, stride: usize) -> bool {
         let kind =
             if stride == self.pool(ChunkKind::MaxSize).layout.stride { ChunkKind::MaxSize } else { ChunkKind::Fitted };
@@ -322,7 +322,7 @@ impl Class {
         known
     }
 
-    /// Says that pages were adopted in the order of use, the latest first: the class has them the other way round.
+    /// Ends the adoption of pages, which came youngest first: the class keeps them oldest first.
     pub(in crate::store) fn end_adoption(&mut self) {
         let births = self.births;
         for pool in &mut self.pools {
@@ -337,21 +337,21 @@ impl Class {
         self.pool_mut(kind).used += 1;
     }
 
-    /// Full pages that the class needs, going by the sizes of its latest items.
+    /// Number of maximum-size pages that the class needs, from the sizes of recent items.
     fn max_size_pages_wanted(&self) -> u64 {
         let longer =
             u64::from(self.histogram.longer(self.pool(ChunkKind::Fitted).layout.stride)) * self.chunk_count() / 1000;
         longer.div_ceil(u64::from(self.pool(ChunkKind::MaxSize).layout.per_page))
     }
 
-    /// The kind that the class's oldest page is of.
+    /// The kind of the class's oldest page.
     pub(in crate::store) fn kind_of_oldest(&self) -> ChunkKind {
         let born = |kind| self.pool(kind).pages.first().map_or(u64::MAX, |page| page.born);
         if born(ChunkKind::MaxSize) <= born(ChunkKind::Fitted) { ChunkKind::MaxSize } else { ChunkKind::Fitted }
     }
 
-    /// The kind of which the class has a page too many and of the other one too few, if it is so by far. `Full` is
-    /// given as soon as a fitted cut is worth it.
+    /// Returns the kind of which the class has a page too many while it is short of the other kind by a wide margin.
+    /// `MaxSize` is returned as soon as a fitted layout pays.
     pub(in crate::store) fn kind_to_resize(&mut self) -> Option<ChunkKind> {
         if self.draining.is_some() || !self.histogram.is_settled() {
             return None;
@@ -367,7 +367,7 @@ impl Class {
         if self.retiring || have == 0 && want > 0 {
             return Some(ChunkKind::Fitted);
         }
-        // One that comes too long after that finds room in the next larger class.
+        // A later item too long for a fitted chunk is stored in the next larger class.
         let no_use = have > 0 && self.histogram.fit(self.pool(ChunkKind::Fitted).layout.stride);
         if have > want + want / 8 + 2 || no_use {
             Some(ChunkKind::MaxSize)
@@ -385,7 +385,7 @@ mod tests {
     use crate::store::slab::size_classes::{SizeConfig, Sizes};
 
     #[test]
-    fn adopted_pages_leave_in_the_order_of_their_last_use() {
+    fn adopted_pages_drain_in_the_order_of_their_last_use() {
         let sizes = Sizes::new(SizeConfig {
             chunk_size: 48,
             growth_factor: 1.25,
@@ -401,7 +401,7 @@ mod tests {
         for (page, stride) in [(7, full), (2, full - 20), (9, full), (4, full - 20), (5, full)] {
             assert!(class.adopt_page(page, stride));
         }
-        assert!(!class.adopt_page(6, full - 8), "a third way to cut a page is not known");
+        assert!(!class.adopt_page(6, full - 8), "a third layout is unknown");
         class.end_adoption();
         let mut draining = || {
             let kind = class.kind_of_oldest();
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_page_leaves_first_however_many_there_have_been() {
+    fn the_oldest_page_drains_first_after_many_births() {
         let sizes = Sizes::new(SizeConfig {
             chunk_size: 48,
             growth_factor: 1.25,

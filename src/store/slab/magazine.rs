@@ -1,21 +1,22 @@
-//! Magazines: what lets threads store into one slab class without fighting for its lock.
+//! Magazines: per-thread caches of free chunks, which reduce contention for a slab class's lock.
 //!
-//! A magazine belongs to one thread and one class. It has free chunks, and what the class has yet to be told: items that
-//! came and went, their sizes, entries for the ring. A thread that has to wait for a class's lock opens its magazine; the
-//! next [`USES`] chunks that it takes or gives back go by that, and the class's lock is taken only when the magazine is
-//! empty or full. Then it closes, and the thread goes by the class until it has to wait again. So where one thread is at
-//! work there are no magazines, and of two that fight for a class one leaves it to the other.
+//! A magazine belongs to one thread and one class. It holds free chunks and changes not yet applied to the class:
+//! item counts, sizes, ring entries. A thread that had to wait for a class lock opens its magazine. Its next [`USES`]
+//! allocations and frees use the magazine, which takes the class lock only when it is empty or full. Then it closes,
+//! and the thread uses the class directly until it has to wait again. So a single active thread has no magazine, and
+//! of two threads that contend for a class one stops contending.
 //!
-//! Whoever needs to know a class as a whole has it [recall](Class::recall) what is in magazines, which closes them: views,
-//! growth, moves of pages, tending, a switch of the mode. No magazine is open in flat mode, and none takes a chunk of a
-//! page that leaves.
+//! Code that needs the state of the whole class [recalls](Class::recall) the magazines first, which closes them:
+//! views, growth, page moves, tending, a switch of the mode. No magazine is open in flat mode, and none takes a chunk
+//! of a draining page.
 //!
-//! A magazine's lock comes after its class's: the class's holder locks all magazines, one after the other; who holds a
-//! magazine takes no other lock. A chunk in a magazine counts as in use and is marked as taken. An entry for the ring that
-//! still lies here is as good as one in the ring: the chunk's `RING` bit is set, and it is put there before its page leaves.
+//! Lock order: the class lock, then a magazine's. The class lock holder locks all magazines, one after the other; a
+//! magazine lock holder takes no other lock. A chunk in a magazine counts as in use and is marked as taken. A ring
+//! entry in a magazine is as good as one in the ring: the chunk's `RING` bit is set, and the entry reaches the ring
+//! before the page drains.
 //!
-//! Large chunks have no magazines, large items, TEMP ones and what threads beyond the first [`THREADS`] store go by the
-//! class. Called by `slabs`, `reserve` and the store.
+//! Classes of large chunks have no magazines. Large items, TEMP items and items of threads beyond the first
+//! [`THREADS`] use the class directly. Called by `slabs`, `reservation` and the store.
 
 use super::arena::Arena;
 use super::chunk_layout::SizeHistogram;
@@ -29,23 +30,23 @@ use crate::store::slabs::{Class, Slabs};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
 
-/// Chunks of each kind, and entries for the ring, that a magazine has room for.
+/// Capacity of a magazine: chunks of each kind, and ring entries.
 const ROOM: usize = 32;
 
-/// Bytes of chunks of a kind that a magazine has at most; classes of which it could not have two have no magazines.
+/// Maximum bytes of chunks of a kind in a magazine; classes of which two chunks exceed this have no magazines.
 const BYTES: usize = 8192;
 
-/// Chunks taken and given back before a magazine closes: a set over an item makes two.
+/// Allocations and frees before a magazine closes: replacing an item makes two.
 const USES: u32 = 512;
 
-/// Part of the free chunks of a class that a magazine is filled with at most: others want some too.
+/// A magazine is filled with at most one part in so many of the class's free chunks; the rest is for other threads.
 const FILL_PART: u64 = 16;
 
-/// Searches for a free chunk in vain, one after the other, of which one recalls what is in magazines. While a class has
-/// nothing but victims each would find a chunk or two, at the price of a look at what other threads work with.
+/// One in so many consecutive failed searches for a free chunk recalls the magazines. In a class without free chunks
+/// each recall would find a chunk or two, at the price of touching the cache lines of other threads.
 const SEARCHES: u8 = 64;
 
-/// Some handles.
+/// A fixed-capacity stack of handles.
 struct Handful {
     handles: [Handle; ROOM],
     len: usize,
@@ -68,26 +69,26 @@ impl Handful {
     }
 }
 
-/// What a thread has of a class.
+/// A thread's share of a class.
 pub struct Magazine {
-    /// Chunks that it may yet take or be given; 0 = it is about to close, or closed.
+    /// Allocations and frees left; 0 = it is about to close, or closed.
     uses: u32,
-    /// It could not serve its thread.
+    /// It could not serve its thread since it was last renewed.
     refused: bool,
-    /// Chunks that it gets when it is empty.
+    /// Chunks that it takes when it is empty.
     batch: usize,
-    /// Chunks of each kind that it may have.
+    /// Maximum chunks of each kind.
     room: usize,
-    /// Strides of full chunks, and of fitted ones when it opened.
-    full: usize,
+    /// Strides of maximum-size chunks, and of fitted ones when it was last renewed.
+    max_size: usize,
     fitted: usize,
-    /// The class has no fitted chunks at hand: full ones are for any item.
+    /// The class has no fitted chunks at hand: any item may take a maximum-size one.
     loose: bool,
-    /// The page that leaves the class; 0 = none.
+    /// The draining page of the class; 0 = none.
     draining: usize,
     /// By `ChunkKind`.
     free: [Handful; 2],
-    /// For the ring, oldest first.
+    /// Entries for the ring, oldest first.
     entries: Handful,
     items: [i64; 4],
     requested: i64,
@@ -96,14 +97,14 @@ pub struct Magazine {
 
 impl Magazine {
     fn of(class: &Class) -> Self {
-        let full = class.pool(ChunkKind::MaxSize).layout.stride;
+        let max_size = class.pool(ChunkKind::MaxSize).layout.stride;
         let [free, fitted, entries] = [(); 3].map(|()| Handful { handles: [Handle::NOWHERE; ROOM], len: 0 });
         Self {
             uses: 0,
             refused: false,
             batch: 0,
-            room: (BYTES / full).min(ROOM),
-            full,
+            room: (BYTES / max_size).min(ROOM),
+            max_size,
             fitted: 0,
             loose: false,
             draining: 0,
@@ -115,8 +116,8 @@ impl Magazine {
         }
     }
 
-    /// Puts a new item, which is HOT and of `need` bytes, into one of the chunks: `write` writes it, but for its value.
-    /// `None` if the class must be asked for a chunk.
+    /// Allocates a chunk for a new HOT item of `need` bytes; `write` writes the item, except for its value. `None` if
+    /// the class must be asked for a chunk.
     fn place(
         &mut self,
         arena: &Arena,
@@ -139,7 +140,7 @@ impl Magazine {
         let mut item = write(handle);
         self.items[segment(state::HOT)] += 1;
         self.requested += memcached_size as i64;
-        // Who takes an entry out of the ring takes the bit away only while no item relies on it: as written, it holds.
+        // A thread that pops a ring entry clears the bit only while no item relies on it: as written, it is valid.
         if !item.header().is(state::RING) {
             item.change_state(0, state::RING);
             self.entries.push(handle);
@@ -147,16 +148,16 @@ impl Magazine {
         Some((handle, item))
     }
 
-    /// Counts an unlinked small item out and takes its chunk; false if that must go to the class.
+    /// Subtracts an unlinked small item from the counts and takes its chunk; false if the chunk must go to the class.
     fn put(&mut self, arena: &Arena, handle: Handle, memcached_size: usize) -> bool {
-        let kind = if arena.stride(handle) == self.full { ChunkKind::MaxSize } else { ChunkKind::Fitted };
+        let kind = if arena.stride(handle) == self.max_size { ChunkKind::MaxSize } else { ChunkKind::Fitted };
         let free = &mut self.free[kind as usize];
         if self.uses == 0 || free.len >= self.room {
             self.refused = true;
             return false;
         }
         let Some(word) = arena.chunk(handle).first().filter(|_| handle.page() != self.draining) else { return false };
-        // In one step: the class's holder may give the item another label until now, and counts what he changes.
+        // Atomic: until now the class lock holder may change the item's label, and it counts what it changes.
         let header = Header(word.fetch_and(u32::from(state::RING) << 16, Relaxed));
         debug_assert!(header.klen() > 0 && !header.is(state::LINKED), "freed twice, or while in the index");
         free.push(handle);
@@ -166,7 +167,7 @@ impl Magazine {
         true
     }
 
-    /// Tells the class all that it does not know, and gives back all but `keep` chunks of each kind.
+    /// Applies all pending changes to the class, and returns all but `keep` chunks of each kind to it.
     fn settle(&mut self, class: &mut Class, arena: &Arena, keep: usize) {
         for free in &mut self.free {
             while free.len > keep
@@ -185,7 +186,7 @@ impl Magazine {
         class.histogram.absorb(&mut self.histogram);
     }
 
-    /// Takes chunks that suit items of `need` bytes, a few of what the class has at hand.
+    /// Takes chunks for items of `need` bytes, a few of those that the class has at hand.
     fn fill(&mut self, class: &mut Class, arena: &Arena, need: usize) {
         let count = self.batch.min((class.at_hand() / FILL_PART) as usize);
         self.batch = (2 * self.batch).min(ROOM / 2);
@@ -199,10 +200,10 @@ impl Magazine {
     }
 }
 
-/// One thread's magazine, with cache lines of its own.
+/// One thread's magazine, on cache lines of its own.
 #[repr(align(128))]
 struct MagazineCell {
-    /// What the class's `open_magazines` says of it, for the owner.
+    /// Copy of the class's `open_magazines` bit, for the owner.
     open: AtomicBool,
     magazine: Mutex<Magazine>,
 }
@@ -210,24 +211,24 @@ struct MagazineCell {
 impl MagazineCell {
     fn lock(&self) -> MutexGuard<'_, Magazine> {
         let magazine = self.magazine.lock();
-        // As for a class's lock: chunks change hands.
+        // As for a class lock: chunks change owners.
         fence(Release);
         magazine
     }
 }
 
-/// The magazines of a class, by their threads' numbers.
+/// The magazines of a class, indexed by thread number.
 pub struct Magazines {
     cells: [OnceLock<Box<MagazineCell>>; THREADS],
 }
 
 impl Magazines {
-    /// None yet; for a class of chunks up to `stride` bytes.
+    /// No magazine yet, for a class of chunks up to `stride` bytes. `None` if they are too large.
     pub fn new(stride: usize) -> Option<Arc<Self>> {
         (2 * stride <= BYTES).then(|| Arc::new(Self { cells: [const { OnceLock::new() }; THREADS] }))
     }
 
-    /// That of the thread with a number, if it is open.
+    /// Locks the magazine of thread `number`, if it is open.
     #[inline]
     fn own(&self, number: usize) -> Option<MutexGuard<'_, Magazine>> {
         let cell = self.cells[number].get()?;
@@ -236,7 +237,7 @@ impl Magazines {
 }
 
 impl Slabs {
-    /// Puts a new item into a chunk of the calling thread's magazine, if that is open: see [`Magazine::place`].
+    /// Writes a new item into a chunk of the calling thread's magazine, if that is open: see [`Magazine::place`].
     #[inline]
     pub fn place(
         &self,
@@ -245,7 +246,7 @@ impl Slabs {
         (need, memcached_size): (usize, usize),
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
-        // Most threads never have to wait for a class.
+        // Most threads never wait for a class.
         let number = thread_slot::current()?;
         self.place_as(number, arena, id, (need, memcached_size), write)
     }
@@ -262,7 +263,7 @@ impl Slabs {
         self.magazines[id].as_ref()?.own(number)?.place(arena, need, memcached_size, write)
     }
 
-    /// Has the calling thread's magazine take an item's chunk, if it is open: see [`Magazine::put`].
+    /// Frees an item's chunk to the calling thread's magazine, if that is open: see [`Magazine::put`].
     #[inline]
     pub fn put(&self, arena: &Arena, id: usize, handle: Handle, memcached_size: usize) -> bool {
         thread_slot::current().is_some_and(|number| self.put_as(number, arena, id, handle, memcached_size))
@@ -281,7 +282,7 @@ impl Class {
         self.open_magazines != 0
     }
 
-    /// Takes back what is in magazines, and closes them: from here on the class knows all that there is of it.
+    /// Applies and closes all magazines: from here on the class's counts, lists and free chunks are complete.
     #[inline]
     pub(in crate::store) fn recall(&mut self, arena: &Arena) {
         if self.has_open_magazines() {
@@ -305,7 +306,8 @@ impl Class {
         self.open_magazines = 0;
     }
 
-    /// A free chunk of `need` bytes that a magazine has had, after a search in vain: one search in some recalls them.
+    /// After a failed search, recalls the magazines and takes a free chunk of `need` bytes: one call in [`SEARCHES`]
+    /// does so.
     #[cold]
     pub(in crate::store) fn take_from_magazines(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         self.searches = (self.searches + 1) % SEARCHES;
@@ -316,9 +318,9 @@ impl Class {
         self.take_present(arena, need)
     }
 
-    /// Ends what the calling thread could not do by its magazine: an item of `need` bytes has its chunk, or (0) one is
-    /// freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays open; else it closes when
-    /// its time is over.
+    /// Completes an operation that the calling thread's magazine could not serve: an item of `need` bytes has its
+    /// chunk, or (0) one is freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays
+    /// open; otherwise it closes when its uses are spent.
     #[inline]
     pub(in crate::store) fn renew_magazine(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
         if contended || self.has_open_magazines() && thread_slot::current().is_some() {
@@ -330,7 +332,7 @@ impl Class {
     fn renew_cold(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
         let Some(number) = (if contended { thread_slot::take() } else { thread_slot::current() }) else { return };
         let was_open = self.open_magazines >> number & 1 != 0;
-        // What stands in flat mode's queue must be taken out of it when it is freed.
+        // An item in flat mode's list must be removed from it when it is freed.
         if !was_open && (!contended || flat || self.lru.len() > 0) {
             return;
         }
@@ -339,7 +341,7 @@ impl Class {
         let cell = magazines.cells[number].get_or_init(new);
         let mut magazine = cell.lock();
         if !std::mem::take(&mut magazine.refused) && !contended {
-            return; // it was not asked: an item that goes by the class in any case
+            return; // it was not asked: the item always uses the class directly
         }
         let stays = contended || magazine.uses > 0;
         let keep = if stays { magazine.room / 2 } else { 0 };
@@ -376,10 +378,10 @@ mod tests {
     use std::thread;
 
     const NOW: u32 = 1000;
-    /// Where the items of these tests go, and what each is counted with.
+    /// Class of the items of these tests, and `memcached_size` of each.
     const CLASS: usize = 4;
-    const NOMINAL: u64 = 48 + 8 + 9 + 102;
-    /// Chunks of a magazine of this class.
+    const MEMCACHED_SIZE: u64 = 48 + 8 + 9 + 102;
+    /// Capacity of a magazine of this class.
     const MOST: usize = ROOM;
 
     fn store(megabytes: u64, evict: bool) -> &'static Store {
@@ -418,7 +420,7 @@ mod tests {
         found != Lookup::Miss
     }
 
-    /// Has the calling thread go by its magazine, as if it had waited for the class.
+    /// Opens the calling thread's magazine, as if the thread had waited for the class.
     fn open(store: &'static Store) {
         store.slabs.class(CLASS).renew_magazine(&store.arena, 0, true, store.slabs.is_flat());
     }
@@ -450,24 +452,24 @@ mod tests {
     }
 
     #[test]
-    fn views_count_what_magazines_have() {
+    fn views_include_open_magazines() {
         let store = store(8, true);
         (0..1000).for_each(|n| assert!(put(store, n)));
-        assert!(!is_open(store), "nobody had to wait");
+        assert!(!is_open(store), "no thread had to wait");
         open(store);
         (1000..1100).for_each(|n| assert!(put(store, n)));
         (0..50).for_each(|n| assert!(delete(store, n)));
         (900..950).for_each(|n| assert!(put(store, n)));
-        assert!(is_open(store) && store.slabs.class(CLASS).len() != 1050, "the class has not been told all");
+        assert!(is_open(store) && store.slabs.class(CLASS).len() != 1050, "changes are pending");
         let seen = view(store);
         assert!(!is_open(store) && !store.slabs.class(CLASS).has_open_magazines());
-        assert_eq!((seen.items, seen.hot, seen.used_chunks, seen.requested), (1050, 1050, 1050, 1050 * NOMINAL));
+        assert_eq!((seen.items, seen.hot, seen.used_chunks, seen.requested), (1050, 1050, 1050, 1050 * MEMCACHED_SIZE));
         open(store);
         assert!(put(store, 1100) && is_open(store));
         assert_eq!(store.items(), 1051);
         open(store);
         assert!(delete(store, 1100) && is_open(store));
-        assert_eq!(store.bytes(), 1050 * NOMINAL);
+        assert_eq!(store.bytes(), 1050 * MEMCACHED_SIZE);
         open(store);
         (50..1100).for_each(|n| assert!(delete(store, n)));
         assert_eq!((store.items(), store.bytes()), (0, 0));
@@ -476,18 +478,18 @@ mod tests {
     }
 
     #[test]
-    fn a_magazine_closes_when_its_time_is_over() {
+    fn a_magazine_closes_when_its_uses_are_spent() {
         let store = store(8, true);
         assert!(put(store, 0));
         open(store);
         let sets = (1..).take_while(|&n| put(store, n % 10) && is_open(store)).count();
         assert!((USES as usize / 2..=USES as usize).contains(&sets), "{sets} sets");
         assert_eq!(store.slabs.class(CLASS).len(), 10);
-        assert!((0..10).all(|n| put(store, n)) && !is_open(store), "nobody had to wait");
+        assert!((0..10).all(|n| put(store, n)) && !is_open(store), "no thread had to wait");
     }
 
     #[test]
-    fn who_has_to_wait_opens_a_magazine() {
+    fn a_thread_that_waits_for_the_class_opens_a_magazine() {
         let store = store(8, true);
         thread::scope(|scope| {
             let setter =
@@ -502,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_has_one_entry_a_chunk() {
+    fn the_ring_has_at_most_one_entry_per_chunk() {
         let store = store(8, true);
         (0..100).for_each(|n| assert!(put(store, n)));
         open(store);
@@ -514,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_by_a_magazine_can_be_evicted() {
+    fn items_stored_through_a_magazine_can_be_evicted() {
         let store = store(2, true);
         let count = (0..).take_while(|&n| put(store, n) && store.malloced() < 2 << 20).count() + 1000;
         (0..count).for_each(|n| _ = delete(store, n));
@@ -536,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_evicts_while_chunks_lie_in_magazines() {
+    fn chunks_in_magazines_are_used_before_evicting() {
         let store = store(2, true);
         let count = (0..).find(|&n| put(store, n) && view(store).counts.evicted > 0).unwrap();
         open(store);
@@ -556,7 +558,7 @@ mod tests {
             open(store);
             (0..MOST).for_each(|n| assert!(delete(store, n)));
             assert_eq!(held(store), MOST);
-            // Of the 64 searches for chunks one recalls them in any case: it shall not always be the first.
+            // One search in 64 recalls the magazines anyway: vary at which of them that happens.
             store.slabs.class(CLASS).searches = round;
             thread::scope(|scope| {
                 scope.spawn(|| (0..MOST).for_each(|n| assert!(put(store, n), "memory is out early")));
@@ -567,29 +569,29 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_leaves_gets_its_chunks_from_magazines() {
+    fn a_draining_page_gets_its_chunks_from_magazines() {
         let store = store(16, true);
         let count = (0..).take_while(|&n| put(store, n) && view(store).pages < 3).count();
         open(store);
-        // The oldest page has the first ones.
+        // The oldest page has the first items.
         (0..MOST).for_each(|n| assert!(delete(store, n)));
         assert_eq!(held(store), MOST);
         let mut job = store.begin_move(CLASS, 0).unwrap();
         assert!(!is_open(store));
         open(store);
         (MOST..2 * MOST).for_each(|n| assert!(delete(store, n)));
-        assert_eq!(held(store), 0, "what leaves the class is in no magazine");
+        assert_eq!(held(store), 0, "no magazine takes its chunks");
         (count - MOST..count).for_each(|n| assert!(delete(store, n)));
-        assert!(is_open(store) && held(store) == MOST, "others are");
+        assert!(is_open(store) && held(store) == MOST, "it holds others");
         step(store, &mut job);
         assert_eq!((view(store).pages, store.free_pages()), (2, 1));
         assert!((2 * MOST..count - MOST).all(|n| has(store, n)));
         let class = store.slabs.class(CLASS);
-        assert!(class.next_to_leave(64).all(|handle| store.arena.class(handle) == CLASS), "the ring has forgotten it");
+        assert!(class.next_to_leave(64).all(|handle| store.arena.class(handle) == CLASS), "no entry of the page");
     }
 
     #[test]
-    fn a_move_that_is_called_off_leaves_what_can_be_evicted() {
+    fn items_of_a_cancelled_move_can_be_evicted() {
         let store = store(16, true);
         let count = 1 + (0..).take_while(|&n| put(store, n) && view(store).pages < 3).count();
         (0..count).for_each(|n| assert!(delete(store, n)));
@@ -619,7 +621,7 @@ mod tests {
         assert!(!is_open(store) && queued() == 100);
         store.set_flat(false);
         open(store);
-        assert!(!is_open(store), "some stand in its queue");
+        assert!(!is_open(store), "the LRU list is not empty");
         (100..200).for_each(|n| assert!(delete(store, n)));
         open(store);
         assert!(is_open(store) && queued() == 0);
@@ -627,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_from_flat_mode_closes_magazines() {
+    fn queueing_an_item_in_the_lru_list_closes_magazines() {
         let store = store(8, true);
         let queued = || store.slabs.class(CLASS).lru.len();
         assert!(put(store, 0));
