@@ -1,118 +1,121 @@
-//! What is known of a class without its lock.
+//! Lock-free class statistics, and the figures that eviction derives from them.
 //!
-//! Owns the times by which ghosts age, what ghosts say when their keys come back, the ring's share that follows
-//! from it, and the time that the hand takes for a round, by which a key's return is judged. Who holds a bucket tells a
-//! class's [`ClassStats`] or asks them, because he must not take the class's lock; `policy` counts in what they say. Where the
-//! figures come from: docs/memory.md.
+//! Owns the clocks by which ghosts age, the evaluation of ghosts of returning keys, the ring's share that follows
+//! from it, and the length of the hand's round, by which a key's return is judged. A bucket lock holder reads and
+//! updates a class's [`ClassStats`], because it must not take the class lock; `queues` applies what accumulates
+//! there. Source of the figures: docs/memory.md.
 
 use crate::store::index::Ghost;
 use crate::store::item::Handles;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// The ring's share of a class's memory at first, in ten-thousandths, and less where the ring's entries, of 4 bytes each,
-/// would take more than a hundredth of it.
+/// Initial share of the ring in a class's memory, in ten-thousandths; less where the ring's entries, of 4 bytes each,
+/// would take more than a hundredth of that memory.
 const SHARE: u32 = 3500;
 /// Bounds of the share while it adapts.
 const SHARE_MIN: u32 = 100;
 const SHARE_MAX: u32 = 8000;
 
-/// What a young ghost of the ring adds to the share, and one of the main part takes from it. Ghosts of the ring are
-/// young for ten times as many evictions, so they are met ten times as often.
+/// Added to the share per hit of a young ghost of the ring, and subtracted per hit of one of the main part. Ghosts of
+/// the ring are young for ten times as many evictions, so their hits are ten times as frequent.
 const LONGER: i64 = 2;
 const SHORTER: i64 = 20;
 
-/// Ghosts of the ring count for as many evictions from it as the class has items; those of the main part for a
-/// third of that. In the first part of its time a ghost is young.
+/// A ring ghost counts for as many evictions from the ring as the class has items; a main part ghost for a third of
+/// that, in evictions from the main part. A ghost is young in the first tenth, or hundredth, of as many evictions as
+/// items.
 const MAIN_PART: u64 = 3;
 const YOUNG_PART: u64 = 10;
 const YOUNG_MAIN_PART: u64 = 100;
 
-/// A key is let into the main part for having come back if that was within this part of the hand's round: nobody has
-/// read the next victim for a round. Where its class remembers how often it has left (`history`), that tells more.
+/// The ghost of a returning key admits it to the main part within this part of the hand's round: the next victim has
+/// been unread for a whole round. With a departure count per key (`history`), which is a better criterion, the part
+/// is smaller.
 const ROUND_PART: u64 = 5;
 const ROUND_PART_KEPT: u64 = 15;
 
-/// Parts of a round in which its time is taken, and how many of the latest count.
+/// Measurements per round, and the number of measurements averaged.
 const ROUND_STEPS: u64 = 32;
 const ROUND_MEMORY: u64 = 8;
 
-/// The longest round that is told from longer ones, in evictions an item. Ghosts live for less than a part of it.
+/// Longest round that is measured, in evictions per item. Ghosts live for less than a part of it.
 const ROUND_MAX: u64 = 8;
 
-/// Bits in which a class's items are counted for the ages of ghosts: ages have 15 bits, so they are right to a
-/// thousandth of the time for which a ghost counts, and come round after 16 times that.
+/// Resolution of ghost ages: item counts are scaled to this many bits. Ages have 15 bits, so they are exact to a
+/// thousandth of a ghost's lifetime and wrap after 16 lifetimes.
 const AGE_BITS: u32 = 11;
 
-/// Where a victim stood.
+/// Queue that a victim came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// At the end of the ring.
+    /// The end of the ring.
     Ring,
-    /// Under the hand.
+    /// The slot under the hand.
     Main,
 }
 
-/// What is known of a class without its lock: who holds a bucket must not take it.
+/// Lock-free class statistics. A bucket lock holder must not take the class lock.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct ClassStats {
-    /// COLD items that a hit has made WARM.
+    /// COLD items made WARM by a hit.
     rewarmed: AtomicU64,
-    /// Evictions from the ring and from the main part: the times by which ghosts age.
+    /// Evictions from the ring and from the main part: the clocks by which ghosts age.
     evicted: [AtomicU64; 2],
     /// Items of the class, as of the last search for a victim.
     items: AtomicU64,
-    /// Evictions from the ring up to which a ghost of it speaks for its key, plus 1; 0 = as long as it counts.
-    speaking: AtomicU64,
-    /// What ghosts have said of the ring's share, not yet counted in.
-    lean: AtomicI64,
-    /// Ghosts met while they counted.
+    /// Highest age in evictions at which a ring ghost admits its key to the main part, plus 1; 0 = as long as it
+    /// counts.
+    admit_age: AtomicU64,
+    /// Change of the ring's share from ghost hits, not yet applied.
+    share_change: AtomicI64,
+    /// Ghosts hit while they counted.
     ghost_hits: AtomicU64,
-    /// How often there was no memory.
+    /// Number of allocations refused for lack of memory.
     refused: AtomicU64,
 }
 
 impl ClassStats {
-    /// Notes that a hit made a COLD item WARM.
+    /// Counts a COLD item that a hit made WARM.
     #[inline]
     pub fn rewarm(&self) {
         self.rewarmed.fetch_add(1, Relaxed);
     }
 
-    /// COLD items that a hit has made WARM, since the start.
+    /// COLD items made WARM by a hit, since the start.
     pub fn rewarmed(&self) -> u64 {
         self.rewarmed.load(Relaxed)
     }
 
-    /// Notes that there was no memory.
+    /// Counts an allocation refused for lack of memory.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Relaxed);
     }
 
-    /// How often there was no memory, since the start.
+    /// Allocations refused for lack of memory, since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
 
-    /// Ghosts met while they counted, since the start: items that more memory would have kept.
+    /// Ghosts hit while they counted, since the start: items that more memory would have kept.
     pub fn ghost_hits(&self) -> u64 {
         self.ghost_hits.load(Relaxed)
     }
 
-    /// Counts an eviction; gives the ghost to leave.
+    /// Counts an eviction; returns the ghost for the victim's bucket.
     pub fn ghost(&self, part: Part) -> Ghost {
         let now = self.evicted[part as usize].fetch_add(1, Relaxed) + 1;
         Ghost((now >> self.scale()) as u16 & 0x7fff | u16::from(part == Part::Main) << 15)
     }
 
-    /// How long a ghost will count, for comparing; 0 = no longer.
+    /// Remaining lifetime of a ghost, for comparison; 0 = expired.
     pub fn worth(&self, ghost: Ghost) -> u64 {
         let (age, span) = self.age(ghost);
-        // In parts of a ghost's own time: those of the main part are as dear as those of the ring.
+        // Scaled, so that a full lifetime is worth the same in both parts.
         (span + 1).saturating_sub(age) * if is_main(ghost) { MAIN_PART } else { 1 }
     }
 
-    /// Takes note of a ghost whose key comes back; true if it speaks for the key.
+    /// Records the ghost of a returning key; returns whether it admits the key to the main part.
     pub fn meet(&self, ghost: Ghost) -> bool {
         let (age, span) = self.age(ghost);
         if age > span {
@@ -123,22 +126,22 @@ impl ClassStats {
         let (young, lean) =
             if is_main(ghost) { (items / YOUNG_MAIN_PART, -SHORTER) } else { (items / YOUNG_PART, LONGER) };
         if age <= young {
-            self.lean.fetch_add(lean, Relaxed);
+            self.share_change.fetch_add(lean, Relaxed);
         }
-        is_main(ghost) || self.speaking.load(Relaxed).checked_sub(1).is_none_or(|until| age <= until >> self.scale())
+        is_main(ghost) || self.admit_age.load(Relaxed).checked_sub(1).is_none_or(|until| age <= until >> self.scale())
     }
 
-    /// Evictions so far.
+    /// Total evictions.
     pub fn evicted(&self) -> u64 {
         self.evicted.iter().map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Notes how many items the class has.
+    /// Sets the number of items of the class.
     pub fn note_items(&self, items: u64) {
         self.items.store(items, Relaxed);
     }
 
-    /// A ghost's age, and the age up to which it counts.
+    /// Returns a ghost's age, and the age up to which it counts.
     fn age(&self, ghost: Ghost) -> (u64, u64) {
         let main = is_main(ghost);
         let now = self.evicted[usize::from(main)].load(Relaxed) >> self.scale();
@@ -156,13 +159,13 @@ fn is_main(ghost: Ghost) -> bool {
     ghost.0 >> 15 != 0
 }
 
-/// How long the hand takes for a round, in evictions from the ring.
+/// Length of the hand's round, in evictions from the ring.
 #[derive(Default)]
 pub struct ClockPeriod {
-    /// Slots that it has passed since the last measurement, and when that was.
+    /// Slots passed since the last measurement, and the evictions at that time.
     passed: u64,
     since: u64,
-    /// The mean of the latest; 0 = not known yet.
+    /// Mean of the latest measurements; 0 = not known yet.
     length: u64,
 }
 
@@ -173,13 +176,13 @@ impl ClockPeriod {
         self.passed += 1;
     }
 
-    /// Evictions from the ring in a round, if any is known.
+    /// Evictions from the ring in a round, if known.
     pub fn length(&self) -> Option<u64> {
         (self.length > 0).then_some(self.length)
     }
 
-    /// Says how long ghosts speak for their keys, if the hand has come far enough to tell. A round has `slots` of them.
-    /// `kept` says that the class has a history.
+    /// Updates the round's length and the age at which ghosts admit their keys, once the hand has passed enough of
+    /// the `slots` of a round. `kept` is set if the class has a history.
     pub fn measure(&mut self, slots: u64, stats: &ClassStats, kept: bool) {
         if self.passed == 0 || self.passed * ROUND_STEPS < slots {
             return;
@@ -192,30 +195,30 @@ impl ClockPeriod {
         self.length = (before * (ROUND_MEMORY - 1) + whole) / ROUND_MEMORY;
         (self.passed, self.since) = (0, now);
         let part = if kept { ROUND_PART_KEPT } else { ROUND_PART };
-        stats.speaking.store(self.length / part + 1, Relaxed);
+        stats.admit_age.store(self.length / part + 1, Relaxed);
     }
 }
 
-/// The ring's part of its class, in ten-thousandths.
+/// The ring's share of its class, in ten-thousandths.
 #[derive(Clone, Copy, Default)]
 pub struct HotRatio(u32);
 
 impl HotRatio {
-    /// The share at first, in a class of chunks of `stride` bytes.
+    /// The initial share in a class of chunks of `stride` bytes.
     pub fn new(stride: usize) -> Self {
         let hundredth = 10_000 / 100 * stride / Handles::ENTRY;
         Self((hundredth as u32).min(SHARE))
     }
 
-    /// In ten-thousandths.
+    /// The share in ten-thousandths.
     pub fn parts(self) -> u32 {
         self.0
     }
 
-    /// Counts in what ghosts have said.
+    /// Applies the accumulated ghost hits.
     pub fn adapt(&mut self, stats: &ClassStats) {
-        if stats.lean.load(Relaxed) != 0 {
-            let lean = stats.lean.swap(0, Relaxed);
+        if stats.share_change.load(Relaxed) != 0 {
+            let lean = stats.share_change.swap(0, Relaxed);
             self.0 = (i64::from(self.0) + lean).clamp(SHARE_MIN.into(), SHARE_MAX.into()) as u32;
         }
     }
@@ -227,14 +230,14 @@ mod tests {
 
     const ITEMS: u32 = 1000;
 
-    /// Evicts `count` items from the ring; gives the ghost of the first.
+    /// Evicts `count` items from the ring; returns the ghost of the first.
     fn evict(stats: &ClassStats, count: u32) -> Ghost {
         let ghost = stats.ghost(Part::Ring);
         (1..count).for_each(|_| _ = stats.ghost(Part::Ring));
         ghost
     }
 
-    /// Takes the hand round, while `count` items leave the ring.
+    /// Moves the hand through a round while `count` items are evicted from the ring.
     fn go_round(round: &mut ClockPeriod, stats: &ClassStats, count: u32) {
         for n in 0..ITEMS {
             round.pass();
@@ -246,16 +249,16 @@ mod tests {
     }
 
     #[test]
-    fn a_ghost_speaks_for_a_part_of_the_hands_round() {
+    fn a_ghost_admits_its_key_for_a_part_of_the_hands_round() {
         let (stats, mut round) = (ClassStats::default(), ClockPeriod::default());
         stats.note_items(ITEMS.into());
-        assert!(stats.meet(evict(&stats, 900)), "nothing is known of the hand");
-        assert!(!stats.meet(evict(&stats, 1100)), "the ghost counts no longer");
+        assert!(stats.meet(evict(&stats, 900)), "no round is measured");
+        assert!(!stats.meet(evict(&stats, 1100)), "the ghost is too old");
         (0..3).for_each(|_| go_round(&mut round, &stats, ITEMS));
         assert!(stats.meet(evict(&stats, 150)));
         let hits = stats.ghost_hits();
-        assert!(!stats.meet(evict(&stats, 300)), "who nobody reads stays for three times as long");
-        assert_eq!(stats.ghost_hits(), hits + 1, "more memory would have kept it all the same");
+        assert!(!stats.meet(evict(&stats, 300)), "unread items stay three times as long");
+        assert_eq!(stats.ghost_hits(), hits + 1, "more memory would have kept it");
         (0..3).for_each(|_| go_round(&mut round, &stats, 4 * ITEMS));
         assert!(stats.meet(evict(&stats, 600)));
         (0..3).for_each(|_| go_round(&mut round, &stats, 100));
@@ -265,8 +268,8 @@ mod tests {
     }
 
     #[test]
-    fn ghosts_age_alike_however_many_items_have_been_evicted() {
-        // With 300 million items an age needs more bits of the count than 32 leave it.
+    fn ghost_ages_do_not_depend_on_the_eviction_count() {
+        // With 300 million items an age needs more bits of the count than a 32-bit counter has.
         for items in [1000_u64, 300_000_000, 5_000_000_000] {
             for first in [1_u64 << 20, (1 << 32) - items / 2, (1 << 40) - items / 2] {
                 let stats = ClassStats::default();
@@ -300,9 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn ghosts_not_yet_counted_in_do_not_turn_the_share_round() {
+    fn a_large_pending_change_does_not_wrap_the_share() {
         let (stats, mut share) = (ClassStats::default(), HotRatio::new(1 << 19));
-        stats.lean.store(i64::from(i32::MAX) - LONGER / 2, Relaxed);
+        stats.share_change.store(i64::from(i32::MAX) - LONGER / 2, Relaxed);
         stats.note_items(ITEMS.into());
         let ghost = stats.ghost(Part::Ring);
         assert!(stats.meet(ghost));
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rings_entries_take_a_hundredth_at_first() {
+    fn ring_entries_initially_take_at_most_a_hundredth() {
         for stride in (24..2000).step_by(8) {
             let ring = HotRatio::new(stride).parts() as usize * Handles::ENTRY;
             assert!(ring <= 10_000 / 100 * stride, "{stride}");

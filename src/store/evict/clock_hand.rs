@@ -1,8 +1,8 @@
-//! Hands, which pass over the chunks of a class's pages and go on where they were.
+//! Clock hands, which scan the chunks of a class's pages and resume where they stopped.
 //!
-//! Owns how a hand moves, and the searches that need no more than that: on full pages, and for items whose time is over
-//! where nobody may be evicted, and which items those are. Whom the clock evicts is `policy`'s. Under the class's lock;
-//! called by `policy`, `slabs` and the store.
+//! Owns the movement of a hand, and two searches that need nothing else: for a victim in maximum-size chunks, and for
+//! an expired item when eviction is disabled. `queues` owns the eviction clock. Under the class lock; called by
+//! `queues`, `slabs` and the store.
 
 use super::queues::{HAND_AHEAD, HAND_STEPS, SEARCH};
 use crate::store::item::Handle;
@@ -12,9 +12,9 @@ use crate::store::slab::{ChunkKind, ChunkPool};
 use crate::store::slabs::{Class, ClockHand, Slabs};
 
 impl ClockHand {
-    /// The chunk under the hand, which moves on and round.
+    /// Returns the chunk under the hand and advances it, wrapping at the end.
     pub(in crate::store) fn next(&mut self, pools: &[ChunkPool; 2]) -> Option<Handle> {
-        // At the end of one stock it goes on with the other, which may be empty.
+        // At the end of one pool the hand continues with the other, which may be empty.
         for _ in 0..3 {
             if let Some(handle) = pools[self.pool].under(self) {
                 return Some(handle);
@@ -26,7 +26,7 @@ impl ClockHand {
 }
 
 impl ChunkPool {
-    /// The chunk under a hand, which moves on; `None` at the end.
+    /// Returns the chunk under a hand and advances it; `None` at the end.
     fn under(&self, hand: &mut ClockHand) -> Option<Handle> {
         let number = self.pages.get(hand.page)?.number;
         let slot = hand.slot;
@@ -40,13 +40,13 @@ impl ChunkPool {
 }
 
 impl Class {
-    /// A small item of which `is_over` says that its time is over, in a chunk of `need` bytes: where nothing else may be
-    /// evicted. One call passes so many chunks only, the next one goes on from there.
+    /// Finds a small dead item, by `is_dead`, in a chunk of at least `need` bytes, for when eviction is disabled. One
+    /// call passes a limited number of chunks; the next one continues from there.
     pub(in crate::store) fn next_expired(
         &mut self,
         arena: &Arena,
         need: usize,
-        is_over: impl Fn(&Item) -> bool,
+        is_dead: impl Fn(&Item) -> bool,
     ) -> Option<Handle> {
         for _ in 0..HAND_STEPS {
             let handle = self.expired_hand.next(&self.pools)?;
@@ -56,7 +56,7 @@ impl Class {
                 continue;
             }
             let Some(item) = Item::at(arena.chunk(handle)) else { continue };
-            if item.header().is(state::LINKED) && !item.header().has(iflag::CHUNKED) && is_over(&item) {
+            if item.header().is(state::LINKED) && !item.header().has(iflag::CHUNKED) && is_dead(&item) {
                 self.expired_passed = 0;
                 return Some(handle);
             }
@@ -64,20 +64,21 @@ impl Class {
         None
     }
 
-    /// Whether the hand of [`Class::next_expired`] has found something in its last round.
+    /// Whether the hand of [`Class::next_expired`] found an item in its last round.
     pub(in crate::store) fn may_have_expired(&self) -> bool {
         self.expired_passed <= self.chunk_count()
     }
 
-    /// An item on a full page, for an item that needs such a chunk: of some the one that was used least.
+    /// Returns a victim in a maximum-size chunk, for an item that needs such a chunk: the least frequently used of
+    /// some.
     pub(in crate::store) fn victim_of_max_size(&mut self, arena: &Arena) -> Option<Handle> {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for _ in 0..HAND_STEPS {
-            let full = &self.pools[ChunkKind::MaxSize as usize];
-            let Some(handle) = full.under(&mut self.max_size_hand).or_else(|| {
+            let max_size = &self.pools[ChunkKind::MaxSize as usize];
+            let Some(handle) = max_size.under(&mut self.max_size_hand).or_else(|| {
                 self.max_size_hand = ClockHand::default();
-                full.under(&mut self.max_size_hand)
+                max_size.under(&mut self.max_size_hand)
             }) else {
                 break;
             };
@@ -101,12 +102,12 @@ impl Class {
 }
 
 impl Slabs {
-    /// Whether a class has items that may not be evicted.
+    /// Whether a class has items that must not be evicted.
     pub fn protects(&self, class: &Class) -> bool {
         !self.may_evict() || class.evictable() < class.len() as i64
     }
 
-    /// Whether an item may be evicted though its time is not over.
+    /// Whether an item may be evicted before it expires.
     pub fn may_leave(&self, item: &Item) -> bool {
         self.may_evict() && item.header().state() & state::SEGMENT != state::TEMP
     }

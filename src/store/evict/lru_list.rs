@@ -1,23 +1,24 @@
-//! Items in the order of their last use, exactly: the queue of flat mode.
+//! LRU list: items in the exact order of their last use, the queue of flat mode.
 //!
-//! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item of
-//! the list: in segmented mode there are none. Knows handles only. One list a class, under the class's lock.
+//! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item
+//! of the list: in segmented mode there are none. Knows handles only. One list a class, under the class lock; called
+//! by `queues` and `page_move`.
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;
 use std::collections::HashMap;
 
-/// Stands for the neighbour that the first and the last item lack: a chunk of page 0, which there is not.
+/// Link of the first and the last item to the list itself: a chunk of page 0, which does not exist.
 const END: u64 = 1;
 
-/// Neighbours of an item, by the numbers of their handles; both are 0 outside the list.
+/// Neighbours of an item, as raw handles; both are 0 outside the list.
 #[derive(Clone, Copy, Default)]
 struct Link {
     before: u64,
     after: u64,
 }
 
-/// The list. Its first item is the one used longest ago.
+/// The list. Its first item is the least recently used one.
 pub struct LruList {
     /// Links of a page, two a slot.
     links: HashMap<usize, Handles>,
@@ -25,7 +26,7 @@ pub struct LruList {
     len: u64,
     /// Bytes of the links.
     bytes: usize,
-    /// An item of a page that is passed over, as are those before it; END = none.
+    /// The last item of a skipped page that a search has passed, as it has all items before it; END = none.
     passed: u64,
 }
 
@@ -36,7 +37,7 @@ impl Default for LruList {
 }
 
 impl LruList {
-    /// Items in the list.
+    /// Number of items in the list.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -46,12 +47,13 @@ impl LruList {
         self.bytes
     }
 
-    /// The item used longest ago.
+    /// The least recently used item.
     pub fn first(&self) -> Option<Handle> {
         self.handle(self.ends.after)
     }
 
-    /// The item used longest ago that is not on `page`. Looks at `count` items, and the next call goes on from there.
+    /// The least recently used item that is not on `page`. Examines at most `count` items; the next call resumes
+    /// there.
     pub fn oldest_beside(&mut self, page: Option<usize>, count: usize) -> Option<Handle> {
         if self.handle(self.passed).map(Handle::page) != page {
             self.passed = END;
@@ -69,7 +71,7 @@ impl LruList {
         None
     }
 
-    /// The items used longest ago.
+    /// Items from the least recently used on.
     pub fn oldest(&self) -> impl Iterator<Item = Handle> + '_ {
         std::iter::successors(self.first(), |&handle| self.handle(self.link(handle)?.after))
     }
@@ -79,10 +81,10 @@ impl LruList {
         self.link(handle).is_some_and(|link| link.before != 0)
     }
 
-    /// Puts an item that is not in the list behind all others. Its page has `slots` slots.
+    /// Appends an item that is not in the list. Its page has `slots` slots.
     pub fn push(&mut self, handle: Handle, slots: usize) {
         if self.links.get(&handle.page()).is_none_or(|page| page.len() < 2 * slots) {
-            // A new page, or one that used to have larger chunks: nothing of it is in the list.
+            // A new page, or one that had larger chunks before: none of its chunks is in the list.
             self.forget_page(handle.page());
             let page = Handles::new(2 * slots);
             self.bytes += page.bytes();
@@ -95,7 +97,7 @@ impl LruList {
         self.len += 1;
     }
 
-    /// Takes an item out; false if it was not in the list.
+    /// Removes an item; false if it was not in the list.
     pub fn remove(&mut self, handle: Handle) -> bool {
         let Some(link) = self.link(handle).filter(|link| link.before != 0) else { return false };
         self.set(link.before, |before| before.after = link.after);
@@ -108,8 +110,8 @@ impl LruList {
         true
     }
 
-    /// Puts `to`, which is not in the list and whose page has `slots` slots, in the place of `from`; false if `from` is
-    /// not in the list.
+    /// Replaces `from` by `to`, which is not in the list and lies on a page of `slots` slots; false if `from` is not
+    /// in the list.
     pub fn replace(&mut self, from: Handle, to: Handle, slots: usize) -> bool {
         let Some(link) = self.link(from).filter(|link| link.before != 0) else { return false };
         self.push(to, slots);
@@ -124,7 +126,7 @@ impl LruList {
         true
     }
 
-    /// Gives the links of a page back, of which nothing is in the list.
+    /// Frees the links of a page; none of its chunks is in the list.
     pub fn forget_page(&mut self, page: usize) {
         self.bytes -= self.links.remove(&page).map_or(0, |links| links.bytes());
     }
@@ -158,7 +160,7 @@ mod tests {
     use crate::store::item::LONG_PAGES;
 
     #[test]
-    fn keeps_the_order_of_use_whatever_leaves() {
+    fn removals_keep_the_order_of_use() {
         let mut list = LruList::default();
         let mut model: Vec<Handle> = Vec::new();
         let mut rng = fastrand::Rng::with_seed(7);
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_chunk_of_all_is_one_like_any_other() {
+    fn the_highest_handle_is_listed_like_any_other() {
         let (last, slots) = (Handle::new(LONG_PAGES as u32 - 1, (1 << 15) - 1), 1 << 15);
         let mut list = LruList::default();
         for handle in [Handle::new(1, 0), last, Handle::new(1, 1)] {
@@ -197,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_passed_over_step_by_step() {
+    fn a_page_is_skipped_in_steps() {
         let mut list = LruList::default();
         let on = |page: u32| (0..40).map(move |slot| Handle::new(page, slot));
         on(1).chain(on(2)).for_each(|handle| list.push(handle, 40));
         assert_eq!(list.oldest_beside(None, 1), Some(Handle::new(1, 0)));
         assert_eq!(list.oldest_beside(Some(1), 30), None, "the first thirty");
-        // Some of those leave: the first one, the last that was passed, and one that gets a place elsewhere.
+        // Removed: the first one and the last that was passed; one is replaced.
         assert!(list.remove(Handle::new(1, 0)) && list.remove(Handle::new(1, 29)));
         assert!(list.replace(Handle::new(1, 5), Handle::new(3, 0), 40));
         assert_eq!(list.oldest_beside(Some(1), 30), Some(Handle::new(2, 0)), "eleven more");

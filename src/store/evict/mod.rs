@@ -1,4 +1,4 @@
-//! Which item leaves when memory is short.
+//! Eviction: which item is evicted when memory is short.
 
 pub(in crate::store) mod class_stats;
 pub(in crate::store) mod clock_hand;

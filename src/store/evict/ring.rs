@@ -1,9 +1,9 @@
 //! A queue of handles that grows and shrinks by segments.
 //!
-//! Owns entries and blanks. No push or pop moves many other entries, so none takes long under a class's lock, and memory
-//! goes back when a long queue gets short. The first entry is never a blank. Where blanks have become more than entries,
-//! those who take entries out move some of the others together each. Knows no items; `policy` and `leave` use it for a
-//! class's ring and for its large items.
+//! Owns entries and blanks. No push or pop moves many other entries, so none takes long under a class lock, and
+//! memory is freed when a long queue becomes short. The first entry is never a blank. Once blanks outnumber entries,
+//! every removal compacts a part of the ring. Knows no items; `queues` and `drain` use it for a class's ring and for
+//! its large items.
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;
@@ -12,35 +12,35 @@ use std::collections::VecDeque;
 /// Entries of a segment: 16 KiB, with long handles 20.
 const SEGMENT: usize = 4096;
 
-/// Segments kept for later in any case; of a long queue an eighth more.
+/// Minimum of segments kept for reuse; a long queue keeps an eighth of its length more.
 const SPARES: usize = 2;
 
-/// Entries and blanks that a removal looks at while entries are moved together.
-const MOVES: usize = 64;
+/// Positions that a removal processes during compaction.
+const COMPACT_STEPS: usize = 64;
 
 /// The queue.
 #[derive(Default)]
 pub struct Ring {
     segments: VecDeque<Handles>,
-    /// Some of the segments given up: a queue that stays about as long as it is allocates nothing.
+    /// Some of the freed segments: a queue of steady length allocates nothing.
     spares: Vec<Handles>,
-    /// Place of the first entry in the first segment.
+    /// Index of the first entry in the first segment.
     head: usize,
     /// Entries and blanks.
     span: usize,
     blanks: usize,
-    /// While entries are moved together: up to the first position they have been, from there to the second there are
-    /// only blanks.
-    moving: Option<(usize, usize)>,
+    /// During compaction: positions below the first one are compacted; from there to the second one there are only
+    /// blanks.
+    compacting: Option<(usize, usize)>,
 }
 
 impl Ring {
-    /// Entries.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.span - self.blanks
     }
 
-    /// Entries and blanks: positions reach from 0 up to this.
+    /// Number of entries and blanks: positions are 0 up to this.
     pub fn span(&self) -> usize {
         self.span
     }
@@ -55,7 +55,7 @@ impl Ring {
         (self.span > 0).then(|| self.at(0))
     }
 
-    /// Adds an entry behind all others.
+    /// Appends an entry.
     pub fn push_back(&mut self, handle: Handle) {
         if self.head + self.span == self.segments.len() * SEGMENT {
             let segment = self.segment();
@@ -65,7 +65,7 @@ impl Ring {
         self.put(self.span - 1, handle);
     }
 
-    /// Adds an entry before all others.
+    /// Prepends an entry.
     pub fn push_front(&mut self, handle: Handle) {
         if self.head == 0 {
             let segment = self.segment();
@@ -74,11 +74,11 @@ impl Ring {
         }
         self.head -= 1;
         self.span += 1;
-        self.moving = self.moving.map(|(to, from)| (to + 1, from + 1));
+        self.compacting = self.compacting.map(|(to, from)| (to + 1, from + 1));
         self.put(0, handle);
     }
 
-    /// Takes the first entry out.
+    /// Removes the first entry.
     pub fn pop_front(&mut self) -> Option<Handle> {
         let first = self.front()?;
         self.drop_front();
@@ -86,7 +86,7 @@ impl Ring {
         Some(first)
     }
 
-    /// Where an entry stands: looks at all of them, 5 us for each 100,000.
+    /// Finds the position of an entry by a linear search: 5 us for each 100,000.
     pub fn position(&self, handle: Handle) -> Option<usize> {
         let (mut segment, mut begin, mut before) = (0, self.head, 0);
         while before < self.span {
@@ -99,19 +99,19 @@ impl Ring {
         None
     }
 
-    /// Puts another handle where an entry stands.
+    /// Replaces the entry at a position.
     pub fn replace(&mut self, at: usize, handle: Handle) {
         self.put(at, handle);
     }
 
-    /// Takes an entry out.
+    /// Removes the entry at a position.
     pub fn remove(&mut self, at: usize) {
         self.blank(at);
         self.trim();
-        self.move_together();
+        self.compact();
     }
 
-    /// Takes the entries at positions `from..to` out that `is_it` picks.
+    /// Removes the entries at positions `from..to` for which `is_it` holds.
     pub fn blank_those(&mut self, from: usize, to: usize, is_it: impl Fn(Handle) -> bool) {
         for at in from..to.min(self.span) {
             if is_it(self.at(at)) {
@@ -121,16 +121,16 @@ impl Ring {
         self.trim();
     }
 
-    /// Moves entries down over blanks, some of them; at the end of a pass the blanks are behind all entries, and go. No
-    /// entry moves up.
-    fn move_together(&mut self) {
-        if self.moving.is_none() && self.blanks > self.len() + SEGMENT {
-            self.moving = Some((0, 0));
+    /// Moves some entries down over blanks; at the end of a pass all blanks are behind the entries, and are dropped.
+    /// No entry moves up.
+    fn compact(&mut self) {
+        if self.compacting.is_none() && self.blanks > self.len() + SEGMENT {
+            self.compacting = Some((0, 0));
         }
-        let Some((mut to, mut from)) = self.moving else { return };
-        for _ in 0..MOVES {
+        let Some((mut to, mut from)) = self.compacting else { return };
+        for _ in 0..COMPACT_STEPS {
             if from == self.span {
-                self.moving = None;
+                self.compacting = None;
                 self.drop_back(to);
                 return;
             }
@@ -144,10 +144,10 @@ impl Ring {
             }
             from += 1;
         }
-        self.moving = Some((to, from));
+        self.compacting = Some((to, from));
     }
 
-    /// Drops the positions from `span` on, which have blanks only.
+    /// Drops the positions from `span` on, which are all blank.
     fn drop_back(&mut self, span: usize) {
         self.blanks -= self.span - span;
         self.span = span;
@@ -178,7 +178,7 @@ impl Ring {
     fn drop_front(&mut self) {
         self.head += 1;
         self.span -= 1;
-        self.moving = self.moving.map(|(to, from)| (to.saturating_sub(1), from.saturating_sub(1)));
+        self.compacting = self.compacting.map(|(to, from)| (to.saturating_sub(1), from.saturating_sub(1)));
         if self.head == SEGMENT {
             self.head = 0;
             if self.spares.len() < SPARES + self.segments.len() / 8 {
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behaves_as_a_queue_whatever_its_length() {
+    fn behaves_as_a_queue_at_any_length() {
         let (mut ring, mut model) = (Ring::default(), VecDeque::new());
         let mut rng = fastrand::Rng::with_seed(3);
         let mut next = 1;
@@ -249,25 +249,25 @@ mod tests {
             longest = longest.max(ring.bytes());
             let odd = |handle: Handle| handle.raw().is_multiple_of(7);
             let (from, to) = (ring.span() / 3, ring.span() / 2);
-            let gone: Vec<Handle> = (from..to).map(|at| ring.at(at)).filter(|&handle| odd(handle)).collect();
+            let removed: Vec<Handle> = (from..to).map(|at| ring.at(at)).filter(|&handle| odd(handle)).collect();
             ring.blank_those(from, to, odd);
-            model.retain(|handle| !gone.contains(handle));
+            model.retain(|handle| !removed.contains(handle));
         }
         while let Some(handle) = ring.pop_front() {
             assert_eq!(Some(handle), model.pop_front());
         }
         assert_eq!((model.len(), ring.len(), ring.span()), (0, 0, 0));
-        assert!(longest > ring.bytes() && ring.bytes() <= (1 + SPARES) * SEGMENT * 4, "memory goes back");
+        assert!(longest > ring.bytes() && ring.bytes() <= (1 + SPARES) * SEGMENT * 4, "memory is freed");
     }
 
     #[test]
-    fn blanks_do_not_pile_up_behind_an_entry_that_stays() {
+    fn blanks_do_not_accumulate_behind_a_lasting_entry() {
         let (mut ring, handle) = (Ring::default(), |n: u64| Handle::from_raw(n + 2).unwrap());
         let mut model: VecDeque<Handle> = (0..20).map(handle).collect();
         model.iter().for_each(|&entry| ring.push_back(entry));
         let (mut longest, mut rng) = (0, fastrand::Rng::with_seed(5));
         for n in 20..200_000 {
-            // One behind the first leaves, another comes; now and then at the front.
+            // Removes one entry behind the first and appends one; periodically also at the front.
             let at = rng.usize(1..model.len());
             ring.remove(ring.position(model[at]).unwrap());
             model.remove(at);

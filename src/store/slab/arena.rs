@@ -1,7 +1,7 @@
-//! Item memory: pages of one megabyte, whose chunks are named by handles.
+//! Item memory: pages of one megabyte, divided into chunks that handles address.
 //!
-//! Owns the reservation and the page table; how bytes are read and written through its words is `words`' matter. Knows
-//! nothing of items. A wrong or stale handle gives wrong bytes, never an access outside the region.
+//! Owns the reservation and the page table; `atomic_bytes` reads and writes bytes through its words. Knows nothing of
+//! items. A wrong or stale handle yields wrong bytes, never an access outside the region. Used by all of `store`.
 
 use super::region::{Region, prefetch};
 use super::size_classes::{CLASSES_PAGES, PAGE_BYTES};
@@ -14,29 +14,30 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// Words of a page.
 const PAGE_WORDS: usize = PAGE_BYTES / WORD;
 
-/// Address space that stays free beside the pages where it is short: the index grows, threads have stacks, and
-/// connections buffers.
+/// Maximum address space left free besides the pages where it is short: for index growth, thread stacks and
+/// connection buffers.
 const SPARE_MAX: usize = 256 << 20;
 
-/// In the page table: the page was cut in another way before, so who still reads by the old cut reads anywhere in it.
+/// Page table flag: the page had another layout before, so a stale reader that uses the old layout reads anywhere in
+/// it.
 const RESIZE: u32 = 1 << 31;
 
-/// The pages. Pages are numbered from 1 and handed out in order; the page table tells each one's class.
+/// The pages. Pages are numbered from 1 and handed out in order; the page table holds each one's class.
 pub struct Arena {
     region: Region,
-    /// The memory file that the pages lie in, if they do: it is told what becomes of each.
+    /// The memory file that holds the pages, if any: every assignment of a page is entered there.
     memory_file: Option<MemoryFile>,
-    /// [`RESIZE`] | a page's stride in words << 8 | class; without these two it is not in use.
+    /// [`RESIZE`] | a page's stride in words << 8 | class; a page without the latter two is not in use.
     table: Box<[AtomicU32]>,
     pages: usize,
 }
 
 impl Arena {
-    /// Reserves address space for as many pages as a short handle can name, or for `bytes` and as much again where
-    /// these are too few; for `bytes` only if `exactly`. Where a limit of the process or of the machine is in the way
-    /// there are fewer pages, even fewer than for `bytes`, so that `beside` bytes and as much again as the pages take, up to
-    /// [`SPARE_MAX`], are left to the rest of the process. `None` if `bytes` is more than handles can name, or some class
-    /// could have no page.
+    /// Reserves address space for as many pages as a short handle can address, or for twice `bytes` where these are
+    /// too few; for `bytes` only if `exactly`. Where a limit of the process or of the machine is lower, there are
+    /// fewer pages, even fewer than for `bytes`, so that `beside` bytes and as much again as the pages take, up to
+    /// [`SPARE_MAX`], are left to the rest of the process. `None` if `bytes` exceeds what handles can address, or
+    /// some class could have no page.
     pub fn reserve(bytes: u64, exactly: bool, beside: usize) -> Option<Self> {
         let before = FIRST_PAGE as usize - 1;
         let wanted = before + usize::try_from(bytes / PAGE_BYTES as u64).ok()? + CLASSES_PAGES;
@@ -56,7 +57,7 @@ impl Arena {
         None
     }
 
-    /// The most bytes that pages of classes can have, if each class beyond that can have its first one.
+    /// Maximum bytes of the pages of classes, if each class can have its first page in addition.
     pub fn room(&self) -> u64 {
         ((self.pages + 1 - FIRST_PAGE as usize).saturating_sub(CLASSES_PAGES) * PAGE_BYTES) as u64
     }
@@ -73,7 +74,7 @@ impl Arena {
         self.memory_file.as_ref()
     }
 
-    /// Pages that exist as address space, numbered 1..=this.
+    /// Number of pages that exist as address space; they are numbered 1..=this.
     pub fn pages(&self) -> usize {
         self.pages
     }
@@ -83,7 +84,7 @@ impl Arena {
         self.pages >= SHORT_PAGES
     }
 
-    /// Gives page `page`, which must be all zero, to a class, with chunks of `stride` bytes.
+    /// Assigns page `page`, which must be all zero, to a class, with chunks of `stride` bytes.
     pub fn assign(&self, page: u32, class: usize, stride: usize) {
         if let Some(memory_file) = &self.memory_file {
             memory_file.enter(page, class, stride);
@@ -92,8 +93,8 @@ impl Arena {
         entry.store(entry.load(Relaxed) & RESIZE | ((stride / WORD) << 8 | class) as u32, Relaxed);
     }
 
-    /// Takes page `page` from its class: it has no chunks until it is assigned again. Its memory reads as zero, as
-    /// a class expects of a new page.
+    /// Takes page `page` from its class: it has no chunks until it is assigned again. Zeroes its memory, as a class
+    /// expects of a new page.
     pub fn clear(&self, page: u32) {
         if let Some(memory_file) = &self.memory_file {
             memory_file.enter(page, 0, 0);
@@ -102,13 +103,13 @@ impl Arena {
         self.words_of(page).iter().for_each(|word| word.store(0, Relaxed));
     }
 
-    /// Has the kernel give a page of no class, which reads as zero, its memory.
+    /// Makes the kernel back a zeroed page of no class with memory.
     pub fn touch(&self, page: u32) {
-        // Once every 4 KiB: where huge pages are short the kernel gives small ones.
+        // Once every 4 KiB: where huge pages are short the kernel provides small ones.
         self.words_of(page).iter().step_by(4096 / WORD).for_each(|word| word.store(0, Relaxed));
     }
 
-    /// Gives the memory of a page of no class back to the kernel.
+    /// Returns the memory of a page of no class to the kernel.
     pub fn release(&self, page: u32) {
         let (start, words) = ((page as usize - 1) * (PAGE_BYTES / 8), PAGE_BYTES / 8);
         self.region.discard(start, start + words);
@@ -130,7 +131,7 @@ impl Arena {
         self.table.get(page).map_or(0, |entry| ((entry.load(Relaxed) & !RESIZE) >> 8) as usize * WORD)
     }
 
-    /// Slots of a page; 0 when it is not in use.
+    /// Number of slots of a page; 0 when it is not in use.
     pub fn slots(&self, page: u32) -> u32 {
         PAGE_BYTES.checked_div(self.stride_of(page as usize)).unwrap_or(0) as u32
     }
@@ -141,25 +142,25 @@ impl Arena {
         self.table.get(handle.page()).map_or(0, |entry| (entry.load(Relaxed) & 0xff) as usize)
     }
 
-    /// The chunk's words, all of its page; empty when the handle names none.
+    /// The chunk's words; empty when the handle addresses none.
     #[inline]
     pub fn chunk(&self, handle: Handle) -> &'static [AtomicU32] {
         let Some(entry) = self.table.get(handle.page()) else { return &[] };
         let stride = ((entry.load(Relaxed) & !RESIZE) >> 8) as usize;
         let offset = handle.slot() * stride;
         if stride == 0 || offset + stride > PAGE_WORDS {
-            return &[]; // page 0, a page not in use, or one that has been cut into fewer chunks
+            return &[]; // page 0, a page not in use, or one with fewer chunks
         }
         let start = (handle.page() - 1) * PAGE_WORDS + offset;
         self.region.halves().get(start..start + stride).unwrap_or(&[])
     }
 
-    /// Whether the page of a chunk has been cut in the same way ever since it was first used.
+    /// Whether the page of a chunk has had a single layout since it was first used.
     pub fn is_first_cut(&self, handle: Handle) -> bool {
         self.table.get(handle.page()).is_some_and(|entry| entry.load(Relaxed) & RESIZE == 0)
     }
 
-    /// Loads the head of the chunk `slots` behind this one ahead of use, if the page reaches so far.
+    /// Prefetches the head of the chunk `slots` behind this one, if it is on the same page.
     #[inline]
     pub fn prefetch_head(&self, handle: Handle, slots: u32) {
         if let Some(later) = Handle::from_raw(handle.raw() + u64::from(slots))
@@ -169,7 +170,7 @@ impl Arena {
         }
     }
 
-    /// Loads the first cache lines of a chunk ahead of use: header, key and a short value.
+    /// Prefetches the first cache lines of a chunk: header, key and a short value.
     #[inline]
     pub fn prefetch(&self, handle: Handle) {
         let chunk = self.chunk(handle);
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bogus_handles_name_nothing() {
+    fn bogus_handles_address_nothing() {
         let arena = Arena::reserve(4 << 20, true, 0).unwrap();
         assert!(arena.chunk(Handle::from_raw(u32::MAX.into()).unwrap()).is_empty());
         assert!(arena.chunk(Handle::new(1, 0)).is_empty(), "a page not in use has no chunks");
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_is_cut_anew_says_so() {
+    fn a_page_with_a_second_layout_is_marked() {
         let arena = Arena::reserve(4 << 20, true, 0).unwrap();
         arena.assign(1, 3, 64);
         assert!(arena.is_first_cut(Handle::new(1, 0)));

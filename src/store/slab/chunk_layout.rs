@@ -1,32 +1,32 @@
-//! Into how large chunks a class cuts its pages.
+//! Chunk sizes of a class's pages.
 //!
-//! A class's *full* chunks take any of its items. Where most items of a class are shorter than that, some of its pages
-//! are cut into more, *fitted* chunks, of one size a class, which the sizes of the latest items decide. Both kinds are
-//! one class for eviction and in `stats`; an item that is too long for a fitted chunk uses a full one.
+//! A class's *maximum-size* chunks hold any of its items. Where most items of a class are shorter, some of its pages
+//! are divided into more, *fitted* chunks, of one size per class, chosen from the sizes of recent items. Both kinds
+//! are one class for eviction and in `stats`; an item too long for a fitted chunk uses a maximum-size one.
 //!
-//! Owns the choice; knows sizes only. Called by `pool` under the class's lock.
+//! Owns the choice; knows sizes only. Called by `chunk_pool` under the class lock.
 
 use super::size_classes::PAGE_BYTES;
 use crate::store::item::WORD;
 
-/// Sizes that are told apart: the classes of the smallest items have no more words between them, and 3 % of the
-/// difference to the next smaller class is as good in others.
+/// Buckets of the histogram. The classes of the smallest items span no more words; in others a resolution of 3 % of
+/// the difference to the next smaller class is enough.
 const STEPS: usize = 32;
 
-/// Items after which older ones count half.
+/// Item count at which all counts are halved.
 const MEMORY: u32 = 16_384;
 
-/// Items without which nothing is known.
+/// Minimum item count for a decision.
 const ENOUGH: u32 = 32;
 
-/// Smallest gain in items a page for which pages are cut in another way, in thousandths: less is soon lost to the
-/// chunks that are free in one kind while the other one is asked for.
+/// Smallest gain in items a page, in thousandths, for which a fitted layout is used: a smaller one is soon lost to
+/// free chunks of one kind while the other kind is needed.
 const GAIN_MIN: u32 = 20;
 
-/// How much more another size must gain before pages that are cut already are cut anew, in thousandths.
+/// Additional gain of another layout, in thousandths, for which pages in use are resized.
 const GAIN_MORE: u32 = 40;
 
-/// A way to cut a page.
+/// Division of a page into chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkLayout {
     /// Bytes between chunks, a multiple of [`WORD`]; 0 = there are no such chunks.
@@ -36,16 +36,16 @@ pub struct ChunkLayout {
 }
 
 impl ChunkLayout {
-    /// The cut with chunks of `stride` bytes.
+    /// The layout with chunks of `stride` bytes.
     pub fn new(stride: usize) -> Self {
         Self { stride, per_page: (PAGE_BYTES / stride.max(1)) as u32 }
     }
 }
 
-/// Sizes of the latest items of a class.
+/// Histogram of the sizes of a class's recent items.
 #[derive(Default)]
 pub struct SizeHistogram {
-    full: ChunkLayout,
+    max_size: ChunkLayout,
     /// Size of the longest item of the next smaller class.
     low: usize,
     step: usize,
@@ -54,84 +54,84 @@ pub struct SizeHistogram {
 }
 
 impl SizeHistogram {
-    /// None yet, of a class for items of more than `low` bytes.
-    pub fn new(low: usize, full: ChunkLayout) -> Self {
-        let step = full.stride.saturating_sub(low).div_ceil(STEPS).next_multiple_of(WORD).max(WORD);
-        Self { full, low, step, ..Self::default() }
+    /// An empty histogram of a class for items of more than `low` bytes.
+    pub fn new(low: usize, max_size: ChunkLayout) -> Self {
+        let step = max_size.stride.saturating_sub(low).div_ceil(STEPS).next_multiple_of(WORD).max(WORD);
+        Self { max_size, low, step, ..Self::default() }
     }
 
-    /// None yet, of the same class.
+    /// An empty histogram of the same class.
     pub fn like(&self) -> Self {
-        Self { full: self.full, low: self.low, step: self.step, ..Self::default() }
+        Self { max_size: self.max_size, low: self.low, step: self.step, ..Self::default() }
     }
 
-    /// Takes over what another one of the same class has counted.
+    /// Adds the counts of another histogram of the same class, and clears it.
     pub fn absorb(&mut self, other: &mut Self) {
         for (count, more) in self.counts.iter_mut().zip(&mut other.counts) {
             *count += std::mem::take(more);
         }
         self.total += std::mem::take(&mut other.total);
-        self.push_lru();
+        self.halve_if_full();
     }
 
-    /// Counts an item of `size` bytes in.
+    /// Counts an item of `size` bytes.
     #[inline]
     pub fn note(&mut self, size: usize) {
         let at = size.saturating_sub(self.low + 1) / self.step;
         self.counts[at.min(STEPS - 1)] += 1;
         self.total += 1;
-        self.push_lru();
+        self.halve_if_full();
     }
 
     #[inline]
-    fn push_lru(&mut self) {
+    fn halve_if_full(&mut self) {
         if self.total >= MEMORY {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.total = self.counts.iter().sum();
         }
     }
 
-    /// The fitted cut that would suit these items best, if one is worth it.
+    /// The fitted layout that saves most memory for these items, if the gain is worth it.
     pub fn best(&self) -> Option<ChunkLayout> {
-        let cuts = (1..=STEPS).map(|steps| ChunkLayout::new(self.low + steps * self.step));
-        let fitted = cuts
-            .take_while(|layout| layout.stride < self.full.stride)
+        let layouts = (1..=STEPS).map(|steps| ChunkLayout::new(self.low + steps * self.step));
+        let fitted = layouts
+            .take_while(|layout| layout.stride < self.max_size.stride)
             .filter(|layout| layout.stride * 32768 >= PAGE_BYTES);
-        let best = fitted.max_by_key(|&cut| self.gain(cut))?;
+        let best = fitted.max_by_key(|&layout| self.gain(layout))?;
         (self.total >= ENOUGH && self.gain(best) >= GAIN_MIN).then_some(best)
     }
 
-    /// Whether `fitted` gains next to nothing now, or another cut so much more that pages should be cut anew.
+    /// Whether `fitted` gains next to nothing now, or another layout gains so much more that pages should be resized.
     pub fn outgrows(&self, fitted: ChunkLayout) -> bool {
         let (gain, best) = (self.gain(fitted), self.best().map_or(0, |best| self.gain(best)));
         gain < GAIN_MIN / 2 || best > gain + GAIN_MORE
     }
 
-    /// Whether so many items are known that it is worth while to cut pages in use anew for such.
+    /// Whether enough items are counted to justify resizing pages in use.
     pub fn is_settled(&self) -> bool {
         self.total >= MEMORY / 4
     }
 
-    /// Items in a thousand that are too long for `stride` bytes.
+    /// Items per thousand that are too long for `stride` bytes.
     pub fn longer(&self, stride: usize) -> u32 {
         let longer: u32 = self.counts[self.steps_to(stride)..].iter().sum();
         longer * 1000 / self.total.max(1)
     }
 
-    /// Whether every item that is remembered fits `stride` bytes.
+    /// Whether every counted item fits `stride` bytes.
     pub fn fit(&self, stride: usize) -> bool {
         self.counts[self.steps_to(stride)..].iter().all(|&count| count == 0)
     }
 
-    /// The first of the counted sizes that is longer than `stride` bytes.
+    /// Index of the first bucket of sizes longer than `stride` bytes.
     fn steps_to(&self, stride: usize) -> usize {
         (stride.saturating_sub(self.low) / self.step).min(STEPS)
     }
 
-    /// What memory the cut saves where every item gets a chunk of its kind, in thousandths.
+    /// Memory that the layout saves if every item gets a chunk of its kind, in thousandths.
     fn gain(&self, layout: ChunkLayout) -> u32 {
         let fits = 1000 - self.longer(layout.stride);
-        fits - fits * self.full.per_page / layout.per_page.max(1)
+        fits - fits * self.max_size.per_page / layout.per_page.max(1)
     }
 }
 
@@ -146,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn the_cut_fits_what_is_stored() {
-        assert_eq!(histogram([136; 31]).best(), None, "too few to tell");
+    fn the_layout_fits_the_stored_items() {
+        assert_eq!(histogram([136; 31]).best(), None, "too few items");
         assert_eq!(histogram([136; 100]).best(), Some(ChunkLayout::new(136)));
         assert_eq!(histogram([135; 100]).best(), Some(ChunkLayout::new(136)));
         assert_eq!(histogram([137; 100]).best(), Some(ChunkLayout::new(140)));
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_the_class_counts_as_longest() {
+    fn sizes_beyond_the_class_count_as_its_largest() {
         let mut large = SizeHistogram::new(394_840, ChunkLayout::new(524_264));
         (0..100).for_each(|_| large.note(400_000_000));
         assert_eq!(large.best(), None);
     }
 
     #[test]
-    fn a_new_habit_outgrows_an_old_cut() {
+    fn new_item_sizes_outgrow_an_old_layout() {
         let mut histogram = histogram([152; 20_000]);
         assert_eq!(histogram.best(), None);
         (0..40_000).for_each(|_| histogram.note(120));

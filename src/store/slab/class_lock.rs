@@ -1,8 +1,8 @@
-//! The mutex of the slab classes, the pages and the magazines. It tells `sys::panics` that its thread holds it, and with
-//! the feature `lock-times` notes how long.
+//! Mutex of the slab classes, the page pool and the magazines. It reports its holder to `sys::panics`; the feature
+//! `lock-times` records hold times.
 //!
-//! Owns the notes, which each thread keeps of its own locks. They are in processor time: a holder that waits for a
-//! core holds longer, but that is the machine's doing. Called by `slabs` and `magazine`; `benches/holds` reads the notes.
+//! Owns the records, which each thread keeps of its own locks. They are in processor time, so a holder that is
+//! descheduled does not count as holding. Used by `slabs` and `magazine`; `benches/holds` reads the records.
 
 use crate::sys::panics::{lock_released, lock_taken};
 use parking_lot::lock_api::{self, RawMutex};
@@ -12,7 +12,7 @@ pub(in crate::store) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawHeld, 
 
 type Plain = parking_lot::RawMutex;
 
-/// A mutex whose holder ends the process if it panics: what it protects may be half changed.
+/// A mutex that ends the process if its holder panics: what it protects may be half changed.
 pub struct RawHeld(Plain);
 
 // SAFETY: the inner mutex excludes, and every acquisition's guard goes back to it once.
@@ -69,15 +69,15 @@ mod times {
     use crate::sys::cpu::thread_ns;
     use std::cell::RefCell;
 
-    /// When it began.
+    /// Processor time of the thread when the hold began, in nanoseconds.
     pub type Hold = u64;
 
     thread_local! {
-        /// Nanoseconds of each hold that has ended.
+        /// Nanoseconds of each ended hold.
         static HOLDS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Shows the calling thread's holds since the last call.
+    /// Passes the calling thread's holds since the last call to `each`.
     pub fn take_holds(each: impl FnMut(u64)) {
         HOLDS.with_borrow_mut(|holds| holds.drain(..).for_each(each));
     }

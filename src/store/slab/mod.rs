@@ -1,4 +1,4 @@
-//! Memory for items: address space, pages, chunks and their sizes, and what threads have of a class.
+//! Memory for items: address space, pages, chunks and their sizes, and per-thread magazines.
 
 pub(in crate::store) mod arena;
 pub(in crate::store) mod chunk_layout;

@@ -1,8 +1,8 @@
-//! Reserved address space seen as atomic words.
+//! Reserved address space, accessed as atomic words.
 //!
-//! Owns the only mappings that are kept, and the only place where the kernel's memory, or a file's, becomes Rust memory.
-//! A region is never unmapped, so a stale index into it can read old data but never fault; its pages cost
-//! nothing until they are touched. Called by the arena and the index.
+//! Owns the only permanent mappings, and the only place where memory of the kernel or of a file becomes Rust memory.
+//! A region is never unmapped, so a stale index into it can read old data but never fault; its pages cost nothing
+//! until they are touched. Used by the arena, the index and the memory file.
 
 use crate::point::is_memory_refused;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// A never-unmapped range of `AtomicU64`; zero-filled, if it is not a file's.
+/// A never-unmapped range of `AtomicU64`; zero-filled, unless it maps a file.
 #[derive(Clone, Copy)]
 pub struct Region {
     words: &'static [AtomicU64],
@@ -20,8 +20,8 @@ pub struct Region {
 const HUGE_PAGE: usize = 2 << 20;
 
 impl Region {
-    /// Reserves `bytes` (rounded up to a huge page) of address space, or `None` when the kernel refuses that or `spare`
-    /// bytes more, which stay free for the rest of the process.
+    /// Reserves `bytes` (rounded up to a huge page) of address space, or `None` when the kernel refuses that or
+    /// `spare` bytes more, which stay free for the rest of the process.
     pub fn reserve(bytes: usize, spare: usize) -> Option<Self> {
         if is_memory_refused() {
             return None;
@@ -43,9 +43,9 @@ impl Region {
             return None;
         }
         let offset = base.align_offset(HUGE_PAGE);
-        // SAFETY: `offset` < HUGE_PAGE and the mapping is at least HUGE_PAGE longer than `len`, so `start` and `end`
-        // lie inside it. Nothing has seen what is before and after them, so it can go; if the kernel keeps it, that
-        // costs address space only.
+        // `offset` < HUGE_PAGE and the mapping is at least HUGE_PAGE longer than `len`, so `start` and `end` lie
+        // inside it. No reference exists to the bytes before and after them, so they can be unmapped; if the kernel
+        // keeps them, that costs address space only.
         let start = unsafe {
             let start = base.cast::<u8>().add(offset);
             if offset > 0 {
@@ -54,8 +54,8 @@ impl Region {
             libc::munmap(start.add(len).cast(), mapped - offset - len);
             start
         };
-        // SAFETY: the `len` bytes from `start` are mapped, zeroed, which is a valid `AtomicU64`, suitably aligned, and
-        // never unmapped, hence 'static. Only atomic accesses go through the slice.
+        // SAFETY: the `len` bytes from `start` are mapped, zeroed, which is a valid `AtomicU64`, suitably aligned,
+        // and never unmapped, so 'static. Only atomic accesses go through the slice.
         let words = unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), len / 8) };
         #[cfg(target_os = "linux")]
         // SAFETY: the range is the mapping's own; advice changes no contents. Failure costs speed only.
@@ -65,10 +65,10 @@ impl Region {
         Some(Self { words })
     }
 
-    /// The first `bytes` of a file, whose length must not change below that while the process lives.
+    /// Maps the first `bytes` of a file, which must not become shorter while the process lives.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// The kernel refuses the mapping.
     pub fn map(file: &File, bytes: usize) -> io::Result<Self> {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing in this process.
         let base = unsafe {
@@ -84,9 +84,8 @@ impl Region {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the mapping is `bytes` long, aligned to a page and never unmapped, hence 'static; any bits are
-        // a valid `AtomicU64`. Whatever else writes the file can give wrong words, which readers of the region
-        // expect.
+        // SAFETY: the mapping is `bytes` long, aligned to a page and never unmapped, so 'static; any bits are a valid
+        // `AtomicU64`. Another writer of the file can cause wrong words, which readers of the region expect.
         let words = unsafe { std::slice::from_raw_parts(base.cast::<AtomicU64>(), bytes / 8) };
         #[cfg(target_os = "linux")]
         // SAFETY: the range is the mapping's own; advice changes no contents. Failure costs speed only.
@@ -96,7 +95,7 @@ impl Region {
         Ok(Self { words })
     }
 
-    /// Words that are a region, or part of one, already.
+    /// A region of words that belong to a region already.
     pub fn over(words: &'static [AtomicU64]) -> Self {
         Self { words }
     }
@@ -107,7 +106,7 @@ impl Region {
         (Self { words: left }, Self { words: right })
     }
 
-    /// Writes a file's region to the file, and waits until it is there.
+    /// Writes a file's region to the file, and waits until it is written.
     ///
     /// # Errors
     /// The system could not write.
@@ -125,7 +124,7 @@ impl Region {
         self.words
     }
 
-    /// The same memory in halves of words. Who uses it so never uses it as whole words.
+    /// The same memory in halves of words. Memory accessed in halves must never be accessed in whole words.
     #[inline]
     pub fn halves(&self) -> &'static [AtomicU32] {
         // SAFETY: the memory is the region's, which is never unmapped, and aligned for more; any bits are a valid
@@ -133,8 +132,8 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<AtomicU32>(), self.words.len() * 2) }
     }
 
-    /// Gives the memory of words `from..to` back to the kernel; they read as zero afterwards. What was locked is locked
-    /// again when it is next touched.
+    /// Returns the memory of words `from..to` to the kernel; they read as zero afterwards. Memory locked by `mlock`
+    /// is locked again when it is next touched.
     pub fn discard(&self, from: usize, to: usize) {
         let range = &self.words[from..to];
         let (start, len) = (range.as_ptr() as *mut libc::c_void, std::mem::size_of_val(range));
@@ -154,8 +153,9 @@ impl Region {
     }
 }
 
-/// Has the kernel give the page of `word` its memory: by a write that changes nothing, whoever else writes. (A `fetch_or`
-/// of 0 would not do: compilers make a load of it, and a load finds the kernel's page of zeroes.)
+/// Makes the kernel back the page of `word` with memory, by a write that changes nothing, even under concurrent
+/// writes. (A `fetch_or` of 0 would not do: compilers make a load of it, and a load is served by the kernel's zero
+/// page.)
 pub fn touch(word: &AtomicU64) {
     let _ = word.compare_exchange(0, 0, Relaxed, Relaxed);
 }
@@ -173,7 +173,7 @@ pub fn prefetch<W>(word: &W) {
     let _ = word;
 }
 
-/// Page faults of the calling thread.
+/// Number of page faults of the calling thread.
 #[cfg(all(test, target_os = "linux"))]
 pub(in crate::store) fn thread_faults() -> i64 {
     // SAFETY: all zero is a value of the structure, which the call then fills.
@@ -198,11 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn locked_memory_goes_back_too() {
+    fn locked_memory_is_discarded_too() {
         let region = Region::reserve(1 << 20, 0).unwrap();
         let page = region.words().as_ptr() as *const libc::c_void;
         // SAFETY: the page is the region's.
-        assert_eq!(unsafe { libc::mlock(page, 4096) }, 0, "one page may be locked by anybody");
+        assert_eq!(unsafe { libc::mlock(page, 4096) }, 0, "any process may lock one page");
         region.words()[5].store(7, Relaxed);
         region.discard(0, 512);
         assert_eq!(region.words()[5].load(Relaxed), 0);
@@ -210,10 +210,10 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn who_writes_to_touched_memory_meets_no_fault() {
+    fn a_write_to_touched_memory_does_not_fault() {
         let region = Region::reserve(1 << 20, 0).unwrap();
         let word = &region.words()[4096];
-        thread_faults(); // what it needs itself
+        thread_faults(); // faults of its own
         touch(word);
         let before = thread_faults();
         word.store(7, Relaxed);

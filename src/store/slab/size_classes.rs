@@ -1,37 +1,37 @@
-//! Slab class arithmetic: memcached's nominal sizes and our physical strides.
+//! Slab class arithmetic: memcached sizes and strides.
 //!
-//! Owns the table of classes; knows no memory. *Nominal* is what memcached would need for an item and what
-//! users see (`chunk_size`, `size=`, `bytes`); *physical* is what our denser item takes.
+//! Owns the table of classes; knows no memory. *memcached_size* is what memcached would need for an item and what
+//! users see (`chunk_size`, `size=`, `bytes`); *footprint* is what the item takes here, which is less.
 
 use crate::limits::CLASSES;
 use crate::store::item::WORD;
 
-/// Bytes of one slab page.
+/// Bytes of a slab page.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// Bytes of the header of an item that has no more: a short value that never expires.
+/// Header size in bytes of a short value that never expires.
 pub const HEADER: usize = 12;
 
-/// Bytes more that others have, but for large values and long times to live.
+/// Additional header bytes of other items, except for large values and long times to live.
 const MORE: usize = 4;
 
-/// memcached's item header, counted in nominal sizes.
+/// Size of memcached's item header, as part of memcached_size.
 pub const MEMCACHED_HEADER: usize = 48;
 
-/// Nominal bytes of a CAS id.
+/// Size of a CAS id, as part of memcached_size.
 const MEMCACHED_CAS: usize = 8;
 
 /// Pages beyond `-m` that must exist: each class may always take its first one.
 pub const CLASSES_PAGES: usize = CLASSES;
 
-/// Slots a page may have: a handle keeps 15 bits for the slot.
+/// Maximum slots of a page: a handle has 15 bits for the slot.
 const SLOTS_MAX: usize = 1 << 15;
 
-/// Values above `COPY_MAX` carry a pin and their length and expiry time at full width; a class that can hold one has this
-/// nominal size.
-const LARGE_NOMINAL: usize = crate::limits::COPY_MAX + MEMCACHED_HEADER + 8;
+/// Smallest memcached_size of a class that can hold a value above `COPY_MAX`, which has a pin, and length and expiry
+/// time at full width.
+const LARGE_SIZE: usize = crate::limits::COPY_MAX + MEMCACHED_HEADER + 8;
 
-/// What decides the class table, as given on the command line.
+/// Settings that determine the class table.
 #[derive(Clone, Debug)]
 pub struct SizeConfig {
     /// `-n`: bytes of key, value and flags in the smallest class.
@@ -40,7 +40,7 @@ pub struct SizeConfig {
     pub growth_factor: f64,
     /// `-o slab_chunk_max` in bytes: the largest chunk.
     pub chunk_max: usize,
-    /// `-I` in bytes: the largest nominal item.
+    /// `-I` in bytes: the largest memcached_size of an item.
     pub item_size_max: usize,
     /// `-o slab_sizes`: explicit sizes, ascending; empty = by factor.
     pub slab_sizes: Vec<u32>,
@@ -48,10 +48,10 @@ pub struct SizeConfig {
     pub use_cas: bool,
 }
 
-/// One class's sizes.
+/// Sizes of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassSize {
-    /// Size users see, in bytes.
+    /// Size that users see, in bytes.
     pub memcached_size: usize,
     /// Bytes between chunks in memory; a multiple of [`WORD`].
     pub stride: usize,
@@ -65,7 +65,7 @@ pub struct Sizes {
     classes: [ClassSize; CLASSES],
     largest: usize,
     config: SizeConfig,
-    /// Smallest class of a nominal size, by size / 8, up to 4 KB: the hot path's shortcut.
+    /// Smallest class of a memcached_size, by size / 8, up to 4 KB: a shortcut for the hot path.
     small: Vec<u8>,
 }
 
@@ -100,8 +100,8 @@ impl Sizes {
     fn class_size(&self, memcached_size: usize) -> ClassSize {
         // NUL, CR and LF, which are not stored, leave room for rounding up.
         let saved = MEMCACHED_HEADER - HEADER - MORE + if self.config.use_cas { MEMCACHED_CAS } else { 0 };
-        let large = if memcached_size >= LARGE_NOMINAL { 12 - MORE } else { 0 };
-        // `-n 1 -o slab_sizes` reaches sizes below what a header alone takes.
+        let large = if memcached_size >= LARGE_SIZE { 12 - MORE } else { 0 };
+        // `-n 1 -o slab_sizes` allows sizes below that of the header alone.
         let stride = (memcached_size.saturating_sub(saved) + large)
             .next_multiple_of(WORD)
             .clamp(PAGE_BYTES / SLOTS_MAX, PAGE_BYTES);
@@ -112,7 +112,7 @@ impl Sizes {
         (1..=self.largest).find(|&id| self.classes[id].memcached_size >= memcached_size).unwrap_or(self.largest)
     }
 
-    /// Size users see of an item: key and value lengths in bytes.
+    /// The memcached_size of an item, from key and value lengths in bytes.
     #[inline]
     pub fn memcached_size(&self, klen: usize, vlen: usize, has_flags: bool) -> usize {
         MEMCACHED_HEADER
@@ -124,19 +124,20 @@ impl Sizes {
             + 2
     }
 
-    /// Whether a nominal size is within `-I`.
+    /// Whether a memcached_size is within `-I`.
     #[inline]
     pub fn fits(&self, memcached_size: usize) -> bool {
         memcached_size <= self.config.item_size_max
     }
 
-    /// Whether an item of this nominal size is kept as a chain of chunks.
+    /// Whether an item of this memcached_size is stored as a chain of chunks.
     #[inline]
     pub fn is_chunked(&self, memcached_size: usize) -> bool {
         memcached_size > self.config.chunk_max
     }
 
-    /// Smallest class for an item of this nominal size (at most the largest chunk) and physical size.
+    /// Smallest class for an item of this memcached_size (at most the largest chunk) and footprint; `None` if no
+    /// class is large enough.
     #[inline]
     pub fn class_of(&self, memcached_size: usize, footprint: usize) -> Option<usize> {
         let mut id = match self.small.get(memcached_size.div_ceil(8)) {
@@ -157,7 +158,7 @@ impl Sizes {
         (classes.partition_point(|c| c.memcached_size < memcached_size) + 1).min(self.largest)
     }
 
-    /// Smallest class whose chunks take `footprint` bytes.
+    /// Smallest class with chunks of at least `footprint` bytes.
     pub fn class_of_footprint(&self, footprint: usize) -> usize {
         let classes = &self.classes[1..=self.largest];
         (classes.partition_point(|c| c.stride < footprint) + 1).min(self.largest)
@@ -174,22 +175,22 @@ impl Sizes {
         &self.classes[id]
     }
 
-    /// Whether pages of class `id` may be cut into chunks of `stride` bytes.
+    /// Whether pages of class `id` may have chunks of `stride` bytes.
     pub fn cuts(&self, id: usize, stride: usize) -> bool {
         let known = (1..=self.largest).contains(&id);
         known && stride.is_multiple_of(WORD) && (PAGE_BYTES / SLOTS_MAX..=self.classes[id].stride).contains(&stride)
     }
 
-    /// Names the layout of pages and items: memory laid out under another one cannot be read.
+    /// Fingerprint of the layout of pages and items: memory of another fingerprint cannot be recovered.
     pub fn fingerprint(&self) -> u64 {
-        // The first number counts changes of the item's own layout (`item`, `reserve`).
+        // The first number is the version of the item layout (`item`, `reservation`); change it with the layout.
         let mut words = vec![5, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
         words.extend((1..=self.largest).flat_map(|id| [self.classes[id].memcached_size, self.classes[id].stride]));
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         crate::hash::checksum(&bytes)
     }
 
-    /// What the table was made from.
+    /// Settings that the table was made from.
     pub fn config(&self) -> &SizeConfig {
         &self.config
     }

@@ -1,15 +1,15 @@
-//! Slots that threads have in tables of per-thread state: small numbers, unique among living threads.
+//! Thread slots: small numbers, unique among living threads, that index tables of per-thread state.
 //!
-//! Owns the numbers, and the switch by which a simulation works as many threads in one. Knows nothing of what is kept in
-//! a slot; called by `magazine` and `slabs`.
+//! Owns the numbers, and the switch by which a simulation runs as many threads in one. Knows nothing of the tables.
+//! Called by `magazine` and `slabs`.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Threads that can have a slot at a time.
+/// Maximum number of threads with a slot.
 pub const THREADS: usize = u64::BITS as usize;
 
-/// One bit for each slot that is taken.
+/// One bit for each taken slot.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -18,7 +18,7 @@ thread_local! {
     static OWNED: OnceCell<ThreadSlot> = const { OnceCell::new() };
 }
 
-/// A thread's slot, given back when the thread ends. What is left in it is for the next thread.
+/// A thread's slot, returned when the thread ends. State left in it passes to the next thread.
 struct ThreadSlot(usize);
 
 impl Drop for ThreadSlot {
@@ -47,8 +47,8 @@ pub fn take() -> Option<usize> {
     Some(number)
 }
 
-/// Has the calling thread work in slot `slot` from now on: a simulation is many threads in one. `None` = in none. Where
-/// `contended`, each hold of a class's lock counts as one waited for, so that magazines open. Without effect in release
+/// Makes the calling thread use slot `slot` from now on, or none: a simulation is many threads in one. If
+/// `contended`, each hold of a class lock counts as one waited for, so that magazines open. No effect in release
 /// builds; only for programs with one thread.
 pub fn act_as(slot: Option<usize>, contended: bool) {
     if cfg!(debug_assertions) {
@@ -57,7 +57,7 @@ pub fn act_as(slot: Option<usize>, contended: bool) {
     }
 }
 
-/// Whether a hold that was not waited for counts as contended all the same.
+/// Whether an uncontended hold counts as contended.
 #[inline]
 pub fn is_contention_simulated() -> bool {
     cfg!(debug_assertions) && CONTENDED.get()
@@ -70,7 +70,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn slots_come_back_when_threads_end() {
+    fn slots_are_reused_after_threads_end() {
         let own = take();
         assert!(own.is_some() && own == take());
         for _ in 0..3 * THREADS {
