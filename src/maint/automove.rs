@@ -1,8 +1,8 @@
-//! Which page should move by itself: memcached's rules for `slab_automove` 1 and 2. Where ghosts tell more, `gradient`
-//! takes the place of the one by age.
+//! Automatic choice of the page to move: memcached's rules for `slab_automove` 1 and 2. While there are ghost hits,
+//! `gradient` replaces the rule by age.
 //!
-//! Owns the window of past seconds and the decision, nothing that acts. One [`Sample`] of each class a second goes in,
-//! a pair of classes comes out. Called by the mover's thread.
+//! Owns the window of past seconds and the decision; moves nothing. Takes one [`Sample`] of each class a second, and
+//! proposes a pair of classes. Called by the mover's thread.
 
 use crate::limits::CLASSES;
 use crate::store::Store;
@@ -10,27 +10,29 @@ use crate::store::Store;
 /// Free chunks, in pages, above which a class gives a page back; as in memcached.
 const PAGES_FREE: f64 = 2.5;
 
-/// Pages a class keeps when it is the source of a page for another one; as in memcached.
+/// Pages that a class keeps when it gives a page to another one; as in memcached.
 const PAGES_KEPT: u64 = 2;
 
-/// Share of all evictions that makes a class want memory, be it in few seconds of the window.
+/// Average share of all evictions in the window at which a class wants memory, even if it evicts in few seconds of
+/// it.
 const EVICTED_SHARE: f64 = 0.25;
 
-/// What an operator can tune.
+/// Settings of the operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuning {
     /// `slab_automove`: 0, 1 or 2.
     pub level: u32,
-    /// `slab_automove_window`: seconds looked at; for `gradient`, steps in which a ghost hit comes to count a third.
+    /// `slab_automove_window`: length of the window in seconds; for `gradient`, steps after which a ghost hit counts
+    /// a third.
     pub window: u32,
-    /// `slab_automove_ratio`: the youngest class's age must be below this share of the oldest one's; for `gradient`, the
-    /// loss of a page below this share of the gain.
+    /// `slab_automove_ratio`: the youngest class's age must be below this share of the oldest one's; for `gradient`,
+    /// the loss of a page must be below this share of the gain.
     pub ratio: f64,
-    /// Changes when one of them does: the window begins anew.
+    /// Changes when another field does: the window starts over.
     pub version: u32,
 }
 
-/// One class at one moment.
+/// Figures of one class at one moment.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Sample {
     pub evicted: u64,
@@ -38,9 +40,9 @@ pub(super) struct Sample {
     pub pages: u64,
     pub per_page: u64,
     pub free_chunks: u64,
-    /// Evicted keys that came back while more memory would have kept them.
+    /// Evicted keys that returned while more memory would have kept them.
     pub ghost_hits: u64,
-    /// Seconds since the last access of the item that leaves next.
+    /// Seconds since the last access of the next victim.
     pub age: u64,
 }
 
@@ -51,7 +53,7 @@ impl Sample {
     }
 }
 
-/// All classes now.
+/// Samples of all classes now.
 pub(super) fn sample(store: &Store, now: u32) -> Vec<Sample> {
     let views = store.classes(now);
     let of = |(id, view): (usize, &crate::store::ClassView)| Sample {
@@ -70,7 +72,7 @@ pub(super) fn sample(store: &Store, now: u32) -> Vec<Sample> {
 #[derive(Clone, Copy, Default)]
 struct Second {
     age: u64,
-    /// It evicted, failed to give memory, or got a page.
+    /// It evicted, refused memory, or got a page.
     dirty: bool,
     evicted: bool,
     /// Its share of all evictions.
@@ -96,7 +98,7 @@ impl Automove {
         self.tuning
     }
 
-    /// Enters the next second.
+    /// Starts the next second.
     pub(super) fn note(&mut self, now: Vec<Sample>) {
         self.seen += 1;
         let at = self.seen % self.seconds.len();
@@ -116,12 +118,13 @@ impl Automove {
         self.before = now;
     }
 
-    /// Replaces what is known of this moment; the second goes on.
+    /// Replaces the latest samples within the current second.
     pub(super) fn refresh(&mut self, now: Vec<Sample>) {
         self.before = now;
     }
 
-    /// The page that should move; to 0 = to the pool. `full` says that as much memory is in use as there may be.
+    /// Returns source and destination of the page that should move; destination 0 is the pool. `full` is set if
+    /// memory in use has reached the limit.
     pub(super) fn decide(&self, full: bool) -> Option<(usize, usize)> {
         let window = self.seconds.len();
         let newest = &self.seconds[self.seen % window];
@@ -149,7 +152,7 @@ impl Automove {
     }
 }
 
-/// The class that evicted most between two samples.
+/// The class with the most evictions between two samples.
 pub(super) fn most_evicting(before: &[Sample], now: &[Sample]) -> Option<usize> {
     let evicted = |id: usize| before.get(id).map_or(0, |before| now[id].evicted.saturating_sub(before.evicted));
     (1..now.len()).filter(|&id| evicted(id) > 0).max_by_key(|&id| evicted(id))
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greedy_level_feeds_whoever_evicts_most() {
+    fn the_greedy_level_picks_the_class_that_evicts_most() {
         assert_eq!(most_evicting(&uneven(0), &uneven(0)), None);
         assert_eq!(most_evicting(&uneven(0), &uneven(1)), Some(1));
     }

@@ -1,10 +1,10 @@
-//! A thread that works in steps until it is told to stop, and rests when there is nothing to do.
+//! A thread that works in steps until it is stopped, and rests when there is nothing to do.
 //!
-//! Owns how such a thread is started, told, woken and waited for; what it does is its maker's. Used by the three threads
-//! of `maint`.
+//! Owns starting, stopping, waking and joining such a thread; knows nothing of its work. Used by the three threads of
+//! `maint`.
 //!
-//! A resting thread has no timer of its own. It is woken by an event (`unpark`), or by [`Background::tick`], which the
-//! main thread calls once a second: the one timer of an idle server.
+//! A resting thread has no timer of its own. It is woken by an event (`unpark`), or by [`Background::tick`], which
+//! the main thread calls once a second: the only timer of an idle server.
 
 use std::io;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use std::time::Duration;
 pub enum Rest {
     /// Nothing: the next step is due.
     No,
-    /// It sleeps for so long, unless an event wakes it.
+    /// Sleeps for this time, unless an event wakes it.
     For(Duration),
-    /// It sleeps until an event wakes it, or the first tick that finds this second come, or anything changed.
+    /// Sleeps until an event, or the first tick at or after this second or with other news.
     Until(u32),
 }
 
-/// The thread; dropping this stops it and waits for it.
+/// The thread; dropping this stops and joins it.
 pub(super) struct Background {
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
@@ -34,7 +34,7 @@ struct State {
     stop: AtomicBool,
     /// The thread waits for a tick.
     resting: AtomicBool,
-    /// For the second `due`, or for other news than `news`.
+    /// For the second `due`, or for news other than `news`.
     due: AtomicU32,
     news: AtomicU64,
 }
@@ -43,12 +43,12 @@ struct State {
 pub(super) struct StopFlag(Arc<State>);
 
 impl StopFlag {
-    /// Whether the thread shall end. It is unparked once this has become true.
+    /// Whether the thread must end. It is unparked once this has become true.
     pub(super) fn to_stop(&self) -> bool {
         self.0.stop.load(Relaxed)
     }
 
-    /// Rests; may return early. `news` is what the last step knew: what comes after that ends the rest.
+    /// Rests; may return early. `news` is what the last step knew: later news ends the rest.
     pub(super) fn rest(&self, rest: Rest, news: u64) {
         match rest {
             Rest::No => {}
@@ -57,8 +57,8 @@ impl StopFlag {
                 let state = &self.0;
                 state.due.store(second, Relaxed);
                 state.news.store(news, Relaxed);
-                // A tick that sees this before the lines above compares with an older rest: it wakes the thread in
-                // vain, or the next tick does.
+                // A tick that sees this before the lines above compares with an older rest: the thread wakes without
+                // need, or wakes at the next tick.
                 state.resting.store(true, Relaxed);
                 if !self.to_stop() {
                     thread::park();
@@ -70,18 +70,19 @@ impl StopFlag {
 }
 
 impl Background {
-    /// Starts a thread that does `work`, which returns soon after it is told to stop.
+    /// Starts a thread that runs `work`, which must return soon after it is stopped.
     ///
     /// # Errors
     /// The thread cannot be created.
     pub(super) fn start(name: &str, work: impl FnOnce(&StopFlag) + Send + 'static) -> io::Result<Self> {
         let state = Arc::<State>::default();
-        let told = StopFlag(Arc::clone(&state));
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&told))?;
+        let flag = StopFlag(Arc::clone(&state));
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&flag))?;
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// Wakes the thread if it rests and it is `now` the second that it waits for, or `news` is not what it knew.
+    /// Wakes the thread if it rests and `now` has reached the second that it waits for, or `news` differs from what
+    /// it knew.
     pub(super) fn tick(&self, now: u32, news: u64) {
         let state = &self.state;
         let is_due = || now >= state.due.load(Relaxed) || news != state.news.load(Relaxed);
@@ -96,7 +97,8 @@ impl Drop for Background {
         self.state.stop.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A panic has ended the process; where it does not (tests) it has been reported, and nothing is left to save.
+            // A panic has ended the process; where it does not (tests) it has been reported, and there is nothing to
+            // save.
             let _ = thread.join();
         }
     }

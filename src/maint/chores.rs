@@ -1,7 +1,7 @@
-//! The chores thread: touches memory before it is needed, grows the index, tends the queues and sweeps out expired items.
+//! The chores thread: pre-faults memory, grows the index, tends the queues and sweeps out expired items.
 //!
-//! Owns when each of these is due; the work itself is the store's and `sweep`'s. [`ChoreWork::step`] does a slice of
-//! what is due and says how long nothing will be, so that a thread, a test or a simulation can drive it; the thread only
+//! Owns when each of these is due; the store and `sweep` do the work. [`ChoreWork::step`] runs a slice of what is due
+//! and returns how long nothing will be, so that a thread, a test or a simulation can drive it; the thread only
 //! loops. Knows the store and the crawler's handle, no sockets. docs/architecture.md lists what wakes it.
 
 use super::background::{Background, Rest, StopFlag};
@@ -13,33 +13,33 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Buckets moved in one step of index growth: 0.05 ms when their items are cold, 3 us for each bucket, which is locked so
-/// long (`make growth`).
+/// Buckets moved in one step of index growth: 0.05 ms when their items are cold, 3 us for each bucket, which is
+/// locked for that time (`make growth`).
 pub const GROW_BUCKETS: u64 = 16;
 
-/// How long the index grows before other chores have their turn.
+/// Time for which the index grows before other chores take their turn.
 const GROW_FOR: Duration = Duration::from_millis(2);
 
-/// Least time between two rounds of tending, but where one has left work. No request waits for them.
+/// Minimum time between two rounds of tending, unless one left work. No request waits for them.
 const TEND: Duration = Duration::from_secs(1);
 
-/// How long one round of tending may take: a tenth of a core where it never ends, and a million items a second.
+/// Maximum time of one round of tending: a tenth of a core where it never ends, and a million items a second.
 const TEND_FOR: Duration = Duration::from_millis(5);
 
-/// Time between two rounds while there is news in each. Without, it doubles from round to round.
+/// Time between two rounds while each finds news. Without news it doubles from round to round.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// Longest time between two rounds: after another one without news the thread rests.
+/// Maximum time between two rounds: after another one without news the thread rests.
 const ROUND_MAX: Duration = Duration::from_secs(1);
 
-/// What the chores must know of the world, now.
+/// Input of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct ChoreInput {
     /// Relative time in seconds.
     pub now: u32,
     /// Whether the crawler is switched on.
     pub enabled: bool,
-    /// Whether what was flushed is swept out at once: with the crawler, or the LRU maintainer.
+    /// Whether flushed items are swept out at once: with the crawler, or the LRU maintainer.
     pub prompt: bool,
     /// Whether the queues of new items are tended (`lru_maintainer`).
     pub maintained: bool,
@@ -47,7 +47,7 @@ pub struct ChoreInput {
     pub sleep: Duration,
 }
 
-/// The chores between two steps.
+/// State of the chores between two steps.
 pub struct ChoreWork {
     store: &'static Store,
     crawler: Arc<Crawler>,
@@ -55,17 +55,17 @@ pub struct ChoreWork {
     sweep: Sweep,
     /// As of the last round.
     news: u64,
-    /// When the next round is due; `None` = with the next step.
+    /// Time of the next round; `None` = with the next step.
     round_at: Option<Instant>,
     /// Time between two rounds.
     pause: Duration,
     /// The last rounds had no news.
     is_idle: bool,
     is_growing: bool,
-    /// There may be something to tend, but not before `tend_at`.
+    /// There may be work for tending, but not before `tend_at`.
     is_untended: bool,
     tend_at: Instant,
-    /// Second in which an item expires that tending has seen.
+    /// Second of the first expiry that tending has seen.
     tend_due: u32,
 }
 
@@ -88,13 +88,13 @@ impl ChoreWork {
         }
     }
 
-    /// What `news` was in the last round.
+    /// Value of `news` in the last round.
     pub fn news(&self) -> u64 {
         self.news
     }
 
-    /// Does a slice of what is due, and says how long nothing will be. `news` is asked once a round: its number changes
-    /// when anything has happened that may make work.
+    /// Runs a slice of what is due, and returns how long nothing will be. `news` is called once a round: its value
+    /// changes after any event that may cause work.
     pub fn step(&mut self, input: &ChoreInput, news: impl FnOnce() -> u64) -> Rest {
         trap("chores");
         let is_touching = self.store.touch_ahead();
@@ -120,7 +120,7 @@ impl ChoreWork {
         }
     }
 
-    /// What is looked at once a round, for the answers cost a lock a class.
+    /// Work of once a round only, because it locks every class.
     fn round(&mut self, at: Instant, input: &ChoreInput, news: u64) {
         let is_quiet = std::mem::replace(&mut self.news, news) == news;
         self.is_idle = is_quiet && self.pause == ROUND_MAX;
@@ -155,7 +155,7 @@ impl ChoreWork {
         }
     }
 
-    /// Asks whether the index should grow, and grows it for a while.
+    /// Checks whether the index should grow, and grows it for a while.
     fn grow(&mut self) {
         if !self.is_growing {
             return;
@@ -177,11 +177,11 @@ impl ChoreWork {
     }
 }
 
-/// The thread of chores; stops when told to, or when dropped.
+/// The chores thread; dropping this stops it.
 pub struct Chores(Background);
 
 impl Chores {
-    /// Starts the thread, which serves `crawler`. `input` is asked before every step; for `news` see
+    /// Starts the thread, which serves `crawler`. `input` is called before every step; for `news` see
     /// [`ChoreWork::step`].
     ///
     /// # Errors
@@ -192,19 +192,19 @@ impl Chores {
         input: impl Fn() -> ChoreInput + Send + 'static,
         news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
-        let work = move |told: &StopFlag| {
+        let work = move |stop: &StopFlag| {
             crawler.serve_here();
             store.touch_from_here();
             let mut work = ChoreWork::new(store, crawler, Instant::now);
-            while !told.to_stop() {
+            while !stop.to_stop() {
                 let rest = work.step(&input(), &news);
-                told.rest(rest, work.news());
+                stop.rest(rest, work.news());
             }
         };
         Background::start("mc-assocmaint", work).map(Self)
     }
 
-    /// To be called once a second: wakes the thread if it rests and something is due, or `news` has changed.
+    /// Called once a second: wakes the thread if it rests and something is due, or `news` has changed.
     pub fn tick(&self, now: u32, news: u64) {
         self.0.tick(now, news);
     }

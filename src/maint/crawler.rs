@@ -1,7 +1,7 @@
-//! The crawler as sessions see it: what they may ask of it, and its numbers.
+//! The crawler's handle for sessions: requests, and figures for `stats`.
 //!
-//! Owns one pending request and the figures of `stats`. Nobody waits here: a request is left in atomics and
-//! the thread of chores is woken. Knows no protocol. Sessions and `stats` call it; `sweep` serves it.
+//! Owns one pending request and the figures. No caller waits here: a request is stored in atomics and the chores
+//! thread is woken. Knows no protocol. Sessions and `stats` call it; `sweep` serves it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
@@ -10,19 +10,19 @@ use std::thread::Thread;
 /// A handle to the crawler, shared by all sessions.
 #[derive(Default)]
 pub struct Crawler {
-    /// A run that somebody asked for is waiting or under way.
+    /// A requested run is pending or in progress.
     asked: AtomicBool,
-    /// Classes of the waiting request, one bit each; 0 = none waits.
+    /// Classes of the pending request, one bit each; 0 = none pending.
     classes: AtomicU64,
-    /// Items a class of the waiting request, 0 = all.
+    /// Items per class of the pending request, 0 = all.
     limit: AtomicU32,
-    /// The thread of chores is on a run of its own.
+    /// The chores thread is in an automatic run.
     automatic: AtomicBool,
     starts: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
-/// What a session asked for.
+/// A session's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub classes: u64,
@@ -30,7 +30,7 @@ pub(super) struct Request {
 }
 
 impl Crawler {
-    /// Asks for a run through `classes` (one bit each, at least one), of at most `limit` items a class (0 = all).
+    /// Requests a run through `classes` (one bit each, at least one), of at most `limit` items a class (0 = all).
     /// False if an earlier request is not done yet.
     pub fn crawl(&self, classes: u64, limit: u32) -> bool {
         if self.asked.swap(true, Acquire) {
@@ -45,7 +45,7 @@ impl Crawler {
         true
     }
 
-    /// Counts a run, be it one that somebody else does: a dump.
+    /// Counts a run, including one outside the crawler: a dump.
     pub fn note_start(&self) {
         self.starts.fetch_add(1, Relaxed);
     }
@@ -60,18 +60,18 @@ impl Crawler {
         self.starts.store(0, Relaxed);
     }
 
-    /// Whether a run is waiting or under way.
+    /// Whether a run is pending or in progress.
     pub fn is_running(&self) -> bool {
         self.asked.load(Acquire) || self.automatic.load(Relaxed)
     }
 
-    /// Says which thread serves the requests: the calling one.
+    /// Registers the calling thread as the one that serves requests.
     pub(super) fn serve_here(&self) {
-        // A second server of the same handle would be a mistake that costs a delay, no more.
+        // A second thread for the same handle would be a mistake that costs a delay, no more.
         let _ = self.thread.set(std::thread::current());
     }
 
-    /// The waiting request; it is under way from now on.
+    /// Takes the pending request; it is in progress from now on.
     pub(super) fn take(&self) -> Option<Request> {
         if self.classes.load(Relaxed) == 0 {
             return None;
@@ -80,7 +80,7 @@ impl Crawler {
         Some(Request { classes, limit: self.limit.load(Relaxed) })
     }
 
-    /// The request that was taken is done.
+    /// Ends the request that was taken.
     pub(super) fn done(&self) {
         self.asked.store(false, Release);
     }

@@ -1,19 +1,20 @@
-//! Which page should move so that fewer requests miss: `slab_automove` 1 while evicted keys come back.
+//! Automatic choice of the page to move by ghost hits, to minimise misses: `slab_automove` 1 while evicted keys
+//! return.
 //!
-//! Owns the weights of each class's ghost hits and the decision, nothing that acts. [`Sample`]s of all classes go in, a
-//! pair of classes comes out. Called by the mover's thread.
+//! Owns the decayed counts of each class's ghost hits and the decision; moves nothing. Takes [`Sample`]s of all
+//! classes, and proposes a pair of classes. Called by the mover's thread.
 //!
-//! A class's ghosts stand for about as many items as the class has, so their hits are what twice the memory would
-//! spare it. Each doubling is taken to spare as much as the last one did, as with popularities by Zipf's law: a class of
-//! `p` pages with `h` hits gains `h * log2(1 + 1/p)` by one page more, and loses `h * log2(1 + 1/(p-1))` by one page
-//! less. Small items come out first where all are equally popular: a page holds more of them.
+//! A class has about as many ghosts as items, so their hits are the misses that twice the memory would avoid. Each
+//! doubling is assumed to avoid as many as the last one, as with popularities by Zipf's law: a class of `p` pages
+//! with `h` hits gains `h * log2(1 + 1/p)` from another page, and loses `h * log2(1 + 1/(p-1))` with a page less. At
+//! equal popularity this favours small items: a page holds more of them.
 
 use super::automove::{Sample, Tuning};
 
-/// Ghost hits of all classes that make a step: counts age by one part of the window, and a page may move.
+/// Ghost hits of all classes in a step, after which counts decay by one part of the window, and a page may move.
 const STEP: u64 = 50;
 
-/// Standard deviations by which a count may be off: so far each class is taken to be better off than it looks.
+/// Standard deviations of a count's error margin: a class's gain is taken that much lower, its loss that much higher.
 const DOUBT: f64 = 2.0;
 
 /// Classes weighed against each other.
@@ -24,7 +25,7 @@ pub(super) struct Gradient {
     classes: Vec<Weighed>,
 }
 
-/// What a class has met lately: what is older counts less.
+/// Counts of a class; older ones count less.
 #[derive(Clone, Copy, Default)]
 struct Weighed {
     hits: f64,
@@ -32,7 +33,7 @@ struct Weighed {
 }
 
 impl Gradient {
-    /// Takes note of the classes; true if that ends a step.
+    /// Adds the latest samples; true if that ends a step.
     pub(super) fn note(&mut self, now: Vec<Sample>, tuning: &Tuning) -> bool {
         if self.before.len() != now.len() {
             self.classes = vec![Weighed::default(); now.len()];
@@ -53,7 +54,7 @@ impl Gradient {
         true
     }
 
-    /// The page that should move, as of the last step.
+    /// Returns source and destination of the page that should move, as of the last step.
     pub(super) fn decide(&self, tuning: &Tuning) -> Option<(usize, usize)> {
         let ids = 1..self.classes.len();
         let (gain, dst) = ids.clone().filter_map(|id| Some((self.gain(id)?, id))).max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -62,14 +63,14 @@ impl Gradient {
         (loss < gain * tuning.ratio).then_some((src, dst))
     }
 
-    /// What one page more would spare a class; `None` if it should not have one.
+    /// Misses that one page more would avoid; `None` if the class should not get one.
     fn gain(&self, id: usize) -> Option<f64> {
         let (sample, hits) = (&self.before[id], self.classes[id].hits);
-        // Whose last page is not full yet gets no other one.
+        // A class with a page's worth of free chunks gets no other page.
         (!sample.has_free_page()).then(|| (hits - doubt(hits)) * doublings(sample.pages))
     }
 
-    /// What one page less would cost a class; `None` if it should not give one.
+    /// Misses that one page less would cause; `None` if the class should not give one.
     fn loss(&self, id: usize, dst: usize, tuning: &Tuning) -> Option<f64> {
         let (sample, class) = (&self.before[id], &self.classes[id]);
         if sample.pages < 2 {
@@ -78,13 +79,13 @@ impl Gradient {
         if sample.has_free_page() {
             return Some(0.0);
         }
-        // Who evicts nothing has no ghosts, be its items in use or not: their age tells.
+        // A class without evictions has no ghosts, whether its items are in use or not: their age decides.
         let older = (self.before[dst].age as f64) < sample.age as f64 * tuning.ratio;
         (class.evictions >= 1.0 || older).then(|| (class.hits + doubt(class.hits)) * doublings(sample.pages - 1))
     }
 }
 
-/// By how many doublings one page makes `pages` more.
+/// Number of doublings, a fraction, that one more page is for `pages`.
 fn doublings(pages: u64) -> f64 {
     (1.0 + 1.0 / pages.max(1) as f64).log2()
 }
@@ -99,7 +100,7 @@ mod tests {
 
     const TUNING: Tuning = Tuning { level: 1, window: 10, ratio: 0.8, version: 0 };
 
-    /// What the test's classes, from 1 on, have after a step: pages, ghost hits, evictions, age.
+    /// The test's classes, from 1 on, after a step: pages, ghost hits, evictions, age.
     fn after(classes: &[(u64, u64, u64, u64)]) -> Gradient {
         let sample = |&(pages, ghost_hits, evicted, age): &_| Sample {
             pages,
@@ -111,13 +112,13 @@ mod tests {
         };
         let samples: Vec<Sample> = [&(0, 0, 0, 0)].into_iter().chain(classes).map(sample).collect();
         let mut gradient = Gradient::default();
-        assert!(!gradient.note(vec![Sample::default(); samples.len()], &TUNING), "there is nothing to compare with");
+        assert!(!gradient.note(vec![Sample::default(); samples.len()], &TUNING), "no earlier samples");
         assert!(gradient.note(samples, &TUNING));
         gradient
     }
 
     #[test]
-    fn a_page_goes_where_it_spares_most() {
+    fn a_page_goes_where_it_avoids_most_misses() {
         // Hits for each page: 100, 200, 20.
         let gradient = after(&[(10, 1000, 2000, 5), (5, 1000, 2000, 5), (50, 1000, 2000, 5)]);
         assert_eq!(gradient.decide(&TUNING), Some((3, 2)));
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(
             after(&[(10, 1000, 2000, 5), (10, 2000, 2000, 5)]).decide(&strict),
             None,
-            "the ratio is the operator's"
+            "the operator sets the ratio"
         );
     }
 
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_evicts_nothing_gives_what_is_old_only() {
+    fn a_class_without_evictions_gives_only_old_pages() {
         assert_eq!(after(&[(10, 0, 0, 4), (10, 1000, 2000, 5)]).decide(&TUNING), None);
         assert_eq!(after(&[(10, 0, 0, 60), (10, 1000, 2000, 5)]).decide(&TUNING), Some((1, 2)));
     }

@@ -1,9 +1,9 @@
-//! The logger: takes what workers have recorded and sends it, line by line, to the clients that watch.
+//! The logger: takes events from the workers' rings and sends them, line by line, to the watchers.
 //!
-//! Owns the watchers and their number, the thread, and its pace: it looks every millisecond while there is news and
-//! ever more rarely, down to once a second, while there is none; without watchers it sleeps. Nobody waits for it:
-//! rings and watchers' buffers are bounded and lose what does not fit. Knows no sockets (a [`Sink`] is handed in) and
-//! no protocol. Sessions take a [`Seat`], `net` hands the socket over, `server` starts and stops the thread.
+//! Owns the table of watchers, the thread, and its pace: it polls every millisecond while there are events and less
+//! and less often, down to once a second, while there are none; without watchers it sleeps. No thread waits for it:
+//! rings and watchers' buffers are bounded and drop what does not fit. Knows no sockets (it gets a [`Sink`]) and no
+//! protocol. Sessions take a [`Seat`], `net` hands over the socket, `server` starts and stops the thread.
 
 use super::background::{Background, StopFlag};
 use super::watcher::{Sink, Watcher};
@@ -16,89 +16,89 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// Shortest and longest time between two looks at the rings.
+/// Shortest and longest time between two polls of the rings.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// Why nobody more may watch.
+/// Reason that a watcher is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There are as many as there may be.
+    /// The number of watchers is at its limit.
     TooMany,
     /// No memory for the rings, or the server is stopping.
     Failed,
 }
 
-/// Who watches what. Shared by sessions, which take seats, and the logger thread.
+/// The table of watchers, shared by sessions, which take seats, and the logger thread.
 pub struct Watchers {
     events: Arc<Events>,
-    /// Bytes that may wait for one watcher.
+    /// Maximum bytes waiting for one watcher.
     limit: usize,
-    room: Mutex<Room>,
+    table: Mutex<SeatTable>,
     thread: OnceLock<Thread>,
 }
 
 /// Lock rank: see docs/locking.md.
 #[derive(Default)]
-struct Room {
-    /// What each seat watches; nothing = free.
+struct SeatTable {
+    /// Classes that each seat watches; none = free.
     seats: [Class; WATCHERS_MAX],
-    /// Watchers that the thread has not met yet.
+    /// Watchers that the thread has not taken yet.
     arrivals: Vec<(Seat, Box<dyn Sink>)>,
     closed: bool,
 }
 
 impl Watchers {
-    /// Nobody yet; for each watcher `limit` bytes may wait.
+    /// An empty table; `limit` bytes may wait for each watcher.
     pub fn new(events: Arc<Events>, limit: usize) -> Arc<Self> {
-        Arc::new(Self { events, limit, room: Mutex::default(), thread: OnceLock::new() })
+        Arc::new(Self { events, limit, table: Mutex::default(), thread: OnceLock::new() })
     }
 
-    /// A place for one more, from whose taking on events of `classes` are recorded.
+    /// Takes a free seat; from now on events of `classes` are recorded.
     ///
     /// # Errors
-    /// There is none.
+    /// See [`Refused`].
     pub fn seat(self: &Arc<Self>, classes: Class) -> Result<Seat, Refused> {
         // System calls, so not under the lock.
         let has_rings = self.events.open().is_ok();
-        let mut room = self.room.lock();
-        let free = room.seats.iter().position(|seat| *seat == Class::NONE).ok_or(Refused::TooMany)?;
-        if room.closed || !has_rings {
+        let mut table = self.table.lock();
+        let free = table.seats.iter().position(|seat| *seat == Class::NONE).ok_or(Refused::TooMany)?;
+        if table.closed || !has_rings {
             return Err(Refused::Failed);
         }
-        room.seats[free] = classes;
-        self.events.want(room.wanted());
+        table.seats[free] = classes;
+        self.events.want(table.wanted());
         Ok(Seat { watchers: Arc::clone(self), index: free, classes, since: self.events.next_number() })
     }
 
-    /// Watchers there are.
+    /// Number of watchers.
     pub fn len(&self) -> usize {
-        self.room.lock().seats.iter().filter(|seat| **seat != Class::NONE).count()
+        self.table.lock().seats.iter().filter(|seat| **seat != Class::NONE).count()
     }
 
-    /// Whether nobody watches.
+    /// Whether there are no watchers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     fn arrivals(&self) -> Vec<(Seat, Box<dyn Sink>)> {
-        std::mem::take(&mut self.room.lock().arrivals)
+        std::mem::take(&mut self.table.lock().arrivals)
     }
 
-    /// Nobody comes in any more; gives those who were on their way.
+    /// Refuses new watchers from now on; returns those that the thread has not taken yet.
     fn close(&self) -> Vec<(Seat, Box<dyn Sink>)> {
-        self.room.lock().closed = true;
+        self.table.lock().closed = true;
         self.arrivals()
     }
 }
 
-impl Room {
+impl SeatTable {
     fn wanted(&self) -> Class {
         self.seats.iter().fold(Class::NONE, |all, seat| all.and(*seat))
     }
 }
 
-/// The right to watch. Dropping it, or the connection that it was given, makes place for somebody else.
+/// A place in the table of watchers. Dropping it, or the connection that holds it, frees the place.
 pub struct Seat {
     watchers: Arc<Watchers>,
     index: usize,
@@ -107,17 +107,17 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Gives the watcher's socket to the logger, who greets it. While the server stops, drops it.
+    /// Passes the watcher's socket to the logger, which greets it. While the server stops, drops it.
     pub fn take(self, sink: Box<dyn Sink>) {
         let watchers = Arc::clone(&self.watchers);
-        let mut room = watchers.room.lock();
-        if room.closed {
-            // Both are dropped by this function's end, and a seat needs the lock for that.
-            drop(room);
+        let mut table = watchers.table.lock();
+        if table.closed {
+            // Both are dropped by this function's end, and dropping a seat takes the lock.
+            drop(table);
             return;
         }
-        room.arrivals.push((self, sink));
-        drop(room);
+        table.arrivals.push((self, sink));
+        drop(table);
         if let Some(thread) = watchers.thread.get() {
             thread.unpark();
         }
@@ -127,7 +127,7 @@ impl Seat {
         self.classes
     }
 
-    /// Events up to this number are none of its business.
+    /// Events up to this number are not for this watcher.
     pub(super) fn since(&self) -> u64 {
         self.since
     }
@@ -135,13 +135,13 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut room = self.watchers.room.lock();
-        room.seats[self.index] = Class::NONE;
-        self.watchers.events.want(room.wanted());
+        let mut table = self.watchers.table.lock();
+        table.seats[self.index] = Class::NONE;
+        self.watchers.events.want(table.wanted());
     }
 }
 
-/// What one round came to, for `stats`.
+/// Counts of one round, for `stats`.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Events that found their ring full.
@@ -150,28 +150,28 @@ pub struct Tally {
     pub written: u64,
     /// Lines that found their watcher's buffer full.
     pub skipped: u64,
-    /// Lines taken by watchers.
+    /// Lines put into watchers' buffers.
     pub sent: u64,
-    /// Watchers there are now.
+    /// Number of watchers now.
     pub watchers: u64,
 }
 
-/// The logger thread; stops when told to, or when dropped.
+/// The logger thread; dropping this stops it.
 pub struct Logger(Background);
 
 impl Logger {
-    /// Starts the thread. `count` gets every round's numbers.
+    /// Starts the thread. `count` gets every round's counts.
     ///
     /// # Errors
     /// The thread cannot be created.
     pub fn start(watchers: Arc<Watchers>, count: impl Fn(Tally) + Send + 'static) -> io::Result<Self> {
-        let work = move |told: &StopFlag| {
-            // The cell is this thread's alone.
+        let work = move |stop: &StopFlag| {
+            // Only this thread sets the cell.
             let _ = watchers.thread.set(thread::current());
-            // After a panic the watchers that were there are gone, and what is in the rings is whole: an entry is taken
-            // out before it is looked at. So the thread goes on with those that come.
-            while contain(|| run(&watchers, told, &count)).is_err() {}
-            // The watchers that were on their way end here, and with them their connections.
+            // A panic drops the active watchers; the rings are consistent, because an entry is removed before it is
+            // processed. So the thread continues with new watchers.
+            while contain(|| run(&watchers, stop, &count)).is_err() {}
+            // Drops watchers that were not taken yet, and with them their connections.
             drop(watchers.close());
         };
         Background::start("mc-log", work).map(Self)
@@ -183,38 +183,38 @@ impl Logger {
     }
 }
 
-fn run(watchers: &Arc<Watchers>, told: &StopFlag, count: &impl Fn(Tally)) {
-    let mut here: Vec<Watcher> = Vec::new();
+fn run(watchers: &Arc<Watchers>, stop: &StopFlag, count: &impl Fn(Tally)) {
+    let mut active: Vec<Watcher> = Vec::new();
     let (mut sleep, mut dropped) = (SLEEP_MIN, 0);
-    while !told.to_stop() {
+    while !stop.to_stop() {
         let arrivals = watchers.arrivals().into_iter();
-        here.extend(arrivals.map(|(seat, sink)| Watcher::new(sink, seat, watchers.limit)));
-        if here.is_empty() {
-            // A seat's owner who comes now has left a token that ends this at once.
+        active.extend(arrivals.map(|(seat, sink)| Watcher::new(sink, seat, watchers.limit)));
+        if active.is_empty() {
+            // A watcher that arrives now has unparked this thread, so this returns at once.
             thread::park();
             continue;
         }
         trap("logger");
-        let (mut tally, busy) = round(&watchers.events, &mut here);
+        let (mut tally, busy) = round(&watchers.events, &mut active);
         let before = std::mem::replace(&mut dropped, watchers.events.dropped());
         tally.dropped = dropped - before;
         tally.watchers = watchers.len() as u64;
         count(tally);
         sleep = if busy { (sleep / 2).max(SLEEP_MIN) } else { (sleep + sleep / 8).min(SLEEP_MAX) };
-        if !here.is_empty() {
+        if !active.is_empty() {
             thread::park_timeout(sleep);
         }
     }
 }
 
-/// Gives the watchers what has been recorded, and sends; true if there was something to do.
-fn round(events: &Events, here: &mut Vec<Watcher>) -> (Tally, bool) {
+/// Distributes the recorded events to the watchers, and sends; true if there was something to do.
+fn round(events: &Events, active: &mut Vec<Watcher>) -> (Tally, bool) {
     let mut tally = Tally::default();
     let mut text = Vec::new();
     tally.written = events.drain(|entry| {
         let class = entry.event.class();
         text.clear();
-        for watcher in here.iter_mut().filter(|watcher| watcher.wants(class, entry.number)) {
+        for watcher in active.iter_mut().filter(|watcher| watcher.wants(class, entry.number)) {
             if text.is_empty() {
                 line::put(entry, &mut text);
             }
@@ -226,10 +226,10 @@ fn round(events: &Events, here: &mut Vec<Watcher>) -> (Tally, bool) {
         }
     });
     let mut busy = tally.written > 0;
-    for watcher in here.iter_mut() {
+    for watcher in active.iter_mut() {
         busy |= watcher.round();
     }
-    here.retain(|watcher| !watcher.is_gone());
+    active.retain(|watcher| !watcher.is_gone());
     (tally, busy)
 }
 
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_told_how_much_he_missed() {
+    fn a_slow_reader_learns_how_many_lines_it_missed() {
         let (watchers, pipe) = (table(1000), Pipe::with_room(4));
         let mut here = vec![watcher(&watchers, Class::DELETIONS, &pipe)];
         assert_eq!(pipe.read(0), "OK\r\n");
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn each_sees_its_classes_from_its_arrival_on() {
+    fn a_watcher_sees_its_classes_from_its_arrival_on() {
         let watchers = table(10_000);
         let (first, second) = (Pipe::with_room(10_000), Pipe::with_room(10_000));
         let mut here = vec![watcher(&watchers, Class::DELETIONS, &first)];
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_for_the_rings_nobody_can_watch() {
+    fn without_memory_for_the_rings_watchers_are_refused() {
         let watchers = Watchers::new(Arc::new(Events::new(2, 1 << 55)), 1000);
         assert_eq!(watchers.seat(Class::FETCHERS).err(), Some(Refused::Failed));
         assert!(watchers.is_empty() && !watchers.events.wants(Class::FETCHERS));
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_leaves_his_seat() {
+    fn a_watcher_that_disconnects_frees_its_seat() {
         let (watchers, pipe) = (table(1000), Pipe::with_room(1000));
         let seats: Vec<_> = (1..WATCHERS_MAX).map(|_| watchers.seat(Class::FETCHERS).ok()).collect();
         let mut here = vec![watcher(&watchers, Class::CONNEVENTS, &pipe)];
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_thread_goes_on_after_a_panic_without_the_watchers_that_were_there() {
+    fn the_thread_survives_a_panic_without_its_former_watchers() {
         let (watchers, before, after) = (table(1000), Pipe::with_room(1000), Pipe::with_room(1000));
         let logger = Logger::start(Arc::clone(&watchers), |_| ()).unwrap();
         watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(before.clone()));

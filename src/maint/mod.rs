@@ -1,9 +1,9 @@
-//! Maintenance: what a server does beside serving requests.
+//! Maintenance: background work of the server.
 //!
-//! Three threads: `chores` sees to memory, index, queues and expired items, `mover` moves pages between slab classes,
-//! `log` tells watchers what happens. Each is driven by steps that say how long nothing will be due. Beside the threads,
-//! `restart` judges the memory file of `-e`. Started, ticked and stopped by `server`. Knows the store and the events, no
-//! sockets.
+//! Three threads: `chores` maintains memory, index, queues and expired items, `mover` moves pages between slab
+//! classes, `log` sends events to watchers. Each is driven by steps that return how long nothing will be due.
+//! `restart` validates the memory file of `-e`. Started, ticked and stopped by `server`. Knows the store and the
+//! events, no sockets.
 
 mod automove;
 mod background;

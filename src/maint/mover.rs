@@ -1,11 +1,11 @@
-//! The mover: moves pages between slab classes, on request and by itself.
+//! The mover: moves pages between slab classes, on request and automatically.
 //!
-//! Owns its thread, what sessions may ask of it, the figures of `stats`, and when a page moves: first what somebody
-//! asked for, then what a lowered memory limit demands, then pages to be cut anew in their class, then what `gradient`
-//! and `automove` propose. How a page moves is the store's. [`MoverWork::step`] does a slice and says how long nothing will
-//! be due, so that a thread, a test or a simulation can drive it; the thread only loops.
-//! No session waits here: a request is left and the thread is woken. Started and stopped by `server`; sessions and
-//! `stats` have a [`Mover`].
+//! Owns its thread, requests from sessions, the figures of `stats`, and the choice of the next move: first a
+//! requested one, then one that a lowered memory limit demands, then pages to be resized in their class, then
+//! proposals of `gradient` and `automove`. The store moves the page. [`MoverWork::step`] runs one slice and returns
+//! how long nothing will be due, so that a thread, a test or a simulation can drive it; the thread only loops.
+//! Sessions never wait here: they leave a request and wake the thread. Started and stopped by `server`; sessions and
+//! `stats` hold a [`Mover`].
 
 use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
 use super::background::{Background, Rest, StopFlag};
@@ -19,13 +19,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Shortest and longest pause before a page is looked at again whose chunks are in use; memcached's. Each is twice the
-/// last one.
+/// Shortest and longest pause before a page with chunks in use is retried; memcached's. Each pause is twice the last
+/// one.
 const PAUSE_MIN: Duration = Duration::from_micros(1);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
-/// Pauses, about a second of them, after which a move is given up that no operator has asked for: a client that stalls in
-/// the midst of a value would stop all others. There are other pages.
+/// Pauses, about a second in all, after which a move without a request is cancelled: a client that stalls within a
+/// value would block all other moves. Other pages can move meanwhile.
 const PAUSES_MAX: u32 = 200;
 
 /// Time between two looks at the classes.
@@ -33,18 +33,18 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The same at level 2 while items are evicted; it doubles while none are.
 const GREEDY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long after the last news there may be something to move, beside the window of `automove`.
+/// Time after the last news within which a move may become due, in addition to `automove`'s window.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// The same while many evicted keys come back; at most one page moves each time.
+/// Time between two looks at ghost hits while many evicted keys return; at most one page moves each time.
 const WEIGHING: Duration = Duration::from_millis(5);
 
-/// The automove level at which pages move when that spares misses.
+/// The automove level at which pages move when that avoids misses.
 const CAREFUL: u32 = 1;
-/// The automove level at which every eviction asks for a page.
+/// The automove level at which every eviction requests a page.
 const GREEDY: u32 = 2;
 
-/// Why a page does not move; memcached's words are the command's.
+/// Reason that a page does not move; the command reports memcached's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// A page is moving.
@@ -53,7 +53,7 @@ pub enum Refusal {
     BadClass,
     /// The source would be left without a page.
     NoSpare,
-    /// Source and destination are one.
+    /// Source and destination are the same class.
     Same,
 }
 
@@ -86,10 +86,10 @@ pub struct Figures {
 }
 
 impl Mover {
-    /// Asks for a page to move from class `src` (-1 = any, 0 = the pool) to class `dst`.
+    /// Requests to move a page from class `src` (-1 = any, 0 = the pool) to class `dst`.
     ///
     /// # Errors
-    /// It cannot, for the reason that memcached would give first.
+    /// The page cannot move; of several reasons the one that memcached reports first.
     pub fn reassign(&self, store: &'static Store, src: i32, dst: i32) -> Result<(), Refusal> {
         if self.is_busy() {
             return Err(Refusal::Busy);
@@ -118,7 +118,7 @@ impl Mover {
         Ok(())
     }
 
-    /// The next class in turn that has a page to spare.
+    /// The next class in round-robin order that has a page to spare.
     fn any_source(&self, store: &'static Store, dst: i32) -> Option<usize> {
         let largest = store.sizes().largest();
         let last = self.state.lock().last_source;
@@ -128,14 +128,14 @@ impl Mover {
         Some(found)
     }
 
-    /// Has the thread look at once: there is a request, or the limit has changed.
+    /// Wakes the thread: there is a request, or the limit has changed.
     pub fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
 
-    /// Figures since the last reset, of one moment.
+    /// A consistent snapshot of the figures since the last reset.
     pub fn figures(&self) -> Figures {
         let state = self.state.lock();
         Figures { running: state.running, ..state.figures }
@@ -155,7 +155,7 @@ impl Mover {
         self.state.lock().asked.is_some()
     }
 
-    /// The waiting request; from now on the mover is running.
+    /// Takes the pending request; from now on the mover is running.
     fn take(&self) -> Option<(usize, usize)> {
         let mut state = self.state.lock();
         let asked = state.asked.take();
@@ -189,33 +189,33 @@ impl Mover {
     }
 }
 
-/// The mover between two slices.
+/// State of the mover between two slices.
 pub struct MoverWork {
     store: &'static Store,
     mover: Arc<Mover>,
     clock: Box<dyn Fn() -> Instant + Send>,
-    /// As of the last look, and when there was news last; `None` = the next look counts as such.
+    /// News at the last look, and the time of the last change; `None` = the next look counts as a change.
     news: u64,
     news_at: Option<Instant>,
-    /// When a page could not be moved that no operator had asked for; others have their turn before the next one.
+    /// Time of the last failed move without a request; other work takes its turn before the next one.
     failed_at: Option<Instant>,
     job: Option<Move>,
     pause: Duration,
     /// Pauses in a row.
     pauses: u32,
-    /// An operator wants this move.
+    /// The move was requested by an operator.
     asked: bool,
     automove: Option<Automove>,
     looked: Option<Instant>,
     gradient: Gradient,
-    /// When ghosts have said last where memory is short.
+    /// Time of the last step of `gradient`.
     weighed: Option<Instant>,
-    /// Time until they are asked again.
+    /// Time until the next look at ghost hits.
     until_weighing: Duration,
-    /// When pages to be cut anew were looked for last, and the class that was found.
+    /// Time of the last search for pages to resize, and the class found.
     resize_at: Option<Instant>,
     resize_last: usize,
-    /// What level 2 saw at its last look, and the time until the next one.
+    /// Samples of level 2 at its last look, and the time until the next one.
     greedy: Vec<Sample>,
     greedy_pause: Duration,
 }
@@ -246,13 +246,13 @@ impl MoverWork {
         }
     }
 
-    /// What `news` was at the last look.
+    /// Value of `news` at the last look.
     pub fn news(&self) -> u64 {
         self.news
     }
 
-    /// Does the next slice at the second `now`, and says how long nothing will be due. `news` is asked at each look for a
-    /// page to move: its number changes when anything has happened that may make work.
+    /// Runs the next slice at the second `now`, and returns how long nothing will be due. `news` is called at each
+    /// look for a page to move: its value changes after any event that may cause work.
     pub fn step(&mut self, now: u32, tuning: Tuning, news: impl FnOnce() -> u64) -> Rest {
         trap("mover");
         if self.job.is_some() {
@@ -263,7 +263,7 @@ impl MoverWork {
         let news_at = self.news_at.filter(|_| is_quiet).unwrap_or(at);
         self.news_at = Some(news_at);
         let pause = self.look(at, now, tuning);
-        // What has been seen for a whole window will not be judged otherwise. Where there is memory no page is wanted.
+        // After a whole window without news the decision cannot change. While memory is free no page is wanted.
         let window = if self.store.is_full() { Duration::from_secs(tuning.window.into()) } else { Duration::ZERO };
         if !pause.is_zero() && at.saturating_duration_since(news_at) > QUIET + window {
             self.news_at = None;
@@ -272,7 +272,7 @@ impl MoverWork {
         after(pause)
     }
 
-    /// Does the next slice of the move.
+    /// Runs the next slice of the move.
     fn advance(&mut self, now: u32) -> Duration {
         let Some(job) = &mut self.job else { return Duration::ZERO };
         let progress = self.store.step_move(job, now);
@@ -282,7 +282,7 @@ impl MoverWork {
             Progress::Waits
                 if self.asked || self.pauses < PAUSES_MAX && !(job.is_resize() && self.mover.is_asked()) =>
             {
-                // What holds the page may last as long as a client stalls.
+                // A stalled client may hold the page for long.
                 self.pause = (self.pause * 2).min(if self.pauses < PAUSES_MAX { PAUSE_MAX } else { SECOND });
                 self.pauses = self.pauses.saturating_add(1);
                 self.pause
@@ -290,7 +290,7 @@ impl MoverWork {
             Progress::Done => {
                 let (to_pool, stays) = (job.classes().1 == 0, job.is_resize());
                 if stays && job.was_mostly_free() {
-                    self.resize_at = None; // it has cost nobody anything, so the next one may follow at once
+                    self.resize_at = None; // it cost nothing, so the next one may follow at once
                 }
                 self.job = None;
                 while to_pool && self.store.release_page() {}
@@ -300,7 +300,7 @@ impl MoverWork {
                 }
                 Duration::ZERO
             }
-            // A page that is only to be cut anew keeps nobody waiting who asks for another one.
+            // A resize gives way to a requested move.
             Progress::Waits | Progress::Failed => {
                 if let Some(job) = self.job.take() {
                     let at = (self.clock)();
@@ -372,8 +372,8 @@ impl MoverWork {
         if self.job.is_some() { Duration::ZERO } else { every }
     }
 
-    /// Begins to cut a page anew for the sizes that its class stores now: once a second at most, one class after the
-    /// other, and only where memory is short.
+    /// Begins to resize a page for the sizes that its class stores now: at most once a second, the classes in turn,
+    /// and only while memory is short.
     fn resize(&mut self, at: Instant) -> bool {
         let short = self.store.is_full() && self.store.page_count(0) == 0;
         if self.resize_at.is_some_and(|last| is_recent(last, at)) || !short {
@@ -389,7 +389,7 @@ impl MoverWork {
         true
     }
 
-    /// Asks the ghosts, and does what they propose.
+    /// Feeds `gradient`, and begins the move that it proposes.
     fn weigh(&mut self, at: Instant, now: u32, tuning: &Tuning) {
         if !self.gradient.note(sample(self.store, now), tuning) {
             self.until_weighing = (self.until_weighing * 2).min(SECOND);
@@ -402,8 +402,8 @@ impl MoverWork {
         }
     }
 
-    /// Does what the window of seconds proposes: pages for the pool always, from class to class where ghosts have been
-    /// silent for as long.
+    /// Begins the move that `automove` proposes: to the pool always, from class to class only if `gradient` had no
+    /// step for a whole window.
     fn follow(&mut self, at: Instant, tuning: &Tuning) {
         let full = self.store.is_full();
         let window = Duration::from_secs(tuning.window.into());
@@ -415,7 +415,7 @@ impl MoverWork {
         }
     }
 
-    /// A class that gives pages back may have more of them: no need to wait for the next second.
+    /// A class that gave up a page may have more to give: no need to wait for the next second.
     fn propose_again(&mut self, now: u32) {
         if let Some(automove) = &mut self.automove {
             automove.refresh(sample(self.store, now));
@@ -426,7 +426,7 @@ impl MoverWork {
         }
     }
 
-    /// The class that loses least by giving a page up.
+    /// The class with the most free pages that can give one up.
     fn most_free(&self, now: u32) -> Option<usize> {
         let views = self.store.classes(now);
         let free = |id: usize| {
@@ -442,7 +442,7 @@ impl MoverWork {
         self.job.is_some()
     }
 
-    /// Calls a move that is under way off.
+    /// Cancels the current move, if any.
     pub fn stop(&mut self) {
         if let Some(job) = self.job.take() {
             self.store.cancel_move(job);
@@ -453,14 +453,14 @@ impl MoverWork {
         (self.job, self.pause, self.pauses, self.asked) = (job, PAUSE_MIN, 0, false);
     }
 
-    /// A move that nobody asked for: watchers are told.
+    /// Begins a move without a request, and records it for watchers.
     fn begin_reporting(&mut self, src: usize, dst: usize) {
         let begun = self.begin(src, dst);
         self.store.record(&Event::SlabMove { src: src as u8, dst: dst as u8, begun });
     }
 }
 
-/// Whether less than a second has passed between the two.
+/// Whether `at` is less than a second after `last`.
 fn is_recent(last: Instant, at: Instant) -> bool {
     at.saturating_duration_since(last) < SECOND
 }
@@ -469,12 +469,12 @@ fn after(pause: Duration) -> Rest {
     if pause.is_zero() { Rest::No } else { Rest::For(pause) }
 }
 
-/// The mover's thread; stops when told to, or when dropped.
+/// The mover's thread; dropping this stops it.
 pub struct MoverThread(Background);
 
 impl MoverThread {
-    /// Starts the thread, which serves `mover`. `tuning` gives the time and the knobs; it is asked before every slice.
-    /// For `news` see [`MoverWork::step`].
+    /// Starts the thread, which serves `mover`. `tuning` returns the time and the settings; it is called before every
+    /// slice. For `news` see [`MoverWork::step`].
     ///
     /// # Errors
     /// The thread cannot be created.
@@ -484,26 +484,26 @@ impl MoverThread {
         tuning: impl Fn() -> (u32, Tuning) + Send + 'static,
         news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
-        let work = move |told: &StopFlag| {
-            // A second server of the same handle would be a mistake that costs a delay, no more.
+        let work = move |stop: &StopFlag| {
+            // A second thread for the same handle would be a mistake that costs a delay, no more.
             let _ = mover.thread.set(thread::current());
             let mut work = MoverWork::new(store, mover, Instant::now);
-            while !told.to_stop() {
+            while !stop.to_stop() {
                 let (now, tuning) = tuning();
                 let rest = work.step(now, tuning, &news);
-                told.rest(rest, work.news());
+                stop.rest(rest, work.news());
             }
             work.stop();
         };
         Background::start("mc-slabmaint", work).map(Self)
     }
 
-    /// To be called once a second: wakes the thread if it rests and `news` has changed.
+    /// Called once a second: wakes the thread if it rests and `news` has changed.
     pub fn tick(&self, now: u32, news: u64) {
         self.0.tick(now, news);
     }
 
-    /// Stops the thread and waits for it; a page on its way stays where it was.
+    /// Stops the thread and waits for it; a page being moved stays in its class.
     pub fn stop(self) {
         drop(self.0);
     }

@@ -1,12 +1,13 @@
-//! Warm restart (`-e FILE`): when the items in a memory file may be served again.
+//! Warm restart (`-e FILE`): whether the items in a memory file may be served again.
 //!
 //! ```text
 //! FILE         item memory, and what is needed to read it (`store::MemoryFile`)
 //! FILE.meta    written by an orderly stop (SIGUSR1, `shutdown graceful`), read and removed by the next start:
 //!              `Tmain`, then `K<key> <value>` lines with memcached's keys, `layout`, `stamp` and `checksum`
 //! ```
-//! Metadata that fits: everything is kept. None, and the last process was killed: what is provably whole is kept.
-//! None otherwise, or for other settings: an empty cache. Damaged: no start, because somebody should look.
+//! Matching metadata: all items are kept. No metadata, and the last process was killed: items that are provably whole
+//! are kept. Otherwise no metadata, or other settings: an empty cache. Damaged metadata: no start, for the operator
+//! to check.
 //!
 //! Owns the metadata file and that decision; knows no sockets. Called by `server` at start and stop.
 
@@ -20,35 +21,35 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// An open memory file, and what the process must begin with to serve the items in it.
+/// An open memory file, and the state from which the process must resume to serve its items.
 pub struct Memory {
-    /// The file. Empty, if there is no [`Resume`].
+    /// The file. Empty if there is no [`Resume`].
     pub image: MemoryFile,
-    /// What to go on from; `None` = an empty cache.
+    /// State to resume from; `None` = an empty cache.
     pub resume: Option<Resume>,
 }
 
-/// Where the process before left off.
+/// State of the previous process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// Relative time by now: where the clock of the process before stood, and the time since.
+    /// Relative time now: the previous process's clock, plus the time since.
     pub now: u32,
-    /// Hash power that the index had grown to, if it is known.
+    /// Hash power that the index had grown to, if known.
     pub hashpower: Option<i32>,
-    /// Last number given to an event.
+    /// Last event number.
     pub gid: u64,
-    /// It stopped in order, and nothing can be missing.
+    /// It stopped in order, so nothing can be missing.
     pub in_order: bool,
 }
 
-/// Seconds of relative time from which on items are not served again: 68 years, half of what there is. A clock that says
-/// so is wrong, and at the end of relative time no item can have an expiry time.
+/// Seconds of relative time from which on items are not served again: 68 years, half of the range. A clock beyond
+/// that is wrong, and at the end of relative time no item can have an expiry time.
 const AGE_MAX: u32 = i32::MAX as u32;
 
-/// Opens the memory file at `path` and judges what is in it. `now` is unix time in seconds.
+/// Opens the memory file at `path` and validates its contents. `now` is unix time in seconds.
 ///
 /// # Errors
-/// Why the server must not start, for the operator.
+/// Reason that the server must not start, for the operator.
 pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result<Memory, String> {
     let layout = sizes.fingerprint();
     let image = MemoryFile::open(path, layout, settings.maxbytes)
@@ -87,12 +88,12 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
     Ok(memory)
 }
 
-/// Relative time `left`, and the seconds since, if that is what they are.
+/// Relative time `left` plus `seconds`, saturating; negative `seconds` count as 0.
 fn later(left: u32, seconds: i64) -> u32 {
     left.saturating_add(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
 }
 
-/// Puts the items aside for the next start. Nobody may use the store any more.
+/// Saves the items for the next start. No other thread may use the store any more.
 pub fn save(path: &Path, settings: &Settings, store: &'static Store, facts: &Facts) {
     let Some(image) = store.memory_file() else { return };
     let stamp = hash::checksum(format!("{} {}", facts.stop_time, std::process::id()).as_bytes());
@@ -103,7 +104,7 @@ pub fn save(path: &Path, settings: &Settings, store: &'static Store, facts: &Fac
     }
 }
 
-/// What only the server knows at its end.
+/// Facts that only the server knows when it stops.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// Relative time.
@@ -114,7 +115,7 @@ pub struct Facts {
     pub stop_time: i64,
     /// As `stats` shows it.
     pub hashpower: u32,
-    /// Last number given to an event.
+    /// Last event number.
     pub gid: u64,
 }
 
@@ -124,7 +125,7 @@ fn meta_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes a file that is there whole or not at all.
+/// Writes a file atomically: it exists whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".tmp");
@@ -138,7 +139,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The metadata: values by key.
 struct Meta(BTreeMap<String, String>);
 
-/// Keys without which metadata is not whole. Those of memcached that oxcached needs, and its own.
+/// Keys without which metadata is incomplete: those of memcached that oxcached needs, and its own.
 const REQUIRED: &[&str] = &[
     "slab_config",
     "chunk_size",
@@ -170,7 +171,7 @@ impl Meta {
         Self(lines)
     }
 
-    /// What must be the same for items to be read again; the rest may change from start to start.
+    /// Settings that must be the same for items to be readable; others may change between starts.
     fn shape(settings: &Settings) -> BTreeMap<String, String> {
         let sizes =
             settings.slab_sizes.as_ref().map(|sizes| sizes.iter().map(u32::to_string).collect::<Vec<_>>().join("-"));
@@ -195,7 +196,7 @@ impl Meta {
         text + &format!("Kchecksum {checksum:016x}\n")
     }
 
-    /// Reads the metadata and removes the file, which is good for one start. `None` if there is none.
+    /// Reads the metadata and removes the file, which is valid for one start. `None` if there is none.
     fn take(path: &Path) -> Result<Option<Self>, String> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
@@ -244,7 +245,7 @@ impl Meta {
         u64::from_str_radix(self.0.get(key)?, 16).ok()
     }
 
-    /// Whether the items that the metadata speaks of are those in the file, and can be served under `settings`.
+    /// Whether the metadata belongs to the items in the file, and these can be served under `settings`.
     fn judge(&self, settings: &Settings, layout: u64, holds: Holds, now: i64) -> Option<Resume> {
         let clean = |why: std::fmt::Arguments<'_>| {
             say(format_args!("[restart] {why}"));
@@ -266,7 +267,7 @@ impl Meta {
         if self.hex("layout") != Some(layout) {
             return incompatible("layout");
         }
-        // The clock of this machine has been set back: no time in the items means anything now.
+        // If this machine's clock was set back, no time in the items is valid.
         let (stopped, left) = (self.number::<i64>("stop_time"), self.number("current_time"));
         let (Some(stopped), Some(left)) = (stopped.filter(|&stopped| stopped <= now), left) else {
             return incompatible("stop_time");
@@ -305,7 +306,7 @@ mod tests {
     const SAVED: Holds = Holds::Saved { stamp: 99 };
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_metadata_is_read_back() {
         let settings = Settings::default();
         let again = Meta::parse(&meta(&settings).text()).unwrap();
         let resume = again.judge(&settings, 7, SAVED, 1075).unwrap();
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_from_other_settings() {
+    fn damage_is_distinguished_from_other_settings() {
         let settings = Settings::default();
         let text = meta(&settings).text();
         for broken in ["", "\n", "garbage\n", "Tmain\nsomething\n", "Tmain\nKkey\n"] {
@@ -346,7 +347,7 @@ mod tests {
         assert!(meta(&Settings::default()).judge(&larger, 7, SAVED, 1070).is_some());
     }
 
-    /// Opens the memory file of a process that was last seen at relative time 70, unix time 1070, and was killed.
+    /// Opens the memory file of a process that was last alive at relative time 70, unix time 1070, and was killed.
     fn after_a_kill(now: i64) -> Option<Resume> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");

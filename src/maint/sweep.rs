@@ -1,12 +1,12 @@
-//! The sweep: goes through item memory and removes what is over, in small steps.
+//! The sweep: walks item memory in small steps and removes dead items.
 //!
-//! Owns when a run begins, and its pace. There is a full pass a minute and after every flush, and between two of them a
-//! run through each class where many items have come due: every run notes when the items that it leaves will expire.
-//! While nothing happens the full pass waits for the first of these. A class that had to refuse memory is due as well:
-//! it may be full of items that are not to be evicted but have expired. With the crawler switched off there is one pass a
-//! day, because every item must be seen well within 97 days, half the range of a short expiry time. A run on request
-//! goes beside these, step by step in turns, and ends or delays none of them. Knows the store and the crawler's handle;
-//! the chores call `step`.
+//! Owns when a run begins, and its pace. There is a full pass a minute and after every flush. Between two of them a
+//! class gets a run of its own when many of its items have expired: every run records when the items that it keeps
+//! will expire. While nothing happens the full pass waits for the first of these. A class that refused memory is due
+//! as well: it may be full of items that must not be evicted but have expired. With the crawler switched off there is
+//! one pass a day, because every item must be seen well within 97 days, half the range of a short expiry time. A
+//! requested run alternates with these, step by step, and ends or delays none of them. Knows the store and the
+//! crawler's handle; `chores` calls `step`.
 
 use super::ChoreInput;
 use super::crawler::Crawler;
@@ -23,22 +23,22 @@ const FULL: u32 = 60;
 /// The same while the crawler is switched off.
 const FULL_WHEN_OFF: u32 = 24 * 60 * 60;
 
-/// Seconds of rest between two automatic runs through one class.
+/// Minimum seconds between two automatic runs through one class.
 const REST: u32 = 5;
-/// The same after a run that took longer than a second, for each second, where only want of memory makes it due.
+/// The same after a run that took longer than a second, per second of that run, if only refused memory makes it due.
 const REST_PART: u32 = 10;
 
-/// Seconds ahead in which a run counts what will expire: until the next full pass.
+/// Seconds ahead for which a run counts expiries: until the next full pass.
 const AHEAD: usize = FULL as usize;
 
-/// What a run has learned about one class.
+/// Expiry times that a run has seen in one class.
 #[derive(Clone)]
 struct ExpiryHistogram {
     seen: u64,
-    /// Of those, how many were removed.
+    /// Those of `seen` that were removed.
     removed: u64,
     expirable: u64,
-    /// Items that expire so many seconds after the run's start.
+    /// Items that expire this many seconds after the run's start.
     due: [u32; AHEAD],
     /// First expiry of all.
     soonest: u32,
@@ -61,8 +61,8 @@ impl ExpiryHistogram {
         self.removed += 1;
     }
 
-    /// Seconds after the run's start at which so many items have come due that another run pays: a hundredth of
-    /// those that can expire, and a thousandth of all that must be looked at.
+    /// Seconds after the run's start at which enough items have expired for another run to pay: a hundredth of those
+    /// that can expire, plus a thousandth of all that must be visited.
     fn pays_at(&self) -> Option<u32> {
         let worth = self.expirable / 100 + (self.seen - self.removed) / 1000 + 1;
         let mut sum = 0;
@@ -73,8 +73,8 @@ impl ExpiryHistogram {
         second.map(|second| second as u32)
     }
 
-    /// Tells watchers of a run that has met items. One sweep goes through all segments, so the word for those is `na`.
-    fn tell(&self, store: &Store, class: usize, next_run: u32, elapsed: u32) {
+    /// Records a run that visited items, for watchers. One sweep covers all segments, so `lru` is `na`.
+    fn record(&self, store: &Store, class: usize, next_run: u32, elapsed: u32) {
         if self.seen == 0 {
             return;
         }
@@ -93,12 +93,12 @@ struct Run {
     walk: Walk,
     classes: u64,
     start: u32,
-    /// It goes to the end of every class.
+    /// It visits every item of its classes.
     is_whole: bool,
     /// [`Store::flushed`] and the news at its start.
     flushed: (u32, u32),
     news: u64,
-    /// Items still to be looked at, a class.
+    /// Items still to be visited, per class.
     left: [u32; CLASSES],
     histogram: Vec<ExpiryHistogram>,
 }
@@ -120,7 +120,7 @@ impl Run {
         }
     }
 
-    /// True when it is over.
+    /// Returns whether the run is over.
     fn step(&mut self, store: &'static Store, now: u32) -> bool {
         let Self { walk, left, histogram, start, .. } = self;
         store.sweep(walk, STEP_SLOTS, now, |class, seen| {
@@ -136,23 +136,23 @@ impl Run {
     }
 }
 
-/// The sweep between two steps.
+/// State of the sweep between two steps.
 pub(super) struct Sweep {
-    /// The run on request and the one of its own accord. While there are both they take turns.
+    /// The requested run and the automatic one. While there are both they take turns.
     asked: Option<Box<Run>>,
     automatic: Option<Box<Run>>,
     /// The next turn is the automatic run's.
     is_automatics_turn: bool,
-    /// When the last full pass began and ended, and the news when it began.
+    /// Start and end of the last full pass, and the news when it began.
     full: (u32, u32),
     full_news: Option<u64>,
     /// When a class should be visited before the next full pass.
     prompt: [Option<u32>; CLASSES],
-    /// First expiry among the items that the last run left in a class.
+    /// First expiry among the items that the last run kept in a class.
     soonest: [u32; CLASSES],
-    /// When a class may next be visited because it had no memory, and how often that had been so before.
+    /// When a class may next be visited because it refused memory, and its count of refusals at the last visit.
     refused: [(u32, u64); CLASSES],
-    /// Not before.
+    /// Time before which no step runs.
     resume_at: Option<Instant>,
     /// The last flush that a full pass has seen; see [`Store::flushed`].
     flushed: (u32, u32),
@@ -177,7 +177,7 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// Does the next step at `at`, if it is time for one, and says how long nothing will be due: `None` when there is no
+    /// Runs the next step at `at`, if one is due, and returns how long nothing will be due: `None` when there is no
     /// run. Then only a request, news or the second [`Sweep::due_at`] can change that.
     pub(super) fn step(
         &mut self,
@@ -222,7 +222,7 @@ impl Sweep {
         Some(input.sleep)
     }
 
-    /// The classes through which a run should go now by itself.
+    /// The classes through which an automatic run is due now.
     fn due(&self, store: &Store, input: &ChoreInput, news: u64) -> Option<u64> {
         if !store.has_pages() {
             return None;
@@ -236,12 +236,12 @@ impl Sweep {
         };
         let expired = some(&|class| input.now >= self.prompt_at(class, input));
         let refused = some(&|class| input.now >= self.refused_at(class, store));
-        // Parts of large items may be what fills any class.
+        // Chunks of large items may fill any class.
         let classes = expired | refused | if refused == 0 { 0 } else { 1 << largest };
         (classes != 0).then_some(classes)
     }
 
-    /// The second in which a run will be due, unless there is news before.
+    /// The second in which a run will be due, if there is no news before.
     pub(super) fn due_at(&self, store: &Store, input: &ChoreInput, news: u64) -> u32 {
         if !store.has_pages() {
             return u32::MAX;
@@ -260,7 +260,7 @@ impl Sweep {
         let longest = start.saturating_add(FULL_WHEN_OFF);
         let at = match input.enabled {
             false => longest,
-            // Nothing has come or changed since: what the last runs left expires then.
+            // No news since: the next work is the first expiry that the last runs recorded.
             true if self.full_news == Some(news) => {
                 self.soonest.iter().fold(longest, |at, &soonest| at.min(soonest)).max(start.saturating_add(FULL))
             }
@@ -269,18 +269,18 @@ impl Sweep {
         at.max(end.saturating_add(REST))
     }
 
-    /// When so many items of a class have come due that a run pays.
+    /// When enough items of a class have expired for a run to pay.
     fn prompt_at(&self, class: usize, input: &ChoreInput) -> u32 {
         self.prompt[class].filter(|_| input.enabled).unwrap_or(u32::MAX)
     }
 
-    /// When a run may look for memory that a class has lacked.
+    /// When a class that refused memory may be visited.
     fn refused_at(&self, class: usize, store: &Store) -> u32 {
         let (not_before, refused) = self.refused[class];
         if store.refused(class) == refused { u32::MAX } else { not_before }
     }
 
-    /// Takes note of what a run that is over has learned.
+    /// Records the results of a finished run.
     fn note(&mut self, run: &Run, store: &Store, now: u32) {
         for class in (1..=store.sizes().largest()).filter(|class| run.classes >> class & 1 == 1) {
             let histogram = &run.histogram[class];
@@ -291,7 +291,7 @@ impl Sweep {
             }
             let next = self.prompt[class].unwrap_or(run.start.saturating_add(FULL)).saturating_sub(now);
             let elapsed = now.saturating_sub(run.start);
-            histogram.tell(store, class, next, elapsed);
+            histogram.record(store, class, next, elapsed);
             if run.is_whole {
                 let rest = elapsed.saturating_mul(REST_PART).max(REST);
                 self.refused[class] = (now.saturating_add(rest), store.refused(class));

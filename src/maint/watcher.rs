@@ -1,38 +1,38 @@
-//! One watcher: its socket, seen from here, and the lines that wait for it.
+//! One watcher: its socket, and the lines that wait for it.
 //!
-//! Owns the bound of what may wait, and what a slow reader loses. Knows neither sockets nor events; `log` offers lines
-//! and says when to send.
+//! Owns the bound of waiting bytes, and the lines that a slow reader loses. Knows neither sockets nor events; `log`
+//! offers lines and decides when to send.
 
 use super::log::Seat;
 use crate::events::Class;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
-/// Where a watcher's lines go. Dropping it ends the connection.
+/// Destination of a watcher's lines. Dropping it ends the connection.
 pub trait Sink: Send {
-    /// Writes what can be written at once.
+    /// Writes as much as possible without blocking.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing can; any other error says that the peer is gone.
+    /// `WouldBlock` when nothing can be written; any other error means that the peer is gone.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Forgets what the peer has sent; false if he is gone.
+    /// Discards what the peer has sent; false if the peer is gone.
     fn listen(&mut self) -> bool;
 }
 
-/// What a watcher is told before the first line.
+/// Reply to `watch`, before the first line.
 const GREETING: &[u8] = b"OK\r\n";
 
-/// Room kept for the line that says how many were skipped.
+/// Space reserved for the line that counts skipped lines.
 const SKIP_LINE: usize = 128;
 
-/// One watcher. It keeps its seat for as long as it lives.
+/// One watcher. It holds its seat while it lives.
 pub(super) struct Watcher {
     sink: Box<dyn Sink>,
     seat: Seat,
     waiting: VecDeque<u8>,
     limit: usize,
-    /// Lines lost since the last one that was taken.
+    /// Lines lost since the last accepted one.
     skipped: u64,
     /// Found full this round: no further attempt before the next.
     full: bool,
@@ -40,7 +40,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher for whom up to `limit` bytes may wait.
+    /// A watcher for which up to `limit` bytes may wait.
     pub(super) fn new(sink: Box<dyn Sink>, seat: Seat, limit: usize) -> Self {
         let waiting = GREETING.iter().copied().collect();
         let mut watcher = Self { sink, seat, waiting, limit, skipped: 0, full: false, gone: false };
@@ -48,12 +48,12 @@ impl Watcher {
         watcher
     }
 
-    /// Whether it is to see event number `number` of class `class`.
+    /// Whether it watches event number `number` of class `class`.
     pub(super) fn wants(&self, class: Class, number: u64) -> bool {
         !self.gone && self.seat.classes().meets(class) && number > self.seat.since()
     }
 
-    /// Takes a line; false if it is lost because too much waits already.
+    /// Queues a line; false if it is lost because too much waits already.
     pub(super) fn offer(&mut self, line: &[u8]) -> bool {
         if !self.full && !self.fits(line) {
             self.flush();
@@ -71,13 +71,13 @@ impl Watcher {
         true
     }
 
-    /// Whether there is room for a line; memory that is not to be had is none.
+    /// Whether there is space for a line; if memory cannot be allocated there is none.
     fn fits(&mut self, line: &[u8]) -> bool {
         let len = line.len() + SKIP_LINE;
         self.waiting.len() + len <= self.limit && self.waiting.try_reserve(len).is_ok()
     }
 
-    /// The end of a round: sends what waits, notices a peer that is gone. True if bytes have left.
+    /// Ends a round: sends waiting bytes, detects a peer that is gone. True if bytes were sent.
     pub(super) fn round(&mut self) -> bool {
         self.full = false;
         let before = self.waiting.len();
