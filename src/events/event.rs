@@ -1,11 +1,11 @@
-//! The kinds of events, and how each is packed into a ring's words.
+//! The kinds of events, and their packing into a ring's words.
 //!
-//! Owns their fields; knows neither who produces nor how a line looks. Keys are copied as bytes; numbers go into three
-//! words: one for small fields and the descriptor, two for what is long.
+//! Owns their fields; knows neither producers nor the format of lines. Keys are copied as bytes; numbers take three
+//! words: one for small fields and the descriptor, two for long fields.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A set of classes of events, as a watcher names them.
+/// A set of event classes, as named in a watcher's `watch` command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Class(u16);
 
@@ -23,14 +23,14 @@ impl Class {
     pub const PROXYUSER: Self = Self(1 << 8);
     pub const DELETIONS: Self = Self(1 << 9);
 
-    /// Those of both sets.
+    /// Union of both sets.
     #[inline]
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether the sets have one in common.
+    /// Whether the sets have a class in common.
     #[inline]
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -47,7 +47,7 @@ impl Class {
     }
 }
 
-/// Every class by its word, in the order in which a shortened word is looked up.
+/// Every class with its word, in the order in which an abbreviation is looked up.
 pub const WORDS: [(&str, Class); 10] = [
     ("rawcmds", Class::RAWCMDS),
     ("evictions", Class::EVICTIONS),
@@ -62,13 +62,13 @@ pub const WORDS: [(&str, Class); 10] = [
 ];
 
 impl Class {
-    /// The class that `word`, or the front of it, names.
+    /// The class that `word`, possibly abbreviated, names.
     pub fn named(word: &[u8]) -> Option<Self> {
         WORDS.iter().find(|(name, _)| name.as_bytes().starts_with(word)).map(|(_, class)| *class)
     }
 }
 
-/// Makes an enum of words, packed as one byte.
+/// Defines an enum of words, packed as one byte.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -79,7 +79,7 @@ macro_rules! words {
         impl $name {
             const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// As it stands in a line.
+            /// The word in a line.
             pub fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
@@ -92,12 +92,12 @@ macro_rules! words {
 }
 
 words! {
-    /// How a look-up ended.
+    /// Result of a look-up.
     LookupStatus { NotFound = "not_found", Found = "found", Flushed = "flushed", Expired = "expired" }
 }
 
 words! {
-    /// How a store ended.
+    /// Result of a store.
     StoreStatus {
         NotStored = "not_stored",
         Stored = "stored",
@@ -109,7 +109,7 @@ words! {
 }
 
 words! {
-    /// What was to be done with the value.
+    /// Operation of a store.
     StoreVerb {
         Add = "add",
         Set = "set",
@@ -121,55 +121,56 @@ words! {
 }
 
 words! {
-    /// Why a connection ended.
+    /// Reason that a connection ended.
     CloseReason { Error = "error", Normal = "normal", IdleTimeout = "idle_timeout", Shutdown = "shutdown" }
 }
 
-/// Something that happened. `class` is a slab class, `fd` the descriptor of the connection that caused it, `size` the
-/// length of a value.
+/// An event. `class` is a slab class, `fd` the descriptor of the connection that caused it, `size` the length of a
+/// value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Event<'a> {
-    /// A look-up of a key, by a client or on the way to something else.
+    /// A look-up of a key, by a client or as a part of another command.
     ItemGet { key: &'a [u8], status: LookupStatus, class: u8, fd: i32, size: usize },
-    /// A value was to be stored; `ttl` is what is left of its time.
+    /// A store of a value; `ttl` is its remaining time to live.
     ItemStore { key: &'a [u8], status: StoreStatus, verb: StoreVerb, ttl: u32, class: u8, fd: i32, size: usize },
-    /// An item had to go; `ttl` is what was left, -1 = for ever, `idle` the seconds since its last access.
+    /// An eviction; `ttl` is the remaining time to live, -1 = unlimited, `idle` the seconds since the last access.
     Eviction { key: &'a [u8], fetched: bool, ttl: i64, idle: u32, class: u8, size: usize },
     /// A client deleted an item, by `delete` or by `md`.
     Deleted { key: &'a [u8], meta: bool, class: u8, size: usize },
-    /// A connection began; a local one has no `peer`.
+    /// A new connection; a local one has no `peer`.
     ConnNew { peer: Option<SocketAddr>, fd: i32 },
-    /// A connection ended.
+    /// The end of a connection.
     ConnClose { peer: Option<SocketAddr>, reason: CloseReason, fd: i32 },
-    /// An encrypted connection failed.
+    /// A failure of a TLS connection.
     TlsError { fd: i32, message: &'a [u8] },
-    /// A page was to move by itself from slab class `src` to `dst`.
+    /// Start of an automatic page move from slab class `src` to `dst`, successful if `begun`.
     SlabMove { src: u8, dst: u8, begun: bool },
-    /// The crawler has been through a class; `fields` as they stand in the line.
+    /// The crawler finished a class; `fields` as they stand in the line.
     Crawled { fields: &'a [u8] },
 }
 
 /// An event with its number and its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry<'a> {
-    /// Its place in the sequence of all events.
+    /// Position in the sequence of all events.
     pub number: u64,
     /// Microseconds since 1970.
     pub micros: u64,
-    /// What happened.
+    /// The event.
     pub event: Event<'a>,
 }
 
 /// Longest message in an event.
 const MESSAGE_MAX: usize = 300;
 
-/// Small fields in one word: 16 bits for two of them, 8 for the slab class, 32 for a descriptor or a time.
+/// Packs small fields into one word: 8 bits each for `a` and `b`, 8 for the slab class, 32 for a descriptor or a
+/// time.
 fn small(a: u8, b: u8, class: u8, wide: u32) -> u64 {
     u64::from(a) | u64::from(b) << 8 | u64::from(class) << 16 | u64::from(wide) << 32
 }
 
-/// An address in two words, its family and port in `small`'s terms.
+/// Packs an address into two words; its family and port go into the fields of `small`.
 fn pack_peer(peer: Option<SocketAddr>, reason: u8, fd: i32) -> [u64; 3] {
     let (family, ip, port) = match peer {
         None => (0, 0, 0),
@@ -189,7 +190,7 @@ fn unpack_peer([first, high, low]: [u64; 3]) -> Option<SocketAddr> {
 }
 
 impl<'a> Event<'a> {
-    /// The class that it belongs to.
+    /// The class of the event.
     #[inline]
     pub fn class(&self) -> Class {
         match self {
@@ -202,7 +203,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Its kind, its numbers and its bytes.
+    /// Returns kind, numbers and bytes.
     pub(super) fn pack(&self) -> (u8, [u64; 3], &'a [u8]) {
         match *self {
             Self::ItemGet { key, status, class, fd, size } => {
@@ -225,7 +226,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The event that was packed; `None` for words that are none.
+    /// Unpacks an event; `None` if the words are no valid event.
     pub(super) fn unpack(kind: u8, args: [u64; 3], bytes: &'a [u8]) -> Option<Self> {
         let [first, second, third] = args;
         let (class, wide, size, key) = ((first >> 16) as u8, (first >> 32) as u32, second as usize, bytes);
@@ -258,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_survives_its_packing() {
+    fn every_event_is_unpacked_as_packed() {
         let v4 = Some("127.0.0.1:65535".parse().unwrap());
         let v6 = Some("[2001:db8::f]:1".parse().unwrap());
         let (key, fd) = (&b"a key"[..], -1);

@@ -1,12 +1,12 @@
-//! How an event looks to a watcher: one line, ended by LF.
+//! Format of an event for watchers: one line, ended by LF.
 //!
-//! Owns names, order and escaping of the fields. Called by the logger thread alone.
+//! Owns names, order and escaping of the fields. Called by the logger thread only.
 
 use super::{Entry, Event};
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-/// A key with everything but letters, digits and `-._~` as `%XX`.
+/// A key, with every byte but letters, digits and `-._~` as `%XX`.
 struct Escaped<'a>(&'a [u8]);
 
 impl std::fmt::Display for Escaped<'_> {
@@ -21,7 +21,7 @@ impl std::fmt::Display for Escaped<'_> {
     }
 }
 
-/// A peer's address, its port and its transport.
+/// A peer's address, port and transport.
 struct Peer(Option<SocketAddr>);
 
 impl std::fmt::Display for Peer {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_does_by_itself_has_lines() {
+    fn automatic_actions_have_lines() {
         assert_eq!(line(Event::SlabMove { src: 12, dst: 0, begun: true }), "type=slab_move src=12 dst=0 state=ok\n");
         assert_eq!(line(Event::Crawled { fields: b"crawler=1 lru=na" }), "type=lru_crawler crawler=1 lru=na\n");
         assert_eq!(line(Event::SlabMove { src: 1, dst: 2, begun: false }), "type=slab_move src=1 dst=2 state=fail\n");

@@ -1,9 +1,9 @@
-//! What happens in the server, for clients that watch it.
+//! Events of the server, for clients that watch them.
 //!
-//! Owns the kinds of events, one bounded ring of them for each worker, and the mask of the classes that somebody
-//! watches. Knows nobody who produces or reads: workers put what they do into their own ring ([`Log`]), the logger
-//! thread (`maint::log`) takes it out and makes lines of it ([`mod@line`]). While nobody watches, a producer tests one bit
-//! of a mask that it has loaded once a turn.
+//! Owns the kinds of events, a bounded ring of them for each worker, and the mask of the watched classes. Knows
+//! neither producers nor readers: workers record events in their own ring ([`Log`]); the logger thread (`maint::log`)
+//! drains the rings and formats lines ([`mod@line`]). Without watchers a producer tests one bit of a mask that it
+//! loads once a turn.
 //!
 //! ```text
 //!   worker 1 ──► ring ──┐
@@ -23,19 +23,19 @@ use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// All rings, the classes that are watched, and the sequence of events.
+/// All rings, the mask of watched classes, and the sequence of events.
 pub struct Events {
     wanted: AtomicU16,
-    /// Number of the last event, or of the last watcher: both draw from one sequence.
+    /// Number of the last event or watcher: both draw from one sequence.
     sequence: AtomicU64,
-    /// One a worker, and one at the end for all other threads.
+    /// One for each worker, and one at the end for all other threads.
     rings: Box<[Ring]>,
-    /// Held by whoever puts into the last ring. Lock rank: see docs/locking.md.
+    /// Serialises producers of the last ring. Lock rank: see docs/locking.md.
     common: Mutex<()>,
 }
 
 impl Events {
-    /// Rings of `bytes` each for `workers` workers and for the threads that are none. They take no memory before
+    /// Rings of `bytes` each for `workers` workers, and one for other threads. They have no memory before
     /// [`Events::open`].
     pub fn new(workers: usize, bytes: usize) -> Self {
         Self {
@@ -46,15 +46,15 @@ impl Events {
         }
     }
 
-    /// Takes memory for the rings, unless they have it. None of it is touched before entries come.
+    /// Allocates memory for the rings, unless they have it. It is not touched before entries come.
     ///
     /// # Errors
-    /// There is none.
+    /// The kernel has no memory.
     pub fn open(&self) -> io::Result<()> {
         self.rings.iter().try_for_each(Ring::open)
     }
 
-    /// Says which classes are watched from now on.
+    /// Sets the watched classes.
     pub fn want(&self, classes: Class) {
         self.wanted.store(classes.bits(), Relaxed);
     }
@@ -70,22 +70,22 @@ impl Events {
         Class::from_bits(self.wanted.load(Relaxed))
     }
 
-    /// The next number of the sequence.
+    /// Draws the next number of the sequence.
     pub fn next_number(&self) -> u64 {
         self.sequence.fetch_add(1, Relaxed) + 1
     }
 
-    /// The last number given out.
+    /// The last number drawn.
     pub fn last_number(&self) -> u64 {
         self.sequence.load(Relaxed)
     }
 
-    /// Goes on with the numbers after `last`.
+    /// Continues the sequence after `last`.
     pub fn resume_after(&self, last: u64) {
         self.sequence.fetch_max(last, Relaxed);
     }
 
-    /// Records an event from any thread; may wait for another one that does the same.
+    /// Records an event from any thread; may wait for other threads that do the same.
     #[cold]
     pub fn put(&self, event: &Event<'_>) {
         let _held = self.common.lock();
@@ -100,7 +100,8 @@ impl Events {
         ring.push(kind, [self.next_number(), micros, args[0], args[1], args[2]], bytes);
     }
 
-    /// Shows what has been recorded by now, ring by ring, and forgets it; gives the number of entries. For one thread.
+    /// Removes the entries recorded by now, ring by ring, and passes each to `each`; returns their number. For one
+    /// thread.
     pub fn drain(&self, mut each: impl FnMut(&Entry<'_>)) -> u64 {
         let mut seen = 0;
         let mut bytes = Vec::new();
@@ -116,13 +117,13 @@ impl Events {
         seen
     }
 
-    /// Events that have found their ring full so far.
+    /// Number of events that found their ring full.
     pub fn dropped(&self) -> u64 {
         self.rings.iter().map(Ring::dropped).sum()
     }
 }
 
-/// One thread's way to record events, for one turn of one connection.
+/// A thread's recorder of events, for one turn of one connection.
 #[derive(Clone, Copy)]
 pub struct Log<'a> {
     events: &'a Events,
@@ -133,13 +134,13 @@ pub struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    /// For the connection with descriptor `fd`, on no worker.
+    /// A recorder for the connection with descriptor `fd`, on no worker.
     #[inline]
     pub fn new(events: &'a Events, fd: i32) -> Self {
         Self { events, ring: None, fd, wanted: events.wanted() }
     }
 
-    /// For worker `number`, on whose thread alone it may be used.
+    /// The recorder for worker `number`, to be used on that worker's thread only.
     #[inline]
     #[must_use]
     pub fn of_worker(self, number: usize) -> Self {
@@ -158,7 +159,7 @@ impl<'a> Log<'a> {
         self.fd
     }
 
-    /// Records an event whose class is watched.
+    /// Records an event, if its class is watched.
     #[cold]
     pub fn put(&self, event: &Event<'_>) {
         if !self.wants(event.class()) {
@@ -176,10 +177,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_comes_out_ring_by_ring_and_once() {
+    fn events_are_drained_once_ring_by_ring() {
         let events = Events::new(2, 4096);
         let deleted = |key| Event::Deleted { key, meta: false, class: 1, size: 3 };
-        Log::new(&events, 7).of_worker(0).put(&deleted(b"nobody watches"));
+        Log::new(&events, 7).of_worker(0).put(&deleted(b"not watched"));
         events.open().unwrap();
         events.want(Class::DELETIONS);
         Log::new(&events, 7).of_worker(1).put(&deleted(b"b"));

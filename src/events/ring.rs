@@ -1,8 +1,8 @@
-//! A bounded ring of entries, one thread putting, one taking.
+//! A bounded single-producer, single-consumer ring of entries.
 //!
-//! Owns words and the two positions; an entry is one word of kind and lengths, five words, and bytes. Knows no events;
-//! [`super::Events`] puts and takes. Positions only grow; a word's place is its position modulo the size. A full ring
-//! drops what comes, so that a producer never waits.
+//! Owns words and two positions; an entry is one word of kind and lengths, five words, and bytes. Knows no events;
+//! [`super::Events`] pushes and pops. Positions only grow; a word's index is its position modulo the size. A full
+//! ring drops new entries, so a producer never waits.
 
 use crate::sys::words::Words;
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Orderin
 /// Words of an entry before its bytes.
 const HEAD: usize = 6;
 
-/// Words of a ring. Aligned so that one worker's positions share no cache line with another's.
+/// Words of a ring. Aligned so that the positions of two workers share no cache line.
 #[repr(align(128))]
 pub(super) struct Ring {
     /// Absent until the first watcher; untouched until entries come.
@@ -38,7 +38,7 @@ impl Ring {
 
     pub(super) fn open(&self) -> io::Result<()> {
         if self.words.get().is_none() {
-            // Two watchers may come at once; either memory will do.
+            // Two watchers may call this at once; the memory of either will do.
             let _ = self.words.set(Words::zeroed(self.len)?);
         }
         Ok(())
@@ -48,7 +48,7 @@ impl Ring {
         self.words.get().map_or(&[], |words| words)
     }
 
-    /// Puts an entry, or counts it as dropped. For one thread at a time.
+    /// Pushes an entry, or counts it as dropped. For one thread at a time.
     pub(super) fn push(&self, kind: u8, args: [u64; HEAD - 1], bytes: &[u8]) {
         let words = self.words();
         let len = HEAD + bytes.len().div_ceil(8);
@@ -72,16 +72,16 @@ impl Ring {
             word[..chunk.len()].copy_from_slice(chunk);
             put(u64::from_le_bytes(word));
         }
-        // Release: who sees the new position sees the words.
+        // Release: a thread that sees the new position sees the words.
         self.head.store(head + len as u64, Release);
     }
 
-    /// Where the entries end that are there now.
+    /// Position after the last entry.
     pub(super) fn end(&self) -> u64 {
         self.head.load(Acquire)
     }
 
-    /// Takes the next entry before position `end`, its bytes into `bytes`. For one thread.
+    /// Pops the next entry before position `end`, its bytes into `bytes`. For one thread.
     pub(super) fn pop(&self, end: u64, bytes: &mut Vec<u8>) -> Option<(u8, [u64; HEAD - 1])> {
         let tail = self.tail.load(Relaxed);
         if tail >= end {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_any_length_go_round_any_number_of_times() {
+    fn entries_of_any_length_wrap_around() {
         let ring = Ring::new(8 * 101);
         ring.open().unwrap();
         for n in 0..1000u64 {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_drops_and_goes_on_when_there_is_room() {
+    fn a_full_ring_drops_and_accepts_again_once_drained() {
         let ring = Ring::new(8 * 13);
         ring.open().unwrap();
         for n in 0..5 {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_the_ring_is_read_waits_for_the_next_time() {
+    fn entries_pushed_during_a_drain_wait_for_the_next_one() {
         let ring = Ring::new(1024);
         ring.open().unwrap();
         ring.push(0, [1, 0, 0, 0, 0], b"");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn two_threads_lose_and_tear_nothing() {
+    fn two_threads_lose_and_tear_no_entry() {
         let ring = Ring::new(8 * 500);
         ring.open().unwrap();
         let put = 20_000u64;

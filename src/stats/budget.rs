@@ -1,12 +1,12 @@
-//! A bound on bytes that many clients take together.
+//! A limit on the bytes that many clients take together.
 //!
-//! Owns the count. Whatever takes bytes holds a [`BudgetShare`], which gives them back when it is dropped. Knows nothing of
-//! what they are taken for.
+//! Owns the count. A user of bytes holds a [`BudgetShare`], which returns them when it is dropped. Knows nothing of
+//! their use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes taken, and how many may be.
+/// Bytes taken, and their maximum.
 pub struct Budget {
     used: Arc<AtomicU64>,
     max: u64,
@@ -37,7 +37,7 @@ impl Budget {
 }
 
 impl BudgetShare {
-    /// Makes the share at least `bytes`; false if the budget has no room for it, and the share is as it was.
+    /// Grows the share to at least `bytes`; false, and no change, if that exceeds the budget.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = (bytes as u64).saturating_sub(self.bytes);
         let within = |used: u64| Some(used.saturating_add(more)).filter(|sum| *sum <= self.max);

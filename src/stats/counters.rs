@@ -1,4 +1,4 @@
-//! One worker's counters: written by that worker alone, read by anyone.
+//! Counters of one worker: written by that worker only, read by any thread.
 
 use crate::limits::CLASSES;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -72,14 +72,14 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Adds `n`; a load and a store, so the caller must be the only writer.
+    /// Adds `n`, by a load and a store: the caller must be the only writer.
     #[inline]
     pub fn add(&self, counter: Counter, n: u64) {
         let cell = &self.plain[counter as usize];
         cell.store(cell.load(Relaxed) + n, Relaxed);
     }
 
-    /// The sum of the plain counters, which only grow. Every command counts in one of them but a `delete` that hits.
+    /// Sum of the plain counters, which only grow. Every command counts in one of them, except a `delete` that hits.
     pub(super) fn activity(&self) -> u64 {
         self.plain.iter().map(|cell| cell.load(Relaxed)).fold(0, u64::wrapping_add)
     }
@@ -92,7 +92,7 @@ impl Counters {
     }
 }
 
-/// A sum over workers at one moment.
+/// Sums over all workers at one moment.
 #[derive(Clone)]
 pub struct Totals {
     plain: [u64; N],
@@ -144,7 +144,8 @@ impl Totals {
     }
 }
 
-/// A counter's growth beyond its baseline, which must have been read first: see [`Stats::totals`](super::Stats::totals).
+/// Growth of a counter beyond its baseline, which must have been read first: see
+/// [`Stats::totals`](super::Stats::totals).
 fn since(counter: u64, baseline: u64) -> u64 {
     debug_assert!(counter >= baseline, "a counter of {counter} below its baseline of {baseline}");
     counter.saturating_sub(baseline)
@@ -157,7 +158,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     #[test]
-    fn a_reset_beside_a_sum_leaves_no_counter_below_its_baseline() {
+    fn no_counter_is_below_its_baseline_during_a_reset() {
         /// More than the counting thread can add while the test runs.
         const MOST: u64 = 1 << 40;
         let (stats, stop) = (Stats::new(1), AtomicBool::new(false));

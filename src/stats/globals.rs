@@ -4,7 +4,7 @@ use super::Budget;
 use crate::limits::REPORTS_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// Process-wide numbers; each is the `stats` row of the same name unless it says otherwise.
+/// Process-wide numbers; each is the `stats` row of the same name unless its comment says otherwise.
 #[allow(missing_docs)]
 pub struct Globals {
     /// Open connections, listeners included (`curr_connections` prints one less).
@@ -20,7 +20,7 @@ pub struct Globals {
     pub malloc_fails: AtomicU64,
     pub response_obj_count: AtomicU64,
     pub response_obj_bytes: AtomicU64,
-    /// What reports keep beside the replies that wait; a part of `response_obj_bytes`.
+    /// Memory of reports, besides the queued replies; a part of `response_obj_bytes`.
     pub reports: Budget,
     pub read_buf_count: AtomicU64,
     pub read_buf_bytes: AtomicU64,
@@ -64,7 +64,7 @@ impl Default for Globals {
 }
 
 impl Globals {
-    /// Clears what `stats reset` clears; gauges stay.
+    /// Clears the counters that `stats reset` clears; gauges stay.
     pub fn reset(&self) {
         let counters = [
             &self.total_conns,

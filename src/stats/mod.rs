@@ -1,4 +1,4 @@
-//! Counters and gauges: tables of atomics, one writer each where a worker counts.
+//! Counters and gauges: tables of atomics, with one writer each where a worker counts.
 //!
 //! Owns the numbers; knows neither protocols nor the store. Workers write their own [`Counters`] without
 //! read-modify-write instructions; `stats` sums them up; `stats reset` subtracts a baseline.
@@ -38,8 +38,8 @@ impl Stats {
 
     /// Sums of all workers since the last reset.
     pub fn totals(&self) -> Totals {
-        // The baseline before the counters: its lock orders the reset's reads before these, and a counter never
-        // shows an older value to a later read.
+        // The baseline before the counters: its lock orders the reset's reads before these, and a later read of a
+        // counter never returns an older value.
         let baseline = self.baseline.lock().clone();
         point("the baseline is read");
         let mut totals = self.absolute();
@@ -47,14 +47,14 @@ impl Stats {
         totals
     }
 
-    /// A number that changes when a worker has counted anything.
+    /// A number that changes whenever a worker counts anything.
     pub fn activity(&self) -> u64 {
         self.workers.iter().map(|worker| worker.activity()).fold(0, u64::wrapping_add)
     }
 
     /// `stats reset`: counters start again at 0, gauges stay.
     pub fn reset(&self) {
-        // Read under the lock: of two resets the one that read earlier must not store its baseline later.
+        // Read under the lock: of two concurrent resets the one that read earlier must not store its baseline later.
         let mut baseline = self.baseline.lock();
         *baseline = self.absolute();
         drop(baseline);

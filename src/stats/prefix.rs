@@ -1,11 +1,11 @@
 //! Counters by key prefix, for `stats detail`.
 //!
-//! Owns the table; knows nothing of keys but the delimiter. Off unless asked for, so its lock (rank:
-//! docs/locking.md) costs nothing in ordinary service.
+//! Owns the table; knows nothing of keys but the delimiter. Off by default, so its lock (rank: docs/locking.md) costs
+//! nothing in ordinary service.
 //!
-//! Rows are only added, until all of them go: a place in the table stays valid between two steps of a dump. The table is
-//! bounded in rows, and a prefix in bytes by the longest key. A prefix for which there is no row or no memory is not
-//! counted.
+//! Rows are only added, until all are cleared: a row's index stays valid between two steps of a dump. The table is
+//! bounded in rows, and a prefix in bytes by the longest key. A prefix without a row, or without memory for one, is
+//! not counted.
 
 use crate::decimal;
 use crate::hash::hash;
@@ -14,19 +14,19 @@ use crate::printable::is_printable;
 use crate::sys::headroom;
 use parking_lot::{Mutex, MutexGuard};
 
-/// Most prefixes counted (memcached's cap since 1.6.45).
+/// Maximum number of prefixes (memcached's limit since 1.6.45).
 const PREFIXES_MAX: usize = 65_536;
 
-/// Slots of the index: half of them at most are taken.
+/// Slots of the index; at most half of them are taken.
 const SLOTS: usize = 2 * PREFIXES_MAX;
 
-/// Rows added for one question whether memory is left: 100 KB.
+/// Rows added per check for free memory: 100 KB.
 const ROWS_ASKED: usize = 256;
 
-/// Rows told under one hold of the lock: some 10 us.
+/// Rows printed under one hold of the lock: some 10 us.
 const BATCH: usize = 64;
 
-/// Bytes of a row's line beside the prefix: five words and four numbers of 20 digits.
+/// Maximum bytes of a row's line without the prefix: five words and four numbers of 20 digits.
 const WORDS_MAX: usize = "PREFIX  get  hit  set  del \r\n".len() + 4 * 20;
 
 /// Longest line of a dump.
@@ -40,7 +40,7 @@ struct Prefix {
     deletes: u64,
 }
 
-/// Which counter to add to.
+/// Counter to increment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum PrefixEvent {
@@ -59,17 +59,17 @@ pub struct PrefixStats {
 #[derive(Default)]
 struct Table {
     rows: Vec<(Box<[u8]>, Prefix)>,
-    /// Numbers of rows, from 1 on, by the hash of their prefix; 0 = none. Empty before the first row.
+    /// Row numbers, from 1 on, by the hash of their prefix; 0 = none. Empty before the first row.
     index: Vec<u32>,
     /// Bytes of all prefixes.
     bytes: usize,
-    /// Rows that may be added before the next question whether memory is left.
+    /// Rows that may be added before the next check for free memory.
     granted: usize,
-    /// How often all rows have gone.
+    /// How often all rows have been cleared.
     generation: u64,
 }
 
-/// How far a dump has come. It tells the rows that were there when it began.
+/// Position of a dump. The dump prints the rows that existed when it began.
 pub struct PrefixPlace {
     next: usize,
     end: usize,
@@ -78,7 +78,7 @@ pub struct PrefixPlace {
 }
 
 impl PrefixPlace {
-    /// Most bytes of the lines of the whole dump.
+    /// Maximum bytes of the remaining lines of the dump.
     pub fn bytes_max(&self) -> usize {
         self.bytes + (self.end - self.next) * WORDS_MAX
     }
@@ -112,14 +112,14 @@ impl PrefixStats {
         }
     }
 
-    /// A dump of all rows, to be told by [`PrefixStats::dump`].
+    /// Begins a dump of all rows, for [`PrefixStats::dump`].
     pub fn begin_dump(&self) -> PrefixPlace {
         let table = self.table.lock();
         PrefixPlace { next: 0, end: table.rows.len(), generation: table.generation, bytes: table.bytes }
     }
 
     /// Appends the next `PREFIX …` lines until `out` has `full` bytes; the last line may exceed them by
-    /// [`PREFIX_LINE_MAX`], and the caller has reserved as much. True when none is left.
+    /// [`PREFIX_LINE_MAX`], which the caller has reserved. True when none is left.
     pub fn dump(&self, place: &mut PrefixPlace, out: &mut Vec<u8>, full: usize) -> bool {
         while out.len() < full {
             let table = self.table.lock();
@@ -141,7 +141,7 @@ impl PrefixStats {
         false
     }
 
-    /// Forgets everything.
+    /// Clears the table.
     pub fn clear(&self) {
         let mut table = self.table.lock();
         let generation = table.generation + 1;
@@ -166,7 +166,7 @@ impl Prefix {
     }
 }
 
-/// Adds a row for a prefix, and gives its place.
+/// Adds a row for a prefix; returns its index.
 #[cold]
 fn add(table: &mut MutexGuard<'_, Table>, name: &[u8]) -> Option<usize> {
     if table.rows.len() == PREFIXES_MAX {
@@ -178,12 +178,12 @@ fn add(table: &mut MutexGuard<'_, Table>, name: &[u8]) -> Option<usize> {
         }
         table.granted = ROWS_ASKED;
     }
-    // Another thread may have added it meanwhile, or the last row that there may be.
+    // Meanwhile another thread may have added the row, or the last possible row.
     table.find(name).or_else(|| table.add(name))
 }
 
 impl Table {
-    /// The slot of a prefix: that of its number, or the free one where it would be. Half of the slots at least are free.
+    /// The slot of a prefix: its own, or the free one where it would be. At least half of the slots are free.
     fn slot(&self, name: &[u8]) -> usize {
         let mut slot = hash(name) as usize % SLOTS;
         while self.index[slot] != 0 && *self.rows[self.index[slot] as usize - 1].0 != *name {
@@ -192,7 +192,7 @@ impl Table {
         slot
     }
 
-    /// The place of a prefix's row.
+    /// Index of a prefix's row.
     fn find(&self, name: &[u8]) -> Option<usize> {
         if self.index.is_empty() {
             return None;
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_tells_each_prefix_once_however_it_is_cut() {
+    fn a_dump_lists_each_prefix_once_at_any_step_size() {
         let stats = PrefixStats::new(b':');
         for n in 0..1000 {
             stats.record(format!("p{n}:k").as_bytes(), PrefixEvent::Miss);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_ends_where_all_rows_go_and_tells_none_that_come() {
+    fn a_dump_ends_when_rows_are_cleared_and_omits_new_rows() {
         let stats = PrefixStats::new(b':');
         let fill = || (0..100).for_each(|n| stats.record(format!("p{n}:").as_bytes(), PrefixEvent::Set));
         fill();

@@ -1,4 +1,4 @@
-//! What a file needs that the standard library does not offer.
+//! File operations that the standard library does not offer.
 //!
 //! Knows paths and lengths, no meaning. Called by `store` for the memory file.
 #![allow(unsafe_code)]
@@ -7,11 +7,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Makes `file` at least `len` bytes long, every one of them backed by storage, so that writing through a mapping
-/// cannot fail for want of space later. What is there stays.
+/// Makes `file` at least `len` bytes long, every one of them backed by storage, so that a write through a mapping
+/// cannot fail for lack of space later. Existing bytes are kept.
 ///
 /// # Errors
-/// No space, or what else the file system says.
+/// No space, or another error of the file system.
 pub fn allocate(file: &File, len: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
     // SAFETY: plain numbers; the descriptor is open while `file` is borrowed.
@@ -27,7 +27,7 @@ mod tests {
     use std::io::{Read, Seek, Write};
 
     #[test]
-    fn allocation_lengthens_and_keeps() {
+    fn allocation_extends_and_keeps_contents() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"kept").unwrap();
         allocate(&file, 10).unwrap();

@@ -1,17 +1,17 @@
 //! libc's own `getopt_long`, as an iterator.
 //!
-//! Owns the library's global scanning state (one scan at a time, behind a lock) and the argument vector it permutes.
-//! It must not know what any option means. Called by `settings`, once in a normal start.
+//! Owns the library's global scanning state (one scan at a time, behind a lock) and the argument vector that it
+//! permutes. It must not know what any option means. Called by `settings`, once in a normal start.
 //!
-//! The foreign call is deliberate: abbreviation of long names, clustering, permutation, `POSIXLY_CORRECT` and the exact
-//! error lines (written by the library straight to standard error) are what users of the original server meet.
+//! The foreign call is deliberate: users rely on the original server's abbreviation of long names, clustering,
+//! permutation, `POSIXLY_CORRECT` and exact error lines (written by the library straight to standard error).
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-// SAFETY: the names and types are those of getopt_long(3); whoever uses them holds `SCANNING`.
+// SAFETY: the names and types are those of getopt_long(3); every use holds `SCANNING`.
 unsafe extern "C" {
     static mut optind: c_int;
     static mut optarg: *mut c_char;
@@ -31,7 +31,7 @@ pub enum Argument {
     Optional,
 }
 
-/// One option as the scanner sees it.
+/// One option, as the scanner sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The single letter.
@@ -44,20 +44,20 @@ pub struct Spec {
     pub long_argument: Argument,
 }
 
-/// A scan in progress. Each item is the option's letter (`b'?'` after the library has complained on standard error)
-/// and its value, if any; words that are no options are skipped.
+/// A scan in progress. Each item is the option's letter (`b'?'` after the library has reported an error on standard
+/// error) and its value, if any; words that are no options are skipped.
 pub struct Getopt {
     argv: Vec<*mut c_char>,
     short: CString,
     long: Vec<libc::option>,
-    /// What `argv` and `long` point into; never read again, only kept alive.
+    /// Memory that `argv` and `long` point into; never read again, only kept alive.
     _strings: Vec<CString>,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Getopt {
-    /// Starts a scan of `args`, whose first word is the program name used in the library's complaints. Blocks while
-    /// another scan lives. A word is cut at an embedded NUL, as a C program would see it.
+    /// Starts a scan of `args`, of which the first word is the program name in the library's errors. Blocks while
+    /// another scan lives. A word ends at an embedded NUL, as for a C program.
     pub fn new(args: impl IntoIterator<Item = OsString>, specs: &[Spec]) -> Self {
         let turn = SCANNING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut strings: Vec<CString> = args.into_iter().map(|word| c_string(word.into_vec())).collect();
@@ -76,8 +76,8 @@ impl Getopt {
             }
         }
         long.push(long_option(std::ptr::null(), 0, 0));
-        // SAFETY: the lock is held, so no other thread of this crate touches the variable; zero asks the library to
-        // forget everything about an earlier scan.
+        // SAFETY: the lock is held, so no other thread of this crate accesses the variable; zero resets the library's
+        // state of an earlier scan.
         unsafe { optind = 0 };
         Getopt { argv, short: c_string(short), long, _strings: strings, _turn: turn }
     }
@@ -105,7 +105,7 @@ impl Iterator for Getopt {
         if letter == -1 {
             return None;
         }
-        // SAFETY: the lock is held, so the variable is the one the call above left.
+        // SAFETY: the lock is held, so the variable is as the call above set it.
         let value = unsafe { optarg };
         // SAFETY: when not null it points into a C string owned by `_strings`, copied here before anything moves.
         let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes().to_vec());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_left_half_way_does_not_leak_into_the_next() {
+    fn an_unfinished_scan_does_not_affect_the_next() {
         let mut first = Getopt::new(["x", "-vv", "-p1"].map(OsString::from), SPECS);
         assert_eq!(first.next(), Some((b'v', None)));
         drop(first);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_become_question_marks() {
+    fn errors_become_question_marks() {
         assert_eq!(scan(&["x", "-q"]), vec![(b'?', None)]);
         assert_eq!(scan(&["x", "-p"]), vec![(b'?', None)]);
     }

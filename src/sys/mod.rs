@@ -1,6 +1,6 @@
-//! The kernel's and libc's corner: every foreign call the crate makes outside the memory kernel.
+//! Foreign calls: every call of the kernel and libc that the crate makes outside the memory kernel.
 //!
-//! Owns the `unsafe` needed for them and hands out safe functions, and writes lines to the operator. It must not know
+//! Owns the `unsafe` needed for them and offers safe functions, and writes lines to the operator. It must not know
 //! what a setting, a connection or an item is; any layer may call it.
 
 #[cfg(feature = "lock-times")]
@@ -28,7 +28,7 @@ pub fn say(line: fmt::Arguments<'_>) {
     stderr::write(format!("{line}\n").as_bytes());
 }
 
-/// The system's words for an error number, without the `(os error N)` that std appends; 0 is `Success`.
+/// The system's text for an error number, without the `(os error N)` that std appends; 0 is `Success`.
 pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {

@@ -1,17 +1,17 @@
-//! Floating point text by C's rules.
+//! Floating point numbers by C's rules.
 //!
 //! Owns one libc call. It must not know where the text came from. Called by `settings` and by the commands that take
-//! ratios, which accept whatever `strtod` accepts: hexadecimal floats, `inf`, trailing rubbish.
+//! ratios, which accept whatever `strtod` accepts: hexadecimal floats, `inf`, trailing garbage.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 
-/// The value `atof` gives for `text`: the longest valid prefix after leading white space, 0.0 when there is none.
-/// The text ends at its first NUL.
+/// The value that `atof` returns for `text`: that of the longest valid prefix after leading white space, 0.0 when
+/// there is none. The text ends at its first NUL.
 pub fn atof(text: &[u8]) -> f64 {
     let end = memchr::memchr(0, text).unwrap_or(text.len());
     let Ok(text) = CString::new(&text[..end]) else { return 0.0 };
-    // SAFETY: the pointer is to a live C string; a null end pointer asks for nothing back.
+    // SAFETY: the pointer is to a live C string; with a null end pointer the call writes nothing back.
     unsafe { libc::strtod(text.as_ptr(), std::ptr::null_mut()) }
 }
 

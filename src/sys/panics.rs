@@ -1,11 +1,12 @@
-//! What becomes of a panic: the process ends with a core file, unless the code that panicked is [`contain`]ed and holds
-//! no lock of the store.
+//! Panic policy: a panic ends the process with a core file, unless the panicking code is [`contain`]ed and holds no
+//! lock of the store.
 //!
-//! Owns the hook, which runs where the panic is, before anything is unwound: it says what happened and counts it. A
-//! panic under a lock of the store may have left a class or a bucket half changed, and a thread that would end in silence
-//! takes work with it that nothing else does; both end the process at once. docs/architecture.md lists the threads.
+//! Owns the hook, which runs at the place of the panic, before unwinding: it reports and counts the panic. A panic
+//! under a lock of the store may leave a class or a bucket half changed, and a thread that ended silently would leave
+//! its work undone; both end the process at once. docs/architecture.md lists the threads.
 //!
-//! `main` installs the hook. A process without it (tests) has the usual one: then [`contain`] catches and nothing ends.
+//! `main` installs the hook. A process without it (tests) has the default one: then [`contain`] catches the panic and
+//! the process continues.
 
 use super::stderr;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -15,30 +16,30 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How long the last words may take when no reader takes them.
+/// Maximum time for writing the last message when standard error is not read.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Calls of [`contain`] that the thread is in.
+    /// Depth of [`contain`] calls of the thread.
     static CONTAINED: Cell<u32> = const { Cell::new(0) };
     /// Locks of the store that the thread holds.
     static LOCKS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Has panics judged from now on.
+/// Installs the hook.
 pub fn install() {
     set_hook(Box::new(judge));
 }
 
-/// Panics since the start, the contained ones.
+/// Number of contained panics since the start.
 pub fn count() -> u64 {
     COUNT.load(Relaxed)
 }
 
-/// Runs `work` and catches its panic, after which the caller must be able to go on. [`Err`] says that it panicked; that
-/// was told and counted.
+/// Runs `work` and catches its panic, after which the caller must be able to continue. On [`Err`] the panic has been
+/// reported and counted.
 pub fn contain<R>(work: impl FnOnce() -> R) -> Result<R, Panicked> {
     CONTAINED.set(CONTAINED.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -46,22 +47,22 @@ pub fn contain<R>(work: impl FnOnce() -> R) -> Result<R, Panicked> {
     result.map_err(|_| Panicked)
 }
 
-/// What was contained has panicked.
+/// The contained code has panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
-/// Ends the process with a core file after `words`: a thread cannot go on.
+/// Ends the process with a core file after printing `words`: a thread cannot continue.
 pub fn fatal(words: fmt::Arguments<'_>) -> ! {
     end(&format!("{words}\n"))
 }
 
-/// Says that the thread takes a lock of the store.
+/// Records that the thread takes a lock of the store.
 #[inline]
 pub fn lock_taken() {
     LOCKS.set(LOCKS.get() + 1);
 }
 
-/// Says that it gives the lock back.
+/// Records that the thread releases the lock.
 #[inline]
 pub fn lock_released() {
     LOCKS.set(LOCKS.get() - 1);
@@ -79,7 +80,7 @@ fn judge(info: &PanicHookInfo<'_>) {
     end(&format!("{line}oxcached ends: {why}\n"));
 }
 
-/// Thread, place and message; with `RUST_BACKTRACE` how the thread came there.
+/// Thread, place and message; with `RUST_BACKTRACE` also the backtrace.
 fn describe(info: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
@@ -93,13 +94,14 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
 }
 
 fn end(words: &str) -> ! {
-    // What was said before comes first, if there is a reader. The thread itself may hold the queue, hence the bounds.
+    // Earlier lines come first, if standard error is read. This thread may hold the queue's lock, so both waits are
+    // bounded.
     stderr::flush(stderr::LINGER);
     stderr::write_now(words.as_bytes(), LAST_WORDS);
     std::process::abort()
 }
 
-/// A place at which a test has a thread panic: once, when the environment names it. Not in release builds.
+/// Fault injection point: panics once if the environment names `_place`. Not in release builds.
 #[inline]
 pub fn trap(_place: &str) {
     #[cfg(debug_assertions)]
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_contained_gives_its_result_or_its_panic() {
+    fn contained_code_returns_its_result_or_its_panic() {
         assert_eq!(contain(|| 7), Ok(7));
         let nested = contain(|| contain(|| panic!("inner")).is_err());
         assert_eq!((nested, CONTAINED.get()), (Ok(true), 0));

@@ -1,14 +1,14 @@
-//! The pid file (`-P`): written whole under a temporary name, then renamed, so that a reader never finds it empty.
+//! The pid file (`-P`): written to a temporary name, then renamed, so that a reader never finds it empty.
 //!
-//! Failures are reported on stderr and otherwise ignored: a server without its pid file still serves.
-//! `main` calls it, last of all start-up steps.
+//! Failures are reported on stderr and otherwise ignored: a server without its pid file still serves. `main` calls it
+//! as the last step of start-up.
 
 use super::{error_text, process, say};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Writes this process's number to `path`; warns if the file there names a process that is still running.
+/// Writes this process's id to `path`; warns if the existing file names a running process.
 pub fn write(path: &Path) {
     if let Some(pid) = fs::read(path).ok().and_then(|old| first_number(&old))
         && process::is_running(pid)
@@ -37,7 +37,7 @@ fn complain(what: std::fmt::Arguments<'_>, error: &io::Error) {
     say(format_args!("{what}: {}", error_text(error)));
 }
 
-/// The number at the start of the first line, if nothing but white space follows it.
+/// The number at the start of the first line, if only white space follows it.
 fn first_number(text: &[u8]) -> Option<u32> {
     let line = text.split(|b| *b == b'\n').next()?;
     let word = line.trim_ascii_start().split(u8::is_ascii_whitespace).next()?;

@@ -1,7 +1,7 @@
-//! What a server does to its own process: descriptor and core limits, identity, daemon, locked memory, umask.
+//! Setup of the server's own process: descriptor and core limits, identity, daemon, locked memory, umask.
 //!
-//! Knows no settings and prints nothing: it returns errors and `server` finds the words. `server` calls it
-//! while the process still has one thread.
+//! Knows no settings and prints nothing: it returns errors and `server` reports them. `server` calls it while the
+//! process still has one thread.
 #![allow(unsafe_code)]
 
 use super::user::Account;
@@ -22,7 +22,7 @@ type Resource = libc::c_int;
 
 fn limit(resource: Resource) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place to write one rlimit to.
+    // SAFETY: `limit` is valid for writing one rlimit.
     check(unsafe { libc::getrlimit(resource, &mut limit) })?;
     Ok(limit)
 }
@@ -38,7 +38,7 @@ pub fn limit_open_files(count: u64) -> io::Result<()> {
     set_limit(libc::RLIMIT_NOFILE, count, count)
 }
 
-/// The machine's name; empty if it has none.
+/// The machine's host name; empty if it has none.
 pub fn host_name() -> Vec<u8> {
     let mut name = vec![0_u8; 1025];
     // SAFETY: the buffer is live and one byte longer than the length given, so that it ends in a zero.
@@ -50,7 +50,7 @@ pub fn host_name() -> Vec<u8> {
     name
 }
 
-/// Raises the core file limit to infinity, else to the hard limit. `false` if core files would still be empty.
+/// Raises the core file limit to infinity, or else to the hard limit. `false` if core files would still be empty.
 pub fn allow_core_files() -> bool {
     if let Ok(old) = limit(libc::RLIMIT_CORE)
         && set_limit(libc::RLIMIT_CORE, libc::RLIM_INFINITY, libc::RLIM_INFINITY).is_err()
@@ -66,7 +66,7 @@ pub fn drop_groups() -> io::Result<()> {
     check(unsafe { libc::setgroups(0, std::ptr::null()) })
 }
 
-/// Becomes `account`, group first: without root the group could no longer be changed.
+/// Switches to `account`, group first: without root the group could no longer be changed.
 pub fn become_user(account: Account) -> io::Result<()> {
     // SAFETY: plain numbers.
     check(unsafe { libc::setgid(account.gid) })?;
@@ -74,17 +74,18 @@ pub fn become_user(account: Account) -> io::Result<()> {
     check(unsafe { libc::setuid(account.uid) })
 }
 
-/// Goes on as a background process: the parent leaves with status 0, the child leads a new session.
-/// `keep_cwd` stays in the current directory (core files are written there) instead of `/`, `keep_std`
-/// leaves stdin, stdout and stderr as they are.
+/// Continues as a background process: the parent exits with status 0, the child leads a new session. `keep_cwd` stays
+/// in the current directory (core files are written there) instead of `/`; `keep_std` keeps stdin, stdout and stderr
+/// as they are.
 ///
-/// Must be called while the process has one thread: others would not exist in the child.
+/// Must be called while the process has one thread: other threads would not exist in the child.
 pub fn daemonize(keep_cwd: bool, keep_std: bool) -> io::Result<()> {
-    // SAFETY: the process has one thread (contract above), so no lock can be held by a thread that is gone.
+    // SAFETY: the process has one thread (contract above), so no lock can be held by a thread that does not exist in
+    // the child.
     match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
         0 => {}
-        // SAFETY: leaves at once without running anything twice that the child will run.
+        // SAFETY: exits at once without running anything that the child will run as well.
         _ => unsafe { libc::_exit(0) },
     }
     // SAFETY: takes nothing.
@@ -96,7 +97,7 @@ pub fn daemonize(keep_cwd: bool, keep_std: bool) -> io::Result<()> {
     }
     if !keep_std && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         for fd in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            // SAFETY: both are descriptors of this process; std never caches what 0, 1 and 2 stand for.
+            // SAFETY: both are descriptors of this process; std never caches what 0, 1 and 2 refer to.
             if unsafe { libc::dup2(null.as_raw_fd(), fd) } < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -105,8 +106,8 @@ pub fn daemonize(keep_cwd: bool, keep_std: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Locks memory against swapping, pages as they are touched: the item arena reserves address space for all of its limit,
-/// which must not be populated at once. Kernels before 4.4 know only how to lock everything. Memory to come is locked
+/// Locks memory against swapping, pages as they are touched: the item arena reserves address space for its whole
+/// limit, which must not be populated at once. Kernels before 4.4 can only lock everything. Future memory is locked
 /// too, unless `RLIMIT_MEMLOCK` applies: each mapping beyond it would fail, those of buffers and stacks included.
 pub fn lock_memory() -> io::Result<()> {
     let bounded = limit(libc::RLIMIT_MEMLOCK)
@@ -121,20 +122,21 @@ pub fn lock_memory() -> io::Result<()> {
     }
 }
 
-/// Whether the process may lock `bytes` more: privileges do not tell, for those of a user namespace do not count here.
+/// Whether the process may lock `bytes` more. Privileges are no indication: those of a user namespace do not count
+/// here.
 fn may_lock(bytes: u64) -> bool {
     let Ok(bytes) = usize::try_from(bytes) else { return false };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_LOCKED;
-    // SAFETY: a fresh mapping, which nothing can access, so that it takes no memory, and which is gone before anything
-    // learns of it.
+    // SAFETY: a fresh mapping, which nothing can access, so that it takes no memory, and which is unmapped before its
+    // address is known elsewhere.
     unsafe {
         let place = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
         place != libc::MAP_FAILED && libc::munmap(place, bytes) == 0
     }
 }
 
-/// Has all threads allocate from one heap if the process may not have all the address space that there is: in glibc
-/// each thread would otherwise reserve 64 MB and more for a heap of its own.
+/// Makes all threads allocate from one heap if the process's address space is limited: in glibc each thread would
+/// otherwise reserve 64 MB and more for a heap of its own.
 pub fn save_address_space() {
     #[cfg(target_env = "gnu")]
     if limit(libc::RLIMIT_AS).is_ok_and(|limit| limit.rlim_cur != libc::RLIM_INFINITY) {
@@ -148,7 +150,8 @@ pub fn reservations_count() -> bool {
     std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.starts_with(b"2"))
 }
 
-/// Why memory that asks for large pages gets none, if the kernel is set so. `madvise` itself does not tell.
+/// Reason that memory advised to use huge pages gets none, if the kernel is configured so. `madvise` does not report
+/// it.
 pub fn large_pages_refused() -> Option<&'static str> {
     match std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled") {
         Ok(text) if text.contains("[never]") => Some("Transparent huge pages support disabled."),
@@ -157,8 +160,8 @@ pub fn large_pages_refused() -> Option<&'static str> {
     }
 }
 
-/// Runs `make` under a umask that lets exactly `mode` through. The umask is the process's: other threads
-/// must not create files meanwhile.
+/// Runs `make` under a umask that lets exactly `mode` through. The umask is the process's: other threads must not
+/// create files meanwhile.
 pub fn with_mode<T>(mode: u32, make: impl FnOnce() -> T) -> T {
     // SAFETY: takes a number and cannot fail.
     let old = unsafe { libc::umask(!(mode & 0o777) & 0o777) };
@@ -177,9 +180,9 @@ pub fn is_running(pid: u32) -> bool {
 /// Processor time that the process has used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// In its own code.
+    /// In user mode.
     pub user: Duration,
-    /// In the kernel on its behalf.
+    /// In the kernel.
     pub system: Duration,
 }
 

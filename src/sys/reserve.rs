@@ -1,12 +1,12 @@
-//! The allocator of the process: the system's, with a reserve for when that gives nothing.
+//! The allocator of the process: the system's, with a reserve for when that fails.
 //!
-//! An allocation of a few bytes cannot fail where it is made: the language ends the process. So [`RESERVE`] bytes are put
-//! aside, untouched, and given back to the system when it refuses a small allocation, which then is made again. From that
-//! moment on memory [is short](Reserving::is_short): what a client can do without is refused (`headroom`), until
-//! [`Reserving::refill`] could put the bytes aside again. Large allocations that a client can cause do not use the
-//! reserve; they are made in ways that can fail.
+//! A failed allocation of a few bytes cannot be handled at its call site: the language ends the process. So
+//! [`RESERVE`] bytes are kept aside, untouched, and returned to the system when it refuses a small allocation, which
+//! is then retried. From then on memory [is short](Reserving::is_short): requests that a client can do without are
+//! refused (`headroom`), until [`Reserving::refill`] has restored the reserve. Large allocations that a client can
+//! cause do not use the reserve; they are made by fallible calls.
 //!
-//! Owns the reserve; knows nothing of what the memory is for. `main` makes it the global allocator; the main thread
+//! Owns the reserve; knows nothing of the memory's use. `main` installs it as the global allocator; the main thread
 //! refills it once a second. Programs with another allocator, tests among them, are never short of memory.
 #![allow(unsafe_code)]
 
@@ -14,30 +14,30 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
 
-/// Bytes of address space that are put aside: what some thousand connections allocate in a second, times ten.
+/// Bytes of address space in the reserve: ten times what some thousand connections allocate in a second.
 pub const RESERVE: usize = 4 << 20;
 
-/// Largest allocation for which the reserve is given back; above it the callers that a client can drive do not need it.
+/// Largest allocation for which the reserve is used; larger ones that a client can cause are fallible.
 const SMALL_MAX: usize = 256 << 10;
 
 /// The allocator of the program.
 #[allow(missing_debug_implementations)]
 pub struct Reserving<A = System> {
     system: A,
-    /// The bytes put aside; null while there are none.
+    /// The reserve; null while there is none.
     reserve: AtomicPtr<u8>,
-    /// The bytes were given back and are not there again.
+    /// The reserve was used and is not restored.
     short: AtomicBool,
 }
 
-/// The state of the allocator that `main` installs.
+/// The allocator that `main` installs.
 pub static ALLOCATOR: Reserving = Reserving::over(System);
 
 /// [`ALLOCATOR`], for `#[global_allocator]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Installed;
 
-// SAFETY: every call goes to `ALLOCATOR`, whose contract is the same.
+// SAFETY: every call goes to `ALLOCATOR`, which has the same contract.
 unsafe impl GlobalAlloc for Installed {
     // SAFETY: the trait's contract.
     #[inline]
@@ -69,7 +69,7 @@ unsafe impl GlobalAlloc for Installed {
 }
 
 impl<A: GlobalAlloc> Reserving<A> {
-    /// One without a reserve yet.
+    /// An allocator without a reserve yet.
     pub const fn over(system: A) -> Self {
         Self { system, reserve: AtomicPtr::new(null_mut()), short: AtomicBool::new(false) }
     }
@@ -79,7 +79,7 @@ impl<A: GlobalAlloc> Reserving<A> {
         Err(_) => panic!("a page is a power of two"),
     };
 
-    /// Puts the reserve aside if it is not there; false if the system does not give it. Called by one thread.
+    /// Restores the reserve if there is none; false if the system refuses. Called by one thread.
     pub fn refill(&self) -> bool {
         if !self.reserve.load(Relaxed).is_null() {
             self.short.store(false, Relaxed);
@@ -92,13 +92,13 @@ impl<A: GlobalAlloc> Reserving<A> {
         !bytes.is_null()
     }
 
-    /// Whether the reserve was needed, and could not be put aside again.
+    /// Whether the reserve was used and is not restored.
     #[inline]
     pub fn is_short(&self) -> bool {
         self.short.load(Relaxed)
     }
 
-    /// Gives the reserve back to the system, for another try; false if it is not for so much.
+    /// Returns the reserve to the system, for a retry; false if `wanted` is too large for that.
     #[cold]
     fn give_back(&self, wanted: usize) -> bool {
         if wanted > SMALL_MAX {
@@ -107,7 +107,7 @@ impl<A: GlobalAlloc> Reserving<A> {
         self.short.store(true, Relaxed);
         let bytes = self.reserve.swap(null_mut(), AcqRel);
         if bytes.is_null() {
-            // Another thread may be about to give it back.
+            // Another thread may be about to return it.
             std::thread::yield_now();
             return true;
         }
@@ -116,7 +116,7 @@ impl<A: GlobalAlloc> Reserving<A> {
         true
     }
 
-    /// The result of `allocate`, tried once more when the reserve could be given back.
+    /// The result of `allocate`, retried once if the reserve could be used.
     #[inline]
     fn try_twice(&self, size: usize, allocate: impl Fn() -> *mut u8) -> *mut u8 {
         let bytes = allocate();
@@ -124,7 +124,7 @@ impl<A: GlobalAlloc> Reserving<A> {
     }
 }
 
-// SAFETY: every call goes to the inner allocator with the caller's arguments, whose contract is the same. A refused
+// SAFETY: every call goes to the inner allocator with the caller's arguments, under the same contract. A refused
 // `realloc` leaves the old block as it was, so it may be called again.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Reserving<A> {
     // SAFETY: the trait's contract: the layout has a size.
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    /// Gives so many bytes in all, and no more.
+    /// Provides this many bytes in all, and no more.
     struct Limited(AtomicUsize);
 
     // SAFETY: all memory is the system's.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn small_allocations_live_on_the_reserve_until_it_is_back() {
+    fn small_allocations_use_the_reserve_until_it_is_restored() {
         let allocator = Reserving::over(Limited(AtomicUsize::new(RESERVE + 10_000)));
         let layout = Layout::array::<u8>(4000).unwrap();
         assert!(allocator.refill() && !allocator.is_short());

@@ -1,7 +1,7 @@
-//! Addresses to listen on, in the resolver's order. std's resolver cannot ask for wildcard addresses and does
-//! not say why it failed in the resolver's own words, which operators see.
+//! Addresses to listen on, in the resolver's order. std's resolver cannot be asked for wildcard addresses and does
+//! not report failures in the resolver's own words, which operators see.
 //!
-//! `net::open` calls it, once per entry of the listen list. It may block (DNS), at start-up only.
+//! `net::bind` calls it, once per entry of the listen list. It may block (DNS), at start-up only.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -9,7 +9,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
 
-/// What an address is wanted for.
+/// Use of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Connections.
@@ -18,8 +18,8 @@ pub enum Kind {
     Datagram,
 }
 
-/// Every address of `host` (`None`: all interfaces) with `port`. The port goes to the resolver as it stands,
-/// so what is out of range is refused or wrapped as the resolver likes. The error is the resolver's text.
+/// Returns every address of `host` (`None`: all interfaces) with `port`. The port is passed to the resolver
+/// unchanged, which refuses or wraps an out-of-range number. The error is the resolver's text.
 pub fn listen_addresses(host: Option<&str>, port: i32, kind: Kind) -> Result<Vec<SocketAddr>, String> {
     // Arguments come from the command line, which cannot carry a NUL.
     let host = host.map(CString::new).transpose().map_err(|e| e.to_string())?;
@@ -34,7 +34,7 @@ pub fn listen_addresses(host: Option<&str>, port: i32, kind: Kind) -> Result<Vec
     };
     let mut list = ptr::null_mut();
     let host = host.as_deref().map_or(ptr::null(), CStr::as_ptr);
-    // SAFETY: the strings end in NUL or are null, `hints` is initialised, `list` has room for a pointer.
+    // SAFETY: the strings end in NUL or are null, `hints` is initialised, `list` is valid for writing a pointer.
     let failed = unsafe { libc::getaddrinfo(host, port.as_ptr(), &hints, &mut list) };
     if failed == libc::EAI_SYSTEM {
         return Err(super::error_text(&io::Error::last_os_error()));
@@ -46,7 +46,7 @@ pub fn listen_addresses(host: Option<&str>, port: i32, kind: Kind) -> Result<Vec
     let mut addresses = Vec::new();
     let mut next = list;
     while !next.is_null() {
-        // SAFETY: `next` is a node of the list that getaddrinfo made and that is freed only below.
+        // SAFETY: `next` is a node of the list that getaddrinfo made, which is freed only below.
         let node = unsafe { &*next };
         addresses.extend(address(node));
         next = node.ai_next;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_in_the_resolvers_words() {
+    fn errors_are_in_the_resolvers_words() {
         let text = listen_addresses(None, -2, Kind::Stream).unwrap_err();
         assert_eq!(text, "Servname not supported for ai_socktype");
     }

@@ -1,7 +1,7 @@
 //! Signals as events: a handler sets a flag and writes a byte to a socket that the main thread polls.
 //!
-//! Installed by `main` before anything else runs, polled by `server`. A library user (a test) that installs
-//! nothing keeps its own signal handling.
+//! Installed by `main` before anything else runs, polled by `server`. A library user (a test) that installs nothing
+//! keeps its own signal handling.
 #![allow(unsafe_code)]
 
 use mio::net::UnixStream;
@@ -13,18 +13,18 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// What a signal asks for.
+/// Request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT or SIGTERM: leave.
+    /// SIGINT or SIGTERM: exit.
     Exit,
-    /// SIGUSR1: stop every thread in order, save what is to be saved, leave.
+    /// SIGUSR1: stop every thread in order, save the cache if so configured, exit.
     Graceful,
-    /// SIGHUP: read files again.
+    /// SIGHUP: reload files.
     Reload,
 }
 
-/// Installed handlers; dropping it takes them away.
+/// Installed handlers; dropping this removes them.
 pub struct Signals {
     flags: Vec<(Signal, Arc<AtomicBool>)>,
     wake: UnixStream,
@@ -32,8 +32,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs handlers for SIGINT, SIGTERM, SIGUSR1 and SIGHUP. SIGPIPE needs none: std ignores it from
-    /// the start.
+    /// Installs handlers for SIGINT, SIGTERM, SIGUSR1 and SIGHUP. SIGPIPE needs none: std ignores it from the start.
     pub fn install() -> io::Result<Self> {
         let (wake, write) = std::os::unix::net::UnixStream::pair()?;
         wake.set_nonblocking(true)?;
@@ -51,7 +50,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// What becomes readable when a signal came.
+    /// Becomes readable when a signal has come.
     pub fn source(&mut self) -> &mut UnixStream {
         &mut self.wake
     }
@@ -64,8 +63,7 @@ impl Signals {
     }
 }
 
-/// Order matters: the flag is set before the byte that makes the main thread look at it. A full socket takes no
-/// byte, and needs none.
+/// Order matters: the flag is set before the byte wakes the main thread. A full socket takes no byte, and needs none.
 fn register(number: i32, flag: Arc<AtomicBool>, write: Arc<impl AsRawFd + Send + Sync + 'static>) -> io::Result<SigId> {
     let action = move || {
         flag.store(true, Relaxed);

@@ -1,9 +1,9 @@
-//! Standard error: the lines for the operator.
+//! Standard error: lines for the operator.
 //!
-//! Owns a bounded queue and the thread that drains it. A reader of standard error that stalls holds up that thread and
-//! no other one; lines that find the queue full are dropped, counted, and told in one line of their own once there is
-//! room. Until [`start`] runs, and in a process that never calls it, lines are written by the calling thread.
-//! Any layer may call it; no lock of the store may be held.
+//! Owns a bounded queue and the thread that drains it. A stalled reader of standard error blocks that thread and no
+//! other one; lines that find the queue full are dropped, counted, and reported in one line once there is space.
+//! Until [`start`] runs, and in a process that never calls it, the calling thread writes lines itself. Any layer may
+//! call it; no lock of the store may be held.
 #![allow(unsafe_code)]
 
 use crate::limits::LOG_QUEUE;
@@ -13,30 +13,30 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Bytes written at a time, whole lines if one fits: a write of so many to a pipe is not mixed with those of other
+/// Bytes per write, in whole lines if one fits: a pipe does not interleave a write of this size with those of other
 /// processes (Linux's `PIPE_BUF`).
 const PIECE: usize = 4096;
 
-/// Room that the line which tells of dropped ones takes at most.
+/// Maximum length of the line that reports dropped ones.
 const NOTE: usize = 96;
 
 /// Capacity that an empty queue keeps.
 const KEPT: usize = 64 * 1024;
 
-/// How long the end of the process waits for a reader to take what is queued.
+/// Maximum time that the process waits at its end for a reader to take the queued lines.
 pub const LINGER: Duration = Duration::from_millis(200);
 
 static LINES: Lines = Lines::new();
 
-/// Writes `bytes`, one line or several whole ones. A closed standard error is no reason to stop, so failures are
-/// ignored.
+/// Writes `bytes`, one line or several whole ones. Errors are ignored: a closed standard error must not stop the
+/// server.
 pub fn write(bytes: &[u8]) {
     if !LINES.push(bytes) {
         write_out(bytes);
     }
 }
 
-/// Has a thread of its own do the writing from now on. Must follow the last `fork`.
+/// Starts the thread that writes from now on. Must follow the last `fork`.
 ///
 /// # Errors
 /// The thread cannot be created.
@@ -46,7 +46,7 @@ pub fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until what is queued is written, for `bound` at most.
+/// Waits until the queue is written, for at most `bound`.
 pub fn flush(bound: Duration) {
     LINES.flush(bound);
 }
@@ -56,15 +56,15 @@ pub fn dropped() -> u64 {
     LINES.dropped.load(Relaxed)
 }
 
-/// Writes `bytes` past the queue if that is possible within `bound`: the last words of a process.
+/// Writes `bytes` past the queue if that is possible within `bound`: the last message of a process.
 pub fn write_now(bytes: &[u8], bound: Duration) {
     if is_writable(bound) {
-        // SAFETY: the range is readable. The lock of std's stderr may be held by a write that is stuck.
+        // SAFETY: the range is readable. (A stuck write may hold the lock of std's stderr, so that is not used.)
         unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
     }
 }
 
-/// For writers of `io::Write`: each write is one or more whole lines.
+/// An [`io::Write`] adapter: each write must be one or more whole lines.
 pub struct Writer;
 
 impl Write for Writer {
@@ -78,7 +78,7 @@ impl Write for Writer {
     }
 }
 
-/// Writes all of `bytes`, waiting for a reader as long as it takes.
+/// Writes all of `bytes`, waiting for the reader without limit.
 fn write_out(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match io::stderr().write(bytes) {
@@ -93,7 +93,7 @@ fn write_out(mut bytes: &[u8]) {
     }
 }
 
-/// Waits until standard error takes bytes, or has failed; false after `bound`.
+/// Waits until standard error is writable or has failed; false after `bound`.
 fn is_writable(bound: Duration) -> bool {
     let mut entry = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
     let millis = i32::try_from(bound.as_millis()).unwrap_or(i32::MAX);
@@ -106,36 +106,36 @@ struct Lines {
     queue: Mutex<Queue>,
     /// The queue is no longer empty.
     filled: Condvar,
-    /// All of it is written.
+    /// The whole queue is written.
     emptied: Condvar,
     dropped: AtomicU64,
 }
 
 struct Queue {
-    /// A thread writes what is queued.
+    /// A thread drains the queue.
     is_drained: bool,
     bytes: VecDeque<u8>,
-    /// Lines dropped since the last one that was taken.
+    /// Lines dropped since the last accepted one.
     lost: u64,
     /// A piece has been taken and is not written yet.
     is_writing: bool,
 }
 
 impl Queue {
-    /// Appends lines, or counts them as lost; true if they were taken.
+    /// Appends lines, or counts them as lost; true if they were accepted.
     fn push(&mut self, bytes: &[u8]) -> bool {
         let len = bytes.len() + NOTE;
         if self.bytes.len() + len > LOG_QUEUE || self.bytes.try_reserve(len).is_err() {
             self.lost += 1;
             return false;
         }
-        self.tell_lost();
+        self.report_lost();
         self.bytes.extend(bytes);
         true
     }
 
-    /// Appends the line that tells of lost ones, if there are any; there is room for it.
-    fn tell_lost(&mut self) {
+    /// Appends the line that reports lost ones, if there are any; space for it is reserved.
+    fn report_lost(&mut self) {
         if self.lost > 0 {
             self.bytes.extend(format!("{} lines dropped here: standard error was not read\n", self.lost).as_bytes());
             self.lost = 0;
@@ -145,7 +145,7 @@ impl Queue {
     /// Moves the next piece into `piece`; false if there is none.
     fn take(&mut self, piece: &mut Vec<u8>) -> bool {
         if self.bytes.is_empty() {
-            self.tell_lost();
+            self.report_lost();
         }
         let is_end = |byte: &u8| *byte == b'\n';
         let first = self.bytes.len().min(PIECE);
@@ -184,7 +184,7 @@ impl Lines {
         true
     }
 
-    /// Gives `out` piece by piece what is queued, for ever.
+    /// Passes the queue piece by piece to `out`; never returns.
     fn drain(&self, mut out: impl FnMut(&[u8])) {
         let mut piece = Vec::new();
         loop {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_comes_out_in_order_and_in_whole_lines() {
+    fn queued_lines_are_taken_whole_and_in_order() {
         let mut queue = queue();
         let lines: Vec<String> = (0..1000).map(|n| format!("{n} {}\n", "x".repeat(n % 97))).collect();
         assert!(lines.iter().all(|line| queue.push(line.as_bytes())));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_a_piece_comes_out_whole() {
+    fn a_line_longer_than_a_piece_is_taken_whole() {
         let mut queue = queue();
         let long = format!("{}\n", "x".repeat(3 * PIECE));
         assert!(queue.push(b"a\n") && queue.push(long.as_bytes()) && queue.push(b"b"));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_lines_and_says_where_and_how_many() {
+    fn a_full_queue_drops_lines_and_reports_where_and_how_many() {
         let mut queue = queue();
         let line = [b'x'; 999].into_iter().chain([b'\n']).collect::<Vec<u8>>();
         let taken = (0..2 * LOG_QUEUE / 1000).filter(|_| queue.push(&line)).count();
@@ -257,11 +257,11 @@ mod tests {
         assert!(queue.push(b"later\n"), "there is room again");
         let rest = pieces(&mut queue).concat();
         assert!(rest.ends_with(&format!("x\n{lost} lines dropped here: standard error was not read\nlater\n")));
-        assert!(queue.bytes.capacity() <= KEPT, "a burst's memory is given back");
+        assert!(queue.bytes.capacity() <= KEPT, "a burst's memory is freed");
     }
 
     #[test]
-    fn lost_lines_are_told_when_no_later_line_comes() {
+    fn lost_lines_are_reported_without_a_later_line() {
         let mut queue = queue();
         assert!(!queue.push(&vec![b'x'; LOG_QUEUE]));
         assert!(!queue.is_written());
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_reader_holds_up_nothing_but_the_thread_that_writes() {
+    fn a_stalled_reader_blocks_only_the_writing_thread() {
         let lines: &'static Lines = Box::leak(Box::new(Lines::new()));
         assert!(!lines.push(b"early\n"), "the caller writes it");
         lines.queue.lock().is_drained = true;
@@ -290,10 +290,10 @@ mod tests {
         lines.flush(Duration::from_secs(600));
         let text: Vec<u8> = written.try_iter().flatten().collect();
         let text = String::from_utf8(text).unwrap();
-        let told =
+        let reported =
             text.lines().filter_map(|line| line.strip_suffix(" lines dropped here: standard error was not read"));
-        let told: u64 = told.map(|count| count.parse::<u64>().unwrap()).sum();
-        assert_eq!(told, dropped);
+        let reported: u64 = reported.map(|count| count.parse::<u64>().unwrap()).sum();
+        assert_eq!(reported, dropped);
         assert_eq!(text.matches("0123456789\n").count() as u64 + dropped, LOG_QUEUE as u64);
     }
 }

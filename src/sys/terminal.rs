@@ -1,12 +1,12 @@
 //! Reading a password from standard input.
 //!
-//! Owns the switch that keeps a terminal from showing it. Knows nothing of what it is for. Called by `main`.
+//! Owns the switch of terminal echo. Knows nothing of the password's use. Called by `main`.
 #![allow(unsafe_code)]
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::mem::MaybeUninit;
 
-/// The first line of standard input, without its end. At a terminal it is asked for, and not shown.
+/// Reads the first line of standard input, without its end. At a terminal it prompts, and echo is off.
 pub fn read_password(prompt: &str) -> io::Result<Vec<u8>> {
     let terminal = io::stdin().is_terminal();
     if terminal {
@@ -27,13 +27,13 @@ pub fn read_password(prompt: &str) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// A terminal that does not show what is typed; shows it again when dropped.
+/// A terminal with echo off; dropping this restores it.
 struct Quiet(libc::termios);
 
 impl Quiet {
     fn begin() -> io::Result<Self> {
         let mut before = MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: `before` has room for what the call writes.
+        // SAFETY: `before` is valid for what the call writes.
         if unsafe { libc::tcgetattr(libc::STDIN_FILENO, before.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }

@@ -1,11 +1,12 @@
 //! The user database.
 //!
-//! Owns the look-up of an account by name, and the question who the process is. It must not know why an account is wanted. Called by `settings` for `-u`.
+//! Owns the look-up of an account by name, and of the process's user ids. It must not know why an account is wanted.
+//! Called by `settings` for `-u`.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 
-/// The numbers behind an account name.
+/// The ids of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// User id.
@@ -20,7 +21,7 @@ pub fn process_uids() -> (u32, u32) {
     unsafe { (libc::getuid(), libc::geteuid()) }
 }
 
-/// Most bytes of one record we are ready to take; real ones are a few hundred.
+/// Maximum bytes accepted for one record; real ones are a few hundred.
 const RECORD_BYTES_MAX: usize = 1 << 20;
 
 /// Looks `name` up. `None` when there is no such account, or when the database cannot be read.

@@ -1,6 +1,6 @@
-//! Memory straight from the kernel, zeroed, that costs nothing until it is touched.
+//! Zeroed memory from the kernel, which costs nothing until it is touched.
 //!
-//! Owns one mapping and gives it back when dropped. Knows nothing of its use; the rings of events have theirs from here.
+//! Owns one mapping, and unmaps it when dropped. Knows nothing of its use; `events` allocates its rings here.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,29 +8,28 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-/// Some words, all zero at first.
+/// A slice of words, initially zero.
 pub struct Words {
     start: NonNull<AtomicU64>,
     len: usize,
 }
 
-// SAFETY: the mapping belongs to the value, and is used through shared atomics only.
+// SAFETY: the value owns the mapping, and only shared atomics access it.
 unsafe impl Send for Words {}
 // SAFETY: as above.
 unsafe impl Sync for Words {}
 
 impl Words {
-    /// Takes memory for `len` words from the kernel.
+    /// Allocates `len` words from the kernel.
     ///
     /// # Errors
-    /// The kernel gives none.
+    /// The kernel has no memory.
     pub fn zeroed(len: usize) -> io::Result<Self> {
         if len == 0 {
             return Ok(Self { start: NonNull::dangling(), len });
         }
         let bytes = len.checked_mul(size_of::<AtomicU64>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // Not `MAP_NORESERVE`: what the kernel cannot promise it should refuse.
-        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice aliases nothing.
+        // Not `MAP_NORESERVE`: the kernel should refuse what it cannot promise.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::Ordering::Relaxed;
 
-    /// Bytes of the mapping that have memory, by the kernel's word.
+    /// Resident bytes of the mapping, as reported by the kernel.
     fn resident(words: &Words) -> usize {
         let pages = (words.len * 8).div_ceil(4096);
         let mut states = vec![0u8; pages];
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_have_is_an_error() {
+    fn memory_that_the_kernel_lacks_is_an_error() {
         assert!(Words::zeroed(1 << 50).is_err() && Words::zeroed(usize::MAX).is_err());
         assert!(Words::zeroed(0).unwrap().is_empty());
     }

@@ -104,7 +104,7 @@ impl Class {
     ) {
         self.items[segment(label)] += 1;
         self.requested += memcached_size as i64;
-        self.weigh(item, label, 1);
+        self.count_extra(item, label, 1);
         let entered = own && item.header().is(state::RING);
         if label != state::HOT {
             item.change_state(state::SEGMENT, label);
@@ -127,7 +127,7 @@ impl Class {
         self.items[segment(header.state())] -= 1;
         self.requested -= memcached_size as i64;
         if chunked && let Some(item) = Item::at(arena.chunk(handle)) {
-            self.weigh(&item, header.state(), -1);
+            self.count_extra(&item, header.state(), -1);
         }
         if !(self.lru.len() > 0 && self.lru.remove(handle)) && chunked {
             self.leave_lists(arena, handle, header.state());
@@ -153,7 +153,7 @@ impl Class {
         }
         self.items[segment(label)] += 1;
         self.requested += memcached_size as i64;
-        self.weigh(item, label, 1);
+        self.count_extra(item, label, 1);
         if label == state::HOT {
             item.change_state(0, if own { state::RING } else { 0 });
             self.ring.push_back(handle);
@@ -202,7 +202,7 @@ impl Class {
             }
             let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
             self.relabel(before & state::SEGMENT, state::COLD);
-            self.cool(&item, before);
+            self.uncount_ring_extra(&item, before);
         }
         self.push_lru(arena, handle);
     }
@@ -266,7 +266,7 @@ impl Class {
     }
 
     /// Adds (`sign` 1) or subtracts (`sign` -1) a large item's chunks beyond the first.
-    fn weigh(&mut self, item: &Item, label: u8, sign: i64) {
+    fn count_extra(&mut self, item: &Item, label: u8, sign: i64) {
         if item.header().has(iflag::CHUNKED) {
             self.extra.all += sign * self.chunks_beyond_one(item);
             if label & state::SEGMENT == state::HOT {
@@ -276,7 +276,7 @@ impl Class {
     }
 
     /// Subtracts a large item's extra chunks from those of the ring if its label `before` was HOT.
-    fn cool(&mut self, item: &Item, before: u8) {
+    fn uncount_ring_extra(&mut self, item: &Item, before: u8) {
         if item.header().has(iflag::CHUNKED) && before & state::SEGMENT == state::HOT {
             self.extra.ring -= self.chunks_beyond_one(item);
         }
@@ -309,7 +309,7 @@ impl Class {
         if hot_pct.is_some() && !self.idle.is_empty() && self.ring_is_long(hot_pct) {
             self.leave_unread(arena);
         }
-        if let Some(handle) = self.passed_over(arena) {
+        if let Some(handle) = self.pop_idle(arena) {
             return Some((handle, Part::Ring));
         }
         if self.ring_is_long(hot_pct)
@@ -324,10 +324,10 @@ impl Class {
 
     /// Pops the idle item that left the ring longest ago and is still unread. It is older than every item in the
     /// ring.
-    fn passed_over(&mut self, arena: &Arena) -> Option<Handle> {
+    fn pop_idle(&mut self, arena: &Arena) -> Option<Handle> {
         for _ in 0..SEARCH {
             let handle = self.idle.pop_front()?;
-            if self.is_passed_over(arena, handle) {
+            if self.is_unread_idle(arena, handle) {
                 return Some(handle);
             }
         }
@@ -335,7 +335,7 @@ impl Class {
     }
 
     /// Whether an entry of `idle` still refers to an unread item.
-    fn is_passed_over(&self, arena: &Arena, handle: Handle) -> bool {
+    fn is_unread_idle(&self, arena: &Arena, handle: Handle) -> bool {
         let header = Header::of(arena.chunk(handle));
         let mine = if header.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
         mine && header.klen() > 0 && header.is(state::LINKED) && header.is_unread_cold() && !self.is_draining(handle)
@@ -382,7 +382,7 @@ impl Class {
         }
         self.relabel(state::HOT, state::COLD);
         let Some(item) = Item::at(arena.chunk(handle)) else { return };
-        self.cool(&item, state::HOT);
+        self.uncount_ring_extra(&item, state::HOT);
         if item.header().has(iflag::CHUNKED) {
             self.chains.push_front(handle);
         }
@@ -455,7 +455,7 @@ impl Class {
         if before.has(iflag::CHUNKED)
             && let Some(item) = Item::at(arena.chunk(handle))
         {
-            self.cool(&item, state::HOT);
+            self.uncount_ring_extra(&item, state::HOT);
             if read { self.chains.push_back(handle) } else { self.chains.push_front(handle) }
         }
         (!read).then_some(handle)
@@ -495,8 +495,8 @@ impl Class {
 
     /// Estimates the next victim with this label, from the queues and the slots before the hand.
     pub(in crate::store) fn next_of(&self, arena: &Arena, label: u8) -> Option<Handle> {
-        let mut passed_over = self.idle.iter().copied().take(SEARCH);
-        let first = passed_over.find(|&handle| label == state::COLD && self.is_passed_over(arena, handle));
+        let mut idle = self.idle.iter().copied().take(SEARCH);
+        let first = idle.find(|&handle| label == state::COLD && self.is_unread_idle(arena, handle));
         first.or_else(|| {
             self.next_to_leave(HAND_STEPS).find(|&handle| {
                 let header = Header::of(arena.chunk(handle));
