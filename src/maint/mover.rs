@@ -28,7 +28,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// value would block all other moves. Other pages can move meanwhile.
 const PAUSES_MAX: u32 = 200;
 
-/// Time between two looks at the classes.
+/// Time between two checks of the classes.
 const SECOND: Duration = Duration::from_secs(1);
 /// The same at level 2 while items are evicted; it doubles while none are.
 const GREEDY_PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +36,7 @@ const GREEDY_PAUSE: Duration = Duration::from_millis(50);
 /// Time after the last news within which a move may become due, in addition to `automove`'s window.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Time between two looks at ghost hits while many evicted keys return; at most one page moves each time.
+/// Time between two checks of ghost hits while many evicted keys return; at most one page moves each time.
 const WEIGHING: Duration = Duration::from_millis(5);
 
 /// The automove level at which pages move when that avoids misses.
@@ -194,7 +194,7 @@ pub struct MoverWork {
     store: &'static Store,
     mover: Arc<Mover>,
     clock: Box<dyn Fn() -> Instant + Send>,
-    /// News at the last look, and the time of the last change; `None` = the next look counts as a change.
+    /// News at the last check, and the time of the last change; `None` = the next check counts as a change.
     news: u64,
     news_at: Option<Instant>,
     /// Time of the last failed move without a request; other work takes its turn before the next one.
@@ -206,16 +206,16 @@ pub struct MoverWork {
     /// The move was requested by an operator.
     asked: bool,
     automove: Option<Automove>,
-    looked: Option<Instant>,
+    checked_at: Option<Instant>,
     gradient: Gradient,
     /// Time of the last step of `gradient`.
     weighed: Option<Instant>,
-    /// Time until the next look at ghost hits.
+    /// Time until the next check of ghost hits.
     until_weighing: Duration,
     /// Time of the last search for pages to resize, and the class found.
     resize_at: Option<Instant>,
     resize_last: usize,
-    /// Samples of level 2 at its last look, and the time until the next one.
+    /// Samples of level 2 at its last check, and the time until the next one.
     greedy: Vec<Sample>,
     greedy_pause: Duration,
 }
@@ -235,7 +235,7 @@ impl MoverWork {
             pauses: 0,
             asked: false,
             automove: None,
-            looked: None,
+            checked_at: None,
             resize_at: None,
             resize_last: 0,
             gradient: Gradient::default(),
@@ -246,13 +246,13 @@ impl MoverWork {
         }
     }
 
-    /// Value of `news` at the last look.
+    /// Value of `news` at the last check.
     pub fn news(&self) -> u64 {
         self.news
     }
 
     /// Runs the next slice at the second `now`, and returns how long nothing will be due. `news` is called at each
-    /// look for a page to move: its value changes after any event that may cause work.
+    /// check for a page to move: its value changes after any event that may cause work.
     pub fn step(&mut self, now: u32, tuning: Tuning, news: impl FnOnce() -> u64) -> Rest {
         trap("mover");
         if self.job.is_some() {
@@ -262,7 +262,7 @@ impl MoverWork {
         let is_quiet = std::mem::replace(&mut self.news, news) == news;
         let news_at = self.news_at.filter(|_| is_quiet).unwrap_or(at);
         self.news_at = Some(news_at);
-        let pause = self.look(at, now, tuning);
+        let pause = self.check(at, now, tuning);
         // After a whole window without news the decision cannot change. While memory is free no page is wanted.
         let window = if self.store.is_full() { Duration::from_secs(tuning.window.into()) } else { Duration::ZERO };
         if !pause.is_zero() && at.saturating_duration_since(news_at) > QUIET + window {
@@ -315,7 +315,7 @@ impl MoverWork {
     }
 
     /// Finds the next page to move.
-    fn look(&mut self, at: Instant, now: u32, tuning: Tuning) -> Duration {
+    fn check(&mut self, at: Instant, now: u32, tuning: Tuning) -> Duration {
         if let Some((src, dst)) = self.mover.take() {
             self.begin(src, dst);
             self.asked = true;
@@ -359,10 +359,10 @@ impl MoverWork {
                 return Duration::ZERO;
             }
         }
-        if self.looked.is_some_and(|looked| is_recent(looked, at)) {
+        if self.checked_at.is_some_and(|checked_at| is_recent(checked_at, at)) {
             return every;
         }
-        self.looked = Some(at);
+        self.checked_at = Some(at);
         let samples = sample(self.store, now);
         match &mut self.automove {
             Some(automove) if automove.tuning() == tuning => automove.note(samples),
@@ -385,7 +385,7 @@ impl MoverWork {
         self.resize_at = Some(at);
         let Some((id, job)) = found else { return false };
         self.resize_last = id;
-        self.take_on(Some(job));
+        self.set_job(Some(job));
         true
     }
 
@@ -437,7 +437,7 @@ impl MoverWork {
     }
 
     fn begin(&mut self, src: usize, dst: usize) -> bool {
-        self.take_on(self.store.begin_move(src, dst));
+        self.set_job(self.store.begin_move(src, dst));
         self.mover.set_running(self.job.is_some());
         self.job.is_some()
     }
@@ -449,7 +449,7 @@ impl MoverWork {
         }
     }
 
-    fn take_on(&mut self, job: Option<Move>) {
+    fn set_job(&mut self, job: Option<Move>) {
         (self.job, self.pause, self.pauses, self.asked) = (job, PAUSE_MIN, 0, false);
     }
 

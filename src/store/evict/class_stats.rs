@@ -108,7 +108,7 @@ impl ClassStats {
         Ghost((now >> self.scale()) as u16 & 0x7fff | u16::from(part == Part::Main) << 15)
     }
 
-    /// Remaining lifetime of a ghost, for comparison; 0 = expired.
+    /// Remaining lifetime of a ghost, for comparison; 0 = too old to count.
     pub fn worth(&self, ghost: Ghost) -> u64 {
         let (age, span) = self.age(ghost);
         // Scaled, so that a full lifetime is worth the same in both parts.

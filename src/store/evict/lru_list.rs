@@ -54,7 +54,7 @@ impl LruList {
 
     /// The least recently used item that is not on `page`. Examines at most `count` items; the next call resumes
     /// there.
-    pub fn oldest_beside(&mut self, page: Option<usize>, count: usize) -> Option<Handle> {
+    pub fn oldest_off_page(&mut self, page: Option<usize>, count: usize) -> Option<Handle> {
         if self.handle(self.passed).map(Handle::page) != page {
             self.passed = END;
         }
@@ -203,17 +203,17 @@ mod tests {
         let mut list = LruList::default();
         let on = |page: u32| (0..40).map(move |slot| Handle::new(page, slot));
         on(1).chain(on(2)).for_each(|handle| list.push(handle, 40));
-        assert_eq!(list.oldest_beside(None, 1), Some(Handle::new(1, 0)));
-        assert_eq!(list.oldest_beside(Some(1), 30), None, "the first thirty");
+        assert_eq!(list.oldest_off_page(None, 1), Some(Handle::new(1, 0)));
+        assert_eq!(list.oldest_off_page(Some(1), 30), None, "the first thirty");
         // Removed: the first one and the last that was passed; one is replaced.
         assert!(list.remove(Handle::new(1, 0)) && list.remove(Handle::new(1, 29)));
         assert!(list.replace(Handle::new(1, 5), Handle::new(3, 0), 40));
-        assert_eq!(list.oldest_beside(Some(1), 30), Some(Handle::new(2, 0)), "eleven more");
-        assert_eq!(list.oldest_beside(Some(2), 30), Some(Handle::new(1, 1)), "another page");
-        assert_eq!(list.oldest_beside(None, 1), Some(Handle::new(1, 1)));
+        assert_eq!(list.oldest_off_page(Some(1), 30), Some(Handle::new(2, 0)), "eleven more");
+        assert_eq!(list.oldest_off_page(Some(2), 30), Some(Handle::new(1, 1)), "another page");
+        assert_eq!(list.oldest_off_page(None, 1), Some(Handle::new(1, 1)));
         for handle in on(1) {
             list.remove(handle);
         }
-        assert_eq!(list.oldest_beside(Some(1), 1), Some(Handle::new(3, 0)));
+        assert_eq!(list.oldest_off_page(Some(1), 1), Some(Handle::new(3, 0)));
     }
 }

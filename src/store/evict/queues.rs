@@ -130,7 +130,7 @@ impl Class {
             self.count_extra(&item, header.state(), -1);
         }
         if !(self.lru.len() > 0 && self.lru.remove(handle)) && chunked {
-            self.leave_lists(arena, handle, header.state());
+            self.remove_from_queues(arena, handle, header.state());
         }
     }
 
@@ -166,7 +166,7 @@ impl Class {
 
     /// Removes a large item from the queues of its class. The head's chunk may be reused in another class, so no
     /// entry may remain.
-    fn leave_lists(&mut self, arena: &Arena, handle: Handle, state: u8) {
+    fn remove_from_queues(&mut self, arena: &Arena, handle: Handle, state: u8) {
         let hot = state & state::SEGMENT == state::HOT;
         let list = if hot { &mut self.ring } else { &mut self.chains };
         if let Some(at) = list.position(handle) {
@@ -198,7 +198,7 @@ impl Class {
         }
         if !self.lru.remove(handle) {
             if chunked {
-                self.leave_lists(arena, handle, state);
+                self.remove_from_queues(arena, handle, state);
             }
             let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
             self.relabel(before & state::SEGMENT, state::COLD);
@@ -214,7 +214,7 @@ impl Class {
         for _ in 0..SEARCH {
             // Evicting an item on the draining page yields no memory; the page move handles it.
             let draining = self.draining.as_ref().map(|draining| draining.page as usize);
-            let handle = self.lru.oldest_beside(draining, DRAINING_STEPS)?;
+            let handle = self.lru.oldest_off_page(draining, DRAINING_STEPS)?;
             self.lru.remove(handle);
             let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
             if !item.header().is(state::LINKED) {
@@ -307,7 +307,7 @@ impl Class {
         self.hot_ratio.adapt(stats);
         // A ring of fixed share must not grow while idle items, which left it earlier, are evicted.
         if hot_pct.is_some() && !self.idle.is_empty() && self.ring_is_long(hot_pct) {
-            self.leave_unread(arena);
+            self.demote_one(arena);
         }
         if let Some(handle) = self.pop_idle(arena) {
             return Some((handle, Part::Ring));
@@ -475,14 +475,14 @@ impl Class {
             if !self.ring_is_long(hot_pct) {
                 return false;
             }
-            self.leave_unread(arena);
+            self.demote_one(arena);
         }
         // Entries of items still being filled stay in the ring until the upload ends.
         self.ring.len() < entries
     }
 
     /// Pops one ring entry. An unread item becomes COLD and is queued behind older idle items.
-    fn leave_unread(&mut self, arena: &Arena) {
+    fn demote_one(&mut self, arena: &Arena) {
         let Some(handle) = self.ring_step(arena) else { return };
         if self.idle.len() < IDLE_MAX {
             self.idle.push_back(handle);

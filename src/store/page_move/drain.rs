@@ -82,7 +82,7 @@ impl Class {
     }
 
     /// Whether every chunk of the draining page is drained.
-    pub(in crate::store) fn has_left(&self) -> bool {
+    pub(in crate::store) fn is_drained(&self) -> bool {
         self.draining.as_ref().is_none_or(|draining| draining.left == 0)
     }
 
@@ -121,7 +121,7 @@ impl Class {
 
     /// Ends the drain: nothing of the class refers to the page any more.
     pub(in crate::store) fn end_drain(&mut self) {
-        debug_assert!(self.has_left());
+        debug_assert!(self.is_drained());
         if let Some(draining) = self.draining.take() {
             self.lru.forget_page(draining.page as usize);
         }

@@ -313,7 +313,7 @@ impl Store {
         {
             let mut class = self.slabs.class(m.src);
             class.clear_free(&self.arena, m.slot..to, &mut in_use);
-            if class.has_left() {
+            if class.is_drained() {
                 m.stage = Stage::Forget(class.ring.span());
                 in_use.clear();
             }

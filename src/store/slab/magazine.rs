@@ -39,11 +39,11 @@ const BYTES: usize = 8192;
 /// Allocations and frees before a magazine closes: replacing an item makes two.
 const USES: u32 = 512;
 
-/// A magazine is filled with at most one part in so many of the class's free chunks; the rest is for other threads.
+/// Largest part of a class's free chunks that one fill takes, as a divisor: the rest is for other threads.
 const FILL_PART: u64 = 16;
 
-/// One in so many consecutive failed searches for a free chunk recalls the magazines. In a class without free chunks
-/// each recall would find a chunk or two, at the price of touching the cache lines of other threads.
+/// Failed searches for a free chunk per recall of the magazines. In a class without free chunks each recall would find
+/// a chunk or two, at the price of touching the cache lines of other threads.
 const SEARCHES: u8 = 64;
 
 /// A fixed-capacity stack of handles.
