@@ -1,7 +1,7 @@
 //! The user database.
 //!
 //! Owns the look-up of an account by name, and of the process's user ids. It must not know why an account is wanted.
-//! Called by `settings` for `-u`.
+//! Called by `settings` for `-u`, and by `server`.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;

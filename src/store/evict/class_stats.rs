@@ -42,7 +42,7 @@ const ROUND_MEMORY: u64 = 8;
 const ROUND_MAX: u64 = 8;
 
 /// Resolution of ghost ages: item counts are scaled to this many bits. Ages have 15 bits, so they are exact to a
-/// thousandth of a ghost's lifetime and wrap after 16 lifetimes.
+/// thousandth of a ghost's lifetime and wrap after at least 16 lifetimes.
 const AGE_BITS: u32 = 11;
 
 /// Queue that a victim came from.

@@ -1,9 +1,9 @@
 //! A queue of handles that grows and shrinks by segments.
 //!
 //! Owns entries and blanks. No push or pop moves many other entries, so none takes long under a class lock, and
-//! memory is freed when a long queue becomes short. The first entry is never a blank. Once blanks outnumber entries,
-//! every removal compacts a part of the ring. Knows no items; `queues` and `drain` use it for a class's ring and for
-//! its large items.
+//! memory is freed when a long queue becomes short. The first entry is never a blank. Once blanks outnumber entries
+//! by a segment, every removal compacts a part of the ring. Knows no items; `queues` and `drain` use it for a class's
+//! ring and for its large items.
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;

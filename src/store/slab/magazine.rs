@@ -42,8 +42,9 @@ const USES: u32 = 512;
 /// Largest part of a class's free chunks that one fill takes, as a divisor: the rest is for other threads.
 const FILL_PART: u64 = 16;
 
-/// Consecutive failed searches for a free chunk per recall of the magazines. In a class without free chunks each recall
-/// would find a chunk or two, at the price of touching the cache lines of other threads.
+/// Failed searches for a free chunk per recall of the magazines, counted from each new page of the class. In a class
+/// without free chunks each recall would find a chunk or two, at the price of touching the cache lines of other
+/// threads.
 const SEARCHES: u8 = 64;
 
 /// A fixed-capacity stack of handles.
