@@ -1,23 +1,23 @@
-//! The memory kernel: items, where they lie, how they are found and which ones leave.
+//! The storage engine: items in slab memory, the hash index, eviction and expiry.
 //!
 //! ```text
-//! store      lookups and unlinking: the door of it all       entry   an item as visitors see it
-//! flush      which items are dead: flushed or expired         read    lookups without a lock
-//! reservation  values on their way in and out                 write   commits, under which condition
-//! walk       all items, step by step: the sweep and dumps     scratch a buffer for one value
-//! slabs      classes, and how their parts meet                upkeep  what background threads must know
-//! history    how often keys have left a class of late
-//! index/     hash -> handle
-//! page_move/ a page goes from one class to another
-//! evict/     which item leaves: S3-FIFO with ghosts, or one LRU list
-//! file/      the memory file of `-e`, and how its items are found again
-//! slab/      address space, pages, chunks and their sizes; what a thread has of a class
-//! item/      layout of an item in its chunk, handles, bytes in atomic words
+//! store        Store: lookup, unlink, allocation           entry    an item under its bucket's lock
+//! flush        expired and flushed items                   read     optimistic reads
+//! reservation  values being uploaded, and pinned values    write    conditional commits
+//! walk         stepwise walks: sweep, tending, dumps       scratch  per-thread value buffer
+//! slabs        slab classes and the page pool              upkeep   signals for background threads
+//! history      how often keys were evicted recently
+//! index/       hash -> handle
+//! page_move/   moving a page from one class to another
+//! evict/       choice of the victim: S3-FIFO with ghosts, or one LRU list
+//! file/        the memory file of `-e`, and its recovery
+//! slab/        address space, pages, chunks, size classes, magazines
+//! item/        layout of an item in its chunk, handles, atomic bytes
 //! ```
-//! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. Outside this
-//! directory no `&[u8]` into an item exists, but for values under a [`Pinned`] guard or a [`Reservation`].
+//! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. No `&[u8]` into an item
+//! leaves this directory, except for values under a [`Pinned`] guard or a [`Reservation`].
 
-#![allow(unsafe_code)] // every site has its SAFETY line; tests/tidy.rs looks
+#![allow(unsafe_code)] // tests/tidy.rs checks that every site has its SAFETY line
 
 mod entry;
 mod evict;

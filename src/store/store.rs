@@ -1,7 +1,8 @@
-//! The store: lookups under the bucket's lock, expiry, flush, eviction and growth.
+//! The store: lookups under the bucket lock, chunk allocation with eviction, index growth.
 //!
-//! Lock order (docs/locking.md): a class's lock, then a bucket's, then an overflow pool's. A bucket's
-//! holder never takes a class's lock: chunks are freed after the bucket is unlocked.
+//! Owns the parts (arena, classes, index, persistent counters) and the order in which their locks are taken:
+//! class, bucket, overflow pool (docs/locking.md). A bucket holder never takes a class lock: chunks are freed
+//! after the bucket is unlocked. Knows no protocol and no settings table; called by `cache` and `maint`.
 
 use crate::events::{Class, Event, Events};
 use crate::store::entry::Entry;
@@ -22,21 +23,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 
-/// Victims looked at for one chunk before the allocation fails.
+/// Maximum attempts of one allocation to find or free a chunk before it fails.
 const EVICT_TRIES: usize = 50;
 
-/// Looks for an item whose time is over that one request for memory may take where nobody may be evicted, of some 10 us:
-/// items that were stored together expire together.
+/// Maximum fruitless expired-item probes per allocation where items may not be evicted (`-M`, TEMP), some 10 us each.
+/// Several are worth it: items that were stored together expire together.
 const EXPIRED_PROBES: u32 = 32;
 
-/// CAS ids before the end of 40 bits from which on new items have the CAS word: more than all threads draw between that
-/// decision and the commit of a value that is not uploaded in between.
+/// New items get a CAS word once this many CAS ids are left below 2^40: more than all threads draw between that
+/// decision and the commit of a value that needs no upload in between.
 pub(super) const WIDE_MARGIN: u64 = 1 << 32;
 
-/// Pages touched at a time: the caller has other chores.
+/// Pages touched per call of [`Store::touch_ahead`]: the calling thread has other chores.
 const TOUCH_PAGES: usize = 4;
 
-/// What a store is made from.
+/// Configuration of a store.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Class sizes and item limits.
@@ -45,59 +46,59 @@ pub struct Config {
     pub maxbytes: u64,
     /// Whether items may be evicted (no `-M`).
     pub evict: bool,
-    /// Items the index is made for at first.
+    /// Items that the index has room for before it first grows.
     pub initial_items: u64,
     /// Whether the index may grow.
     pub may_grow: bool,
-    /// Reserve address space for `maxbytes` only: it is going to be locked, or counts as memory.
+    /// Reserve address space for `maxbytes` only: the caller locks it in memory, or it counts as memory.
     pub exact: bool,
-    /// Bytes that count as allocated before the first page.
+    /// Bytes counted as allocated before the first page.
     pub precharged: u64,
 }
 
-/// All items. Lives as long as the process: values may be on their way out when a server stops.
+/// All items. Lives as long as the process: replies may still reference values when a server stops.
 pub struct Store {
     pub(super) arena: Arena,
     pub(super) sizes: Sizes,
     pub(super) slabs: Slabs,
     pub(super) index: Index,
-    /// Counters that a restart must not lose.
+    /// Counters that survive a restart.
     pub(super) persistent: PersistentCounters,
-    /// Growth steps that the index has finished.
+    /// Completed index growths.
     growths: AtomicU64,
-    /// Chains named so far.
+    /// Chain names given out.
     chains: AtomicU64,
-    /// Held while a flush takes effect. A leaf.
+    /// Held while a flush takes effect. No lock is taken under it.
     pub(super) flushing: Mutex<()>,
     /// Rounds of tending.
     pub(super) juggles: AtomicU64,
-    /// What background threads have done that may be work for each other.
+    /// Background work done that may be work for another background thread.
     pub(super) upkeep: AtomicU64,
-    /// Where evictions are recorded, and by how much expiry times are later than is told.
+    /// Sink of eviction events, and the seconds by which stored expiry times exceed those shown to clients.
     events: OnceLock<(Arc<Events>, u32)>,
-    /// Who has pages touched before they are needed, if anybody.
+    /// Thread that touches pages ahead of use, if any.
     toucher: OnceLock<Thread>,
 }
 
-/// What a lookup found.
+/// Result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<R> {
-    /// A live item, and what the visitor made of it.
+    /// A live item, and the visitor's result.
     Hit(R),
-    /// Nothing.
+    /// No item.
     Miss,
-    /// An item whose time was over; it is gone now.
+    /// An expired or flushed item, which the lookup has removed.
     Dead(Dead),
 }
 
 impl Store {
-    /// Reserves address space and makes an empty store; `None` when the kernel gives too little.
+    /// Reserves address space and creates an empty store. `None` if too little address space is available.
     pub fn leak(config: &Config) -> Option<&'static Self> {
-        let beside = Index::least_bytes(config.initial_items, true);
-        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, beside)?, PersistentCounters::leak())
+        let index_bytes = Index::least_bytes(config.initial_items, true);
+        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, index_bytes)?, PersistentCounters::leak())
     }
 
-    /// The same over a memory file; [`Store::adopt`] takes over what that holds.
+    /// Creates a store over a memory file. [`Store::adopt`] recovers the items that the file holds.
     pub fn leak_in(config: &Config, memory_file: MemoryFile) -> Option<&'static Self> {
         let persistent = memory_file.persistent();
         Self::leak_over(config, Arena::of_file(memory_file), persistent)
@@ -105,7 +106,7 @@ impl Store {
 
     fn leak_over(config: &Config, arena: Arena, persistent: PersistentCounters) -> Option<&'static Self> {
         let sizes = Sizes::new(config.sizes.clone());
-        // A memory file has room for all of it.
+        // A memory file has room for all of `maxbytes`.
         let limit = if arena.memory_file().is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
         let slabs = Slabs::new(&sizes, arena.pages(), limit, config.precharged, config.evict);
         let expected = config.initial_items.max(persistent.items.load(Relaxed));
@@ -126,21 +127,21 @@ impl Store {
         })))
     }
 
-    /// Has evictions recorded in `events`; the first one given counts. Expiry times are `begun` seconds later than is
-    /// told.
+    /// Sets the sink of eviction events; the first call wins. Stored expiry times are `begun` seconds later than those
+    /// shown to clients (`Clock::begun`).
     pub fn report_to(&self, events: Arc<Events>, begun: u32) {
         let _ = self.events.set((events, begun));
     }
 
-    /// Has ids, flushes and counters begin again, as in a new store. Only while there is no item and nobody else at
-    /// work: for servers that follow one another in one process, whose conversations are compared.
+    /// Resets CAS ids, flushes and counters to those of a new store. The store must be empty and no other thread may
+    /// use it. For tests that run servers one after the other in one process and compare their replies.
     pub fn restart(&self) {
         debug_assert_eq!(self.items(), 0);
         self.persistent.clear();
         self.reset_counts();
     }
 
-    /// Records an event that is not a client's doing, if somebody watches for such.
+    /// Records an event that no client caused, if a watcher wants its class.
     pub fn record(&self, event: &Event<'_>) {
         if let Some((events, _)) = self.events.get().filter(|(events, _)| events.wants(event.class())) {
             events.put(event);
@@ -152,13 +153,13 @@ impl Store {
         &self.sizes
     }
 
-    /// The memory file, if the items lie in one.
+    /// The memory file, if the items are in one.
     pub fn memory_file(&self) -> Option<&MemoryFile> {
         self.arena.memory_file()
     }
 
-    /// Lets a flush that is due take effect, and leaves a note of the time for the process that will find the memory
-    /// file. Called once a second.
+    /// Applies a flush that is due, and records the time and the number of items in the memory file for the next
+    /// process. Called once a second.
     pub fn note_time(&self, now: u32, unix: i64) {
         self.settle(now);
         if let Some(memory_file) = self.memory_file() {
@@ -167,7 +168,7 @@ impl Store {
         }
     }
 
-    /// The time that the process before left in the memory file.
+    /// Relative time of the last tick that the memory file records.
     pub fn time_left(&self) -> u32 {
         self.persistent.now.load(Relaxed) as u32
     }
@@ -183,19 +184,19 @@ impl Store {
         self.persistent.seq.fetch_add(1, Relaxed) + 1
     }
 
-    /// Passes over `ids` CAS ids, and as many names of chains: for tests beyond the point where counters wrap.
+    /// Skips `ids` CAS ids and as many chain names, for tests beyond the point where counters wrap.
     pub fn skip_ids(&self, ids: u64) {
         self.persistent.seq.fetch_add(ids, Relaxed);
         self.chains.fetch_add(ids, Relaxed);
     }
 
-    /// Counts `flushes` more, though none takes effect: for tests, as above, before there are items.
+    /// Advances the flush counter by `flushes` without flushing, for the same tests. The store must be empty.
     pub fn skip_flushes(&self, flushes: u64) {
         self.persistent.flushes.fetch_add(2 * flushes, Relaxed);
     }
 
-    /// Gives an item a new CAS id, and a sequence number that is later than the last flush. An item without a CAS word
-    /// needs an id that fits.
+    /// Sets an item's CAS id, and a sequence number later than the last flush. Without a CAS word the id must fit
+    /// 40 bits, since it is the sequence number.
     #[inline]
     pub(super) fn stamp(&self, item: &Item, cas: u64) {
         if item.can_hold_cas() {
@@ -207,23 +208,23 @@ impl Store {
         }
     }
 
-    /// Whether new items need the CAS word because ids will soon not fit 40 bits.
+    /// Whether new items need a CAS word because CAS ids will soon exceed 40 bits.
     pub(super) fn needs_wide_cas(&self) -> bool {
         self.persistent.seq.load(Relaxed) > SEQ_MASK - WIDE_MARGIN
     }
 
-    /// A name for the chain of an item whose key has this hash, which no other chain of the process has.
+    /// Returns a name, unique within the process, for the chain of an item whose key has this hash.
     pub(super) fn name_chain(&self, hash: u64) -> ChainName {
         ChainName { number: self.chains.fetch_add(1, Relaxed), place: (hash >> 32) as u32 }
     }
 
-    /// Loads the bucket of `hash` ahead of a lookup.
+    /// Prefetches the bucket of `hash`.
     #[inline]
     pub fn prefetch_bucket(&'static self, hash: u64) {
         self.index.prefetch(hash);
     }
 
-    /// Loads the items that a lookup of `hash` will look at; its bucket should be loaded already.
+    /// Prefetches the items that a lookup of `hash` compares with its key. The bucket should be in cache already.
     #[inline]
     pub fn prefetch_items(&'static self, hash: u64) {
         self.index.peek(hash, |raw| {
@@ -239,7 +240,7 @@ impl Store {
         Some((handle, Item::at(self.arena.chunk(handle))?))
     }
 
-    /// The linked item of `key` in its locked bucket.
+    /// Finds the linked item of `key` in its locked bucket.
     #[inline]
     pub(super) fn find(&self, bucket: &Bucket, key: &[u8], hash: u64) -> Option<(Slot, Handle, Item)> {
         let mut found = None;
@@ -250,7 +251,8 @@ impl Store {
         found.map(|(handle, item)| (slot, handle, item))
     }
 
-    /// Class that users see: a large item counts in the largest class, wherever its head lies.
+    /// Slab class in `stats` and eviction: a chunked item counts in the largest class, whatever class its head's chunk
+    /// is of.
     #[inline]
     pub(super) fn lru_class(&self, handle: Handle, item: &Item) -> usize {
         if item.header().has(iflag::CHUNKED) { self.sizes.largest() } else { self.arena.class(handle) }
@@ -260,7 +262,7 @@ impl Store {
         self.sizes.memcached_size(item.header().klen(), item.vlen(), item.header().has(iflag::FLAGS))
     }
 
-    /// Shows the live item of `key` to `visit`, under its bucket's lock. An item whose time is over is removed.
+    /// Calls `visit` with the live item of `key` under its bucket's lock. Removes an expired or flushed item.
     /// `visit` must not block, allocate much or call the store.
     #[inline]
     pub fn visit<R>(&'static self, key: &[u8], hash: u64, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
@@ -290,13 +292,13 @@ impl Store {
         Lookup::Hit(result)
     }
 
-    /// Puts an item behind all others of its class, in flat mode. No bucket lock may be held.
+    /// Moves an item to the tail of its class's LRU list, in flat mode. No bucket lock may be held.
     #[cold]
     pub(super) fn move_back(&'static self, handle: Handle, item: Item) {
         self.slabs.class(self.lru_class(handle, &item)).move_back(&self.arena, handle);
     }
 
-    /// Takes an item out of its locked bucket and frees it.
+    /// Removes an item from its locked bucket and frees it.
     pub(super) fn unlink(&'static self, mut bucket: Bucket, slot: Slot, handle: Handle, mut item: Item) {
         bucket.remove(slot);
         item.change_state(state::LINKED, 0);
@@ -304,14 +306,14 @@ impl Store {
         self.release(handle, item);
     }
 
-    /// Frees an unlinked item, at once or when its last reader is done. No bucket lock may be held.
+    /// Frees an unlinked item, now or when its last pin drops. No bucket lock may be held.
     pub(super) fn release(&'static self, handle: Handle, item: Item) {
         if !Pinned::leave_to_readers(&item) {
             self.free_item(handle, item);
         }
     }
 
-    /// Gives back all chunks of an unlinked item that nobody reads.
+    /// Frees all chunks of an unlinked, unpinned item.
     pub(super) fn free_item(&'static self, handle: Handle, item: Item) {
         let memcached_size = self.memcached_size_of(&item);
         let class = self.arena.class(handle);
@@ -330,13 +332,13 @@ impl Store {
         self.slabs.class(class).free(&self.arena, handle);
     }
 
-    /// A chunk of `class` that takes `need` bytes, evicting if need be.
+    /// Allocates a chunk of at least `need` bytes in class `class_id`, evicting if necessary.
     pub(super) fn take_chunk(&'static self, class_id: usize, need: usize, now: u32) -> Option<Handle> {
         self.take_chunk_for(class_id, need, now, |_, _| ())
     }
 
-    /// The same, calling `then` for the chunk before the lock of its class is released, which is the next larger one if
-    /// `class_id` has no chunk so long.
+    /// Allocates a chunk and calls `then` for it under the lock of its class, which is the next larger one if
+    /// `class_id` has no chunk of that size.
     pub(super) fn take_chunk_for(
         &'static self,
         class_id: usize,
@@ -346,9 +348,9 @@ impl Store {
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
         let births = class.births;
-        // Memory of an item whose time is over is taken before more memory is.
+        // An expired item is reclaimed before the class takes another page.
         if class.would_grow(need) && self.oldest_expired(&class, now).is_some() {
-            // Who has a magazine could use the chunk of an item anew after it was judged.
+            // Until magazines are recalled, another thread may free the chunk and reuse it after the check.
             class.recall(&self.arena);
             if class.would_grow(need)
                 && let Some(oldest) = self.oldest_expired(&class, now)
@@ -357,7 +359,7 @@ impl Store {
                 class = self.drop_victim(class_id, class, (oldest, None), now);
             }
         }
-        let mut looks = 0;
+        let mut probes = 0;
         for tries in 0..EVICT_TRIES {
             match self.slabs.take(&mut class, &self.arena, need, tries) {
                 Take::Chunk(handle) => {
@@ -381,21 +383,21 @@ impl Store {
                 }
                 Take::Nothing => {
                     let mut goes_on = self.slabs.may_find(&class);
-                    // What nobody may evict goes when its time is over.
+                    // Items that may not be evicted are removed once they are dead.
                     if self.slabs.protects(&class) {
                         class.recall(&self.arena);
-                        let is_over = |item: &Item| self.dead(item, now).is_some();
-                        if let Some(expired) = class.next_expired(&self.arena, need, is_over) {
+                        let is_dead = |item: &Item| self.dead(item, now).is_some();
+                        if let Some(expired) = class.next_expired(&self.arena, need, is_dead) {
                             class = self.drop_victim(class_id, class, (expired, None), now);
                             continue;
                         }
-                        looks += 1;
-                        goes_on |= looks < EXPIRED_PROBES && class.may_have_expired();
+                        probes += 1;
+                        goes_on |= probes < EXPIRED_PROBES && class.may_have_expired();
                     }
                     if !goes_on {
                         break;
                     }
-                    // Others may have their turn before the search goes on.
+                    // Unlock so that other threads get the class before the search continues.
                     drop(class);
                     class = self.slabs.class(class_id);
                 }
@@ -407,7 +409,7 @@ impl Store {
         None
     }
 
-    /// The item that has been in its queue for longest, if its time is over.
+    /// The oldest item of the class's queue, if it is dead.
     fn oldest_expired(&self, class: &crate::store::slabs::Class, now: u32) -> Option<Handle> {
         let oldest = class.longest_here()?;
         let item = Item::at(self.arena.chunk(oldest)).filter(|item| item.header().is(state::LINKED))?;
@@ -419,19 +421,19 @@ impl Store {
         self.slabs.touched(page);
     }
 
-    /// Has the calling thread woken when [`Store::touch_ahead`] may be due.
+    /// Registers the calling thread as the one that is unparked when [`Store::touch_ahead`] may be due.
     pub fn touch_from_here(&self) {
-        // A second thread would be a mistake that costs a delay, no more.
+        // A second caller is ignored: the cost is a delay.
         let _ = self.toucher.set(thread::current());
     }
 
-    /// Touches the memory of some of the pages that classes will need next, so that nobody waits for the kernel to clear
-    /// it; true if there is more to do.
+    /// Touches up to [`TOUCH_PAGES`] of the pages that classes need next, so that no worker waits for the kernel to
+    /// clear them. True if there is more to do.
     pub fn touch_ahead(&self) -> bool {
         (0..TOUCH_PAGES).all(|_| self.slabs.take_to_touch().map(|page| self.touch(page)).is_some())
     }
 
-    /// Evicts and frees a victim of class `class_id`, whose lock is given up for a while if the item is a large one.
+    /// Evicts and frees a victim of class `class_id`. The class is unlocked in between if the item is chunked.
     pub(super) fn drop_victim(
         &'static self,
         class_id: usize,
@@ -451,8 +453,8 @@ impl Store {
         class
     }
 
-    /// Unlinks a victim; `None` if it stays for what its class remembers, has gone meanwhile, is in use just now, or a
-    /// reader still holds it (its chunk follows later).
+    /// Unlinks a victim. `None` if its class's history keeps it, it was removed meanwhile, its bucket is locked, or it
+    /// is pinned (the last pin frees it).
     fn evict(
         &'static self,
         class: &mut crate::store::slabs::Class,
@@ -465,13 +467,13 @@ impl Store {
         item.copy_key(&mut class.key);
         let hash = crate::hash::hash(&class.key);
         class.history.prefetch(hash);
-        // Nobody waits for a bucket under a class's lock: there are other victims.
+        // A class holder never waits for a bucket (lock order); there are other victims.
         let mut bucket = self.index.try_lock(hash)?;
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         let mut item = Item::at(self.arena.chunk(handle))?;
         let dead = self.dead(&item, now);
         if dead.is_none() && !self.slabs.may_leave(&item) {
-            return None; // its time was over a moment ago
+            return None; // was dead when it was chosen, and lives now
         }
         if let (None, Some(part)) = (dead, part)
             && !class.is_draining(handle)
@@ -502,7 +504,7 @@ impl Store {
         Some(item)
     }
 
-    /// Counts an eviction, and tells watchers.
+    /// Counts an eviction and records it for watchers.
     pub(super) fn note_eviction(&self, counts: &mut ClassCounts, key: &[u8], handle: Handle, item: &Item, now: u32) {
         let fetched = item.header().is(state::FETCHED);
         counts.evicted += 1;
@@ -523,7 +525,7 @@ impl Store {
         }
     }
 
-    /// One step of index growth. Called by one thread.
+    /// Does one step of index growth, or begins one if it is due. Called by one thread.
     pub fn grow_step(&'static self, buckets: u64) -> Step {
         if !self.index.is_growing() {
             let items = self.items();
@@ -545,7 +547,7 @@ impl Store {
                     }
                 }
                 let bytes = bytes(pace);
-                // Pages go first, unless they cannot.
+                // Classes give up pages first; an overfull index grows without waiting for them.
                 self.slabs.want(bytes);
                 self.charge(bytes);
                 if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
@@ -572,8 +574,8 @@ impl Store {
         step
     }
 
-    /// Whether the index should grow though its items have room: for ghosts, where those are left and no item has to make
-    /// way for them, however long the rings become.
+    /// Whether the index should grow to have room for ghosts: only if evictions leave ghosts, and the larger table
+    /// takes no memory from items however long the rings become.
     fn may_grow_for_ghosts(&'static self, items: u64) -> bool {
         let bytes = || {
             let rings = items * Handles::ENTRY as u64;
@@ -582,27 +584,27 @@ impl Store {
         self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.would_charge(bytes())
     }
 
-    /// Whether the index is growing, its bytes and its slots.
+    /// Whether the index is growing, its size in bytes and its number of slots.
     pub fn index_view(&'static self) -> (bool, u64, u64) {
         (self.index.is_growing(), self.index.bytes(), self.index.slots())
     }
 
-    /// State of each class, by class number; entry 0 is empty.
+    /// Snapshot of each class, by class number; entry 0 is empty.
     pub fn classes(&self, now: u32) -> Vec<ClassView> {
         (0..self.slabs.len()).map(|id| self.slabs.view(id, &self.arena, now)).collect()
     }
 
-    /// Items held.
+    /// Number of items.
     pub fn items(&self) -> u64 {
         self.slabs.items(&self.arena)
     }
 
-    /// Nominal bytes of all items.
+    /// Sum of the memcached_size of all items, in bytes.
     pub fn bytes(&self) -> u64 {
         self.slabs.bytes(&self.arena)
     }
 
-    /// Bytes of pages handed out.
+    /// Bytes of pages in use, the global pool's included.
     pub fn malloced(&self) -> u64 {
         self.slabs.malloced()
     }
@@ -612,18 +614,18 @@ impl Store {
         self.slabs.free_pages()
     }
 
-    /// The memory limit: less than `Config::maxbytes` where there is no address space for more.
+    /// The memory limit in bytes; less than `Config::maxbytes` where address space is short.
     pub fn limit(&self) -> u64 {
         self.slabs.limit()
     }
 
-    /// Changes the memory limit; false if it cannot be.
+    /// Changes the memory limit. False if address space is short, or the items are in a memory file.
     pub fn set_limit(&self, bytes: u64) -> bool {
-        // A memory file has the size that it has.
+        // The size of a memory file is fixed.
         self.arena.memory_file().is_none() && self.slabs.set_limit(bytes)
     }
 
-    /// Fixes the share of each class that new items may have before they are judged, in percent; `None` lets it adapt.
+    /// Fixes the HOT ring's share of each class, in percent; `None` lets it adapt.
     pub fn set_hot_pct(&self, percent: Option<u32>) {
         self.slabs.set_hot_pct(percent);
     }
@@ -633,18 +635,18 @@ impl Store {
         self.slabs.set_temp_ttl(ttl);
     }
 
-    /// One list a class, in the order of the last use, or segments and ghosts. Items that are there stay where they
-    /// are, and leave first.
+    /// Selects flat mode (one LRU list per class) or segmented mode (S3-FIFO with ghosts). Items already stored stay in
+    /// their queues and are evicted first.
     pub fn set_flat(&self, flat: bool) {
         self.slabs.set_flat(flat, &self.arena);
     }
 
-    /// Rounds of tending, one for all classes.
+    /// Rounds of tending; one round covers all classes.
     pub fn juggles(&self) -> u64 {
         self.juggles.load(Relaxed)
     }
 
-    /// `stats reset`.
+    /// Resets the counters of all classes, for `stats reset`.
     pub fn reset_counts(&self) {
         self.slabs.reset_counts();
         self.juggles.store(0, Relaxed);
