@@ -1,8 +1,8 @@
 //! Slab classes: pages, free chunks and counters.
 //!
-//! One [`Class`] a slab class, each under its own lock (rank: docs/locking.md), and the pool of pages they
-//! share. Who leaves when memory is short is `policy`'s choice; what a class does when a page leaves it stands in
-//! `leave`. Knows items only by their head; the caller (the store) unlinks victims from the index.
+//! Owns one [`Class`] per slab class, each under its own lock (rank: docs/locking.md), and the page pool that they
+//! share. `evict/queues` chooses victims; `page_move/drain` has the class's side of a page move. Knows items only by
+//! their header; the caller (the store) unlinks victims from the index.
 
 use crate::store::evict::LruList;
 use crate::store::evict::Ring;
@@ -23,36 +23,38 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
-/// Victims in the order of eviction for an item that only a full chunk will do for; then comes one that has such a
-/// chunk. So fitted chunks become free where they are not asked for, but no more than a page of them.
-const ANY_TRIES: usize = 4;
+/// Attempts to evict in eviction order for an item that needs a maximum-size chunk; after them only items in such
+/// chunks are victims. The former leave fitted chunks free, so they also end once a page of those is free.
+const ANY_VICTIM_TRIES: usize = 4;
 
-/// Pages that have memory before they are needed: two huge pages of the kernel's, which may take 20 ms to clear one in a
-/// virtual machine.
-const READY: u64 = 4;
+/// Pages that have memory before they are needed: two huge pages. The kernel may take 20 ms to clear one in a virtual
+/// machine.
+const READY_PAGES: u64 = 4;
 
-/// Pages in use and free, and how many there may be.
+/// The page pool: pages in use and free, and the memory limit.
 pub struct Pages {
+    /// Number of the first page never handed out.
     next: u32,
+    /// Pages that exist as address space.
     exist: u32,
-    /// Pages that have memory and no class (class 0, the global page pool); they read as zero.
+    /// Pages with memory and no class (class 0, the global page pool), all zero.
     pool: Vec<u32>,
-    /// Pages whose memory was given back to the system.
+    /// Pages without memory: it was returned to the kernel.
     released: Vec<u32>,
-    /// Pages that have memory, all zero, and count as if they had none: they are for the classes that grow next.
+    /// Touched pages for the classes that grow next, all zero; not counted as in use.
     ready: Vec<u32>,
-    /// Pages that somebody touches just now, without a lock, who will make them ready.
+    /// Pages that a thread is touching, without a lock, and will put into `ready`.
     touching: u64,
-    /// Pages that have memory: those of the classes and of the pool.
+    /// Pages of the classes and of the global pool.
     used: u64,
-    /// Bytes that were counted as allocated before the first page.
+    /// Bytes counted as allocated before the first page.
     precharged: u64,
     limit: u64,
-    /// What is needed beside the pages, as far as it counts against the limit.
+    /// Overhead bytes charged to the limit: the part beyond [`on_top`].
     charged: u64,
-    /// What will be needed beside them by an index that waits to grow; 0 = none waits.
+    /// Overhead bytes once the index has grown, while its growth waits for them; 0 = no growth waits.
     wanted: u64,
-    /// The limit was lowered below what is in use, or the charge raised: classes have to give pages up.
+    /// Classes must give up pages: the limit was lowered below the memory in use, or the charge has risen.
     shrinking: bool,
 }
 
@@ -75,7 +77,7 @@ impl Pages {
         }
     }
 
-    /// A page for a class: one of the pool, or a ready one; a class's first one may exceed the limit, as in memcached.
+    /// Takes a pooled or a ready page for a class. A class's first page may exceed the limit, as in memcached.
     fn take(&mut self, first: bool) -> Option<u32> {
         if let Some(page) = self.pool.pop() {
             return Some(page);
@@ -85,7 +87,7 @@ impl Pages {
         Some(page)
     }
 
-    /// A page without memory, for somebody who touches it and says so ([`Slabs::touched`]).
+    /// Takes a page without memory, which the caller touches and hands to [`Slabs::touched`].
     fn take_untouched(&mut self) -> Option<u32> {
         let page = self.released.pop().or_else(|| {
             (self.next <= self.exist).then(|| {
@@ -97,17 +99,17 @@ impl Pages {
         Some(page)
     }
 
-    /// Pages that count as if they had no memory.
+    /// Pages touched, or being touched, ahead of use.
     fn ahead(&self) -> u64 {
         self.ready.len() as u64 + self.touching
     }
 
-    /// Whether there may be so many pages more.
+    /// Whether the limit allows `pages` more pages.
     fn have_room(&self, pages: u64) -> bool {
         self.malloced() + pages * PAGE_BYTES as u64 <= self.room()
     }
 
-    /// Takes note of pages that are in use already.
+    /// Records the recovered pages (number, class), in the order of their numbers.
     fn adopt(&mut self, used: &[(u32, usize)]) {
         self.next = used.last().map_or(FIRST_PAGE, |(last, _)| last + 1);
         self.used = used.len() as u64;
@@ -115,7 +117,7 @@ impl Pages {
         self.released = (FIRST_PAGE..self.next).filter(|number| !taken.contains(number)).collect();
     }
 
-    /// Bytes that pages may have.
+    /// The limit on bytes of pages, less the overhead charged to it.
     fn room(&self) -> u64 {
         self.limit.saturating_sub(self.charged)
     }
@@ -125,13 +127,13 @@ impl Pages {
     }
 }
 
-/// What the process may need beside pages of `limit` bytes without taking from them: a twentieth, and 10 of
-/// the 32 MiB that are left to the process as a whole.
+/// Overhead in bytes that is not charged to a limit of `limit` bytes: a twentieth of it, and 10 of the 32 MiB that the
+/// process as a whole is allowed.
 pub(super) fn on_top(limit: u64) -> u64 {
     limit / 20 + (10 << 20)
 }
 
-/// Counters of one class since the last reset; each is the `stats items` row of the same name.
+/// Counters of one class since the last reset, named as their `stats items` rows.
 #[derive(Clone, Copy, Default, Debug)]
 #[allow(missing_docs)]
 pub struct ClassCounts {
@@ -153,7 +155,7 @@ pub struct ClassCounts {
     pub direct_reclaims: u64,
 }
 
-/// One class at one moment.
+/// Snapshot of one class.
 #[derive(Clone, Copy, Default, Debug)]
 #[allow(missing_docs)]
 pub struct ClassView {
@@ -166,106 +168,110 @@ pub struct ClassView {
     pub warm: u64,
     pub cold: u64,
     pub temp: u64,
-    /// Evicted keys that came back so soon that more memory would have kept them, since the start.
+    /// Evicted keys stored again so soon that more memory would have kept them, since the start.
     pub ghost_hits: u64,
-    /// Nominal bytes of the class's items.
+    /// Sum of the items' memcached_size, in bytes.
     pub requested: u64,
-    /// Seconds since the last access of the item that would leave each queue next; 0 = none.
+    /// Seconds since the last access of the next victim of each queue; 0 = none.
     pub age_hot: u32,
     pub age_warm: u32,
     pub age_cold: u32,
 }
 
-/// What a class found when it looked for memory.
+/// Result of a class's search for memory.
 pub enum Take {
-    /// A chunk for the caller.
+    /// A chunk, now the caller's.
     Chunk(Handle),
-    /// A page, for which the caller gives up the class's lock, touches it, says so ([`Slabs::touched`]), and tries again.
+    /// A page without memory: the caller unlocks the class, touches the page, calls [`Slabs::touched`], and retries.
     Untouched(u32),
-    /// The search ended at this item: unlink it; then the chunk is the caller's, or must be freed.
-    /// With the part of the class where it stood, if it is to leave a ghost.
+    /// The victim to unlink and free, and the part of the class that it was in if it is to leave a ghost.
     Victim(Handle, Option<Part>),
-    /// All chunks so long have what cannot be evicted, or there are none: the next larger class will do.
+    /// The class has no chunk of that size, or none that eviction can free: use the next larger class.
     Elsewhere,
-    /// Nothing may be taken.
+    /// No memory and no victim.
     Nothing,
 }
 
-/// Where a hand is that walks the slots of a class's pages.
+/// Position of a clock hand over the slots of a class's pages.
 #[derive(Clone, Copy, Default)]
 pub struct ClockHand {
-    /// Which of the stocks.
+    /// Chunk pool, by `ChunkKind`.
     pub(super) pool: usize,
-    /// Place of the page in its list.
+    /// Index of the page in the pool's list.
     pub(super) page: usize,
     pub(super) slot: u32,
 }
 
-/// A page that leaves its class.
+/// A page that is leaving its class.
 pub struct DrainingPage {
     pub(super) page: u32,
     pub(super) kind: ChunkKind,
-    /// Slots that were ever used.
+    /// Slots ever used.
     pub(super) slots: u32,
-    /// Chunks of those that are not gone yet.
+    /// Of these, chunks not drained yet.
     pub(super) left: u32,
 }
 
-/// One slab class. Each has cache lines of its own.
+/// One slab class, on cache lines of its own.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct Class {
     pub(super) id: usize,
     pub(super) is_largest: bool,
-    /// Chunks of both kinds, by `ChunkKind`.
+    /// Chunk pools, by `ChunkKind`.
     pub(super) pools: [ChunkPool; 2],
-    /// Pages that the class has begun to use.
+    /// Pages that the class has started to use.
     pub(super) births: u64,
     /// Sizes of the latest items.
     pub(super) histogram: SizeHistogram,
-    /// Another size suits the class better than that of its fitted chunks: their pages are cut anew.
+    /// Pages of fitted chunks are being given up, because another size suits the class better.
     pub(super) retiring: bool,
-    /// Pages that were given to the class and not used yet.
+    /// Unused pages that may get chunks of either kind.
     pub(super) given: Vec<u32>,
     pub(super) draining: Option<DrainingPage>,
-    /// Chunks of leaving pages that the search for free ones has dropped.
+    /// Free chunks of draining pages that allocation met and dropped.
     pub(super) dropped: u64,
     pub(super) ring: Ring,
-    /// Large items of the main part: their heads lie in pages of other classes, where no hand finds them.
+    /// Chunked items of the main part: their heads are in pages of other classes, where no clock hand of this class
+    /// finds them.
     pub(super) chains: Ring,
     pub(super) hand: ClockHand,
-    /// The same over full pages only.
+    /// Clock hand over pages of maximum-size chunks only.
     pub(super) max_size_hand: ClockHand,
-    /// The same for items whose time is over, where others may not be evicted.
+    /// Clock hand of the search for dead items where live ones may not be evicted.
     pub(super) expired_hand: ClockHand,
-    /// Chunks that it has passed since it found one.
+    /// Chunks that `expired_hand` has passed since it last found one.
     pub(super) expired_passed: u64,
-    /// When it comes to the chunks in use, it is a large item's turn instead of the hand's.
+    /// Accumulates `chains.len()` per step of the hand; once it reaches the chunks in use, a chunked item is examined
+    /// instead of the chunk under the hand.
     pub(super) chain_turn: u64,
-    /// Items stored in flat mode.
+    /// LRU list of the items stored in flat mode.
     pub(super) lru: LruList,
     pub(super) extra: Extra,
-    /// Where items were that have left the ring unread while there was room, in this order. By now others may be there.
+    /// Handles of items that left the ring unread while there was room, oldest first. The chunk may hold another item
+    /// by now.
     pub(super) idle: VecDeque<Handle>,
     /// Evictions when the class was last tended.
     pub(super) tended_at: u64,
-    /// In flat mode: there may be items from before it.
+    /// In flat mode: items from segmented mode may be left.
     pub(super) mixed: bool,
-    /// What threads have of the class, if its chunks are small; and whose magazines are open, one bit each.
+    /// The threads' magazines; `None` if the class's chunks are too large for them.
     pub(super) magazines: Option<Arc<Magazines>>,
+    /// Open magazines, one bit per thread.
     pub(super) open_magazines: u64,
-    /// Searches for a free chunk in vain since the last one that recalled what is in magazines.
+    /// Searches that found no free chunk, modulo the number of which one recalls magazines.
     pub(super) searches: u8,
-    /// Items by label. A hit that makes a COLD item WARM is counted in [`ClassStats`] instead, since the class is not
-    /// locked then: WARM may stand too low here and COLD too high by as many.
+    /// Items by label. A hit that makes a COLD item WARM is counted in [`ClassStats`] instead, because the class is not
+    /// locked then: WARM here may be too low, and COLD too high, by the same number.
     pub(super) items: [i64; 4],
     pub(super) hot_ratio: HotRatio,
     pub(super) period: ClockPeriod,
     pub(super) history: History,
     /// `ClassStats::rewarmed` at the last reset of the counters.
     rewarmed_before: u64,
+    /// Sum of the items' memcached_size, in bytes.
     pub(super) requested: i64,
-    /// Room for a victim's key.
+    /// Buffer for a victim's key.
     pub key: Vec<u8>,
     /// Counters since the last reset.
     pub counts: ClassCounts,
@@ -278,12 +284,12 @@ impl Class {
         let pools = [ChunkPool::new(full), ChunkPool::default()];
         let hot_ratio = HotRatio::new(full.stride);
         let is_largest = id == sizes.largest();
-        // Chains count in the largest class, whatever the size of its chunks.
+        // The largest class has no magazines, whatever its chunk size: chunked items count in it.
         let magazines = if is_largest { None } else { Magazines::new(full.stride) };
         Self { id, is_largest, pools, histogram, magazines, hot_ratio, ..Self::default() }
     }
 
-    /// Whether a chunk's page leaves the class.
+    /// Whether a chunk is on the draining page.
     #[inline]
     pub(super) fn is_draining(&self, handle: Handle) -> bool {
         self.draining.as_ref().is_some_and(|draining| draining.page as usize == handle.page())
@@ -315,24 +321,24 @@ impl Class {
     }
 }
 
-/// All classes and the pages.
+/// All classes, and the pages they share.
 pub struct Slabs {
     classes: Vec<Mutex<Class>>,
-    /// Those of each class, for threads that do not hold its lock.
+    /// Magazines of each class, for threads that do not hold its lock.
     pub(super) magazines: Vec<Option<Arc<Magazines>>>,
     pages: Mutex<Pages>,
     may_evict: bool,
-    /// One a class.
+    /// Lock-free statistics, by class.
     stats: Vec<ClassStats>,
     flat: AtomicBool,
-    /// Percent of a class that its ring is to have, plus 1; 0 = what suits best.
+    /// Fixed share of the ring in its class in percent, plus 1; 0 = adaptive.
     hot_pct: AtomicU32,
-    /// Items with so many seconds to live are TEMP, plus 1; 0 = none are.
+    /// Longest TTL in seconds of TEMP items, plus 1; 0 = no item is TEMP.
     temp_ttl: AtomicU64,
 }
 
 impl Slabs {
-    /// Empty classes for `sizes`, with at most `limit` bytes of pages out of `exist` pages.
+    /// Creates empty classes for `sizes`, with at most `limit` bytes of pages out of `exist` pages.
     pub fn new(sizes: &Sizes, exist: usize, limit: u64, precharged: u64, may_evict: bool) -> Self {
         let classes: Vec<Class> = (0..=sizes.largest()).map(|id| Class::new(id, sizes)).collect();
         Self {
@@ -347,17 +353,17 @@ impl Slabs {
         }
     }
 
-    /// The class, locked.
+    /// Locks a class.
     #[inline]
     pub fn class(&self, id: usize) -> MutexGuard<'_, Class> {
         let class = self.classes[id].lock();
-        // A chunk that changes hands does so under this lock. Who still reads what was there, without a lock, and meets
-        // a word that is written from here on, will see that the bucket has changed which led him to the chunk.
+        // Chunks are freed and reused under this lock. An optimistic read that loads a word written after this fence
+        // sees that the bucket which led it to the chunk has changed.
         fence(Release);
         class
     }
 
-    /// The same, and whether the caller had to wait for it.
+    /// Locks a class; also returns whether the caller had to wait.
     #[inline]
     pub fn class_contended(&self, id: usize) -> (MutexGuard<'_, Class>, bool) {
         if let Some(class) = self.classes[id].try_lock() {
@@ -372,7 +378,8 @@ impl Slabs {
         self.class(id)
     }
 
-    /// A chunk of `need` bytes at least, or the item to be evicted for one. `tries` is how many were evicted in vain.
+    /// Allocates a chunk of at least `need` bytes, or returns the item to evict for one. `tries` counts the caller's
+    /// earlier attempts.
     pub fn take(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
         let take = self.search(class, arena, need, tries);
         if matches!(take, Take::Nothing | Take::Elsewhere) && class.has_open_magazines() && !class.lacks(need) {
@@ -381,7 +388,7 @@ impl Slabs {
         take
     }
 
-    /// Searches in what magazines have too.
+    /// Recalls magazines, then searches.
     #[cold]
     fn search_all(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
         class.recall(arena);
@@ -413,21 +420,21 @@ impl Slabs {
             return Take::Chunk(handle);
         }
         if class.lacks(need) {
-            // So that the class has full pages again if there are many of these.
+            // Noted so that the class gets maximum-size chunks again if many items need them.
             class.histogram.note(need);
             return Take::Elsewhere;
         }
         if !self.may_evict {
             return Take::Nothing;
         }
-        if class.is_choosy(need) && (tries >= ANY_TRIES || class.has_free_fitted_page()) {
+        if class.is_choosy(need) && (tries >= ANY_VICTIM_TRIES || class.has_free_fitted_page()) {
             let victim = class.victim_of_max_size(arena);
             return victim.map_or(Take::Elsewhere, |handle| Take::Victim(handle, Some(Part::Main)));
         }
         self.victim(class, arena).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
     }
 
-    /// The item of a class that should leave next, and where it stood, if it is to leave a ghost.
+    /// Chooses the next victim of a class; also returns the part it was in, if it is to leave a ghost.
     fn victim(&self, class: &mut Class, arena: &Arena) -> Option<(Handle, Option<Part>)> {
         if self.is_flat() {
             class.victim_flat(arena, &self.stats[class.id]).map(|handle| (handle, None))
@@ -436,7 +443,8 @@ impl Slabs {
         }
     }
 
-    /// The same, be it on the page that leaves, for a chunk of `need` bytes elsewhere.
+    /// Chooses a victim for a chunk of `need` bytes outside the draining page. The victim may be on the draining page,
+    /// unless only maximum-size chunks will do.
     pub(super) fn victim_anywhere(
         &self,
         class: &mut Class,
@@ -444,7 +452,7 @@ impl Slabs {
         need: usize,
     ) -> Option<(Handle, Option<Part>)> {
         if class.is_choosy(need) {
-            // Others would leave in vain.
+            // Evicting any other item frees no chunk that is large enough.
             return class.victim_of_max_size(arena).map(|handle| (handle, Some(Part::Main)));
         }
         let draining = class.draining.take();
@@ -453,18 +461,18 @@ impl Slabs {
         victim
     }
 
-    /// The ring's share that the operator has fixed, in percent.
+    /// The ring's share in percent, if the operator has fixed it.
     pub fn hot_pct(&self) -> Option<u32> {
         self.hot_pct.load(Relaxed).checked_sub(1)
     }
 
-    /// Whether each class has one queue, in the order of the last use.
+    /// Whether each class has one LRU list (flat mode).
     #[inline]
     pub fn is_flat(&self) -> bool {
         self.flat.load(Relaxed)
     }
 
-    /// One queue a class from now on, or the ring and the main part.
+    /// Selects flat or segmented mode for new items.
     pub fn set_flat(&self, flat: bool, arena: &Arena) {
         self.flat.store(flat, Relaxed);
         for mut class in self.classes.iter().map(Mutex::lock) {
@@ -473,8 +481,8 @@ impl Slabs {
         }
     }
 
-    /// Notes a use of an item whose bucket is locked; true if it has to go behind all others then. In flat mode that
-    /// is so once a minute, and the time of the last access stands still in between, as in memcached.
+    /// Notes an access to an item of a locked bucket; true if the caller must move it to the tail of the LRU list. In
+    /// flat mode that is once a minute, and the access time is not updated in between, as in memcached.
     pub fn note_use(&self, item: &Item, now: u32) -> bool {
         let flat = self.is_flat();
         let due = item.is_access_due(now);
@@ -484,12 +492,12 @@ impl Slabs {
         flat && due
     }
 
-    /// Whether another search may find what one has not: the hand passes a bounded number of slots.
+    /// Whether another search may find a victim after one has failed: each passes a bounded number of slots.
     pub fn may_find(&self, class: &Class) -> bool {
         self.may_evict && class.evictable() > 0
     }
 
-    /// What is known of a class without its lock.
+    /// Lock-free statistics of a class.
     #[inline]
     pub fn stats(&self, id: usize) -> &ClassStats {
         &self.stats[id]
@@ -498,7 +506,7 @@ impl Slabs {
     /// The label of a new item.
     #[inline]
     pub fn label_of(&self, exptime: u32, now: u32) -> u8 {
-        // An item that never expires looks far enough away, and so does one whose time is over.
+        // Wraps to a large value for an item that never expires (0) or has expired.
         if u64::from(exptime.wrapping_sub(now)) < self.temp_ttl.load(Relaxed) {
             state::TEMP
         } else if self.is_flat() {
@@ -513,17 +521,17 @@ impl Slabs {
         self.hot_pct.store(percent.map_or(0, |percent| percent + 1), Relaxed);
     }
 
-    /// Makes new items with at most `ttl` seconds to live TEMP; `None` makes none.
+    /// Labels new items with at most `ttl` seconds to live TEMP; `None` labels none.
     pub fn set_temp_ttl(&self, ttl: Option<u32>) {
         self.temp_ttl.store(ttl.map_or(0, |ttl| u64::from(ttl) + 1), Relaxed);
     }
 
-    /// Items held, summed class by class.
+    /// Number of items, summed class by class.
     pub fn items(&self, arena: &Arena) -> u64 {
         self.sum(arena, Class::len)
     }
 
-    /// Nominal bytes of all items.
+    /// Sum of the memcached_size of all items, in bytes.
     pub fn bytes(&self, arena: &Arena) -> u64 {
         self.sum(arena, |class| class.requested as u64)
     }
@@ -541,39 +549,39 @@ impl Slabs {
         self.classes.len()
     }
 
-    /// One class's state.
+    /// Snapshot of one class.
     pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
         let mut class = self.class(id);
         class.recall(arena);
         class.view(arena, &self.stats[id], now)
     }
 
-    /// Number of the first page that nobody has had yet.
+    /// Number of the first page never handed out.
     pub fn next_page(&self) -> u32 {
         self.pages.lock().next
     }
 
-    /// Takes note of the pages (number, class) that classes have adopted, in the order of their numbers.
+    /// Records the pages (number, class) that classes have adopted, in the order of their numbers.
     pub fn adopt_pages(&self, used: &[(u32, usize)]) {
         self.pages.lock().adopt(used);
     }
 
-    /// How many bytes of pages there may be.
+    /// The limit on bytes of pages.
     pub fn limit(&self) -> u64 {
         self.pages.lock().limit
     }
 
-    /// Bytes of pages handed out, as `total_malloced` tells them.
+    /// Bytes of pages in use, as reported by `total_malloced`.
     pub fn malloced(&self) -> u64 {
         self.pages.lock().malloced()
     }
 
-    /// Pages of the global pool.
+    /// Number of pages in the global pool.
     pub fn free_pages(&self) -> u64 {
         self.pages.lock().pool.len() as u64
     }
 
-    /// Whether as much memory is in use as there may be.
+    /// Whether the limit allows no further page.
     pub fn is_full(&self) -> bool {
         !self.pages.lock().have_room(1)
     }
@@ -583,31 +591,31 @@ impl Slabs {
         self.may_evict
     }
 
-    /// A page of the pool, for a class that it is given to.
+    /// Takes a page from the global pool, to be given to a class.
     pub fn take_pooled(&self) -> Option<u32> {
         self.pages.lock().pool.pop()
     }
 
-    /// Puts a page of no class, all zero, into the pool.
+    /// Puts a page of no class, all zero, into the global pool.
     pub fn pool(&self, page: u32) {
         self.pages.lock().pool.push(page);
     }
 
-    /// A page that should be made ready now: it must be touched and then told to [`Slabs::touched`].
+    /// Takes a page to touch ahead of use, if too few are ready. The caller touches it and calls [`Slabs::touched`].
     pub fn take_to_touch(&self) -> Option<u32> {
         let mut pages = self.pages.lock();
         let ahead = pages.ahead();
-        if ahead < READY && pages.have_room(ahead + 1) { pages.take_untouched() } else { None }
+        if ahead < READY_PAGES && pages.have_room(ahead + 1) { pages.take_untouched() } else { None }
     }
 
-    /// Says that a page has its memory now.
+    /// Makes a touched page ready.
     pub fn touched(&self, page: u32) {
         let mut pages = self.pages.lock();
         pages.touching -= 1;
         pages.ready.push(page);
     }
 
-    /// A page above the limit that is ready, or of the pool; once its memory is given back it must be told to
+    /// Takes a ready or pooled page that exceeds the limit. The caller returns its memory to the kernel and calls
     /// [`Slabs::released`].
     pub fn take_surplus(&self) -> Option<u32> {
         let mut pages = self.pages.lock();
@@ -620,17 +628,17 @@ impl Slabs {
         page
     }
 
-    /// Says that a page has no memory any more.
+    /// Records that a page's memory was returned to the kernel.
     pub fn released(&self, page: u32) {
         self.pages.lock().released.push(page);
     }
 
-    /// Whether classes have to give pages up because the limit was lowered.
+    /// Whether classes must give up pages: the limit was lowered, or the charge has risen.
     pub fn is_shrinking(&self) -> bool {
         self.pages.lock().shrinking
     }
 
-    /// Changes how many bytes of pages there may be. False when address space does not reach that far.
+    /// Changes the limit on bytes of pages. False if the address space is smaller.
     pub fn set_limit(&self, limit: u64) -> bool {
         let mut pages = self.pages.lock();
         if limit / PAGE_BYTES as u64 > u64::from(pages.exist) {
@@ -641,15 +649,15 @@ impl Slabs {
         true
     }
 
-    /// Says how much memory is needed beside the pages. What is more than [`on_top`] takes from theirs. True if classes
-    /// have to give pages up from now on.
+    /// Sets the overhead in bytes; the part beyond [`on_top`] is charged to the limit. True if classes must give up
+    /// pages from now on.
     pub fn charge(&self, bytes: u64) -> bool {
         let mut pages = self.pages.lock();
         let charged = bytes.max(pages.wanted).saturating_sub(on_top(pages.limit));
         if charged < pages.charged && charged + PAGE_BYTES as u64 > pages.charged {
-            return false; // a page would go and come with every byte
+            return false; // hysteresis: a small decrease would move a page to and fro
         }
-        // Each class may have a page above the limit, so only a charge that grows makes classes give pages up.
+        // Each class may have one page above the limit, so only a charge that grows makes classes give up pages.
         let exceeds = charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
         let begins = exceeds && !pages.shrinking;
         pages.shrinking |= exceeds;
@@ -657,27 +665,27 @@ impl Slabs {
         begins
     }
 
-    /// Says how much memory will be needed beside the pages once the index grows, which waits for it; 0 if none waits.
+    /// Sets the overhead in bytes that the index needs once it grows, while its growth waits; 0 if it does not wait.
     pub fn want(&self, bytes: u64) {
         self.pages.lock().wanted = bytes;
     }
 
-    /// Whether so much memory beside the pages would take from theirs.
+    /// Whether an overhead of `bytes` would be charged to the limit in part.
     pub fn would_charge(&self, bytes: u64) -> bool {
         bytes > on_top(self.limit())
     }
 
-    /// Whether any item has left a ghost, and those who leave now do.
+    /// Whether evictions leave ghosts, and there has been one.
     pub fn leaves_ghosts(&self) -> bool {
         !self.is_flat() && self.stats.iter().any(|stats| stats.evicted() != 0)
     }
 
-    /// Bytes of the classes' queues.
+    /// Bytes of all classes' queues.
     pub fn queue_bytes(&self) -> u64 {
         self.classes.iter().map(|class| class.lock().queue_bytes()).sum()
     }
 
-    /// Clears every class's counters.
+    /// Resets the counters of all classes.
     pub fn reset_counts(&self) {
         for (class, stats) in self.classes.iter().zip(&self.stats) {
             let mut class = class.lock();

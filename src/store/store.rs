@@ -213,7 +213,7 @@ impl Store {
         self.persistent.seq.load(Relaxed) > SEQ_MASK - WIDE_MARGIN
     }
 
-    /// Returns a name, unique within the process, for the chain of an item whose key has this hash.
+    /// Returns a name, unique within the process, for the chain of an item with this key hash.
     pub(super) fn name_chain(&self, hash: u64) -> ChainName {
         ChainName { number: self.chains.fetch_add(1, Relaxed), place: (hash >> 32) as u32 }
     }
@@ -427,7 +427,7 @@ impl Store {
         let _ = self.toucher.set(thread::current());
     }
 
-    /// Touches up to [`TOUCH_PAGES`] of the pages that classes need next, so that no worker waits for the kernel to
+    /// Touches up to `TOUCH_PAGES` of the pages that classes need next, so that no worker waits for the kernel to
     /// clear them. True if there is more to do.
     pub fn touch_ahead(&self) -> bool {
         (0..TOUCH_PAGES).all(|_| self.slabs.take_to_touch().map(|page| self.touch(page)).is_some())
