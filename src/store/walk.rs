@@ -1,12 +1,12 @@
-//! Walks over all items in steps: in the order of memory, or of hashes.
+//! Walks over all items in steps: in memory order, or in hash order.
 //!
-//! Owns positions that stay valid between two steps whatever happens meanwhile, and the sweep that takes out
-//! items whose time is over. A walk holds nothing between its steps and one bucket at a time within them.
-//! Knows neither pace nor purpose: `maint` sweeps, `proto` dumps.
+//! Owns positions that stay valid between steps, the sweep that removes dead items, and tending. A walk holds no lock
+//! between its steps and one bucket at a time within them. Knows neither pace nor purpose: `maint` sweeps and tends,
+//! `proto` dumps.
 //!
-//! A walk in the order of memory meets an item that is there throughout, and neither rewritten nor moved to another
-//! page, exactly once. One in the order of hashes meets each *key* that is there throughout exactly once, also if it is
-//! rewritten or moved. What comes, goes or moves meanwhile may be met or not, or twice.
+//! A walk in memory order visits an item exactly once if it stays linked throughout and is neither rewritten nor moved
+//! to another page. A walk in hash order visits each *key* that stays linked throughout exactly once, even if it is
+//! rewritten or moved. Items stored, removed or moved meanwhile may be visited, missed, or visited twice.
 
 use crate::limits::KEY_MAX;
 use crate::point::point;
@@ -17,36 +17,36 @@ use crate::store::store::Store;
 use crate::store::write::Dead;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Room for a key and the spare bytes that copying needs.
-const KEY_ROOM: usize = KEY_MAX + 16;
+/// Capacity for a key and the spare bytes that copying needs.
+const KEY_CAPACITY: usize = KEY_MAX + 16;
 
-/// Entries of a class's ring that the sweep drops at most in one step.
-const TRIM: usize = 1024;
+/// Maximum stale entries of a class's ring that the sweep drops in one step.
+const TRIM_MAX: usize = 1024;
 
-/// Where a walk through memory is.
+/// Position of a walk in memory order.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
-    /// One bit for each class to visit.
+    /// Classes to visit, one bit each.
     classes: u64,
     page: u32,
     slot: u32,
-    /// Pages that come into use after the start are not visited, so that every walk ends.
+    /// First page not visited: pages that come into use after the start are left out, so every walk ends.
     end: u32,
 }
 
-/// What the sweep met.
+/// An item that the sweep has visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// An item whose time was over; it is gone.
+    /// A dead item, now removed.
     Dead,
-    /// An item that expires at this time; 0 = never.
+    /// A live item that expires at this time; 0 = never.
     Lives(u32),
 }
 
-/// Slots before the hand at which tending looks for items whose time is over.
-const BEFORE_HAND: usize = 64;
+/// Slots ahead of the clock hand that tending checks for dead items.
+const TEND_AHEAD: usize = 64;
 
-/// What one class's counters have to be told.
+/// Counts of one class, not added to its counters yet.
 #[derive(Default)]
 struct Tally {
     checked: u64,
@@ -60,20 +60,20 @@ impl Store {
         self.slabs.next_page() > 1
     }
 
-    /// How often a class had no memory to give, since the start.
+    /// Allocations that a class has refused since the start.
     pub fn refused(&self, class: usize) -> u64 {
         self.slabs.stats(class).refused()
     }
 
-    /// A walk through the items of `classes`, one bit a class.
+    /// Begins a walk over the items of `classes`, one bit per class.
     pub fn begin_walk(&self, classes: u64) -> Walk {
         Walk { classes, page: 1, slot: 0, end: self.slabs.next_page() }
     }
 
-    /// Shows live items to `each`, each under its bucket's lock, until it gives false or `slots` slots are passed.
-    /// True when the walk is over.
+    /// Calls `each` with live items, each under its bucket's lock, until it returns false or `slots` slots are passed.
+    /// True at the end of the walk.
     pub fn walk(&'static self, walk: &mut Walk, slots: u32, now: u32, mut each: impl FnMut(&Entry) -> bool) -> bool {
-        let mut key = Vec::with_capacity(KEY_ROOM);
+        let mut key = Vec::with_capacity(KEY_CAPACITY);
         self.pass(walk, slots, |walk, handle, item| {
             let class = self.lru_class(handle, &item);
             if walk.classes >> class & 1 == 0 {
@@ -84,14 +84,15 @@ impl Store {
             let hash = crate::hash::hash(&key);
             let bucket = self.index.lock(hash);
             if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
-                return true; // gone meanwhile
+                return true; // unlinked meanwhile
             }
             let item = Item::at(self.arena.chunk(handle)).filter(|item| self.dead(item, now).is_none());
             item.is_none_or(|item| each(&Entry::of(self, 0, handle, item)))
         })
     }
 
-    /// Shows the nominal size of each item on the next `slots` slots, live or not. True when the walk is over.
+    /// Calls `each` with the memcached_size of each item in the next `slots` slots, live or not. True at the end of the
+    /// walk.
     pub fn walk_sizes(&'static self, walk: &mut Walk, slots: u32, mut each: impl FnMut(usize)) -> bool {
         self.pass(walk, slots, |_, _, item| {
             each(self.memcached_size_of(&item));
@@ -99,8 +100,8 @@ impl Store {
         })
     }
 
-    /// Shows the live items of the bucket at `place` of the hashes, under its lock, and gives the next place. The
-    /// first place is 0; after the last comes `None`.
+    /// Calls `each` with the live items of the bucket at `place` in hash order, under its lock, and returns the next
+    /// place. The first place is 0; `None` follows the last.
     pub fn walk_hashes(&'static self, place: u32, now: u32, mut each: impl FnMut(&Entry)) -> Option<u32> {
         let mut key = Vec::new();
         let hash_of = |raw| {
@@ -119,8 +120,8 @@ impl Store {
         })
     }
 
-    /// Removes items whose time is over from the next `slots` slots, and tells `each` what was met; a class is left
-    /// when it gives false. True when the walk is over.
+    /// Removes dead items from the next `slots` slots, and calls `each` for every item visited; when it returns false,
+    /// the walk leaves the item's class out from then on. True at the end of the walk.
     pub fn sweep(
         &'static self,
         walk: &mut Walk,
@@ -129,7 +130,7 @@ impl Store {
         mut each: impl FnMut(usize, Seen) -> bool,
     ) -> bool {
         let (mut tally, mut current) = (Tally::default(), 0);
-        let mut key = Vec::with_capacity(KEY_ROOM);
+        let mut key = Vec::with_capacity(KEY_CAPACITY);
         let over = self.pass(walk, slots, |walk, handle, item| {
             let class = self.lru_class(handle, &item);
             if walk.classes >> class & 1 == 0 {
@@ -157,17 +158,17 @@ impl Store {
         over
     }
 
-    /// One round of tending all classes: new items that nobody read in their time become COLD, and items whose time is
-    /// over and who would leave next do so now. True if there is more to do.
+    /// Tends all classes once: items at the end of a ring that is too long move on, to WARM or COLD, and dead items
+    /// among the next victims are removed. True if there is more to do.
     pub fn tend(&'static self, now: u32) -> bool {
         let mut soonest = u32::MAX;
         self.tend_until(now, &mut soonest)
     }
 
-    /// The same; lowers `soonest` to the first expiry among the items that it looked at and that stay.
+    /// Tends all classes once, and lowers `soonest` to the earliest expiry among the live items that it checked.
     pub fn tend_until(&'static self, now: u32, soonest: &mut u32) -> bool {
-        let mut key = Vec::with_capacity(KEY_ROOM);
-        let mut over = Vec::new();
+        let mut key = Vec::with_capacity(KEY_CAPACITY);
+        let mut dead = Vec::new();
         let mut more = false;
         for id in 1..self.slabs.len() {
             let mut class = self.slabs.class(id);
@@ -175,8 +176,8 @@ impl Store {
             if class.len() == 0 {
                 continue;
             }
-            over.clear();
-            over.extend(class.next_to_leave(BEFORE_HAND).filter_map(|handle| {
+            dead.clear();
+            dead.extend(class.next_to_leave(TEND_AHEAD).filter_map(|handle| {
                 let item = Item::at(self.arena.chunk(handle))?;
                 if !item.header().is(state::LINKED) || self.lru_class(handle, &item) != id {
                     return None;
@@ -189,7 +190,7 @@ impl Store {
             }));
             drop(class);
             let mut tally = Tally::default();
-            for &item in &over {
+            for &item in &dead {
                 self.unlink_dead(item, now, &mut key, &mut tally);
             }
             let mut class = self.slabs.class(id);
@@ -201,14 +202,15 @@ impl Store {
         more
     }
 
-    /// Shows the linked items on the next slots as they look without any lock, until `look` gives false.
+    /// Calls `look` with the linked items in the next slots, as read without any lock, until it returns false. True at
+    /// the end of the walk.
     fn pass(
         &'static self,
         walk: &mut Walk,
         mut slots: u32,
         mut look: impl FnMut(&mut Walk, Handle, Item) -> bool,
     ) -> bool {
-        // Heads of large items lie in pages of other classes.
+        // Heads of chunked items are in pages of other classes.
         let anywhere = 1 << self.sizes.largest();
         while walk.page < walk.end && walk.classes != 0 {
             if slots == 0 {
@@ -229,7 +231,7 @@ impl Store {
                     return false;
                 }
             }
-            slots = slots.saturating_sub(1); // a page costs something, be it passed over
+            slots = slots.saturating_sub(1); // so that a run of skipped pages ends the step too
             walk.page += 1;
             walk.slot = 0;
         }
@@ -239,7 +241,7 @@ impl Store {
     fn count(&self, class: usize, tally: Tally) {
         if tally.checked != 0 {
             let mut class = self.slabs.class(class);
-            class.trim_ring(&self.arena, TRIM);
+            class.trim_ring(&self.arena, TRIM_MAX);
             let counts = &mut class.counts;
             counts.crawler_items_checked += tally.checked;
             counts.crawler_reclaimed += tally.reclaimed;
@@ -247,7 +249,7 @@ impl Store {
         }
     }
 
-    /// Limits the idleness of an item that is still linked.
+    /// Clamps the access time of an item that is still linked ([`Item::limit_idle`]).
     #[cold]
     fn limit_idle(&'static self, (handle, item): (Handle, Item), now: u32, key: &mut Vec<u8>) {
         key.clear();
@@ -261,7 +263,7 @@ impl Store {
         }
     }
 
-    /// Removes an item that looked lapsed, if it still is; counts it then, and gives true.
+    /// Removes and counts an item that was seen dead, if it still is; true if so.
     fn unlink_dead(
         &'static self,
         (handle, item): (Handle, Item),
@@ -277,7 +279,7 @@ impl Store {
         let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
         let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };
         let Some(dead) = self.dead(&item, now) else { return false };
-        // A stale item that nobody fetched counts as wasted, one that was flushed does not.
+        // An expired item that was never fetched counts as unfetched; a flushed one does not.
         let is_wasted = dead == Dead::Expired && !item.header().is(state::FETCHED);
         self.unlink(bucket, slot, handle, item);
         self.note_upkeep();
