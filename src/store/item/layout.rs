@@ -9,16 +9,17 @@
 //! [ext     vlen u32 | exptime u32]                 if the value is large or the TTL over 90 days; instead of `more`
 //! [chain   first chunk u64]                        if the value is a chain
 //! [cas     u64]                                    if the CAS id is not `seq`
-//! key, padded by nothing
+//! key, unpadded
 //! [flags   u32]                                    if client flags are not 0
-//! value (no NUL, no CRLF), or for a chunked item the chain that `first chunk` begins
+//! value (no NUL, no CRLF), or for a chunked item the chain that starts at `first chunk`
 //! ```
-//! `length` is the value's length up to 223; from 224 on it says where that is found ([`length`]). Words have 32 bits.
+//! Words have 32 bits. `length` is the value's length up to 223; from 224 on it tells where the length is stored
+//! ([`length`]). A chunk without an item has klen 0, and [`kind`] in place of the item flags.
 //!
-//! A chunk that holds no item has klen 0, and [`kind`] in place of the item flags. Owns encoding and decoding only;
-//! takes no locks.
-//! Word 0 of a linked item is changed by read-modify-write only: the class's evictor and the bucket's
-//! owner both change state bits. The rest of a linked item changes under its bucket's lock.
+//! Word 0 of a linked item changes by read-modify-write only: the class holder and the bucket holder both change state
+//! bits. All other words of a linked item change under its bucket's lock.
+//!
+//! Owns encoding and decoding only; takes no locks. Called by the rest of the store.
 
 use super::atomic_bytes::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
 use super::header::{FIXED, length};
@@ -26,31 +27,31 @@ pub use super::header::{Header, iflag, kind, state};
 use crate::limits::{COPY_MAX, KEY_MAX};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 
-/// TTLs from here on need the full-width exptime: half the range of 24 bits, less a margin.
+/// Longest TTL in seconds that a 24-bit exptime can hold: half its range, less a margin. A longer one needs `ext`.
 pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
 
 const MASK24: u32 = (1 << 24) - 1;
 
-/// Seconds since the last access that an item remembers: 90 days.
+/// Maximum idle time in seconds that an item records: 90 days.
 pub const IDLE_MAX: u32 = 90 * 24 * 60 * 60;
 
-/// Seconds after a noted access within which the store need not note another one: memcached's `ITEM_UPDATE_INTERVAL`.
+/// Seconds after a recorded access during which no other needs recording: memcached's `ITEM_UPDATE_INTERVAL`.
 const ACCESS_INTERVAL: u32 = 60;
 
-/// From here on the seconds since the last access are those to an access ahead, by a thread whose clock is ahead: 12 days
-/// of the 24 bits' 194.
+/// Idle times (modulo 24 bits) from here on mean a future access, by a thread with a faster clock: 12 of the 194 days
+/// of the range.
 const ATIME_AHEAD: u32 = MASK24 + 1 - (1 << 20);
 
 const _: () = assert!(IDLE_MAX < ATIME_AHEAD && EXPTIME_SHORT_MAX < 1 << 23);
 
-/// Bytes from a chunk's start that somebody may read who has neither the bucket's lock nor a pin, by a handle that may be
-/// stale: the longest header, key and value that is copied. They are written as words only. A multiple of 8.
+/// Bytes from a chunk's start that are readable through a stale handle, without bucket lock or pin: the longest header,
+/// key and copied value. Written only as atomic words. A multiple of 8.
 pub const OPEN_BYTES: usize = (10 * WORD + KEY_MAX + 4 + COPY_MAX).next_multiple_of(8);
 
 /// The bits of a store sequence number.
 pub const SEQ_MASK: u64 = (1 << 40) - 1;
 
-/// What an item is made from.
+/// Description of an item to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta {
     /// Key length, 1..=250.
@@ -61,15 +62,15 @@ pub struct Meta {
     pub flags: u32,
     /// Relative expiry time, 0 = never.
     pub exptime: u32,
-    /// `iflag::KEY_BINARY`, `STALE`, `TOKEN` as wanted; `NO_EXPIRY`, `EXT` and `CAS` make room for a TTL up to 90 days, any
-    /// TTL, and a CAS id of the client's choice.
+    /// `iflag::KEY_BINARY`, `STALE` and `TOKEN` to set. `NO_EXPIRY`, `EXT` and `CAS` reserve room for a TTL up to 90
+    /// days, for any TTL, and for any CAS id.
     pub iflags: u8,
-    /// First content of the CAS word, 0 = none.
+    /// Initial CAS word, 0 = none.
     pub cas: u64,
 }
 
 impl Meta {
-    /// Item flags of the layout.
+    /// Item flags that the layout needs.
     pub fn layout_flags(&self, now: u32, chunked: bool) -> u8 {
         const ASKED: u8 = iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN | iflag::EXT | iflag::CAS;
         let mut flags = self.iflags & ASKED;
@@ -108,16 +109,15 @@ impl Meta {
         Header(self.klen as u32 | u32::from(iflags) << 8 | u32::from(length) << 24)
     }
 
-    /// Bytes in memory, value included.
+    /// Footprint in bytes: header, key and value; without the value if it is a chain.
     pub fn footprint(&self, iflags: u8) -> usize {
         let header = self.header(iflags);
         header.value_offset() + if iflags & iflag::CHUNKED != 0 { 0 } else { self.vlen }
     }
 }
 
-/// Reads and writes the fields of one chunk that holds an item. Who writes knows that he may: he holds the
-/// bucket's lock, or owns the chunk alone. Who only reads may do so without the lock, and judge afterwards whether it was
-/// the item: whatever the words are, nothing outside the chunk is read.
+/// Accessor of the fields of an item in its chunk. A writer must hold the bucket's lock or own the chunk exclusively. A
+/// reader may hold no lock and validate afterwards: whatever the words are, it reads nothing outside the chunk.
 #[derive(Clone, Copy)]
 pub struct Item {
     chunk: &'static [AtomicU32],
@@ -132,7 +132,7 @@ impl Item {
         (header.klen() > 0 && header.value_offset() <= chunk.len() * WORD).then_some(Self { chunk, header })
     }
 
-    /// Its chunk.
+    /// The chunk.
     #[inline]
     pub fn chunk(&self) -> &'static [AtomicU32] {
         self.chunk
@@ -144,7 +144,7 @@ impl Item {
         self.header
     }
 
-    /// Changes state bits: clears `clear`, then sets `set`. An item that gets marked as linked is written whole before.
+    /// Clears the state bits `clear`, then sets `set`. Setting LINKED releases all earlier writes to the item.
     pub fn change_state(&mut self, clear: u8, set: u8) {
         if set & state::LINKED != 0 {
             fence(Release);
@@ -155,7 +155,7 @@ impl Item {
         }
     }
 
-    /// Changes the state to what `change` makes of it; gives the one before.
+    /// Replaces the state by what `change` returns for it; returns the old state.
     pub fn change_state_by(&mut self, change: impl Fn(u8) -> u8) -> u8 {
         let with = |word: u32| word & !(0xff << 16) | u32::from(change(Header(word).state())) << 16;
         let old = match self.chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(with(word))) {
@@ -165,7 +165,7 @@ impl Item {
         Header(old).state()
     }
 
-    /// Changes item flags that do not move bytes (stale, token).
+    /// Clears and sets item flags that do not affect the layout (`STALE`, `TOKEN`, `NO_EXPIRY`).
     pub fn change_flags(&mut self, clear: u8, set: u8) {
         let change = |word: u32| Some(word & !(u32::from(clear) << 8) | u32::from(set) << 8);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
@@ -178,7 +178,7 @@ impl Item {
     pub fn vlen(&self) -> usize {
         match self.header.length() {
             length::EXT.. => self.word(self.header.ext_word()) as usize,
-            // Both parts may be of different items where a chunk is used anew: no longer than what readers may copy.
+            // The two parts may be of different items while the chunk is reused: clamp to what readers may copy.
             more @ length::MORE.. => {
                 (usize::from(more - length::MORE) << 8 | self.word(FIXED) as usize & 0xff).min(COPY_MAX)
             }
@@ -202,7 +202,7 @@ impl Item {
         copy_out(self.chunk, self.header.key_word() * WORD, self.header.klen(), out);
     }
 
-    /// Appends the value to `out`; only for values that are not chunked.
+    /// Appends the value to `out`. The item must not be chunked.
     #[inline]
     pub fn copy_value(&self, out: &mut Vec<u8>) {
         copy_out(self.chunk, self.header.value_offset(), self.vlen(), out);
@@ -230,12 +230,12 @@ impl Item {
         if self.header.has(iflag::CAS) { load_pair(self.chunk, self.header.key_word() - 2) } else { self.seq() }
     }
 
-    /// Gives the item a new sequence number, which is its CAS id if it has no word for that.
+    /// Sets the sequence number, which is the CAS id of an item without a CAS word.
     pub fn set_seq(&self, seq: u64) {
         store_pair(self.chunk, 1, load_pair(self.chunk, 1) & !SEQ_MASK | seq & SEQ_MASK);
     }
 
-    /// Whether there is a word for a CAS id that is not the sequence number.
+    /// Whether the item has a CAS word, for a CAS id that is not the sequence number.
     #[inline]
     pub fn can_hold_cas(&self) -> bool {
         self.header.has(iflag::CAS)
@@ -249,8 +249,8 @@ impl Item {
         }
     }
 
-    /// Takes over what distinguishes `old`, whose key and value this item holds already, and links it. With a CAS
-    /// word that `old` has not, it needs a new sequence number too.
+    /// Copies metadata from `old`, which has the same key and value, and marks this item as linked. If only this item
+    /// has a CAS word, the caller must set its sequence number.
     pub fn take_over(&mut self, old: &Item, now: u32) {
         const KEPT: u8 = state::FREQ | state::FETCHED | state::ACTIVE;
         const MARKS: u8 = iflag::STALE | iflag::TOKEN;
@@ -264,15 +264,15 @@ impl Item {
         self.change_state(KEPT, old.header.state() & KEPT | state::LINKED);
     }
 
-    /// Seconds since the last access; 0 if that was at `now`, or later by another thread's clock.
+    /// Seconds since the last access; 0 if it was at `now`, or later by another thread's clock.
     #[inline]
     fn idle(&self, now: u32) -> u32 {
         let idle = now.wrapping_sub(self.word(2) >> 8) & MASK24;
         if idle < ATIME_AHEAD { idle } else { 0 }
     }
 
-    /// Relative time of the last access, completed from 24 bits with `now`, and no later than that. Right for
-    /// [`IDLE_MAX`] and [`ATIME_AHEAD`], less what the sweep takes to come round (`Item::limit_idle`).
+    /// Relative time of the last access, extended from 24 bits with `now`, and no later than `now`. Correct as long as
+    /// the sweep clamps the item ([`Item::limit_idle`]) between an idle time of [`IDLE_MAX`] and one of `ATIME_AHEAD`.
     #[inline]
     pub fn atime(&self, now: u32) -> u32 {
         now.saturating_sub(self.idle(now))
@@ -284,7 +284,7 @@ impl Item {
         self.idle(now) == 0
     }
 
-    /// Notes an access at `now`. Writes only if the second is a new one; the time never goes back.
+    /// Records an access at `now`. Writes at most once a second; the time never goes back.
     #[inline]
     pub fn set_atime(&self, now: u32) {
         if !self.was_used_at(now) {
@@ -296,26 +296,26 @@ impl Item {
         self.chunk[2].store(self.word(2) & 0xff | now << 8, Relaxed);
     }
 
-    /// Whether the noted access is so long ago that another one is news.
+    /// Whether the recorded access is so old that another one must be recorded.
     #[inline]
     pub fn is_access_due(&self, now: u32) -> bool {
         self.idle(now) > ACCESS_INTERVAL
     }
 
-    /// Whether so much time has passed since the last access that 24 bits will soon not tell it.
+    /// Whether the idle time exceeds [`IDLE_MAX`], so that it will soon not fit 24 bits.
     #[inline]
     pub fn is_long_idle(&self, now: u32) -> bool {
         self.idle(now) > IDLE_MAX
     }
 
-    /// Keeps the time of the last access within what 24 bits can tell.
+    /// Clamps the idle time to [`IDLE_MAX`].
     pub fn limit_idle(&self, now: u32) {
         if self.is_long_idle(now) {
             self.put_atime(now.saturating_sub(IDLE_MAX));
         }
     }
 
-    /// The same at `now` for a time that must be completed with an earlier moment.
+    /// Clamps the idle time at `now`, extending the stored time with the time `earlier`.
     pub fn limit_idle_since(&self, earlier: u32, now: u32) {
         let atime = self.atime(earlier);
         if now.saturating_sub(atime) > IDLE_MAX {
@@ -323,7 +323,7 @@ impl Item {
         }
     }
 
-    /// Relative expiry time, 0 = never, completed from 24 bits with `now`.
+    /// Relative expiry time, 0 = never, extended from 24 bits with `now`.
     #[inline]
     pub fn exptime(&self, now: u32) -> u32 {
         if self.header.has(iflag::NO_EXPIRY) {
@@ -332,12 +332,12 @@ impl Item {
             self.word(self.header.ext_word() + 1)
         } else {
             let ahead = (self.word(FIXED) >> 8).wrapping_sub(now) & MASK24;
-            // The upper half of the range lies in the past.
+            // The upper half of the range is in the past.
             if ahead < 1 << 23 { now + ahead } else { now.saturating_sub((MASK24 + 1) - ahead).max(1) }
         }
     }
 
-    /// Whether the item's time is over at `now`.
+    /// Whether the item is expired at `now`.
     #[inline]
     pub fn is_expired(&self, now: u32) -> bool {
         if self.header.has(iflag::NO_EXPIRY) {
@@ -346,7 +346,7 @@ impl Item {
         self.exptime(now) <= now
     }
 
-    /// Whether `exptime` can be put into this item as it is laid out.
+    /// Whether the item's layout can hold `exptime`.
     pub fn can_hold_exptime(&self, exptime: u32, now: u32) -> bool {
         let short = || exptime <= now.saturating_add(EXPTIME_SHORT_MAX);
         self.header.has(iflag::EXT) || if self.header.has_more() { short() } else { exptime == 0 }
@@ -354,18 +354,18 @@ impl Item {
 
     /// Changes the expiry time; `can_hold_exptime` must be true.
     pub fn set_exptime(&mut self, exptime: u32, now: u32) {
-        let kept = not_before(exptime, now);
+        let kept = clamp_past(exptime, now);
         if kept == 0 {
             self.change_flags(0, iflag::NO_EXPIRY);
         }
         self.put_exptime(kept);
         if kept != 0 {
-            // Last: who is killed in between leaves no item behind with a time that it never had.
+            // Last: a process killed in between leaves no item with an expiry time that it never had.
             self.change_flags(iflag::NO_EXPIRY, 0);
         }
     }
 
-    /// Writes the expiry time to where the layout has it, if it has.
+    /// Writes the expiry time where the layout has it, if at all.
     fn put_exptime(&self, exptime: u32) {
         if self.header.has(iflag::EXT) {
             self.chunk[self.header.ext_word() + 1].store(exptime, Relaxed);
@@ -374,22 +374,22 @@ impl Item {
         }
     }
 
-    /// Overwrites the value's first bytes in place; for numbers, under the bucket's lock.
+    /// Overwrites the value's first bytes in place, under the bucket's lock; for `incr` and `decr`.
     pub fn overwrite_value(&self, bytes: &[u8]) {
         copy_in(self.chunk, self.header.value_offset(), bytes);
     }
 
-    /// The word that counts pins; only large items have one.
+    /// The pin word; only large items have one.
     pub fn pin_word(&self) -> Option<&'static AtomicU32> {
         self.header.is_large().then(|| &self.chunk[FIXED])
     }
 
-    /// The number of the first chunk's handle; only a chunked item has one.
+    /// Raw handle of the chain's first chunk; 0 if there is none.
     pub fn chain(&self) -> u64 {
         self.chain_word().map_or(0, |at| load_pair(self.chunk, at))
     }
 
-    /// Changes it.
+    /// Sets the raw handle of the chain's first chunk, if the item is chunked.
     pub fn set_chain(&self, raw: u64) {
         if let Some(at) = self.chain_word() {
             store_pair(self.chunk, at, raw);
@@ -400,25 +400,26 @@ impl Item {
         self.header.has(iflag::CHUNKED).then(|| self.header.ext_word() + 2)
     }
 
-    /// Forgets readers of a process that is gone.
+    /// Clears the pins of an earlier process.
     pub fn forget_readers(&self) {
         if let Some(word) = self.pin_word() {
             word.store(0, Relaxed);
         }
     }
 
-    /// Words from the start of the chunk that a change in place can touch.
+    /// Words before the key: all that changes in place while the item is pinned.
     pub fn header_words(&self) -> usize {
         self.header.key_word()
     }
 
-    /// Words of the chunk that the item fills.
+    /// Words of the chunk that the item occupies.
     pub fn words(&self) -> usize {
         let value = if self.header.has(iflag::CHUNKED) { 0 } else { self.vlen() };
         (self.header.value_offset() + value).div_ceil(WORD).min(self.chunk.len())
     }
 
-    /// Makes `chunk`, which has all other words of this item already, a copy of it: unpinned, and with its own ring bit.
+    /// Completes a copy of this item in `chunk`, which has all words but word 0 already. The copy is unpinned and keeps
+    /// the chunk's ring bit.
     pub fn copy_head(&self, chunk: &[AtomicU32]) {
         if self.header.is_large() && !self.header.has(iflag::CHUNKED) {
             chunk[FIXED].store(0, Relaxed);
@@ -427,12 +428,11 @@ impl Item {
             fence(Release);
         }
         let ring = u32::from(state::RING) << 16;
-        // The chunk's class may take the ring bit away at this moment.
+        // The class holder may clear the ring bit concurrently.
         let _ = chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(self.header.0 & !ring | word & ring));
     }
 
-    /// Writes a new item's head, header words and key into a chunk owned by the caller alone. The ring bit
-    /// of the chunk survives.
+    /// Writes a new item, except its value, into a chunk that the caller owns exclusively. Keeps the chunk's ring bit.
     pub fn write(chunk: &'static [AtomicU32], meta: &Meta, key: &[u8], iflags: u8, now: u32) -> Self {
         let header = meta.header(iflags);
         let ring = u32::from(state::RING) << 16;
@@ -453,7 +453,7 @@ impl Item {
         } else if header.has_more() {
             chunk[FIXED].store(meta.vlen as u32 & 0xff, Relaxed);
         }
-        item.put_exptime(not_before(meta.exptime, now));
+        item.put_exptime(clamp_past(meta.exptime, now));
         if header.has(iflag::CAS) {
             item.set_cas_word(meta.cas);
         }
@@ -465,11 +465,10 @@ impl Item {
     }
 }
 
-/// What is kept of an expiry time: one that has long passed `now` becomes one that has by every thread's clock, and that
-/// 24 bits can tell.
-fn not_before(exptime: u32, now: u32) -> u32 {
-    const PAST: u32 = 3 * 24 * 60 * 60;
-    if exptime == 0 { 0 } else { exptime.max(now.saturating_sub(PAST)).max(1) }
+/// Clamps an expiry time to at most 3 days before `now`: it has passed by every thread's clock, and fits 24 bits.
+fn clamp_past(exptime: u32, now: u32) -> u32 {
+    const PAST_MAX: u32 = 3 * 24 * 60 * 60;
+    if exptime == 0 { 0 } else { exptime.max(now.saturating_sub(PAST_MAX)).max(1) }
 }
 
 #[cfg(test)]
@@ -485,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_survive_every_layout() {
+    fn fields_round_trip_in_every_layout() {
         let key = b"some key of any length";
         for vlen in [0, 10, 223, 224, 255, 256, COPY_MAX, COPY_MAX + 1, 70_000] {
             for flags in [0, 1, u32::MAX] {
@@ -511,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_has_only_the_words_that_it_needs() {
+    fn header_has_only_the_words_that_the_item_needs() {
         let header = |vlen, exptime, iflags| {
             let meta = Meta { exptime, iflags, ..meta(20, vlen) };
             meta.footprint(meta.layout_flags(500, false)) - 20 - vlen
@@ -525,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_head_is_read_by_nobody_and_has_its_own_place_in_the_ring() {
+    fn copied_header_is_unpinned_and_keeps_the_target_ring_bit() {
         for vlen in [10, COPY_MAX + 1] {
             let meta = Meta { exptime: 1000, ..meta(3, vlen) };
             let [from, to] = [chunk(2000), chunk(2000)];
@@ -594,7 +593,7 @@ mod tests {
                 let behind = now.saturating_sub(lag);
                 assert_eq!(item.atime(behind), behind, "{now} seen from {lag} s before");
                 item.set_atime(behind);
-                assert_eq!(item.atime(now), now, "the time goes back");
+                assert_eq!(item.atime(now), now, "the access time goes back");
             }
         }
     }
