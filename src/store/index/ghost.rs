@@ -1,17 +1,19 @@
-//! What a bucket remembers of evicted keys, in slots that nobody needs.
+//! Ghosts: entries of evicted keys in otherwise free slots of a bucket.
 //!
-//! Owns the form of a ghost and where it may stand: in a bucket's first line, in slots without a handle. Called by the
-//! store with the bucket locked; what a ghost means is `policy`'s.
+//! Owns the encoding of a ghost and where it may be: in the free slots of a bucket's first line. Called by the store
+//! with the bucket locked. Does not know what a ghost's 16 bits mean: `evict/class_stats` does.
 
 use super::Bucket;
 use super::line::slots;
 
-/// Tag of a slot that has a ghost. Where slot 11 links to a line, it is not looked at for ghosts.
+/// Tag of a ghost. The last slot has the same tag while it links to an overflow line, and is not searched for ghosts
+/// then.
 pub(super) const GHOST_TAG: u8 = 255;
 
-/// What is left of an evicted item in its bucket: 16 bits of the hash, and 16 bits that the policy gives.
+/// Entry of an evicted key in its bucket: 16 bits of the hash (added when it is stored), and 16 bits from
+/// `evict/class_stats`, which are here.
 ///
-/// A hash that only looks the same is met in one of 2^16 looks at a ghost; it costs a wrong guess.
+/// A false match occurs in one of 2^16 comparisons; it costs a wrong eviction hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ghost(pub u16);
 
@@ -21,13 +23,13 @@ impl Ghost {
     }
 }
 
-/// Bits of a hash that neither the bucket's number nor the tag has.
+/// Hash bits used neither for the bucket's number nor for the tag.
 fn fingerprint(hash: u64) -> u16 {
     (hash >> 8) as u16
 }
 
 impl Bucket {
-    /// Takes out the ghost of a hash.
+    /// Removes and returns the ghost of a hash.
     pub fn take_ghost(&mut self, hash: u64) -> Option<Ghost> {
         for slot in slots(self.line.matching(GHOST_TAG) & self.line.own_slots()) {
             let raw = self.line.handle(slot);
@@ -39,8 +41,8 @@ impl Bucket {
         None
     }
 
-    /// Leaves a ghost of a hash in a free slot, else in place of the ghost that is worth least by `worth`; where
-    /// there is neither, nothing is left.
+    /// Stores a ghost of a hash in a free slot, or in place of the ghost with the least `worth`. Does nothing if there
+    /// is neither.
     pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u64) {
         let free = slots(self.line.matching(0) & self.line.own_slots()).next();
         if let Some(slot) = free.or_else(|| self.least_ghost(worth)) {
@@ -48,7 +50,7 @@ impl Bucket {
         }
     }
 
-    /// The slot of the ghost that is worth least.
+    /// Slot of the ghost with the least `worth`.
     pub(super) fn least_ghost(&self, worth: impl Fn(Ghost) -> u64) -> Option<usize> {
         let ghosts = self.line.matching(GHOST_TAG) & self.line.own_slots();
         slots(ghosts).min_by_key(|&slot| worth(Ghost(self.line.handle(slot) as u16)))
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ghosts_take_free_slots_only_and_give_way() {
+    fn ghosts_use_free_slots_only_and_are_replaced_by_least_worth() {
         let index: &'static Index = Box::leak(Box::new(Index::new(1, true, false, false).unwrap()));
         let of = |n: u64| 5 << 40 | n << 8 | 7; // one bucket, one tag, many fingerprints
         let live = |from: u64, to: u64| (from..to).all(|n| index.lock(of(n)).find(of(n), |h| h == n).is_some());
@@ -71,7 +73,7 @@ mod tests {
         for n in 101..=106 {
             index.lock(of(n)).leave_ghost(of(n), Ghost(n as u16), |ghost| ghost.0.into());
         }
-        // Four slots were free: the ghosts worth least have gone, one is taken out, another gives way to an item.
+        // Four slots were free: the ghosts with the least worth are gone, one is taken out, an item replaces another.
         assert!(live(1, 9));
         let mut seen = Vec::new();
         index.lock(of(1)).for_each(|handle| seen.push(handle));
@@ -82,7 +84,7 @@ mod tests {
         assert!(index.lock(of(10)).insert(of(10), 10, |ghost| u64::from(ghost.0)));
         let left: Vec<u64> = (101..=106).filter(|&n| index.lock(of(n)).take_ghost(of(n)).is_some()).collect();
         assert_eq!(left.len(), 2);
-        assert_eq!(left[1], 105, "who is worth least has given way");
+        assert_eq!(left[1], 105, "the ghost with the least worth was replaced");
         for n in 11..=40 {
             index.lock(of(n)).leave_ghost(of(200 + n), Ghost(1), |_| 0);
             assert!(index.lock(of(n)).insert(of(n), n, |_| 0));

@@ -1,53 +1,53 @@
-//! How the table grows: another one takes its place bucket by bucket.
+//! Incremental growth: a larger table replaces the current one bucket by bucket.
 //!
-//! Owns when it should, by how much, and the steps. One thread calls them; who uses the index meanwhile finds each entry
-//! in one table or the other (`Index::lock`).
+//! Owns when the table grows, by how much, and the steps. One thread grows the index; other threads find each entry in
+//! one of the two tables meanwhile (`Index::lock`). Called by the store.
 
 use super::line::{Line, slots};
 use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, TABLES_MAX, Table};
 use crate::store::slab::touch;
 use std::sync::atomic::Ordering::*;
 
-/// Average fill of the slots at which the table grows.
+/// Fill of the slots at which the table grows.
 pub(super) const GROW_AT: f64 = 0.8;
 
 /// Fill at which the table grows to have room for ghosts.
 const GROW_FOR_GHOSTS: f64 = 0.6;
 
-/// Fill of a table that has just grown, at most.
+/// Maximum fill of a table that has just grown.
 const GROW_TO: f64 = 0.75;
 
-/// Buckets whose items are loaded ahead of the one that moves.
+/// Distance in buckets at which items are prefetched ahead of the bucket that moves.
 const GROW_AHEAD: u64 = 4;
 
-/// Fill at which the table grows where its memory comes from that of items: 6.9 to 7.4 bytes an item with overflow lines.
-/// With more of these it could be 6.3, but ghosts would find no room: at 95 % they are so few that Zipf loads miss 1 to 2 %
-/// more than at 70 %, though 2 % more items fit (simulated).
+/// Fill at which the table grows where its memory is taken from items: 6.9 to 7.4 bytes an item with overflow lines.
+/// A higher fill would need 6.3 bytes but leave too few slots for ghosts: at 95 % Zipf loads miss 1 to 2 % more than at
+/// 70 %, though 2 % more items fit (simulated).
 const CROWDED: f64 = 0.85;
 
-/// Fill of a table that has grown in this case, at most: it grows by an eighth.
+/// Maximum fill of a table that has just grown in this case: it grows by an eighth.
 const CROWD_TO: f64 = 0.76;
 
-/// Fill at which the table grows although item memory has not given way to it yet.
+/// Fill at which the table grows although classes have not given up memory for it yet.
 const OVERFULL: f64 = 1.2;
 
-/// Moved buckets whose memory is given back together: 4 MB, two huge pages.
+/// Moved buckets per return of memory to the kernel: 4 MB, two huge pages.
 const DISCARD_BUCKETS: u64 = 1 << 16;
 
-/// Buckets for which the system is asked for memory together: 2 MB, a huge page.
+/// Buckets touched together: 2 MB, a huge page.
 const TOUCH_BUCKETS: u64 = 1 << 15;
 
-/// Buckets for each overflow line that has memory ahead: a table that should grow uses one for four.
+/// Buckets per overflow line touched ahead of use: a table about to grow uses one line per four buckets.
 const BUCKETS_A_LINE: u64 = 4;
 
-/// The fewest and the most of these lines: a small page and 0.5 MB. Four million items a second use that in 50 ms.
+/// Minimum and maximum of these lines: a small page and 0.5 MB. Four million items a second use that in 50 ms.
 const LINES_AHEAD: (u64, u64) = (1 << 8, 1 << 15);
 
-/// Buckets of the largest table: as many as the upper half of a hash can name (`place_of`). With 51 billion items and
-/// no overflow line left, a store is refused for want of memory.
+/// Maximum buckets of a table: as many as the upper half of a hash can name (`place_of`). With 51 billion items and no
+/// overflow line left, a store is refused with out of memory.
 pub(super) const BUCKETS_MAX: u64 = 1 << 32;
 
-/// Buckets of a small page.
+/// Buckets in a small page.
 const PAGE_BUCKETS: u64 = 4096 / BUCKET_BYTES as u64;
 
 /// How far a table grows.
@@ -55,23 +55,23 @@ const PAGE_BUCKETS: u64 = 4096 / BUCKET_BYTES as u64;
 pub enum Pace {
     /// By a third: each item moves about three times until its table is large.
     Wide,
-    /// By an eighth: memory is dearer than time.
+    /// By an eighth, where memory is scarcer than time.
     Narrow,
 }
 
-/// What a step of a growth has done.
+/// What a growth step has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The growth is over, or there is none.
+    /// The growth is complete, or none is in progress.
     Over,
-    /// Memory came from the system or went back to it. That can take long, but nobody waits for it.
+    /// Memory was touched or returned to the kernel. That can be slow, but no lock was held.
     Memory,
-    /// Buckets have moved.
+    /// Buckets were moved.
     Buckets,
 }
 
 impl Table {
-    /// Buckets of the table that replaces this one.
+    /// Number of buckets of the successor, which should hold `items` items.
     pub(super) fn next_len(&self, items: u64, pace: Pace) -> u64 {
         let (part, fill) = match pace {
             Pace::Wide => (3, GROW_TO),
@@ -81,8 +81,8 @@ impl Table {
         (self.len + self.len / part + 1).max(wanted).min(BUCKETS_MAX)
     }
 
-    /// Has the system give memory for the buckets up to `last`, and for some more, unless they have it. The first touch of
-    /// a huge page takes 0.1 ms, in virtual machines several, for which no bucket should stay locked.
+    /// Touches the memory of the buckets up to `last`, and of some more; false if it has been touched. The first touch
+    /// of a huge page takes 0.1 ms, several in a virtual machine, so no bucket may be locked.
     fn touch(&self, last: u64) -> bool {
         let touched = self.touched.load(Relaxed);
         if last.min(self.len - 1) < touched {
@@ -96,14 +96,14 @@ impl Table {
         true
     }
 
-    /// The same for the overflow lines that come into use next. Who stores brings them into use at any time, the faster
-    /// the fuller the table is.
+    /// Touches the memory of the overflow lines that come into use next; false if it has been touched. Any insertion
+    /// may use one, and the fuller the table the more do.
     fn touch_lines(&self) -> bool {
         self.overflow.touch((self.len / BUCKETS_A_LINE).clamp(LINES_AHEAD.0, LINES_AHEAD.1) as u32)
     }
 
-    /// Gives the memory of `moved` buckets back, if these are enough or all. So two whole tables never stand beside
-    /// each other.
+    /// Returns the memory of the first `moved` buckets to the kernel, if they are enough or all. So two whole tables
+    /// never coexist in memory.
     fn give_back(&self, moved: u64) -> bool {
         let given_back = self.given_back.load(Relaxed);
         let all = self.buckets.words().len() / Line::BUCKET;
@@ -118,34 +118,34 @@ impl Table {
 }
 
 impl Index {
-    /// Whether a growth is under way.
+    /// Whether the index is growing.
     pub fn is_growing(&self) -> bool {
         self.current.load(Acquire) >> 32 != 0
     }
 
-    /// Whether there can be a larger table, and none is on its way.
+    /// Whether growth may begin: the index may grow, is not growing, and its table is not the largest.
     fn has_successor(&'static self) -> bool {
         let current = self.current.load(Acquire);
         let last = |number: u64| number as usize + 1 >= TABLES_MAX || self.table(number).len >= BUCKETS_MAX;
         self.may_grow && current >> 32 == 0 && !last(current)
     }
 
-    /// Whether the table holds so many items that it should grow.
+    /// Whether the table is full enough to grow.
     pub fn wants_growth(&'static self, items: u64) -> bool {
         self.is_filled(items, GROW_AT) && self.has_successor()
     }
 
-    /// Whether the table holds so many items that it has little room for ghosts.
+    /// Whether the table is full enough to grow for the sake of ghosts.
     pub fn is_short_of_ghosts(&'static self, items: u64) -> bool {
         self.is_filled(items, GROW_FOR_GHOSTS) && self.has_successor()
     }
 
-    /// Whether the table holds so many items that it should grow though items make way for it.
+    /// Whether the table is full enough to grow at the cost of item memory.
     pub fn is_crowded(&'static self, items: u64) -> bool {
         self.is_filled(items, CROWDED)
     }
 
-    /// Whether the table holds so many items that it must grow, whatever it costs.
+    /// Whether the table is so full that it must grow before classes have given up memory.
     pub fn is_overfull(&'static self, items: u64) -> bool {
         self.is_filled(items, OVERFULL)
     }
@@ -155,19 +155,19 @@ impl Index {
         items as f64 > table.slots() as f64 * part
     }
 
-    /// Bytes of the next table with `items` items, as far as they fit its buckets.
+    /// Bytes of the successor's buckets with `items` items, without overflow lines.
     pub fn bytes_when_grown(&'static self, items: u64, pace: Pace) -> u64 {
         self.table(self.current.load(Acquire) & LOW_HALF).next_len(items, pace) * BUCKET_BYTES as u64
     }
 
-    /// Has the system give memory for what comes into use next while the index does not grow; false if that has it.
-    /// Called by the thread that calls `grow`.
+    /// Touches the memory of the overflow lines that come into use next while the index does not grow; false if it has
+    /// been touched. Called by the growing thread only.
     pub fn touch_ahead(&'static self) -> bool {
         self.table(self.current.load(Acquire) & LOW_HALF).touch_lines()
     }
 
-    /// Begins to grow by a step, or by as much as `items` items need if they have come too fast for that. False without
-    /// address space, or when already growing.
+    /// Begins to grow at `pace`, or by as much as `items` items need if that is more. False if growth may not begin, or
+    /// without address space.
     pub fn begin_growth(&'static self, items: u64, pace: Pace) -> bool {
         if !self.has_successor() {
             return false;
@@ -184,9 +184,9 @@ impl Index {
         true
     }
 
-    /// One step of a growth: has the system give or take memory, or moves up to `buckets` buckets to the new table.
-    /// `hash_of` gives the hash of a linked handle, `ahead` loads what it will look at. Called by one thread; each bucket
-    /// is locked only while it moves.
+    /// Does one step of growth: touches or returns memory, or moves up to `buckets` buckets to the new table. `hash_of`
+    /// returns the hash of a linked handle, `ahead` prefetches what it reads. Called by one thread; each bucket is
+    /// locked only while it moves.
     pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u64), mut hash_of: impl FnMut(u64) -> u64) -> Step {
         let current = self.current.load(Acquire);
         if current >> 32 == 0 {
@@ -209,7 +209,7 @@ impl Index {
             bucket.for_each(|handle| {
                 let hash = hash_of(handle);
                 let fits = new.lock(new.bucket_of(hash)).insert(hash, handle, |_| 0);
-                debug_assert!(fits, "the new table has lines for every item of the old one");
+                debug_assert!(fits, "the new table has overflow lines for every item of the old one");
             });
             bucket.line.change_bits(0, MOVED);
         }

@@ -1,16 +1,17 @@
-//! The hash index: 64-byte buckets of twelve tagged handles, ten where handles may have 40 bits; each bucket with its own
-//! lock bit.
+//! The hash index: 64-byte buckets of twelve tagged handles, or ten where handles may have 40 bits. Each bucket has its
+//! own lock bit.
 //!
-//! A tag of 0 marks a free slot; tags of keys are 1..=254. A full bucket moves its last handle to an overflow line of
-//! three slots, 16 bytes, and keeps that line's number in its last slot (`chain`); so does a full overflow line. A tag
-//! of 255 marks a slot that has no handle but a [`Ghost`], what is remembered of an evicted key: only in a bucket's
-//! first line, and only until the slot is needed or the bucket moves to a larger table. `line` has the bits.
+//! Tag 0 marks a free slot; key tags are 1..=254. A full bucket moves its last handle to an overflow line of three
+//! slots, 16 bytes, and keeps that line's number in its last slot (`chain`); so does a full overflow line. Tag 255
+//! marks a slot that holds a [`Ghost`] of an evicted key instead of a handle: only in a bucket's first line, and only
+//! until the slot is needed or the bucket moves to a larger table. `line` has the bit layout.
 //!
-//! Owns placement, locking and growth. Knows no items: callers compare keys and give hashes. A bucket's
-//! number is `high half of the hash * buckets >> 32`, so when the table grows (by a third, in small steps)
-//! old bucket i feeds only new buckets near i * 4/3; a moved bucket says so and its users go to the new
-//! table. A table's memory is given back when it is empty but its addresses stay, so a late user of it finds
-//! a lock bit to take, sees that the table is no longer in use, and tries again.
+//! A bucket's number is `high half of the hash * buckets >> 32`, so when the table grows (by a third, in small steps)
+//! old bucket i feeds only new buckets near i * 4/3. A moved bucket is marked, and its users go to the new table. The
+//! memory of an emptied table is returned to the kernel but its addresses stay mapped: a late user of it finds a lock
+//! bit to take, sees that the table is no longer in use, and retries.
+//!
+//! Owns placement, locking and growth. Knows no items: callers compare keys and supply hashes. Called by the store.
 
 mod ghost;
 mod growth;
@@ -33,7 +34,8 @@ use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 const BUCKET_BYTES: usize = Line::BUCKET * 8;
 
-/// Memory is given back in pages; a huge one must not hold the end of one part and the beginning of another.
+/// Alignment of the parts of a table: no huge page holds the end of one part and the beginning of another, since memory
+/// is returned to the kernel in pages.
 const PAGE: usize = 2 << 20;
 
 // Bits of a bucket's first word; bit 2 is the chain's.
@@ -42,20 +44,20 @@ const MOVED: u64 = 2;
 const VERSION: u64 = 8;
 const LOW_HALF: u64 = 0xffff_ffff;
 
-/// Overflow lines for each bucket: more than any table below the growth threshold can need.
+/// Overflow lines per bucket: more than any table below the growth threshold can need.
 const LINES_A_BUCKET: u64 = 8;
 
-/// Lines beyond these, the most that can be had: for 134 million items more they keep a table usable that may not grow, or
-/// whose growth is late. Where address space is short there are lines for 2 million, or for 130,000.
+/// Extra overflow lines, the most that address space allows. They keep a table usable that may not grow, or grows late:
+/// for 134 million more items, or 2 million, or 130,000 where address space is short.
 const LINES_MORE: [u64; 3] = [1 << 26, 1 << 20, 1 << 16];
 
 /// Address space that a table leaves to the rest of the process where it is short.
 const SPARE: usize = 32 << 20;
 
-/// Tables a process can go through: growth by a third from one bucket to 2^32 takes fewer.
+/// Maximum tables of a process: growth by a third from one bucket to 2^32 takes fewer.
 const TABLES_MAX: usize = 128;
 
-/// Tries before a waiter lets another thread have the core: the holder may be waiting for it.
+/// Spins before a waiter yields the core: the lock holder may be waiting for it.
 const SPINS: u32 = 100;
 
 /// Tag of a hash.
@@ -69,13 +71,13 @@ fn buckets_for(items: u64, long: bool) -> u64 {
     (items as f64 / (Line::bucket_slots(long) as f64 * GROW_AT)).ceil().max(16.0) as u64
 }
 
-/// Which of `len` places, 2^32 at most, a hash belongs to, by its upper half. If `len` grows, those of one place stay near each other.
+/// Maps a hash to one of `len` places, 2^32 at most, by its upper half. Hashes of one place stay close if `len` grows.
 #[inline]
 pub fn place_of(hash: u64, len: u64) -> usize {
     (((hash >> 32) * len) >> 32) as usize
 }
 
-/// Places of tables to come.
+/// Slots for the tables of a process, all empty.
 fn no_tables() -> Option<Box<[OnceLock<Table>; TABLES_MAX]>> {
     let tables: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(TABLES_MAX).collect();
     tables.try_into().ok()
@@ -83,12 +85,12 @@ fn no_tables() -> Option<Box<[OnceLock<Table>; TABLES_MAX]>> {
 
 /// The index.
 pub struct Index {
-    /// Apart: 80 KB, which would be copied from one frame of a small stack to the next at start.
+    /// Boxed: 80 KB, which would be copied between frames of a small stack at start.
     tables: Box<[OnceLock<Table>; TABLES_MAX]>,
-    /// Number of the current table; in the high half the number of the one it replaces plus 1, or 0.
+    /// Number of the current table; in the high half the number of the table it replaces plus 1, or 0.
     current: AtomicU64,
     may_grow: bool,
-    /// Address space costs memory, or counts as such.
+    /// Address space counts as memory, so little of it is reserved.
     lean: bool,
 }
 
@@ -96,21 +98,21 @@ struct Table {
     buckets: Region,
     len: u64,
     overflow: Overflow,
-    /// Next bucket to move to the following table; used by the one thread that grows.
+    /// Next bucket to move to the successor; written by the growing thread only.
     cursor: AtomicU64,
-    /// Buckets before this one have memory already, or had it; used by the one thread that grows.
+    /// Buckets before this one have, or had, memory; used by the growing thread only.
     touched: AtomicU64,
-    /// Buckets before this one have no memory any more; used by the one thread that grows.
+    /// The memory of buckets before this one was returned to the kernel; used by the growing thread only.
     given_back: AtomicU64,
 }
 
 impl Table {
-    /// A table of `len` buckets; a `lean` one reserves no address space that only a table uses which cannot grow.
+    /// Creates a table of `len` buckets. A `lean` one does not reserve the overflow lines of a table that may not grow.
     fn new(len: u64, long: bool, lean: bool) -> Option<Self> {
         let buckets = (len as usize * BUCKET_BYTES).next_multiple_of(PAGE);
         let (region, lines) = LINES_MORE[usize::from(lean)..].iter().find_map(|more| {
             let lines = (LINES_A_BUCKET * len + more).min(u64::from(u32::MAX) - 1);
-            // One reservation, so that there is all of it or nothing.
+            // One reservation: all of it or nothing.
             Some((Region::reserve(buckets + (lines as usize + 1) * LINE_BYTES, SPARE)?, lines))
         })?;
         let (buckets, overflow) = region.split(buckets / 8);
@@ -139,12 +141,12 @@ impl Table {
         Line::bucket(self.buckets.words(), bucket, self.overflow.is_long())
     }
 
-    /// Slots of all buckets.
+    /// Slots of all buckets, without overflow lines.
     fn slots(&self) -> u64 {
         self.len * Line::bucket_slots(self.overflow.is_long()) as u64
     }
 
-    /// Whether growth has passed a bucket. Whoever locked it now would give it memory again that has been given back.
+    /// Whether growth has moved a bucket on. Locking it then would allocate memory that was returned to the kernel.
     #[inline]
     fn has_passed(&self, place: usize) -> bool {
         (place as u64) < self.cursor.load(Acquire)
@@ -161,7 +163,7 @@ impl Table {
     #[inline]
     fn lock_from(&'static self, line: Line, word: u64) -> Option<Bucket> {
         line.words[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).ok()?;
-        // Who reads without the lock what is written from here on will see the lock, or what comes after it.
+        // An optimistic read that loads a word written after this fence sees the lock bit, or a later first word.
         fence(Release);
         lock_taken();
         Some(Bucket { table: self, line })
@@ -184,7 +186,7 @@ impl Table {
     }
 }
 
-/// Where a handle stands in a locked bucket; valid until the bucket changes.
+/// Position of a handle in a locked bucket; valid until the bucket changes.
 #[derive(Clone, Copy)]
 pub struct Slot {
     line: Line,
@@ -207,7 +209,7 @@ impl Drop for Bucket {
 }
 
 impl Bucket {
-    /// The first handle with the hash's tag that `is_it` accepts.
+    /// Returns the first handle with the hash's tag that `is_it` accepts.
     #[inline]
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u64) -> bool) -> Option<(Slot, u64)> {
         let tag = tag_of(hash);
@@ -223,22 +225,22 @@ impl Bucket {
         }
     }
 
-    /// Changes whenever a handle of the bucket does, or an item of it in place. It comes round after 2^29 changes: who
-    /// compares versions must not sleep for that long between two of one bucket.
+    /// Version of the bucket: changes with its handles, and with in-place changes of its items. Wraps after 2^29
+    /// changes, so a thread that compares versions must not pause for that long in between.
     #[inline]
     pub fn version(&self) -> u32 {
         self.line.words[0].load(Relaxed) as u32 / VERSION as u32
     }
 
-    /// Puts another handle into a slot: the same key lives elsewhere now.
+    /// Replaces the handle in a slot, for another item of the same key.
     #[inline]
     pub fn replace(&mut self, slot: Slot, handle: u64) {
         slot.line.set_handle(slot.slot, handle);
         self.changed();
     }
 
-    /// Enters a handle, if need be in place of the ghost that is worth least by `worth`. False when no overflow line
-    /// is left; then nothing changed.
+    /// Inserts a handle, in place of the ghost with the least `worth` if no slot of the first line is free. False if no
+    /// overflow line is left; nothing has changed then.
     pub fn insert(&mut self, hash: u64, handle: u64, worth: impl Fn(Ghost) -> u64) -> bool {
         let tag = tag_of(hash);
         if self.line.matching(0) & self.line.own_slots() == 0
@@ -270,7 +272,7 @@ impl Bucket {
         }
     }
 
-    /// Takes a handle out. The hole is filled from the end of the chain, so that lines empty and return.
+    /// Removes a handle. The chain's last handle fills its slot, so that overflow lines become empty and are freed.
     pub fn remove(&mut self, slot: Slot) {
         slot.line.set(slot.slot, 0, 0);
         self.changed();
@@ -303,28 +305,28 @@ impl Bucket {
         }
     }
 
-    /// Must be called before the lock is given up whenever a reader without it could see a part of a change: if handles
-    /// or more than one word of an item changed, or if a chunk can be used anew because no handle leads to it any more.
+    /// Increments the version. Must be called before the unlock whenever an optimistic read could see part of a change:
+    /// if handles or more than one word of an item changed, or a chunk may be reused because its handle was removed.
     #[inline]
     pub fn changed(&mut self) {
         let word = self.line.words[0].load(Relaxed);
         let mut low = (word & LOW_HALF).wrapping_add(VERSION) & LOW_HALF;
         if low < VERSION {
-            low += VERSION; // 0 is the version of a bucket that never changed
+            low += VERSION; // version 0 means that the bucket never changed
         }
         self.line.words[0].store(word & !LOW_HALF | low, Relaxed);
     }
 }
 
 impl Index {
-    /// The least address space that [`Index::new`] takes.
+    /// Least address space in bytes that [`Index::new`] reserves.
     pub fn least_bytes(items: u64, long: bool) -> usize {
         let bucket = BUCKET_BYTES + LINES_A_BUCKET as usize * LINE_BYTES;
         buckets_for(items, long) as usize * bucket + LINES_MORE[LINES_MORE.len() - 1] as usize * LINE_BYTES
     }
 
-    /// An index sized for `items` items before it first grows, for handles of 40 bits if they may be `long`; a `lean` one
-    /// reserves little address space, unless it may not grow. `None` without address space.
+    /// Creates an index for `items` items before it first grows, for 40-bit handles if `long`. A `lean` one reserves
+    /// little address space, unless it may not grow. `None` without address space.
     pub fn new(items: u64, may_grow: bool, long: bool, lean: bool) -> Option<Self> {
         let index = Self { tables: no_tables()?, current: AtomicU64::new(0), may_grow, lean: lean && may_grow };
         index.tables[0].set(Table::new(buckets_for(items, long), long, index.lean)?).ok()?;
@@ -336,14 +338,15 @@ impl Index {
         self.tables[number as usize % TABLES_MAX].get().expect("`current` names only tables that were made")
     }
 
-    /// Loads the bucket of `hash` ahead of use.
+    /// Prefetches the bucket of `hash`.
     #[inline]
     pub fn prefetch(&'static self, hash: u64) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
         prefetch(&table.line(table.bucket_of(hash)).words[0]);
     }
 
-    /// Calls `each` with the handles in the bucket of `hash` whose tag fits, without the lock: hints only.
+    /// Calls `each` with the handles that have the hash's tag in the first line of its bucket, without the lock: hints
+    /// only.
     #[inline]
     pub fn peek(&'static self, hash: u64, mut each: impl FnMut(u64)) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
@@ -356,7 +359,7 @@ impl Index {
     pub fn lock(&'static self, hash: u64) -> Bucket {
         loop {
             let current = self.current.load(Acquire);
-            // Growing: the old table counts until the bucket has moved.
+            // During growth the old table is valid until the bucket has moved.
             if current >> 32 != 0
                 && let Some(bucket) = self.lock_in((current >> 32) - 1, hash)
             {
@@ -368,7 +371,7 @@ impl Index {
         }
     }
 
-    /// Locks the bucket of `hash`, unless somebody holds it.
+    /// Locks the bucket of `hash`, unless it is locked already.
     pub fn try_lock(&'static self, hash: u64) -> Option<Bucket> {
         loop {
             let current = self.current.load(Acquire);
@@ -385,7 +388,7 @@ impl Index {
         }
     }
 
-    /// Unlocks the bucket of `hash`, whose guard was forgotten.
+    /// Unlocks the bucket of `hash` after its guard was forgotten.
     #[cfg(feature = "debug-commands")]
     pub fn unlock(&'static self, hash: u64) {
         let table = self.table(self.current.load(Acquire) & LOW_HALF);
@@ -393,7 +396,7 @@ impl Index {
         drop(Bucket { table, line: table.line(table.bucket_of(hash)) });
     }
 
-    /// Locks the bucket in one table, unless it has moved on to the next.
+    /// Locks the bucket in one table, unless it has moved to the successor.
     #[inline]
     fn lock_in(&'static self, number: u64, hash: u64) -> Option<Bucket> {
         let table = self.table(number);
@@ -401,26 +404,26 @@ impl Index {
         if table.has_passed(place) { None } else { self.if_current(number, place, table.lock(place)) }
     }
 
-    /// The locked bucket, if its entries are still kept there.
+    /// Returns the locked bucket if its entries are still in that table.
     #[inline]
     fn if_current(&'static self, number: u64, place: usize, bucket: Bucket) -> Option<Bucket> {
-        // Acquire: who sees that the memory is zero again must see the cursor that had passed it before.
+        // Acquire: a thread that reads zeroes of returned memory must see the cursor that had passed the bucket before.
         let word = bucket.line.words[0].load(Acquire);
         self.is_kept(number, place, word).then_some(bucket)
     }
 
-    /// Whether the entries of the bucket at `place` were kept in table `number` when its first word was `word`, which
-    /// was loaded with Acquire.
+    /// Whether the entries of the bucket at `place` were in table `number` when its first word was `word`, which was
+    /// loaded with Acquire.
     #[inline]
     fn is_kept(&'static self, number: u64, place: usize, word: u64) -> bool {
-        // Behind the cursor the memory may be given back already, and the moved bit with it.
+        // Below the cursor the memory may have been returned to the kernel, and the moved bit with it.
         let moved = word & MOVED != 0 || self.table(number).has_passed(place);
         let current = self.current.load(Acquire);
         !moved && (current & LOW_HALF == number || current >> 32 == number + 1)
     }
 
-    /// Bytes of the tables in use, overflow lines included. While one replaces another they have as much memory as the
-    /// new one will have: that comes as the other goes.
+    /// Bytes of the tables in use, overflow lines included. During growth the buckets of both tables count as those of
+    /// the new one: its memory comes as that of the old one goes.
     pub fn bytes(&'static self) -> u64 {
         let current = self.current.load(Acquire);
         let table = self.table(current & LOW_HALF);
@@ -446,7 +449,7 @@ mod tests {
     /// Both forms of handles, with the number of the first one.
     const FORMS: [(bool, u64); 2] = [(false, 0), (true, 0xab_ffff_f000)];
 
-    /// Splitmix64, to have many hashes from a counter.
+    /// Splitmix64: hashes from a counter.
     fn hash(n: u64) -> u64 {
         let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -480,8 +483,8 @@ mod tests {
         }
         for (h, n) in &model {
             assert!(index.lock(*h).find(*h, |handle| handle == *n).is_some());
-            let look = index.begin_read(*h).unwrap();
-            assert_eq!(look.find(*h, |handle| (handle == *n).then_some(handle)), Ok(Some(*n)));
+            let read = index.begin_read(*h).unwrap();
+            assert_eq!(read.find(*h, |handle| (handle == *n).then_some(handle)), Ok(Some(*n)));
         }
         while index.grow(1000, |_| (), hash) != Step::Over {}
         let mut seen = 0;
@@ -496,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_that_is_held_is_refused_and_stays_held() {
+    fn try_lock_fails_on_a_locked_bucket_and_leaves_it_locked() {
         let index = index(1, false);
         let held = index.lock(7);
         assert!((0..2).all(|_| index.try_lock(7).is_none()));
@@ -517,7 +520,7 @@ mod tests {
             }
             let bucket = index.lock(7);
             assert!(bucket.find(7, |_| true).is_none());
-            assert!(bucket.line.next().is_none(), "emptied lines go back to the pool");
+            assert!(bucket.line.next().is_none(), "emptied lines return to the pool");
         }
     }
 
@@ -528,11 +531,11 @@ mod tests {
         let word = &index.begin_read(7).unwrap().line().words[0];
         word.store(word.load(Relaxed) | LOW_HALF & !(VERSION - 1), Relaxed);
         for n in 2..6 {
-            let look = index.begin_read(7).unwrap();
-            assert!(look.validate());
+            let read = index.begin_read(7).unwrap();
+            assert!(read.validate());
             assert!(index.lock(7).insert(7, n, |_| 0));
-            assert!(!look.validate(), "change {n} is not seen");
-            // A version of 0 says that the bucket was never used.
+            assert!(!read.validate(), "change {n} is not seen");
+            // Version 0 means that the bucket was never used.
             assert_ne!(index.begin_read(7).unwrap().version(), 0);
             assert_eq!(index.begin_read(7).unwrap().find(7, |handle| (handle == n).then_some(())), Ok(Some(())));
         }
@@ -554,7 +557,7 @@ mod tests {
         }));
         assert!(index.tables[0].set(Table::new(MOST, true, true).unwrap()).is_ok());
         assert_eq!(index.table(0).bucket_of(u64::MAX) as u64, MOST - 1);
-        assert!(!index.wants_growth(u64::MAX) && !index.is_short_of_ghosts(u64::MAX), "items would make way in vain");
+        assert!(!index.wants_growth(u64::MAX) && !index.is_short_of_ghosts(u64::MAX), "eviction without a gain");
         assert!(!index.begin_growth(u64::MAX, Pace::Wide));
     }
 
@@ -567,7 +570,7 @@ mod tests {
             lean: true,
         }));
         assert!(index.tables[TABLES_MAX - 1].set(Table::new(16, false, true).unwrap()).is_ok());
-        assert!(!index.wants_growth(1 << 20) && !index.is_short_of_ghosts(1 << 20), "items would make way in vain");
+        assert!(!index.wants_growth(1 << 20) && !index.is_short_of_ghosts(1 << 20), "eviction without a gain");
         assert!(!index.begin_growth(1 << 20, Pace::Wide));
         for n in 1..=10_000 {
             assert!(index.lock(hash(n)).insert(hash(n), n, |_| 0));
@@ -604,7 +607,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_meets_every_entry_once_though_the_table_grows() {
+    fn a_walk_visits_every_entry_once_while_the_table_grows() {
         for steps_a_scan in [0, 1, 2, 3, 7, 50] {
             let index = index(64, false);
             for n in 1..=2000 {

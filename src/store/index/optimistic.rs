@@ -1,16 +1,16 @@
 //! A look at a bucket without its lock, which writes nothing.
 //!
-//! What is read between the beginning of a look and [`OptimisticRead::holds`] is whole if that gives true, and may be anything
-//! if not: the first word, with the version, stood still. Whoever changes something takes the lock first, and then
-//! fences (`Table::lock_from`), so a reader who met any part of the change sees the lock, or another version. Called by
-//! the store's `read`.
+//! What is read between the beginning of a look and [`OptimisticRead::holds`] is whole if that gives true, and may be
+//! anything if not: the first word, with the version, stood still. Whoever changes something takes the lock first, and
+//! then fences (`Table::lock_from`), so a reader who met any part of the change sees the lock, or another version.
+//! Called by the store's `read`.
 
 use super::line::{Line, slots};
 use super::{Bucket, Index, LOCK, LOW_HALF, SPINS, Table, tag_of};
 use std::sync::atomic::{Ordering::*, fence};
 
-/// Lines that one search passes at most: some that are given to other buckets meanwhile might lead round and round. Only
-/// in a table that may not grow chains are nearly as long.
+/// Lines that one search passes at most: some that are given to other buckets meanwhile might lead round and round.
+/// Only in a table that may not grow chains are nearly as long.
 const LINES_MAX: usize = 256;
 
 /// What was read without the lock cannot be relied on.
@@ -67,7 +67,8 @@ impl OptimisticRead {
     #[inline]
     pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u64) -> Option<R>) -> Result<Option<R>, Unsure> {
         if self.word & LOW_HALF == 0 {
-            // Nothing was ever entered. Memory that has been given back meanwhile would look the same, whatever was there.
+            // Nothing was ever entered. Memory that has been given back meanwhile would look the same, whatever was
+            // there.
             return Ok(None);
         }
         let tag = tag_of(hash);

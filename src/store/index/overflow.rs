@@ -86,8 +86,8 @@ impl Overflow {
         u64::from(used.max(self.touched.load(Relaxed))) * LINE_BYTES as u64
     }
 
-    /// Has the system give memory for the `ahead` lines that come into use next and as many more, unless the former have
-    /// it; false then. Called by one thread.
+    /// Has the system give memory for the `ahead` lines that come into use next and as many more, unless the former
+    /// have it; false then. Called by one thread.
     pub fn touch(&self, ahead: u32) -> bool {
         let (next, end) = {
             let pool = self.pool.lock();
