@@ -1,4 +1,4 @@
-//! A line of tagged handles: the words of a bucket, or of an overflow line.
+//! Bit layout of a line of tagged handles: the words of a bucket, or of an overflow line.
 //!
 //! ```text
 //! bucket          word 0     low half: version << 3 | chain << 2 | moved << 1 | lock     high half: tags 0..4
@@ -14,12 +14,12 @@
 //! overflow line   word 0     low half: tags 0..2, chain << 24     high half: handle 0
 //!                 word 1     low half: handle 1     high half: upper bits 0..2
 //! ```
-//! Owns where things stand in a line. Knows neither locks nor what a handle leads to: who writes has the bucket's lock,
-//! who reads without it asks `look` whether what he read is whole.
+//! Owns the position of tags and handles in a line. Knows neither locks nor what a handle names: a writer holds the
+//! bucket's lock, an optimistic read validates what it has read (`optimistic`). Called by the rest of the index.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Tag of the slot that names the next line of a chain.
+/// Tag of the slot that holds the number of the chain's next line.
 pub(super) const LINK_TAG: u8 = 255;
 
 const LOW_HALF: u64 = 0xffff_ffff;
@@ -34,13 +34,13 @@ pub(super) struct Line {
 #[derive(Clone, Copy)]
 struct Shape {
     slots: usize,
-    /// The byte of the first tag.
+    /// Byte of the first tag.
     tags: usize,
-    /// The half word of the first handle.
+    /// Half word of the first handle.
     handles: usize,
-    /// The byte of the first handle's upper bits; 0 = handles have none.
+    /// Byte of the first handle's upper bits; 0 = handles have none.
     upper: usize,
-    /// The bit of the first word that says that the last slot names another line.
+    /// Bit of word 0 that is set while the last slot links to another line.
     chain: u64,
 }
 
@@ -54,23 +54,23 @@ impl Shape {
 impl Line {
     /// Words of a bucket.
     pub const BUCKET: usize = 8;
-    /// Words of an overflow line. A bucket that overflows has one key too many, or a few.
+    /// Words of an overflow line. Short, because a bucket that overflows has only a few keys too many.
     pub const OVERFLOW: usize = 2;
 
-    /// Slots of a bucket, for long handles or short ones.
+    /// Slots of a bucket, for `long` (40-bit) handles or short ones.
     #[inline]
     pub const fn bucket_slots(long: bool) -> usize {
         if long { Shape::LONG_BUCKET.slots } else { Shape::BUCKET.slots }
     }
 
-    /// Bucket `number` of `words`, for long handles or short ones.
+    /// Bucket `number` of `words`.
     #[inline]
     pub fn bucket(words: &'static [AtomicU64], number: usize, long: bool) -> Self {
         let shape = if long { Shape::LONG_BUCKET } else { Shape::BUCKET };
         Self { words: &words[number * Self::BUCKET..][..Self::BUCKET], shape }
     }
 
-    /// Overflow line `number` of `words`; for a number that is none, as who reads without the lock may meet, the first.
+    /// Overflow line `number` of `words`; line 0 for an invalid number, which an optimistic read may load.
     #[inline]
     pub fn overflow(words: &'static [AtomicU64], number: u32, long: bool) -> Self {
         let at = number as usize * Self::OVERFLOW;
@@ -78,38 +78,38 @@ impl Line {
         Self { words, shape: if long { Shape::LONG_OVERFLOW } else { Shape::OVERFLOW } }
     }
 
-    /// The overflow line in which the chain goes on.
+    /// Number of the chain's next overflow line.
     #[inline]
     pub fn next(self) -> Option<u32> {
         (self.words[0].load(Relaxed) & self.shape.chain != 0).then(|| self.handle(self.shape.slots - 1) as u32)
     }
 
-    /// Slots that may have handles, as a bit mask.
+    /// Slots that may hold handles, as a bit mask: all but one that links to another line.
     #[inline]
     pub fn own_slots(self) -> u32 {
         let linked = self.words[0].load(Relaxed) & self.shape.chain != 0;
         (1 << (self.shape.slots - usize::from(linked))) - 1
     }
 
-    /// Has the chain go on in an overflow line.
+    /// Links the chain to an overflow line, by the last slot.
     pub fn link(self, number: u32) {
         self.set(self.shape.slots - 1, LINK_TAG, number.into());
         self.change_bits(0, self.shape.chain);
     }
 
-    /// Has the chain end here; the last slot is free.
+    /// Ends the chain at this line; the last slot is free then.
     pub fn end(self) {
         self.set(self.shape.slots - 1, 0, 0);
         self.change_bits(self.shape.chain, 0);
     }
 
-    /// The last slot, its tag and its handle.
+    /// Tag and handle of the last slot.
     pub fn last(self) -> (u8, u64) {
         let slot = self.shape.slots - 1;
         (self.tag(slot), self.handle(slot))
     }
 
-    /// Slots whose tag is `tag`, as a bit mask.
+    /// Slots with tag `tag`, as a bit mask.
     #[inline]
     pub fn matching(self, tag: u8) -> u32 {
         let pattern = u64::from(tag) * 0x0101_0101_0101_0101;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_one_slot_is_apart_from_all_others() {
+    fn slots_do_not_affect_each_other() {
         for long in [false, true] {
             let words: &'static [AtomicU64] = Box::leak(Box::new([const { AtomicU64::new(0) }; 16]));
             let top = if long { 0xfe_ffff_fff0 } else { 0xffff_fff0 };

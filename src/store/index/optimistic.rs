@@ -1,52 +1,52 @@
-//! A look at a bucket without its lock, which writes nothing.
+//! Optimistic reads of a bucket: without its lock, and without a write.
 //!
-//! What is read between the beginning of a look and [`OptimisticRead::holds`] is whole if that gives true, and may be
-//! anything if not: the first word, with the version, stood still. Whoever changes something takes the lock first, and
-//! then fences (`Table::lock_from`), so a reader who met any part of the change sees the lock, or another version.
-//! Called by the store's `read`.
+//! Everything read between [`Index::begin_read`] and [`OptimisticRead::validate`] is consistent if the latter returns
+//! true, because the first word, with the version, has not changed; else it may be anything. A writer takes the lock
+//! and then passes a release fence (`Table::lock_from`), so a reader that has loaded any part of its change sees the
+//! lock bit or another version. Called by the store's `read`.
 
 use super::line::{Line, slots};
 use super::{Bucket, Index, LOCK, LOW_HALF, SPINS, Table, tag_of};
 use std::sync::atomic::{Ordering::*, fence};
 
-/// Lines that one search passes at most: some that are given to other buckets meanwhile might lead round and round.
-/// Only in a table that may not grow chains are nearly as long.
+/// Maximum lines of one search: lines that other buckets reuse meanwhile might link in a circle. Chains get nearly as
+/// long only in a table that may not grow.
 const LINES_MAX: usize = 256;
 
-/// What was read without the lock cannot be relied on.
+/// The optimistic read failed: the bucket has changed, or its chain is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsure;
 
-/// A bucket that others may change.
+/// An optimistic read of a bucket in progress.
 #[derive(Clone, Copy)]
 pub struct OptimisticRead {
     table: &'static Table,
     number: u64,
     place: usize,
     line: Line,
-    /// The first word when the look began.
+    /// The first word when the read began.
     word: u64,
 }
 
 impl Index {
-    /// Begins a look at the bucket of `hash`; `None` if it stays locked for long.
+    /// Begins an optimistic read of the bucket of `hash`. `None` if it stays locked for long.
     #[inline]
     pub fn begin_read(&'static self, hash: u64) -> Option<OptimisticRead> {
         for _ in 0..SPINS {
             let current = self.current.load(Acquire);
-            let mut look = self.read_in(current >> 32, hash); // the old table, plus 1
-            if look.is_none() {
-                look = self.read_in((current & LOW_HALF) + 1, hash);
+            let mut read = self.read_in(current >> 32, hash); // number of the old table, plus 1
+            if read.is_none() {
+                read = self.read_in((current & LOW_HALF) + 1, hash);
             }
-            if look.is_some_and(|look| look.word & LOCK == 0) {
-                return look;
+            if read.is_some_and(|read| read.word & LOCK == 0) {
+                return read;
             }
             std::hint::spin_loop();
         }
         None
     }
 
-    /// The bucket in table `successor` - 1, unless it has moved on to the next, or there is no such table.
+    /// Begins a read in table `successor` - 1, unless the bucket has moved to the successor, or `successor` is 0.
     #[inline]
     fn read_in(&'static self, successor: u64, hash: u64) -> Option<OptimisticRead> {
         let number = successor.checked_sub(1)?;
@@ -59,16 +59,16 @@ impl Index {
 }
 
 impl OptimisticRead {
-    /// What `each` makes of the first handle with the hash's tag of which it makes something. Every handle it is given
-    /// is one that stood in the bucket when the look began, no ghost and no half of a change.
+    /// Returns the first `Some` of `each` over the handles with the hash's tag. Every handle that `each` gets was in
+    /// the bucket when the read began: no ghost, and no torn value.
     ///
     /// # Errors
     /// The bucket has changed, or its chain is too long.
     #[inline]
     pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u64) -> Option<R>) -> Result<Option<R>, Unsure> {
         if self.word & LOW_HALF == 0 {
-            // Nothing was ever entered. Memory that has been given back meanwhile would look the same, whatever was
-            // there.
+            // Nothing was ever inserted. Return now: `validate` could not tell this word from one of memory that is
+            // returned to the kernel after later changes.
             return Ok(None);
         }
         let tag = tag_of(hash);
@@ -91,7 +91,7 @@ impl OptimisticRead {
         Err(Unsure)
     }
 
-    /// Whether nothing has changed since the look began, so that all that was read since is whole.
+    /// Whether the bucket has not changed since the read began: all that was read since is consistent.
     #[inline]
     pub fn validate(&self) -> bool {
         fence(Acquire);
@@ -103,16 +103,16 @@ impl OptimisticRead {
         self.line
     }
 
-    /// Changes when the bucket does: [`Bucket::version`].
+    /// Version of the bucket when the read began: [`Bucket::version`].
     #[inline]
     pub fn version(&self) -> u32 {
         self.word as u32 / super::VERSION as u32
     }
 
-    /// Locks the bucket if nothing has changed since the look began; `None` as well if somebody holds it.
+    /// Locks the bucket if it has not changed since the read began and is not locked.
     #[inline]
     pub fn lock(self, index: &'static Index) -> Option<Bucket> {
-        // A word of nothing but zeroes may be that of memory that was given back.
+        // A zero word may be that of memory returned to the kernel, so the table is checked again.
         index.if_current(self.number, self.place, self.table.lock_from(self.line, self.word)?)
     }
 }

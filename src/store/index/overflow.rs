@@ -1,7 +1,7 @@
-//! The overflow lines of a table: where a full bucket goes on.
+//! The overflow lines of a table, to which full buckets link.
 //!
-//! Owns which lines are in use, and which have memory before they are. A free line names the next free one, so that
-//! neither taking nor giving back moves anything. Lock rank: docs/locking.md.
+//! Owns which lines are in use, and which are touched ahead of use. Free lines form a linked list, so neither
+//! allocation nor freeing moves anything. Lock rank: docs/locking.md. Called by the rest of the index.
 
 use super::line::Line;
 use crate::store::slab::{Region, touch};
@@ -11,30 +11,32 @@ use std::sync::atomic::{AtomicU32, Ordering::*, fence};
 /// Bytes of a line.
 pub(super) const LINE_BYTES: usize = Line::OVERFLOW * 8;
 
-/// Lines of a small page.
+/// Lines in a small page.
 const PAGE_LINES: u32 = (4096 / LINE_BYTES) as u32;
 
-/// Lines of a table.
+/// The overflow lines of one table.
 pub(super) struct Overflow {
     lines: Region,
     long: bool,
-    /// Lines before this one have memory already, or had it; used by the one thread that grows.
+    /// Lines before this one have, or had, memory; used by the growing thread only.
     touched: AtomicU32,
     pool: Mutex<Pool>,
 }
 
-/// What every bucket that overflows changes: apart from what every look-up reads.
+/// Free lines. On cache lines of its own, because every bucket that overflows writes it and every lookup reads the
+/// fields around it.
 #[repr(align(128))]
 struct Pool {
-    /// The free line that was given back last; 0 = none.
+    /// First line of the free list; 0 = none.
     free: u32,
-    /// The first line that was never in use.
+    /// First line that was never in use.
     next: u32,
     len: u32,
 }
 
 impl Overflow {
-    /// `len` lines, and number 0, which is none, in address space for them; for long handles or short ones.
+    /// Creates `len` lines in `lines`, which has room for the unused line 0 too; for `long` (40-bit) handles or short
+    /// ones.
     pub fn over(lines: Region, len: u64, long: bool) -> Self {
         let touched = AtomicU32::new(0);
         Self { lines, long, touched, pool: Mutex::new(Pool { free: 0, next: 1, len: len as u32 }) }
@@ -52,10 +54,11 @@ impl Overflow {
         Line::overflow(self.lines.words(), number, self.long)
     }
 
-    /// An empty line, for the bucket that the caller has locked; `None` if all are in use.
+    /// Allocates an empty line for a bucket that the caller has locked; `None` if all are in use.
     pub fn take(&self) -> Option<u32> {
         let mut pool = self.pool.lock();
-        // As in `Table::lock_from`: who still reads the bucket that had the line will see that it has changed.
+        // As in `Table::lock_from`: an optimistic read of the bucket that had the line sees that the bucket has
+        // changed.
         fence(Release);
         if pool.free != 0 {
             let number = pool.free;
@@ -71,7 +74,7 @@ impl Overflow {
         })
     }
 
-    /// Takes a line back that is empty.
+    /// Frees an empty line.
     pub fn give(&self, number: u32) {
         let mut pool = self.pool.lock();
         let line = self.line(number);
@@ -80,14 +83,14 @@ impl Overflow {
         pool.free = number;
     }
 
-    /// Bytes that have been in use, or have memory because they will be.
+    /// Bytes of the lines that were ever in use or touched.
     pub fn bytes(&self) -> u64 {
         let used = self.pool.lock().next - 1;
         u64::from(used.max(self.touched.load(Relaxed))) * LINE_BYTES as u64
     }
 
-    /// Has the system give memory for the `ahead` lines that come into use next and as many more, unless the former
-    /// have it; false then. Called by one thread.
+    /// Touches the memory of the `2 * ahead` lines that come into use next; false if the first `ahead` of them have
+    /// been touched. Called by the growing thread only.
     pub fn touch(&self, ahead: u32) -> bool {
         let (next, end) = {
             let pool = self.pool.lock();
@@ -105,7 +108,7 @@ impl Overflow {
         true
     }
 
-    /// Gives all memory back. Nobody may be going to write to a line.
+    /// Returns all memory to the kernel. No thread may write to a line any more.
     pub fn discard(&self) {
         self.lines.discard(0, self.lines.words().len());
     }
@@ -126,7 +129,7 @@ mod tests {
             (0..count).for_each(|_| overflow.line(overflow.take().unwrap()).set(0, 9, 9));
             thread_faults() - before
         };
-        // The program's own pages come first, by a pool that does not matter.
+        // Fault in the program's own pages first, with another pool.
         let other = Overflow::over(Region::reserve(101 * LINE_BYTES, 0).unwrap(), 100, false);
         take_from(&other, 50);
         let take = |count| take_from(&overflow, count);
@@ -140,7 +143,7 @@ mod tests {
         while overflow.touch(1000) {
             take(1000);
         }
-        assert_eq!(take(1000), 0, "the last ones have it too");
+        assert_eq!(take(1000), 0, "the last lines have memory too");
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! A walk through the index, bucket by bucket, in the order of hashes.
+//! Scan of the index, bucket by bucket, in hash order.
 //!
-//! Owns places that stay good while the table grows. Called by `walk`.
+//! Owns positions that stay valid while the table grows. Called by the store's `walk`.
 
 use super::{Bucket, Index, LOW_HALF, Table};
 use std::sync::atomic::Ordering::Acquire;
 
 impl Index {
-    /// Calls `each` with the handles of the bucket at place `from`, under its lock, and gives the place where
-    /// the next one begins; `None` after the last.
+    /// Calls `each` with the handles of the bucket at place `from`, under its lock, and returns the place of the next
+    /// bucket; `None` after the last.
     ///
-    /// A place is an upper half of a hash, so a walk from 0 meets every entry that is there throughout exactly
-    /// once, though the table grows meanwhile and cuts the range of hashes anew. `hash_of` gives the hash of a
-    /// linked handle; it is asked where a bucket reaches beyond the places that are due.
+    /// A place is an upper half of a hash, so a scan from 0 visits every entry that stays in the index throughout
+    /// exactly once, even if the table grows meanwhile and its buckets have other ranges of hashes. `hash_of` returns
+    /// the hash of a linked handle; it is called where the bucket's range exceeds the places that are due.
     pub fn scan(
         &'static self,
         from: u32,
@@ -21,7 +21,7 @@ impl Index {
         let (bucket, old) = self.lock_at(from);
         let place = bucket.table.bucket_of(u64::from(from) << 32);
         let (begin, end) = (bucket.table.first_place(place), bucket.table.first_place(place + 1));
-        // Of the table being replaced, only the bucket of this very place is known to have moved.
+        // Of the table being replaced, only the bucket of this place is known to have moved.
         let until = old.map_or(end, |old| end.min(old.first_place(old.bucket_of(u64::from(from) << 32) + 1)));
         let due = u64::from(from)..until;
         let whole = due == (begin..end);
@@ -33,7 +33,8 @@ impl Index {
         until.try_into().ok()
     }
 
-    /// Locks the bucket at a place. Where that is in the new table of a growth, the table it replaces is given too.
+    /// Locks the bucket at a place. During growth, also returns the table being replaced if the bucket is in the new
+    /// one.
     fn lock_at(&'static self, place: u32) -> (Bucket, Option<&'static Table>) {
         let hash = u64::from(place) << 32;
         loop {
