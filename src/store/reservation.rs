@@ -1,16 +1,18 @@
-//! Values on their way in and out: reservations and pins.
+//! Reservations and pins: values while they are uploaded, and while they are sent.
 //!
-//! A [`Reservation`] owns an unlinked item while its value arrives; dropping it frees everything. A large
-//! value (over `slab_chunk_max`) is a chain of chunks that grows as bytes arrive, so an announced length
-//! alone takes no memory. A [`Pinned`] value stays readable outside the bucket's lock: the item counts its
-//! readers, and whoever unlinks it leaves the freeing to the last of them.
+//! A [`Reservation`] owns an unlinked item while its value arrives; dropping it frees everything. A value over
+//! `slab_chunk_max` is a chain of chunks that grows as bytes arrive, so an announced length alone takes no memory. A
+//! [`Pinned`] value stays readable without the bucket's lock: the item counts its pins, and an item that is unlinked
+//! while pinned is freed by its last pin.
 //!
 //! ```text
 //! chain chunk:  word 0 = kind::CHAIN | next u64 | previous u64, 0 = the head | chain u64 | place u32
 //!               data from byte 32; every chunk but the last is full
 //! ```
-//! `chain` is the same in all chunks of an item, and no other item of the process has it: by it, and by the lock of
-//! the bucket that `place` names, the mover finds the item of a chunk.
+//! `chain` is the same in all chunks of an item and unique within the process. By it, and under the lock of the bucket
+//! that `place` names, the mover finds the item of a chunk.
+//!
+//! Owns the layout of chains and the pin count. Knows no verbs; used by `write`, the page mover and `cache`.
 
 use crate::limits::OUTPUT_PINS;
 use crate::store::item::Handle;
@@ -22,24 +24,25 @@ use crate::store::write::OutOfMemory;
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
-/// Set in the pin word when the item was unlinked while pinned.
+/// Set in the pin word once the item is unlinked.
 const DEAD: u32 = 1 << 31;
 const COUNT: u32 = DEAD - 1;
 
-/// Bytes of a chain chunk before its data: what the chunk is, its links, and the chain's name.
+/// Bytes of a chain chunk before its data: kind, links and chain name.
 pub(super) const CHAIN_HEADER: usize = 8 * WORD;
 const CHAIN_NUMBER: usize = 5;
 const CHAIN_PLACE: usize = 7;
 
-// A pin is one of an unsent reply that is full with fewer: 8 million connections would have to wait, all for one value.
+// The pin count cannot overflow: an unsent reply is full at `OUTPUT_PINS` pins, so 8 million connections would have to
+// wait, all for one value. Half of that is asserted.
 const _: () = assert!(COUNT as usize / (2 * OUTPUT_PINS) > 4_000_000);
 
-/// Names a chain within the process, and says where its item is in the index.
+/// Name of a chain, unique within the process, with the place of its item in the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ChainName {
-    /// 32 bits would come round within hours.
+    /// 64 bits, since 32 would wrap within hours.
     pub(super) number: u64,
-    /// The upper half of the key's hash.
+    /// Upper half of the key's hash.
     pub(super) place: u32,
 }
 
@@ -57,37 +60,37 @@ impl ChainName {
         }
     }
 
-    /// A hash that leads to the bucket of the item.
+    /// A hash of the same bucket as the item's key.
     pub(super) fn hash(self) -> u64 {
         u64::from(self.place) << 32
     }
 }
 
-/// An item whose value is arriving. Nobody else can see it.
+/// An unlinked item that receives its value. No other thread can find it in the index.
 pub struct Reservation {
     store: &'static Store,
     handle: Handle,
     item: Item,
     vlen: usize,
     written: usize,
-    /// Last chunk of the chain and the bytes used in it; for chunked items only.
+    /// Last chunk of the chain and the data bytes in it; for chunked items only.
     tail: Option<(Handle, usize)>,
     /// For chunked items only.
     chain: ChainName,
-    /// As asked for: the item itself keeps a time that has passed as `now`.
+    /// As requested: the item itself has a time in the distant past clamped.
     exptime: u32,
     now: u32,
 }
 
 impl Reservation {
-    /// Takes a chunk for an item and writes all but the value. `None` when memory is short.
+    /// Allocates a chunk for an item and writes all but the value. `None` if there is no memory.
     pub(super) fn new(store: &'static Store, meta: &Meta, key: &[u8], now: u32) -> Option<Self> {
         let mut meta = *meta;
         if store.needs_wide_cas() {
             meta.iflags |= iflag::CAS;
         }
         if !store.slabs.may_evict() {
-            // There may be no memory for laying the item out anew when it is touched.
+            // There may be no memory to rewrite the item when a touch gives it an expiry time.
             meta.iflags |= iflag::NO_EXPIRY;
         }
         let memcached_size = store.sizes.memcached_size(meta.klen, meta.vlen, meta.flags != 0);
@@ -130,7 +133,7 @@ impl Reservation {
         Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, chain, exptime: meta.exptime, now })
     }
 
-    /// Value bytes still missing.
+    /// Value bytes not yet written.
     #[inline]
     pub fn missing(&self) -> usize {
         self.vlen - self.written
@@ -141,12 +144,12 @@ impl Reservation {
         self.vlen
     }
 
-    /// Expiry time as it was asked for, 0 = never.
+    /// Expiry time as requested, 0 = never.
     pub fn exptime(&self) -> u32 {
         self.exptime
     }
 
-    /// Slab class that users see.
+    /// Slab class as in `stats`.
     pub fn class(&self) -> u8 {
         self.store.lru_class(self.handle, &self.item) as u8
     }
@@ -158,7 +161,7 @@ impl Reservation {
     /// Appends value bytes, at most [`Reservation::missing`].
     ///
     /// # Errors
-    /// No chunk could be had for a large value; the reservation is of no further use.
+    /// There is no memory for the next chunk of a chain; the reservation must be dropped.
     #[inline]
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), OutOfMemory> {
         debug_assert!(bytes.len() <= self.missing());
@@ -179,8 +182,8 @@ impl Reservation {
         Ok(())
     }
 
-    /// Memory where the next value bytes go, for large values. Empty where others may read by a stale handle: those
-    /// bytes must be [written](Reservation::write).
+    /// Memory for the next value bytes, of large values. Empty where stale handles may read: those bytes go through
+    /// [`Reservation::write`].
     ///
     /// # Errors
     /// As [`Reservation::write`].
@@ -196,13 +199,13 @@ impl Reservation {
         if from < OPEN_BYTES || !self.store.arena.is_first_cut(handle) {
             return Ok(&mut []);
         }
-        // SAFETY: the chunk belongs to this reservation alone until it is committed. Who has a stale handle of it, or
-        // walks over it, reads no further than `OPEN_BYTES` from where a chunk begins, and on this page chunks have
-        // always begun where they do now.
+        // SAFETY: this reservation owns the chunk exclusively until it is committed. A thread with a stale handle, or
+        // one that walks over the page, reads at most `OPEN_BYTES` from the start of a chunk, and chunks of this page
+        // have always started at the same offsets.
         Ok(unsafe { exclusive_bytes(self.store.arena.chunk(handle), from, to) })
     }
 
-    /// Says that the first `n` bytes of [`Reservation::target`] are value bytes now.
+    /// Counts the first `n` bytes of [`Reservation::target`] as written.
     pub fn advance(&mut self, n: usize) {
         self.written += n;
         if let Some((_, used)) = &mut self.tail {
@@ -210,7 +213,7 @@ impl Reservation {
         }
     }
 
-    /// The last chunk of the chain, a new one if it is full.
+    /// The last chunk of the chain and its data bytes; appends a chunk if that one is full.
     fn tail_with_room(&mut self) -> Result<(Handle, usize), OutOfMemory> {
         if let Some((handle, used)) = self.tail
             && CHAIN_HEADER + used < self.store.arena.chunk(handle).len() * WORD
@@ -228,8 +231,8 @@ impl Reservation {
             self.store.take_chunk_for(class, need, self.now, begin)
         };
         let (fitting, largest) = (sizes.class_of_footprint(wanted), sizes.largest());
-        // A smaller class may have nothing but other chains' chunks, which eviction there does not free; what leaves
-        // the largest class frees a chunk that is long enough for any end.
+        // A smaller class may hold nothing but chunks of other chains, which eviction there does not free. Eviction in
+        // the largest class frees a chunk that is long enough for any tail.
         let fallback = || (fitting != largest).then(|| take(largest)).flatten();
         let handle = take(fitting).or_else(fallback).ok_or(OutOfMemory)?;
         match before {
@@ -240,7 +243,7 @@ impl Reservation {
         Ok((handle, 0))
     }
 
-    /// Hands the item over to the index; it must be linked by the caller.
+    /// Releases ownership of the item, which the caller must link or free.
     pub(super) fn into_item(self) -> (Handle, Item) {
         let parts = (self.handle, self.item);
         std::mem::forget(self);
@@ -255,13 +258,13 @@ impl Reservation {
         self.handle
     }
 
-    /// Notes that the client who made the item has seen it: its first fetch.
+    /// Counts a fetch by the client that stores the item.
     pub fn note_fetch(&mut self) {
         self.item.change_state(state::FREQ, state::FETCHED | 1);
     }
 
-    /// Keeps an expiry time past that passed while the value arrived. 24 bits cannot tell it after 97 days, and no sweep
-    /// meets the item before it is linked.
+    /// Rewrites an expiry time that passed while the value arrived. After 97 days the 24-bit field would read as a time
+    /// in the future, and no sweep visits the item before it is linked.
     #[inline]
     pub(super) fn keep_time(&mut self, now: u32) {
         if self.exptime != 0 && self.exptime <= now {
@@ -269,7 +272,7 @@ impl Reservation {
         }
     }
 
-    /// Marks the new item stale: it keeps the old one's expiry time and win token.
+    /// Marks the new item stale; it gets the old item's expiry time and win token.
     pub(super) fn mark_stale(&mut self, token: u8, exptime: u32, now: u32) {
         self.item.change_flags(0, iflag::STALE | token);
         if self.item.can_hold_exptime(exptime, now) {
@@ -284,7 +287,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Makes `chunk` one of `chain`, with these neighbours.
+/// Makes `chunk` a chunk of `chain` with these neighbours.
 pub(super) fn begin_link(links: Links, chunk: &[AtomicU32], chain: ChainName) {
     links.put(chunk);
     chain.put(chunk);
@@ -302,7 +305,7 @@ pub(super) fn chain_of(item: &Item) -> Option<Handle> {
 }
 
 impl Store {
-    /// Frees the chain of a chunked item that nobody reads.
+    /// Frees the chain of an unlinked, unpinned item.
     pub(super) fn free_chain(&'static self, item: &Item) {
         let mut next = chain_of(item);
         while let Some(handle) = next {
@@ -313,19 +316,19 @@ impl Store {
     }
 }
 
-/// A value that stays readable until this guard drops, however its key changes meanwhile.
+/// Guard of a value that stays readable until the guard drops, whatever happens to its key.
 pub struct Pinned {
     store: &'static Store,
     handle: Handle,
     item: Item,
-    /// Chunk of the next unwritten byte and the offset in it.
+    /// Chunk of the next unsent byte, and its offset in the chunk.
     chunk: Handle,
     offset: usize,
     remaining: usize,
 }
 
 impl Pinned {
-    /// Pins the value of a linked item whose bucket the caller has locked; `None` if the value is small.
+    /// Pins a value under its bucket's lock, or that of a reservation. `None` if the value is small.
     pub(super) fn new(store: &'static Store, handle: Handle, item: &Item) -> Option<Self> {
         let word = item.pin_word()?;
         word.fetch_add(1, AcqRel);
@@ -338,17 +341,17 @@ impl Pinned {
         Some(Self { store, handle, item: *item, chunk, offset, remaining: item.vlen() })
     }
 
-    /// Whether a guard holds the value of a linked item. Under the bucket's lock, or it may change at once.
+    /// Whether the item is pinned. Stable only under the bucket's lock.
     pub(super) fn is_pinned(item: &Item) -> bool {
         item.pin_word().is_some_and(|word| word.load(Acquire) & COUNT != 0)
     }
 
-    /// Whether another guard than this one holds the value. Under the bucket's lock, or it may change at once.
+    /// Whether the item has a pin besides this one. Stable only under the bucket's lock.
     pub(super) fn is_shared(&self) -> bool {
         self.item.pin_word().is_some_and(|word| word.load(Acquire) & COUNT != 1)
     }
 
-    /// Called with an unlinked item: true if readers hold it, the last of which will free it.
+    /// Marks an unlinked item dead; true if it is pinned, and its last pin will free it.
     pub(super) fn leave_to_readers(item: &Item) -> bool {
         match item.pin_word() {
             Some(word) => word.fetch_or(DEAD, AcqRel) & COUNT != 0,
@@ -356,7 +359,7 @@ impl Pinned {
         }
     }
 
-    /// Bytes not yet written.
+    /// Bytes not yet sent.
     #[inline]
     pub fn remaining(&self) -> usize {
         self.remaining
@@ -366,18 +369,18 @@ impl Pinned {
         self.item.header().has(iflag::CHUNKED)
     }
 
-    /// Unwritten bytes in one chunk from `offset` on, and the next chunk.
+    /// Up to `wanted` bytes of one chunk from `offset` on, and the next chunk.
     fn piece(&self, chunk: Handle, offset: usize, wanted: usize) -> (&[u8], Option<Handle>) {
         let words = self.store.arena.chunk(chunk);
         let next = if self.is_chain() { Links::of(words).next } else { None };
-        // `stable_bytes` ends with the chunk: all but the last of a chain are full.
+        // `stable_bytes` clamps to the chunk: all but the last of a chain are full.
         let end = offset + wanted;
         // SAFETY: while pinned, neither the item nor its chain is freed or written: in-place changes skip
         // pinned items and freeing waits for the last pin.
         (unsafe { stable_bytes(words, offset, end) }, next)
     }
 
-    /// Appends the unwritten bytes to `slices`, until `slices` holds `max`.
+    /// Appends the unsent bytes to `slices`, until `slices` has `max` entries.
     pub fn io_slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>, max: usize) {
         let (mut chunk, mut offset, mut left) = (self.chunk, self.offset, self.remaining);
         while left > 0 && slices.len() < max {
@@ -393,7 +396,7 @@ impl Pinned {
         }
     }
 
-    /// Marks `n` bytes as written; `n` is at most [`Pinned::remaining`].
+    /// Marks `n` bytes as sent; `n` is at most [`Pinned::remaining`].
     pub fn advance(&mut self, mut n: usize) {
         while n > 0 {
             let (here, next) = {
@@ -413,7 +416,7 @@ impl Pinned {
         }
     }
 
-    /// Copies the first unwritten bytes to `to`, as many as fit; gives their number.
+    /// Copies as many unsent bytes as fit to `to`; returns their number.
     pub fn copy_front(&self, to: &mut [u8]) -> usize {
         let (mut chunk, mut offset, mut copied) = (self.chunk, self.offset, 0);
         let wanted = self.remaining.min(to.len());
@@ -429,7 +432,7 @@ impl Pinned {
         copied
     }
 
-    /// Calls `each` with every unwritten piece in order.
+    /// Calls `each` with the unsent bytes of each chunk in order.
     pub fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
         let (mut chunk, mut offset, mut left) = (self.chunk, self.offset, self.remaining);
         while left > 0 {
