@@ -1,8 +1,8 @@
-//! An item as its visitor sees it, field by field: under its bucket's lock, or read without it.
+//! `Entry`: accessor of a linked item for visitors, under its bucket's lock or in an optimistic read.
 //!
-//! Owns what may be read and changed in place. Made by the store's look-ups and walks; used by `cache` and `maint`. What
-//! only has a shared reference may be looking at an item that changes meanwhile: whoever made it knows whether what was
-//! seen is whole.
+//! Owns what may be read and changed in place. Created by the store's lookups and walks; used by `cache` and `maint`.
+//! Behind a shared reference the item may change concurrently (`Store::read`): the function that created the entry
+//! validates what was read.
 
 use crate::store::index::Bucket;
 use crate::store::item::Handle;
@@ -11,14 +11,14 @@ use crate::store::reservation::Pinned;
 use crate::store::store::Store;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
 
-/// Names one state of a key's value: another value, or another place for it, has another version.
+/// Identifies one state of a key's item: a new value, or a move to another chunk, changes the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     handle: Handle,
-    /// Changes with a value that changes in place.
+    /// Changes with an in-place change of the value.
     cas: u64,
-    /// Changes with all else that a client sees. Small items have their bucket's version; of a large one these are the
-    /// expiry time and the flags, for copying it takes so long that a busy bucket would have other versions all the time.
+    /// Changes with everything else that a client sees. For a small item it is the bucket's version. For a large one it
+    /// is the expiry time and the item flags: a copy takes so long that a busy bucket's version would always change.
     rest: u64,
 }
 
@@ -29,7 +29,7 @@ impl Version {
 
     fn with(bucket: u32, handle: Handle, item: &Item) -> Self {
         let header = item.header();
-        // A large item has its expiry time whole, so no clock is needed to tell it.
+        // A large item stores its full expiry time, so no clock is needed to read it.
         let own = || u64::from(item.exptime(0)) << 8 | u64::from(header.iflags());
         Self { handle, cas: item.cas(), rest: if header.is_large() { own() } else { bucket.into() } }
     }
@@ -40,23 +40,24 @@ pub struct Entry {
     pub(super) store: &'static Store,
     pub(super) handle: Handle,
     pub(super) item: Item,
+    /// Version of the item's bucket.
     bucket: u32,
-    /// The item was changed in place: the bucket's version must change too.
+    /// The item was changed in place, so the bucket's version must change too.
     pub(super) changed: bool,
     pub(super) unlink: bool,
-    /// In flat mode: the item goes behind all others of its class.
+    /// In flat mode: the item must move to the tail of its class's LRU list.
     pub(super) moves_back: bool,
 }
 
 impl Entry {
-    /// The item of `handle`, whose bucket has this version. A walk that only shows it may give none.
+    /// Creates the entry of an item in a bucket with version `bucket`; 0 where the caller does not use the version.
     #[inline]
     pub(super) fn of(store: &'static Store, bucket: u32, handle: Handle, item: Item) -> Self {
         Self { store, handle, item, bucket, changed: false, unlink: false, moves_back: false }
     }
 
-    /// The item, to be changed in place: by this alone, so that no reader without the lock takes what he has seen of it
-    /// for whole. Its state and the time of its last access, which may be of any age for a reader, need no such care.
+    /// Returns the item for an in-place change. Every such change goes through here, so that concurrent optimistic
+    /// reads fail. State and access time are exempt, since readers may see any age of them.
     fn change(&mut self) -> &mut Item {
         self.changed = true;
         &mut self.item
@@ -80,25 +81,25 @@ impl Entry {
         self.item.cas()
     }
 
-    /// Gives the item a new CAS id: one of [`Store::next_cas`], or one of the client's choice.
-    /// [`Entry::has_room_for_cas`] must be true.
+    /// Sets the CAS id: one of [`Store::next_cas`], or one chosen by the client. [`Entry::has_room_for_cas`] must be
+    /// true.
     pub fn set_cas(&mut self, cas: u64) {
         let store = self.store;
         store.stamp(self.change(), cas);
     }
 
-    /// Whether the layout can take this expiry time (if any); else [`Store::make_room`] helps.
+    /// Whether the layout can hold this expiry time, if any; if not, [`Store::make_room`] rewrites the item.
     pub fn has_room(&self, exptime: Option<u32>, now: u32) -> bool {
         exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now))
     }
 
-    /// Whether the layout can take another CAS id: a new one, or one that the client has `chosen`; else
-    /// [`Store::make_room`] helps.
+    /// Whether the layout can hold a new CAS id, or one that the client has `chosen`; if not, [`Store::make_room`]
+    /// rewrites the item.
     pub fn has_room_for_cas(&self, chosen: bool) -> bool {
         self.item.can_hold_cas() || (!chosen && !self.store.needs_wide_cas())
     }
 
-    /// The value's version, for [`Store::commit_over`].
+    /// The item's version, for [`Store::commit_over`].
     pub fn version(&self) -> Version {
         Version::with(self.bucket, self.handle, &self.item)
     }
@@ -108,7 +109,7 @@ impl Entry {
         self.item.exptime(now)
     }
 
-    /// Changes the expiry time; false if the layout has no room for it (the item must be rewritten).
+    /// Sets the expiry time; false, and no change, if the layout cannot hold it.
     pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
         let fits = self.item.can_hold_exptime(exptime, now);
         if fits {
@@ -117,14 +118,14 @@ impl Entry {
         fits
     }
 
-    /// Has the item count as read at least once, for eviction alone.
+    /// Raises the access frequency to at least 1, which protects the item from eviction for a while.
     pub(super) fn hold_on(&mut self) {
         if !self.item.header().is(state::FREQ) {
             self.item.change_state(0, 1);
         }
     }
 
-    /// The same, or the latest expiry time that the item has room for; without room for any it keeps its old one.
+    /// Sets the expiry time, or the latest that the layout can hold; without room for any, the old one stays.
     pub fn set_exptime_nearly(&mut self, exptime: u32, now: u32) {
         let _ = self.set_exptime(exptime, now) || self.set_exptime(now.saturating_add(EXPTIME_SHORT_MAX), now);
     }
@@ -139,7 +140,7 @@ impl Entry {
         self.item.header().iflags()
     }
 
-    /// Changes `STALE` and `TOKEN` marks.
+    /// Clears and sets the `STALE` and `TOKEN` flags.
     pub fn change_flags(&mut self, clear: u8, set: u8) {
         self.change().change_flags(clear, set);
     }
@@ -150,18 +151,18 @@ impl Entry {
         self.item.header().state()
     }
 
-    /// Whether it was read before.
+    /// Whether the item was fetched since it was stored.
     pub fn fetched(&self) -> bool {
         self.state() & state::FETCHED != 0
     }
 
-    /// Slab class that users see.
+    /// Slab class as in `stats`.
     #[inline]
     pub fn class(&self) -> u8 {
         self.store.lru_class(self.handle, &self.item) as u8
     }
 
-    /// Size that users see: header, CAS, key, flags, value and line end.
+    /// Size as in memcached: header, CAS, key, flags, value and line end.
     pub fn memcached_size(&self) -> usize {
         self.store.memcached_size_of(&self.item)
     }
@@ -186,13 +187,13 @@ impl Entry {
         }
     }
 
-    /// A guard under which the value stays readable after the lock is gone; for large values: over `COPY_MAX`,
-    /// or chunked.
+    /// Pins a large value (over `COPY_MAX`, or chunked), so that it stays readable after the unlock; `None` if the
+    /// value is small.
     pub fn pin(&self) -> Option<Pinned> {
         Pinned::new(self.store, self.handle, &self.item)
     }
 
-    /// Whether a reader outside the lock holds the value.
+    /// Whether the value is pinned.
     pub fn is_pinned(&self) -> bool {
         self.item.pin_word().is_some_and(|word| word.load(Relaxed) != 0)
     }
@@ -202,7 +203,7 @@ impl Entry {
         let kept = self.store.memory_file().is_some();
         let item = self.change();
         if kept {
-            // A process that is killed in between must not leave half a value behind.
+            // Unlinked meanwhile: a process that is killed in between must not leave a torn value in the memory file.
             item.change_state(state::LINKED, 0);
             fence(Release);
         }
@@ -212,13 +213,14 @@ impl Entry {
         }
     }
 
-    /// Whether an access at `now` is news: a mark of the item changes, or its time is a minute old. Not in flat mode.
+    /// Whether an access at `now` must be recorded: a state bit changes, or the recorded access is over a minute old.
+    /// Not for flat mode.
     #[inline]
     pub(super) fn is_access_news(&self, now: u32) -> bool {
         self.state() & state::SATURATED != state::SATURATED || self.item.is_access_due(now)
     }
 
-    /// Notes an access: frequency, fetched and active marks, time. A COLD item becomes WARM.
+    /// Records an access: frequency, fetched and active bits, access time. A COLD item becomes WARM.
     #[inline]
     pub fn bump(&mut self, now: u32) {
         if self.store.slabs.is_flat() {
@@ -244,13 +246,13 @@ impl Entry {
         self.moves_back = self.store.slabs.note_use(&self.item, now);
     }
 
-    /// Says that the item must go when the visitor returns.
+    /// Unlinks the item when the visitor returns.
     pub fn unlink(&mut self) {
         self.unlink = true;
     }
 }
 
-/// The state of an item with one access more.
+/// The state bits after one more access.
 #[inline]
 fn used(state: u8) -> u8 {
     let freq = ((state & state::FREQ) + 1).min(state::FREQ);

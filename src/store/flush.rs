@@ -1,19 +1,20 @@
 //! Flush and expiry: which linked items are dead.
 //!
-//! Owns the rule by which an item is flushed. It compares sequence numbers, never times of access: the threads' clocks
-//! differ by a tick or more, and a time of 24 bits has a range.
+//! Owns the rule by which an item is flushed. It compares sequence numbers, never access times: the threads' clocks
+//! differ by a tick or more, and a 24-bit time wraps.
 //!
 //! ```text
-//! item without CAS word   dead if seq <= flush_seq     seq is its CAS id, drawn from one counter; below 2^40, so never cut
-//! item with CAS word      dead if seq <  flushes       seq is that counter when it was stored, its lower 40 bits
-//! flush to come           hides every item in its last second, then takes effect as one at once
+//! item without CAS word   dead if seq <= flush_seq   seq: its CAS id, from one counter; below 2^40, so not truncated
+//! item with CAS word      dead if seq <  flushes     seq: lower 40 bits of `flushes` when the item was stored
+//! pending flush           hides every item in its last second, then takes effect as an immediate one
 //! ```
-//! `flushes` counts begins and ends: odd while a flush takes effect. A thread that changes what it found live notes it
-//! first ([`Store::calm`]); if it has changed at the end, the flush comes after the change, and the item goes. Items keep
-//! 40 bits of it, which are compared modularly: the sweep that follows each flush has 2^38 flushes' time, which are days.
+//! `flushes` counts begins and ends, so it is odd while a flush takes effect. A thread that changes an item it found
+//! live loads `flushes` first ([`Store::calm`]); if it differs afterwards, the flush comes after the change, and the
+//! thread unlinks the item. Items store 40 bits of it, compared modularly: the sweep that follows each flush has the
+//! time of 2^38 flushes, which is days, to remove flushed items.
 //!
-//! The last line of the table is memcached's `time <= oldest_live` from the client's side: in the second before the flush what is
-//! stored is dead at once.
+//! The last line of the table is memcached's `time <= oldest_live` as a client sees it: a value stored in the second
+//! before the flush is dead at once.
 //!
 //! Knows neither commands nor the clock. Called by every lookup and walk of the store, and by `cache` for each command.
 
@@ -23,7 +24,7 @@ use crate::store::write::Dead;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl Store {
-    /// Whether an item is dead, and why.
+    /// Returns why an item is dead; `None` if it is live.
     #[inline]
     pub(super) fn dead(&self, item: &Item, now: u32) -> Option<Dead> {
         if self.is_flushed(item) {
@@ -36,14 +37,14 @@ impl Store {
         item.is_expired(now).then_some(Dead::Expired)
     }
 
-    /// Whether the flush to come, which is due at `now`, hides the item.
+    /// Whether the pending flush, which is due at `now`, hides the item.
     #[cold]
     fn pending_hides(&self, item: &Item, now: u32) -> bool {
         self.settle(now);
         self.persistent.pending.load(Acquire) as u32 == now || self.is_flushed(item)
     }
 
-    /// Whether an item without CAS word is flushed that has this id.
+    /// Whether an item without CAS word and with this CAS id is flushed.
     #[inline]
     pub(super) fn is_flushed_id(&self, cas: u64) -> bool {
         cas <= self.persistent.flush_seq.load(Relaxed)
@@ -53,7 +54,7 @@ impl Store {
     #[inline]
     fn is_flushed(&self, item: &Item) -> bool {
         if item.can_hold_cas() {
-            // An item that another thread has stored since the counter was read is ahead of it.
+            // An item stored by another thread after the counter was loaded is ahead of it.
             let behind = self.persistent.flushes.load(Relaxed).wrapping_sub(item.seq()) & SEQ_MASK;
             (1..=SEQ_MASK / 2).contains(&behind)
         } else {
@@ -61,8 +62,8 @@ impl Store {
         }
     }
 
-    /// Lets a flush take effect whose second has passed. Must come before a CAS id is drawn at `now`: what is stored
-    /// after the flush needs a later one.
+    /// Applies the pending flush if its second has passed. Must precede drawing a CAS id at `now`: an item stored after
+    /// the flush needs a later id.
     #[inline]
     pub fn settle(&self, now: u32) {
         let pending = self.persistent.pending.load(Relaxed) as u32;
@@ -77,13 +78,13 @@ impl Store {
         let pending = self.persistent.pending.load(Relaxed) as u32;
         if pending != 0 && pending < now {
             self.flush_now();
-            // After the other registers: a thread that sees no flush to come sees this one.
+            // Last: a thread that sees no pending flush sees that this one has taken effect.
             self.persistent.pending.store(0, Release);
         }
     }
 
-    /// `flush_all`: `oldest_live` as memcached computes it. In the past, all items are flushed at once; else those that
-    /// are stored up to then; 0 cancels a flush to come.
+    /// Flushes items, for `flush_all`, with `oldest_live` as memcached computes it. A time in the past flushes all
+    /// items at once; any other sets the pending flush, of the items stored up to then; 0 cancels it.
     pub fn flush(&self, oldest_live: u32, now: u32) {
         self.settle(now);
         let _alone = self.flushing.lock();
@@ -97,17 +98,17 @@ impl Store {
         }
     }
 
-    /// Flushes what is stored. The caller holds `flushing`.
+    /// Flushes all items. The caller holds `flushing`.
     fn flush_now(&self) {
         let persistent = &self.persistent;
-        // A change whose last look at the counter comes before this has drawn its CAS id before the next line.
+        // A change that last loads the counter before this increment has drawn its CAS id before the next line loads
+        // it.
         persistent.flushes.fetch_add(1, SeqCst);
         persistent.flush_seq.store(persistent.seq.load(SeqCst), Release);
         persistent.flushes.fetch_add(1, Release);
     }
 
-    /// Lets a flush take effect in the midst of which the process before was killed: no thread is there to end it. Called
-    /// at start.
+    /// Completes a flush during which the previous process was killed. Called at start, before other threads exist.
     pub(super) fn finish_flush(&self) {
         let _alone = self.flushing.lock();
         let persistent = &self.persistent;
@@ -117,8 +118,8 @@ impl Store {
         }
     }
 
-    /// The counter of flushes while none takes effect: to be loaded before the look whether an item is dead that is then
-    /// changed, or gives way to another one because it lives.
+    /// Loads the flush counter, waiting while a flush takes effect. A thread must do so before it checks whether an
+    /// item is dead that it then changes, or replaces as a live one.
     #[inline]
     pub(super) fn calm(&self) -> u64 {
         loop {
@@ -130,25 +131,26 @@ impl Store {
         }
     }
 
-    /// Whether a flush has begun since [`Store::calm`] gave `flushes`. The CAS id of the change must be drawn by now.
+    /// Whether a flush has begun since [`Store::calm`] returned `flushes`. The CAS id of the change must be drawn
+    /// before.
     #[inline]
     pub(super) fn is_flushed_since(&self, flushes: u64) -> bool {
         self.persistent.flushes.load(SeqCst) != flushes
     }
 
-    /// The sequence number of an item with CAS word that is stored now.
+    /// Sequence number of an item with CAS word that is stored now.
     #[inline]
     pub(super) fn epoch(&self) -> u64 {
         self.persistent.flushes.load(Acquire)
     }
 
-    /// Changes with each flush that takes effect.
+    /// A value that changes with each flush that takes effect.
     pub fn flushed(&self, now: u32) -> (u32, u32) {
         self.settle(now);
         ((self.persistent.flushes.load(Relaxed) / 2) as u32, 0)
     }
 
-    /// The time that `stats settings` shows as `oldest`.
+    /// The time shown as `oldest` by `stats settings`.
     pub fn oldest_live(&self) -> u32 {
         self.persistent.oldest_live.load(Relaxed) as u32
     }
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_lives_whose_id_is_the_last_of_40_bits_and_which_a_flush_comes_before() {
+    fn a_value_stored_after_a_flush_lives_with_the_last_cas_id_of_40_bits() {
         let store = store();
         let reservation = reserve(store, b"key", 0);
         store.persistent.seq.store(SEQ_MASK - 1, Relaxed);

@@ -1,24 +1,26 @@
-//! OptimisticRead-ups without a lock.
+//! Optimistic lookups: without the bucket's lock.
 //!
-//! Most gets find a small item, live and unmarked, that nobody changes just then: its words are read while others may
-//! change them, and believed only if its bucket's version has stood still (`index::look`). Nothing shared is written but
-//! the access, where that is news: a popular item's once a minute, for noting it takes the bucket's lock and dirties two
-//! cache lines. All else is for `Store::visit`, under the lock. Called by `cache`.
+//! Most gets find a small, live item that is not stale and does not change meanwhile. Its words are read while other
+//! threads may write them, and the result counts only if the bucket's version has not changed (`index::optimistic`).
+//! The only shared write records the access, where it must be recorded: once a minute for a popular item, because that
+//! takes the bucket's lock and dirties two cache lines. `Store::visit` handles everything else under the lock.
+//!
+//! Owns the retries and the choice between the two. Knows no verbs; called by `cache`.
 
 use crate::point::point;
 use crate::store::entry::Entry;
 use crate::store::item::{Item, iflag};
 use crate::store::store::{Lookup, Store};
 
-/// Reads that may be in vain before the lock is taken.
+/// Failed optimistic reads before the caller must take the lock.
 const TRIES: usize = 3;
 
 impl Store {
-    /// Shows the live item of `key` to `look` without a lock, and notes an access if `bump`. `None`: it cannot be done so,
-    /// and [`Store::visit`] must do it.
+    /// Calls `look` with the live item of `key` without a lock, and records an access if `bump`. `None` if the item
+    /// needs the lock: the caller must use [`Store::visit`].
     ///
-    /// `look` may run more than once, and in vain, so it first takes back whatever it did before; and what it sees may be
-    /// half of one value and half of another, for which lengths fit all the same. A large or stale item is not shown.
+    /// `look` may run more than once, so it must first undo what an earlier run did. It may see a torn value, half of
+    /// one and half of another, with lengths that fit the chunk. It does not see large or stale items.
     #[inline]
     pub fn read<R>(
         &'static self,
@@ -29,7 +31,7 @@ impl Store {
         mut look: impl FnMut(&Entry) -> R,
     ) -> Option<Lookup<R>> {
         if self.slabs.is_flat() {
-            return None; // a hit may move the item
+            return None; // a hit may move the item in the LRU list
         }
         for _ in 0..TRIES {
             let bucket = self.index.begin_read(hash)?;
@@ -46,7 +48,7 @@ impl Store {
             if !bucket.validate() {
                 continue;
             }
-            // Where others are at work just now, an access more or less does not matter.
+            // If the bucket is contended, the access goes unrecorded: one more or less does not matter.
             if news && let Some(_locked) = bucket.lock(&self.index) {
                 entry.bump(now);
             }
@@ -55,7 +57,7 @@ impl Store {
         None
     }
 
-    /// Whether a look at the item may have to change more than its state, or can pin it.
+    /// Whether a visitor may have to pin the item, or change more than its state and access time.
     #[inline]
     fn needs_lock(&'static self, item: &Item, now: u32) -> bool {
         item.header().is_large() || item.header().has(iflag::STALE) || self.dead(item, now).is_some()

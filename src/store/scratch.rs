@@ -1,24 +1,24 @@
-//! A buffer for one value, kept by each thread from one use to the next.
+//! Per-thread buffers for one value, reused from one use to the next.
 //!
-//! Owns the reuse, so that incrementing and appending allocate nothing in steady state. Used by the store and
+//! Owns the reuse, so that `incr` and `append` allocate nothing in steady state. Knows no items. Used by the store and
 //! by `cache` for values up to `COPY_MAX`.
 
 use crate::limits::COPY_MAX;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
-/// Buffers kept by each thread: a joined value has two parts.
+/// Buffers kept per thread: joining two values needs two.
 const KEPT: usize = 2;
 
 thread_local! {
     static BUFFERS: [Cell<Vec<u8>>; KEPT] = const { [const { Cell::new(Vec::new()) }; KEPT] };
 }
 
-/// An empty `Vec` with room for a value; its memory goes back to the thread when it drops.
+/// An initially empty `Vec` with room for a value. Its memory returns to the thread when it drops.
 pub struct Scratch(Vec<u8>);
 
 impl Scratch {
-    /// A buffer that this thread has, or a new one.
+    /// Takes one of the thread's buffers, or a new one.
     pub fn take() -> Self {
         let kept = BUFFERS
             .try_with(|buffers| buffers.iter().map(Cell::take).find(|bytes| bytes.capacity() > 0).unwrap_or_default());
@@ -32,11 +32,11 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         self.0.clear();
         let bytes = std::mem::take(&mut self.0);
-        // A thread that ends has nowhere to keep it.
+        // A thread that is exiting has no place to keep it.
         let _ = BUFFERS.try_with(|buffers| {
             let mut bytes = bytes;
             for buffer in buffers {
-                // What stood there moves on.
+                // The buffer that was here moves to the next place.
                 bytes = buffer.replace(bytes);
                 if bytes.capacity() == 0 {
                     return;

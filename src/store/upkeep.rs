@@ -1,36 +1,36 @@
-//! What background threads must know of the store to know whether there is work for them.
+//! Signals for background threads: activity counters, and the overhead charged to the memory limit.
 //!
-//! Owns the count of what they have done that may be work for each other, and what the store's own memory takes from the
-//! pages. Called by `maint`, and by the parts of the store that work for it.
+//! Owns the count of background work that may be work for another background thread, and the sum of the store's
+//! overhead. Knows no threads; called by `maint`, and by the parts of the store that run in its threads.
 
 use crate::store::store::Store;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Store {
-    /// Numbers that change when items have come, or been flushed, and when a background thread has removed some or has
-    /// changed what pages may have. Items that clients remove are not counted.
+    /// Numbers that change when items were stored or flushed, and when a background thread has removed items or changed
+    /// the memory that pages may use. Items that clients delete do not change them.
     pub fn activity(&self, now: u32) -> [u64; 3] {
         let (flushes, oldest) = self.flushed(now);
         [self.last_cas(), u64::from(flushes) << 32 | u64::from(oldest), self.upkeep.load(Relaxed)]
     }
 
-    /// Counts work of a background thread.
+    /// Counts one piece of background work.
     pub(super) fn note_upkeep(&self) {
         self.upkeep.fetch_add(1, Relaxed);
     }
 
-    /// Has what the store needs beside the pages count against `-m` as far as it is more than may come on top, and
-    /// classes remember who has left as far as it is less. Called every now and then.
+    /// Charges overhead beyond the allowance (`on_top`) to `-m`, and sizes the classes' histories to what is left of
+    /// the allowance. Called periodically.
     pub fn charge_overhead(&'static self) {
         let bytes = self.index.bytes() + self.slabs.queue_bytes();
         let histories = self.slabs.fit_histories(bytes);
-        // A memory file has the size that it has.
+        // The size of a memory file is fixed.
         if self.memory_file().is_none() {
             self.charge(bytes + histories);
         }
     }
 
-    /// Has `bytes` beside the pages count; that classes must give pages up for them is work for the mover.
+    /// Sets the overhead in bytes. If classes must give up pages for it, that is work for the mover.
     pub(super) fn charge(&self, bytes: u64) {
         if self.slabs.charge(bytes) {
             self.note_upkeep();

@@ -1,7 +1,7 @@
-//! Writes: reserving, committing, appending.
+//! Writes: reservation, commit, append and prepend, and rewrites for another layout.
 //!
-//! Owns the rules under which a new item takes its key: set, add, replace, compare and swap, append,
-//! prepend. Called by `cache` for every mutation that stores a value.
+//! Owns the conditions under which a new item takes its key: set, add, replace, compare and swap, append, prepend.
+//! Knows no protocol; called by `cache` for every mutation that stores a value.
 
 use crate::point::point;
 use crate::store::entry::Version;
@@ -14,16 +14,16 @@ use crate::store::store::{Lookup, Store, WIDE_MARGIN};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;
 
-/// How an item's time ended.
+/// Why an item is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dead {
-    /// Its expiry time came.
+    /// Its expiry time has passed.
     Expired,
-    /// A flush came.
+    /// A flush has taken effect since it was stored.
     Flushed,
 }
 
-/// Under which condition a value is stored.
+/// Condition under which a value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // memcached's verbs
 pub enum Mode {
@@ -35,49 +35,49 @@ pub enum Mode {
     Cas,
 }
 
-/// What a write wants.
+/// Parameters of a write.
 #[derive(Clone, Copy, Debug)]
 pub struct Write {
     /// The verb.
     pub mode: Mode,
-    /// CAS id to compare with; 0 = none. `Cas`, `Append` and `Prepend` compare.
+    /// CAS id to compare with; 0 = none. Used by `Cas`, `Append` and `Prepend`.
     pub compare: u64,
-    /// An older `compare` may store too; the item is then marked stale.
+    /// A `compare` older than the item's CAS id stores too; the new item is marked stale then.
     pub stale_ok: bool,
-    /// `Append` and `Prepend` store what they were given when there is nothing to join it to.
+    /// `Append` and `Prepend` store their value even if the key has none.
     pub vivify: bool,
-    /// CAS id of the stored item.
+    /// CAS id of the new item.
     pub cas: u64,
-    /// The client chose that id: the item must have been reserved with room for it.
+    /// The client chose `cas`: the reservation must have a CAS word.
     pub chosen: bool,
 }
 
 impl Write {
-    /// A plain write under `mode`, with CAS id `cas`, one of [`Store::next_cas`].
+    /// Creates a plain write under `mode`, with CAS id `cas`, one of [`Store::next_cas`].
     pub fn new(mode: Mode, cas: u64) -> Self {
         Self { mode, compare: 0, stale_ok: false, vivify: false, cas, chosen: false }
     }
 
-    /// Item flags that make the room which the write will need.
+    /// Item flags of the layout that the write needs.
     fn room(&self) -> u8 {
         if self.chosen { iflag::CAS } else { 0 }
     }
 }
 
-/// How making room in an item ended.
+/// Result of [`Store::make_room`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relayout {
-    /// There is room now, or somebody else changed the item: look again.
+    /// The item was rewritten, or has changed or gone meanwhile: look it up again.
     Retry,
-    /// There is no memory for a roomier item.
+    /// There is no memory for the new layout.
     NoMemory,
 }
 
-/// How a write ended.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the protocol's words
 pub enum Stored {
-    /// Stored, with this value length and this CAS id: that of the write, or a later one.
+    /// Stored, with this value length and CAS id (the write's, or a later one).
     Stored {
         vlen: usize,
         cas: u64,
@@ -88,26 +88,26 @@ pub enum Stored {
     NoMemory,
 }
 
-/// What a write met on its way, for counters and watchers.
+/// Facts about a commit, for counters and watchers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommitInfo {
-    /// The old item's time was over.
+    /// Why the key's old item was dead, if it was.
     pub dead: Option<Dead>,
     /// Class of the old live item.
     pub old_class: Option<u8>,
-    /// Its value length.
+    /// Value length of the old live item.
     pub old_vlen: usize,
-    /// Class and expiry time of an item made of two values.
+    /// Class and expiry time of an item joined by `Append` or `Prepend`.
     pub joined: Option<(u8, u32)>,
 }
 
 impl Store {
-    /// Takes memory for an item with room for `meta.vlen` bytes of value.
+    /// Reserves an item with room for `meta.vlen` bytes of value.
     pub fn reserve(&'static self, key: &[u8], meta: &Meta, now: u32) -> Option<Reservation> {
         Reservation::new(self, meta, key, now)
     }
 
-    /// Makes a filled reservation the item of its key, if the verb's condition holds; else frees it.
+    /// Links a complete reservation as the item of its key if the condition of `write.mode` holds; else frees it.
     pub fn commit(
         &'static self,
         reservation: Reservation,
@@ -127,8 +127,8 @@ impl Store {
         }
     }
 
-    /// Makes a filled reservation the item of its key if that still has the value of `version`; else frees it
-    /// and gives `NotStored`.
+    /// Links a complete reservation as the item of its key if the key's item still has `version`; else frees it and
+    /// returns `NotStored`.
     pub fn commit_over(
         &'static self,
         reservation: Reservation,
@@ -143,7 +143,7 @@ impl Store {
         self.link(reservation, key, hash, write, now, Some(version)).0
     }
 
-    /// Stores by the verb's rule. `only_over` names the value that must still be the key's.
+    /// Links `new` if the condition of `write.mode` holds and, with `only_over`, the key's item still has that version.
     fn link(
         &'static self,
         mut new: Reservation,
@@ -202,7 +202,7 @@ impl Store {
             self.free_item(handle, item);
             return (Stored::NoMemory, info);
         };
-        // The new value inherits the key's standing, and a write counts as a use.
+        // The new item inherits the key's access frequency, and the write counts as an access.
         let freq = if live { ((old.header().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
         item.change_state(state::FREQ, state::LINKED | freq);
         bucket.replace(slot, handle.raw());
@@ -223,20 +223,21 @@ impl Store {
         (Stored::Stored { vlen, cas }, info)
     }
 
-    /// The CAS id of a new item: another one where a flush has come since that of the write was drawn, for the item must
-    /// not be dead though it is stored after the flush. The caller holds the bucket, and no flush takes effect.
+    /// The CAS id of a new item: that of the write, or a new one if a flush has taken effect since it was drawn, so
+    /// that the item, stored after the flush, is not dead. The caller holds the bucket and has seen no flush taking
+    /// effect ([`Store::calm`]).
     #[inline]
     fn not_flushed(&self, item: &Item, write: Write) -> u64 {
         if item.can_hold_cas() || !self.is_flushed_id(write.cas) {
             return write.cas;
         }
         let cas = self.next_cas();
-        // Half the margin is not drawn since `with_room_for`.
+        // Fewer ids than half of `WIDE_MARGIN` are drawn since `with_room_for`.
         debug_assert!(cas <= SEQ_MASK);
         cas
     }
 
-    /// Appends or prepends: makes an item of both values and swaps it in if the key's item is still the same.
+    /// Appends or prepends: joins both values in a new item, and links it if the key's item is unchanged; else retries.
     fn concatenate(
         &'static self,
         extra: Reservation,
@@ -253,7 +254,7 @@ impl Store {
                 if write.compare != 0 && write.compare != entry.cas() {
                     return None;
                 }
-                // That the key was given as base64 is forgotten here, as memcached does.
+                // The joined item loses the flag for a base64 key, as in memcached.
                 let meta = Meta {
                     klen: key.len(),
                     vlen: entry.vlen() + extra.item().vlen(),
@@ -300,9 +301,9 @@ impl Store {
         }
     }
 
-    /// The reservation, or a copy of it with a CAS word, if its layout has none and the id, or one that is drawn instead of
-    /// it before the item is linked, needs one: so many ids were drawn while its value arrived. `None` without memory for
-    /// that.
+    /// Returns the reservation, or a copy with a CAS word if its layout has none and so many ids were drawn while its
+    /// value arrived that its CAS id, or one drawn in its place before the item is linked, may exceed 40 bits. `None`
+    /// if there is no memory for the copy.
     #[inline]
     fn with_room_for(
         &'static self,
@@ -317,7 +318,7 @@ impl Store {
         self.copy_of(&reservation, key, iflag::CAS, now)
     }
 
-    /// A reservation with the same value, and room by `room`; `None` when memory is short.
+    /// Copies a reservation, with the item flags `room` added to its layout; `None` if there is no memory.
     #[cold]
     fn copy_of(&'static self, from: &Reservation, key: &[u8], room: u8, now: u32) -> Option<Reservation> {
         const KEPT: u8 = iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN | iflag::EXT | iflag::CAS;
@@ -338,19 +339,19 @@ impl Store {
         Some(copy)
     }
 
-    /// Adds a copy of what was to be joined: `extra` is still needed if another writer comes first.
+    /// Links a copy of `extra` under `Add`: `extra` itself is still needed if another writer comes first.
     fn link_copy(&'static self, extra: &Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> Stored {
         let Some(copy) = self.copy_of(extra, key, write.room(), now) else { return Stored::NoMemory };
         let add = Write { mode: Mode::Add, compare: 0, ..write };
         self.link(copy, key, hash, add, now, None).0
     }
 
-    /// The meta if such an item may exist.
+    /// Returns `meta` if the item would not exceed the item size limit.
     fn fitting(&self, meta: &Meta) -> Option<Meta> {
         self.sizes.fits(self.sizes.memcached_size(meta.klen, meta.vlen, meta.flags != 0)).then_some(*meta)
     }
 
-    /// The value of the item that was seen, or `None` if it is no longer the key's.
+    /// Copies or pins the value of the key's item; `None` if the item no longer has version `same`.
     fn value_of(&'static self, key: &[u8], hash: u64, now: u32, same: Version) -> Option<OldValue> {
         let read = self.visit(key, hash, now, |entry| {
             if entry.version() != same {
@@ -371,11 +372,11 @@ impl Store {
         }
     }
 
-    /// Lays the item of `key` out anew, with room for this expiry time (if any) and for a CAS id of the
-    /// client's choice (if wanted). Nothing that a client can see changes.
+    /// Rewrites the item of `key` with room for this expiry time (if any) and, if `cas`, for a CAS id chosen by the
+    /// client. Nothing that a client can see changes.
     pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Relayout {
         let seen = self.visit(key, hash, now, |entry| {
-            // Who looks for memory must not evict the very item.
+            // Protects the item from the evictions of its own reservation.
             entry.hold_on();
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
             let time = match exptime {
@@ -428,7 +429,7 @@ enum OldValue {
     Copied(Scratch),
 }
 
-/// A value to copy from: one that just arrived or the one that is stored.
+/// Source of a copied value: a reservation, or the linked item.
 enum ValueRef<'a> {
     New(&'a Reservation),
     Old(&'a OldValue),
@@ -466,8 +467,8 @@ fn stores_without_item(mode: Mode) -> bool {
     matches!(mode, Mode::Set | Mode::Add)
 }
 
-/// The outcome of a write that a live item stands against; `None` if it may store. A stale write takes over
-/// what it must from the old item.
+/// Checks a write against the key's live item: returns the refusal, or `None` if it may store. A stale write gets the
+/// old item's expiry time and win token.
 fn refuse(old: &mut Item, new: &mut Reservation, write: Write, now: u32) -> Option<Stored> {
     match write.mode {
         Mode::Add => Some(Stored::NotStored),
