@@ -1,20 +1,20 @@
 //! Bytes in atomic words.
 //!
 //! Owns how keys, values and numbers are read from and written to the words of a chunk: by relaxed loads and stores of
-//! whole words, so that who reads while others write gets wrong bytes at worst. Knows neither chunks nor items; used by
-//! whatever lies in item memory.
+//! whole words, so that a read concurrent with a write returns torn bytes at worst. Knows neither chunk layouts nor
+//! items; used by everything in item memory.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Bytes of a word of item memory, and what the sizes of chunks are multiples of.
+/// Bytes of a word of item memory. Chunk strides are multiples of it.
 pub const WORD: usize = size_of::<AtomicU32>();
 
-/// Compares bytes from word `at` on with `key`.
+/// Whether the bytes from word `at` on equal `key`.
 #[inline]
 pub fn key_equals(chunk: &[AtomicU32], at: usize, key: &[u8]) -> bool {
     let Some(words) = chunk.get(at..at + key.len().div_ceil(WORD)) else { return false };
     let (whole, rest) = key.as_chunks::<WORD>();
-    // Without a branch for each word: keys that get here are mostly equal.
+    // Without a branch per word: the tag has matched, so most keys are equal.
     let compare =
         |found, (word, bytes): (&AtomicU32, &[u8; WORD])| found | (word.load(Relaxed) ^ u32::from_le_bytes(*bytes));
     let differ = words.iter().zip(whole).fold(0, compare);
@@ -28,7 +28,7 @@ fn tail_word(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
 }
 
-/// Appends `len` bytes from byte offset `at` to `out`. Out of range bytes are left out (a torn length).
+/// Appends `len` bytes from byte offset `at` to `out`; none if the range exceeds the chunk (a torn length).
 #[inline]
 pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
     let end = at + len;
@@ -39,9 +39,10 @@ pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
     let shift = at % WORD;
     let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
     let written = out.len();
-    // SAFETY: `len + 2 * WORD` bytes were reserved after `written`. What is stored begins at the first of the `len` bytes,
-    // each store where the value's bytes of the one before it end, and the last one holds the value's last byte: none
-    // reaches further than a word less one byte behind it. All `len` bytes are written before `set_len`.
+    // SAFETY: `len + 2 * WORD` bytes were reserved after `written`. The first store begins at the first of the `len`
+    // bytes, each further one where the value bytes of its predecessor end, and the word that holds the value's last
+    // byte is the last one stored. So no store extends more than `WORD - 1` bytes past the value. All `len` bytes are
+    // written before `set_len`.
     unsafe {
         let mut to = out.as_mut_ptr().add(written);
         if shift != 0
@@ -51,7 +52,7 @@ pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
             to = to.add(WORD - shift);
             words = rest;
         }
-        // Two words a store, where there are two.
+        // Two words per store while there are two.
         let (pairs, last) = words.as_chunks::<2>();
         for [low, high] in pairs {
             let both = u64::from(low.load(Relaxed)) | u64::from(high.load(Relaxed)) << 32;
@@ -65,8 +66,8 @@ pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes `bytes` at byte offset `at` of a chunk that nobody else writes. Bytes around them are kept.
-/// Nothing is written when they do not fit.
+/// Writes `bytes` at byte offset `at` of a chunk; the surrounding bytes stay. No other thread may write the chunk.
+/// Writes nothing if they do not fit.
 #[inline]
 pub fn copy_in(chunk: &[AtomicU32], at: usize, bytes: &[u8]) {
     let end = at + bytes.len();
@@ -92,7 +93,7 @@ pub fn copy_in(chunk: &[AtomicU32], at: usize, bytes: &[u8]) {
     }
 }
 
-/// Replaces up to 3 bytes of one word from byte `shift` on.
+/// Replaces up to 3 bytes of a word from byte `shift` on.
 #[inline]
 fn merge(cell: &AtomicU32, shift: usize, bytes: &[u8]) {
     let mask = ((1 << (bytes.len() * 8)) - 1) << (shift * 8);
@@ -100,15 +101,15 @@ fn merge(cell: &AtomicU32, shift: usize, bytes: &[u8]) {
     cell.store(old & !mask | tail_word(bytes) << (shift * 8), Relaxed);
 }
 
-/// The number of up to 64 bits that two words hold, the lower half first. Read one after the other: who may meet a change
-/// looks whether there was one.
+/// Loads a number of up to 64 bits from two words, the lower half first; 0 beyond the end. Not atomic as a whole: a
+/// reader that may race with a writer must validate.
 #[inline]
 pub fn load_pair(words: &[AtomicU32], at: usize) -> u64 {
     let half = |at: usize| words.get(at).map_or(0, |word| u64::from(word.load(Relaxed)));
     half(at) | half(at + 1) << 32
 }
 
-/// Writes such a number; nothing where the words end before.
+/// Stores a number of up to 64 bits in two words, the lower half first; nothing if the words end before.
 #[inline]
 pub fn store_pair(words: &[AtomicU32], at: usize, number: u64) {
     if let Some([low, high]) = words.get(at..at + 2) {
@@ -117,22 +118,23 @@ pub fn store_pair(words: &[AtomicU32], at: usize, number: u64) {
     }
 }
 
-/// Bytes `from..to` of a chunk whose bytes do not change while the borrow lives.
+/// Bytes `from..to` of a chunk, which do not change for `'a`.
 ///
 /// # Safety
-/// Nobody may write these bytes for `'a`: the chunk is pinned, or owned by the caller alone.
+/// No thread may write these bytes for `'a`: the item is pinned, or the caller owns the chunk exclusively.
 pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU32], from: usize, to: usize) -> &'a [u8] {
     let to = to.min(chunk.len() * WORD);
     let from = from.min(to);
-    // SAFETY: the range is inside the chunk, whose memory is never unmapped; the caller upholds stability.
+    // SAFETY: the range is inside the chunk, and its memory is never unmapped; the caller upholds stability.
     unsafe { std::slice::from_raw_parts(chunk.as_ptr().cast::<u8>().add(from), to - from) }
 }
 
-/// Bytes `from..to` of a chunk that the caller alone may touch.
+/// Bytes `from..to` of a chunk, for exclusive access.
 ///
 /// # Safety
-/// Nobody else may read or write these bytes for `'a`, be it by a stale handle: docs/memory.md says which ones those are.
-#[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it sole
+/// No other access to these bytes may happen while the slice lives, not even through a stale handle: docs/memory.md
+/// tells which bytes those can read.
+#[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it exclusive
 pub unsafe fn exclusive_bytes(chunk: &[AtomicU32], from: usize, to: usize) -> &mut [u8] {
     let to = to.min(chunk.len() * WORD);
     let from = from.min(to);
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn out_of_range_is_refused_not_followed() {
+    fn out_of_range_accesses_do_nothing() {
         let chunk: Vec<AtomicU32> = vec![AtomicU32::new(0), AtomicU32::new(0)];
         copy_in(&chunk, 4, &[1; 5]);
         let mut out = Vec::new();

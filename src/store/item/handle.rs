@@ -1,67 +1,67 @@
-//! Names of chunks, and places to keep them.
+//! Handles: references to chunks.
 //!
-//! Owns the form of a handle and how one is kept: in an array ([`Handles`]) and in the words of a chunk that has no item
-//! ([`Links`]). A handle has 32 bits as long as its page is among the first 2^17, which are 128 GB; where more memory is
-//! asked for it has up to 40. Knows neither pages nor items. Used by everything in the store.
+//! Owns the encoding of a handle and its storage: in an array ([`Handles`]) and in the words of a chunk without an item
+//! ([`Links`]). A handle has 32 bits while its page is among the first 2^17, which are 128 GB, and up to 40 bits with
+//! more memory. Knows neither pages nor items. Used by everything in the store.
 
 use super::atomic_bytes::{load_pair, store_pair};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 
-/// Bits of a handle that say the slot within a page.
+/// Bits of a handle for the slot within a page.
 const SLOT_BITS: u32 = 15;
 
-/// Pages that handles of 32 bits can name, page 0 being none: 128 GB.
+/// Pages addressable by 32-bit handles, page 0 (which does not exist) included: 128 GB.
 pub const SHORT_PAGES: usize = 1 << (32 - SLOT_BITS);
 
-/// Pages that handles of 40 bits can name: 32 TB.
+/// Pages addressable by 40-bit handles, page 0 included: 32 TB.
 pub const LONG_PAGES: usize = 1 << (40 - SLOT_BITS);
 
-/// The page that is handed out first. The feature `long-handles` begins where short handles end, so that tests meet long
-/// ones without 128 GB of memory.
+/// Number of the first page. With the feature `long-handles` it is the first that needs a long handle, so that tests
+/// cover those without 128 GB of memory.
 pub const FIRST_PAGE: u32 = if cfg!(feature = "long-handles") { SHORT_PAGES as u32 } else { 1 };
 
-/// Names one chunk: slot in the lower 15 bits, page above. Never 0.
+/// Reference to a chunk: slot in the lower 15 bits, page above. Never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Handle(NonZeroU64);
 
 impl Handle {
-    /// A chunk of page 0, which there is not: it has no words.
+    /// A chunk of page 0, which does not exist: a chunk without words.
     pub const NOWHERE: Self = Self(NonZeroU64::MIN);
 
-    /// The chunk `slot` of page `page`.
+    /// Handle of slot `slot` of page `page`.
     pub fn new(page: u32, slot: u32) -> Self {
         debug_assert!(page > 0 && (page as usize) < LONG_PAGES && slot < 1 << SLOT_BITS);
         Self::from_raw(u64::from(page) << SLOT_BITS | u64::from(slot)).unwrap_or(Self::NOWHERE)
     }
 
-    /// From its number; `None` for 0.
+    /// Converts from the raw number; `None` for 0.
     #[inline]
     pub fn from_raw(raw: u64) -> Option<Self> {
         NonZeroU64::new(raw).map(Self)
     }
 
-    /// Its number, for an index slot or a link.
+    /// The raw number, for an index slot or a link.
     #[inline]
     pub fn raw(self) -> u64 {
         self.0.get()
     }
 
-    /// Number of its page.
+    /// Page number.
     #[inline]
     pub fn page(self) -> usize {
         (self.0.get() >> SLOT_BITS) as usize
     }
 
-    /// Its slot in the page.
+    /// Slot within the page.
     #[inline]
     pub fn slot(self) -> usize {
         (self.0.get() & ((1 << SLOT_BITS) - 1)) as usize
     }
 }
 
-/// An array of handles, or of none: 4 bytes each, and one more once there is a long one among them.
+/// Array of optional handles: 4 bytes each, 5 once it has held a long one.
 #[derive(Clone)]
 pub struct Handles {
     low: Box<[u32]>,
@@ -69,33 +69,33 @@ pub struct Handles {
 }
 
 impl Handles {
-    /// Bytes of an entry, unless handles are long.
+    /// Bytes per entry with short handles.
     pub const ENTRY: usize = size_of::<u32>();
 
-    /// `len` times no handle.
+    /// Creates an array of `len` empty entries.
     pub fn new(len: usize) -> Self {
         Self { low: vec![0; len].into(), high: None }
     }
 
-    /// Entries.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.low.len()
     }
 
-    /// Bytes in use.
+    /// Bytes of the array.
     pub fn bytes(&self) -> usize {
         self.low.len() * (Self::ENTRY + usize::from(self.high.is_some()))
     }
 
-    /// The number of the handle at a place; 0 if there is none.
+    /// Raw handle at index `at`; 0 if the entry is empty.
     #[inline]
     pub fn get(&self, at: usize) -> u64 {
         let high = self.high.as_ref().map_or(0, |high| u64::from(high[at]));
         u64::from(self.low[at]) | high << 32
     }
 
-    /// The first place in `range` of the handle with a number: 5 us for each 100,000. Blocks are searched without a branch
-    /// for each entry, so that the processor compares several at a time.
+    /// Finds the first index in `range` with raw handle `raw`: 5 us per 100,000 entries. A block is searched without a
+    /// branch per entry, so that the compiler can vectorize it.
     pub fn find(&self, range: Range<usize>, raw: u64) -> Option<usize> {
         const BLOCK: usize = 64;
         let low = raw as u32;
@@ -110,7 +110,7 @@ impl Handles {
         None
     }
 
-    /// Puts the handle of a number, of 40 bits at most, to a place; 0 for none.
+    /// Sets the raw handle at index `at`, of at most 40 bits; 0 empties the entry.
     #[inline]
     pub fn set(&mut self, at: usize, raw: u64) {
         self.low[at] = raw as u32;
@@ -124,31 +124,30 @@ impl Handles {
     }
 }
 
-/// Neighbours of a chunk without item, on a free list or in a chain, in its words 1 to 4. Of a chunk with an item
-/// they name anything, or nothing.
+/// Neighbours of a chunk on a free list or in a chain, in its words 1 to 4. Meaningless for a chunk that holds an item.
 #[derive(Clone, Copy)]
 pub struct Links {
-    /// The one behind it.
+    /// The next chunk.
     pub next: Option<Handle>,
-    /// The one before it. The head of a chain's item names the first chunk, which has none.
+    /// The previous chunk. A chain's first chunk has none: the item's head links to it.
     pub before: Option<Handle>,
 }
 
 impl Links {
-    /// Those of a chunk.
+    /// Reads the links of a chunk.
     pub fn of(chunk: &[AtomicU32]) -> Self {
         let at = |word| Handle::from_raw(load_pair(chunk, word));
         Self { next: at(1), before: at(3) }
     }
 
-    /// Writes them.
+    /// Writes the links to a chunk.
     pub fn put(self, chunk: &[AtomicU32]) {
         store_pair(chunk, 1, raw_of(self.next));
         store_pair(chunk, 3, raw_of(self.before));
     }
 }
 
-/// The number of a handle; 0 for none.
+/// Raw number of an optional handle; 0 for `None`.
 pub fn raw_of(handle: Option<Handle>) -> u64 {
     handle.map_or(0, Handle::raw)
 }

@@ -1,43 +1,43 @@
-//! Word 0 of an item: what the item has, and what state it is in.
+//! Word 0 of an item: key length, item flags, state bits, and value length.
 //!
-//! Owns the bits and where the header's words are that they speak of; the layout as a whole stands in `item`. Knows no
-//! locks. Used wherever the store looks at a chunk without needing its item.
+//! Owns the bits, and the offsets of the header words that they imply; `layout` has the layout as a whole. Takes no
+//! locks. Used wherever the store examines a chunk without decoding its item.
 
 use super::atomic_bytes::WORD;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Words that every item has.
+/// Header words that every item has.
 pub(in crate::store) const FIXED: usize = 3;
 
-/// What the length in word 0 says from here on.
+/// Values of the length field of word 0 that tell where the value's length is stored. Lower ones are the length itself.
 pub(in crate::store) mod length {
-    /// With the upper bits of the value's length: the lower eight are in `more`, with the expiry time.
+    /// From here on, plus the upper bits of the value's length: the lower eight are in `more`, with the expiry time.
     pub const MORE: u8 = 224;
-    /// `ext` has it, whatever it is.
+    /// In `ext`; the value is not large.
     pub const EXT: u8 = 254;
-    /// The same, and the value is large.
+    /// In `ext`; the value is large.
     pub const LARGE: u8 = 255;
 }
 
-/// What a chunk is that holds no item.
+/// Kinds of a chunk without an item.
 pub mod kind {
-    /// Taken by somebody who has not written it yet, or never used.
+    /// Allocated and not written yet, or never used.
     pub const TAKEN: u8 = 0;
     /// On its class's free list.
     pub const FREE: u8 = 1;
-    /// Part of a large item's value.
+    /// In the chain of a chunked item.
     pub const CHAIN: u8 = 2;
-    /// Free, on a page that leaves its class.
+    /// Free, on the draining page.
     pub const DRAINED: u8 = 3;
 }
 
-/// Item flags: what the item has.
+/// Item flags: optional fields and properties of an item.
 pub mod iflag {
-    /// Client flags are stored.
+    /// Has client flags.
     pub const FLAGS: u8 = 1;
-    /// The ext word is there.
+    /// Has the ext words.
     pub const EXT: u8 = 2;
-    /// The CAS word is there.
+    /// Has the CAS word.
     pub const CAS: u8 = 4;
     /// The value is a chain of chunks.
     pub const CHUNKED: u8 = 8;
@@ -51,7 +51,7 @@ pub mod iflag {
     pub const NO_EXPIRY: u8 = 128;
 }
 
-/// State bits: where the item is.
+/// State bits: access history and membership of an item.
 pub mod state {
     /// Mask of the access frequency, saturating at 3.
     pub const FREQ: u8 = 3;
@@ -61,34 +61,34 @@ pub mod state {
     pub const HOT: u8 = 0;
     /// Label of items promoted after an access.
     pub const WARM: u8 = 4;
-    /// Label of items that left HOT unread, or used up their second chances.
+    /// Label of items that left HOT unread, or lost their access frequency to the clock hand.
     pub const COLD: u8 = 8;
     /// Label of items with a short time to live, which are never evicted.
     pub const TEMP: u8 = 12;
-    /// Reachable through the index.
+    /// In the index.
     pub const LINKED: u8 = 16;
     /// Read at least once since it was stored.
     pub const FETCHED: u8 = 32;
     /// Read at least twice.
     pub const ACTIVE: u8 = 64;
-    /// Its handle is in the class's FIFO ring; outlives the item, because the ring entry does.
+    /// The class's FIFO ring has an entry of the chunk. Outlives the item, because the ring entry does.
     pub const RING: u8 = 128;
-    /// Every bit that a saturated hit would set.
+    /// All bits that accesses set.
     pub const SATURATED: u8 = FREQ | FETCHED | ACTIVE;
 }
 
-/// Word 0, decoded where asked.
+/// Word 0, decoded on demand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header(pub u32);
 
 impl Header {
-    /// Reads a chunk's word 0.
+    /// Loads a chunk's word 0.
     #[inline]
     pub fn of(chunk: &[AtomicU32]) -> Self {
         Self(chunk.first().map_or(0, |word| word.load(Relaxed)))
     }
 
-    /// Key length in bytes; 0 = no item here.
+    /// Key length in bytes; 0 = no item.
     #[inline]
     pub fn klen(self) -> usize {
         (self.0 & 0xff) as usize
@@ -100,20 +100,20 @@ impl Header {
         (self.0 >> 8) as u8
     }
 
-    /// What the chunk is; `None` if it holds an item.
+    /// Kind of the chunk; `None` if it holds an item.
     #[inline]
     pub fn kind(self) -> Option<u8> {
         (self.klen() == 0).then_some(self.iflags())
     }
 
-    /// Makes a chunk that was taken one of `kind`, without the class's lock.
+    /// Sets the kind of an allocated chunk (`kind::TAKEN`), without the class's lock.
     pub fn claim(chunk: &[AtomicU32], kind: u8) {
         if let Some(word) = chunk.first() {
             word.fetch_or(u32::from(kind) << 8, Relaxed);
         }
     }
 
-    /// Makes a chunk one without item, under the class's lock. Its ring bit stays.
+    /// Overwrites word 0 for a chunk without an item, of `kind`, under the class's lock. Keeps the ring bit.
     #[inline]
     pub fn mark(chunk: &[AtomicU32], kind: u8) {
         if let Some(word) = chunk.first() {
@@ -139,30 +139,30 @@ impl Header {
         self.state() & bit != 0
     }
 
-    /// Whether the item is COLD, nobody has read it, and no ghost spoke for it.
+    /// Whether the item is COLD, was never fetched, and got no access frequency from a ghost.
     pub fn is_unread_cold(self) -> bool {
         self.state() & (state::SEGMENT | state::FREQ | state::FETCHED) == state::COLD
     }
 
-    /// The value's length, or where that is ([`length`]).
+    /// The length field: the value's length, or where it is stored ([`length`]).
     #[inline]
     pub(in crate::store) fn length(self) -> u8 {
         (self.0 >> 24) as u8
     }
 
-    /// Whether there is a word with the expiry time, and the value's length if that is over 223.
+    /// Whether the item has the word `more`, for the expiry time and a value length over 223.
     #[inline]
     pub(in crate::store) fn has_more(self) -> bool {
         (length::MORE..length::EXT).contains(&self.length())
     }
 
-    /// Whether the value is over `COPY_MAX`, or a chain: shorter ones are where `slab_chunk_max` is that small.
+    /// Whether the value is over `COPY_MAX`, or a chain. A chain may be shorter, with a small `slab_chunk_max`.
     #[inline]
     pub fn is_large(self) -> bool {
         self.length() == length::LARGE
     }
 
-    /// First of the ext words, if there are any.
+    /// Word at which the ext words start, if the item has them.
     #[inline]
     pub(in crate::store) fn ext_word(self) -> usize {
         FIXED + usize::from(self.has_more()) + usize::from(self.is_large())
@@ -175,7 +175,7 @@ impl Header {
         self.ext_word() + pair(iflag::EXT) + pair(iflag::CAS) + pair(iflag::CHUNKED)
     }
 
-    /// Byte offset of the value (of a chunked item: of nothing).
+    /// Byte offset of the value; the end of a chunked item.
     #[inline]
     pub fn value_offset(self) -> usize {
         self.key_word() * WORD + self.klen() + if self.has(iflag::FLAGS) { 4 } else { 0 }

@@ -1,4 +1,4 @@
-//! How an item lies in its chunk: layout, header, handle, and bytes in atomic words.
+//! Items in their chunks: layout, header, handles, and bytes in atomic words.
 
 pub(in crate::store) mod atomic_bytes;
 pub(in crate::store) mod handle;
