@@ -1,16 +1,16 @@
-//! The memory file of `-e`: item pages, and ahead of them what the next process must know to read them.
+//! The memory file of `-e`: a header for the next process, followed by the item pages.
 //!
 //! ```text
 //! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and the stamp
-//! words 16..48    registers: what the store counts while it runs
-//! words 512..     one entry a page: class u8 | stride/4 u24 | checksum u32
+//! words 16..48    persistent counters
+//! words 512..     one entry per page: class u8 | stride/4 u24 | checksum u32
 //! byte 2 MiB..    page 1, page 2, ...
 //! ```
-//! Everything here is written while the server runs, word by word, so the file is as good after SIGKILL as after an
-//! orderly stop; only the machine's own end loses track of what reached the file, hence the boot's name. A page is
-//! all zero when it gets an entry, so no chunk ever shows a head that its class did not write.
+//! The header is written word by word while the server runs, so the file is as complete after SIGKILL as after an
+//! orderly stop. Only a crash or reboot of the machine may lose writes, so the header has the boot id. A page is all
+//! zero when it gets an entry, so no chunk has an item header that its class did not write.
 //!
-//! Owns the header; knows items no better than `arena` does. Called by the store, and by `maint` at start and stop.
+//! Owns the header; knows no items. Called by the store, and by `maint` at start and stop.
 
 use crate::store::item::SHORT_PAGES;
 use crate::store::item::WORD;
@@ -23,16 +23,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes ahead of page 1: an entry for every page that a short handle can name, and as much again.
+/// Bytes of the header: twice the entries of all pages that a short handle can name.
 const HEADER_BYTES: usize = 2 << 20;
 
-/// Word of the first page's entry, less one: pages are numbered from 1.
+/// Word of page 0's entry. Pages are numbered from 1, so it is unused.
 const ENTRIES: usize = 512;
 
-/// `oxcache3`; the digit counts layouts of the header and meanings of its registers.
+/// `oxcache3`; the digit is the version of the header's layout and of its counters' meaning.
 const MAGIC: u64 = u64::from_le_bytes(*b"oxcache3");
 
-/// Words of the header.
+/// Word offsets in the header.
 mod at {
     pub const MAGIC: usize = 0;
     pub const LAYOUT: usize = 1;
@@ -41,34 +41,34 @@ mod at {
     pub const CHECK: usize = 4;
     pub const STATE: usize = 5;
     pub const STAMP: usize = 6;
-    pub const REGISTERS: usize = 16;
+    pub const COUNTERS: usize = 16;
 }
 
-/// Words of the header's state.
+/// Values of the header's state word.
 mod condition {
-    /// Holds nothing, or nothing that is to be kept.
+    /// No items, or none to keep.
     pub const VOID: u64 = 0;
     /// In use.
     pub const LIVE: u64 = 1;
-    /// Put aside in order, for the process that knows the stamp.
+    /// Saved by an orderly stop, for the process that knows the stamp.
     pub const SAVED: u64 = 2;
 }
 
-/// What the store counts while it runs, one word each. In plain memory, or in the memory file. The numbers that every
-/// store of an item draws have cache lines of their own, for each read of an item looks at some of the others.
+/// Counters of the store that survive a restart, one word each; in plain memory, or in the memory file. `seq`, which
+/// every store of an item increments, has cache lines of its own, because every lookup reads some of the others.
 #[derive(Clone, Copy)]
 pub struct PersistentCounters {
-    /// Last CAS id given out; the sequence number of items without a CAS word.
+    /// Last CAS id given out; also the sequence number of items without a CAS word.
     pub seq: &'static AtomicU64,
     /// Last CAS id when the latest flush took effect; 0 = never (`flush`).
     pub flush_seq: &'static AtomicU64,
     /// Begins and ends of flushes that have taken effect (`flush`).
     pub flushes: &'static AtomicU64,
-    /// The last second before a flush to come, in relative time; 0 = none.
+    /// Last second before the pending flush, in relative time; 0 = none.
     pub pending: &'static AtomicU64,
-    /// The time of the last flush as memcached keeps it, to be shown.
+    /// Time of the last flush, as in memcached, for display.
     pub oldest_live: &'static AtomicU64,
-    /// Items held a second ago or so: how large an index the next process will need.
+    /// Number of items at the last tick: the size of the index that the next process needs.
     pub items: &'static AtomicU64,
     /// Relative time of the last tick.
     pub now: &'static AtomicU64,
@@ -76,98 +76,98 @@ pub struct PersistentCounters {
     pub unix: &'static AtomicU64,
 }
 
-/// Words of all registers: two pairs of cache lines, which processors load together.
-const REGISTER_WORDS: usize = 32;
+/// Words of all counters: two pairs of cache lines, since processors prefetch the second line of a pair.
+const COUNTER_WORDS: usize = 32;
 
-/// PersistentCounters in plain memory, aligned as in the file.
+/// `PersistentCounters` in plain memory, aligned as in the file.
 #[derive(Default)]
 #[repr(align(128))]
-struct Words([AtomicU64; REGISTER_WORDS]);
+struct Words([AtomicU64; COUNTER_WORDS]);
 
 impl PersistentCounters {
-    fn over(words: &'static [AtomicU64; REGISTER_WORDS]) -> Self {
-        let (drawn, others) = words.split_at(REGISTER_WORDS / 2);
-        let [seq, ..] = drawn else { unreachable!("half of the registers") };
+    fn over(words: &'static [AtomicU64; COUNTER_WORDS]) -> Self {
+        let (drawn, others) = words.split_at(COUNTER_WORDS / 2);
+        let [seq, ..] = drawn else { unreachable!("half of the counters") };
         let [flush_seq, flushes, pending, oldest_live, items, now, unix, ..] = others else {
             unreachable!("the other half")
         };
         Self { seq, flush_seq, flushes, pending, oldest_live, items, now, unix }
     }
 
-    /// PersistentCounters of a store that nobody will take over.
+    /// Creates the counters of a store without a memory file. Never freed.
     pub fn leak() -> Self {
         let persistent = Self::over(&Box::leak(Box::<Words>::default()).0);
         persistent.clear();
         persistent
     }
 
-    /// As in a new store.
+    /// Resets all counters to those of a new store.
     pub fn clear(&self) {
         let times = [self.pending, self.oldest_live, self.now, self.unix];
-        for register in [self.flush_seq, self.flushes, self.items].into_iter().chain(times) {
-            register.store(0, Relaxed);
+        for counter in [self.flush_seq, self.flushes, self.items].into_iter().chain(times) {
+            counter.store(0, Relaxed);
         }
         self.seq.store(1, Relaxed); // the first CAS id is 2
     }
 }
 
-/// What a memory file holds for the process that opens it.
+/// Contents of a memory file when it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// Nothing to keep, as far as the header goes.
+    /// No items to keep, or an invalid header.
     Nothing,
     /// Items laid out for other settings, or by another version.
     Foreign,
-    /// Items of a process that was put down in order; valid with the metadata of the same stamp.
+    /// Items of a process that stopped in order; valid with the metadata of the same stamp.
     Saved {
-        /// What the metadata must say.
+        /// Stamp that the metadata must have.
         stamp: u64,
     },
-    /// Items of a process that had no time to say goodbye. This machine has not been started anew since.
+    /// Items of a process that was killed. The machine has not rebooted since.
     Live,
 }
 
-/// An open memory file. Locked: one process at a time.
+/// An open memory file. Locked for use by one process at a time.
 pub struct MemoryFile {
-    /// Holds the lock.
+    /// Holds the file lock.
     file: File,
     header: &'static [AtomicU64],
     pages: Region,
-    /// Pages that the file had before.
+    /// Pages of the file when it was opened, a partial one included.
     old_pages: usize,
     holds: Holds,
 }
 
 impl MemoryFile {
-    /// Opens or makes the file at `path` for items of `layout` (a fingerprint) in at least `bytes` of pages, all of
-    /// them allocated: memory that is not there must be missed now, not when a value arrives.
+    /// Opens or creates the file at `path` for items of `layout` (a fingerprint) in at least `bytes` of pages. All
+    /// pages are allocated now, so that a lack of space fails here and not when a value arrives.
     ///
     /// # Errors
-    /// What the system said, with what was tried.
+    /// The system's error, prefixed with the operation that failed; or the file is locked, or would exceed 128 GB.
     pub fn open(path: &Path, layout: u64, bytes: u64) -> io::Result<Self> {
-        let saying = |what: &'static str| {
+        let in_context = |what: &'static str| {
             move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {}", sys::error_text(&e)))
         };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = file.map_err(saying("failed to open file for mmap"))?;
+        let file = file.map_err(in_context("failed to open file for mmap"))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
-            TryLockError::Error(e) => saying("failed to lock the memory file")(e),
+            TryLockError::Error(e) => in_context("failed to lock the memory file")(e),
         })?;
         let wanted = bytes as usize / PAGE_BYTES + crate::store::slab::CLASSES_PAGES;
         if wanted >= SHORT_PAGES {
             return Err(io::Error::other("a memory file has 128 GB at most"));
         }
         let bytes = (file.metadata()?.len() as usize).saturating_sub(HEADER_BYTES);
-        let there = bytes / PAGE_BYTES;
-        let pages = wanted.max(there.min(SHORT_PAGES - 1));
+        let existing = bytes / PAGE_BYTES;
+        let pages = wanted.max(existing.min(SHORT_PAGES - 1));
         let len = HEADER_BYTES + pages * PAGE_BYTES;
-        sys::file::allocate(&file, len as u64).map_err(saying("failed to allocate the memory file"))?;
-        let whole = Region::map(&file, len).map_err(saying("failed to mmap, aborting"))?;
+        sys::file::allocate(&file, len as u64).map_err(in_context("failed to allocate the memory file"))?;
+        let whole = Region::map(&file, len).map_err(in_context("failed to mmap, aborting"))?;
         let (header, pages) = whole.split(HEADER_BYTES / 8);
         let mut memory_file =
             Self { file, header: header.words(), pages, old_pages: bytes.div_ceil(PAGE_BYTES), holds: Holds::Nothing };
-        memory_file.holds = memory_file.judge(layout);
+        memory_file.holds = memory_file.inspect(layout);
         memory_file.word(at::LAYOUT).store(layout, Relaxed);
         Ok(memory_file)
     }
@@ -176,7 +176,8 @@ impl MemoryFile {
         &self.header[at]
     }
 
-    fn judge(&self, layout: u64) -> Holds {
+    /// Classifies the contents by the header as the previous process left it.
+    fn inspect(&self, layout: u64) -> Holds {
         let read = |at: usize| self.word(at).load(Relaxed);
         let state = read(at::STATE);
         if read(at::MAGIC) != MAGIC || state == condition::VOID || read(at::CHECK) != self.check() {
@@ -185,73 +186,73 @@ impl MemoryFile {
         match state {
             _ if read(at::LAYOUT) != layout => Holds::Foreign,
             condition::SAVED => Holds::Saved { stamp: read(at::STAMP) },
-            condition::LIVE if boot() != 0 && read(at::BOOT) == boot() => Holds::Live,
+            condition::LIVE if boot_id() != 0 && read(at::BOOT) == boot_id() => Holds::Live,
             _ => Holds::Nothing,
         }
     }
 
-    /// Checksum of what does not change while a process runs.
+    /// Checksum of the header words that do not change while a process runs.
     fn check(&self) -> u64 {
         let words = [at::MAGIC, at::LAYOUT, at::BOOT, at::ORIGIN].map(|at| self.word(at).load(Relaxed).to_le_bytes());
         crate::hash::checksum(words.as_flattened())
     }
 
-    /// What the file held when it was opened.
+    /// Contents of the file when it was opened, or last cleared.
     pub fn holds(&self) -> Holds {
         self.holds
     }
 
-    /// When the process that left the file was last seen: relative and unix time.
+    /// Relative and unix time of the last tick of the process that left the file.
     pub fn last_seen(&self) -> (u32, i64) {
         let persistent = self.persistent();
         (persistent.now.load(Relaxed) as u32, persistent.unix.load(Relaxed) as i64)
     }
 
-    /// Notes that the process is there: relative and unix time.
+    /// Records the relative and unix time of a tick.
     pub fn note_time(&self, now: u32, unix: i64) {
         let persistent = self.persistent();
         persistent.now.store(now.into(), Relaxed);
         persistent.unix.store(unix as u64, Relaxed);
     }
 
-    /// The registers.
+    /// The counters in the header.
     pub fn persistent(&self) -> PersistentCounters {
-        let words = self.header[at::REGISTERS..].first_chunk().expect("the header is longer than its registers");
+        let words = self.header[at::COUNTERS..].first_chunk().expect("the header is longer than its counters");
         PersistentCounters::over(words)
     }
 
-    /// Forgets what the file holds: an empty store may begin.
+    /// Drops all items and resets the header, for an empty store.
     pub fn clear(&mut self) {
         self.set_state(condition::VOID);
         for entry in &self.header[ENTRIES..] {
             entry.store(0, Relaxed);
         }
         self.persistent().clear();
-        // What the file has grown by is zero.
+        // Pages that `open` has added are zero already.
         for page in 1..=self.old_pages.min(self.page_count()) {
             self.clear_page(page as u32);
         }
         self.holds = Holds::Nothing;
     }
 
-    /// Says that a process whose relative time 0 is `origin` uses the file from now on.
+    /// Marks the file as in use by this process, with `origin` as the unix time of its relative time 0.
     pub fn begin(&self, origin: i64) {
         self.word(at::MAGIC).store(MAGIC, Relaxed);
-        self.word(at::BOOT).store(boot(), Relaxed);
+        self.word(at::BOOT).store(boot_id(), Relaxed);
         self.word(at::ORIGIN).store(origin as u64, Relaxed);
         self.word(at::CHECK).store(self.check(), Relaxed);
         self.set_state(condition::LIVE);
     }
 
-    /// Says that the items are of no use any more.
+    /// Marks the items as not to be kept.
     pub fn abandon(&self) {
         self.set_state(condition::VOID);
     }
 
-    /// Puts the items aside for the process that knows `stamp`, once all of them have reached the file.
+    /// Marks the items as saved, for the process that knows `stamp`, and writes them to the file.
     ///
     /// # Errors
-    /// The system could not write them.
+    /// The file could not be written.
     pub fn save(&self, stamp: u64) -> io::Result<()> {
         self.word(at::STAMP).store(stamp, Relaxed);
         self.set_state(condition::SAVED);
@@ -263,35 +264,36 @@ impl MemoryFile {
         self.word(at::STATE).store(state, Relaxed);
     }
 
-    /// The pages' memory.
+    /// Memory of the pages.
     pub fn pages(&self) -> Region {
         self.pages
     }
 
-    /// Pages that there is room for.
+    /// Number of pages in the file.
     pub fn page_count(&self) -> usize {
         self.pages.words().len() / (PAGE_BYTES / 8)
     }
 
-    /// Notes a page's class and stride in bytes; class 0 = not in use.
+    /// Records a page's class and its stride in bytes; class 0 = not in use.
     pub fn enter(&self, page: u32, class: usize, stride: usize) {
         let entry = (class | (stride / WORD) << 8) as u32;
-        self.header[ENTRIES + page as usize].store(u64::from(entry) | u64::from(sum(page, entry)) << 32, Relaxed);
+        let word = u64::from(entry) | u64::from(entry_checksum(page, entry)) << 32;
+        self.header[ENTRIES + page as usize].store(word, Relaxed);
     }
 
-    /// Class and stride of a page; `None` if it is not in use, or its entry is not to be believed.
+    /// Class and stride of a page; `None` if it is not in use, or the checksum of its entry is wrong.
     pub fn entry(&self, page: u32) -> Option<(usize, usize)> {
         let word = self.header[ENTRIES + page as usize].load(Relaxed);
         let (entry, check) = (word as u32, (word >> 32) as u32);
         let (class, stride) = ((entry & 0xff) as usize, (entry >> 8) as usize * WORD);
-        (class != 0 && check == sum(page, entry)).then_some((class, stride))
+        (class != 0 && check == entry_checksum(page, entry)).then_some((class, stride))
     }
 
     /// Zeroes a page.
     pub fn clear_page(&self, page: u32) {
         let from = (page as usize - 1) * (PAGE_BYTES / WORD);
         for word in &self.pages.halves()[from..from + PAGE_BYTES / WORD] {
-            // Read first: a page of the file that nobody has written costs no memory bandwidth for writing.
+            // Load first: no store, and no write-back, for words that are zero already.
             if word.load(Relaxed) != 0 {
                 word.store(0, Relaxed);
             }
@@ -300,19 +302,19 @@ impl MemoryFile {
 }
 
 impl Drop for MemoryFile {
-    /// The mapping stays, and would keep the lock.
+    /// Unlocks explicitly: the mapping stays, and would keep the lock.
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }
 }
 
-/// Checksum of a page's entry, which must not fit another page.
-fn sum(page: u32, entry: u32) -> u32 {
+/// Checksum of a page's entry, different for each page.
+fn entry_checksum(page: u32, entry: u32) -> u32 {
     crate::hash::checksum(&(u64::from(page) << 32 | u64::from(entry)).to_le_bytes()) as u32
 }
 
-/// Names this run of the machine; 0 where the system does not tell.
-fn boot() -> u64 {
+/// Fingerprint of the machine's boot id; 0 where it is not available.
+fn boot_id() -> u64 {
     std::fs::read("/proc/sys/kernel/random/boot_id").map_or(0, |id| crate::hash::checksum(&id))
 }
 
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_seen() {
+    fn damage_is_detected() {
         let dir = scratch();
         let path = dir.path().join("memory");
         let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_serves_one_at_a_time() {
+    fn a_file_is_locked_by_one_process_at_a_time() {
         let dir = scratch();
         let path = dir.path().join("memory");
         let _first = MemoryFile::open(&path, 7, 1 << 20).unwrap();
