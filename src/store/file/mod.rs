@@ -1,4 +1,4 @@
-//! The memory file of `-e`, and how its items are found again.
+//! The memory file of `-e`, and the recovery of its items.
 
 pub(in crate::store) mod memory_file;
 pub(in crate::store) mod recovery;

@@ -1,11 +1,11 @@
-//! Taking over the items that a memory file holds.
+//! Recovery of the items in a memory file.
 //!
-//! Nothing about the store is in the file but its pages and registers: free chunks, queues, counts and the index are
-//! found again from the items' heads. An item is kept if its head is marked as linked and everything it says about
-//! itself fits; a process that was killed leaves at worst a chunk too many behind, because a head is marked last when
-//! an item comes and unmarked first when it goes (or changes in place).
+//! The file has only pages and persistent counters: free lists, queues, counts and the index are rebuilt from the
+//! items' headers. An item is kept if it is marked as linked and its lengths and chain are consistent. A process that
+//! was killed leaves at worst an unused chunk, because LINKED is set last when an item is stored, and cleared first
+//! when it is removed or its value changes in place.
 //!
-//! Owns that search. Runs once, before any other thread knows the store; called by `maint` at start.
+//! Owns that scan. Runs once, before any other thread knows the store; called by `maint` at start.
 
 use super::memory_file::MemoryFile;
 use crate::limits::KEY_MAX;
@@ -21,33 +21,32 @@ use crate::store::store::Store;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What became of the items in a memory file.
+/// Result of a recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
-    /// Items that are served again.
+    /// Items recovered.
     pub items: u64,
-    /// Marked items that were let go: their time was over, their pages no longer fit `-m`, a newer item has their
-    /// key, or they do not add up.
+    /// Linked items dropped: dead, on a page beyond `-m`, replaced by a newer item of the key, or inconsistent.
     pub dropped: u64,
 }
 
-/// A page that is in use.
+/// A page in use.
 struct Page {
     number: u32,
     class: usize,
-    /// Mean time of the last access of its items; the latest if it has none, for then it holds parts of large ones.
-    age: u32,
+    /// Mean access time of its items. The present if it has none, since it then holds chunks of chains.
+    atime: u32,
 }
 
-/// An item that has to stand in a queue, and what decides its place there.
+/// An item to be queued, with its sort key (access time in flat mode, CAS id).
 type Queued = ((u32, u64), Handle);
 
 impl Store {
-    /// Takes over what the memory file holds, at relative time `now`. The least recently used pages stay behind where
-    /// `-m` has become too small.
+    /// Recovers the items of the memory file, at relative time `now`. Drops the least recently used pages if `-m` is
+    /// smaller than before.
     ///
-    /// Times of 24 bits are completed with the time of the process that left them, and what they say is judged by `now`:
-    /// however long the file has lain, no item is taken for a fresh one.
+    /// 24-bit times are extended with the last tick of the previous process, and the results compared with `now`:
+    /// however old the file is, no item looks younger than it is.
     pub fn adopt(&'static self, now: u32) -> Adopted {
         let Some(memory_file) = self.arena.memory_file() else { return Adopted::default() };
         let left = self.time_left();
@@ -64,12 +63,12 @@ impl Store {
             for handle in self.slots(page) {
                 let Some(item) = self.linked(handle) else { continue };
                 let is_dead = self.dead(&item, left).is_some() || (1..=now).contains(&item.exptime(left));
-                let fits = !is_dead && self.adds_up(handle, &item, &parts);
-                if fits {
+                let is_kept = !is_dead && self.is_consistent(handle, &item, &parts);
+                if is_kept {
                     item.limit_idle_since(left, now);
                 }
-                if !fits || !self.index_item(handle, item, &mut key, &mut parts) {
-                    self.forget(item);
+                if !is_kept || !self.index_item(handle, item, &mut key, &mut parts) {
+                    self.unmark_linked(item);
                 }
             }
         }
@@ -84,7 +83,7 @@ impl Store {
                         adopted.items += 1;
                         let header = item.header();
                         if flat || header.has(iflag::CHUNKED) || header.state() & state::SEGMENT == state::HOT {
-                            // Flat mode goes by the last use first.
+                            // In flat mode the access time comes first.
                             let order = (if flat { item.atime(now) } else { 0 }, item.cas());
                             queued.entry(self.lru_class(handle, &item)).or_default().push((order, handle));
                         } else {
@@ -92,7 +91,7 @@ impl Store {
                             class.adopt_item(&self.arena, handle, &mut item, memcached_size, true, flat);
                         }
                     }
-                    // The rings that had an entry of it are gone.
+                    // A chunk of a chain: the ring that had an entry of it no longer exists.
                     None if parts.contains(&handle) => unmark(&self.arena, handle),
                     None => {
                         self.arena.chunk(handle)[0].store(0, Relaxed);
@@ -102,7 +101,7 @@ impl Store {
             }
         }
         for (id, mut items) in queued {
-            // The order in which they came, as far as CAS ids tell.
+            // Oldest first: by CAS id, or by access time in flat mode.
             items.sort_unstable_by_key(|(order, _)| *order);
             let mut class = self.slabs.class(id);
             for (_, handle) in items {
@@ -117,8 +116,8 @@ impl Store {
         adopted
     }
 
-    /// Gives the pages in use to their classes, as many as `-m` allows; and the number of marked items in all of them.
-    /// `now` is the time of the process before.
+    /// Gives the pages in use to their classes, as many as `-m` allows. Returns them, and the number of linked items on
+    /// all pages, dropped ones included. `now` is the last tick of the previous process.
     fn adopt_pages(&self, memory_file: &MemoryFile, now: u32) -> (Vec<Page>, u64) {
         let mut items = 0;
         let mut pages: Vec<Page> = Vec::new();
@@ -126,18 +125,18 @@ impl Store {
             let known = memory_file.entry(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
             let Some((class, stride)) = known else { continue };
             self.arena.assign(number, class, stride);
-            let mut page = Page { number, class, age: now };
+            let mut page = Page { number, class, atime: now };
             let (mut sum, mut count) = (0u64, 0);
             for item in self.slots(&page).filter_map(|handle| self.linked(handle)) {
                 sum += u64::from(item.atime(now));
                 count += 1;
             }
-            page.age = sum.checked_div(count).map_or(now, |mean| mean as u32);
+            page.atime = sum.checked_div(count).map_or(now, |mean| mean as u32);
             items += count;
             pages.push(page);
         }
-        // Each class may keep one page whatever the limit is, as in memcached.
-        pages.sort_by_key(|page| std::cmp::Reverse(page.age));
+        // Most recently used first. Each class may keep one page whatever the limit is, as in memcached.
+        pages.sort_by_key(|page| std::cmp::Reverse(page.atime));
         let mut room = self.slabs.limit() / PAGE_BYTES as u64;
         let mut has_page = HashSet::new();
         pages.retain(|page| {
@@ -174,13 +173,13 @@ impl Store {
         (0..self.arena.slots(number)).map(move |slot| Handle::new(number, slot))
     }
 
-    /// The item in a chunk, if there is one and it is marked as linked.
+    /// The linked item in a chunk, if there is one.
     fn linked(&self, handle: Handle) -> Option<Item> {
         Item::at(self.arena.chunk(handle)).filter(|item| item.header().is(state::LINKED))
     }
 
-    /// Whether what an item says of itself can be: its value lies in its chunk, or in a chain that is its own.
-    fn adds_up(&self, handle: Handle, item: &Item, parts: &HashSet<Handle>) -> bool {
+    /// Whether an item's lengths are consistent: its value fits its chunk, or fills a chain that no other item has.
+    fn is_consistent(&self, handle: Handle, item: &Item, parts: &HashSet<Handle>) -> bool {
         if item.header().klen() > KEY_MAX || parts.contains(&handle) {
             return false;
         }
@@ -191,7 +190,7 @@ impl Store {
         let mut next = chain_of(item);
         while let Some(part) = next {
             let chunk = self.arena.chunk(part);
-            // A part is marked as one, and belongs to one item only. All but the last are full.
+            // Every chunk of a chain has `kind::CHAIN` and belongs to one item only. All but the last are full.
             let is_part = Header::of(chunk).kind() == Some(kind::CHAIN) && missing > 0;
             if !is_part || parts.contains(&part) || !seen.insert(part) {
                 return false;
@@ -202,14 +201,15 @@ impl Store {
         missing == 0
     }
 
-    /// Enters an item in the index; false if an item with its key is there already and newer. `key` is room for one.
+    /// Inserts an item into the index; false if a newer item of its key is there, or the index is full. `key` is a
+    /// buffer.
     fn index_item(&'static self, handle: Handle, item: Item, key: &mut Vec<u8>, parts: &mut HashSet<Handle>) -> bool {
         key.clear();
         item.copy_key(key);
         let hash = crate::hash::hash(key);
         let mut bucket = self.index.lock(hash);
         if let Some((slot, _, old)) = self.find(&bucket, key, hash) {
-            // The process was stopped while one took the other's place. The client has no answer yet, so either will do.
+            // The process was killed while one replaced the other. The client has no reply yet, so either is correct.
             if old.cas() >= item.cas() {
                 return false;
             }
@@ -217,13 +217,13 @@ impl Store {
             self.for_each_part(&old, |part| {
                 parts.remove(&part);
             });
-            self.forget(old);
+            self.unmark_linked(old);
         }
         if !bucket.insert(hash, handle.raw(), |_| 0) {
             return false;
         }
         item.forget_readers();
-        // Names of chains say where the item is in the index of this process.
+        // Chain names are unique per process, so the chain gets a new one.
         let (chain, mut before) = (self.name_chain(hash), None);
         self.for_each_part(&item, |part| {
             let chunk = self.arena.chunk(part);
@@ -242,8 +242,8 @@ impl Store {
         }
     }
 
-    /// Unmarks an item that is not kept; its chunk is free then.
-    fn forget(&self, mut item: Item) {
+    /// Clears LINKED of an item that is dropped, so that its chunk will be freed.
+    fn unmark_linked(&self, mut item: Item) {
         item.change_state(state::LINKED, 0);
     }
 }
@@ -287,12 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn chunks_of_chains_have_no_entry_in_the_new_rings() {
+    fn chunks_of_chains_have_no_ring_entry_after_recovery() {
         let dir = tempfile::tempdir().unwrap();
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let marked = |store: &'static Store| {
             let pages =
-                (1..store.slabs.next_page()).flat_map(|page| store.slots(&Page { number: page, class: 0, age: 0 }));
+                (1..store.slabs.next_page()).flat_map(|page| store.slots(&Page { number: page, class: 0, atime: 0 }));
             let heads = pages.map(|handle| Header::of(store.arena.chunk(handle)));
             heads.filter(|header| header.kind() == Some(kind::CHAIN) && header.is(state::RING)).count()
         };
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(first.visit(b"single", hash(b"single"), NOW, |entry| entry.unlink()), Lookup::Hit(()));
         put(first, b"chain", 40_000);
         first.note_time(NOW, 0);
-        assert_eq!(marked(first), 1, "the entry of the item that was there before");
+        assert_eq!(marked(first), 1, "the ring entry of the chunk's former item");
         std::fs::copy(&before, &after).unwrap();
         let second = store(&after);
         assert_eq!(second.adopt(NOW), Adopted { items: 1, dropped: 0 });
@@ -320,7 +320,7 @@ mod tests {
             for life in lives {
                 put_expiring(first, format!("{life}").as_bytes(), 10, NOW + life * DAY);
             }
-            put(first, b"for ever", 10);
+            put(first, b"eternal", 10);
             first.note_time(NOW, 0);
             std::fs::copy(&before, &after).unwrap();
             let (second, now) = (store(&after), NOW + days * DAY);
@@ -331,13 +331,13 @@ mod tests {
                 let expected = if days < life { Lookup::Hit(NOW + life * DAY) } else { Lookup::Miss };
                 assert_eq!(found, expected, "{life} days to live, {days} days off");
             }
-            let atime = second.visit(b"for ever", hash(b"for ever"), now, |entry| entry.atime(now));
+            let atime = second.visit(b"eternal", hash(b"eternal"), now, |entry| entry.atime(now));
             assert_eq!(atime, Lookup::Hit(NOW.max(now.saturating_sub(90 * DAY))), "{days} days off");
         }
     }
 
     #[test]
-    fn a_flush_in_the_midst_of_which_the_process_was_killed_takes_effect() {
+    fn a_flush_takes_effect_if_the_process_was_killed_during_it() {
         let dir = tempfile::tempdir().unwrap();
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let first = store(&before);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_that_came_due_meanwhile_has_taken_effect() {
+    fn a_flush_that_came_due_between_processes_takes_effect() {
         for (delay, off, lives) in [(100, 50, true), (100, 200, false), (100, 100, false)] {
             let dir = tempfile::tempdir().unwrap();
             let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
