@@ -1,7 +1,7 @@
 //! Increment and decrement.
 //!
-//! Owns memcached's number rules: wrap at 2^64, floor at 0, a shorter result padded with spaces in place, a
-//! longer one in a new item. Called through [`Verbs`] by every protocol.
+//! Owns memcached's arithmetic rules: increments wrap at 2^64, decrements stop at 0, a shorter result is padded with
+//! spaces in place, a longer one goes into a new item. Called through [`Verbs`] by every protocol.
 
 use super::{Key, Verbs, Vivify};
 use crate::decimal;
@@ -9,76 +9,76 @@ use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
 use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Relayout, Scratch, Stored, Version, Write, iflag};
 
-/// What to add.
+/// An increment or decrement.
 #[derive(Clone, Copy, Debug)]
 pub struct Arith {
-    /// Increment, else decrement.
+    /// True for an increment, false for a decrement.
     pub incr: bool,
-    /// By how much.
+    /// Amount.
     pub delta: u64,
     /// CAS id the item must have; 0 = any.
     pub compare: u64,
 }
 
 impl Arith {
-    /// The result for an item that holds `old`.
+    /// Result for an item that holds `old`.
     fn of(self, old: u64) -> u64 {
         if self.incr { old.wrapping_add(self.delta) } else { old.saturating_sub(self.delta) }
     }
 }
 
-/// How it ended.
+/// Outcome of an increment or decrement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sum {
-    /// The new number, and the item's new CAS id.
+    /// The new number and the item's new CAS id.
     Number(u64, u64),
-    /// The value is no number.
+    /// The value is not a number.
     NonNumeric,
     /// No memory for a longer number.
     NoMemory,
     /// No such item.
     NotFound,
-    /// Another CAS id.
+    /// The item has another CAS id.
     Exists,
 }
 
-/// Addition with the meta command's extras.
+/// Arithmetic with the options of the meta command.
 #[derive(Clone, Copy, Debug)]
 pub struct Adjust {
-    /// What to add.
+    /// The increment or decrement.
     pub arith: Arith,
-    /// A new expiry time. As in memcached it is lost where the result needs a longer item.
+    /// New expiry time. As in memcached, it is lost if the result needs a longer item.
     pub touch: Option<u32>,
-    /// CAS id to show; lost likewise.
+    /// CAS id to report; lost likewise.
     pub chosen: Option<u64>,
-    /// The item to make where there is none, and its number.
+    /// Item to create on a miss, and its number.
     pub vivify: Option<(Vivify, u64)>,
 }
 
-/// How the addition ended.
+/// Outcome of [`Verbs::adjust`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjusted {
     /// The item holds a new number.
     Number {
-        /// The number.
+        /// New number.
         number: u64,
-        /// CAS id to show.
+        /// CAS id to report.
         cas: u64,
         /// Expiry time before the touch.
         exptime: u32,
     },
-    /// An item was made.
+    /// A new item was created.
     Made {
-        /// CAS id to show.
+        /// CAS id to report.
         cas: u64,
     },
-    /// No memory to make one.
+    /// No memory to create the item.
     NotMade,
-    /// There is no number; never [`Sum::Number`].
+    /// No number was stored; never [`Sum::Number`].
     Refused(Sum),
 }
 
-/// What is to be done after a look at the item.
+/// Next step after inspecting the item under its bucket's lock.
 enum ArithStep {
     Finished(Adjusted),
     MakeRoom,
@@ -98,7 +98,7 @@ enum ArithStep {
 }
 
 impl Verbs<'_> {
-    /// Adds to or subtracts from the number that the item holds.
+    /// Adds to or subtracts from the item's number.
     pub fn arith(&self, key: &Key<'_>, arith: Arith) -> Sum {
         match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify: None }) {
             Adjusted::Number { number, cas, .. } => Sum::Number(number, cas),
@@ -107,13 +107,13 @@ impl Verbs<'_> {
         }
     }
 
-    /// The same with extras.
+    /// [`Verbs::arith`] with the options of the meta command.
     pub fn adjust(&self, key: &Key<'_>, adjust: Adjust) -> Adjusted {
         let adjust = Adjust { chosen: self.chosen(adjust.chosen), ..adjust };
-        let mut told = false;
+        let mut reported = false;
         loop {
             let mut class = 0;
-            let found = self.visit_once(key, &mut told, |entry| {
+            let found = self.visit_once(key, &mut reported, |entry| {
                 class = entry.class();
                 self.add_in_place(key, adjust, entry)
             });
@@ -122,7 +122,7 @@ impl Verbs<'_> {
                     None => return self.arith_miss(adjust.arith),
                     Some((vivify, number)) => match self.make_number(key, vivify, number) {
                         Some(made) => return made,
-                        None => continue, // another client made one meanwhile
+                        None => continue, // another client created it meanwhile
                     },
                 },
                 Some(ArithStep::Finished(adjusted)) => adjusted,
@@ -189,7 +189,7 @@ impl Verbs<'_> {
                 vlen: digits.len(),
                 flags: entry.flags(),
                 exptime,
-                iflags: 0, // that the key was given as base64 is forgotten, as memcached does
+                iflags: 0, // as in memcached, KEY_BINARY is lost
                 cas: 0,
             };
             return ArithStep::Longer { number, meta, version: entry.version() };
@@ -197,7 +197,7 @@ impl Verbs<'_> {
         if !entry.has_room(touch, self.now) || !entry.has_room_for_cas(chosen.is_some()) {
             return ArithStep::MakeRoom;
         }
-        let cas = self.cache.store.next_cas(); // used up also where the client chose one
+        let cas = self.cache.store.next_cas(); // consumed even if the client chose one
         value.clear();
         value.extend_from_slice(digits);
         value.resize(vlen, b' ');
@@ -210,8 +210,8 @@ impl Verbs<'_> {
         ArithStep::Finished(Adjusted::Number { number, cas: self.shown_cas(cas), exptime })
     }
 
-    /// Adds to a number that padding has made a large value: readers may hold it, so another item as large
-    /// takes its place. `None` if it no longer has the value of `version`.
+    /// Arithmetic on a number that padding has made a large value. Readers may have it pinned, so a new item of the
+    /// same size replaces it. `None` if the item no longer has the value of `version`.
     #[cold]
     fn add_large(
         &self,
@@ -230,7 +230,7 @@ impl Verbs<'_> {
         text.resize(meta.vlen, b' ');
         let exptime = meta.exptime;
         let meta = Meta { exptime: adjust.touch.unwrap_or(exptime), ..meta };
-        let cas = self.cache.store.next_cas(); // used up also where the client chose one
+        let cas = self.cache.store.next_cas(); // consumed even if the client chose one
         let write = Write { chosen: adjust.chosen.is_some(), ..Write::new(Mode::Set, adjust.chosen.unwrap_or(cas)) };
         match self.replace(key, (&text, fetched), &meta, version, write) {
             Ok(Stored::Stored { cas, .. }) => Some(Adjusted::Number { number, cas: self.shown_cas(cas), exptime }),
@@ -239,7 +239,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// Makes an item with this value, fetched before or not, and puts it in the place of the one with the value of `version`.
+    /// Builds an item with this value and fetched mark, and replaces the item that still has the value of `version`.
     fn replace(
         &self,
         key: &Key<'_>,
@@ -257,7 +257,7 @@ impl Verbs<'_> {
         Ok(store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version))
     }
 
-    /// Replaces the item by one that holds the longer number, if it still has the value of `version`.
+    /// Replaces the item by one that holds the longer number. `None` if it no longer has the value of `version`.
     fn store_longer(
         &self,
         key: &Key<'_>,
@@ -280,7 +280,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// Makes an item that holds `number`; `None` if there is one already.
+    /// Creates an item that holds `number`; `None` if one exists already.
     fn make_number(&self, key: &Key<'_>, vivify: Vivify, number: u64) -> Option<Adjusted> {
         let store = self.cache.store;
         let mut text = itoa::Buffer::new();

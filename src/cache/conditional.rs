@@ -1,21 +1,21 @@
-//! Verbs that name a CAS id or an initial number: what the packet protocol adds to the plain ones.
+//! Verbs with a CAS id or an initial number, for the binary protocol.
 //!
-//! Owns nothing but their rules; counts as the plain verbs do. Called through [`Verbs`].
+//! Owns their rules only; they count as the plain verbs do. Called through [`Verbs`].
 
 use super::{Adjust, Adjusted, Arith, Key, Sum, Verbs, Vivify};
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::OutOfMemory;
 
-/// The number that arithmetic on nothing stores.
+/// Number that arithmetic stores on a miss.
 #[derive(Clone, Copy, Debug)]
 pub struct Initial {
     /// The number.
     pub number: u64,
-    /// Its item's expiry time.
+    /// Expiry time of its item.
     pub exptime: u32,
 }
 
-/// How a delete with a CAS id ended.
+/// Outcome of a delete with a CAS id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Deleted {
@@ -25,7 +25,7 @@ pub enum Deleted {
 }
 
 impl Verbs<'_> {
-    /// `delete` of the item with CAS id `compare`; 0 = any. Another id counts as nothing.
+    /// `delete` of the item with CAS id `compare`; 0 = any. A mismatch counts neither as hit nor as miss.
     pub fn delete_if(&self, key: &Key<'_>, compare: u64) -> Deleted {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
@@ -50,10 +50,10 @@ impl Verbs<'_> {
         }
     }
 
-    /// Arithmetic that stores `initial` where there is no item. Storing it counts neither as hit nor as miss.
+    /// Arithmetic that stores `initial` on a miss. Storing it counts neither as hit nor as miss.
     ///
     /// # Errors
-    /// There is no memory for the new item.
+    /// No memory for the new item.
     pub fn arith_or_create(&self, key: &Key<'_>, arith: Arith, initial: Initial) -> Result<Sum, OutOfMemory> {
         let vivify = Some((Vivify { exptime: initial.exptime, chosen: None }, initial.number));
         match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify }) {

@@ -1,8 +1,8 @@
-//! What the meta commands add to the verbs: a fetch that may make, touch or claim an item, a delete that may
-//! leave something behind, a store that may settle for stale, a look without traces.
+//! Verbs of the meta commands: a fetch that may create, touch or claim an item; a delete that may leave a stale or
+//! empty item; a store that may store as stale; inspection without side effects.
 //!
-//! Owns stale marks and win tokens: who gets one and when it is taken back. Called by the meta protocol.
-//! `stats detail` does not count meta commands, as in memcached.
+//! Owns stale marks and win tokens: which client gets a token and when it is revoked. Called by the meta protocol. As
+//! in memcached, `stats detail` does not count meta commands.
 
 use super::watch_events::Shape;
 use super::{Key, Refused, Verbs};
@@ -10,91 +10,91 @@ use crate::events::{LookupStatus, StoreStatus};
 use crate::stats::{ClassCounter, Counter};
 use crate::store::{Entry, Lookup, Meta, Mode, Relayout, Reservation, Stored, Version, Write, iflag, state};
 
-/// An item to make where there is none.
+/// Item to create on a miss.
 #[derive(Clone, Copy, Debug)]
 pub struct Vivify {
-    /// Its expiry time.
+    /// Expiry time.
     pub exptime: u32,
-    /// Its CAS id, if the client chose one.
+    /// CAS id, if the client chose one.
     pub chosen: Option<u64>,
 }
 
-/// Claims an item that is about to expire.
+/// Claim on an item that is about to expire.
 #[derive(Clone, Copy, Debug)]
 pub struct Recache {
-    /// Claims it if it expires before this moment.
+    /// The fetch claims the item if it expires before this time.
     pub before: u32,
-    /// The touch of the same command comes first.
+    /// The touch of the same command applies first.
     pub touched: bool,
 }
 
-/// What a meta fetch does besides showing the item.
+/// Options of a meta fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaGet {
-    /// A new expiry time.
+    /// New expiry time.
     pub touch: Option<u32>,
     /// Claim the item if it is about to expire.
     pub recache: Option<Recache>,
-    /// Make it if it is not there.
+    /// Create the item on a miss.
     pub vivify: Option<Vivify>,
-    /// Count it as used.
+    /// Record the access.
     pub bump: bool,
-    /// The reply will be an error: nobody wins the token, and a hit is not counted.
+    /// The reply will be an error: no client wins the token, and a hit is not counted.
     pub spoilt: bool,
 }
 
 impl MetaGet {
-    /// Whether an item that is not stale stays as it is, but for the access.
+    /// Whether the fetch leaves an item that is not stale unchanged except for its access.
     fn only_looks(&self) -> bool {
         self.touch.is_none() && self.recache.is_none() && !self.spoilt
     }
 }
 
-/// An item as a meta fetch met it: before it was touched, bumped or claimed.
+/// An item before a meta fetch touched, bumped or claimed it.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Value length in bytes.
     pub vlen: usize,
     /// Client flags.
     pub flags: u32,
-    /// CAS id to show.
+    /// CAS id to report.
     pub cas: u64,
     /// Expiry time.
     pub exptime: u32,
     /// Seconds since the last access.
     pub idle: u32,
-    /// It was read before.
+    /// The item was read before.
     pub fetched: bool,
-    /// Its key was given as base64.
+    /// The client gave the key as base64.
     pub binary: bool,
-    /// It is marked stale.
+    /// The item is stale.
     pub stale: bool,
-    /// Somebody else has the token.
+    /// Another client holds the token.
     pub sent: bool,
-    /// This fetch got the token.
+    /// This fetch won the token.
     pub won: bool,
-    /// This fetch made the item.
+    /// This fetch created the item.
     pub made: bool,
 }
 
-/// What a meta delete does.
+/// Options of a meta delete.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaDelete {
-    /// CAS id that the item must have.
+    /// CAS id the item must have.
     pub compare: Option<u64>,
-    /// Mark the item stale and take the token back, instead of removing it.
+    /// Mark the item stale and revoke its token instead of removing it.
     pub stale: bool,
-    /// Leave an item without value and with these client flags.
+    /// Replace the item by an empty one with these client flags.
     pub empty: Option<u32>,
-    /// Expiry time of what stays.
+    /// Expiry time of the remaining item.
     pub exptime: Option<u32>,
-    /// CAS id of what stays.
+    /// CAS id of the remaining item.
     pub chosen: Option<u64>,
 }
 
-/// How a meta delete ended.
+/// Outcome of a meta delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the protocol's words
+#[allow(missing_docs)] // the protocol's terms
 pub enum MetaDeleted {
     Done,
     NotFound,
@@ -102,27 +102,27 @@ pub enum MetaDeleted {
     NoMemory,
 }
 
-/// What a meta store wants.
+/// Options of a meta store.
 #[derive(Clone, Copy, Debug)]
 pub struct MetaSet {
-    /// The verb; `Cas` where a CAS id was given for a set or replace.
+    /// The verb; `Cas` if a set or replace came with a CAS id.
     pub mode: Mode,
-    /// CAS id to compare with, 0 = none that matches.
+    /// CAS id to compare with; 0 matches none.
     pub compare: u64,
-    /// An older `compare` may store too, as stale.
+    /// A `compare` below the item's CAS id also stores, as stale.
     pub stale_ok: bool,
-    /// Appending to nothing stores.
+    /// An append on a miss stores.
     pub vivify: bool,
-    /// CAS id of the stored item; 0 stands for a new one.
+    /// CAS id of the stored item; 0 = a new one.
     pub chosen: Option<u64>,
 }
 
-/// What is to be done after a look at the item to discard.
+/// Next step after inspecting the item under its bucket's lock.
 enum DeleteStep {
     Finished(MetaDeleted),
     Removed(Shape),
     MakeRoom,
-    /// An empty item is to take its place.
+    /// An empty item replaces it.
     Empty {
         cas: u64,
         version: Version,
@@ -137,13 +137,13 @@ impl Verbs<'_> {
         if self.cache.use_cas { cas } else { 0 }
     }
 
-    /// A choice that counts: without CAS ids (`-C`) there is nothing to choose.
+    /// The chosen CAS id; `None` without CAS ids (`-C`).
     #[inline]
     pub(super) fn chosen(&self, cas: Option<u64>) -> Option<u64> {
         cas.filter(|_| self.cache.use_cas)
     }
 
-    /// A write whose item shows `chosen`, or a new CAS id.
+    /// A write whose item gets CAS id `chosen`, or a new one.
     pub(super) fn write_choosing(&self, mode: Mode, chosen: Option<u64>) -> Write {
         match chosen {
             Some(cas) => Write { chosen: true, ..Write::new(mode, cas) },
@@ -151,27 +151,28 @@ impl Verbs<'_> {
         }
     }
 
-    /// Looks `key` up and shows the item to `show`, with what it was before; no entry for an item that was only
-    /// just made and has no value. Nothing is shown where the reply will be an error. False on a miss.
+    /// Looks `key` up and passes the item to `show`, with its state before the fetch. The entry is `None` for an item
+    /// that this fetch created: it has no value. `show` does not run if the reply will be an error. Returns false on
+    /// a miss.
     ///
-    /// `show` may run more than once, and in vain even if this is a miss: [`Store::read`]. Only the last run counts.
+    /// `show` may run more than once, and also before a miss: see [`Store::read`]. Only the last run counts.
     ///
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
     pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
-        let (mut cramped, mut told) = (false, false);
+        let (mut no_room, mut reported) = (false, false);
         let mut read = None;
         if peek.only_looks() {
             read = self.read(key, peek.bump, |entry| {
                 show(&self.see(entry), Some(entry));
                 Some((entry.class(), entry.state()))
             });
-            told = read.is_some();
+            reported = read.is_some();
         }
         loop {
             let found = read.take().unwrap_or_else(|| {
-                self.visit_once(key, &mut told, |entry| {
-                    if !cramped && !entry.has_room(peek.touch, self.now) {
+                self.visit_once(key, &mut reported, |entry| {
+                    if !no_room && !entry.has_room(peek.touch, self.now) {
                         return None;
                     }
                     let place = (entry.class(), entry.state());
@@ -192,7 +193,7 @@ impl Verbs<'_> {
                 Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes(), key.hash(), peek.touch, false, self.now);
                     // Without memory for the new time, the item gets the latest one that it has room for.
-                    cramped = room == Relayout::NoMemory;
+                    no_room = room == Relayout::NoMemory;
                     continue;
                 }
                 Lookup::Dead(dead) => self.count_dead(dead),
@@ -205,7 +206,7 @@ impl Verbs<'_> {
                     }
                     return true;
                 }
-                Some(Err(Stored::NotStored)) => {} // another client made one meanwhile
+                Some(Err(Stored::NotStored)) => {} // another client created it meanwhile
                 _ => {
                     self.count_fetch(false, None);
                     return false;
@@ -214,7 +215,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// What a linked item is.
+    /// State of a linked item.
     #[inline]
     fn see(&self, entry: &Entry) -> Seen {
         let iflags = entry.iflags();
@@ -233,7 +234,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// The same, and what the fetch makes of it.
+    /// State of a linked item before the fetch; then applies touch, claim and bump.
     #[inline]
     fn meet(&self, entry: &mut Entry, peek: &MetaGet) -> Seen {
         let mut seen = self.see(entry);
@@ -254,7 +255,7 @@ impl Verbs<'_> {
         seen
     }
 
-    /// Makes an empty item for the client who asked first: he has the token.
+    /// Creates an empty item; the client of this fetch holds its token.
     #[cold]
     fn make(&self, key: &Key<'_>, peek: &MetaGet, vivify: Vivify) -> Result<Seen, Stored> {
         let store = self.cache.store;
@@ -292,18 +293,18 @@ impl Verbs<'_> {
         })
     }
 
-    /// Shows an item, leaving no trace of the look; `None` if there is none.
+    /// Passes an item to `show` without recording an access; `None` on a miss.
     pub fn inspect<R>(&self, key: &Key<'_>, show: impl FnOnce(&Entry) -> R) -> Option<R> {
         let found = self.visit(key, |entry| show(entry));
         self.live(found)
     }
 
-    /// Deletes, empties or marks an item.
+    /// Deletes an item, empties it or marks it stale.
     pub fn discard(&self, key: &Key<'_>, discard: MetaDelete) -> MetaDeleted {
         let discard = MetaDelete { chosen: self.chosen(discard.chosen), ..discard };
-        let mut told = false;
+        let mut reported = false;
         loop {
-            let found = self.visit_once(key, &mut told, |entry| self.discard_entry(discard, entry));
+            let found = self.visit_once(key, &mut reported, |entry| self.discard_entry(discard, entry));
             let done = match self.live(found) {
                 None => MetaDeleted::NotFound,
                 Some(DeleteStep::Finished(done)) => done,
@@ -358,7 +359,7 @@ impl Verbs<'_> {
         DeleteStep::Finished(MetaDeleted::Done)
     }
 
-    /// Puts an empty item in the place of the one with CAS id `cas`; `None` if that has changed.
+    /// Replaces the item with CAS id `cas` by an empty one; `None` if its value is no longer that of `version`.
     fn empty(&self, key: &Key<'_>, discard: MetaDelete, cas: u64, version: Version, old: Shape) -> Option<MetaDeleted> {
         let store = self.cache.store;
         let kept = if discard.stale { None } else { self.chosen(Some(cas)) };
@@ -394,7 +395,7 @@ impl Verbs<'_> {
         self.chosen(put.chosen).filter(|&cas| cas != 0)
     }
 
-    /// Takes memory for a value. When there is none the old item goes, whatever the mode.
+    /// Reserves memory for a value. On failure the old item is removed, whatever the mode.
     ///
     /// # Errors
     /// The value is too large, or memory is short.
@@ -415,15 +416,14 @@ impl Verbs<'_> {
         taken
     }
 
-    /// Says that nothing is to be stored after all. The CAS id is used up, since memcached takes it when the
-    /// command begins.
+    /// Ends a store that stores nothing. It consumes a CAS id, since memcached takes one when the command begins.
     pub fn abandon_put(&self, put: &MetaSet) {
         if put.chosen.is_none() {
             self.cache.store.next_cas();
         }
     }
 
-    /// Stores a filled reservation; gives also the CAS id to show, 0 if nothing was stored.
+    /// Stores a filled reservation. Returns also the CAS id to report, 0 if nothing was stored.
     pub fn commit_put(&self, reservation: Reservation, key: &Key<'_>, put: &MetaSet) -> (Stored, u64) {
         let chosen = self.chosen_for(put);
         let write = Write {

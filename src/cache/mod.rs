@@ -1,8 +1,8 @@
-//! The verbs: fetch, begin, commit, arith, delete, touch, flush. Protocol-free.
+//! The cache verbs: fetch, begin, commit, arith, delete, touch, flush. Independent of any protocol.
 //!
-//! Owns what a verb means and what it counts; knows no wire format and no sockets. Protocols make a [`Key`]
-//! and a [`Verbs`] a run and call these; the store below does the work, under its bucket locks or, for most reads,
-//! without.
+//! Owns what a verb means and what it counts; knows no wire format and no sockets. Protocols create a [`Key`] and one
+//! [`Verbs`] a run and call these. The store below works under its bucket locks; most reads are optimistic and take
+//! none.
 
 mod arith;
 mod conditional;
@@ -22,7 +22,7 @@ use crate::store::{Dead, Entry, Lookup, Meta, Mode, Relayout, Reservation, Store
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use watch_events::Shape;
 
-/// A legal key: 1..=250 bytes, with its hash.
+/// A valid key: 1..=250 bytes, with its hash.
 #[derive(Clone, Copy)]
 pub struct Key<'a> {
     bytes: &'a [u8],
@@ -30,45 +30,45 @@ pub struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// The key, or `None` when it is empty or too long.
+    /// Hashes the key; `None` if it is empty or too long.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
         (!bytes.is_empty() && bytes.len() <= KEY_MAX).then(|| Self { bytes, hash: hash::hash(bytes) })
     }
 
-    /// A key whose hash is known already.
+    /// A valid key whose hash is known.
     #[inline]
     pub fn hashed(bytes: &'a [u8], hash: u64) -> Self {
         debug_assert!(hash == hash::hash(bytes) && !bytes.is_empty() && bytes.len() <= KEY_MAX);
         Self { bytes, hash }
     }
 
-    /// Its bytes.
+    /// The key's bytes.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Its hash.
+    /// The key's hash.
     #[inline]
     pub fn hash(&self) -> u64 {
         self.hash
     }
 }
 
-/// All items and what belongs to them.
+/// Items, and the state that belongs to them.
 pub struct Cache {
-    /// The memory kernel.
+    /// The item store.
     pub store: &'static Store,
-    /// Whether CAS ids are shown (no `-C`).
+    /// Whether CAS ids are reported (no `-C`).
     pub use_cas: bool,
-    /// `stats detail`.
+    /// Counts of `stats detail`.
     pub prefixes: PrefixStats,
     detail: AtomicBool,
 }
 
 impl Cache {
-    /// A cache over `store`.
+    /// Creates a cache over `store`.
     pub fn new(store: &'static Store, use_cas: bool, prefix_delimiter: u8, detail: bool) -> Self {
         Self { store, use_cas, prefixes: PrefixStats::new(prefix_delimiter), detail: AtomicBool::new(detail) }
     }
@@ -78,22 +78,22 @@ impl Cache {
         self.detail.store(on, Relaxed);
     }
 
-    /// Whether `stats detail` counts.
+    /// Whether `stats detail` is on.
     pub fn detail(&self) -> bool {
         self.detail.load(Relaxed)
     }
 }
 
-/// Why a value cannot be stored at all.
+/// Reason for which a value cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Larger than `-I`.
     TooLarge,
-    /// No chunk to be had.
+    /// No free chunk.
     NoMemory,
 }
 
-/// How a touch or delete ended.
+/// Outcome of a touch or delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Done {
@@ -101,7 +101,7 @@ pub enum Done {
     NotFound,
 }
 
-/// The verbs of one run: the cache, the running worker's counters and the time.
+/// The verbs of one run: cache, the running worker's counters and the time.
 #[derive(Clone, Copy)]
 pub struct Verbs<'a> {
     /// The items.
@@ -110,24 +110,23 @@ pub struct Verbs<'a> {
     pub counters: &'a Counters,
     /// Relative time.
     pub now: u32,
-    /// Relative time from which the life of what is set now counts: see [`Clock::begun`].
+    /// Relative time from which the lifetime of an item stored now counts: see [`Clock::begun`].
     pub life_begin: u32,
-    /// Where watchers hear of it.
+    /// Log of the events for watchers.
     pub log: Log<'a>,
 }
 
 impl Verbs<'_> {
-    /// Seconds that are left until `exptime`, as clients are shown them. A time that has passed wraps around, as in
-    /// memcached.
+    /// Seconds left until `exptime`, as reported to clients. A time in the past wraps around, as in memcached.
     #[inline]
     pub fn seconds_left(&self, exptime: u32) -> u32 {
         exptime.wrapping_sub(if exptime > self.now { self.life_begin } else { self.now })
     }
 
-    /// Looks `key` up and shows a hit to `show`. With `touch`, the item gets that expiry time first. Counts as a get, or
-    /// as a touch.
+    /// Looks `key` up and passes a hit to `show`. With `touch`, the item gets that expiry time first. Counts as a
+    /// get, or as a touch.
     ///
-    /// `show` may run more than once, and in vain even if this is a miss: [`Store::read`]. Only the last run counts.
+    /// `show` may run more than once, and also before a miss: see [`Store::read`]. Only the last run counts.
     #[inline]
     pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Option<R> {
         let hit = self.look(key, touch, show);
@@ -161,13 +160,13 @@ impl Verbs<'_> {
         hit.map(|(result, _)| result)
     }
 
-    /// Gives the item of `key` an expiry time and shows it, in one step. Without memory for the time it gets the latest one
-    /// that it has room for.
+    /// Sets the expiry time of `key`'s item and shows it, in one step. Without memory for the time, the item gets the
+    /// latest one that it has room for.
     fn visit_touching<R>(&self, key: &Key<'_>, exptime: u32, mut show: impl FnMut(&mut Entry) -> R) -> Lookup<R> {
-        let (mut cramped, mut told) = (false, false);
+        let (mut no_room, mut reported) = (false, false);
         loop {
-            let found = self.visit_once(key, &mut told, |entry| {
-                if cramped {
+            let found = self.visit_once(key, &mut reported, |entry| {
+                if no_room {
                     entry.set_exptime_nearly(exptime, self.now);
                 } else if !entry.set_exptime(exptime, self.now) {
                     return None;
@@ -178,7 +177,7 @@ impl Verbs<'_> {
                 Lookup::Hit(Some(shown)) => return Lookup::Hit(shown),
                 Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key.bytes, key.hash, Some(exptime), false, self.now);
-                    cramped = room == Relayout::NoMemory;
+                    no_room = room == Relayout::NoMemory;
                 }
                 Lookup::Miss => return Lookup::Miss,
                 Lookup::Dead(dead) => return Lookup::Dead(dead),
@@ -208,7 +207,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// Counts an item whose time was over; passes a hit on.
+    /// Returns a hit; counts an item that was expired or flushed.
     #[inline]
     fn live<R>(&self, found: Lookup<R>) -> Option<R> {
         match found {
@@ -229,8 +228,8 @@ impl Verbs<'_> {
         self.counters.add(counter, 1);
     }
 
-    /// Takes memory for a value, and counts a set. When there is none for a `Set`, the old item goes too: better
-    /// nothing than a stale value.
+    /// Reserves memory for a value, and counts a set. On failure a `Set` removes the old item: a miss is better than
+    /// a stale value.
     ///
     /// # Errors
     /// The value is too large, or memory is short.
@@ -241,8 +240,8 @@ impl Verbs<'_> {
         taken
     }
 
-    /// Takes memory for a value as [`Verbs::begin`] does, without counting: the packet protocol counts sets
-    /// whose value has come, and no refusals.
+    /// Reserves memory for a value as [`Verbs::begin`] does, without counting: the binary protocol counts a set once
+    /// its value has arrived, and no refusals.
     ///
     /// # Errors
     /// The value is too large, or memory is short.
@@ -270,7 +269,7 @@ impl Verbs<'_> {
         store.reserve(key.bytes, meta, self.now).ok_or(Refused::NoMemory)
     }
 
-    /// Counts a set for which memory was taken, or that there was none.
+    /// Counts a set that got memory, or its refusal.
     #[inline]
     fn count_set(&self, taken: &Result<Reservation, Refused>) {
         match taken {
@@ -280,13 +279,13 @@ impl Verbs<'_> {
         }
     }
 
-    /// Stores a filled reservation by its verb's rule. Uses up one CAS id, stored or not.
+    /// Stores a filled reservation by its verb's rule. Consumes one CAS id, stored or not.
     #[inline]
     pub fn commit(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> Stored {
         self.commit_as(reservation, key, self.write(mode, compare))
     }
 
-    /// The same for a reservation that was not counted, giving also the CAS id that clients see of a stored item.
+    /// Commits a reservation that was not counted. Returns also the CAS id that clients see.
     #[inline]
     pub fn commit_numbered(&self, reservation: Reservation, key: &Key<'_>, mode: Mode, compare: u64) -> (Stored, u64) {
         self.counters.add_class(reservation.class(), ClassCounter::SetCmds);
@@ -349,7 +348,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// `touch`: a new expiry time.
+    /// `touch`: sets a new expiry time.
     pub fn touch(&self, key: &Key<'_>, exptime: u32) -> Done {
         let hit = self.look(key, Some(exptime), |_| ());
         if hit.is_some() { Done::Done } else { Done::NotFound }
@@ -362,7 +361,7 @@ impl Verbs<'_> {
     }
 }
 
-/// Counter of a hit in the segment that the item's state names.
+/// Hit counter of the segment in the item's state.
 #[inline]
 fn segment_hits(item_state: u8) -> ClassCounter {
     match item_state & state::SEGMENT {

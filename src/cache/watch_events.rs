@@ -1,7 +1,7 @@
-//! What the verbs tell watchers: look-ups, stores, deletions.
+//! Watch events of the verbs: lookups, stores, deletions.
 //!
-//! Owns which look-up and which store is an event, as memcached has it: a store looks its key up first, and so does a
-//! delete. Nothing here runs while the class is not watched, but for the test of one bit.
+//! Owns which lookups and stores are events, as in memcached: a store or delete looks its key up first. If the event
+//! class is not watched, nothing runs here but the test of one bit.
 
 use super::{Key, Refused, Verbs};
 use crate::events::{Class, Event, LookupStatus, StoreStatus, StoreVerb};
@@ -49,7 +49,7 @@ impl From<Stored> for StoreStatus {
     }
 }
 
-/// What an item event says of its item.
+/// The item in an item event.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Shape {
     pub class: u8,
@@ -59,28 +59,28 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// That of an item that was looked up.
+    /// Shape of an item that was looked up.
     pub fn of(entry: &Entry) -> Self {
         Self { class: entry.class(), size: entry.vlen(), exptime: 0 }
     }
 }
 
 impl Verbs<'_> {
-    /// The store's `visit`, as a look-up that watchers see.
+    /// The store's `visit`, reported to watchers as a lookup.
     #[inline]
     pub(super) fn visit<R>(&self, key: &Key<'_>, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
         self.visit_once(key, &mut false, visit)
     }
 
-    /// The same for a look-up that may have to be repeated: watchers see the first one.
+    /// [`Verbs::visit`] for a lookup that may be repeated: only the first attempt is reported.
     #[inline]
     pub(super) fn visit_once<R>(
         &self,
         key: &Key<'_>,
-        told: &mut bool,
+        reported: &mut bool,
         visit: impl FnOnce(&mut Entry) -> R,
     ) -> Lookup<R> {
-        let watched = self.log.wants(Class::FETCHERS) && !*told;
+        let watched = self.log.wants(Class::FETCHERS) && !*reported;
         let mut shape = Shape::default();
         let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
             if watched {
@@ -89,13 +89,13 @@ impl Verbs<'_> {
             visit(entry)
         });
         if watched {
-            *told = true;
+            *reported = true;
             self.tell_found(key, &found, shape);
         }
         found
     }
 
-    /// The store's `read`, as a look-up that watchers see if it could be done.
+    /// The store's `read`, reported as a lookup unless the caller must fall back to `visit`.
     #[inline]
     pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Lookup<R>> {
         let watched = self.log.wants(Class::FETCHERS);
@@ -127,7 +127,7 @@ impl Verbs<'_> {
         self.log.put(&Event::ItemGet { key: key.bytes, status, class, fd: self.log.fd(), size });
     }
 
-    /// The store's `commit`, as a look-up and a store that watchers see.
+    /// The store's `commit`, reported as a lookup and a store.
     #[inline]
     pub(super) fn commit_told(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> (Stored, CommitInfo) {
         let watched = self.log.wants(Class::FETCHERS.and(Class::MUTATIONS));
@@ -163,19 +163,19 @@ impl Verbs<'_> {
     #[cold]
     pub(super) fn tell_store(&self, key: &Key<'_>, mode: Mode, status: StoreStatus, shape: Shape) {
         let Shape { class, size, exptime } = shape;
-        // An item whose time was over before it began shows a time of 136 years, as memcached's does.
+        // An item that expired before it was stored shows a TTL of 136 years, as in memcached.
         let ttl = if exptime == 0 { 0 } else { self.seconds_left(exptime) };
         let (key, verb, fd) = (key.bytes, mode.into(), self.log.fd());
         self.log.put(&Event::ItemStore { key, status, verb, ttl, class, fd, size });
     }
 
-    /// A store for which there is no room.
+    /// Reports a store that got no memory.
     #[cold]
     pub(super) fn tell_refused(&self, key: &Key<'_>, mode: Mode, refused: Refused) {
         self.tell_store(key, mode, refused.into(), Shape::default());
     }
 
-    /// An item that a client deleted; `meta` says with which of the two commands that tell.
+    /// Reports an item that a client deleted; `meta` tells `md` from `delete`.
     #[inline]
     pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, Shape { class, size, .. }: Shape) {
         if self.log.wants(Class::DELETIONS) {
