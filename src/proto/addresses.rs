@@ -1,34 +1,34 @@
-//! Open connections by the address of their peer.
+//! Open connections per peer address, for `-o maxconns_per_ip`.
 //!
-//! Owns the counts. Must not know sockets. `net` asks for a place before it takes a client in; the connection's card
-//! keeps it, and gives it back with the last of what belongs to the connection.
+//! Owns the counts; must not know sockets. `net` takes an [`AddressPlace`] before it accepts a client. The
+//! connection's [`ConnInfo`](super::ConnInfo) holds the place, and frees it when its last reference is dropped.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Connections of each address that has any.
+/// Number of connections by address; no entry for an address without connections.
 type Counts = Mutex<BTreeMap<IpAddr, u32>>;
 
-/// The counts. Lock rank: see docs/locking.md.
+/// Connection counts. Lock rank: see docs/locking.md.
 #[derive(Default)]
 pub struct Addresses(Arc<Counts>);
 
-/// One connection's place in the count of its address.
+/// One connection in the count of its address; dropping it decrements the count.
 pub struct AddressPlace {
     counts: Arc<Counts>,
     address: IpAddr,
 }
 
 impl Addresses {
-    /// A place for one more connection of `address`, unless it has `most`. An IPv4 address in IPv6's clothes is the same
-    /// as the bare one.
+    /// Counts one more connection of `address`; `None` if it has `most` already. An IPv4-mapped IPv6 address counts
+    /// as the IPv4 address.
     pub fn enter(&self, address: IpAddr, most: u32) -> Option<AddressPlace> {
         let address = address.to_canonical();
         let mut counts = self.0.lock();
         let count = counts.entry(address).or_default();
-        // An address without a connection has no entry, and `most` is at least 1: a refused one leaves none behind.
+        // `most` is at least 1, so a refusal never leaves a new entry with count 0.
         if *count >= most.max(1) {
             return None;
         }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_has_its_own_places_and_none_when_it_has_gone() {
+    fn counts_are_per_address_and_return_to_zero() {
         let (addresses, of) = (Addresses::default(), |text: &str| text.parse().unwrap());
         let first = addresses.enter(of("10.0.0.1"), 2).unwrap();
         let second = addresses.enter(of("::ffff:10.0.0.1"), 2).unwrap();

@@ -1,9 +1,9 @@
-//! What a connection is doing, as `stats conns` and `-vvv` tell it.
+//! Connection states of `stats conns` and `-vvv`.
 //!
-//! Owns memcached's names of the states. Knows neither sessions nor sockets; `session` says which state fits what it waits
-//! for, `net` keeps it in the connection's card.
+//! Owns memcached's names of the states. Knows neither sessions nor sockets: `session` maps what it waits for to a
+//! state, `net` stores it in the connection's `ConnInfo`.
 
-/// Connection states by memcached's names, as `stats conns` and `-vvv` show them.
+/// Connection state, by memcached's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs)]

@@ -1,18 +1,18 @@
-//! Bytes received and not yet consumed.
+//! Receive buffer: bytes received and not yet consumed.
 //!
-//! Owns one buffer with a window. Knows no protocol. `net` fills it, a session consumes it. A worker has
-//! one that all its connections share while they run; a connection that stops in mid-command keeps its
-//! rest in a small copy of its own.
+//! Owns one buffer with a window. Knows no protocol. `net` fills it, a session consumes it. Each worker has one that
+//! its connections share while they run; a connection that stops in mid-command keeps the unconsumed bytes in a small
+//! copy of its own.
 
 use super::lookahead::Lookahead;
 use crate::limits::{INPUT_MAX, READ_BUF};
 
-/// A receive buffer: `start..end` holds unconsumed bytes.
+/// A receive buffer: `start..end` holds the unconsumed bytes.
 pub struct Input {
     buf: Vec<u8>,
     start: usize,
     end: usize,
-    /// What is known of the commands in it; scratch of one session's run.
+    /// Lookahead over the commands in the buffer; scratch space of one session's run.
     ahead: Box<Lookahead>,
 }
 
@@ -27,7 +27,7 @@ impl Input {
         Self { buf, start: 0, end: 0, ahead: Box::new(Lookahead::none()) }
     }
 
-    /// An empty buffer of the ordinary size; `None` without memory for it.
+    /// An empty buffer of `READ_BUF` bytes; `None` if allocation fails.
     pub fn try_new() -> Option<Self> {
         zeroed(READ_BUF).map(Self::over)
     }
@@ -38,19 +38,19 @@ impl Input {
         &self.buf[self.start..self.end]
     }
 
-    /// Unconsumed bytes and the scratch that belongs to them.
+    /// Unconsumed bytes and their lookahead.
     #[inline]
     pub(super) fn parts(&mut self) -> (&[u8], &mut Lookahead) {
         (&self.buf[self.start..self.end], &mut self.ahead)
     }
 
-    /// Whether everything is consumed.
+    /// Whether all bytes are consumed.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Drops the first `n` unconsumed bytes.
+    /// Consumes the first `n` bytes.
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.start += n;
@@ -62,15 +62,15 @@ impl Input {
         }
     }
 
-    /// Memory that the buffer takes.
+    /// Size of the buffer in bytes.
     #[inline]
     pub fn size(&self) -> usize {
         self.buf.len()
     }
 
-    /// Free space to read into, as much as one read may bring. Empty only when the buffer is full.
+    /// Free space for one read, at most `READ_BUF` bytes. Empty only if the buffer is full.
     pub fn space(&mut self) -> &mut [u8] {
-        // Moves no more bytes than were consumed before them, or makes room in a full buffer: linear in all.
+        // Moves at most as many bytes as were consumed, or frees space in a full buffer: linear in total.
         if self.start > 0 && (self.start >= self.end - self.start || self.end == self.buf.len()) {
             self.buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -80,14 +80,14 @@ impl Input {
         &mut self.buf[self.end..end]
     }
 
-    /// Says that `n` bytes were read into [`Input::space`].
+    /// Records that `n` bytes were read into [`Input::space`].
     pub fn filled(&mut self, n: usize) {
         self.end += n;
         debug_assert!(self.end <= self.buf.len());
     }
 
-    /// Appends `bytes`. `READ_BUF` bytes fit into an empty buffer; more are allocated without a bound, so they must not be
-    /// a client's.
+    /// Appends `bytes`. An empty buffer holds `READ_BUF` bytes; more are allocated without a bound, so they must not
+    /// come from a client.
     pub fn append(&mut self, bytes: &[u8]) {
         let end = self.end + bytes.len();
         if end > self.buf.len() {
@@ -97,18 +97,18 @@ impl Input {
         self.end = end;
     }
 
-    /// Whether no byte more can be read.
+    /// Whether the buffer has no free space.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.end - self.start == self.buf.len()
     }
 
-    /// What [`Input::size`] will be after [`Input::grow`].
+    /// [`Input::size`] after [`Input::grow`].
     pub fn next_size(&self) -> usize {
         (self.buf.len() * 2).min(INPUT_MAX)
     }
 
-    /// Makes room in a full buffer. False without memory for it, and at `INPUT_MAX`.
+    /// Doubles a full buffer up to `INPUT_MAX`. False at `INPUT_MAX` or if allocation fails.
     #[must_use]
     pub fn grow(&mut self) -> bool {
         let size = self.next_size();
@@ -122,14 +122,14 @@ impl Input {
         true
     }
 
-    /// Drops everything and gives back memory above the ordinary size.
+    /// Drops all bytes and frees memory above `READ_BUF`.
     pub fn reset(&mut self) {
         self.start = 0;
         self.end = 0;
         self.fit();
     }
 
-    /// Gives back memory above the ordinary size if that is enough for what is left.
+    /// Frees memory above `READ_BUF` if the unconsumed bytes fit into the rest.
     #[inline]
     pub fn fit(&mut self) {
         if self.buf.len() > READ_BUF {
@@ -162,7 +162,7 @@ mod tests {
 
     /// A line that arrives in small pieces behind other commands is moved to the front once.
     #[test]
-    fn what_is_left_moves_once() {
+    fn unconsumed_bytes_move_once() {
         let mut input = Input::default();
         input.append(&[b'x'; READ_BUF - 10]);
         input.consume(1000);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_grows_to_its_bound_and_one_read_fills_a_part_of_it() {
+    fn buffer_grows_to_its_limit_and_shrinks_when_the_rest_fits() {
         let mut input = Input::default();
         loop {
             while !input.is_full() {

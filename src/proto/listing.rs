@@ -1,9 +1,9 @@
-//! Statistics that may be too long for one turn: connections, sizes, prefixes.
+//! Replies that may be too long for one turn: the reports of connections, sizes and prefixes.
 //!
-//! Owns how such a report is told: a state of its session, stepped until it is over, with others' turns between two
-//! steps. A step appends some kilobytes, so a peer that does not read keeps no more than one step's bytes waiting; what a
-//! report must keep besides counts against one budget of all clients. Independent of the wire, as `report` is; the
-//! protocol that asks gives the form of the rows.
+//! Owns how such a reply is sent: as a state of its session that is stepped until done, with other connections' turns
+//! between two steps. A step appends some kilobytes, so a peer that does not read keeps at most one step's bytes in
+//! memory. Other memory of a report counts against one budget shared by all clients. Independent of the wire format,
+//! as `report` is; the calling protocol supplies the form of the rows.
 
 use super::report::{Form, Sink, conn_rows};
 use super::{Cx, Output};
@@ -13,39 +13,39 @@ use crate::store::Walk;
 use crate::sys::headroom;
 use std::collections::HashMap;
 
-/// Connections looked at under one hold of their table's lock.
+/// Connections listed per acquisition of the connection table's lock.
 const CONNS: usize = 32;
 
-/// More than the rows of so many connections.
+/// Upper bound for the rows of `CONNS` connections.
 const CONNS_BYTES: usize = CONNS * 1024;
 
-/// Slots of memory whose items are counted in one step.
+/// Memory slots whose items are counted in one step.
 const SLOTS: u32 = 8192;
 
-/// More than a row of the histogram.
+/// Upper bound for a row of the histogram.
 const SIZE_ROW_MAX: usize = 128;
 
-/// A reply that is told in steps.
+/// A reply that is sent in steps.
 pub(super) trait Listing: Send {
     /// Appends the next part.
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed;
 }
 
-/// How a step ended.
+/// Outcome of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Listed {
-    /// There is more to tell.
+    /// More steps follow.
     More,
     /// The last part is appended.
     Done,
-    /// The next part cannot be had.
+    /// No memory for the next part.
     NoMemory,
 }
 
-/// Reserves room for a step that goes on until the output has the length that is given, or by `beyond` bytes more. `None`
-/// where memory is short.
+/// Reserves room for a step and returns the output length at which the step ends; the last row may exceed it by
+/// `beyond` bytes. `None` if memory is short.
 pub(super) fn room(out: &mut Output, beyond: usize) -> Option<usize> {
-    // Replies that leave as datagrams are kept until they are whole.
+    // A datagram reply is kept until it is complete, so its size does not limit the step.
     let waits = if out.is_datagrams() { 0 } else { out.remaining() };
     let room = REPORT_STEP.saturating_sub(waits);
     let bytes = out.bytes();
@@ -53,10 +53,10 @@ pub(super) fn room(out: &mut Output, beyond: usize) -> Option<usize> {
     reserved.then_some(bytes.len() + room)
 }
 
-/// `stats conns`: one group of rows a connection or listener, by descriptor.
+/// `stats conns`: one group of rows per connection or listener, ordered by descriptor.
 pub(super) struct Conns<F> {
     form: F,
-    /// The descriptor told last.
+    /// Descriptor listed last.
     after: i32,
 }
 
@@ -85,12 +85,12 @@ impl<F: Form> Listing for Conns<F> {
     }
 }
 
-/// `stats sizes`: items by nominal size in steps of 32 bytes. All memory is walked through first.
+/// `stats sizes`: number of items by memcached_size in steps of 32 bytes. Walks all memory before the first row.
 pub(super) struct Sizes<F> {
     form: F,
     walk: Walk,
     counts: HashMap<usize, u64>,
-    /// The rows that are left, the last one first; once all items are counted.
+    /// Remaining rows in reverse order; `None` until all items are counted.
     rows: Option<Vec<(usize, u64)>>,
     taken: BudgetShare,
 }
@@ -102,7 +102,7 @@ impl<F: Form> Sizes<F> {
         Self { form, walk, counts: HashMap::new(), rows: None, taken }
     }
 
-    /// Counts the next items; `None` if the counts cannot grow.
+    /// Counts the next items; true when all are counted. `None` if the counts cannot grow.
     fn count(&mut self, cx: &Cx<'_>) -> Option<bool> {
         let mut fits = true;
         let over = cx.shared.cache.store.walk_sizes(&mut self.walk, SLOTS, |size| {
@@ -157,17 +157,18 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    /// The dump, and the line that ends it.
+    /// Begins a dump; `end` is its last line.
     pub(super) fn new(cx: &Cx<'_>, end: &'static [u8]) -> Self {
         Self { place: cx.shared.cache.prefixes.begin_dump(), end }
     }
 
-    /// Most bytes of all of it.
+    /// Upper bound for the whole dump in bytes.
     pub(super) fn bytes_max(&self) -> usize {
         self.place.bytes_max() + self.end.len()
     }
 
-    /// Appends lines until `out` has `full` bytes; there is room for one line more. True when the last one is there.
+    /// Appends lines until `out` has `full` bytes; the caller reserves room for one more line. True after the last
+    /// line.
     pub(super) fn put(&mut self, cx: &Cx<'_>, out: &mut Vec<u8>, full: usize) -> bool {
         let over = cx.shared.cache.prefixes.dump(&mut self.place, out, full);
         if over {

@@ -1,31 +1,30 @@
-//! Looking ahead in a pipeline.
+//! Lookahead in a pipeline.
 //!
-//! Owns the scan over several commands that have arrived together: their keys are hashed and the memory they
-//! will touch is loaded before the first of them runs, so that cache misses overlap. A wrong guess costs
-//! time, never meaning: each entry says where its command must begin, and the runner checks. Lies in the input;
-//! called by the session, with lines or with packets.
+//! Owns the scan over several commands that arrived together: it hashes their keys and prefetches the memory they
+//! will touch before the first of them runs, so that cache misses overlap. A wrong guess costs time, never
+//! correctness: each entry records where its command must begin, and the lookup checks it. Stored in the input;
+//! called by the session, for lines or packets.
 
 use crate::cache::Cache;
 use crate::limits::KEY_MAX;
 
-/// Commands scanned at once.
+/// Maximum commands per scan.
 const DEPTH: usize = 24;
 
 /// Guesses the length of the packet at the front, and the hash of its key.
 pub type Guess = fn(&[u8]) -> Option<(usize, Option<u64>)>;
 
-/// What is known of one command.
+/// A scanned command.
 #[derive(Clone, Copy, Default)]
 pub struct Known {
-    /// Where the command begins and where its newline (or the end of its packet) is, counted from the start of
-    /// the scan.
+    /// Offsets of the command's first byte and of its newline (or the end of its packet) from the start of the scan.
     start: usize,
     end: usize,
-    /// Hash of its key, if it seems to have one.
+    /// Hash of its key, if it appears to have one.
     hash: Option<u64>,
 }
 
-/// The scanned commands not yet run.
+/// The scanned commands that have not run.
 pub struct Lookahead {
     known: [Known; DEPTH],
     len: usize,
@@ -35,14 +34,14 @@ pub struct Lookahead {
 }
 
 impl Lookahead {
-    /// Nothing scanned.
+    /// An empty scan.
     #[inline]
     pub fn none() -> Self {
         Self { known: [Known::default(); DEPTH], len: 0, next: 0, at: 0 }
     }
 
-    /// The line at the front of `bytes`: length up to its newline, and the hash of its key if known. Scans
-    /// anew when the last scan is used up and more than one command waits.
+    /// Length of the line at the front of `bytes` without its newline, and the hash of its key if known. Rescans when
+    /// the last scan is used up and more than one command waits.
     #[inline]
     pub fn line(&mut self, bytes: &[u8], most: u32, cache: &Cache) -> Option<(usize, Option<u64>)> {
         if let Some(known) = self.scanned() {
@@ -56,15 +55,15 @@ impl Lookahead {
         Some((newline, self.known[0].hash))
     }
 
-    /// Notes that the line at the front ends at `newline`, for the next [`Lookahead::line`].
+    /// Records that the line at the front ends at `newline`, for the next [`Lookahead::line`].
     pub fn found(&mut self, newline: usize) {
         self.begin();
         self.known[0] = Known { start: 0, end: newline, hash: None };
         self.len = 1;
     }
 
-    /// Hash of the key of the packet at the front of `bytes`, if known. `guess` gives a packet's length and that
-    /// hash. Scans anew as [`Lookahead::line`] does.
+    /// Hash of the key of the packet at the front of `bytes`, if known. `guess` returns a packet's length and that
+    /// hash. Rescans as [`Lookahead::line`] does.
     #[inline]
     pub fn packet(&mut self, bytes: &[u8], most: u32, cache: &Cache, guess: Guess) -> Option<u64> {
         if let Some((_, hash)) = self.scanned() {
@@ -85,7 +84,7 @@ impl Lookahead {
         self.load(cache)
     }
 
-    /// What the last scan says of the command that is at the front now: its length and hash.
+    /// Length and hash of the command now at the front, from the last scan.
     #[inline]
     fn scanned(&mut self) -> Option<(usize, Option<u64>)> {
         while self.next < self.len {
@@ -98,14 +97,14 @@ impl Lookahead {
         None
     }
 
-    /// Forgets what was scanned: other bytes stand there now.
+    /// Discards the scan: the buffer holds other bytes now.
     #[inline]
     pub fn forget(&mut self) {
         self.len = 0;
         self.next = 0;
     }
 
-    /// Says that `n` bytes were consumed.
+    /// Records that `n` bytes were consumed.
     #[inline]
     pub fn consumed(&mut self, n: usize) {
         self.at += n;
@@ -140,7 +139,7 @@ impl Lookahead {
         self.len += 1;
     }
 
-    /// Loads the items of all commands added; the first of them is about to run, and its hash is given back.
+    /// Prefetches the items of all scanned commands. Returns the hash of the first, which is about to run.
     #[inline]
     fn load(&mut self, cache: &Cache) -> Option<u64> {
         for hash in self.known[..self.len].iter().filter_map(|known| known.hash) {
@@ -151,7 +150,7 @@ impl Lookahead {
     }
 }
 
-/// Hash of the key of a one-key command and the bytes of value behind the line, both guesses.
+/// Guesses the hash of the key of a one-key command, and the length of the value behind its line.
 #[inline]
 fn key_and_value(line: &[u8]) -> (Option<u64>, usize) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -180,7 +179,7 @@ fn key_and_value(line: &[u8]) -> (Option<u64>, usize) {
     }
 }
 
-/// Hash of a meta command's key, and what stands behind it; nothing if the key may be base64.
+/// Hash of a meta command's key, and the words after it. `None` if the key may be base64.
 #[inline]
 fn meta_hash(rest: &[u8]) -> Option<(u64, &[u8])> {
     let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! Protocols: bytes to verbs and back. Knows no sockets; `net` feeds it bytes and writes what comes out.
+//! Protocols: bytes to verbs and back. Knows no sockets: `net` supplies the input and writes the output.
 
 mod addresses;
 mod binary;

@@ -1,7 +1,7 @@
-//! Replies waiting to be written: literal bytes with pinned values between them.
+//! Replies waiting to be written: literal bytes interleaved with pinned values.
 //!
-//! Owns order and the write cursor; knows no socket. Sessions append, `net` writes the slices with one
-//! `write_vectored` and says how much was taken. Small values are copied into the bytes, values over
+//! Owns order and the write cursor; knows no socket. Sessions append; `net` writes the slices with one
+//! `write_vectored` and reports how many bytes were written. Small values are copied into the bytes; values above
 //! `COPY_MAX` stay in their item under a [`Pinned`] guard.
 
 use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, REPLY_ROOM, WRITE_SLICES};
@@ -13,16 +13,16 @@ use std::io::IoSlice;
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
-    /// Pinned values and the offset in `bytes` before which each one goes; offsets ascend.
+    /// Pinned values, each with the offset in `bytes` before which it goes; offsets ascend.
     pins: VecDeque<(usize, Pinned)>,
     pinned_bytes: usize,
-    /// Unsent bytes at which it is full.
+    /// Number of unsent bytes at which the output is full.
     high: usize,
-    /// Ends of replies as offsets in `bytes`, kept only when asked for (a datagram series a reply).
+    /// Ends of replies as offsets in `bytes`; `None` unless replies are datagrams (one series per reply).
     ends: Option<VecDeque<usize>>,
 }
 
-/// A place in the output to which a reply can be taken back.
+/// A position in the output, for [`Output::rewind`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     bytes: usize,
@@ -37,13 +37,13 @@ impl Default for Output {
 }
 
 impl Output {
-    /// An output that knows where each reply ends, for [`Output::front_reply`].
+    /// An output that records where each reply ends, for [`Output::front_reply`].
     pub fn with_ends() -> Self {
         Self { ends: Some(VecDeque::new()), ..Self::default() }
     }
 
-    /// Unsent bytes of the marked reply at the front; `None` if none is marked. Empty replies are passed over. A value
-    /// at the very end of a reply belongs to it: every reply begins with literal bytes.
+    /// Unsent bytes of the first marked reply; `None` if no reply is marked. Skips empty replies. A value at the very
+    /// end of a reply belongs to it, since every reply begins with literal bytes.
     pub fn front_reply(&mut self) -> Option<usize> {
         let ends = self.ends.as_mut()?;
         loop {
@@ -56,7 +56,7 @@ impl Output {
         }
     }
 
-    /// Copies the first unsent bytes to `to`, as many as fit; gives their number.
+    /// Copies as many of the first unsent bytes into `to` as fit; returns their number.
     pub fn copy_front(&self, to: &mut [u8]) -> usize {
         let copy = |from: &[u8], to: &mut [u8]| {
             let n = from.len().min(to.len());
@@ -75,43 +75,43 @@ impl Output {
         copied + copy(&self.bytes[at..], &mut to[copied..])
     }
 
-    /// Whether the reply marked last is there and is empty.
+    /// Whether the last marked reply is unsent and empty.
     pub fn ends_with_nothing(&self) -> bool {
         let mut ends = self.ends.iter().flatten().rev();
         ends.next().is_some_and(|last| *last == ends.next().copied().unwrap_or(self.sent))
     }
 
-    /// Gives back all memory beyond what waits to be sent: for a peer that may keep it waiting for long.
+    /// Frees all memory except that of unsent bytes, for a peer that may not read for a long time.
     pub fn compact(&mut self) {
         self.forget_sent();
         self.bytes.shrink_to_fit();
         self.pins.shrink_to_fit();
     }
 
-    /// Drops what was sent, which else goes when all is: before a run that appends to replies that wait for their end.
-    /// Marks of before lose their meaning.
+    /// Drops sent bytes now instead of when all are sent: needed before a run that appends to incomplete replies.
+    /// Invalidates earlier marks.
     pub fn forget_sent(&mut self) {
         let sent = std::mem::take(&mut self.sent);
         self.bytes.drain(..sent);
-        // Bytes are sent in order, so none of the offsets that are left lies before `sent`.
+        // Bytes are sent in order, so no remaining offset lies before `sent`.
         self.pins.iter_mut().for_each(|(before, _)| *before -= sent);
         self.ends.iter_mut().flatten().for_each(|end| *end = end.saturating_sub(sent));
     }
 
-    /// Whether the replies leave as datagrams.
+    /// Whether replies are sent as datagrams.
     pub fn is_datagrams(&self) -> bool {
         self.ends.is_some()
     }
 
-    /// Reserves memory for `REPLY_ROOM` bytes and a pin. False without memory for them. Called before each command and key,
-    /// where the output is not full, so that appending a reply does not allocate: it may happen under a bucket's lock.
+    /// Reserves memory for `REPLY_ROOM` bytes and a pin; false if allocation fails. Called before each command and
+    /// key while the output is not full, so that appending a reply, possibly under a bucket lock, does not allocate.
     #[inline]
     #[must_use]
     pub fn make_room(&mut self) -> bool {
         self.bytes.capacity() - self.bytes.len() >= REPLY_ROOM || self.reserve()
     }
 
-    /// All pins are reserved together with the first bytes, which leaves one thing to check.
+    /// Reserves all pins together with the first bytes, so that `make_room` has only one capacity to check.
     #[cold]
     fn reserve(&mut self) -> bool {
         let pins = OUTPUT_PINS.saturating_sub(self.pins.len());
@@ -136,13 +136,13 @@ impl Output {
         self.pins.push_back((self.bytes.len(), value));
     }
 
-    /// Where the next reply begins.
+    /// Position of the next reply.
     #[inline]
     pub fn mark(&self) -> Mark {
         Mark { bytes: self.bytes.len(), pins: self.pins.len() }
     }
 
-    /// Takes back everything appended since `mark`.
+    /// Removes everything appended since `mark`.
     #[inline]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
@@ -156,36 +156,37 @@ impl Output {
         }
     }
 
-    /// Bytes still to be written.
+    /// Number of unsent bytes.
     #[inline]
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.sent + self.pinned_bytes
     }
 
-    /// Memory that it takes, values of items included.
+    /// Memory of the output in bytes, pinned values included.
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.pinned_bytes
     }
 
-    /// Whether nothing waits to be written.
+    /// Whether no bytes are unsent.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.remaining() == 0
     }
 
-    /// Whether so much waits that no further command may run before a write.
+    /// Whether the output must be written before another command may run.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.remaining() >= self.high || self.pins.len() >= OUTPUT_PINS
     }
 
-    /// Sets the unsent bytes at which it is full: fewer where those of all connections together are too many.
+    /// Sets the number of unsent bytes at which the output is full; lower while all connections together hold too
+    /// many.
     #[inline]
     pub fn set_high(&mut self, high: usize) {
         self.high = high;
     }
 
-    /// Marks the end of one reply, for transports that send each one apart.
+    /// Marks the end of a reply, for transports that send each reply separately.
     #[inline]
     pub fn end_of_reply(&mut self) {
         if let Some(ends) = &mut self.ends {
@@ -193,7 +194,7 @@ impl Output {
         }
     }
 
-    /// The unsent bytes as slices for one vectored write, at most `WRITE_SLICES`.
+    /// Unsent bytes as slices for one vectored write, at most `WRITE_SLICES`.
     pub fn io_slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
         let mut at = self.sent;
         for (before, value) in &self.pins {
@@ -211,12 +212,12 @@ impl Output {
         }
     }
 
-    /// The unsent bytes when no pinned value is among them: one plain `write` does.
+    /// The unsent bytes if no value is pinned among them: one plain `write` suffices.
     pub fn plain(&self) -> Option<&[u8]> {
         self.pins.is_empty().then(|| &self.bytes[self.sent..])
     }
 
-    /// Drops the first `n` unsent bytes: they were written.
+    /// Records that the first `n` unsent bytes were written.
     pub fn advance(&mut self, mut n: usize) {
         while n > 0 {
             let before = self.pins.front().map_or(self.bytes.len(), |(before, _)| *before);

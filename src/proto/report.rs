@@ -1,8 +1,8 @@
-//! What `stats` tells, row by row, in memcached's order.
+//! The `stats` reports, row by row, in memcached's order.
 //!
-//! Owns names, order and formats of the rows; reads counters, settings, the store's classes and the connection
-//! cards. Independent of the wire: the protocol that asks gives the form of the rows. What may be longer than some hundred
-//! rows is told in steps (`listing`).
+//! Owns names, order and formats of the rows; reads counters, settings, the store's classes and the connection table.
+//! Independent of the wire format: the calling protocol supplies the form of the rows. A report that may exceed some
+//! hundred rows is sent in steps (`listing`).
 
 use super::{ConnInfo, ConnState, Cx};
 use crate::cache::Verbs;
@@ -17,32 +17,32 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// One request for statistics.
 pub struct Report<'a, 'b> {
-    /// Who asks.
+    /// Context of the session that asks.
     pub cx: &'a Cx<'b>,
-    /// The cache and the time.
+    /// Verbs, with the cache and the time.
     pub verbs: Verbs<'a>,
 }
 
-/// Where rows go.
+/// Destination of rows.
 pub trait Rows {
-    /// Takes one row.
+    /// Appends one row.
     fn row(&mut self, name: &dyn Display, value: &dyn Display);
 }
 
-/// How rows look on the wire.
+/// Wire format of rows.
 pub trait Form: Send {
     /// Appends one row.
     fn row(&self, out: &mut Vec<u8>, name: &dyn Display, value: &dyn Display);
 
-    /// Appends what ends a report.
+    /// Appends the end of a report.
     fn end(&self, out: &mut Vec<u8>);
 }
 
-/// Rows of a form, appended to bytes.
+/// Appends rows of a form to a byte buffer.
 pub struct Sink<'a> {
-    /// The form.
+    /// Wire format.
     pub form: &'a dyn Form,
-    /// The bytes.
+    /// Destination.
     pub out: &'a mut Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ fn gauge(out: &mut dyn Rows, name: &str, value: &AtomicU64) {
     row(out, name, value.load(Relaxed));
 }
 
-/// Counter rows in their order of emission, from `cmd_touch` on.
+/// Counter rows in their order of emission, from `delete_misses` on.
 const AFTER_HITS: [(&str, Source); 14] = [
     ("delete_misses", Source::Plain(Counter::DeleteMisses)),
     ("delete_hits", Source::Class(ClassCounter::DeleteHits)),
@@ -208,7 +208,7 @@ impl Report<'_, '_> {
         gauge(out, "log_watcher_skipped", &globals.log_watcher_skipped);
         gauge(out, "log_watcher_sent", &globals.log_watcher_sent);
         gauge(out, "log_watchers", &globals.log_watchers);
-        // Rows that memcached does not have are there once there is something to tell.
+        // Rows that memcached does not have are reported only if nonzero.
         for (name, count) in [("log_lines_dropped", stderr::dropped()), ("thread_panics", panics::count())] {
             if count > 0 {
                 row(out, name, count);
@@ -264,7 +264,7 @@ impl Report<'_, '_> {
         shared.settings.report(&shared.runtime, &mut |name, value| row(out, name, value));
     }
 
-    /// `stats items`: classes that hold items.
+    /// `stats items`: classes with at least one item.
     pub fn items(&self, out: &mut dyn Rows) {
         let shared = self.cx.shared;
         let totals = shared.stats.totals();
@@ -313,12 +313,12 @@ impl Report<'_, '_> {
         }
     }
 
-    /// `stats sizes` where sizes are not tracked.
+    /// `stats sizes` while sizes are not tracked.
     pub fn no_sizes(&self, out: &mut dyn Rows) {
         row(out, "sizes_status", "disabled");
     }
 
-    /// `stats slabs`: classes that have pages.
+    /// `stats slabs`: classes with at least one page.
     pub fn slabs(&self, out: &mut dyn Rows) {
         let store = self.verbs.cache.store;
         let totals = self.cx.shared.stats.totals();
@@ -356,7 +356,7 @@ impl Report<'_, '_> {
     }
 }
 
-/// The rows of one connection or listener in `stats conns`.
+/// Rows of one connection or listener in `stats conns`.
 pub fn conn_rows(cx: &Cx<'_>, fd: i32, info: &ConnInfo, out: &mut dyn Rows) {
     let state = if fd == cx.fd { ConnState::ParseCmd } else { info.state() };
     let listening = state == ConnState::Listening || (info.udp && state == ConnState::Read);
@@ -372,7 +372,7 @@ pub fn conn_rows(cx: &Cx<'_>, fd: i32, info: &ConnInfo, out: &mut dyn Rows) {
     if listening {
         put("addr", &local);
     } else {
-        // A unix peer has no address.
+        // A unix socket peer has no address.
         put("addr", &info.peer.map_or_else(|| "?:<AF 0>".into(), |peer| address(peer, info.udp)));
         put("listen_addr", &local);
     }
@@ -388,7 +388,7 @@ fn address(addr: SocketAddr, udp: bool) -> String {
     }
 }
 
-/// The power of two whose table memcached would have: it doubles at 1.5 items a bucket.
+/// `hash_power_level` that memcached would have for this capacity: its table doubles at 1.5 items a bucket.
 pub fn hash_power(slots: u64, initial: i32) -> u32 {
     let initial = if initial > 0 { initial as u32 } else { crate::settings::HASHPOWER_DEFAULT as u32 };
     (slots * 8 / 10 * 2 / 3).next_power_of_two().ilog2().max(initial)

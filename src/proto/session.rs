@@ -1,7 +1,7 @@
-//! One connection's conversation: a state machine without I/O.
+//! Protocol state machine of one connection, without I/O.
 //!
-//! `net` hands it received bytes ([`Input`]) and takes its replies ([`Output`]); [`Session::run`] says what
-//! must happen next. Knows no sockets, threads or timers.
+//! `net` supplies received bytes ([`Input`]) and sends the replies ([`Output`]); [`Session::run`] returns what must
+//! happen next. Knows no sockets, threads or timers.
 
 use super::listing::{Listed, Listing};
 use super::text::{self, AfterCommand, login};
@@ -15,114 +15,115 @@ use crate::stats::Counter;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-/// Reply to a request that needs more input memory than there is or may be used. The connection is closed.
+/// Reply to a request that needs more input memory than is available or allowed. The connection is closed.
 pub const NO_READ_MEMORY: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
 
-/// Which protocol a connection speaks.
+/// Protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// Decided by the first byte.
+    /// The first byte decides.
     Negotiating,
     /// Text and meta commands.
     Ascii,
-    /// Packets.
+    /// Binary protocol packets.
     Binary,
 }
 
-/// What a session wants next.
+/// What the session needs next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it gives
-    /// a slice, else into the input buffer ([`Input::grow`] first when it is full).
+    /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it returns a
+    /// slice, else into the input buffer ([`Input::grow`] first if it is full).
     Read,
-    /// The budget is used up and input remains; or a costly command ran (a report, an admin command); or a multiget, dump
-    /// or report goes on. Let others run, then call again. Replies may stay unsent, and the last one unfinished.
+    /// The budget is used up and input remains; or a costly command ran (a report, an admin command); or a multiget,
+    /// dump or report is unfinished. Run other connections, then call again. Replies may stay unsent, and the last
+    /// one incomplete.
     Yield,
-    /// Replies reached their bound, or must leave now: write all of them, then call again.
+    /// Replies reached their limit, or must be sent now: write all of them, then call again.
     Flush,
-    /// The reply comes later, through [`Session::resume`]: write what is there, do not read, do not run.
+    /// The reply arrives later through [`Session::resume`]: write pending replies; neither read nor run until then.
     Suspend,
-    /// The connection watches from now on: write the replies, give its socket away, through
-    /// [`Session::hand_over`], and forget the rest.
+    /// The connection becomes a watcher: write the replies, pass its socket to [`Session::hand_over`], and drop the
+    /// session.
     HandOver,
-    /// Write the replies, however long the peer takes for them, then close. Nothing more is read or run.
+    /// Write the replies, however long the peer takes, then close. Nothing more is read or run.
     Close(CloseReason),
-    /// Close at once, dropping unsent replies: they take more memory than one client may have.
+    /// Close at once and drop unsent replies: they exceed the memory that one client may have.
     Abort(CloseReason),
 }
 
-/// Where a conversation stands.
+/// State of a session.
 #[derive(Default)]
 enum State {
-    /// Not run yet: what it speaks, and whether it must log in, is decided at the first run.
+    /// Not run yet. The first run decides on protocol and login.
     Opening(Protocol),
-    /// `-Y`: nothing but a login is understood. A value of so many bytes is due, or a line.
+    /// `-Y`: only a login is accepted. Expects a value of this size, or a line.
     Login(Option<usize>),
-    /// A password is being checked.
+    /// A password check is pending.
     Checking(Box<Checking>),
-    /// Nothing heard yet: the first byte decides the protocol.
+    /// No bytes received yet: the first byte decides the protocol.
     Negotiating,
-    /// Between commands, or inside a line or the head of a packet.
+    /// Between commands, or inside a line or a packet's header.
     #[default]
     Command,
-    /// A value is arriving.
+    /// Receiving a value.
     Value(Box<Upload>),
-    /// Bytes that nobody wants are arriving.
+    /// Discarding this many bytes.
     Swallow(u64),
-    /// A long `get` line is arriving.
+    /// Receiving a long `get` line.
     LongLine(text::LongLine),
-    /// A multiget has stopped before its end; its line is still at the front of the input.
+    /// A multiget stopped before its end; its line is still at the front of the input.
     Multiget(text::Multiget),
-    /// A reply is told, some of it at a time; what arrives meanwhile waits.
+    /// Sending a reply in steps; commands that arrive meanwhile wait.
     Listing(Box<Telling>),
-    /// It is going to watch: nothing that comes is read any more.
+    /// Becoming a watcher: no input is read any more.
     Watching(Option<Seat>),
 }
 
-/// A reply that is told in steps.
+/// A reply that is sent in steps.
 struct Telling {
     listing: Box<dyn Listing>,
-    /// A dump of items: it must have come first, and so may the next one.
+    /// An item dump: refused while replies wait before it, and flushed at its end so that another may follow.
     is_dump: bool,
-    /// Bytes behind its packet that nobody wants.
+    /// Bytes to discard behind its packet.
     unwanted: u64,
 }
 
-/// A login that waits for the answer to a check.
+/// A login that waits for a password check.
 struct Checking {
-    /// Until somebody runs it.
+    /// The check, until a thread runs it.
     check: Option<Check>,
-    /// While it waits to be run by another thread.
+    /// Its place in the queue, while it waits for another thread.
     ticket: Option<Ticket>,
     answer: Arc<OnceLock<Answer>>,
-    /// Nothing more is to be waited for, answer or none.
+    /// The wait has ended, with or without an answer.
     is_over: bool,
-    /// The packet to answer; none for a text login.
+    /// Header of the packet to answer; `None` for a text login.
     head: Option<binary::Head>,
 }
 
-/// One connection's protocol state.
+/// Protocol state of one connection.
 pub struct Session {
     state: State,
-    /// Commands are packets.
+    /// The connection uses the binary protocol.
     binary: bool,
-    /// Wrong passwords by text.
+    /// Wrong passwords of text logins.
     failed_logins: u8,
-    /// The login of packets, if they need one.
+    /// SASL login, if the connection needs one.
     sasl: Option<Box<binary::sasl::Login>>,
-    /// The last run ended behind a costly command: replies to what came with the next one may have left already.
+    /// The last run ended after a costly command: replies to commands that came with the next one may have been sent.
     gave_way: bool,
 }
 
 impl Session {
-    /// A session that has heard nothing yet.
+    /// A session that has received nothing.
     pub fn new(protocol: Protocol) -> Self {
         let binary = protocol == Protocol::Binary;
         Self { state: State::Opening(protocol), binary, failed_logins: 0, sasl: None, gave_way: false }
     }
 
-    /// Runs complete commands from `input`, appending their replies to `out`, until the input is used up,
-    /// `budget` commands have run (it is counted down) or the output is full.
+    /// Runs complete commands from `input` and appends their replies to `out`, until the input is used up, `budget`
+    /// commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
         if !out.make_room() {
@@ -169,8 +170,8 @@ impl Session {
         }
     }
 
-    /// Decides what is spoken. Where there is authentication it is never left to the client, for only one of the two
-    /// protocols has a login that fits.
+    /// Decides the protocol. With authentication the client has no choice, since only one of the two protocols has a
+    /// matching login.
     fn open(&mut self, cx: &Cx<'_>, protocol: Protocol) {
         self.state = match (&cx.shared.auth, protocol) {
             (Some(auth), _) => {
@@ -183,7 +184,7 @@ impl Session {
         };
     }
 
-    /// Judges lines and values until somebody has logged in.
+    /// Handles lines and values until the client has logged in.
     fn login(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
             let State::Login(due) = &mut self.state else { return None };
@@ -238,7 +239,7 @@ impl Session {
         }
     }
 
-    /// Runs a check if that is quick, else leaves it to [`Session::take_check`].
+    /// Runs a fast check at once; leaves a slow one to [`Session::take_check`].
     fn begin_check(&mut self, check: Check, head: Option<binary::Head>) {
         let (answer, slow) = (check.answer(), check.is_slow());
         if !slow {
@@ -248,7 +249,7 @@ impl Session {
         self.state = State::Checking(Box::new(Checking { check, ticket: None, answer, is_over: !slow, head }));
     }
 
-    /// A check is over: the login's reply, and the end of a client that has guessed too often.
+    /// Answers a login whose check has ended, and closes the connection after too many wrong passwords.
     fn conclude(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
         let State::Checking(checking) = std::mem::take(&mut self.state) else { return None };
         let answer = checking.answer.get();
@@ -287,7 +288,7 @@ impl Session {
         None
     }
 
-    /// Runs commands until something other than a next line is due.
+    /// Runs command lines until the state changes or a step is due.
     #[inline]
     fn command(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
@@ -297,7 +298,7 @@ impl Session {
             }
             let Some((newline, hash)) = ahead.line(bytes, *turn.left, &cx.shared.cache) else {
                 if bytes.len() <= LINE_WAIT_MAX {
-                    return Some(Step::Read); // short: may be searched again with each read
+                    return Some(Step::Read); // short enough to search again after each read
                 }
                 let Some(line) = text::LongLine::begin(bytes) else {
                     return Some(Step::Close(CloseReason::Error));
@@ -333,7 +334,7 @@ impl Session {
                     return None;
                 }
                 AfterCommand::Dump(ask) => {
-                    // Replies that still wait, of this turn or of an earlier one, refuse it.
+                    // A dump is refused while replies of this or an earlier turn wait.
                     let first = turn.is_first && *turn.left + 1 == turn.granted && out.is_empty();
                     if let Some(listing) = text::begin_dump(cx, &ask, first, out) {
                         self.state = State::Listing(Box::new(Telling { listing, is_dump: true, unwanted: 0 }));
@@ -353,7 +354,7 @@ impl Session {
         }
     }
 
-    /// Runs packets until something other than a next packet is due.
+    /// Runs packets until the state changes or a step is due.
     #[inline]
     fn packets(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
@@ -423,11 +424,11 @@ impl Session {
 
     fn begin_report(&mut self, listing: Box<dyn Listing>, unwanted: u64, out: &Output) -> Option<Step> {
         self.state = State::Listing(Box::new(Telling { listing, is_dump: false, unwanted }));
-        // Datagrams wait for the end of their reply; those of others need not.
+        // Datagrams of the report wait until it is complete; those of earlier replies are sent now.
         (out.is_datagrams() && !out.is_empty()).then_some(Step::Flush)
     }
 
-    /// The next part of a reply that is told in steps.
+    /// Appends the next part of a reply that is sent in steps.
     fn tell(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
         let State::Listing(telling) = &mut self.state else { return None };
         let listed = telling.listing.step(cx, out);
@@ -447,7 +448,7 @@ impl Session {
         Some(self.give_way(unwanted))
     }
 
-    /// Ends the run behind a command whose cost `-R` does not measure. Next come `unwanted` bytes to swallow.
+    /// Ends the run after a command whose cost `-R` does not measure. `unwanted` bytes are discarded next.
     #[cold]
     fn give_way(&mut self, unwanted: u64) -> Step {
         self.state = if unwanted > 0 { State::Swallow(unwanted) } else { State::Command };
@@ -473,7 +474,7 @@ impl Session {
         None
     }
 
-    /// Looks for the end of a long `get` line in what has arrived.
+    /// Searches the received bytes for the end of a long `get` line.
     fn long_line(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
         let State::LongLine(line) = &mut self.state else { return None };
         let (bytes, ahead) = input.parts();
@@ -504,7 +505,7 @@ impl Session {
         None
     }
 
-    /// Memory of a large value that waits for its bytes, to be read into directly.
+    /// Memory of a large value that still waits for its bytes, for a direct read.
     pub fn upload_target(&mut self) -> Option<&mut [u8]> {
         match &mut self.state {
             State::Value(upload) => upload.target(),
@@ -512,14 +513,14 @@ impl Session {
         }
     }
 
-    /// Says that `n` bytes were read into [`Session::upload_target`].
+    /// Records that `n` bytes were read into [`Session::upload_target`].
     pub fn uploaded(&mut self, n: usize) {
         if let State::Value(upload) = &mut self.state {
             upload.advance(n);
         }
     }
 
-    /// After [`Step::Suspend`]: the check that the session waits for. Whoever takes it has it run, or not, and then calls
+    /// After [`Step::Suspend`]: the check that the session waits for. The caller runs or drops it, then calls
     /// [`Session::resume`] with no bytes.
     pub fn take_check(&mut self) -> Option<Check> {
         match &mut self.state {
@@ -528,14 +529,14 @@ impl Session {
         }
     }
 
-    /// Keeps the place in the queue of a check that [`Session::take_check`] gave.
+    /// Stores the queue place of a check that [`Session::take_check`] returned.
     pub fn keep_ticket(&mut self, ticket: Ticket) {
         if let State::Checking(checking) = &mut self.state {
             checking.ticket = Some(ticket);
         }
     }
 
-    /// The client has sent its last byte, and may have gone.
+    /// Records that the client has sent its last byte; it may be gone.
     pub fn peer_ended(&self) {
         if let State::Checking(checking) = &self.state
             && let Some(ticket) = &checking.ticket
@@ -544,7 +545,7 @@ impl Session {
         }
     }
 
-    /// Whether the client has still to log in.
+    /// Whether the client has yet to log in.
     pub fn awaits_login(&self, shared: &Shared) -> bool {
         match (&self.state, &self.sasl) {
             (State::Opening(_), _) => shared.auth.is_some(),
@@ -555,7 +556,7 @@ impl Session {
         }
     }
 
-    /// Tells a client that it has had time enough to log in.
+    /// Appends the reply to a client that did not log in in time.
     pub fn refuse_late(&mut self, shared: &Shared, out: &mut Output) {
         let packets = match (&self.state, &shared.auth) {
             (State::Opening(protocol), Some(auth)) => is_packets(auth, *protocol),
@@ -579,7 +580,7 @@ impl Session {
         out.end_of_reply();
     }
 
-    /// After [`Step::HandOver`]: gives the connection's socket to whoever tells watchers.
+    /// After [`Step::HandOver`]: passes the connection's socket to the logger thread.
     pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
         if let State::Watching(seat) = &mut self.state
             && let Some(seat) = seat.take()
@@ -588,7 +589,7 @@ impl Session {
         }
     }
 
-    /// State to show in `stats conns` while the session waits for input.
+    /// State in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
         match self.state {
             State::Value(_) => ConnState::Nread,
@@ -601,13 +602,13 @@ impl Session {
         }
     }
 
-    /// Whether the session is inside a request (a value is arriving): it counts against read buffer limits.
+    /// Whether the session is inside a request, which counts against the read buffer limits.
     pub fn mid_request(&self) -> bool {
         matches!(self.state, State::Value(_) | State::Swallow(_) | State::Multiget(_) | State::Watching(_))
     }
 }
 
-/// Whether connections of a listener with authentication speak packets.
+/// Whether connections of a listener with authentication use the binary protocol.
 fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
     match protocol {
         Protocol::Binary => auth.wants_sasl(),
@@ -615,13 +616,13 @@ fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
     }
 }
 
-/// The budget of one run, in commands.
+/// Budget of one run, in commands.
 struct Turn<'a> {
-    /// No command of the same pipeline ran before, in an earlier run.
+    /// No command of the same pipeline ran in an earlier run.
     is_first: bool,
     granted: u32,
     left: &'a mut u32,
-    /// What is left when the run has given as many replies as may wait; 0 where that is not bounded.
+    /// Value of `left` at which the run has produced as many replies as may wait; 0 without a limit.
     floor: u32,
 }
 
@@ -630,7 +631,7 @@ impl<'a> Turn<'a> {
         Self { is_first: true, granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
     }
 
-    /// What has to happen before the next command may run.
+    /// Step that must precede the next command, if any.
     #[inline]
     fn wait_first(&self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
         if *self.left <= self.floor {
@@ -649,12 +650,12 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// The step for a multiget that has stopped.
+/// Step after a multiget that stopped.
 fn pause(out: &Output) -> Step {
     if out.is_full() { Step::Flush } else { Step::Yield }
 }
 
-/// No memory for another reply: write those that wait, if any, else give up.
+/// Step if memory for another reply is short: writes waiting replies, or aborts if there are none.
 #[cold]
 fn starved(cx: &Cx<'_>, out: &Output) -> Step {
     cx.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
