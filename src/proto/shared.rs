@@ -1,4 +1,4 @@
-//! What every session of the process shares, and the card by which others see a connection.
+//! State shared by all sessions of the process, and the table of connections.
 //!
 //! Built by `server`, handed down as one `Arc`. Holds no sockets.
 
@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::ConnState;
 use super::addresses::{AddressPlace, Addresses};
 
-/// One server's shared state.
+/// Shared state of one server.
 pub struct Shared {
     /// Settings fixed at start.
     pub settings: Settings,
@@ -37,27 +37,27 @@ pub struct Shared {
     pub cache: Cache,
     /// Counters and gauges.
     pub stats: Stats,
-    /// What sessions may ask of the crawler.
+    /// Handle of the LRU crawler.
     pub crawler: Arc<Crawler>,
-    /// What sessions may ask of the mover.
+    /// Handle of the page mover.
     pub mover: Arc<Mover>,
     /// Certificates; `None` without `-Z`.
     pub tls: Option<Tls>,
-    /// Users; `None` if anybody may use the server.
+    /// Users; `None` without authentication.
     pub auth: Option<Auth>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
-    /// How many of them each address has, if that is limited.
+    /// Number of connections per address, if that is limited.
     pub addresses: Addresses,
-    /// What happens, for watchers.
+    /// Event log for watchers.
     pub events: Arc<Events>,
-    /// Who watches.
+    /// Registered watchers.
     pub watchers: Arc<Watchers>,
-    /// Requests from sessions to the main thread.
+    /// Sends a request to the main thread.
     pub control: Box<dyn Fn(Control) + Send + Sync>,
 }
 
-/// The class table that `settings` ask for.
+/// Size class configuration of `settings`.
 pub fn size_config(settings: &Settings) -> store::SizeConfig {
     store::SizeConfig {
         chunk_size: settings.chunk_size as usize,
@@ -69,10 +69,10 @@ pub fn size_config(settings: &Settings) -> store::SizeConfig {
     }
 }
 
-/// The store that `settings` ask for.
+/// Store configuration of `settings`.
 fn store_config(settings: &Settings) -> store::Config {
     let power = if settings.hashpower_init > 0 { settings.hashpower_init } else { settings::HASHPOWER_DEFAULT };
-    // Pretends that so many bytes are allocated already: how memcached's own tests reach limits above 4 GB.
+    // Counts this many bytes as allocated: memcached's own tests reach limits above 4 GB this way.
     let precharged = std::env::var("T_MEMD_INITIAL_MALLOC").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     store::Config {
         sizes: size_config(settings),
@@ -86,7 +86,7 @@ fn store_config(settings: &Settings) -> store::Config {
     }
 }
 
-/// What a session may ask of the main thread.
+/// A request to the main thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// `shutdown`: as SIGINT.
@@ -96,13 +96,13 @@ pub enum Control {
 }
 
 impl Shared {
-    /// The state of a server that has not served yet; `None` without address space for its items.
+    /// State of a new server; `None` if address space for the items is short.
     pub fn new(settings: Settings, clock: Clock, control: Box<dyn Fn(Control) + Send + Sync>) -> Option<Self> {
         let store = Store::leak(&store_config(&settings))?;
         Some(Self::over(store, settings, clock, control))
     }
 
-    /// The same with items in a memory file.
+    /// [`Shared::new`] with the items in a memory file.
     pub fn in_file(
         settings: Settings,
         clock: Clock,
@@ -113,7 +113,8 @@ impl Shared {
         Some(Self::over(store, settings, clock, control))
     }
 
-    /// The same over a store made for such settings: no two servers in turn need two stores.
+    /// [`Shared::new`] over an existing store with matching settings, so that consecutive servers can share one
+    /// store.
     pub fn over(
         store: &'static Store,
         settings: Settings,
@@ -143,7 +144,7 @@ impl Shared {
         }
     }
 
-    /// `stats reset`: all counters start again.
+    /// `stats reset`: resets all counters.
     pub fn reset_stats(&self) {
         self.stats.reset();
         if let Some(tls) = &self.tls {
@@ -155,7 +156,7 @@ impl Shared {
         self.mover.reset();
     }
 
-    /// What the chores must know, now.
+    /// Current input of the chores.
     pub fn moment(&self) -> ChoreInput {
         ChoreInput {
             now: self.clock.now(),
@@ -166,21 +167,21 @@ impl Shared {
         }
     }
 
-    /// A number that changes when anything has happened that may make work for a background thread that rests: a
-    /// command, bytes of a client, the end of a connection, another setting, work of another such thread.
+    /// Activity fingerprint. It changes with everything that may create work for an idle background thread: a
+    /// command, client bytes, the end of a connection, a changed setting, work of another background thread.
     pub fn news(&self) -> u64 {
         let (moment, (now, tuning)) = (self.moment(), self.tuning());
         let flags = [moment.enabled, moment.prompt, moment.maintained].map(u64::from);
         let knobs = [u64::from(tuning.level), tuning.window.into(), tuning.ratio.to_bits(), tuning.version.into()];
         let happened = [self.stats.activity(), self.stats.globals.curr_conns.load(Relaxed)];
         let parts = self.cache.store.activity(now).into_iter().chain(happened).chain(flags).chain(knobs);
-        // An odd factor: no change of one part is lost, and hardly ever do those of two make up for each other.
+        // An odd factor never loses a change of one part; changes of two parts rarely cancel out.
         parts.fold(moment.sleep.as_micros() as u64, |all, part| {
             (all.rotate_left(7) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         })
     }
 
-    /// What the mover must know, now: the time and its knobs.
+    /// Current time and settings of the page mover.
     pub fn tuning(&self) -> (u32, Tuning) {
         let version = self.runtime.slab_automove_version();
         let tuning = Tuning {
@@ -193,33 +194,33 @@ impl Shared {
     }
 }
 
-/// What a session is given for one run.
+/// Context of one run of a session.
 pub struct Cx<'a> {
-    /// The process's state.
+    /// Shared state of the server.
     pub shared: &'a Shared,
     /// The running worker's counters.
     pub counters: &'a Counters,
     /// The connection's descriptor: its name in verbose lines and `stats conns`.
     pub fd: i32,
-    /// Level of verbose lines, as of the last command that set it.
+    /// Verbosity level, as of the last command that set it.
     verbose: Cell<u32>,
-    /// Where the run's events go.
+    /// Log of the run's events.
     pub log: Log<'a>,
     /// A command has run since bytes were last read.
     pub piped: Cell<bool>,
-    /// Keys left to multigets in this run.
+    /// Keys that multigets may still look up in this run.
     keys: Cell<u32>,
 }
 
 impl<'a> Cx<'a> {
-    /// For one run of the session of descriptor `fd`.
+    /// Context for one run of the session of descriptor `fd`.
     #[inline]
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
         Self { shared, counters, fd, verbose, log, piped: Cell::new(false), keys: Cell::new(TURN_KEYS) }
     }
 
-    /// Takes `keys` off those left to multigets in this run; true if none are left.
+    /// Subtracts `keys` from the keys left in this run; true if none are left.
     #[inline]
     pub fn spend_keys(&self, keys: u32) -> bool {
         let left = self.keys.get().saturating_sub(keys);
@@ -227,7 +228,8 @@ impl<'a> Cx<'a> {
         left == 0
     }
 
-    /// Most replies of one turn, a multiget's keys being one each, that may wait together: `read_buf_mem_limit`.
+    /// Maximum replies of one turn that may wait together, each key of a multiget counting as one:
+    /// `read_buf_mem_limit`.
     #[inline]
     pub fn reply_cap(&self) -> u32 {
         match self.shared.settings.read_buf_mem_limit {
@@ -236,26 +238,26 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Level of verbose lines.
+    /// Verbosity level.
     #[inline]
     pub fn verbose(&self) -> u32 {
         self.verbose.get()
     }
 
-    /// Sets the level of verbose lines; the reply to the command that does so is already subject to it.
+    /// Sets the verbosity level; it applies to the reply of the same command already.
     pub fn set_verbose(&self, level: u32) {
         self.shared.runtime.set_verbose(level);
         self.verbose.set(level);
     }
 
-    /// Has events recorded with those of worker `number`, on whose thread alone it may then be used.
+    /// Routes events to the buffer of worker `number`; the result must be used on that worker's thread only.
     #[inline]
     #[must_use]
     pub fn of_worker(self, number: usize) -> Self {
         Self { log: self.log.of_worker(number), ..self }
     }
 
-    /// Whose connection it is, to be shown to the operator.
+    /// The connection's peer, for log lines.
     pub fn peer(&self) -> impl std::fmt::Display {
         std::fmt::from_fn(|f| match self.shared.conns.get(self.fd).and_then(|info| info.peer) {
             Some(peer) => write!(f, "{peer}"),
@@ -263,7 +265,7 @@ impl<'a> Cx<'a> {
         })
     }
 
-    /// The verbs, at this moment.
+    /// The verbs at the current time.
     #[inline]
     pub fn verbs(&self) -> Verbs<'a> {
         let now = self.shared.clock.now();
@@ -274,7 +276,7 @@ impl<'a> Cx<'a> {
     }
 }
 
-/// A connection as others see it. Written by its worker, read by anyone.
+/// Public data of a connection. Written by its worker, read by any thread.
 pub struct ConnInfo {
     /// Peer address; `None` for unix peers and listeners.
     pub peer: Option<SocketAddr>,
@@ -284,16 +286,16 @@ pub struct ConnInfo {
     pub path: Option<Box<str>>,
     /// Whether it is a datagram socket.
     pub udp: bool,
-    /// Its place among the connections of its address, if those are limited.
+    /// Its place in the count of its address, if connections per address are limited.
     pub place: Option<AddressPlace>,
-    /// A `ConnState` as number.
+    /// A `ConnState` as a number.
     state: AtomicU8,
     /// Relative time of the last command.
     last_cmd: AtomicU32,
 }
 
 impl ConnInfo {
-    /// A card in state `state`, last heard of at `now`.
+    /// Data of a connection in `state`; `now` counts as its last command.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>, state: ConnState, now: u32) -> Self {
         let (path, udp, place) = (None, false, None);
         Self { peer, local, path, udp, place, state: AtomicU8::new(state as u8), last_cmd: AtomicU32::new(now) }
@@ -304,7 +306,7 @@ impl ConnInfo {
         ConnState::from_u8(self.state.load(Relaxed))
     }
 
-    /// Says in which state the connection is.
+    /// Sets the current state.
     #[inline]
     pub fn set_state(&self, state: ConnState) {
         self.state.store(state as u8, Relaxed);
@@ -315,40 +317,40 @@ impl ConnInfo {
         self.last_cmd.load(Relaxed)
     }
 
-    /// Says when the last command ran.
+    /// Sets the time of the last command.
     #[inline]
     pub fn set_last_cmd(&self, now: u32) {
         self.last_cmd.store(now, Relaxed);
     }
 }
 
-/// Cards of all open connections and listeners by descriptor. Lock rank: see docs/locking.md.
+/// All open connections and listeners by descriptor. Lock rank: see docs/locking.md.
 #[derive(Default)]
 pub struct ConnTable(Mutex<BTreeMap<i32, Arc<ConnInfo>>>);
 
 impl ConnTable {
-    /// Enters a connection.
+    /// Adds a connection.
     pub fn insert(&self, fd: i32, info: Arc<ConnInfo>) {
         self.0.lock().insert(fd, info);
     }
 
-    /// The card of a connection.
+    /// The connection of descriptor `fd`.
     pub fn get(&self, fd: i32) -> Option<Arc<ConnInfo>> {
         self.0.lock().get(&fd).cloned()
     }
 
-    /// Takes a connection out; must happen before its descriptor is closed.
+    /// Removes a connection. Must run before its descriptor is closed.
     pub fn remove(&self, fd: i32) {
         self.0.lock().remove(&fd);
     }
 
-    /// The next `most` cards behind a descriptor, in order.
+    /// The next `most` connections above descriptor `fd`, in order.
     pub fn list_after(&self, fd: i32, most: usize) -> Vec<(i32, Arc<ConnInfo>)> {
         let behind = (Bound::Excluded(fd), Bound::Unbounded);
         self.0.lock().range(behind).take(most).map(|(fd, info)| (*fd, Arc::clone(info))).collect()
     }
 
-    /// All cards, ordered by descriptor.
+    /// All connections, ordered by descriptor.
     pub fn list(&self) -> Vec<(i32, Arc<ConnInfo>)> {
         self.0.lock().iter().map(|(fd, info)| (*fd, Arc::clone(info))).collect()
     }

@@ -1,13 +1,13 @@
-//! A value that is still arriving.
+//! An incomplete value upload.
 //!
-//! Owns its reservation and counts what is missing; whose value it is, and how it is answered, it carries for
-//! the protocol that began it. The session fills it, from the input or straight from the socket.
+//! Owns the reservation and counts missing bytes; carries what its protocol needs to finish the command. The session
+//! fills it, from the input or directly from the socket.
 
 use super::{binary, meta};
 use crate::cache::Key;
 use crate::store::{Mode, OutOfMemory, Reservation};
 
-/// Whose value it is.
+/// Protocol command that an upload belongs to.
 pub(super) enum Origin {
     /// A storage line; two bytes follow the value.
     Text {
@@ -15,7 +15,7 @@ pub(super) enum Origin {
         mode: Mode,
         /// CAS id to compare with.
         compare: u64,
-        /// No reply is wanted.
+        /// No reply is sent.
         noreply: bool,
     },
     /// An `ms` line with its flags; two bytes follow the value.
@@ -24,13 +24,13 @@ pub(super) enum Origin {
     Binary(binary::Head, Mode, u64),
 }
 
-/// A value that is arriving.
+/// An incomplete value upload.
 pub struct Upload {
-    /// `None` after memory ran out: the rest is swallowed.
+    /// `None` after an allocation failed: the rest is discarded.
     pub(super) reservation: Option<Reservation>,
-    /// Value bytes still to come.
+    /// Value bytes that have not arrived.
     missing: usize,
-    /// What follows the value and is not stored.
+    /// Bytes that follow the value and are not stored.
     pub(super) end: [u8; 2],
     end_len: usize,
     pub(super) key: Box<[u8]>,
@@ -50,7 +50,7 @@ impl Upload {
         }
     }
 
-    /// Bytes that follow the value.
+    /// Number of bytes that follow the value.
     fn end_size(&self) -> usize {
         match self.origin {
             Origin::Text { .. } | Origin::Meta(..) => self.end.len(),
@@ -58,7 +58,7 @@ impl Upload {
         }
     }
 
-    /// Takes what is there; gives the bytes used. It is complete when [`Upload::is_complete`] says so.
+    /// Consumes received bytes and returns how many; [`Upload::is_complete`] tells when the upload is complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.missing);
         self.write(&bytes[..n]);
@@ -78,12 +78,13 @@ impl Upload {
         }
     }
 
-    /// Whether the value and what follows it are there.
+    /// Whether the value and the bytes that follow it have arrived.
     pub(super) fn is_complete(&self) -> bool {
         self.missing == 0 && self.end_len == self.end_size()
     }
 
-    /// Memory for the next value bytes, if so much is missing that it pays to read them there directly.
+    /// Memory for the next value bytes, if at least `DIRECT_READ_MIN` bytes are missing: only then does a direct read
+    /// pay.
     pub(super) fn target(&mut self) -> Option<&mut [u8]> {
         if self.missing < crate::limits::DIRECT_READ_MIN {
             return None;
@@ -94,7 +95,7 @@ impl Upload {
         self.reservation.as_mut()?.target().ok()
     }
 
-    /// Says that `n` bytes were put into [`Upload::target`].
+    /// Records that `n` bytes were written to [`Upload::target`].
     pub(super) fn advance(&mut self, n: usize) {
         if let Some(reservation) = &mut self.reservation {
             reservation.advance(n);

@@ -1,6 +1,6 @@
 //! Flush, version, statistics.
 //!
-//! Owns the words of `stat` and its rows as packets. Cold: clarity before speed.
+//! Owns the arguments of `stat` and its rows as packets. A cold path: favours clarity over speed.
 
 use super::header::{Head, Parts, SIZE};
 use super::{Run, Status};
@@ -18,7 +18,7 @@ pub(super) fn version(run: &mut Run<'_, '_>) {
     run.out.put(VERSION.as_bytes());
 }
 
-/// Extras, if any: the expiry time from which on everything is gone.
+/// Optional extras: the expiry time at which the flush takes effect.
 pub(super) fn flush(run: &mut Run<'_, '_>, extras: &[u8]) {
     if !run.cx.shared.settings.flush_enabled {
         return run.fail(Status::Refused);
@@ -47,7 +47,7 @@ impl Packets {
         out.extend_from_slice(text.as_bytes());
     }
 
-    /// A packet but for its value.
+    /// Appends a packet without its value.
     fn begin(self, out: &mut Vec<u8>, key: &[u8], value: usize) {
         let parts = Parts { key: key.len() as u16, body: (key.len() + value) as u32, ..Parts::default() };
         out.extend_from_slice(&self.0.reply(&parts));
@@ -65,8 +65,8 @@ impl Form for Packets {
     }
 }
 
-/// Statistics; an empty packet ends them. The first words are known by their beginning, the others as they are. What may
-/// be long is told by the session.
+/// Appends statistics, ended by an empty packet. `reset`, `settings` and `detail` match by prefix, other arguments
+/// exactly. A report that may be long is returned, for the session to send in steps.
 pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing>> {
     let cx = run.cx;
     let report = Report { cx, verbs: run.verbs };
@@ -97,9 +97,9 @@ pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing
     None
 }
 
-/// What `detail` says.
+/// Effect of `stat detail`.
 enum Detail {
-    /// No word of its, or not allowed.
+    /// Unknown argument, or dumps are disabled.
     Refused,
     Switched,
     Dump,
@@ -121,29 +121,29 @@ fn detail(cx: &Cx<'_>, word: &[u8]) -> Detail {
     }
 }
 
-/// `detail dump`: all lines in one packet. Its length comes first, so the lines are put together, step by step as well,
-/// before the first byte is told.
+/// `detail dump`: all lines in one packet. The packet's header needs their length, so all lines are gathered, also in
+/// steps, before the first byte is sent.
 struct PrefixPacket {
     form: Packets,
-    /// Until the lines are together.
+    /// `None` once all lines are gathered.
     lines: Option<Prefixes>,
     text: Vec<u8>,
-    /// Bytes of them told, once the packet has begun.
-    told: Option<usize>,
+    /// Bytes of `text` already sent; `None` before the packet's header.
+    sent: Option<usize>,
     taken: BudgetShare,
 }
 
 impl PrefixPacket {
     fn new(cx: &Cx<'_>, form: Packets) -> Self {
         let (lines, taken) = (Prefixes::new(cx, b"END\r\n"), cx.shared.stats.globals.reports.share());
-        Self { form, lines: Some(lines), text: Vec::new(), told: None, taken }
+        Self { form, lines: Some(lines), text: Vec::new(), sent: None, taken }
     }
 
-    /// Puts the next lines together: true when all are. `None` if there is no memory for them.
+    /// Gathers the next lines: true when all are gathered. `None` without memory for them.
     fn gather(&mut self, cx: &Cx<'_>) -> Option<bool> {
         let Some(lines) = &mut self.lines else { return Some(true) };
         if self.text.capacity() == 0 {
-            // For all of them, as no more will come.
+            // Reserves for all lines at once: there is no later allocation.
             let bytes = lines.bytes_max();
             if !self.taken.grow_to(bytes) || !headroom::is_there(bytes + HEADROOM) {
                 return None;
@@ -172,14 +172,14 @@ impl Listing for PrefixPacket {
             self.form.fail(bytes, Status::NoMemory);
             return Listed::Done;
         }
-        let told = self.told.unwrap_or_else(|| {
+        let sent = self.sent.unwrap_or_else(|| {
             self.form.begin(bytes, NAME, self.text.len());
             0
         });
-        let rest = &self.text[told..];
+        let rest = &self.text[sent..];
         let part = &rest[..rest.len().min(full.saturating_sub(bytes.len()))];
         bytes.extend_from_slice(part);
-        self.told = Some(told + part.len());
+        self.sent = Some(sent + part.len());
         if part.len() < rest.len() {
             return Listed::More;
         }

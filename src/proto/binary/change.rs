@@ -1,12 +1,12 @@
 //! Delete, increment, decrement.
 //!
-//! Owns their extras and replies; the rules are `cache`'s.
+//! Owns their extras and replies; the rules are in `cache`.
 
 use super::header::Parts;
 use super::{Run, Status};
 use crate::cache::{Arith, Deleted, Initial, Key, Sum};
 
-/// The expiry time that asks arithmetic not to create an item.
+/// Expiry time that tells arithmetic not to create an item.
 const NO_CREATION: u32 = u32::MAX;
 
 pub(super) fn delete(run: &mut Run<'_, '_>, key: &Key<'_>) {

@@ -1,7 +1,7 @@
-//! Get, get and touch, touch: with key or without, with value or without.
+//! Get, get-and-touch, touch: with or without key, with or without value.
 //!
-//! Owns their replies: flags as extras, then the key if it was asked for, then the value. A quiet miss is
-//! silent, a quiet hit is not.
+//! Owns their replies: flags as extras, then the key if requested, then the value. A quiet command suppresses the
+//! reply to a miss, not to a hit.
 
 use super::header::{Parts, SIZE};
 use super::{Run, Status, trace};
@@ -9,23 +9,23 @@ use crate::cache::Key;
 use crate::limits::COPY_MAX;
 use crate::store::Entry;
 
-/// Which of the family it is.
+/// Variant of get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
-    /// Hits get the expiry time of the extras.
+    /// Sets the expiry time of the extras on a hit.
     pub touch: bool,
-    /// The reply carries the key.
+    /// The reply contains the key.
     pub key: bool,
-    /// The reply carries the value.
+    /// The reply contains the value.
     pub value: bool,
 }
 
-/// Bytes of the extras of a hit.
+/// Length of the extras of a hit.
 const EXTRAS: usize = 4;
 
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Kind) {
-    // Expiry times are not signed here: the largest is a date far off.
+    // Unlike in the text protocol, expiry times are unsigned: the largest is a far date.
     let exptime = extras.first_chunk().map(|bytes| run.cx.shared.clock.expiry(i64::from(u32::from_be_bytes(*bytes))));
     let verbs = run.verbs;
     let start = run.out.bytes().len();
@@ -70,7 +70,7 @@ fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: Kind) {
     }
 }
 
-/// A miss that has to show its key shows nothing else.
+/// Replies to a miss: with the key alone if the key was requested.
 fn miss(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
     if !kind.key {
         return run.fail(Status::NotFound);

@@ -1,6 +1,6 @@
-//! The 24 bytes before every packet.
+//! The 24-byte packet header.
 //!
-//! Owns their layout both ways; knows no command. Called by the rest of the protocol.
+//! Owns its layout in both directions; knows no command. Called by the rest of the binary protocol.
 //!
 //! ```text
 //!   0 magic u8 | opcode u8 | key length u16 | extras length u8 | data type u8 | vbucket u16, or status
@@ -8,7 +8,7 @@
 //!  16 CAS id u64                            all numbers big endian; body = extras, key, value
 //! ```
 
-/// Bytes of a header.
+/// Header length.
 pub const SIZE: usize = 24;
 
 /// First byte of a request.
@@ -17,10 +17,10 @@ pub const REQUEST: u8 = 0x80;
 /// First byte of a reply.
 const RESPONSE: u8 = 0x81;
 
-/// A request's header.
+/// Request header.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// The command, as given.
+    /// Opcode, valid or not.
     pub opcode: u8,
     /// Extras length.
     pub extras: u8,
@@ -28,14 +28,14 @@ pub struct Head {
     pub key: u16,
     /// Length of extras, key and value.
     pub body: u32,
-    /// The client's mark, echoed as it is.
+    /// Opaque value, echoed in the reply.
     pub opaque: [u8; 4],
     /// CAS id.
     pub cas: u64,
 }
 
 impl Head {
-    /// Reads a header, whose first byte may be anything.
+    /// Parses a header; does not check its first byte.
     #[inline]
     pub fn read(bytes: &[u8; SIZE]) -> Self {
         let [_, opcode, key0, key1, extras, _, _, _, b0, b1, b2, b3, o0, o1, o2, o3, cas @ ..] = *bytes;
@@ -61,13 +61,13 @@ impl Head {
         self.before_value() <= self.body as usize
     }
 
-    /// Length of the value; the header must be sound.
+    /// Length of the value. Requires [`Head::is_sound`].
     #[inline]
     pub fn value(&self) -> usize {
         (self.body as usize).saturating_sub(self.before_value())
     }
 
-    /// A reply to this request.
+    /// Encodes the header of a reply to this request.
     #[inline]
     pub fn reply(&self, parts: &Parts) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
@@ -83,10 +83,10 @@ impl Head {
     }
 }
 
-/// What a reply's header says apart from what it echoes.
+/// Fields of a reply's header that are not echoed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parts {
-    /// 0, or why not.
+    /// Status; 0 = success.
     pub status: u16,
     /// Extras length.
     pub extras: u8,
@@ -94,7 +94,7 @@ pub struct Parts {
     pub key: u16,
     /// Length of extras, key and value.
     pub body: u32,
-    /// CAS id of the item; 0 with errors.
+    /// CAS id of the item; 0 in error replies.
     pub cas: u64,
 }
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_do_not_fit_are_not_sound() {
+    fn headers_with_inconsistent_lengths_are_unsound() {
         let head = Head { opcode: 0, extras: 8, key: 2, body: 9, opaque: [0; 4], cas: 0 };
         assert!(!head.is_sound() && head.value() == 0);
         let head = Head { body: 12, ..head };

@@ -1,8 +1,8 @@
 //! The binary protocol: one packet in, at most one reply out.
 //!
-//! Owns which opcodes are commands, what their packets must look like and what is answered to those that do
-//! not; the session above owns state between packets, `cache` below what a verb means. A quiet command
-//! differs from its loud one in nothing but the replies it leaves out.
+//! Owns which opcodes are commands, their packets' layout and the errors for others; the session above owns state
+//! between packets, `cache` below what a verb means. A quiet command differs from the plain one only in the replies
+//! it omits.
 
 mod admin;
 mod change;
@@ -23,7 +23,7 @@ use crate::limits::{BODY_MAX, KEY_MAX};
 use crate::store::Mode;
 use header::{Parts, SIZE};
 
-/// Why a command failed; each has its number and its text on the wire.
+/// Error of a command, with its number and text on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     NotFound = 0x01,
@@ -35,7 +35,7 @@ enum Status {
     Refused = 0x20,
     Unknown = 0x81,
     NoMemory = 0x82,
-    /// No word of memcached's, but one of the protocol's.
+    /// Defined by the protocol; memcached never sends it.
     Busy = 0x86,
 }
 
@@ -56,7 +56,7 @@ impl Status {
     }
 }
 
-/// A command, loud or quiet.
+/// A command, quiet or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
     Get(get::Kind),
@@ -72,12 +72,12 @@ enum Op {
     Noop,
     Version,
     Stat,
-    /// Authentication: `sasl` answers it if there is any, and else it is refused as unknown.
+    /// Authentication: handled by `sasl` if enabled, otherwise refused as unknown.
     SaslList,
     Sasl,
 }
 
-/// The command of an opcode, and whether it is quiet.
+/// Command of an opcode, and whether it is quiet.
 #[inline]
 fn decode(opcode: u8) -> Option<(Op, bool)> {
     let get = |touch, key, value| Op::Get(get::Kind { touch, key, value });
@@ -121,7 +121,7 @@ fn decode(opcode: u8) -> Option<(Op, bool)> {
 }
 
 impl Op {
-    /// Whether a packet's lengths are those that the command wants.
+    /// Whether a packet's lengths are valid for the command.
     #[inline]
     fn fits(self, head: &Head) -> bool {
         let (extras, key, value) = (head.extras, head.key > 0, head.value() > 0);
@@ -139,30 +139,30 @@ impl Op {
     }
 }
 
-/// What the session must do after a packet.
+/// Next action of the session after a packet.
 pub(super) enum AfterPacket {
-    /// Go on with the next packet.
+    /// Run the next packet.
     Packet,
-    /// Go on in another turn: this packet was costly. This many bytes that nobody wants follow it.
+    /// End the turn, since this packet was costly; then discard this many bytes.
     GiveWay(u64),
-    /// A value follows that was not all there.
+    /// Receive the rest of a value.
     Upload(Box<Upload>),
-    /// This many bytes follow that nobody wants.
+    /// Discard this many bytes.
     Swallow(u64),
-    /// The reply is told in steps; this many bytes that nobody wants follow its packet.
+    /// Send the reply in steps, then discard this many bytes.
     Report(Box<dyn Listing>, u64),
     /// Close after the replies are written.
     Close(CloseReason),
 }
 
-/// A command's result: bytes used behind header, extras and key, and what is next.
+/// Result of a command: bytes consumed after header, extras and key, and the next action.
 struct PacketResult {
     used: usize,
     next: AfterPacket,
 }
 
 impl PacketResult {
-    /// Done; `unwanted` bytes of value follow, of which `there` are there.
+    /// The command is done; `unwanted` bytes of value follow, of which `there` have arrived.
     #[inline]
     fn past(unwanted: usize, there: usize) -> Self {
         let used = unwanted.min(there);
@@ -176,25 +176,25 @@ impl PacketResult {
         Self { used: 0, next: AfterPacket::Close(reason) }
     }
 
-    /// As [`PacketResult::past`], for a command that costs much more than a get: nothing else runs in its turn.
+    /// [`PacketResult::past`] for a command that costs much more than a get: nothing else runs in its turn.
     fn costly(unwanted: usize, there: usize) -> Self {
         let used = unwanted.min(there);
         Self { used, next: AfterPacket::GiveWay((unwanted - used) as u64) }
     }
 }
 
-/// One command on its way.
+/// State of one running command.
 struct Run<'a, 'b> {
     cx: &'a Cx<'b>,
     verbs: Verbs<'a>,
     out: &'a mut Output,
     head: Head,
-    /// Replies that say nothing new are not wanted.
+    /// Omit replies without information.
     quiet: bool,
 }
 
 impl Run<'_, '_> {
-    /// Appends a reply's header, to be followed by its body.
+    /// Appends a reply's header; the caller appends the body.
     #[inline]
     fn begin_reply(&mut self, parts: &Parts) {
         let header = self.head.reply(parts);
@@ -204,7 +204,7 @@ impl Run<'_, '_> {
         self.out.put(&header);
     }
 
-    /// Success without a body, left out if quiet.
+    /// Replies success without a body, unless quiet.
     #[inline]
     fn done(&mut self, cas: u64) {
         if !self.quiet {
@@ -216,7 +216,7 @@ impl Run<'_, '_> {
         self.fail_saying(status, status.text());
     }
 
-    /// An error reply; quiet commands send theirs too.
+    /// Appends an error reply, also for quiet commands.
     fn fail_saying(&mut self, status: Status, text: &str) {
         if self.cx.verbose() > 1 {
             trace::error(self.cx.fd, text);
@@ -226,17 +226,17 @@ impl Run<'_, '_> {
     }
 }
 
-/// What stands at the front of the input.
+/// Result of parsing the front of the input.
 pub(super) enum Front {
-    /// Less than header, extras and key.
+    /// Header, extras or key are incomplete.
     Unfinished,
-    /// Something that is no packet.
+    /// Not a packet.
     Foreign,
-    /// A header, and all of extras and key if these are going to be looked at.
+    /// A complete header; extras and key are complete too unless the header alone is refused.
     Packet(Head),
 }
 
-/// Looks at the front of `bytes`.
+/// Parses the front of `bytes`.
 #[inline]
 pub(super) fn front(bytes: &[u8]) -> Front {
     let Some(header) = bytes.first_chunk::<SIZE>() else { return Front::Unfinished };
@@ -244,7 +244,7 @@ pub(super) fn front(bytes: &[u8]) -> Front {
         return Front::Foreign;
     }
     let head = Head::read(header);
-    // What is refused for its header alone is not waited for.
+    // A packet refused for its header alone needs no more bytes.
     if !is_refused(&head) && bytes.len() < SIZE + head.before_value() {
         return Front::Unfinished;
     }
@@ -255,14 +255,14 @@ fn is_refused(head: &Head) -> bool {
     !head.is_sound() || head.body > BODY_MAX || usize::from(head.key) > KEY_MAX
 }
 
-/// Tells of bytes that are no packet, if anybody listens.
+/// Logs bytes that are not a packet, with `-v`.
 pub(super) fn trace_foreign(cx: &Cx<'_>, bytes: &[u8]) {
     if cx.verbose() > 0 {
         trace::foreign(bytes.first().copied().unwrap_or_default());
     }
 }
 
-/// Length of the packet at the front, and the hash of its key if that is there.
+/// Length of the packet at the front, and the hash of its key. `None` if its key is incomplete or it is refused.
 pub(super) fn guess(bytes: &[u8]) -> Option<(usize, Option<u64>)> {
     let Front::Packet(head) = front(bytes) else { return None };
     if is_refused(&head) {
@@ -272,8 +272,8 @@ pub(super) fn guess(bytes: &[u8]) -> Option<(usize, Option<u64>)> {
     Some((SIZE + head.body as usize, (!key.is_empty()).then(|| crate::hash::hash(key))))
 }
 
-/// Runs the command of the packet at the front of `bytes`, whose header is `head`; gives the bytes used, header
-/// included. `hash` is the hash of its key if it was computed ahead.
+/// Runs the command of the packet at the front of `bytes` with header `head`. Returns the bytes consumed, header
+/// included. `hash` is the hash of its key, if known.
 #[inline]
 pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash: Option<u64>) -> (usize, AfterPacket) {
     if cx.verbose() > 1 {
@@ -328,13 +328,13 @@ fn dispatch(run: &mut Run<'_, '_>, op: Op, extras: &[u8], key: &[u8], rest: &[u8
             }
             return PacketResult::costly(run.head.value(), rest.len());
         }
-        // Sessions without authentication know no such commands; the rest have a key, or do not fit.
+        // SASL commands without authentication; all others either have a key or failed `fits`.
         _ => run.fail(Status::Unknown),
     }
     PacketResult::past(run.head.value(), rest.len())
 }
 
-/// Lengths that can be believed of no command.
+/// Lengths that are invalid for every command.
 #[cold]
 fn refuse(run: &mut Run<'_, '_>) -> AfterPacket {
     if !run.head.is_sound() {
@@ -347,7 +347,7 @@ fn refuse(run: &mut Run<'_, '_>) -> AfterPacket {
     AfterPacket::Close(CloseReason::Error)
 }
 
-/// Lengths that are not the command's.
+/// Lengths that are invalid for this command.
 #[cold]
 fn protocol_error(run: &mut Run<'_, '_>) -> PacketResult {
     run.fail(Status::Invalid);

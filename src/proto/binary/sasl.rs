@@ -1,7 +1,7 @@
-//! SASL: list of mechanisms, authenticate, step; and the guard that lets nobody else's packets through.
+//! SASL: list of mechanisms, authenticate, step; and the guard that rejects packets before login.
 //!
-//! Owns what a packet may do before its sender has logged in, and the packets of a login. It must not know users or
-//! mechanisms: `auth` does. Called by the session before every packet of a server with `-S`.
+//! Owns which packets are allowed before a login, and the packets of a login. Must not know users or mechanisms:
+//! those are `auth`'s. Called by the session before every packet of a server with `-S`.
 
 use super::header::{Parts, SIZE};
 use super::{AfterPacket, BODY_MAX, Head, KEY_MAX, Op, PacketResult, Run, Status, decode, trace};
@@ -10,18 +10,18 @@ use crate::limits::{LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
 use crate::proto::{CloseReason, Cx, Output};
 use crate::stats::Counter;
 
-/// The other opcode with a message is a step.
+/// SASL authenticate; the other opcode with a message is SASL step.
 const AUTHENTICATE: u8 = 0x21;
 
-/// Status of a reply that wants another message.
+/// Reply status that requests another message.
 const CONTINUE: u16 = 0x21;
 
-/// How far a connection has got.
+/// Login state of a connection.
 #[derive(Default)]
 pub(in crate::proto) struct Login {
-    /// Everything is allowed.
+    /// Logged in: every packet is allowed.
     granted: bool,
-    /// Logins that failed since one succeeded.
+    /// Failed logins since the last success.
     failures: u8,
     exchange: Exchange,
 }
@@ -31,28 +31,28 @@ impl Login {
         self.granted
     }
 
-    /// Whether too many logins have failed.
+    /// Whether the connection has used up its login attempts.
     pub(in crate::proto) fn is_spent(&self) -> bool {
         self.failures >= LOGIN_FAILURES_MAX
     }
 }
 
-/// What becomes of a packet.
+/// Decision of the guard about a packet.
 pub(in crate::proto) enum Guarded {
-    /// It is none of the guard's.
+    /// Run it as an ordinary packet.
     Pass,
-    /// It is not all there.
+    /// It is incomplete.
     Wait,
-    /// It is answered: bytes used, and what is next.
+    /// It is answered: bytes consumed, and the next action.
     Ran(usize, AfterPacket),
-    /// The answer takes a check first: bytes used.
+    /// The reply needs a password check first: bytes consumed.
     Check(usize, Check),
 }
 
-/// Looks at the packet at the front of `bytes`, whose header is `head`.
+/// Checks the packet at the front of `bytes` with header `head`.
 pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut Output) -> Guarded {
     if !head.is_sound() || head.body > BODY_MAX {
-        return Guarded::Pass; // refused for that, whoever sent it
+        return Guarded::Pass; // refused for its header, with or without login
     }
     let op = decode(head.opcode).map(|(op, _)| op);
     let fits = op.is_some_and(|op| op.fits(&head)) && usize::from(head.key) <= KEY_MAX;
@@ -68,7 +68,7 @@ pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes:
         _ if login.granted => Guarded::Pass,
         _ => {
             begin(cx, head, bytes, out).fail(Status::Refused);
-            // Of a key that is too long, nothing may be there yet.
+            // The key of a refused packet may not have arrived.
             Guarded::Ran(SIZE, AfterPacket::Close(CloseReason::Error))
         }
     }
@@ -81,7 +81,7 @@ fn begin<'a, 'b>(cx: &'a Cx<'b>, head: Head, bytes: &[u8], out: &'a mut Output) 
     Run { cx, verbs: cx.verbs(), out, head, quiet: false }
 }
 
-/// Whoever asks is logged out, as by memcached.
+/// Lists the mechanisms. As in memcached, this logs the client out.
 fn list(run: &mut Run<'_, '_>, login: &mut Login) {
     login.granted = false;
     let names: Vec<_> = match run.cx.shared.auth.as_ref().and_then(|auth| Some((auth, auth.sasl()?))) {
@@ -125,7 +125,7 @@ fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut O
     }
 }
 
-/// Goes on after a check; without an answer nobody has had time for it.
+/// Continues a login after its check; `None` means that the check did not run in time.
 pub(in crate::proto) fn conclude(
     cx: &Cx<'_>,
     login: &mut Login,
@@ -141,7 +141,7 @@ pub(in crate::proto) fn conclude(
         return run.fail(Status::Busy);
     };
     let outcome = login.exchange.checked(answer);
-    // No check leads to another one.
+    // A check never leads to another check.
     let _ = reply(&mut run, auth, login, outcome);
 }
 
@@ -172,7 +172,7 @@ fn count(run: &Run<'_, '_>, auth: &Auth, failed: bool) {
     }
 }
 
-/// The reply to nobody's request: time for a login is over.
+/// Reply to no request: the time for a login is over.
 pub(in crate::proto) fn too_late(out: &mut Output) {
     let text = Status::Refused.text();
     let head = Head { opcode: AUTHENTICATE, extras: 0, key: 0, body: 0, opaque: [0; 4], cas: 0 };

@@ -1,7 +1,7 @@
 //! Set, add, replace, append, prepend.
 //!
-//! Owns how a packet becomes a stored value. One that has arrived whole is stored at once; else its reservation
-//! becomes an [`Upload`] that the session fills.
+//! Owns how a packet becomes a stored value. A complete value is stored at once; for an incomplete one the
+//! reservation becomes an [`Upload`] that the session fills.
 
 use super::{AfterPacket, PacketResult, Run, Status};
 use crate::cache::{Key, Refused};
@@ -9,7 +9,7 @@ use crate::proto::upload::{Origin, Upload};
 use crate::proto::{Cx, Output};
 use crate::store::{Meta, Mode, Reservation, Stored};
 
-/// Set, add and replace; a CAS id makes a compare and swap of each.
+/// Set, add and replace; with a CAS id each is a compare-and-swap.
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u8], mode: Mode) -> PacketResult {
     let (mut flags, mut exptime) = (0, 0);
@@ -40,7 +40,7 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
             return PacketResult::past(meta.vlen, rest.len());
         }
     };
-    // Without CAS ids (-C) none can be asked for.
+    // Without CAS ids (-C) a requested one is ignored.
     let compare = if run.verbs.cache.use_cas { run.head.cas } else { 0 };
     let swaps = compare != 0 && !matches!(mode, Mode::Append | Mode::Prepend);
     let mode = if swaps { Mode::Cas } else { mode };
@@ -54,7 +54,7 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
     PacketResult { used: meta.vlen, next: AfterPacket::Packet }
 }
 
-/// Finishes a complete upload of a packet.
+/// Finishes a packet whose upload is complete.
 pub(in crate::proto) fn finish(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
     let Origin::Binary(head, mode, compare) = upload.origin else { return };
     let quiet = super::decode(head.opcode).is_some_and(|(_, quiet)| quiet);
@@ -63,7 +63,7 @@ pub(in crate::proto) fn finish(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
     commit(&mut run, upload.reservation, &key, mode, compare);
 }
 
-/// Stores the value, or says that there was no memory for all of it.
+/// Stores the value; `None` means that memory ran out during the upload.
 #[inline]
 fn commit(run: &mut Run<'_, '_>, reservation: Option<Reservation>, key: &Key<'_>, mode: Mode, compare: u64) {
     let Some(reservation) = reservation else {

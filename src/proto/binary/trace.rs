@@ -1,6 +1,6 @@
-//! What `-v` and `-vv` tell of packets, on standard error.
+//! Verbose trace of packets (`-v`, `-vv`) on standard error.
 //!
-//! Owns memcached's formats. Called by the rest of the protocol when the level is high enough.
+//! Owns memcached's formats. Called by the rest of the binary protocol if the level is high enough.
 
 use crate::sys::stderr;
 use std::fmt::Write as _;

@@ -5,7 +5,7 @@ use super::{echo, put_number, put_ttl};
 use crate::cache::{Adjust, Adjusted, Arith, Key, Sum, Vivify};
 use crate::proto::text::{Run, Tokens};
 
-/// A number to show, and the item it belongs to.
+/// Result of the arithmetic, for the reply.
 struct Shown {
     number: u64,
     cas: u64,
@@ -60,7 +60,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     run.out.put(b"\r\n");
 }
 
-/// Appends the reply to a sum.
+/// Appends the reply to successful arithmetic.
 fn show(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, flags: &Flags<'_>, key: &Key<'_>, shown: Shown) {
     if flags.long_opaque.is_some() {
         return run.reply(LONG_OPAQUE);

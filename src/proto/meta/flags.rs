@@ -1,8 +1,8 @@
-//! The flags of a meta command, checked before the command does anything.
+//! Flags of a meta command, parsed before the command runs.
 //!
-//! Owns which letters are flags, what their arguments must be and which error wins. Every command knows every
-//! flag: one that means nothing to it is checked all the same, and ignored. Called by the commands of this
-//! directory; what a flag does is theirs.
+//! Owns which letters are flags, what their arguments must be and which error takes precedence. Every command accepts
+//! every flag: one without meaning for it is validated and ignored. Called by the commands of this directory, which
+//! define the effect of each flag.
 
 use super::key;
 use crate::clock::Clock;
@@ -10,27 +10,27 @@ use crate::decimal;
 use crate::limits::KEY_MAX;
 use crate::proto::text::{BAD_FORMAT, Tokens};
 
-/// Most words of a command.
+/// Maximum words of a command.
 const WORDS_MAX: usize = 20;
-/// Longest opaque, its letter included.
+/// Maximum length of an opaque, its letter included.
 const OPAQUE_MAX: usize = 32;
 
-/// Reply to a number that is none.
+/// Reply to an invalid number.
 const BAD_TOKEN: &str = "CLIENT_ERROR bad token in command line format";
 /// Reply to an over-long opaque.
 pub(super) const LONG_OPAQUE: &str = "CLIENT_ERROR opaque token too long";
 
-/// One command's flags. Times are relative already.
+/// Parsed flags of one command. Times are relative.
 pub(super) struct Flags<'a> {
     text: &'a [u8],
     decoded: Option<Vec<u8>>,
-    /// Word with an over-long opaque: an error only after what stands before it took effect.
+    /// Index of an over-long opaque, which is an error only after the flags before it took effect.
     pub long_opaque: Option<usize>,
-    /// `T`, and the word it is.
+    /// `T` and its word index.
     pub touch: Option<(usize, u32)>,
-    /// `N`, and the word it is.
+    /// `N` and its word index.
     pub vivify: Option<(usize, u32)>,
-    /// `R`, and the word it is.
+    /// `R` and its word index.
     pub recache: Option<(usize, u32)>,
     /// `F`
     pub flags: u32,
@@ -38,7 +38,7 @@ pub(super) struct Flags<'a> {
     pub compare: Option<u64>,
     /// `E`
     pub chosen: Option<u64>,
-    /// `M`: the byte behind the letter, 0 = none.
+    /// `M`: the byte after the letter, 0 = none.
     pub mode: u8,
     /// `D`
     pub delta: u64,
@@ -54,15 +54,15 @@ pub(super) struct Flags<'a> {
     pub stale: bool,
     /// `x`
     pub empty: bool,
-    /// A flag is there for which memcached notes the access after the reply is made: `N T R l h`.
+    /// A flag is present for which memcached records the access after it builds the reply: `N T R l h`.
     pub bumps_late: bool,
 }
 
 impl<'a> Flags<'a> {
-    /// Reads the words from `from` on; the key is the second word.
+    /// Parses the words from `from` on; the key is the second word.
     ///
     /// # Errors
-    /// The reply to the flag that is wrong: the first unknown or repeated one, else the last bad argument.
+    /// The error reply: of the first unknown or repeated flag, else of the last bad argument.
     #[inline]
     pub fn parse(tokens: &Tokens<'a>, from: usize, clock: &Clock) -> Result<Self, &'static str> {
         let text = tokens.get(1);
@@ -78,7 +78,7 @@ impl<'a> Flags<'a> {
         for at in from..tokens.len() {
             let word = tokens.get(at);
             let (letter, argument) = (word[0], &word[1..]);
-            // Letters are below 128: the line's shape was checked.
+            // Letters are below 128: `is_sound` has checked the line.
             let bit = 1 << (letter & 127);
             if letters & bit != 0 {
                 return Err("CLIENT_ERROR duplicate flag");
@@ -120,7 +120,7 @@ impl<'a> Flags<'a> {
         }
     }
 
-    /// Takes one flag.
+    /// Parses one flag.
     #[inline]
     fn take(&mut self, at: usize, letter: u8, argument: &[u8], clock: &Clock) -> Result<(), Wrong> {
         let time = || match decimal::token_i32(argument) {
@@ -160,7 +160,7 @@ impl<'a> Flags<'a> {
                 Some(flags) if !argument.is_empty() => self.flags = flags,
                 _ => return Err(Wrong::Argument(None)),
             },
-            // A bare `M` has the line's next byte for its mode, which is none of the modes.
+            // memcached reads the line's next byte as the mode of a bare `M`, which is never a valid mode.
             b'M' => self.mode = argument.first().copied().unwrap_or(b' '),
             b'I' => self.stale = true,
             b'x' => self.empty = true,
@@ -169,7 +169,7 @@ impl<'a> Flags<'a> {
         Ok(())
     }
 
-    /// The key.
+    /// The key, decoded.
     #[inline]
     pub fn key(&self) -> &[u8] {
         self.decoded.as_deref().unwrap_or(self.text)
@@ -181,24 +181,24 @@ impl<'a> Flags<'a> {
         self.decoded.is_some()
     }
 
-    /// What `flag` says if it takes effect before the words end in an error.
+    /// `flag` if it precedes any over-long opaque, else `None`.
     #[inline]
     pub fn in_effect(&self, flag: Option<(usize, u32)>) -> Option<(usize, u32)> {
         flag.filter(|(at, _)| self.long_opaque.is_none_or(|end| *at < end))
     }
 
-    /// Expiry time of an item that is made: `T` and `N` count in their order, and 0 is never.
+    /// Expiry time of a created item: the later of `T` and `N` counts; 0 = never.
     pub fn made_exptime(&self) -> u32 {
         let last = self.in_effect(self.touch).max(self.in_effect(self.vivify));
         last.map_or(0, |(_, exptime)| exptime)
     }
 }
 
-/// What is wrong with a flag.
+/// Error of a flag.
 enum Wrong {
-    /// There is no such flag.
+    /// Unknown flag.
     Unknown,
-    /// Its argument; with the reply, if it has one of its own.
+    /// Bad argument; with the reply, if the flag has a specific one.
     Argument(Option<&'static str>),
 }
 
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_wrong_letter_or_the_last_wrong_argument_is_reported() {
+    fn first_wrong_letter_or_last_wrong_argument_is_reported() {
         const DUPLICATE: &str = "CLIENT_ERROR duplicate flag";
         const INVALID: &str = "CLIENT_ERROR invalid flag";
         const INITIAL: &str = "CLIENT_ERROR invalid numeric initial value";
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn times_count_in_their_order_up_to_an_over_long_opaque() {
+    fn times_apply_in_order_up_to_an_over_long_opaque() {
         let parse = |line: &'static str| {
             let flags = Flags::parse(&Tokens::split(line.as_bytes()), 2, &Clock::manual(0));
             flags.map_err(str::to_owned).unwrap().made_exptime()

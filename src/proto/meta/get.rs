@@ -1,6 +1,6 @@
 //! `mg`: fetch with options.
 //!
-//! Owns the reply's words and their order. What the fetch makes of the item is [`MetaGet`]'s.
+//! Owns the reply's words and their order. [`MetaGet`] defines the effect on the item.
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, parse, put_number, put_ttl};
@@ -39,7 +39,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     }
 }
 
-/// What the flags ask of the fetch.
+/// Fetch options of the flags.
 #[inline]
 fn peek(flags: &Flags<'_>) -> MetaGet {
     let spoilt = flags.long_opaque.is_some();

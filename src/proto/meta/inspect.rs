@@ -1,4 +1,4 @@
-//! `me`: an item's inner values, for people who look for errors.
+//! `me`: internal state of an item, for debugging.
 
 use super::key::{decode, put_key};
 use crate::cache::Key;
@@ -9,14 +9,14 @@ use crate::stats::Counter;
 use crate::store::iflag;
 use std::io::Write as _;
 
-/// Runs the command. The only one of the six that `cmd_meta` counts.
+/// Runs the command, the only meta command that `cmd_meta` counts.
 pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
     let text = tokens.get(1);
     if text.len() > KEY_MAX {
         return run.reply(BAD_FORMAT);
     }
     let mut decoded = None;
-    // A lone `b` is overlooked, as in memcached.
+    // A `b` without further words is ignored, as in memcached.
     if tokens.len() >= 4 && tokens.get(2) == b"b" {
         decoded = decode(text);
         if decoded.is_none() {
@@ -40,7 +40,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
         let cas = if show_cas { entry.cas() } else { 0 };
         let fetched = if entry.fetched() { "yes" } else { "no" };
         let (class, size) = (entry.class(), entry.memcached_size());
-        // Writing into a vector does not fail.
+        // Writing into a vector cannot fail.
         let _ = write!(bytes, " exp={exptime} la={idle} cas={cas} fetch={fetched} cls={class} size={size}\r\n");
     });
     if hit.is_none() {

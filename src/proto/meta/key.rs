@@ -1,18 +1,18 @@
-//! Keys in base64.
+//! Base64 keys.
 //!
-//! Owns memcached's reading of base64, which is laxer than the standard: bytes outside the alphabet are passed
-//! over, a quantum with padding ends the text, padding may stand anywhere in it. Called by the flag parser and
-//! by everything that shows a key.
+//! Owns memcached's base64 decoding, which is laxer than the standard: bytes outside the alphabet are skipped, a
+//! quantum with padding ends the text, padding may stand anywhere in it. Called by the flag parser and by every
+//! command that prints a key.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{self, GeneralPurpose, GeneralPurposeConfig};
 
-/// Unused bits of a last quantum may be anything.
+/// Ignores the unused bits of the last quantum.
 const LAX: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// The key that `text` stands for; `None` if it stands for none.
+/// Decodes a base64 key; `None` if it is invalid.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let mut text: Vec<u8> = text.iter().copied().filter(in_alphabet).collect();
@@ -31,7 +31,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(key)
 }
 
-/// Appends a key as clients see it.
+/// Appends a key in its client's encoding.
 #[inline]
 pub(super) fn put_key(out: &mut Vec<u8>, key: &[u8], binary: bool) {
     if binary {

@@ -1,8 +1,8 @@
 //! The meta commands: `mg`, `ms`, `md`, `ma`, `mn`, `me`.
 //!
-//! Owns their grammar and replies; what they do to items is `cache`'s. A command is a key and flags, each one
-//! letter with its argument attached; flags that ask for something come back in the order in which they were
-//! given. Called by the text dispatcher, with whose lines these are mixed.
+//! Owns their grammar and replies; their effects on items are `cache`'s. A command is a key and flags, each a letter
+//! with its argument attached; flags that request output return in the order given. Called by the text dispatcher,
+//! since meta commands share its lines.
 
 mod arith;
 mod delete;
@@ -35,7 +35,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], hash: Option<u64>) {
     if is_sound(&tokens, 2) { command(run, &tokens, hash) } else { run.reply(BAD_FORMAT) }
 }
 
-/// The flags of a command whose words from `from` on are flags, or the error reply.
+/// Parses the words from `from` on as flags; appends the error reply on failure.
 #[inline]
 fn parse<'a>(run: &mut Run<'_, '_>, tokens: &Tokens<'a>, from: usize) -> Option<Flags<'a>> {
     match Flags::parse(tokens, from, &run.cx.shared.clock) {
@@ -47,16 +47,15 @@ fn parse<'a>(run: &mut Run<'_, '_>, tokens: &Tokens<'a>, from: usize) -> Option<
     }
 }
 
-/// Whether a line has its key, and flags that begin like flags. What fails here is a broken line, not a
-/// command with a wrong flag.
+/// Whether a line has a key and each flag begins as a flag can. A failure is a malformed line, not an invalid flag.
 #[inline]
 fn is_sound(tokens: &Tokens<'_>, from: usize) -> bool {
-    // memcached's letters are a range of bytes that holds six other characters too.
+    // memcached's range of letters includes the six characters between `Z` and `a`.
     let begins_flag = |token: &[u8]| matches!(token.first(), Some(b'A'..=b'z' | b'0'..=b'9'));
     tokens.len() >= from && (from..tokens.len()).all(|at| begins_flag(tokens.get(at)))
 }
 
-/// Appends the flags that every command echoes, if `word` is one of them.
+/// Appends `word` if it is a flag that every command echoes.
 #[inline]
 fn echo(out: &mut Output, word: &[u8], key: &[u8], binary: bool) {
     match word.first() {

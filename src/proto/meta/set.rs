@@ -1,7 +1,7 @@
 //! `ms`: store with options.
 //!
-//! Owns the modes and the reply; the value arrives as that of every storage command does
-//! (`text::storage`), which calls [`finish`] when it is there.
+//! Owns the modes and the reply. `text::storage` receives the value, as for every storage command, then calls
+//! [`finish`].
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, is_sound, parse, put_number};
@@ -11,18 +11,18 @@ use crate::limits::VALUE_LEN_MAX;
 use crate::proto::text::{Arrival, BAD_FORMAT, CommandResult, Run, Tokens, strip_end, swallow};
 use crate::store::{Meta, Mode, Reservation, Stored, iflag};
 
-/// What is to be done with a value once it has arrived.
+/// A store that waits for its value.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingSet {
     put: MetaSet,
     vlen: usize,
     binary: bool,
-    /// Whether success goes without saying.
+    /// Omit the reply to success.
     pub quiet: bool,
 }
 
 impl PendingSet {
-    /// The value is not to be stored after all.
+    /// Ends the command without storing the value.
     pub fn abandon(&self, run: &Run<'_, '_>) {
         run.verbs.abandon_put(&self.put);
     }
@@ -46,14 +46,14 @@ pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -
     Arrival::Meta(order, &text[tokens.offset(3)..]).receive(run, reservation, &key, rest)
 }
 
-/// Takes memory by the mode's rules, or replies.
+/// Reserves memory by the mode's rules; appends the error reply on failure.
 #[inline]
 fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -> Option<(PendingSet, Reservation)> {
     let Some(put) = put(flags) else {
         run.reply("CLIENT_ERROR invalid mode for ms M token");
         return None;
     };
-    // Where appending makes an item, that one's time is `N`'s.
+    // An item created by an append gets the expiry time of `N`.
     let time = if put.vivify { flags.vivify } else { flags.touch };
     let meta = Meta {
         klen: key.bytes().len(),
@@ -78,7 +78,7 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
     None
 }
 
-/// What the mode and the other flags ask of the store; `None` if there is no such mode.
+/// Store options of the mode and the other flags; `None` for an unknown mode.
 #[inline]
 fn put(flags: &Flags<'_>) -> Option<MetaSet> {
     let compares = flags.compare.is_some();
@@ -102,7 +102,7 @@ fn put(flags: &Flags<'_>) -> Option<MetaSet> {
     })
 }
 
-/// Stores a value that has arrived; `words` are the line's flags.
+/// Stores a complete value; `words` are the line's flags.
 #[inline]
 pub fn finish(run: &mut Run<'_, '_>, order: PendingSet, words: &[u8], key: &Key<'_>, reservation: Reservation) {
     let (stored, cas) = run.verbs.commit_put(reservation, key, &order.put);

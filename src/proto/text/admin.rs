@@ -1,7 +1,7 @@
 //! Admin commands: stats, watch, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
 //!
-//! Owns their grammar and memcached's texts. Cold: clarity before speed. Commands whose engine is not there
-//! answer as memcached does when that engine is switched off.
+//! Owns their grammar and memcached's texts. A cold path: favours clarity over speed. Commands without an engine here
+//! answer as memcached does with that engine switched off.
 
 use super::dump::CacheDump;
 use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
@@ -17,7 +17,7 @@ use crate::store::Lookup;
 use std::fmt::Display;
 use std::io::Write as _;
 
-/// Runs the admin command that the first token names; `None` if there is no such command.
+/// Runs the admin command of the first token; `None` for an unknown command.
 pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<AfterCommand> {
     match tokens.get(0) {
         b"shutdown" => return Some(shutdown(run, tokens)),
@@ -62,14 +62,14 @@ fn refresh_certs(run: &mut Run<'_, '_>) {
     match result {
         Ok(()) => run.reply("OK"),
         Err(complaint) => {
-            run.noreply = false; // memcached does not ask here
+            run.noreply = false; // memcached ignores noreply here
             run.reply(&complaint);
         }
     }
 }
 
 fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
-    /// memcached keeps no level above this one.
+    /// memcached's highest level.
     const LEVEL_MAX: u32 = 2;
     match number(tokens, 1) {
         Some(level) => {
@@ -80,7 +80,7 @@ fn verbosity(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     }
 }
 
-/// Token `at` as number; `None` if there is none.
+/// Token `at` as a number; `None` if it is not one.
 pub(super) fn number(tokens: &Tokens<'_>, at: usize) -> Option<u32> {
     if at < tokens.len() { decimal::token_u32(tokens.get(at)) } else { None }
 }
@@ -159,7 +159,7 @@ fn automove(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
         let Some(ratio) = float(tokens, 3) else { return run.reply("ERROR") };
         runtime.set_slab_automove_ratio(ratio);
     } else if tokens.is(2, "freeratio") {
-        // Read by flash storage alone, which does not exist: checked and forgotten.
+        // Used only by memcached's flash storage: validated and ignored.
         if float(tokens, 3).is_none() {
             return run.reply("ERROR");
         }
@@ -230,7 +230,7 @@ fn lru_tune(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     }
 }
 
-/// `watch`: checks in memcached's order, takes a seat.
+/// `watch`: checks in memcached's order and takes a watcher's seat.
 pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let refusal = match try_watch(run, tokens) {
         Ok(seat) => return AfterCommand::Watch(seat),
@@ -260,7 +260,7 @@ fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static st
 /// Rows as `STAT name value` lines.
 struct Lines;
 
-/// The line that ends a report.
+/// Last line of a report.
 const END: &[u8] = b"END\r\n";
 
 impl Form for Lines {
@@ -274,7 +274,7 @@ impl Form for Lines {
     }
 }
 
-/// `stats` in all its forms. What may be long is told by the session.
+/// `stats` with all its arguments. Returns a report that may be long, for the session to send in steps.
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
     let report = Report { cx, verbs: run.verbs };
@@ -370,7 +370,8 @@ fn debugtime(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     run.reply("OK");
 }
 
-/// Locks what a key's lookups lock, or pins its value for ever. Values that are not pinned for reading cannot be.
+/// Takes the lock of a key's bucket, or pins its value until the process ends. Values too short for pinned reads
+/// cannot be pinned.
 #[cfg(feature = "debug-commands")]
 fn debugitem(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     if tokens.len() < 3 {

@@ -1,7 +1,7 @@
-//! `lru_crawler`: runs, dumps and the crawler's knobs.
+//! `lru_crawler`: crawls, dumps and settings.
 //!
-//! Owns the command's grammar and memcached's texts. Runs are asked for through `maint`'s handle; a dump is
-//! a state of the session (`dump`). Called by the admin commands.
+//! Owns the command's grammar and memcached's texts. Requests crawls through `maint`'s handle; a dump is a state of
+//! the session (`dump`). Called by the admin commands.
 
 use super::admin::number;
 use super::dump::{Ask, Kind, Of};
@@ -10,10 +10,10 @@ use crate::decimal;
 use crate::limits::CLASSES;
 use crate::maint::all_classes;
 
-/// memcached reads no more of a list of classes.
+/// Length to which memcached truncates a class list.
 const LIST_MAX: usize = 511;
 
-/// Which classes a list names; `None` if it is none.
+/// Classes in a list; `None` if the list is invalid.
 pub(super) fn classes(list: &[u8]) -> Option<Of> {
     let list = &list[..list.len().min(LIST_MAX)];
     match list {
@@ -30,7 +30,7 @@ pub(super) fn classes(list: &[u8]) -> Option<Of> {
     bits.sum::<Sum>().0.map(Of::Classes)
 }
 
-/// A union of bits, or nothing once one of them is missing.
+/// Union of bits; `None` if any is missing.
 struct Sum(Option<u64>);
 
 impl std::iter::Sum<Option<u64>> for Sum {
@@ -101,7 +101,7 @@ fn crawl(run: &mut Run<'_, '_>, list: &[u8]) {
     run.reply(text);
 }
 
-/// Whether the dump can begin is the session's to say: it knows what is before it.
+/// Requests a dump. The session decides whether it may begin, since only the session knows of earlier replies.
 fn dump(run: &mut Run<'_, '_>, kind: Kind, list: &[u8]) -> AfterCommand {
     let shared = run.cx.shared;
     if !shared.runtime.lru_crawler() {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_classes_are_read_as_memcached_reads_them() {
+    fn class_lists_parse_as_in_memcached() {
         let bits = |list: &[u8]| match classes(list) {
             Some(Of::Classes(bits)) => Some(bits),
             Some(Of::Hashes) => panic!("hash"),

@@ -1,8 +1,8 @@
-//! `lru_crawler metadump` and `mgdump`, `stats cachedump`: lists of items, told step by step.
+//! Item dumps: `lru_crawler metadump` and `mgdump`, `stats cachedump`.
 //!
-//! Owns the forms of the lines and where a dump stands. A dump is a state of its session (`listing`): each step appends
-//! some kilobytes and then lets others run, so a slow or vanished reader holds nothing but one step's bytes.
-//! Knows no sockets. Begun and stepped by the session.
+//! Owns the line formats and a dump's position. A dump is a state of its session (`listing`): each step appends some
+//! kilobytes, then other connections run, so a slow or vanished reader holds at most one step's bytes. Knows no
+//! sockets. Begun and stepped by the session.
 
 use super::Run;
 use crate::clock::Clock;
@@ -15,20 +15,20 @@ use crate::store::{Entry, Walk, iflag};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Slots of memory visited in one step at most.
+/// Maximum memory slots visited in one step.
 const STEP_SLOTS: u32 = 4096;
 
-/// Buckets of the index visited in one step at most.
+/// Maximum index buckets visited in one step.
 const STEP_BUCKETS: u32 = 512;
 
-/// More than the longest line: a key of escapes, and seven numbers with their names.
+/// Upper bound for a line: an escaped key, and seven numbers with their names.
 const DUMP_LINE_MAX: usize = 3 * KEY_MAX + 250;
 
-/// Longest `stats cachedump` in bytes, and what memcached keeps of them for its end.
+/// Maximum length of `stats cachedump`, and the part of it that memcached reserves for the last line. Unit: bytes.
 const CACHE_DUMP_MAX: usize = 2 << 20;
 const END_ROOM: usize = 6;
 
-/// What is told of an item.
+/// Format of a dump's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proto) enum Kind {
     /// `metadump`: everything but the value.
@@ -60,19 +60,19 @@ impl Kind {
     }
 }
 
-/// Which items are told.
+/// Items to dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proto) enum Of {
-    /// Those of these classes (one bit each), in the order of memory.
+    /// Items of these classes (one bit each), in memory order.
     Classes(u64),
-    /// All, in the order of hashes.
+    /// All items, in hash order.
     Hashes,
 }
 
-/// A dump that was asked for.
+/// A requested dump.
 pub(in crate::proto) struct Ask {
     pub kind: Kind,
-    /// `None` if the list of classes was none.
+    /// `None` if the class list is invalid.
     pub of: Option<Of>,
     pub noreply: bool,
 }
@@ -82,20 +82,20 @@ enum Position {
     Hashes(u32),
 }
 
-/// A dump under way.
+/// A running dump.
 pub(in crate::proto) struct Dump {
     kind: Kind,
     position: Position,
 }
 
-/// Begins a dump, or refuses it. `first` says that no other reply waits to be sent before it.
+/// Begins a dump, or replies why not. `first`: no other reply waits to be sent.
 pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Output) -> Option<Box<dyn Listing>> {
     let store = cx.shared.cache.store;
     let refusal = match ask.of {
         _ if !first => ask.kind.not_first(),
         None => "BADCLASS invalid class id",
         Some(Of::Classes(0)) => "NOTSTARTED no items to crawl",
-        // A dump is no answer for a datagram: it has no end that the server could wait for.
+        // A datagram cannot carry a dump, whose length is unbounded.
         _ if out.is_datagrams() => "ERROR an unknown error happened",
         Some(of) => {
             cx.shared.crawler.note_start();
@@ -113,7 +113,7 @@ pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Out
 
 impl Listing for Dump {
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
-        // Room for all of it: nothing is allocated under a bucket's lock.
+        // Reserves the step's memory, so that nothing is allocated under a bucket lock.
         let Some(full) = room(out, 16 * DUMP_LINE_MAX) else { return Listed::NoMemory };
         let bytes = out.bytes();
         let (kind, store, now) = (self.kind, cx.shared.cache.store, cx.shared.clock.now());
@@ -143,17 +143,17 @@ impl Listing for Dump {
     }
 }
 
-/// `stats cachedump`: keys of one class, as many as fit into so many bytes.
+/// `stats cachedump`: keys of one class, up to `CACHE_DUMP_MAX` bytes.
 pub(super) struct CacheDump {
     walk: Walk,
-    /// Items still to be told.
+    /// Items left.
     items: u32,
-    /// Bytes still to be told.
+    /// Bytes left.
     bytes: usize,
 }
 
 impl CacheDump {
-    /// Of at most `limit` items; 0 = all.
+    /// A dump of at most `limit` items; 0 = no limit.
     pub(super) fn new(cx: &Cx<'_>, class: u32, limit: u32) -> Self {
         let walk = cx.shared.cache.store.begin_walk(1 << class);
         Self { walk, items: if limit == 0 { u32::MAX } else { limit }, bytes: CACHE_DUMP_MAX - END_ROOM }
@@ -162,7 +162,7 @@ impl CacheDump {
 
 impl Listing for CacheDump {
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
-        // Room for all of it: nothing is allocated under a bucket's lock.
+        // Reserves the step's memory, so that nothing is allocated under a bucket lock.
         let Some(full) = room(out, 2 * DUMP_LINE_MAX) else { return Listed::NoMemory };
         let bytes = out.bytes();
         let (store, clock) = (cx.shared.cache.store, &cx.shared.clock);
@@ -188,7 +188,7 @@ impl Listing for CacheDump {
     }
 }
 
-/// `ITEM … [… b; … s]`; false if the key cannot stand in a line.
+/// `ITEM … [… b; … s]`; false if the key is not printable.
 fn cache_line(entry: &Entry, clock: &Clock, now: u32, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.extend_from_slice(b"ITEM ");
@@ -246,7 +246,7 @@ fn key_line(entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(b"mg ");
     let start = out.len();
     entry.copy_key(out);
-    // A key that came by packet may hold anything, and does not say so.
+    // A key from the binary protocol may hold any bytes without the base64 mark.
     if entry.iflags() & iflag::KEY_BINARY != 0 || !is_printable(&out[start..]) {
         to_base64(out, start);
         out.extend_from_slice(b" b");
@@ -258,7 +258,7 @@ fn put_signed(out: &mut Vec<u8>, n: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
-/// Writes the bytes from `start` on as a URI does: `%` and two digits for all but letters, digits and `-._~`.
+/// Percent-encodes the bytes from `start` on, except letters, digits and `-._~`.
 fn escape(out: &mut Vec<u8>, start: usize) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
@@ -276,9 +276,9 @@ fn escape(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Writes the bytes from `start` on in base64.
+/// Encodes the bytes from `start` on in base64.
 fn to_base64(out: &mut Vec<u8>, start: usize) {
-    // A key's length is one byte.
+    // A key is at most 255 bytes long.
     let mut text = [0; 255_usize.div_ceil(3) * 4];
     if let Ok(len) = STANDARD.encode_slice(&out[start..], &mut text) {
         out.truncate(start);
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_escaped_as_in_a_uri() {
+    fn keys_are_percent_encoded() {
         let escaped = |key: &[u8]| {
             let mut out = [b"key=", key].concat();
             escape(&mut out, 4);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_keys_are_told_in_base64() {
+    fn binary_keys_are_dumped_in_base64() {
         let encoded = |key: &[u8]| {
             let mut out = [b"mg ", key].concat();
             to_base64(&mut out, 3);

@@ -1,9 +1,9 @@
 //! `get`, `gets`, `gat`, `gats`.
 //!
-//! Owns the reading of many keys: keys are hashed and their memory loaded in groups before any of them is
-//! looked up. A line stops where the output is full or the run has used up its keys or bytes, and goes on there
-//! in a later run. Nothing that was learnt of a line is looked for twice: its end, and whether a key is too long.
-//! Called by the text dispatcher and, for a line that is unfinished or stopped, by the session.
+//! Owns multigets: keys are hashed and their memory prefetched in groups before the first of a group is looked up. A
+//! line stops when the output is full or the run has used up its keys or bytes, and resumes there in a later run. The
+//! end of a line and the presence of an over-long key are searched only once. Called by the text dispatcher and, for
+//! an incomplete or stopped line, by the session.
 
 use super::{AfterCommand, BAD_FORMAT, CommandResult, Run};
 use crate::cache::Key;
@@ -13,19 +13,19 @@ use crate::point::point;
 use crate::proto::output::Mark;
 use crate::stats::Counter;
 
-/// Keys looked up together: enough to overlap their cache misses, few enough to stay in the first-level cache.
+/// Keys per lookup group: enough to overlap their cache misses, few enough to stay in the L1 cache.
 const GROUP: usize = 16;
 
-/// Which of the four it is.
+/// Variant of get.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Kind {
     /// Show the CAS id.
     pub cas: bool,
-    /// Give each hit this expiry time.
+    /// Set this expiry time on each hit.
     pub touch: Option<u32>,
 }
 
-/// Whether a later key of the line is too long, which takes back all its replies.
+/// Whether a later key of the line is too long, which revokes all its replies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LongKey {
     Unknown,
@@ -33,38 +33,38 @@ enum LongKey {
     Ahead,
 }
 
-/// A `get` or `gets` line longer than other commands may be whose end has not arrived.
+/// An incomplete `get` or `gets` line longer than other commands may be.
 #[derive(Debug)]
 pub struct LongLine {
-    /// Bytes known to hold no newline.
+    /// Number of leading bytes known to hold no newline.
     searched: usize,
 }
 
 impl LongLine {
-    /// For `bytes` without a newline; `None` if the command may not be that long.
+    /// Begins with `bytes` without a newline; `None` if the command may not be this long.
     pub fn begin(bytes: &[u8]) -> Option<Self> {
         super::is_get_line(bytes).then_some(Self { searched: bytes.len() })
     }
 
-    /// Offset of the newline in `bytes`, which are the same line with more behind it.
+    /// Offset of the newline in `bytes`: the same line with more bytes appended.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let from = std::mem::replace(&mut self.searched, bytes.len());
         memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at)
     }
 }
 
-/// A line that stopped before its end. Part of every connection's state, hence packed.
+/// A line that stopped before its end. Part of every session's state, so kept small.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiget {
     touch: Option<u32>,
     /// Length of the line with its newline; set by the session.
     pub line: u32,
-    /// Bytes of the line that are done.
+    /// Bytes of the line already processed.
     done: u32,
     /// Keys looked up since the output was last full.
     fetched: u32,
     cas: bool,
-    /// A key was seen.
+    /// At least one key was looked up.
     any: bool,
     long_key: LongKey,
 }
@@ -74,7 +74,8 @@ impl Multiget {
         Self { touch, line: 0, done: done as u32, fetched: 0, cas, any: false, long_key: LongKey::Unknown }
     }
 
-    /// Stops at `done`. Replies may leave after this, so those that a later key would take back are dropped now.
+    /// Stops at `done`. Replies may be sent after this, so replies that a later over-long key revokes are dropped
+    /// now.
     fn stop(mut self, run: &mut Run<'_, '_>, text: &[u8], done: usize, start: Mark) -> CommandResult {
         self.done = done as u32;
         self.look_ahead(text, done);
@@ -95,7 +96,7 @@ impl Multiget {
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, hash: Option<u64>) -> CommandResult {
     let keys = &text[word..];
-    // The common case: one key.
+    // Fast path: one key.
     if let Some(key) = keys.get(1..)
         && !key.is_empty()
         && key.len() <= KEY_MAX
@@ -127,7 +128,7 @@ pub(super) fn run_touching(run: &mut Run<'_, '_>, text: &[u8], cas: bool) -> Com
     many(run, text, Multiget::new(kind, tokens.offset(2)))
 }
 
-/// Goes on with a stopped line.
+/// Resumes a stopped line.
 pub(in crate::proto) fn resume(
     cx: &super::Cx<'_>,
     line: &[u8],
@@ -138,7 +139,7 @@ pub(in crate::proto) fn resume(
     many(&mut run, super::strip_end(line), stopped)
 }
 
-/// Answers the keys of `text` from `line.done` on, as far as one run goes.
+/// Answers the keys of `text` from `line.done` on, within the limits of one run.
 fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult {
     let start = run.out.mark();
     let mut done = line.done as usize;
@@ -152,7 +153,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult
             && let Some((from, to)) = next_key(text, scan, end_of_run)
         {
             if to - from > KEY_MAX {
-                long = true; // but the keys before it are fetched
+                long = true; // keys before it still count as looked up
                 break;
             }
             let hash = crate::hash::hash(&text[from..to]);
@@ -179,7 +180,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult
             if line.fetched >= cap || !run.out.make_room() {
                 return no_memory(run, start);
             }
-            run.out.end_of_reply(); // each key is a reply of its own
+            run.out.end_of_reply(); // each key is a separate reply
             point("a key of several is next");
             fetch(run, &Key::hashed(&text[from..to], hash), kind);
             line.fetched += 1;
@@ -194,7 +195,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult
             }
         }
         if long {
-            // The word counts for the line's first reply alone.
+            // memcached honours `noreply` only for the line's first reply.
             let first = !line.any && len == 0 && kind.touch.is_none();
             run.noreply = first && super::Tokens::split(text).last() == b"noreply";
             run.out.rewind(start);
@@ -207,7 +208,7 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult
     }
 }
 
-/// The next word that begins in `at..end`; cut off after `KEY_MAX + 1` bytes.
+/// The next word that begins in `at..end`, truncated to `KEY_MAX + 1` bytes.
 #[inline]
 fn next_key(text: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
     let mut from = at;
@@ -221,8 +222,8 @@ fn next_key(text: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
     Some((from, from + memchr::memchr(b' ', word).unwrap_or(word.len())))
 }
 
-/// Whether a word from `at` on is too long for a key. Goes on from the last space of each window of `KEY_MAX + 1` bytes,
-/// so the bytes before it are not read: about 1 ms for the longest line, paid once.
+/// Whether a word from `at` on is too long for a key. Jumps to the last space of each window of `KEY_MAX + 1` bytes,
+/// so most bytes are not read: about 1 ms for the longest line, once per line.
 fn has_long_key(text: &[u8], mut at: usize) -> bool {
     while let Some(window) = text.get(at..at + KEY_MAX + 1) {
         let Some(space) = memchr::memrchr(b' ', window) else { return true };
@@ -231,7 +232,7 @@ fn has_long_key(text: &[u8], mut at: usize) -> bool {
     false
 }
 
-/// Refuses the line: more replies than may wait, or no memory. The replies taken back make room for this one.
+/// Refuses the line: too many waiting replies, or no memory. Dropping its replies makes room for this one.
 #[cold]
 fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> CommandResult {
     run.out.rewind(start);
@@ -240,7 +241,7 @@ fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> CommandResult {
     CommandResult::line()
 }
 
-/// An over-long key takes back the whole line's replies; the second line end is memcached's.
+/// Drops the whole line's replies because of an over-long key. The second line end is memcached's.
 fn too_long(run: &mut Run<'_, '_>) -> CommandResult {
     let quiet = std::mem::take(&mut run.noreply);
     run.reply(if quiet { "" } else { "CLIENT_ERROR bad command line format\r\n" });
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn words_begin_before_the_end_and_are_cut_off_where_they_are_no_keys() {
+    fn next_key_stops_at_the_end_and_truncates_long_words() {
         let text = b"  a bc   d";
         assert_eq!(words(text, text.len()), [(2, 3), (4, 6), (9, 10)]);
         assert_eq!(words(text, 5), [(2, 3), (4, 6)]);
@@ -320,10 +321,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_searched_of_an_unfinished_line_is_not_searched_again() {
+    fn searched_part_of_a_line_is_not_searched_again() {
         let mut bytes = b"get ".repeat(1000);
         let mut line = LongLine::begin(&bytes).unwrap();
-        bytes.fill(b'\n'); // must not be looked at again
+        bytes.fill(b'\n'); // must not be searched again
         for n in 0..100 {
             bytes.push(b'k');
             assert_eq!(line.end(&bytes), None, "{n}");
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_key_is_found_wherever_it_stands() {
+    fn over_long_key_is_found_at_any_offset() {
         for (len, long) in [(KEY_MAX, false), (KEY_MAX + 1, true), (4 * KEY_MAX, true)] {
             let word = "k".repeat(len);
             for before in (0..600).chain([65_536]) {

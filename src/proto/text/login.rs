@@ -1,33 +1,33 @@
 //! The login of `-Y`: a `set` whose value is `user password`.
 //!
-//! Owns what such a line and such a value look like, and what is answered to anything else, as memcached has it: key,
-//! flags, time and `noreply` mean nothing, and what stands behind a refused line is taken for the next line. Knows no
-//! users. Called by the session while nobody has logged in.
+//! Owns the format of such a line and value and the replies to anything else, as in memcached: key, flags, time and
+//! `noreply` are ignored, and the bytes after a refused line count as the next line. Knows no users. Called by the
+//! session until the client has logged in.
 
 use super::{Run, Tokens};
 use crate::decimal;
 use crate::limits::{LINE_MAX, LINE_WAIT_MAX, TOKEN_MAX};
 use crate::proto::{Cx, Output};
 
-/// Bytes that memcached waits for before it looks at them.
+/// Bytes that memcached waits for before it parses.
 const LOOK_MIN: usize = 3;
 
-/// Shortest line, without its newline, that is answered.
+/// Shortest line, without its newline, that gets a reply.
 const LINE_MIN: usize = 6;
 
-/// What stands at the front of the input.
+/// Result of parsing the front of the input.
 pub(in crate::proto) enum Line {
-    /// Not all of a line.
+    /// An incomplete line.
     Unfinished,
-    /// Nothing that deserves an answer.
+    /// Not a line; gets no reply.
     Foreign,
-    /// A line of this length that is refused, and why.
+    /// A refused line: its length and the reply.
     Refused(usize, &'static str),
-    /// A line of this length, and behind it so many bytes of value with its end.
+    /// A login line: its length, and the length of the value with its line end.
     Value(usize, usize),
 }
 
-/// Looks at the front of `bytes`.
+/// Parses the front of `bytes`.
 pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
     if bytes.len() < LOOK_MIN {
         return Line::Unfinished;
@@ -39,7 +39,7 @@ pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
         return Line::Foreign;
     }
     let used = newline + 1;
-    // The carriage return is looked for one byte too early: the last byte is never seen, whatever it is.
+    // memcached looks for the carriage return one byte too early: the last byte is ignored, whatever it is.
     let text = &bytes[..newline - 1];
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     let tokens = Tokens::split(text);
@@ -51,10 +51,10 @@ pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
     }
 }
 
-/// User and password of a value, which `value` is with the two bytes behind it.
+/// User and password of `value`, which includes the two bytes after it.
 ///
 /// # Errors
-/// Why there are none.
+/// The error reply.
 pub(in crate::proto) fn user_and_password(value: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let Some(token) = value.strip_suffix(b"\r\n") else {
         return Err("CLIENT_ERROR bad command line termination");
@@ -74,9 +74,9 @@ pub(in crate::proto) fn reply(cx: &Cx<'_>, out: &mut Output, line: &str) {
 mod tests {
     use super::*;
 
-    /// What memcached 1.6.45 was seen to make of each line.
+    /// Expected results are those of memcached 1.6.45.
     #[test]
-    fn lines_are_judged_as_memcached_judges_them() {
+    fn lines_parse_as_in_memcached() {
         let refused = "CLIENT_ERROR unauthenticated";
         for (text, size) in [
             ("set k 0 0 7\r\n", 9),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_space_ends_the_user() {
+    fn first_space_ends_the_user() {
         assert_eq!(user_and_password(b"foo bar\r\n"), Ok((&b"foo"[..], &b"bar"[..])));
         assert_eq!(user_and_password(b" a b \r\n"), Ok((&b""[..], &b"a b "[..])));
         assert_eq!(user_and_password(b"foobar\r\n"), Err("CLIENT_ERROR bad authentication token format"));

@@ -1,8 +1,7 @@
 //! The text protocol: one command line in, one reply out.
 //!
-//! Owns which words are commands and in what order memcached checks them; the session above owns state
-//! between commands, `cache` below what a verb means. Hot commands go through one `match`, admin commands
-//! through another.
+//! Owns which words are commands and the order of memcached's checks; the session above owns state between commands,
+//! `cache` below what a verb means. Hot commands go through one `match`, admin commands through another.
 
 mod admin;
 mod crawler;
@@ -27,24 +26,24 @@ use crate::maint::Seat;
 use crate::printable::is_printable;
 use crate::settings::VERSION;
 
-/// The reply to most things that cannot be parsed.
+/// Reply to most malformed lines.
 pub(super) const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
 
-/// What the session must do after a command.
+/// Next action of the session after a command.
 pub(super) enum AfterCommand {
-    /// Go on with the next line.
+    /// Run the next line.
     Line,
-    /// Go on with the next line in another turn: this one was costly.
+    /// End the turn, since this command was costly.
     GiveWay,
-    /// A value follows that was not all there.
+    /// Receive the rest of a value.
     Upload(Box<Upload>),
-    /// This many bytes follow that nobody wants.
+    /// Discard this many bytes.
     Swallow(u64),
-    /// A multiget stopped because the output is full.
+    /// A multiget stopped: the output is full, or the run's keys or bytes are used up.
     Multiget(Multiget),
-    /// A dump of items is asked for.
+    /// Begin an item dump.
     Dump(dump::Ask),
-    /// The reply is told in steps.
+    /// Send the reply in steps.
     Report(Box<dyn Listing>),
     /// The connection becomes a watcher.
     Watch(Seat),
@@ -52,7 +51,7 @@ pub(super) enum AfterCommand {
     Close(CloseReason),
 }
 
-/// A command's result: bytes used behind the line, and what is next.
+/// Result of a command: bytes consumed after the line, and the next action.
 pub(super) struct CommandResult {
     pub used: usize,
     pub next: AfterCommand,
@@ -67,18 +66,18 @@ impl CommandResult {
         Self { used: 0, next }
     }
 
-    /// The result of a command that costs much more than a get: nothing else runs in its turn.
+    /// Result of a command that costs much more than a get: nothing else runs in its turn.
     fn costly(next: AfterCommand) -> Self {
         Self::then(if matches!(next, AfterCommand::Line) { AfterCommand::GiveWay } else { next })
     }
 }
 
-/// One command on its way.
+/// State of one running command.
 pub(super) struct Run<'a, 'b> {
     pub cx: &'a Cx<'b>,
     pub verbs: Verbs<'a>,
     pub out: &'a mut Output,
-    /// Replies are not wanted.
+    /// The client wants no reply.
     pub noreply: bool,
 }
 
@@ -101,13 +100,13 @@ impl Run<'_, '_> {
         self.log(format_args!(">{} {noreply}{line}\n", self.cx.fd));
     }
 
-    /// A line for `-vv`, on standard error.
+    /// Writes a line of `-vv` to standard error.
     #[cold]
     fn log(&self, line: std::fmt::Arguments<'_>) {
         crate::sys::stderr::write(line.to_string().as_bytes());
     }
 
-    /// How a lookup ended, for `-vvv`.
+    /// Logs the result of a lookup, for `-vvv`.
     #[cold]
     pub fn log_lookup(&self, key: &Key<'_>, hit: bool) {
         let word = if hit { "FOUND KEY" } else { "NOT FOUND" };
@@ -118,7 +117,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// A legal key of the current command, or the error reply.
+    /// A valid key of the current command; appends the error reply for an over-long one.
     #[inline]
     pub fn key<'k>(&mut self, bytes: &'k [u8], hash: Option<u64>) -> Option<Key<'k>> {
         if bytes.len() > KEY_MAX {
@@ -132,8 +131,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// Runs the command in `line` (newline included); `rest` is what has arrived behind it. `hash` is the hash of
-/// the second word if it was computed ahead.
+/// Runs the command in `line` (newline included); `rest` holds the bytes received after it. `hash` is the hash of the
+/// second word, if known.
 #[inline]
 pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash: Option<u64>) -> CommandResult {
     let verbs = cx.verbs();
@@ -179,7 +178,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
     }
 }
 
-/// Whether an over-long line may go on: only `get` and `gets` have no bound on their keys.
+/// Whether an over-long line may continue: only `get` and `gets` have an unbounded number of keys.
 pub(super) fn is_get_line(bytes: &[u8]) -> bool {
     let spaces = bytes.iter().take_while(|&&byte| byte == b' ').count();
     let word = &bytes[spaces..];
@@ -193,7 +192,7 @@ pub(super) fn strip_end(line: &[u8]) -> &[u8] {
     text.strip_suffix(b"\r").unwrap_or(text)
 }
 
-/// A command with a key: at least `min` tokens, `noreply` as the last one.
+/// Runs a command with a key: at least `min` tokens, `noreply` as the last one.
 fn simple(
     run: &mut Run<'_, '_>,
     text: &[u8],
@@ -244,7 +243,7 @@ fn touch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     run.reply(reply);
 }
 
-/// Admin commands and what is no command at all.
+/// Runs an admin command, or replies to an unknown one.
 #[cold]
 fn unknown(run: &mut Run<'_, '_>, text: &[u8]) -> CommandResult {
     crate::sys::panics::trap("turn");

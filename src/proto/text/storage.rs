@@ -1,8 +1,8 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`.
 //!
-//! Owns the storage line and the value behind it, behind an `ms` line too. A value that has arrived whole is stored at once; else its
-//! reservation becomes an [`Upload`] that the session fills. The two bytes after the value must be CRLF and
-//! are never stored.
+//! Owns the storage line and the value after it, also after an `ms` line. A complete value is stored at once; for an
+//! incomplete one the reservation becomes an [`Upload`] that the session fills. The two bytes after the value must be
+//! CRLF and are never stored.
 
 use super::{AfterCommand, BAD_FORMAT, CommandResult, Run, Tokens};
 use crate::cache::{Key, Refused};
@@ -29,7 +29,7 @@ pub const PREPEND: Verb = Verb(Mode::Prepend);
 /// `cas`
 pub const CAS: Verb = Verb(Mode::Cas);
 
-/// What a value arrives for.
+/// Command that a value belongs to.
 #[derive(Clone, Copy)]
 pub(in crate::proto) enum Arrival<'a> {
     /// A storage verb, and the CAS id it compares with.
@@ -56,7 +56,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, h
 }
 
 impl Arrival<'_> {
-    /// Takes the value at the front of `rest` and finishes the command, or leaves both to an [`Upload`].
+    /// Consumes the value at the front of `rest` and finishes the command, or leaves both to an [`Upload`].
     #[inline]
     pub fn receive(
         self,
@@ -76,7 +76,7 @@ impl Arrival<'_> {
         CommandResult { used: vlen + 2, next: AfterCommand::Line }
     }
 
-    /// The value is there, if memory was, and `end` is what stands behind it.
+    /// Finishes the command: `full` is `None` if memory ran out, `end` holds the two bytes after the value.
     #[inline]
     fn finish(self, run: &mut Run<'_, '_>, key: &Key<'_>, full: Option<Reservation>, end: &[u8]) {
         let Some(reservation) = full else { return run.reply("SERVER_ERROR Out of memory during read") };
@@ -117,7 +117,7 @@ pub(in crate::proto) fn finish(cx: &super::Cx<'_>, upload: Upload, out: &mut sup
             run.noreply = order.quiet;
             Arrival::Meta(*order, words)
         }
-        Origin::Binary(..) => return, // packets finish their own
+        Origin::Binary(..) => return, // handled by `binary::finish_upload`
     };
     arrival.finish(&mut run, &key, upload.reservation, &upload.end);
 }
@@ -133,8 +133,8 @@ fn reply_to(stored: Stored) -> &'static str {
     }
 }
 
-/// Checks key, flags, exptime and CAS in memcached's order and takes memory. `None`: an error was replied
-/// and the value is unwanted.
+/// Checks key, flags, exptime and CAS in memcached's order and reserves memory. `None` after an error reply: the
+/// value must be discarded.
 #[inline]
 fn begin<'k>(
     run: &mut Run<'_, '_>,
@@ -145,7 +145,7 @@ fn begin<'k>(
     hash: Option<u64>,
 ) -> Option<(Key<'k>, Reservation, u64)> {
     let key = run.key(tokens.get(1), hash)?;
-    // Flags and exptime are C numbers, which may end at any white space: they are read from the line.
+    // Flags and exptime are C numbers, which end at any white space, so they are parsed from the line.
     let flags = decimal::c_unsigned(&line[tokens.offset(2)..]);
     let exptime = decimal::c_signed(&line[tokens.offset(3)..]);
     let (Some(flags), Some(exptime)) = (flags, exptime) else {
@@ -174,7 +174,7 @@ fn begin<'k>(
     }
 }
 
-/// Passes over a value of `vlen` bytes that nobody wants.
+/// Discards a value of `vlen` bytes.
 pub(in crate::proto) fn swallow(rest: &[u8], vlen: usize) -> CommandResult {
     let unwanted = vlen + 2;
     let used = unwanted.min(rest.len());

@@ -1,10 +1,10 @@
-//! Splitting a command line at spaces.
+//! Tokenizer of command lines.
 //!
-//! Owns memcached's tokenizer rules: only 0x20 separates, runs collapse, at most 23 tokens are seen.
+//! Owns memcached's tokenizer rules: only 0x20 separates, runs collapse, only the first 23 tokens count.
 
 use crate::limits::TOKENS_MAX;
 
-/// The tokens of one line; positions into it.
+/// Tokens of one line, as positions.
 pub struct Tokens<'a> {
     text: &'a [u8],
     spans: [(u16, u16); TOKENS_MAX],
@@ -12,7 +12,7 @@ pub struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Splits `text` (without line end). What lies beyond 65,535 bytes is not looked at, as in memcached.
+    /// Splits `text` (without line end). Ignores bytes beyond 65,534, as memcached does: positions have 16 bits.
     #[inline]
     pub fn split(text: &'a [u8]) -> Self {
         let text = &text[..text.len().min(usize::from(u16::MAX) - 1)];
@@ -39,7 +39,7 @@ impl<'a> Tokens<'a> {
         self.len
     }
 
-    /// Token `at`; empty when there is none.
+    /// Token `at`; empty if there is none.
     #[inline]
     pub fn get(&self, at: usize) -> &'a [u8] {
         if at >= self.len {
@@ -49,13 +49,13 @@ impl<'a> Tokens<'a> {
         &self.text[usize::from(from)..usize::from(to)]
     }
 
-    /// Offset of token `at` in the line; the line's end when there is none.
+    /// Offset of token `at` in the line; the line's end if there is none.
     #[inline]
     pub fn offset(&self, at: usize) -> usize {
         if at >= self.len { self.text.len() } else { usize::from(self.spans[at].0) }
     }
 
-    /// The last token; empty when there is none.
+    /// The last token; empty if there is none.
     #[inline]
     pub fn last(&self) -> &'a [u8] {
         self.get(self.len.wrapping_sub(1))
@@ -82,21 +82,21 @@ mod tests {
     }
 
     #[test]
-    fn what_16_bits_cannot_tell_is_not_looked_at() {
-        const LOOKED_AT: usize = u16::MAX as usize - 1;
-        for len in [LOOKED_AT - 1, LOOKED_AT, LOOKED_AT + 1, LOOKED_AT + 2, 2 * LOOKED_AT] {
+    fn bytes_beyond_16_bit_offsets_are_ignored() {
+        const TEXT_MAX: usize = u16::MAX as usize - 1;
+        for len in [TEXT_MAX - 1, TEXT_MAX, TEXT_MAX + 1, TEXT_MAX + 2, 2 * TEXT_MAX] {
             let mut line = vec![b'k'; len];
             line[2] = b' ';
             let tokens = Tokens::split(&line);
             assert_eq!((tokens.len(), tokens.get(0), tokens.offset(1)), (2, &b"kk"[..], 3));
-            assert_eq!(tokens.last().len(), len.min(LOOKED_AT) - 3);
+            assert_eq!(tokens.last().len(), len.min(TEXT_MAX) - 3);
         }
-        let line = [vec![b' '; LOOKED_AT], b"get".to_vec()].concat();
+        let line = [vec![b' '; TEXT_MAX], b"get".to_vec()].concat();
         assert_eq!(Tokens::split(&line).len(), 0);
     }
 
     #[test]
-    fn at_most_23_are_seen() {
+    fn at_most_23_tokens_count() {
         let line = b"x ".repeat(40);
         assert_eq!(Tokens::split(&line).len(), 23);
         assert_eq!(Tokens::split(b"").last(), b"");
