@@ -143,7 +143,7 @@ impl Verbs<'_> {
         cas.filter(|_| self.cache.use_cas)
     }
 
-    /// A write whose item gets CAS id `chosen`, or a new one.
+    /// A write that gives its item CAS id `chosen`, or a new one.
     pub(super) fn write_choosing(&self, mode: Mode, chosen: Option<u64>) -> Write {
         match chosen {
             Some(cas) => Write { chosen: true, ..Write::new(mode, cas) },

@@ -36,7 +36,7 @@ impl<'a> Key<'a> {
         (!bytes.is_empty() && bytes.len() <= KEY_MAX).then(|| Self { bytes, hash: hash::hash(bytes) })
     }
 
-    /// A valid key whose hash is known.
+    /// A valid key with a known hash.
     #[inline]
     pub fn hashed(bytes: &'a [u8], hash: u64) -> Self {
         debug_assert!(hash == hash::hash(bytes) && !bytes.is_empty() && bytes.len() <= KEY_MAX);

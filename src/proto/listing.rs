@@ -19,7 +19,7 @@ const CONNS: usize = 32;
 /// Upper bound for the rows of `CONNS` connections.
 const CONNS_BYTES: usize = CONNS * 1024;
 
-/// Memory slots whose items are counted in one step.
+/// Memory slots counted in one step.
 const SLOTS: u32 = 8192;
 
 /// Upper bound for a row of the histogram.

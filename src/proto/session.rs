@@ -249,7 +249,7 @@ impl Session {
         self.state = State::Checking(Box::new(Checking { check, ticket: None, answer, is_over: !slow, head }));
     }
 
-    /// Answers a login whose check has ended, and closes the connection after too many wrong passwords.
+    /// Answers a login after its check, and closes the connection after too many wrong passwords.
     fn conclude(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
         let State::Checking(checking) = std::mem::take(&mut self.state) else { return None };
         let answer = checking.answer.get();
@@ -448,7 +448,7 @@ impl Session {
         Some(self.give_way(unwanted))
     }
 
-    /// Ends the run after a command whose cost `-R` does not measure. `unwanted` bytes are discarded next.
+    /// Ends the run after a command with a cost that `-R` does not measure. `unwanted` bytes are discarded next.
     #[cold]
     fn give_way(&mut self, unwanted: u64) -> Step {
         self.state = if unwanted > 0 { State::Swallow(unwanted) } else { State::Command };

@@ -54,7 +54,7 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
     PacketResult { used: meta.vlen, next: AfterPacket::Packet }
 }
 
-/// Finishes a packet whose upload is complete.
+/// Finishes a packet after its upload is complete.
 pub(in crate::proto) fn finish(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
     let Origin::Binary(head, mode, compare) = upload.origin else { return };
     let quiet = super::decode(head.opcode).is_some_and(|(_, quiet)| quiet);

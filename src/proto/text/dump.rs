@@ -95,7 +95,7 @@ pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Out
         _ if !first => ask.kind.not_first(),
         None => "BADCLASS invalid class id",
         Some(Of::Classes(0)) => "NOTSTARTED no items to crawl",
-        // A datagram cannot carry a dump, whose length is unbounded.
+        // A dump has unbounded length, so datagrams cannot carry it.
         _ if out.is_datagrams() => "ERROR an unknown error happened",
         Some(of) => {
             cx.shared.crawler.note_start();

@@ -1,4 +1,4 @@
-//! The login of `-Y`: a `set` whose value is `user password`.
+//! The login of `-Y`: a `set` with the value `user password`.
 //!
 //! Owns the format of such a line and value and the replies to anything else, as in memcached: key, flags, time and
 //! `noreply` are ignored, and the bytes after a refused line count as the next line. Knows no users. Called by the
