@@ -1,8 +1,8 @@
-//! How long chores hold locks, and how long one step of the index's growth takes, measured inside.
+//! Lock hold times of the chores, and the time of one step of index growth, measured in process.
 //!
-//! Two parts: a store grows from empty to GROW_ITEMS items while threads store and read; then a store of HOLDS_MEGABYTES
-//! that is full does every chore at once for HOLDS_SECONDS. Steps and holds are given in processor time of the thread
-//! that works; where a step took much longer by the clock, the thread had to wait for a core. `make growth` runs it.
+//! Two parts. First, a store grows from empty to GROW_ITEMS items while threads store and read. Then a full store of
+//! HOLDS_MEGABYTES runs every chore concurrently for HOLDS_SECONDS. Steps and holds are in processor time of the
+//! working thread; a step that took much longer by the clock had to wait for a core. `make growth` runs it.
 #![allow(missing_docs, reason = "a program")]
 #![allow(clippy::unwrap_used)]
 
@@ -21,17 +21,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Slots of one step of the sweep, as `maint` takes them.
+/// Slots of one sweep step, as in `maint`.
 const SWEEP_SLOTS: u32 = 1000;
 
-/// What one sort of work has cost.
+/// Measured cost of one kind of work.
 struct Cost {
     name: &'static str,
     cpu: Histogram,
     wall: Histogram,
-    /// Locks of classes and pages, each hold.
+    /// Lock holds of classes and pages.
     holds: Histogram,
-    /// Calls above a millisecond: by the clock, by processor time, and of these the ones with a page fault.
+    /// Calls above 1 ms: by the clock, by processor time, and of the latter those with a page fault.
     late: [u64; 3],
     long_holds: u64,
 }
@@ -46,7 +46,7 @@ impl Cost {
         let (wall, faults, cpu) = (Instant::now(), thread_faults(), thread_ns());
         let result = work();
         let (cpu, wall) = (thread_ns() - cpu, wall.elapsed().as_nanos() as u64);
-        // Before the histograms are written, whose memory may be new.
+        // Sampled before the histograms are written, which may fault themselves.
         let faulted = thread_faults() != faults;
         self.cpu.record(cpu);
         self.wall.record(wall);
@@ -132,7 +132,7 @@ fn store(megabytes: u64) -> &'static Store {
 
 fn put(store: &'static Store, key: &[u8], value: &[u8], exptime: u32, now: u32) {
     let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime, iflags: 0, cas: 0 };
-    // There may be no memory for a large value.
+    // Memory for a large value may be short.
     let Some(mut reservation) = store.reserve(key, &meta, now) else { return };
     if reservation.write(value).is_ok() {
         let write = Write::new(Mode::Set, store.next_cas());
@@ -190,7 +190,7 @@ fn growth(items: u64) {
                 let was_growing = store.index_view().0;
                 step += 1;
                 let buckets = if step.is_multiple_of(64) { 1 } else { GROW_BUCKETS };
-                // What sort of step it was is known afterwards.
+                // The kind of the step is known only afterwards.
                 let mut cost = Cost::new("");
                 let step = cost.measure(|| store.grow_step(buckets));
                 let kind = match (was_growing, step) {
@@ -204,7 +204,7 @@ fn growth(items: u64) {
                 };
                 kinds[kind].take(&cost);
                 if kind == 2 {
-                    // What the machine does to work that touches no memory.
+                    // Baseline of the machine for work that touches no memory.
                     kinds[7].measure(spin);
                 }
                 if tended.elapsed() > Duration::from_secs(1) {
@@ -238,7 +238,7 @@ fn spin() {
     }
 }
 
-/// Threads store new small keys where memory is full, and read `reads` others for each.
+/// Threads store new small keys into full memory, and read `reads` others for each.
 fn evictions(megabytes: u64) {
     const NOW: u32 = 1000;
     const SETS: u64 = 100_000;
@@ -284,7 +284,7 @@ fn evictions(megabytes: u64) {
 }
 
 impl Cost {
-    /// Adds what another one has measured.
+    /// Merges the measurements of `other`.
     fn take(&mut self, other: &Self) {
         self.cpu.merge(&other.cpu);
         self.wall.merge(&other.wall);
@@ -305,7 +305,7 @@ fn chores(megabytes: u64, seconds: u64) {
         }
         scope.spawn(move || touch(store, done, costs));
         scope.spawn(move || {
-            // The store fills first.
+            // Waits until the store is full.
             while !store.is_full() && !done.load(Relaxed) {
                 store.grow_step(GROW_BUCKETS);
             }
@@ -319,7 +319,7 @@ fn chores(megabytes: u64, seconds: u64) {
         });
         while begun.elapsed() < Duration::from_secs(seconds) {
             thread::sleep(Duration::from_millis(100));
-            now.fetch_add(1, Relaxed); // ten times as fast as the sun
+            now.fetch_add(1, Relaxed); // ten times real time
         }
         done.store(true, Relaxed);
     });
@@ -352,7 +352,7 @@ fn load(store: &'static Store, mut rng: Rng, now: &AtomicU32, done: &AtomicBool,
     costs.lock().unwrap().extend([sets, gets]);
 }
 
-/// Touches pages before they are needed.
+/// Touches pages ahead of use.
 fn touch(store: &'static Store, done: &AtomicBool, costs: &Mutex<Vec<Cost>>) {
     let mut cost = Cost::new("touching pages");
     store.touch_from_here();
@@ -380,7 +380,7 @@ fn sweep_and_tend(store: &'static Store, now: &AtomicU32, done: &AtomicBool, cos
             kinds[3].measure(|| store.grow_step(GROW_BUCKETS));
         }
         drop(kinds[2].measure(|| store.classes(now)));
-        // What the machine does to a thread that holds nothing: interrupts count as its time.
+        // Baseline of the machine for a thread without locks: interrupts count as its time.
         let begun = Instant::now();
         kinds[5].measure(|| while begun.elapsed() < Duration::from_micros(20) {});
         if rng.u16(..1000) == 0 {

@@ -1,7 +1,7 @@
-//! Bytes to replies: command lines through a `Session`, without sockets.
+//! Request path without sockets: command lines through a `Session`, bytes to replies.
 //!
-//! `cargo bench --bench parse` times each kind of request, parsing, lookup and reply together. For telling whether
-//! a change of the hot path helps; the figures to publish come from `make bench`.
+//! `cargo bench --bench parse` times each kind of request: parsing, lookup and reply together. It shows whether a
+//! change of the hot path helps; published figures come from `make bench`.
 #![allow(missing_docs, reason = "criterion's macros")]
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use support::{Client, shared};
 
-/// Keys in the cache: enough to leave the first-level cache, few enough to stay in the last.
+/// Keys in the cache: enough to exceed the L1 cache, few enough to stay in the last-level cache.
 const KEYS: usize = 10_000;
 
 fn key(n: usize) -> String {
@@ -32,7 +32,7 @@ fn filled(len: usize) -> Client {
     client
 }
 
-/// Times `client` over the requests by turns, each of `commands` commands.
+/// Times `client` over the requests in rotation, each of `commands` commands.
 fn time(c: &mut Criterion, name: &str, mut client: Client, commands: u64, requests: &[Vec<u8>]) {
     let mut group = c.benchmark_group("session");
     group.throughput(Throughput::Elements(commands));

@@ -1,6 +1,6 @@
-//! The store alone: lookups, commits, eviction and the growth of the index.
+//! The store alone: lookups, commits, eviction and index growth.
 //!
-//! `cargo bench --bench store`. For telling whether a change of the memory kernel helps.
+//! `cargo bench --bench store`. It shows whether a change of the store helps.
 #![allow(missing_docs, reason = "criterion's macros")]
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
 
 type Get = fn(&'static Store, &[u8], u32, &mut Vec<u8>) -> bool;
 
-/// A get as most are: without a lock.
+/// An optimistic get, as most are.
 fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
     let found = store.read(key, hash(key), now, true, |entry| {
         out.clear();
@@ -51,7 +51,7 @@ fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool 
     matches!(found, Some(Lookup::Hit(())))
 }
 
-/// A get under the bucket's lock.
+/// A get under the bucket lock.
 fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
     out.clear();
     let found = store.visit(key, hash(key), now, |entry| {
@@ -61,7 +61,7 @@ fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool
     matches!(found, Lookup::Hit(()))
 }
 
-/// The time in which each thread gets `count` keys.
+/// Time in which each thread gets `count` keys.
 fn gets(store: &'static Store, keys: &[Vec<u8>], get: Get, threads: usize, count: u64) -> Duration {
     side_by_side(threads, |thread| {
         let mut out = Vec::with_capacity(4096 + 16);
@@ -74,7 +74,7 @@ fn gets(store: &'static Store, keys: &[Vec<u8>], get: Get, threads: usize, count
     })
 }
 
-/// The time in which each thread stores `count` values of its length, over the keys of its part.
+/// Time in which each thread stores `count` values of its length over its share of the keys.
 fn sets(store: &'static Store, keys: &[Vec<u8>], lens: &[usize], count: u64) -> Duration {
     side_by_side(lens.len(), |thread| {
         let (value, part) = (vec![b'v'; lens[thread]], keys.len() / lens.len());
@@ -87,7 +87,7 @@ fn sets(store: &'static Store, keys: &[Vec<u8>], lens: &[usize], count: u64) -> 
     })
 }
 
-/// The time that threads take for what `make` makes for each of them.
+/// Time of the threads' work; `make` prepares the work of each thread.
 fn side_by_side<W: FnOnce()>(threads: usize, make: impl Fn(usize) -> W + Sync) -> Duration {
     let start = Barrier::new(threads + 1);
     std::thread::scope(|scope| {
@@ -128,7 +128,7 @@ fn lookups(c: &mut Criterion) {
     });
 }
 
-/// What threads that store into one class cost each other.
+/// Contention between threads that store into one class.
 fn contention(c: &mut Criterion) {
     let store = store(256, KEYS as u64);
     let keys: Vec<_> = (0..KEYS).map(key).collect();
@@ -153,11 +153,11 @@ fn eviction(c: &mut Criterion) {
 }
 
 fn growth(c: &mut Criterion) {
-    // A store that keeps filling, so that there is always a table to leave.
+    // A store that keeps filling, so that the index always grows.
     let store = store(1024, 10_000);
     let mut number = 0;
     let mut ready = || {
-        // Memory comes in steps of its own.
+        // Allocating the next table takes separate steps.
         while store.grow_step(0) != Step::Buckets {
             number += 1;
             put(store, &key(number), b"v");

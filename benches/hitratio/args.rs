@@ -17,7 +17,7 @@ environment:
   MEMCACHED_BIN     default: memcached in PATH";
 
 pub struct Args {
-    /// Empty means every mix.
+    /// Empty = every mix.
     pub filter: Vec<String>,
     pub seconds: f64,
     pub memory: u64,
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// `None`: nothing to run (help or a list was asked for, and printed).
+    /// Parses the command line. `None`: nothing to run (help or a list was printed).
     pub fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Args>> {
         let mut args = Args { filter: Vec::new(), seconds: 10.0, memory: 64, options: Vec::new(), traces: Vec::new() };
         while let Some(word) = words.next() {

@@ -1,14 +1,14 @@
-//! Hit ratio at equal memory: the same requests to memcached and oxcached, a store after each miss.
+//! Hit ratio at equal memory: the same requests to memcached and oxcached, with a store after each miss.
 //!
-//! Owns the order of the runs and the table. Called by `scripts/hitratio`. Nothing passes or fails here: the table is
-//! for people to read.
+//! Owns the order of the runs and the table. Called by `scripts/hitratio`. No run passes or fails: the table is for
+//! people to read.
 
 mod args;
 mod mix;
 mod replay;
 mod trace;
 
-// What both programs need of servers and the machine.
+// Servers and the machine, shared by both benchmark programs.
 #[path = "../side_by_side/machine.rs"]
 #[allow(dead_code)]
 mod machine;
@@ -28,13 +28,13 @@ use mix::{MIXES, Mix, Source};
 use replay::Score;
 use server::{Server, Target};
 
-/// What every fallible step here returns: a benchmark only prints its errors.
+/// Result of every fallible step here: a benchmark only prints its errors.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Requests of a run for each second that is asked for.
+/// Requests of a run per second requested.
 const REQUESTS_A_SECOND: f64 = 750_000.0;
 
-/// What one server made of one stream.
+/// Result of one server for one stream.
 struct Run {
     score: Score,
     items: u64,
@@ -97,7 +97,7 @@ fn both(targets: &[Target; 2], args: &Args, plan: &Plan, source: impl Fn() -> Ou
     Ok([measure(them, args, plan, &mut source()?)?, measure(us, args, plan, &mut source()?)?])
 }
 
-/// One server's life: start, requests, figures, stop.
+/// Runs one server: start, requests, figures, stop.
 fn measure(target: &Target, args: &Args, plan: &Plan, source: &mut Source) -> Outcome<Run> {
     let megabytes = plan.megabytes.to_string();
     let mut options = vec!["-m", megabytes.as_str()];

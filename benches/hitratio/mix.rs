@@ -1,35 +1,35 @@
-//! Owns the request streams made here: which key is asked for next, how large its value is, how long it lives.
+//! Owns the generated request streams: the next key, the size of its value and its lifetime.
 //!
 //! A mix is a pure function of its seed, so both servers see the same requests. Called by `main`.
 
 use fastrand::Rng;
 
-/// Bytes of a key of the mixes.
+/// Length of a key of the mixes.
 pub const KEY_BYTES: usize = 20;
 
-/// The seed of every mix.
+/// Seed of every mix.
 const SEED: u64 = 0x0bad_cafe;
 
-/// What is done with a key.
+/// Operation on a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Op {
-    /// Asked for; stored after a miss.
+    /// Get; stored after a miss.
     #[default]
     Get,
-    /// Stored without being asked for.
+    /// Set without a get.
     Set,
     /// Deleted.
     Delete,
 }
 
-/// One request. The source fills it anew each time, so that the key's memory is kept.
+/// One request. The source refills it each time, so that the key's memory is reused.
 #[derive(Default)]
 pub struct Request {
     pub op: Op,
     pub key: String,
-    /// Bytes of the value.
+    /// Value length in bytes.
     pub value: usize,
-    /// Seconds to live, 0 = for ever.
+    /// Seconds to live, 0 = never expires.
     pub ttl: u32,
 }
 
@@ -46,15 +46,15 @@ impl Request {
 /// A stream of requests: fills in the next one; false after the last.
 pub type Source = Box<dyn FnMut(&mut Request) -> bool>;
 
-/// One stream and the cache it is meant for.
+/// One stream and the size of its cache.
 pub struct Mix {
     pub name: &'static str,
     pub about: &'static str,
     /// `-m`.
     pub megabytes: u64,
-    /// Misses wished for, as a share of memcached's.
+    /// Target for oxcached's misses, as a share of memcached's.
     pub target: f64,
-    /// Requests a second, where the clock takes part in the outcome; else as fast as it goes.
+    /// Requests per second if time affects the result; otherwise unlimited.
     pub pace: Option<u32>,
     make: fn(Rng) -> Source,
 }
@@ -67,7 +67,7 @@ impl Mix {
 
 /// `-m` of the mixes.
 const MEGABYTES: u64 = 8;
-/// Keys of which a cache of `MEGABYTES` is a tenth, by their own bytes and those of a value of 100.
+/// Number of keys for which a cache of `MEGABYTES` holds a tenth of keys and values of 100 bytes.
 const TENTH: u64 = MEGABYTES * 1024 * 1024 * 10 / (KEY_BYTES as u64 + 100);
 
 pub static MIXES: [Mix; 9] = [
@@ -158,15 +158,15 @@ fn ttl(mut rng: Rng) -> Source {
     })
 }
 
-/// Ranks 1..=n with a probability of `rank^-exponent`, by rejection-inversion (Hörmann and Derflinger, "Rejection-
-/// inversion to generate variates from monotone discrete distributions", 1996).
+/// Zipf distribution: ranks 1..=n with probability proportional to `rank^-exponent`, by rejection-inversion (Hörmann
+/// and Derflinger, "Rejection-inversion to generate variates from monotone discrete distributions", 1996).
 struct Zipf {
     n: f64,
     exponent: f64,
-    /// The integral of the density, from the head's left edge to the tail's right one.
+    /// Integral of the density, at the left edge of the head and at the right edge of the tail.
     from: f64,
     to: f64,
-    /// A rank this close above the drawn point is taken without the second test.
+    /// A rank this close above the drawn point is accepted without the second test.
     close: f64,
 }
 

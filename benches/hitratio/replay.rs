@@ -1,7 +1,7 @@
-//! Owns the conversation: requests in batches, a store after each miss, and the count of both.
+//! Owns the replay: requests in batches, a store after each miss, and the counts of both.
 //!
-//! One connection, so the server sees one order of requests. A batch ends before a key that it has already: what a
-//! client would know by then is known. Called by `main`.
+//! One connection, so the server sees one order of requests. A batch ends before a key that it already contains, so
+//! that a later request sees the outcome of an earlier one. Called by `main`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::mix::{Op, Request, Source};
 
-/// Keys asked for at once.
+/// Keys per batch.
 const BATCH: usize = 64;
 
-/// What came of the requests after the warm-up.
+/// Counts of the requests after the warm-up.
 #[derive(Clone, Copy, Default)]
 pub struct Score {
     pub gets: u64,
@@ -23,15 +23,15 @@ pub struct Score {
 struct Client {
     stream: TcpStream,
     batch: Vec<Request>,
-    /// Keys of the batch.
+    /// Number of keys in the batch.
     waiting: usize,
-    /// Stores and deletes to be sent before the next question.
+    /// Stores and deletes to send before the next get.
     out: Vec<u8>,
     received: Vec<u8>,
     score: Score,
 }
 
-/// Sends up to `requests` of `source`, of which the first `warm_up` do not count, at most `pace` a second.
+/// Sends up to `requests` of `source`, at most `pace` per second. The first `warm_up` do not count.
 pub fn run(
     stream: TcpStream,
     source: &mut Source,
@@ -72,7 +72,7 @@ pub fn run(
 }
 
 impl Client {
-    /// Takes over the request behind the batch's last one.
+    /// Adds the request that follows the batch in `batch`.
     fn add(&mut self) -> Outcome<()> {
         let (batch, rest) = self.batch.split_at(self.waiting);
         if batch.iter().any(|request| request.key == rest[0].key) {
@@ -96,7 +96,7 @@ impl Client {
         Ok(())
     }
 
-    /// Asks for the batch's keys and prepares the stores of those that are missing.
+    /// Gets the batch's keys and prepares the stores of the missing ones.
     fn ask(&mut self) -> Outcome<()> {
         if self.waiting == 0 {
             return Ok(());

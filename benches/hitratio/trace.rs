@@ -1,7 +1,7 @@
-//! Owns the reading of traces: lines of `time,key,key size,value size,client,operation,ttl`, the form of Twitter's
+//! Owns the reading of traces: lines of `time,key,key size,value size,client,operation,ttl`, the format of Twitter's
 //! published cache traces. Called by `main`.
 //!
-//! Times are not honoured: requests follow each other as fast as they are answered, and a TTL counts from then.
+//! Ignores times: requests follow each other as fast as they are answered, and a TTL counts from then.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,12 +10,12 @@ use std::path::Path;
 use crate::Outcome;
 use crate::mix::{Op, Request, Source};
 
-/// memcached's longest key.
+/// memcached's maximum key length.
 const KEY_MAX: usize = 250;
-/// A value that is larger is stored as one of this size: it fits the default `-I`.
+/// Larger values are stored with this size, which fits the default `-I`.
 const VALUE_MAX: usize = 1_000_000;
 
-/// The requests of a file. A line that is none ends the replay with a message.
+/// The requests of a file. A malformed line ends the replay with a message.
 pub fn open(path: &Path) -> Outcome<Source> {
     let mut lines = BufReader::new(File::open(path)?).lines();
     let (name, mut number) = (path.display().to_string(), 0_u64);
@@ -33,7 +33,7 @@ pub fn open(path: &Path) -> Outcome<Source> {
 }
 
 fn read(line: &str, request: &mut Request) -> Option<()> {
-    // From the right: keys may hold commas.
+    // Splits from the right: keys may contain commas.
     let mut words = line.trim_end().rsplitn(6, ',');
     let (ttl, op, _client) = (words.next()?, words.next()?, words.next()?);
     let (value, key_size): (usize, usize) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -46,7 +46,7 @@ fn read(line: &str, request: &mut Request) -> Option<()> {
     };
     request.key.clear();
     request.key.extend(key.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).take(KEY_MAX));
-    // Keys of published traces are shortened; their length is not.
+    // Published traces shorten keys but keep their length field.
     while request.key.len() < key_size.min(KEY_MAX) {
         request.key.push('_');
     }

@@ -19,11 +19,11 @@ environment:
   MEMCACHED_BIN     default: memcached in PATH
   MEMTIER           a memtier_benchmark; without it the built-in loader does all it can";
 
-/// The choices of one benchmark.
+/// Options of one benchmark run.
 pub struct Args {
     pub rounds: usize,
     pub seconds: Duration,
-    /// Empty means every workload that runs by default.
+    /// Empty = every workload that runs by default.
     pub only: Vec<String>,
     pub json: Option<PathBuf>,
     pub memtier: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// `None`: nothing to run (help or a list was asked for, and printed).
+    /// Parses the command line. `None`: nothing to run (help or a list was printed).
     pub fn parse(words: impl Iterator<Item = String>) -> Outcome<Option<Args>> {
         let (server_core, load_core) = machine::default_cores();
         let mut args = Args {

@@ -1,11 +1,11 @@
-//! Owns the latency histogram: 16 buckets to each doubling, so a percentile is within 7 % of the truth.
-//! Called by `loader`, once a batch, and by the torture program.
+//! Owns the latency histogram: 16 buckets per doubling, so a percentile is within 7 % of the true value. Called by
+//! `loader`, once a batch, and by the torture program.
 
 const STEPS: usize = 16;
 const STEPS_LOG2: u32 = 4;
 const BUCKETS: usize = STEPS * 64;
 
-/// Counts of nanoseconds.
+/// Counts of nanosecond values.
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -23,19 +23,19 @@ impl Histogram {
         self.max = self.max.max(ns);
     }
 
-    /// Adds all values of another one.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Histogram) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(sum, more)| *sum += more);
         self.total += other.total;
         self.max = self.max.max(other.max);
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub fn len(&self) -> u64 {
         self.total
     }
 
-    /// The largest value, exactly, in microseconds.
+    /// The exact maximum, in microseconds.
     pub fn max_us(&self) -> f64 {
         self.max as f64 / 1000.0
     }
@@ -62,7 +62,7 @@ fn bucket(ns: u64) -> usize {
     (shift as usize + 1) * STEPS + ((ns >> shift) as usize - STEPS)
 }
 
-/// The largest value of a bucket.
+/// Largest value of a bucket.
 fn upper_ns(index: usize) -> u64 {
     if index < STEPS {
         return index as u64;

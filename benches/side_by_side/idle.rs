@@ -1,5 +1,5 @@
-//! Owns the measure of a connection at rest: resident memory before and after many clients came, were served once, and
-//! stayed. Called by `main`.
+//! Owns the measurement of idle connections: resident memory before and after many clients connect, are served once,
+//! and stay. Called by `main`.
 
 use std::io::{Read, Write};
 
@@ -9,7 +9,7 @@ use crate::{Outcome, wire};
 
 /// Opens `connections`, one after the other.
 pub fn measure(server: &Server, connections: usize) -> Outcome<Run> {
-    // What the first clients cost (buffers, caches of the allocator) is not the price of one more.
+    // Excludes one-time costs of the first clients (buffers, allocator caches) from the cost per connection.
     let mut warm = Vec::new();
     for _ in 0..20 {
         warm.push(served(server)?);

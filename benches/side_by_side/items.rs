@@ -1,15 +1,15 @@
-//! Owns the measure of memory efficiency: how many items a server holds before it throws the first one out.
-//! Called by `main`.
+//! Owns the measurement of memory efficiency: the number of items a server holds before its first eviction. Called by
+//! `main`.
 
 use crate::report::Run;
 use crate::server::Server;
 use crate::{Outcome, wire};
 
-/// What an item cannot take less than: used only to choose the block between two looks at `stats`.
+/// Item memory; used only to choose the block between two reads of `stats`.
 const MEMORY_BYTES: usize = 1 << 30;
 /// A block is this share of the largest possible number of items.
 const BLOCKS: usize = 2_000;
-/// A server that holds more than this many times what should fit is not evicting at all.
+/// A server that holds more than this many times what should fit does not evict at all.
 const OVERFLOW_FACTOR: usize = 2;
 
 /// Stores new keys until `stats` shows an eviction.
@@ -24,7 +24,8 @@ pub fn measure(server: &Server, value_size: usize) -> Outcome<Run> {
         let stats = wire::stats(&mut stream)?;
         let evictions = wire::number(&stats, "evictions")?;
         if evictions > 0 {
-            // Since the first eviction each new item has cost about one: within a block, 0.05 % at most.
+            // From the first eviction on, each new item costs about one eviction: the error is within a block, 0.05 %
+            // at most.
             let held = u64::from(stored).saturating_sub(evictions);
             return Ok(Run::cost_only(held as f64, server.rss_bytes()?));
         }

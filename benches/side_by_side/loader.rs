@@ -1,7 +1,7 @@
 //! Owns the built-in load generator: one thread, one event loop, closed-loop connections that send a batch, count its
 //! replies and send the next. Called by `main` for a `Plan`.
 //!
-//! Every run ends with all replies counted: one too few (a stall) or one too many is an error, not a figure.
+//! Every run ends with all replies counted: a missing one (a stall) or an extra one is an error, not a figure.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ use crate::template::{Digits, Template};
 use crate::workload::{Plan, Verb};
 use crate::{Outcome, machine, wire};
 
-/// Runs unmeasured at first: caches warm up, connections spread out.
+/// Unmeasured start of a run: caches warm up, connections spread out.
 const WARM_UP: Duration = Duration::from_millis(300);
-/// No reply for this long: the run has failed.
+/// Maximum time without a reply before the run fails.
 const STALL_MAX: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 * 1024;
 
@@ -47,7 +47,7 @@ pub fn measure(server: &Server, plan: &Plan, seconds: Duration) -> Outcome<Run> 
     Ok(Run::load(Load::new(operations, elapsed, cpu_ns, Some(own_ns), latency_us), server.rss_bytes()?))
 }
 
-/// A byte string that comes once in each reply and never in a value.
+/// A byte string that occurs once in each reply and never in a value.
 fn mark(verb: Verb) -> &'static [u8] {
     match verb {
         // The end of END and of STORED.
@@ -56,16 +56,16 @@ fn mark(verb: Verb) -> &'static [u8] {
     }
 }
 
-/// Bytes of an unfinished mark that are kept between two reads.
+/// Bytes of an incomplete mark that are kept between two reads.
 const CARRY_MAX: usize = 2;
 
 struct Connection {
     stream: TcpStream,
     batches: Vec<Template>,
     batch: usize,
-    /// Bytes of the batch that are written.
+    /// Bytes of the batch already written.
     written: usize,
-    /// Replies still to come.
+    /// Replies outstanding.
     pending: u64,
     sent: Instant,
     carry: [u8; CARRY_MAX],
@@ -132,7 +132,7 @@ impl<'a> Loader<'a> {
         Ok(stream)
     }
 
-    /// Forgets what was counted so far.
+    /// Resets the counts.
     fn forget(&mut self) {
         self.latency = Histogram::new();
         self.operations = 0;
@@ -147,7 +147,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Takes in the replies on their way, and makes sure that nothing comes after them.
+    /// Reads the outstanding replies, and checks that nothing follows them.
     fn drain(&mut self) -> Outcome<()> {
         self.sending = false;
         let mut events = Events::with_capacity(1024);
@@ -195,7 +195,7 @@ impl<'a> Loader<'a> {
         while connection.written < bytes.len() {
             match connection.stream.write(&bytes[connection.written..]) {
                 Ok(count) => connection.written += count,
-                // A connection still being made reports NotConnected; its event comes when it is.
+                // A connection in progress reports NotConnected; its event arrives once it is established.
                 Err(problem) if matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,
                 Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
                 Err(problem) => return Err(problem.into()),
@@ -204,7 +204,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Reads until a short read: with edge-triggered events nothing is left behind then.
+    /// Reads until a short read: with edge-triggered events, no bytes remain then.
     fn readable(&mut self, slot: usize) -> Outcome<()> {
         loop {
             let connection = &mut self.connections[slot];
@@ -231,7 +231,7 @@ impl<'a> Loader<'a> {
         let connection = &mut self.connections[slot];
         let data = &self.buffer[..size];
         let found = self.finder.find_iter(data).count() as u64;
-        // The last bytes cannot hold a whole mark, so none is counted twice.
+        // The kept bytes are shorter than a mark, so none is counted twice.
         connection.carried = size.min(CARRY_MAX);
         connection.carry[..connection.carried].copy_from_slice(&data[size - connection.carried..]);
         if found > connection.pending {
@@ -254,8 +254,8 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Connects from one of many loopback addresses: each has its own ports, so closed connections that the kernel still
-/// remembers do not use them all up.
+/// Connects from one of many loopback addresses: each has its own ports, so connections in TIME_WAIT do not use them
+/// all up.
 fn connect_from(number: u32, to: SocketAddr) -> Outcome<TcpStream> {
     let from = SocketAddr::from(([127, 0, 1 + (number / 250 % 200) as u8, 1 + (number % 250) as u8], 0));
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;

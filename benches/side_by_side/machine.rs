@@ -1,12 +1,12 @@
-//! Owns what the benchmark asks of the machine: cores, file descriptors, a process's CPU time and memory (Linux).
-//! Called by `main`, `args` and `server`. Cores are bound with `taskset`; where it is missing nothing is bound.
+//! Owns what the benchmark queries of the machine: cores, file descriptors, a process's CPU time and memory (Linux).
+//! Called by `main`, `args` and `server`. Binds cores with `taskset`; without it no core is bound.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
 
-/// Core of the server, core of the load: apart where there are two or more, unbound otherwise.
+/// Cores of the server and of the load: distinct if there are two or more, unbound otherwise.
 pub fn default_cores() -> (Option<usize>, Option<usize>) {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     if cores >= 2 && has_taskset() { (Some(0), Some(cores - 1)) } else { (None, None) }
@@ -17,7 +17,7 @@ fn has_taskset() -> bool {
     probe.is_ok_and(|status| status.success())
 }
 
-/// Binds this process; what it starts later inherits that unless bound on its own.
+/// Binds this process; processes it starts later inherit the binding unless bound themselves.
 pub fn pin_self(core: Option<usize>) {
     let Some(core) = core else {
         eprintln!("note: one core, or no taskset: servers and load share the machine, and the figures are rough");
@@ -30,7 +30,7 @@ pub fn pin_self(core: Option<usize>) {
     }
 }
 
-/// A command to run `program` on `core`.
+/// A command that runs `program` on `core`.
 pub fn bound(core: Option<usize>, program: &std::ffi::OsStr) -> Command {
     match core {
         None => Command::new(program),
@@ -42,32 +42,32 @@ pub fn bound(core: Option<usize>, program: &std::ffi::OsStr) -> Command {
     }
 }
 
-/// How many file descriptors this process may open.
+/// Maximum number of open file descriptors of this process.
 pub fn fd_limit() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let row = limits.lines().find(|line| line.starts_with("Max open files"));
     row.and_then(|line| line.split_whitespace().nth(3)).and_then(|word| word.parse().ok()).unwrap_or(1024)
 }
 
-/// Whether the process runs as root: memcached then wants to be told so.
+/// Whether the process runs as root: memcached then needs `-u`.
 pub fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let row = status.lines().find(|line| line.starts_with("Uid:"));
     row.and_then(|line| line.split_whitespace().nth(2)).is_some_and(|effective| effective == "0")
 }
 
-/// Nanoseconds that all threads of a process have run.
+/// CPU time of all threads of a process in nanoseconds.
 pub fn cpu_ns(pid: u32) -> Outcome<u64> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the listing and the reading; it then counts for nothing.
+        // A thread may end between the listing and the read; it then counts as 0.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
         total += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
     }
     Ok(total)
 }
 
-/// Bytes of resident memory of a process.
+/// Resident memory of a process in bytes.
 pub fn rss_bytes(pid: u32) -> Outcome<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let row = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS row")?;

@@ -1,6 +1,6 @@
 //! Side-by-side benchmark: oxcached and memcached under the same loads, on the same cores, in turn.
 //!
-//! Owns the order of the runs: every round starts one server, loads it, stops it, and then does the same with the other.
+//! Owns the order of the runs: every round starts one server, loads it, stops it, then does the same with the other.
 //! Called by `cargo bench --bench side_by_side -- --help`. No run passes or fails: the table is for people to read.
 
 mod args;
@@ -26,7 +26,7 @@ use report::{Report, Run};
 use server::{Server, Target};
 use workload::{Kind, Tool, Workload};
 
-/// What every fallible step here returns: a benchmark only prints its errors.
+/// Result of every fallible step here: a benchmark only prints its errors.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
@@ -70,10 +70,10 @@ fn bench(args: &Args) -> Outcome<()> {
     Ok(())
 }
 
-/// One server's life: start, load, measure, stop.
+/// Runs one server: start, load, measure, stop.
 fn measure(args: &Args, workload: &Workload, target: &Target) -> Outcome<Run> {
     let named = |problem: Box<dyn Error>| format!("{} on {}: {problem}", workload.name, target.name);
-    // 1 GiB for items and a hash table sized for the key space: nobody grows a table while measured.
+    // 1 GiB for items and a hash table sized for the key space, so that neither server grows a table while measured.
     let connections_max = workload.connections_max().to_string();
     let options = ["-m", "1024", "-o", "hashpower=20", "-c", &connections_max];
     let server = Server::start(target, args.server_core, &options).map_err(named)?;

@@ -1,4 +1,4 @@
-//! Owns the runs with memtier_benchmark: its flags, and its JSON result. Called by `main` for a `Plan` that asks for it.
+//! Owns the runs with memtier_benchmark: its flags and its JSON result. Called by `main` for a `Plan` that requests it.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::wire::{self, KEY_FIRST, KEY_PREFIX};
 use crate::workload::Plan;
 use crate::{Outcome, machine};
 
-/// Fills the server and has memtier load it.
+/// Fills the server, then loads it with memtier.
 pub fn run(args: &Args, binary: &Path, server: &Server, plan: &Plan, extra: &[&str]) -> Outcome<Run> {
     wire::fill(&mut server.connect()?, 0, plan.keys, plan.value_size)?;
     let directory = tempfile::tempdir()?;
@@ -41,13 +41,13 @@ pub fn run(args: &Args, binary: &Path, server: &Server, plan: &Plan, extra: &[&s
     if !status.success() {
         return Err(format!("memtier failed: {status}").into());
     }
-    // Memtier counts commands; the server's own count is one a key, as in every other workload.
+    // Memtier counts commands; the server counts keys, as in every other workload.
     let operations = server.operations()? - operations_before;
     let (elapsed, latency_us) = timing(&fs::read_to_string(&result)?)?;
     Ok(Run::load(Load::new(operations, elapsed, cpu_ns, None, latency_us), server.rss_bytes()?))
 }
 
-/// How long the load lasted; p50, p99 and p99.9 of all commands in microseconds. Memtier writes milliseconds.
+/// Duration of the load; p50, p99 and p99.9 of all commands in microseconds. Memtier reports milliseconds.
 fn timing(json: &str) -> Outcome<(Duration, [Option<f64>; 3])> {
     let root = serde_json::from_str::<Value>(json)?;
     let stats = &root["ALL STATS"];

@@ -11,30 +11,30 @@ use crate::Outcome;
 use crate::server::Target;
 use crate::workload::{Kind, Workload};
 
-/// What one server did in one round.
+/// Result of one server in one round.
 pub struct Run {
-    /// What the two are compared by; its unit is the workload's.
+    /// The compared figure, in the workload's unit.
     pub cost: f64,
     pub rss_bytes: u64,
     pub load: Option<Load>,
 }
 
-/// The further figures of a steady load.
+/// Further figures of a steady load.
 pub struct Load {
     pub operations: u64,
     pub operations_per_sec: f64,
-    /// The server's CPU time an operation.
+    /// The server's CPU time per operation.
     pub cpu_us: f64,
     /// Share of one core that the server used.
     pub busy: f64,
-    /// The same of the load generator: near 1 beside an idle server, it was the bottleneck.
+    /// Share of one core that the load generator used: near 1 next to an idle server, it was the bottleneck.
     pub generator_busy: Option<f64>,
     /// p50, p99, p99.9 of a batch.
     pub latency_us: [Option<f64>; 3],
 }
 
 impl Load {
-    /// `cpu_ns` is the server's; `own_ns` the load generator's, where it is known.
+    /// `cpu_ns` is the server's; `own_ns` the load generator's, if known.
     pub fn new(
         operations: u64,
         elapsed: Duration,
@@ -55,7 +55,7 @@ impl Load {
 }
 
 impl Run {
-    /// A load's cost is the server's CPU microseconds an operation.
+    /// A load's cost is the server's CPU microseconds per operation.
     pub fn load(load: Load, rss_bytes: u64) -> Run {
         Run { cost: load.cpu_us, rss_bytes, load: Some(load) }
     }
@@ -81,7 +81,7 @@ impl Run {
     }
 }
 
-/// All that was measured so far.
+/// Results so far.
 pub struct Report {
     names: [&'static str; 2],
     rows: Vec<Value>,
@@ -92,7 +92,7 @@ impl Report {
         Report { names: [targets[0].name, targets[1].name], rows: Vec::new() }
     }
 
-    /// Takes a workload's rounds, each one run of either server, and prints them.
+    /// Adds a workload's rounds, each one run of either server, and prints them.
     pub fn add(&mut self, workload: &Workload, rounds: Vec<[Run; 2]>) {
         println!("{}: {}", workload.name, workload.about);
         for (side, name) in self.names.iter().enumerate() {
@@ -156,7 +156,7 @@ fn summary(workload: &Workload, runs: &[&Run]) -> String {
     line
 }
 
-/// Sorts, and takes the middle one.
+/// Sorts, and returns the middle value.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = ((values.len() - 1) / 2, values.len() / 2);

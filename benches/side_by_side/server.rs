@@ -1,5 +1,5 @@
-//! Owns a server under test: which binary, how it is started, where it listens, what it costs.
-//! Called by `main` (start), and by every measuring module (connect, cpu, rss, stats).
+//! Owns a server under test: its binary, start, addresses and costs. Called by `main` (start), and by every measuring
+//! module (connect, cpu, rss, stats).
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 use crate::{Outcome, machine, wire};
 
-/// How long a server may take to open its port.
+/// Maximum time until a server opens its port.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// One of the two programs that are compared.
+/// One of the two compared programs.
 pub struct Target {
     pub name: &'static str,
     pub binary: OsString,
@@ -34,7 +34,7 @@ impl Target {
         Target { name: "memcached", binary: binary.unwrap_or_else(|| "memcached".into()) }.probed()
     }
 
-    /// Refuses a missing binary now, by name, and not as a port that never opens.
+    /// Rejects a missing binary by name now, instead of by a port that never opens.
     fn probed(self) -> Outcome<Target> {
         let probe = Command::new(&self.binary).arg("-V").stdin(Stdio::null()).output();
         let output = probe.map_err(|problem| format!("{} ({}): {problem}", self.name, self.binary.display()))?;
@@ -43,22 +43,22 @@ impl Target {
     }
 }
 
-/// A running server; it is killed when this is dropped.
+/// A running server; dropping it kills the process.
 pub struct Server {
     child: Child,
-    /// Of the TCP listeners, in their order.
+    /// Ports of the TCP listeners, in their order.
     ports: Vec<u16>,
     udp_port: Option<u16>,
     _directory: TempDir,
 }
 
 impl Server {
-    /// One worker, a free port, and `options`.
+    /// Starts a server with one worker, a free port, and `options`.
     pub fn start(target: &Target, core: Option<usize>, options: &[&str]) -> Outcome<Server> {
         Self::start_at(target, core, "127.0.0.1", options)
     }
 
-    /// The same with a list of interfaces.
+    /// [`Server::start`] with a list of interfaces.
     pub fn start_at(target: &Target, core: Option<usize>, list: &str, options: &[&str]) -> Outcome<Server> {
         let directory = tempfile::tempdir()?;
         let port_file = directory.path().join("port");
@@ -112,10 +112,10 @@ impl Server {
     }
 }
 
-/// What only the torture asks for.
+/// Used by the torture program only.
 #[allow(dead_code)]
 impl Server {
-    /// The TCP listener number `number`, if there are so many.
+    /// Port of TCP listener `number`, if it exists.
     pub fn port_of(&self, number: usize) -> Option<u16> {
         self.ports.get(number).copied()
     }
@@ -124,7 +124,7 @@ impl Server {
         self.udp_port
     }
 
-    /// Sends a signal and waits for the end of the process; none if that took longer than `most`.
+    /// Sends a signal and waits for the process to end; `None` if that took longer than `most`.
     pub fn end_by(&mut self, signal: &str, most: Duration) -> Outcome<Option<Duration>> {
         let begun = Instant::now();
         let told = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status()?;
@@ -147,13 +147,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Either fails only when the process is already gone.
+        // Either fails only if the process is already gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The ports of a port file's rows of one kind.
+/// Ports of one kind in a port file.
 fn ports<'a>(port_file: &'a str, kind: &'a str) -> impl Iterator<Item = u16> + 'a {
     let rows = port_file.lines().filter(move |line| line.starts_with(kind));
     rows.filter_map(|row| row.rsplit(' ').next()?.parse().ok())

@@ -1,23 +1,23 @@
-//! Owns the requests of the built-in loader: batches built once, whose key digits alone are rewritten before each send.
-//! Called by `loader`. Drawing a key costs a few nanoseconds, so the loader stays well ahead of the server.
+//! Owns the requests of the built-in loader: batches built once; only their key digits are rewritten before each
+//! send. Called by `loader`. Drawing a key costs a few nanoseconds, so the loader stays well ahead of the server.
 
 use crate::wire::{KEY_DIGITS, KEY_FIRST, KEY_PREFIX};
 use crate::workload::{Mix, Plan, Verb};
 
-/// One batch: what is written at once, and what must come back before the next.
+/// One batch: bytes written at once, and replies awaited before the next.
 #[derive(Clone)]
 pub struct Template {
     pub bytes: Vec<u8>,
-    /// Where each key's digits start in `bytes`.
+    /// Offsets of each key's digits in `bytes`.
     key_at: Vec<usize>,
-    /// Replies to wait for: one a command.
+    /// Expected replies: one per command.
     pub replies: u64,
-    /// Operations to count: one a key.
+    /// Operations to count: one per key.
     pub operations: u64,
 }
 
 impl Template {
-    /// The batches a connection goes through, one after the other, for ever.
+    /// The batches that a connection repeats in order.
     pub fn all(plan: &Plan) -> Vec<Template> {
         let cycle = match plan.mix {
             Mix::Gets | Mix::Sets => 1,

@@ -1,5 +1,5 @@
-//! Owns the blocking side of the conversation with a server: filling it, and reading its `stats`.
-//! Called by every measuring module, never while something is being measured.
+//! Owns the blocking side of a connection to a server: filling it, and reading its `stats`. Called by every measuring
+//! module, never during a measurement.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,21 +7,21 @@ use std::net::TcpStream;
 
 use crate::Outcome;
 
-/// Keys are a prefix and eight digits, 20 bytes in all; memtier_benchmark can be told to draw the same ones.
+/// Keys are a prefix and eight digits, 20 bytes in total; memtier_benchmark can draw the same ones.
 pub const KEY_PREFIX: &str = "oxcached-ab:";
 pub const KEY_DIGITS: usize = 8;
 pub const KEY_SIZE: usize = KEY_PREFIX.len() + KEY_DIGITS;
 /// Number of the first key: eight digits without a leading zero.
 pub const KEY_FIRST: u32 = 10_000_000;
 
-/// How much is written at a time while filling.
+/// Bytes per write while filling.
 const CHUNK_BYTES: usize = 128 * 1024;
 
 pub fn key(number: u32) -> String {
     format!("{KEY_PREFIX}{:08}", KEY_FIRST + number)
 }
 
-/// Stores keys `from..to`, all with a value of `value_size` bytes, and waits until the server has seen them.
+/// Stores keys `from..to` with values of `value_size` bytes, and waits until the server has processed them.
 pub fn fill(stream: &mut TcpStream, from: u32, to: u32, value_size: usize) -> Outcome<()> {
     let tail = format!(" 0 0 {value_size} noreply\r\n{}\r\n", "x".repeat(value_size)).into_bytes();
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + tail.len() + KEY_SIZE + 4);
@@ -38,7 +38,7 @@ pub fn fill(stream: &mut TcpStream, from: u32, to: u32, value_size: usize) -> Ou
     sync(stream)
 }
 
-/// Waits until all that was sent has been done. An unexpected reply in between is an error.
+/// Waits until the server has processed all that was sent. An unexpected reply is an error.
 pub fn sync(stream: &mut TcpStream) -> Outcome<()> {
     stream.write_all(b"version\r\n")?;
     let mut reply = Vec::new();

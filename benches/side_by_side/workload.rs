@@ -1,4 +1,4 @@
-//! Owns the table of workloads, with the ratio each is meant to reach. Called by `main`; read by every measuring module.
+//! Owns the table of workloads, with each one's target ratio. Called by `main`; read by every measuring module.
 
 use crate::Outcome;
 use crate::machine;
@@ -7,20 +7,20 @@ use crate::machine;
 pub struct Workload {
     pub name: &'static str,
     pub about: &'static str,
-    /// Meant upper bound of oxcached / memcached in `Run::cost`.
+    /// Target upper bound of oxcached / memcached in `Run::cost`.
     pub target: Option<f64>,
-    /// Run without being named.
+    /// Runs without being named.
     pub default: bool,
     pub kind: Kind,
 }
 
 pub enum Kind {
     Load(Plan),
-    /// Memory of a connection that has been served once and waits.
+    /// Memory of a connection that was served once and is idle.
     Idle {
         connections: usize,
     },
-    /// How many items fit before the first eviction.
+    /// Number of items that fit before the first eviction.
     Items {
         value_size: usize,
     },
@@ -35,7 +35,7 @@ pub struct Plan {
     pub mix: Mix,
     pub verb: Verb,
     pub keys_per_get: usize,
-    /// Size of the key space, all of it stored before the load.
+    /// Size of the key space; all keys are stored before the load.
     pub keys: u32,
     pub value_size: usize,
     /// A new connection for each batch.
@@ -44,11 +44,11 @@ pub struct Plan {
 
 #[derive(Clone, Copy)]
 pub enum Tool {
-    /// The loader in this benchmark.
+    /// The loader of this benchmark.
     BuiltIn,
-    /// memtier_benchmark with these flags where it is at hand, the built-in loader otherwise.
+    /// memtier_benchmark with these flags if available, otherwise the built-in loader.
     Memtier(&'static [&'static str]),
-    /// As `Memtier`, without a stand-in.
+    /// memtier_benchmark only, without fallback.
     MemtierOnly(&'static [&'static str]),
 }
 
@@ -71,7 +71,7 @@ impl Workload {
         matches!(&self.kind, Kind::Load(Plan { tool: Tool::MemtierOnly(_), .. }))
     }
 
-    /// What the server's -c must allow.
+    /// Minimum `-c` of the server.
     pub fn connections_max(&self) -> usize {
         match self.kind {
             Kind::Idle { connections } => connections + 1000,
@@ -175,7 +175,7 @@ static WORKLOADS: [Workload; 19] = [
     items("items1000", 1000),
 ];
 
-/// The workloads to run; a name that ends in the middle of a word (`items`, `idle`) takes its group.
+/// Workloads to run; a name that ends in the middle of a word (`items`, `idle`) selects its group.
 pub fn chosen(only: &[String]) -> Outcome<Vec<&'static Workload>> {
     for name in only {
         if !WORKLOADS.iter().any(|workload| matches(workload, name)) {
@@ -201,7 +201,7 @@ fn matches(workload: &Workload, name: &str) -> bool {
     group || workload.name == name
 }
 
-/// Prints the table; the `None` says that there is nothing more to do.
+/// Prints the table; returns `None`, since there is nothing to run.
 pub fn list<T>() -> Option<T> {
     for workload in &WORKLOADS {
         println!("{:12} {}", workload.name, workload.about);

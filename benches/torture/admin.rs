@@ -1,4 +1,4 @@
-//! Owns a connection of an operator: one command, its whole reply. Called by `chores`, `watch` and `sums`.
+//! Owns an operator's connection: one command, its whole reply. Called by `chores`, `watch` and `sums`.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -33,13 +33,13 @@ impl Admin {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
-    /// A command with a reply of one line.
+    /// Runs a command with a one-line reply.
     pub fn ask(&mut self, command: &str) -> Outcome<String> {
         self.send(command)?;
         self.line()
     }
 
-    /// The lines of a reply that ends with `END`.
+    /// Runs a command with a reply that ends with `END`; returns its lines.
     pub fn ask_for_lines(&mut self, command: &str) -> Outcome<Vec<String>> {
         self.send(command)?;
         let mut lines = Vec::new();

@@ -1,7 +1,7 @@
-//! Owns what disturbs the load: every chore that an operator can start, at once, from connections of its own.
+//! Owns the disturbance of the load: every chore that an operator can start, concurrently, from separate connections.
 //!
-//! Each thread below has one sort of chore and works while the phase says so. A reply that memcached would not give is
-//! a fault. Called by `main`.
+//! Each thread below repeats one kind of chore while the phase allows it. A reply that memcached would not give is a
+//! fault. Called by `main`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,13 +15,13 @@ use crate::admin::Admin;
 use crate::server::Server;
 use crate::{MEGABYTES, Outcome, Phase, Run, watch, wire};
 
-/// Item memory at most, in MiB: it is reached at the end of the run, so that the index grows all the time.
+/// Maximum item memory in MiB, reached at the end of the run, so that the index grows all the time.
 const MEGABYTES_MAX: u64 = 256;
 
-/// How long a server may take to come to rest.
+/// Maximum time until a server is at rest.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 
-/// How often each thing was done.
+/// Number of times each action was done.
 #[derive(Default)]
 pub struct Counts(Mutex<BTreeMap<String, u64>>);
 
@@ -41,7 +41,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What a thread of chores works with.
+/// Context of a chore thread.
 pub struct Chore<'a> {
     pub run: &'a Run,
     pub server: &'a Server,
@@ -49,7 +49,7 @@ pub struct Chore<'a> {
     pub rng: Rng,
 }
 
-/// A sort of chore: one round of it.
+/// One round of a kind of chore.
 type Round = fn(&mut Chore<'_>, &mut Admin) -> Outcome<()>;
 
 const ROUNDS: [Round; 7] = [reassign, switch, limit, crawl, flush, dump, stats];
@@ -88,7 +88,7 @@ pub fn start<'scope>(
     threads
 }
 
-/// Brings the server back to what it was at first, and waits until it is at rest.
+/// Restores the server's initial settings, and waits until it is at rest.
 pub fn settle(run: &Run, server: &Server) -> Outcome<()> {
     let mut admin = Admin::new(server)?;
     for command in ["slabs automove 0", "lru mode segmented", "lru tune 20 40 0.2 2.0", "lru temp_ttl -1"] {
@@ -125,7 +125,7 @@ impl Chore<'_> {
         }
     }
 
-    /// Asks for something that is either done or refused with one of the words given.
+    /// Sends a command that must succeed or be refused with one of `refusals`.
     fn order(&mut self, admin: &mut Admin, command: &str, refusals: &[&str]) -> Outcome<()> {
         let reply = admin.ask(command)?;
         if reply != "OK" {
@@ -138,7 +138,7 @@ impl Chore<'_> {
     }
 }
 
-/// Pages go from any class to any other one, and to the pool and back.
+/// Moves pages from any class to any other, and to the pool and back.
 fn reassign(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
     let lines = admin.ask_for_lines("stats slabs")?;
     let of = |line: &String| line.strip_prefix("STAT ")?.split_once(":total_pages ")?.0.parse::<u32>().ok();
@@ -156,7 +156,7 @@ fn reassign(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
     Ok(())
 }
 
-/// Settings that change what is going on inside.
+/// Changes settings that affect background work.
 fn switch(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
     let command = match chore.rng.u32(..12) {
         n @ 0..3 => format!("slabs automove {n}"),
@@ -203,7 +203,7 @@ fn flush(chore: &mut Chore<'_>, admin: &mut Admin) -> Outcome<()> {
     Ok(())
 }
 
-/// A reader of dumps who takes all that comes. A key of a dump is one of ours.
+/// A dump reader that reads everything. Every key of a dump must belong to this program.
 fn dump(chore: &mut Chore<'_>, _: &mut Admin) -> Outcome<()> {
     let mut admin = Admin::new(chore.server)?;
     let (kind, what) = (*chore.rng.choice(&["metadump", "mgdump"]).unwrap_or(&""), ["all", "hash", "1,2,3,20"]);
@@ -219,7 +219,7 @@ fn dump(chore: &mut Chore<'_>, _: &mut Admin) -> Outcome<()> {
         match line.as_str() {
             "OK" if lines == 0 => {}
             "END" | "EN" => break,
-            // Another reader's turn, or classes without items.
+            // Another dump is running, or the classes have no items.
             _ if lines == 0 && (line.starts_with("BUSY") || line.starts_with("NOTSTARTED")) => return Ok(()),
             _ if !known => return Err(format!("in {kind} {what}: {line:?}").into()),
             _ => lines += 1,
@@ -227,7 +227,7 @@ fn dump(chore: &mut Chore<'_>, _: &mut Admin) -> Outcome<()> {
     }
     chore.counts.add(&format!("{kind} {what}"), 1);
     chore.counts.add("lines of dumps", lines);
-    chore.rest(200..1000); // reading them costs us processor time, which the load then lacks
+    chore.rest(200..1000); // reading costs processor time that the load then lacks
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Owns two measures of what clients leave behind: very many that connect, get one value and close, and one that asks
-//! for far more than it reads. Called by `main`.
+//! Owns two measurements of what clients leave behind: very many that connect, get one value and close, and one that
+//! requests far more than it reads. Called by `main`.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
@@ -16,21 +16,21 @@ use crate::{Outcome, hostile, number, print, start};
 /// Growth of resident memory that is not a leak: the allocator's, and pages touched for the first time.
 const GROWTH_MAX: u64 = 16 << 20;
 
-/// The value that is asked for over and over, and how often: 10 GB.
+/// The value that is requested repeatedly, and how often: 10 GB.
 const VALUE: usize = 1_000_000;
 const ASKED: usize = 10_000;
 
-/// What one such client may cost: its unsent replies, and socket buffers are the kernel's.
+/// Maximum cost of one such client: its unsent replies; socket buffers belong to the kernel.
 const GREEDY_MAX: u64 = 32 << 20;
 
-/// Connections that each get one value and close, one after the other; samples of what the server holds.
+/// Connections that each get one value and close, one after the other; samples what the server holds.
 pub fn churn(memcached: bool) -> Outcome<bool> {
     let total = number("TORTURE_CHURN", 1_000_000)?.max(10);
     let server = start(memcached, 64)?;
     let mut admin = Admin::new(&server)?;
     admin.ask("set key 0 0 5\r\nvalue")?;
     let idle = Vitals::of(&server, &mut admin)?;
-    // The first connections touch what is touched once.
+    // The first connections fault in memory that is touched once.
     (0..total / 10).try_for_each(|count| get_and_close(&server, count))?;
     let (base, mut problems) = Vitals::back(&server, &mut admin, &idle, true)?;
     println!("{:>10}  {base}", total / 10);
@@ -72,7 +72,7 @@ fn get_and_close(server: &Server, number: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// One client asks for 10 GB and reads nothing; another one's latencies before, beside it and after.
+/// One client requests 10 GB and reads nothing; measures another one's latencies before, meanwhile and after.
 pub fn greedy(memcached: bool) -> Outcome<bool> {
     let seconds = Duration::from_secs(number("TORTURE_SECONDS", 15)?.max(3)) / 3;
     let server = start(memcached, 64)?;
@@ -128,7 +128,7 @@ fn latencies(admin: &mut Admin, time: Duration) -> Outcome<Histogram> {
     Ok(latency)
 }
 
-/// Gives how many bytes of requests the server took.
+/// Returns the number of request bytes that the server accepted.
 fn ask_and_never_read(server: &Server, over: &AtomicBool) -> Outcome<usize> {
     let mut socket = hostile::connect(server.port(), 0)?;
     let words = b"get big\r\n".repeat(ASKED);

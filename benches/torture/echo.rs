@@ -1,5 +1,5 @@
-//! Owns the measure of the machine: a round trip between two threads of this program over the loopback, at the pace of
-//! a single connection. What is slow here is slow without any server. Called by `main`.
+//! Owns the baseline of the machine: a round trip between two threads of this program over loopback, at the pace of a
+//! single connection. Latency here is independent of any server. Called by `main`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

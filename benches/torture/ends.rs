@@ -1,5 +1,5 @@
-//! Owns the table of ends: how long a server takes from SIGTERM and from SIGUSR1 to its end, beside connections in
-//! every state and beside each kind of hostile client. Called by `main`.
+//! Owns the table of ends: the time from SIGTERM and from SIGUSR1 to the end of a server, with connections in every
+//! state and with each kind of hostile client. Called by `main`.
 
 use std::io::Write;
 use std::thread;
@@ -17,13 +17,13 @@ use crate::{LIVENESS, Outcome, Phase, Run, start_of, target};
 
 const SIGNALS: [&str; 2] = ["TERM", "USR1"];
 
-/// What the end may take; beyond it a row is marked. Only a server that does not end at all is a fault.
+/// Expected maximum; a slower row is marked. Only a server that does not end at all is a fault.
 const EXPECTED: Duration = Duration::from_secs(1);
 
-/// How long hostile clients are at work before the signal.
+/// Time that hostile clients work before the signal.
 const ATTACK: Duration = Duration::from_secs(2);
 
-/// Clients of each kind, and how long they may take to reach their state.
+/// Clients of each kind, and the maximum time until they reach their state.
 const CLIENTS: u64 = 8;
 const ARRIVAL: Duration = Duration::from_secs(5);
 
@@ -64,7 +64,7 @@ fn cell(time: Option<Duration>) -> String {
     })
 }
 
-/// Hostile clients and datagrams for a while, then a signal beside them.
+/// Runs hostile clients and datagrams for a while, then sends the signal.
 fn end_under_attack(target: &Target, memcached: bool, signal: &str) -> Outcome<Option<Duration>> {
     let mut server = start_of(target, "127.0.0.1", 64, &[])?;
     let mut guarded = if memcached { None } else { Some(Guarded::start(target)?) };
@@ -84,7 +84,7 @@ fn end_under_attack(target: &Target, memcached: bool, signal: &str) -> Outcome<O
     })
 }
 
-/// A server, clients of these kinds in their states, a signal: the states and the time to the end.
+/// Sends the signal to a server with clients of `kinds` in their states. Returns the states and the time to the end.
 fn end_beside(target: &Target, kinds: &[Kind], signal: &str) -> Outcome<(String, Option<Duration>)> {
     let needs_guard = kinds.iter().any(|kind| kind.door != Door::Plain) && target.name == "oxcached";
     let guarded = if needs_guard { Some(Guarded::start(target)?) } else { None };
@@ -117,7 +117,7 @@ fn end_beside(target: &Target, kinds: &[Kind], signal: &str) -> Outcome<(String,
     Ok((states, time))
 }
 
-/// Clients that have said all that their server takes.
+/// Clients that have sent everything their server accepts.
 fn arrive(kinds: &[Kind], doors: &Doors) -> Outcome<Vec<Socket>> {
     let mut rng = Rng::with_seed(1);
     let mut clients = Vec::new();
@@ -127,7 +127,7 @@ fn arrive(kinds: &[Kind], doors: &Doors) -> Outcome<Vec<Socket>> {
             clients.push((hostile::connect(port, number)?, (kind.words)(&mut rng), Instant::now()));
         }
     }
-    // All send at once; a client is done when nothing was taken for a while, or it was closed.
+    // All send concurrently; a client is done when no bytes were accepted for a while, or it was closed.
     while clients.iter().any(|(_, words, moved)| !words.is_empty() && moved.elapsed() < Duration::from_millis(200)) {
         for (socket, words, moved) in clients.iter_mut().filter(|(_, words, _)| !words.is_empty()) {
             match socket.write(words) {

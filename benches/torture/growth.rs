@@ -1,5 +1,5 @@
-//! Owns the growth seen from outside: a server fills from empty while a client asks for one key every millisecond.
-//! What a growth step costs inside is `benches/holds.rs`'s. Called by `main`.
+//! Owns the measurement of growth from outside: a server fills from empty while a client gets one key every
+//! millisecond. `benches/holds.rs` measures the cost of a growth step in process. Called by `main`.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 use crate::histogram::Histogram;
 use crate::{Outcome, number, print, start, wire};
 
-/// Keys stored between two looks at the clock, by each of the clients that fill.
+/// Keys stored by each filling client between two reads of the clock.
 const PORTION: u32 = 10_000;
 const FILLERS: usize = 2;
 
-/// Bytes of a value.
+/// Value length in bytes.
 const VALUE: usize = 10;
 
-/// Pause of the client that probes.
+/// Pause of the probing client.
 const PROBE: Duration = Duration::from_millis(1);
 
 pub fn measure(memcached: bool) -> Outcome<bool> {
     let items = u32::try_from(number("GROW_ITEMS", 20_000_000)?)?.clamp(1, 89_000_000);
-    // 20 bytes of key and 10 of value take 56; the rest is room, since no item may be evicted.
+    // 20 bytes of key and 10 of value take 56; the rest is slack, since no item may be evicted.
     let memory = u64::from(items) * 72 / (1 << 20) + 64;
     println!("{items} items into -m {memory}, from an index for 2^13 buckets");
     let server = start(memcached, memory)?;
-    // Up to where each of the clients that fill is done with its own portions.
+    // Number of keys up to which each filling client has completed its portions.
     let (filled, done) = ([const { AtomicU32::new(0) }; FILLERS], AtomicBool::new(false));
     let begun = Instant::now();
     let (alone, probed, gets) = thread::scope(|scope| -> Outcome<_> {
@@ -69,7 +69,7 @@ pub fn measure(memcached: bool) -> Outcome<bool> {
             .collect();
         let ended = fillers.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked")?);
         let ended = ended.collect::<Outcome<Vec<()>>>();
-        thread::sleep(Duration::from_millis(500)); // the last growth may be under way
+        thread::sleep(Duration::from_millis(500)); // the last growth may be in progress
         done.store(true, SeqCst);
         ended?;
         let join = "a thread panicked";
@@ -104,7 +104,7 @@ fn probe(stream: &mut std::net::TcpStream, key: u32, latency: &mut Histogram) ->
     Ok(())
 }
 
-/// A batch of gets of keys below `filled`, all of which must be there.
+/// A batch of gets of keys below `filled`, all of which must hit.
 fn get_some(stream: &mut std::net::TcpStream, filled: u32) -> Outcome<u64> {
     const BATCH: u64 = 16;
     if filled == 0 {

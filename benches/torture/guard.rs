@@ -1,5 +1,5 @@
-//! Owns the second server: one that wants logins on its first listener and TLS on its second, and a client of it that
-//! logs in and is served beside those that do not. Called by `main` and `ends`.
+//! Owns the second server, which requires logins on its first listener and TLS on its second, and one client of it
+//! that logs in and is served next to those that do not. Called by `main` and `ends`.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{Outcome, Phase, Run, start_of};
 
 const LOGIN: &str = "host welcome";
 
-/// The server, and the files that it was started with.
+/// The server and its start files.
 pub struct Guarded {
     pub server: Server,
     _files: TempDir,
@@ -41,7 +41,7 @@ impl Guarded {
         }
     }
 
-    /// Stores and reads until the run ends, now and then on a new connection; gives how often.
+    /// Stores and reads until the run ends, periodically on a new connection; returns how often.
     pub fn use_it(&self, run: &Run) -> Outcome<u64> {
         let mut admin = self.admin()?;
         let mut number = 0_u64;

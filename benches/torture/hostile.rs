@@ -1,8 +1,8 @@
-//! Owns the hostile clients: one thread that keeps many of them at work, none of which waits for the server.
+//! Owns the hostile clients: one thread that drives many of them, none of which waits for the server.
 //!
-//! Each client draws a conversation (`kinds`), how its bytes leave, whether it reads, whether an urgent byte comes in
-//! between, and how and when it goes: so every state meets every way to leave it. A second thread sends datagrams, and
-//! a third floods the server with `flush_all`. Called by `main` and `ends`.
+//! Each client draws a conversation (`kinds`), how its bytes are sent, whether it reads, whether an urgent byte
+//! interrupts, and how and when it disconnects: so every state meets every way to leave it. A second thread sends
+//! datagrams, and a third floods the server with `flush_all`. Called by `main` and `ends`.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, UdpSocket};
@@ -18,17 +18,17 @@ use crate::kinds::{Door, KINDS, Kind, datagram};
 use crate::server::Server;
 use crate::{Outcome, Phase, Run};
 
-/// Longest time that a client stays, and that one stays behind its half-close.
+/// Maximum lifetime of a client, and of one after its half-close.
 const STAY: Duration = Duration::from_millis(800);
 const HALF_CLOSED: Duration = Duration::from_millis(400);
 
-/// Connections that are made and left at once.
+/// Connections that are made and closed at once.
 const STORM: u32 = 40;
 
-/// Bytes of the receive buffer: what is not read shall wait in the server.
+/// Receive buffer in bytes: unread replies should wait in the server.
 const RECEIVE_BUFFER: usize = 16 * 1024;
 
-/// What was done to the server, by kind of conversation.
+/// Counts of one kind of conversation.
 #[derive(Clone, Copy, Default)]
 pub struct Row {
     connections: u64,
@@ -37,7 +37,7 @@ pub struct Row {
     resets: u64,
     half_closes: u64,
     closes: u64,
-    /// Those that the server has ended, or refused.
+    /// Connections that the server ended or refused.
     ended: u64,
     sent: u64,
     read: u64,
@@ -65,7 +65,7 @@ struct Client {
     sent: usize,
     pace: Pace,
     reads: bool,
-    /// Where in its words an urgent byte comes in.
+    /// Offset in `words` before which an urgent byte is sent.
     urgent: Option<usize>,
     parting: Parting,
     half_closed: bool,
@@ -73,7 +73,7 @@ struct Client {
     due: Instant,
 }
 
-/// The doors of the servers under attack; a kind without one is left out.
+/// Doors of the servers under attack; a door without port is left out.
 pub type Doors = [(Door, Option<u16>); 3];
 
 pub fn doors(server: &Server, guarded: Option<&Server>) -> Doors {
@@ -88,7 +88,7 @@ pub fn port(doors: &Doors, kind: &Kind) -> Option<u16> {
     doors.iter().find(|(door, _)| *door == kind.door)?.1
 }
 
-/// A connection from an address of its own, so that ports never run out. It blocks until it is made.
+/// Connects from a source address of its own, so that ports never run out. Blocks until connected.
 pub fn connect(port: u16, number: u64) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     let source = Ipv4Addr::new(127, 0, (number / 250 % 250) as u8, (number % 250 + 1) as u8);
@@ -99,13 +99,14 @@ pub fn connect(port: u16, number: u64) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether `TORTURE_KINDS` leaves this kind in: words of which the name must have one; all, if there are none.
+/// Whether `TORTURE_KINDS` selects this kind: the name must contain one of its words; without words every kind is
+/// selected.
 pub fn wanted(name: &str) -> bool {
     let words = std::env::var("TORTURE_KINDS").unwrap_or_default();
     words.is_empty() || words.split(',').any(|word| name.contains(word))
 }
 
-/// Keeps `count` clients at work in the slices for them; gives what they have done.
+/// Drives `count` clients in hostile slices; returns their counts.
 pub fn attack(run: &Run, doors: &Doors, count: usize, seed: u64) -> [Row; KINDS.len()] {
     let chosen: Vec<usize> = (0..KINDS.len()).filter(|&kind| wanted(KINDS[kind].name)).collect();
     let mut crowd = Crowd { doors, chosen, rng: Rng::with_seed(seed), rows: [Row::default(); KINDS.len()], made: 0 };
@@ -118,7 +119,7 @@ pub fn attack(run: &Run, doors: &Doors, count: usize, seed: u64) -> [Row; KINDS.
         }
         let now = Instant::now();
         clients.retain_mut(|client| client.due > now || crowd.step(client, now));
-        // Refused connections are tried again a little later.
+        // Retries refused connections a little later.
         while clients.len() < count
             && let Some(client) = crowd.come()
         {
@@ -186,7 +187,7 @@ impl Crowd<'_> {
         })
     }
 
-    /// One step of a client; false when it has gone.
+    /// One step of a client; false once it has disconnected.
     fn step(&mut self, client: &mut Client, now: Instant) -> bool {
         let row = &mut self.rows[client.kind];
         if client.reads || client.half_closed {
@@ -211,7 +212,7 @@ impl Crowd<'_> {
 }
 
 impl Client {
-    /// Takes some of what has come; false at the end of the stream.
+    /// Reads some received bytes; false at the end of the stream.
     fn read(&mut self, row: &mut Row) -> std::io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
         match self.socket.read(&mut buffer) {
@@ -249,7 +250,7 @@ impl Client {
         Ok(())
     }
 
-    /// Goes; true if the client stays a while behind its half-close.
+    /// Disconnects; true if the client stays for a while after its half-close.
     fn part(&mut self, row: &mut Row, now: Instant) -> bool {
         match self.parting {
             Parting::Close => row.closes += 1,
@@ -269,7 +270,7 @@ impl Client {
     }
 }
 
-/// Datagrams, some hundreds in a second; most answers are thrown away. Gives how many were sent.
+/// Sends some hundreds of datagrams per second; ignores most answers. Returns the number sent.
 pub fn noise(run: &Run, port: Option<u16>, seed: u64) -> Outcome<u64> {
     let Some(port) = port else { return Ok(0) };
     let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -286,7 +287,7 @@ pub fn noise(run: &Run, port: Option<u16>, seed: u64) -> Outcome<u64> {
     Ok(sent)
 }
 
-/// Now and then many flushes at once. What they cost the load's keys is noted in its ledger.
+/// Sends many flushes at once, periodically. Records in the ledger which values they may have flushed.
 pub fn flushes(run: &Run, server: &Server, counts: &Counts, seed: u64) -> Outcome<()> {
     let mut rng = Rng::with_seed(seed);
     let mut admin = Admin::new(server)?;
@@ -304,7 +305,7 @@ pub fn flushes(run: &Run, server: &Server, counts: &Counts, seed: u64) -> Outcom
     Ok(())
 }
 
-/// The table of what was done.
+/// Prints the table of counts.
 pub fn print(rows: &[Row; KINDS.len()]) {
     let names = ["made", "bytewise", "urgent", "resets", "half", "closes", "ended", "MB sent", "MB read"];
     print!("\n{:<22}", "hostile clients");

@@ -1,18 +1,18 @@
-//! Owns the keys: what each one's value may be now, and what a value looks like.
+//! Owns the keys: the permitted values of each, and the format of a value.
 //!
-//! Every key has one writer. Each change of it that he asks for gets the next sequence number, and the value says which
-//! ones it has; so a reader can tell a value that is torn, foreign, too old or from the future. Called by `load`, and
-//! by `chores` when it flushes.
+//! Every key has one writer. Each change that it requests gets the next sequence number, and the value names the
+//! changes it contains; so a reader detects a value that is torn, foreign, too old or from the future. Called by
+//! `load`, and by `chores` when it flushes.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Keys in all.
+/// Number of keys.
 pub const KEYS: u32 = 600_000;
 
 /// Half of all requests go to these.
 pub const POPULAR: u32 = KEYS / 64;
 
-/// Of ten thousand keys of one writer so many are of each kind, spread over the popular ones and the others.
+/// Kind of a key: fixed shares of each ten thousand keys of one writer, spread over popular and other keys.
 pub fn kind(key: u32, writers: u32) -> Kind {
     match key / writers * 7919 % 10_000 {
         0..1000 => Kind::Number,
@@ -24,14 +24,14 @@ pub fn kind(key: u32, writers: u32) -> Kind {
     }
 }
 
-/// What a key's values are like.
+/// Format and size of a key's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// The sequence number in decimal, so that `incr` can take the steps.
+    /// The sequence number in decimal, so that `incr` makes the changes.
     Number,
     Small,
     Medium,
-    /// Above 4 KB: readers hold the item itself.
+    /// Above 4 KB: readers pin the item.
     Pinned,
     Large,
     /// Above the largest chunk: a chain.
@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Bytes of a value's filler.
+    /// Range of a value's filler in bytes.
     pub fn filler(self) -> std::ops::Range<usize> {
         match self {
             Self::Number => 0..1,
@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// Whether values are appended to and prepended to.
+    /// Whether the load appends and prepends to values.
     pub fn grows(self) -> bool {
         matches!(self, Self::Small | Self::Medium)
     }
@@ -60,20 +60,20 @@ impl Kind {
 /// Sequence numbers of one key.
 #[derive(Default)]
 struct Key {
-    /// The last one that its writer has asked for.
+    /// Last change requested by the writer.
     sent: AtomicU64,
-    /// The last one that the server has acknowledged.
+    /// Last change acknowledged by the server.
     acked: AtomicU64,
-    /// Values from before this one were flushed.
+    /// Values from before this change were flushed.
     floor: AtomicU64,
 }
 
-/// What is known of all keys. Orderings are sequential: a reader's look at `acked` comes before his request leaves.
+/// State of all keys. Orderings are sequentially consistent: a reader's load of `acked` precedes its request.
 pub struct Ledger {
     keys: Vec<Key>,
 }
 
-/// What a reader may see, at most as old as this.
+/// Oldest value that a reader may see.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Bounds {
     acked: u64,
@@ -85,7 +85,7 @@ impl Ledger {
         Self { keys: (0..KEYS).map(|_| Key::default()).collect() }
     }
 
-    /// The next sequence number of a key; its writer is about to ask for it.
+    /// The next sequence number of a key, which its writer is about to send.
     pub fn next(&self, key: u32) -> u64 {
         self.keys[key as usize].sent.fetch_add(1, SeqCst) + 1
     }
@@ -94,25 +94,25 @@ impl Ledger {
         self.keys[key as usize].acked.store(seq, SeqCst);
     }
 
-    /// To be asked before a request leaves.
+    /// Bounds of a read; must be taken before the request is sent.
     pub fn bounds(&self, key: u32) -> Bounds {
         let key = &self.keys[key as usize];
         Bounds { acked: key.acked.load(SeqCst), floor: key.floor.load(SeqCst) }
     }
 
-    /// What is acknowledged now, for [`Ledger::flushed`].
+    /// The changes acknowledged now, for [`Ledger::flushed`].
     pub fn snapshot(&self) -> Vec<u64> {
         self.keys.iter().map(|key| key.acked.load(SeqCst)).collect()
     }
 
-    /// What was acknowledged at `snapshot` has been flushed.
+    /// Records that everything acknowledged at `snapshot` has been flushed.
     pub fn flushed(&self, snapshot: &[u64]) {
         for (key, acked) in self.keys.iter().zip(snapshot) {
             key.floor.fetch_max(acked + 1, SeqCst);
         }
     }
 
-    /// Whether a value may be what a reader got who knew `bounds` when he asked.
+    /// Checks a value against the `bounds` taken before its request.
     pub fn judge(
         &self,
         key: u32,
@@ -148,7 +148,7 @@ pub fn name(key: u32, to: &mut Vec<u8>) {
     to.extend_from_slice(format!("torture:{key}").as_bytes());
 }
 
-/// Appends the part of a value that one change brings: `key seq length;` and as many bytes that follow from these.
+/// Appends the record of one change: `key seq length;` and a filler of that length derived from them.
 pub fn record(key: u32, seq: u64, filler: usize, to: &mut Vec<u8>) {
     to.extend_from_slice(format!("{key} {seq} {filler};").as_bytes());
     let end = to.len() + filler;
@@ -161,7 +161,7 @@ pub fn record(key: u32, seq: u64, filler: usize, to: &mut Vec<u8>) {
     to.truncate(end);
 }
 
-/// First and last change that a value has; no change between them may be missing.
+/// First and last change in a value; no change between them may be missing.
 fn records(key: u32, value: &[u8], scratch: &mut Vec<u8>) -> Result<(u64, u64), String> {
     let (mut first, mut last, mut count) = (u64::MAX, 0, 0);
     let mut rest = value;

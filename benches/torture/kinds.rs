@@ -1,20 +1,20 @@
-//! Owns what hostile clients say: one list of conversations that leave a connection in every state that it can have.
+//! Owns the requests of hostile clients: a list of conversations that leave a connection in every possible state.
 //!
 //! Called by `hostile`, which draws how each is sent and how it ends, and by the tables of ends (`ends`,
-//! tests/ends.rs), which end the server beside each. None of them changes a key of the load, or a count that `sums`
-//! compares exactly.
+//! tests/ends.rs), which end the server during each. No conversation changes a key of the load, or a count that
+//! `sums` compares exactly.
 
 use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-/// Which listener a client goes to.
+/// Listener of a conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Door {
-    /// Serves at once.
+    /// Serves without login.
     Plain,
-    /// Wants a login by text (`-Y`).
+    /// Requires a login by text (`-Y`).
     Login,
     Tls,
 }
@@ -23,16 +23,16 @@ pub enum Door {
 pub struct Kind {
     pub name: &'static str,
     pub door: Door,
-    /// How `stats conns` shows a connection whose client has said all this and reads nothing; none where that is a
-    /// matter of luck.
+    /// State in `stats conns` after the client has sent all of this and reads nothing; `None` if it depends on
+    /// timing.
     pub shown: Option<&'static str>,
     pub words: fn(&mut Rng) -> Vec<u8>,
 }
 
-/// Bytes of the value that never-reading clients ask for.
+/// Length of the value that never-reading clients request.
 const BIG: usize = 500_000;
 
-/// How often they ask: far more than all buffers hold.
+/// Number of their requests: far more than all buffers hold.
 const ASKED: usize = 60;
 
 /// `-I` of the server.
@@ -91,7 +91,7 @@ pub const KINDS: [Kind; 28] = [
         (0..rng.usize(1..6000)).map(|_| if rng.u8(..40) == 0 { b'\n' } else { rng.u8(1..128) }).collect()
     }),
     kind(Plain, "binary garbage", None, |rng| {
-        // An operation that changes nothing of the load, and lengths that fit nothing.
+        // An operation that changes nothing of the load, with lengths that are invalid.
         let mut words = vec![0x80, [0x00, 0x09, 0x0a, 0x0b, 0x10, 0x20, 0x41, 0xff][rng.usize(..8)]];
         words.extend((0..22).map(|_| if rng.bool() { 0 } else { rng.u8(..) }));
         let body = rng.usize(..3000);
@@ -109,7 +109,7 @@ pub const KINDS: [Kind; 28] = [
     kind(Tls, "garbage for TLS", None, |rng| (0..rng.usize(1..3000)).map(|_| rng.u8(..)).collect()),
 ];
 
-/// Keys that no connection of the load has, in the same form.
+/// Keys that no connection of the load uses, in the same format.
 pub fn key(number: u32) -> String {
     format!("torture:{}", 7_000_000 + number)
 }
@@ -118,7 +118,7 @@ fn big() -> String {
     key(0)
 }
 
-/// A set of `len` bytes, of which one in `part` is sent; the end of the line only with all.
+/// A set of `len` bytes, of which one in `part` is sent; the line end follows only if all are sent.
 fn set(key: &str, len: usize, part: usize) -> Vec<u8> {
     let mut words = format!("set {key} 0 0 {len}\r\n").into_bytes();
     words.resize(words.len() + len / part, b'x');
@@ -135,7 +135,7 @@ fn multiget(keys: usize, key: &str, end: &[u8]) -> Vec<u8> {
     words
 }
 
-/// A packet, but for its last `missing` bytes.
+/// A packet without its last `missing` bytes.
 fn packet(opcode: u8, extras: &[u8], key: &str, value: &[u8], missing: usize) -> Vec<u8> {
     let mut words = vec![0x80, opcode];
     words.extend_from_slice(&(key.len() as u16).to_be_bytes());
@@ -149,7 +149,7 @@ fn packet(opcode: u8, extras: &[u8], key: &str, value: &[u8], missing: usize) ->
     words
 }
 
-/// The first flight of a handshake.
+/// The ClientHello of a handshake.
 fn hello() -> Vec<u8> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
@@ -165,7 +165,7 @@ fn hello() -> Vec<u8> {
     words
 }
 
-/// A datagram that should be answered, one that should not, or one that costs much.
+/// A datagram that should be answered, one that should not, or one that is expensive.
 pub fn datagram(rng: &mut Rng) -> Vec<u8> {
     let mut words = vec![rng.u8(..), rng.u8(..), 0, 0, 0, 1, 0, 0];
     match rng.u32(..30) {

@@ -1,7 +1,7 @@
-//! Owns the load: connections that write their own keys, read everybody's, and check every reply.
+//! Owns the load: connections that write their own keys, read all keys, and check every reply.
 //!
-//! `Pipeline` connections send batches and rest between them; `Single` ones send one small request after the other and
-//! note how long each took. Called by `main`, a thread a connection.
+//! `Pipeline` connections send batches and rest between them; `Single` ones send one small request after the other
+//! and record each latency. Called by `main`, one thread per connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -14,29 +14,30 @@ use crate::histogram::Histogram;
 use crate::keys::{Bounds, KEYS, Kind, POPULAR, kind, name, record};
 use crate::{Outcome, Phase, ROWS, Run};
 
-/// Requests of a batch, and the bytes of replies and requests after which it ends early: a server that waits for us
-/// to read must not be waited for.
+/// Requests per batch, and the bytes of requests and replies at which it ends early: a server blocked on an unread
+/// reply must not be waited for.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 100_000;
 
-/// Rest between two batches, at most, and between two single requests.
+/// Maximum rest between two batches, and rest between two single requests.
 const BATCH_REST: Duration = Duration::from_millis(4);
 const SINGLE_REST: Duration = Duration::from_micros(400);
 
-/// Parts that a value grows to.
+/// Maximum number of parts of a value.
 const PARTS: u8 = 5;
 
-/// How late an item may still be served: the server's clock ticks in seconds, on a busy machine late.
+/// Grace period in which an expired item may still be served: the server's clock ticks in seconds, and late on a busy
+/// machine.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How a connection works.
+/// How a connection sends requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     Pipeline,
     Single,
 }
 
-/// What clients have counted; the names are those of `stats`.
+/// Counts of the clients; the names are those of `stats`.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Sums {
     pub get_hits: u64,
@@ -48,7 +49,7 @@ pub struct Sums {
     pub incr_hits: u64,
     pub incr_misses: u64,
     pub cmd_set: u64,
-    /// Large values for which there was no memory.
+    /// Large values refused for lack of memory.
     pub refused: u64,
 }
 
@@ -71,10 +72,10 @@ impl Sums {
     }
 }
 
-/// What one connection brings home.
+/// Results of one connection.
 pub struct Report {
     pub sums: Sums,
-    /// Latencies by phase; empty of a pipeline.
+    /// Latencies by phase; empty for a pipeline.
     pub latency: [Histogram; ROWS],
     /// Requests by phase.
     pub requests: [u64; ROWS],
@@ -95,23 +96,23 @@ enum Op {
     Delete,
 }
 
-/// A request whose reply is due.
+/// A request without its reply.
 struct Sent {
     op: Op,
     key: u32,
     seq: u64,
     bounds: Bounds,
-    /// The change that an item had to have for this to succeed; 0 = there could be none.
+    /// The change that an item must have for this to succeed; 0 = no item can exist.
     base: u64,
     ttl: u32,
-    /// Served after this, our own item is served too late.
+    /// A hit of our own item after this is too late.
     until: Option<Instant>,
 }
 
-/// What its writer knows of a key.
+/// The writer's knowledge of a key.
 #[derive(Clone, Copy, Default)]
 struct Own {
-    /// The last change that stored a whole value; 0 = there is none, or it was deleted.
+    /// Last change that stored a whole value; 0 = none, or deleted.
     base: u64,
     seq: u64,
     parts: u8,
@@ -201,7 +202,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Draws the next request; gives about how many bytes it and its reply have.
+    /// Draws the next request; returns the approximate size of it and its reply in bytes.
     fn draw(&mut self) -> usize {
         let writers = self.run.writers;
         let op = match self.rng.u32(..100) {
@@ -215,12 +216,12 @@ impl<'a> Load<'a> {
             95..97 => Op::Gat,
             _ => Op::Touch,
         };
-        // More and more keys, so that the index grows.
+        // The key space expands during the run, so that the index grows.
         let known = (f64::from(KEYS) * (0.1 + 0.9 * self.run.progress())) as u32;
         let space = if self.rng.bool() { POPULAR } else { known };
         let mut key = self.rng.u32(..space);
         if !matches!(op, Op::Get | Op::Mg) {
-            key = key / writers * writers + self.number; // its writer is this one
+            key = key / writers * writers + self.number; // this connection is its writer
         }
         let small = |key| matches!(kind(key, writers), Kind::Number | Kind::Small);
         if self.manner == Manner::Single && !small(key) {
@@ -242,7 +243,7 @@ impl<'a> Load<'a> {
         &mut self.own[(key / self.run.writers) as usize]
     }
 
-    /// Seconds to live, for ever, some, or very many.
+    /// Seconds to live: never expires, some, or very many.
     fn ttl(&mut self) -> u32 {
         match self.rng.u32(..100) {
             0..65 => 0,
@@ -258,7 +259,7 @@ impl<'a> Load<'a> {
         let old = if is_mine { *self.mine(key) } else { Own::default() };
         let mut sent = Sent { op, key, seq: 0, bounds, base: old.base, ttl, until: old.until };
         if matches!(op, Op::Set | Op::Replace | Op::Touch | Op::Gat) {
-            self.mine(key).until = None; // the reply will tell
+            self.mine(key).until = None; // set again by the reply
         }
         let from = self.request.len();
         let word = match op {
@@ -351,12 +352,12 @@ impl<'a> Load<'a> {
             (Op::Set | Op::Replace | Op::Append | Op::Prepend, ["STORED"]) => true,
             (Op::Replace | Op::Append | Op::Prepend, ["NOT_STORED"]) => false,
             (Op::Incr, [number]) if number.parse() == Ok(sent.seq) => true,
-            // A large value needs several chunks of few.
+            // A large value needs several chunks of a scarce class.
             (Op::Set | Op::Replace, ["SERVER_ERROR", ..])
                 if matches!(kind, Kind::Large | Kind::Huge) && line.to_lowercase().contains("out of memory") =>
             {
                 self.report.sums.refused += 1;
-                // A set counts as soon as there is memory for its first part.
+                // A set counts once its first part has memory.
                 self.report.sums.cmd_set += u64::from(line.ends_with("during read"));
                 return Ok(());
             }
@@ -366,7 +367,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Notes what a reply says of our own key, and counts it.
+    /// Updates our own key by its reply, and counts it.
     fn settle(&mut self, sent: &Sent, hit: bool, begun: Instant) {
         let Sent { op, key, seq, .. } = *sent;
         if seq != 0 {
@@ -384,7 +385,7 @@ impl<'a> Load<'a> {
             let until = Instant::now() + Duration::from_secs(sent.ttl.into()) + GRACE;
             self.mine(key).until = mortal.then_some(until);
         }
-        // What changed or touched the item after its time.
+        // A change or touch that found the item after its expiry.
         if hit && needs_item && sent.until.is_some_and(|until| begun > until) {
             self.run.fault(format!("{op:?} of key {key} found an item long after its time"));
         }

@@ -1,10 +1,11 @@
-//! Every chore at once, and hostile clients, beside a load that checks each value; and what they cost the load.
+//! Stress test: every chore concurrently, and hostile clients, next to a load that checks each value; and their cost
+//! for the load.
 //!
-//! Owns the course of a run: slices without chores, with them, and with hostile clients too, in turn on one server, so
-//! that whatever else the machine does hits all; then the sums, what is still held, and the verdict. Called by
-//! `scripts/torture`, which tells the options. It fails on a wrong value, an error reply, a closed connection, a reply
-//! that does not come, counts that do not add up, and what hostile clients leave behind; latencies are for people to
-//! read.
+//! Owns the course of a run: slices without chores, with them, and with hostile clients too, in turn on one server,
+//! so that other activity of the machine affects all alike; then the sums, the remaining memory, and the verdict.
+//! Called by `scripts/torture`, which documents the options. Fails on a wrong value, an error reply, a closed
+//! connection, a missing reply, counts that do not add up, and resources that hostile clients leave behind; latencies
+//! are for people to read.
 
 mod admin;
 mod chores;
@@ -21,7 +22,7 @@ mod sums;
 mod vitals;
 mod watch;
 
-// What the benchmarks need of servers and the machine.
+// Servers and the machine, shared with the benchmarks.
 #[path = "../side_by_side/histogram.rs"]
 #[allow(dead_code)]
 mod histogram;
@@ -49,30 +50,30 @@ use load::{Load, Manner, Sums};
 use server::{Server, Target};
 use vitals::Vitals;
 
-/// What every fallible step here returns: it is only printed.
+/// Result of every fallible step here: it is only printed.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Connections that pipeline, and those that ask one thing after the other.
+/// Connections that pipeline, and connections with one request at a time.
 const PIPELINES: u32 = 4;
 const SINGLES: u32 = 4;
 
 /// `-m` while there are no chores.
 const MEGABYTES: u64 = 64;
 
-/// Rows of the table of latencies.
+/// Rows of the latency table.
 pub(crate) const ROWS: usize = 3;
 
-/// No reply and no end of a server may take longer: a bound for what still lives, not a test of speed. `connect` gives
-/// its streams the same.
+/// Maximum time for any reply and for the end of a server: a liveness bound, not a test of speed. `connect` gives its
+/// streams the same.
 pub(crate) const LIVENESS: Duration = Duration::from_secs(10);
 
-/// Hostile clients at a time.
+/// Concurrent hostile clients.
 const HOSTILE: u64 = 64;
 
-/// Faults that are told; after so many the run ends.
+/// Maximum faults printed; the run ends after them.
 const FAULTS_MAX: u64 = 20;
 
-/// What is going on.
+/// Phase of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Phase {
@@ -80,13 +81,13 @@ pub(crate) enum Phase {
     Between,
     Calm,
     Chores,
-    /// Hostile clients, beside the chores.
+    /// Hostile clients, in addition to the chores.
     Hostile,
     End,
 }
 
 impl Phase {
-    /// The row of the table that it counts for.
+    /// Row of the latency table, if the phase is measured.
     fn measured(self) -> Option<usize> {
         match self {
             Self::Calm => Some(0),
@@ -97,7 +98,7 @@ impl Phase {
     }
 }
 
-/// What all threads share.
+/// State shared by all threads.
 pub(crate) struct Run {
     phase: AtomicU8,
     failed: AtomicBool,
@@ -107,11 +108,11 @@ pub(crate) struct Run {
     length: Duration,
     ledger: keys::Ledger,
     writers: u32,
-    /// A time to live so far away that items need another layout for it.
+    /// A time to live so long that items need another layout for it.
     far_expiry: u32,
     /// Lines received.
     replies: AtomicU64,
-    /// The server is memcached: it flushes by the second, and gives memory back when it finds time.
+    /// The server is memcached: it flushes by the second, and releases memory lazily.
     memcached: bool,
 }
 
@@ -147,7 +148,7 @@ impl Run {
         matches!(self.phase(), Phase::Chores | Phase::Hostile)
     }
 
-    /// How much of the run is over, 0 to 1.
+    /// Elapsed share of the run, 0 to 1.
     fn progress(&self) -> f64 {
         (self.begun.elapsed().as_secs_f64() / self.length.as_secs_f64()).min(1.0)
     }
@@ -158,7 +159,7 @@ impl Run {
         }
     }
 
-    /// Tells a fault; many of them end the run.
+    /// Prints a fault; too many end the run.
     fn fault(&self, what: String) {
         self.failed.store(true, SeqCst);
         let _one_at_a_time = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -335,7 +336,7 @@ fn end_with(run: &Run, what: &str, done: Outcome<()>) {
     done.unwrap_or_else(|problem| run.fault(format!("{what}: {problem}")));
 }
 
-/// What both servers hold while they have no client but this one.
+/// Resources of both servers while this is their only client.
 fn look(server: &Server, guarded: Option<&Guarded>) -> Outcome<Vec<Vitals>> {
     let mut bases = vec![Vitals::of(server, &mut Admin::new(server)?)?];
     if let Some(guarded) = guarded {
@@ -344,7 +345,7 @@ fn look(server: &Server, guarded: Option<&Guarded>) -> Outcome<Vec<Vitals>> {
     Ok(bases)
 }
 
-/// Whether they hold no more than then.
+/// Checks that both servers hold no more than `bases`.
 fn gone(run: &Run, server: &Server, guarded: Option<&Guarded>, bases: &[Vitals]) -> Outcome<()> {
     let guarded = guarded.map(|guarded| Ok::<_, Box<dyn Error + Send + Sync>>((&guarded.server, guarded.admin()?)));
     let servers = [Some(Ok((server, Admin::new(server)?))), guarded];
@@ -378,7 +379,7 @@ fn alternate(run: &Run, server: &Server, time: Duration, slice: Duration, hostil
     }
 }
 
-/// Looks whether the server holds what it held at first, and notes that.
+/// Checks that the server holds no more than at first, and records `base` on the first call.
 fn held(run: &Run, server: &Server, base: &mut Option<Vitals>) -> Outcome<()> {
     let mut admin = Admin::new(server)?;
     let base = match base {

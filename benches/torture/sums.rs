@@ -1,5 +1,5 @@
-//! Owns the end: the server's counts against the clients', and whether nothing is left when all is flushed.
-//! Called by `main` when every client has gone.
+//! Owns the final checks: the server's counts against the clients', and whether items remain after a flush. Called by
+//! `main` after every client has disconnected.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::load::Sums;
 use crate::server::Server;
 use crate::{Outcome, Run, wire};
 
-/// How long the crawler may take to remove what was flushed.
+/// Maximum time until the crawler has removed all flushed items.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `others` says that hostile clients have asked too: they get and set, and how much of it was done is not known.
+/// Compares counts. `others`: hostile clients also sent gets and sets, in unknown number.
 pub fn check(run: &Run, server: &Server, asked: &Sums, others: bool) -> Outcome<()> {
     let mut admin = Admin::new(server)?;
     let stats = admin.stats()?;
@@ -41,7 +41,7 @@ pub fn check(run: &Run, server: &Server, asked: &Sums, others: bool) -> Outcome<
     }
     println!();
     if run.memcached {
-        thread::sleep(Duration::from_secs(2)); // it flushes what is a second old
+        thread::sleep(Duration::from_secs(2)); // memcached flushes only what is a second old
     }
     admin.ask("flush_all")?;
     let begun = Instant::now();
@@ -57,7 +57,7 @@ pub fn check(run: &Run, server: &Server, asked: &Sums, others: bool) -> Outcome<
     Ok(())
 }
 
-/// Rows that say that something is held.
+/// Rows that show remaining items.
 fn left(admin: &mut Admin) -> Outcome<Vec<String>> {
     let mut left: Vec<String> = admin.ask_for_lines("stats slabs")?;
     left.retain(|line| line.contains(":used_chunks ") || line.contains(":mem_requested "));

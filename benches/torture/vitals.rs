@@ -1,5 +1,5 @@
-//! Owns what a server holds for its clients, and whether all of it has gone when they have. Called by everything here
-//! that ends clients.
+//! Owns the resources that a server holds for its clients, and the check that all are released after the clients have
+//! gone. Called by every module here that ends clients.
 
 use std::fmt;
 use std::thread;
@@ -9,23 +9,23 @@ use crate::admin::Admin;
 use crate::server::Server;
 use crate::{Outcome, wire};
 
-/// How long a server may take to notice that clients have gone; it is seen to be far less, except on a busy machine.
+/// Maximum time until a server notices that clients have gone; usually far less, except on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Resident memory that is neither items nor the index.
+/// Resident memory other than items and index.
 const RSS_SLACK: u64 = 96 << 20;
 
-/// What may be left of buffers: each worker keeps some to use again.
+/// Buffers that may remain: each worker keeps some for reuse.
 const BUFFERS_SLACK: u64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Vitals {
     pub connections: u64,
     pub descriptors: usize,
-    /// Resident bytes, and those of items and of the index.
+    /// Resident memory, and the part of items and index, in bytes.
     pub rss: u64,
     memory: u64,
-    /// Bytes of replies and of requests that are held.
+    /// Bytes of replies and of requests in buffers.
     replies: u64,
     requests: u64,
 }
@@ -46,8 +46,8 @@ impl Vitals {
         })
     }
 
-    /// Waits until connections and descriptors are as many as in `base`, and buffers too if `buffers` says so. What is
-    /// still held at the end of patience is told.
+    /// Waits until connections and descriptors are down to those of `base`, and buffers too if `buffers`. Returns
+    /// what is still held after `PATIENCE`.
     pub fn back(server: &Server, admin: &mut Admin, base: &Self, buffers: bool) -> Outcome<(Self, Vec<String>)> {
         let begun = Instant::now();
         loop {

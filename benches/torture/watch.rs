@@ -1,5 +1,5 @@
-//! Owns clients that listen: watchers, fast and slow ones, and readers of dumps who are slow and vanish. Called by
-//! `chores`, a thread each.
+//! Owns listening clients: watchers, fast and slow ones, and dump readers that are slow and vanish. Called by
+//! `chores`, one thread each.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use crate::chores::Chore;
 use crate::{Outcome, Phase};
 
-/// How long one conversation lasts at most.
+/// Maximum duration of one conversation.
 const CONVERSATION: Duration = Duration::from_secs(4);
 
-/// Watches until the run ends, now and then on a new connection.
+/// Watches until the run ends, periodically on a new connection.
 pub fn watch(mut chore: Chore<'_>, slow: bool) {
     repeat(&mut chore, |chore| {
         let classes = ["fetchers", "mutations", "evictions", "deletions", "connevents", "fetchers mutations evictions"];
         let class = classes[chore.rng.usize(..classes.len())];
         let mut stream = say(chore, &format!("watch {class}\r\n"))?;
         let lines = listen(chore, &mut stream, slow, |line, first| match first {
-            // Hostile clients watch too.
+            // Hostile clients take watcher slots too.
             true => line == b"OK" || line.starts_with(b"WATCHER_TOO_MANY "),
-            // A line that was left out has left a word behind.
+            // Dropped lines leave a `skipped=` line.
             false => line.starts_with(b"ts=") || line.starts_with(b"skipped="),
         })?;
         chore.counts.add("watch", 1);
@@ -30,7 +30,7 @@ pub fn watch(mut chore: Chore<'_>, slow: bool) {
     });
 }
 
-/// Asks for dumps, reads a little, and leaves.
+/// Requests dumps, reads a little, and disconnects.
 pub fn dump_slowly(mut chore: Chore<'_>) {
     repeat(&mut chore, |chore| {
         let commands = ["metadump all", "metadump hash", "mgdump all", "mgdump hash"];
@@ -61,7 +61,7 @@ fn say(chore: &Chore<'_>, command: &str) -> Outcome<TcpStream> {
     Ok(stream)
 }
 
-/// Reads for a while; every whole line must please `known`. Gives how many there were.
+/// Reads for a while; every whole line must satisfy `known`. Returns the number of lines.
 fn listen(
     chore: &mut Chore<'_>,
     stream: &mut TcpStream,
@@ -72,7 +72,7 @@ fn listen(
     let (mut buffer, mut text, mut lines) = (vec![0; if slow { 512 } else { 65_536 }], Vec::new(), 0);
     while Instant::now() < until && chore.run.chores_go_on() {
         match stream.read(&mut buffer) {
-            // A dump that has ended leaves the connection open or closed.
+            // After its end a dump leaves the connection open or closed.
             Ok(0) => break,
             Ok(n) => text.extend_from_slice(&buffer[..n]),
             Err(problem) if problem.kind() == std::io::ErrorKind::WouldBlock => {}
