@@ -1,6 +1,6 @@
-//! In steady state a request allocates nothing.
+//! A request in steady state allocates nothing.
 //!
-//! Owns a global allocator that counts what the test's own thread asks for; runs in a program of its own.
+//! Owns a global allocator that counts allocations of the test's own thread; needs a process of its own.
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code, reason = "a global allocator cannot be had without")]
 
@@ -20,22 +20,22 @@ fn count() {
     ASKED.with(|asked| asked.set(asked.get() + 1));
 }
 
-// SAFETY: every call is passed on unchanged to the system's allocator; counting touches no allocation.
+// SAFETY: every call is passed unchanged to the system's allocator; counting touches no allocation.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -43,7 +43,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations while the requests run a second time, 10,000 commands; the first time warms everything up.
+/// Allocations during the second pass over the requests, 10,000 commands; the first pass warms up.
 fn allocations(client: &mut Client, requests: &[Vec<u8>]) -> u64 {
     let mut round = || {
         let before = ASKED.with(Cell::get);

@@ -1,7 +1,7 @@
-//! The command line, driven in process: words in, settings or exact complaint out.
+//! The command line, in process: arguments in, settings or the exact error out.
 //!
 //! Owns the contract texts and exit codes of bad command lines, what `-h` may and may not mention, and the rows of
-//! `stats settings`. The scanner's own complaints go to standard error and are not seen here.
+//! `stats settings`. The argument scanner's own errors go to standard error and are not seen here.
 
 use std::ffi::OsString;
 
@@ -27,7 +27,7 @@ fn printed(words: &[&str]) -> String {
     }
 }
 
-/// Words separated by blanks, and the complaint they earn from `parse`.
+/// Command lines, separated by blanks, with the error that `parse` returns.
 fn refused(cases: &[(&str, i32, &str)]) {
     for &(line, code, stderr) in cases {
         let words: Vec<&str> = line.split(' ').collect();
@@ -60,7 +60,7 @@ fn flags_out_of_range() {
 }
 
 #[test]
-fn sizes_that_do_not_fit_each_other() {
+fn inconsistent_sizes() {
     let low = "Item max size cannot be less than 1024 bytes.\n";
     refused(&[
         ("-I 1023", 64, low),
@@ -113,7 +113,7 @@ fn suboptions_without_value() {
         ("watcher_logbuf_size", "Missing watcher_logbuf_size argument"),
         ("worker_logbuf_size", "Missing worker_logbuf_size argument"),
         ("read_buf_mem_limit", "Missing read_buf_mem_limit argument"),
-        // The original crashes on these two.
+        // memcached crashes on these two.
         ("slab_sizes", "Missing slab_sizes argument"),
         ("sock_cookie_id", "Missing sock_cookie_id argument"),
     ];
@@ -159,9 +159,9 @@ fn suboptions_out_of_range() {
     ]);
 }
 
-/// No number wraps, and no text is taken for a number: one row for each option and way to go wrong.
+/// No number wraps, and no text is accepted as a number: one row for each option and failure.
 #[test]
-fn numbers_beyond_their_range_and_texts_that_are_none() {
+fn numbers_out_of_range_and_texts_that_are_no_numbers() {
     let unparsed = |name: &str| format!("could not parse argument to {name}\n");
     let beyond = "4294967297"; // 1, if cut to 32 bits
     let sizes = "slab size 0 is out of valid range\n".to_owned();
@@ -215,12 +215,12 @@ fn numbers_beyond_their_range_and_texts_that_are_none() {
             }
         }
     }
-    // Where the end of the range means what the number says.
+    // The maximum of these options means the given number.
     let got = settings(&["-c", beyond, "-n", beyond, "-R", beyond, "-b", beyond, "-o", "idle_timeout=4294967297"]);
     let most = i32::MAX.cast_unsigned();
     assert_eq!((got.maxconns, got.chunk_size, got.reqs_per_event), (most, i32::MAX, most));
     assert_eq!((got.backlog, got.idle_timeout), (i32::MAX, most));
-    // What stands behind the digits is passed over, as it always was.
+    // Characters after the digits are ignored, as in memcached.
     let got = settings(&["-m", "100m", "-c", "50x", "-b", "-1", "-o", "temporary_ttl=5s,sock_cookie_id=4294967297"]);
     assert_eq!((got.maxbytes, got.maxconns, got.backlog), (100 << 20, 50, -1));
     assert_eq!((got.temporary_ttl, got.sock_cookie_id), (5, 0));
@@ -253,7 +253,7 @@ fn tls_options() {
 }
 
 #[test]
-fn what_is_not_built_says_so_by_name() {
+fn missing_features_are_named() {
     refused(&[
         ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
         ("-o ext_path=/f:1G", 1, "not supported yet: -o ext_path\n"),
@@ -270,7 +270,7 @@ fn what_is_not_built_says_so_by_name() {
 }
 
 #[test]
-fn warnings_do_not_stop_anything_and_come_first() {
+fn warnings_come_first_and_stop_nothing() {
     const MANY: &str = "WARNING: Setting a high number of workerthreads is not recommended.\n \
                         Set this value to the number of cores in your machine or less.\n";
     const OLD: &str = "DEPRECATED: resp_obj_mem_limit no longer used. See read_buf_mem_limit,\n";
@@ -290,7 +290,7 @@ fn help_version_and_licence() {
     for default in ["21899", "100", "50", "7", "murmur3", "700", "1.25"] {
         assert!(help.contains(&format!("(default: {default})")), "{default}");
     }
-    // Test suites and scripts take these words for the feature.
+    // Test suites and scripts detect features by these words.
     let lower = help.to_lowercase();
     assert!(lower.contains("unix-socket") && lower.contains("enable-ssl") && lower.contains("enable-sasl"));
     for word in ["ext_path", "proxy_config", "drop_privileges", "1.1."] {
@@ -324,7 +324,7 @@ fn values_in_every_spelling() {
 }
 
 #[test]
-fn no_modern_and_what_comes_after_it() {
+fn no_modern_and_options_after_it() {
     let got = settings(&["-o", "no_modern"]);
     assert_eq!((got.slab_chunk_size_max, got.slab_reassign, got.slab_automove), (1 << 20, false, 0));
     assert!(!got.maxconns_fast && !got.lru_segmented && !got.lru_crawler && !got.lru_maintainer_thread);
@@ -367,7 +367,7 @@ fn bad_listeners_fail_at_start_not_before() {
 }
 
 #[test]
-fn authentication_decides_what_is_spoken() {
+fn authentication_decides_the_protocol() {
     let ascii = "ERROR: You cannot allow the ASCII protocol while using SASL.\n";
     let binary = "ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.\n";
     refused(&[
@@ -411,7 +411,7 @@ fn authentication_decides_what_is_spoken() {
 }
 
 #[test]
-fn hash_password_is_a_word_of_its_own_and_comes_first() {
+fn hash_password_must_be_the_first_argument() {
     let asked = |words: &[&str]| read(&[&["--hash-password"], words].concat());
     let usage = Err(Exit { code: 64, stderr: "usage: oxcached --hash-password USER [ITERATIONS]\n".to_owned() });
     assert_eq!(asked(&["ann"]), Ok(Action::HashPassword { user: "ann".to_owned(), iterations: None }));
@@ -440,7 +440,7 @@ fn the_hash_table_must_outgrow_the_item_locks() {
 }
 
 #[test]
-fn root_must_say_whom_to_become() {
+fn root_needs_a_user() {
     let refusal = |words: &[&str]| check_user(1, 0, &settings(words)).unwrap_err();
     let unsaid = Exit { code: 64, stderr: "must add '-u root' to start as root\n".to_owned() };
     assert_eq!(refusal(&[]), unsaid);

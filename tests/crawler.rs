@@ -1,6 +1,6 @@
-//! The crawler from outside: `lru_crawler` in all its forms, the sweep, and dumps while everything moves.
+//! The crawler from outside: all forms of `lru_crawler`, the sweep, and dumps during concurrent changes.
 //!
-//! In process, on a clock that is moved by hand; only the reader that goes away needs a socket.
+//! In process, on a clock that the test moves; only the reader that disconnects needs a socket.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -21,14 +21,14 @@ fn ask(client: &mut Client, request: &str) -> String {
     String::from_utf8(client.ask(request.as_bytes())).unwrap()
 }
 
-/// The value of one row of a `stats` report.
+/// Value of one row of a `stats` report.
 fn stat(client: &mut Client, report: &str, name: &str) -> Option<u64> {
     let rows = ask(client, &format!("stats{report}\r\n"));
     let row = rows.lines().find_map(|row| row.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
     row.map(|value| value.parse().unwrap())
 }
 
-/// Waits for what another thread does.
+/// Waits for an effect of another thread.
 #[track_caller]
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -72,7 +72,7 @@ fn fill(client: &mut Client, prefix: &str, count: usize, exptime: u32) {
 }
 
 #[test]
-fn dumps_have_memcacheds_form() {
+fn dumps_have_memcacheds_format() {
     let shared = shared("");
     let mut client = Client::new(&shared);
     assert_eq!(ask(&mut client, "lru_crawler metadump all\r\n"), "OK\r\nEND\r\n");
@@ -99,7 +99,7 @@ fn dumps_have_memcacheds_form() {
     assert!(ask(&mut client, "lru_crawler metadump all\r\n").contains(" cas=0 "));
 }
 
-/// Stores an item by packet, whose key may hold anything.
+/// Stores an item through the binary protocol, where a key may hold any bytes.
 fn set_by_packet(shared: &Arc<Shared>, key: &[u8]) {
     let mut packet = vec![0; 32];
     (packet[0], packet[1], packet[3], packet[4], packet[11]) = (0x80, 0x01, key.len() as u8, 8, 9 + key.len() as u8);
@@ -138,7 +138,7 @@ fn no_key_forges_a_line_or_a_word() {
     }
     assert_eq!(ask(&mut client, "stats cachedump 1 0\r\n"), "ITEM plain [1 b; 0 s]\r\nEND\r\n");
     assert_eq!(ask(&mut client, "stats detail dump\r\n"), "END\r\n");
-    // What the dump says fetches the item, whose key comes back as it was asked for.
+    // The dumped command fetches the item; its key comes back in the requested encoding.
     for (_, text) in &base64[..4] {
         assert_eq!(ask(&mut client, &format!("mg {text} b k v\r\n")), format!("VA 1 k{text} b\r\nv\r\n"));
         assert!(ask(&mut client, &format!("me {text} b x\r\n")).starts_with(&format!("ME {text} exp=-1 ")));
@@ -148,7 +148,7 @@ fn no_key_forges_a_line_or_a_word() {
 }
 
 #[test]
-fn a_datagram_gets_no_dump_and_first_of_all_hears_what_else_is_wrong() {
+fn a_datagram_gets_no_dump_after_all_other_checks() {
     let shared = shared("");
     ask(&mut Client::new(&shared), "set a 0 0 1\r\n1\r\n");
     let mut answerer = Answerer::<Session>::default();
@@ -165,7 +165,7 @@ fn a_datagram_gets_no_dump_and_first_of_all_hears_what_else_is_wrong() {
 }
 
 #[test]
-fn large_items_whose_time_is_over_are_swept_away_when_there_is_no_memory() {
+fn expired_large_items_are_swept_when_memory_is_full() {
     for args in ["-m 8 -M", "-m 8 -M -o no_lru_crawler"] {
         let shared = shared(args);
         let mut client = Client::new(&shared);
@@ -184,7 +184,7 @@ fn large_items_whose_time_is_over_are_swept_away_when_there_is_no_memory() {
 }
 
 #[test]
-fn refusals_have_memcacheds_words() {
+fn refusals_have_memcacheds_texts() {
     let shared = shared("");
     let mut client = Client::new(&shared);
     let cases = [
@@ -249,8 +249,8 @@ fn large_items_belong_to_the_largest_class() {
 }
 
 #[test]
-fn a_run_takes_out_what_is_over() {
-    // The maintainer would take some of it.
+fn a_crawl_removes_expired_items() {
+    // The maintainer would reclaim some of it.
     let shared = shared("-o no_lru_maintainer,lru_crawler_sleep=0");
     let mut client = Client::new(&shared);
     fill(&mut client, "immortal", 30, 0);
@@ -260,7 +260,7 @@ fn a_run_takes_out_what_is_over() {
     ask(&mut client, "get short1 short2\r\nlru_crawler crawl 1\r\n");
     shared.clock.advance(2);
     let _chores = chores(&shared);
-    // Nobody served the request until now; the automatic pass comes after it.
+    // No thread serves the request until now; the automatic pass follows it.
     until("the end of all runs", || {
         stat(&mut client, "", "lru_crawler_running") == Some(0)
             && stat(&mut client, "", "crawler_items_checked") >= Some(90 + 61)
@@ -276,7 +276,7 @@ fn a_run_takes_out_what_is_over() {
 }
 
 #[test]
-fn a_run_may_be_bounded_and_slow() {
+fn a_crawl_can_be_bounded_and_slow() {
     let shared = shared("-o lru_crawler_sleep=0,lru_crawler_tocrawl=7");
     let mut client = Client::new(&shared);
     fill(&mut client, "k", 5000, 0);
@@ -298,7 +298,7 @@ fn a_run_may_be_bounded_and_slow() {
 }
 
 #[test]
-fn items_leave_by_themselves_soon_after_their_time() {
+fn items_are_swept_soon_after_they_expire() {
     let shared = shared("-o lru_crawler_sleep=0");
     let mut client = Client::new(&shared);
     let store = shared.cache.store;
@@ -311,7 +311,7 @@ fn items_leave_by_themselves_soon_after_their_time() {
     shared.clock.advance(19);
     assert_eq!(checked(&mut client), 3000, "nothing is due");
     shared.clock.advance(1);
-    // To the end of the run: the class rests after it, by the clock.
+    // Waits for the end of the run: the class rests after it, by the clock.
     until("the short ones leave, between two full passes", || store.items() == 2000 && !shared.crawler.is_running());
     shared.clock.advance(20);
     until("the long ones leave", || store.items() == 1000);
@@ -324,7 +324,7 @@ fn items_leave_by_themselves_soon_after_their_time() {
 }
 
 #[test]
-fn nothing_leaves_by_itself_while_the_crawler_is_off() {
+fn nothing_is_swept_while_the_crawler_is_off() {
     let shared = shared("-o no_lru_crawler");
     let mut client = Client::new(&shared);
     fill(&mut client, "k", 100, 1);
@@ -337,7 +337,7 @@ fn nothing_leaves_by_itself_while_the_crawler_is_off() {
     assert!(stat(&mut client, "", "lru_crawler_starts") >= Some(1));
 }
 
-/// Tells a thread to stop, also when the test fails.
+/// Stops a thread on drop, also when the test fails.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -346,7 +346,7 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// A dump that the test steps by hand, with something done between the steps.
+/// A dump that the test steps by hand, with `between` run between the steps.
 fn dump_in_steps(shared: &Shared, request: &str, mut between: impl FnMut()) -> String {
     let (mut session, mut input, mut out) = (Session::new(Protocol::Ascii), Input::default(), Output::default());
     input.append(request.as_bytes());
@@ -376,7 +376,7 @@ fn keys(dump: &str) -> HashMap<&str, u32> {
 }
 
 #[test]
-fn what_stays_is_dumped_once_while_all_else_moves() {
+fn unchanged_items_are_dumped_once_during_changes() {
     const FIXED: usize = 30_000;
     let shared = shared("-m 256 -o hashpower=12,lru_crawler_sleep=0 -I 2m");
     let bytes = || stat(&mut Client::new(&shared), "", "hash_bytes").unwrap();
@@ -408,7 +408,7 @@ fn what_stays_is_dumped_once_while_all_else_moves() {
             let bad = (0..FIXED).find(|n| met.get(format!("fixed{n}").as_str()) != Some(&1));
             assert_eq!(bad, None, "in round {round}, in the order of memory");
 
-            // By hashes even items that are rewritten on the way are met exactly once.
+            // In hash order, even items rewritten meanwhile are visited exactly once.
             let mut at = 0;
             let dump = dump_in_steps(shared, "lru_crawler metadump hash\r\n", || {
                 for n in (at..at + 300).map(|n| n % FIXED) {
@@ -426,7 +426,7 @@ fn what_stays_is_dumped_once_while_all_else_moves() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_or_goes_away_holds_nobody_up() {
+fn a_slow_or_vanished_dump_reader_delays_no_client() {
     let server = Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 256")).unwrap();
     let shared = server.shared().clone();
     let running = server.spawn().unwrap();
@@ -435,7 +435,7 @@ fn a_reader_that_does_not_read_or_goes_away_holds_nobody_up() {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     };
-    // More than the kernel will buffer for a reader that does not read.
+    // More than the kernel buffers for a reader that does not read.
     fill(&mut Client::new(&shared), &"k".repeat(200), 150_000, 0);
     let mut slow = connect();
     let mut gone = connect();
@@ -455,7 +455,7 @@ fn a_reader_that_does_not_read_or_goes_away_holds_nobody_up() {
     let before = open();
     drop(gone);
     until("the one that went away is closed", || open() == before - 1);
-    // The slow one gets all of its dump in the end, and then the answer to what it asked meanwhile.
+    // The slow reader gets all of its dump, then the reply to its next request.
     let lines = BufReader::new(slow).lines().map(Result::unwrap);
     let mut last = Vec::new();
     let mut count = 0;

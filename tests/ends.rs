@@ -1,6 +1,6 @@
-//! SIGTERM and SIGUSR1 end the server whatever its connections are doing: each conversation of the hostile clients, in
-//! the state that docs/connection.md names, unread, and then the signal. Runs the real binary. That the end comes is
-//! asserted here; how soon, `scripts/torture ends` prints.
+//! SIGTERM and SIGUSR1 end the server in every state of its connections: each conversation of the hostile clients, in
+//! the state that docs/connection.md names, unread, and then the signal. Runs the real binary. These tests assert
+//! that the server ends; `scripts/torture ends` prints how soon.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../benches/torture/kinds.rs"]
@@ -31,7 +31,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A server whose first listener is plain; one with a guarded door wants logins there, and TLS at its second.
+/// A server with a plain first listener; one with a guarded door requires logins there, and TLS at its second.
 struct Server {
     child: Child,
     ports: Vec<u16>,
@@ -77,7 +77,7 @@ impl Server {
         stream
     }
 
-    /// How many connections `stats conns` shows in a state.
+    /// Number of connections that `stats conns` shows in a state.
     fn in_state(&self, operator: &mut BufReader<TcpStream>, state: &str) -> usize {
         operator.get_mut().write_all(b"stats conns\r\n").unwrap();
         let (mut count, mut line) = (0, String::new());
@@ -108,7 +108,7 @@ impl Drop for Server {
     }
 }
 
-/// Sends what the socket takes; the rest stays in `words`.
+/// Sends what the socket accepts; the rest stays in `words`.
 fn send(stream: &mut TcpStream, words: &mut Vec<u8>) {
     while !words.is_empty() {
         match stream.write(words) {

@@ -1,6 +1,7 @@
-//! Every input that the fuzz targets keep, run without a fuzzer: the seeds, and what fuzzing has found.
+//! Every stored input of the fuzz targets, run without a fuzzer: seeds and past findings.
 //!
-//! `fuzz/src` says what must hold. Inputs lie in `fuzz/corpus` and `fuzz/regressions`, a folder for each target.
+//! `fuzz/src` defines the checked properties. Inputs are in `fuzz/corpus` and `fuzz/regressions`, a folder for each
+//! target.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "some of it is for fuzzers")]
@@ -10,7 +11,7 @@ mod fuzz;
 use std::fs;
 use std::path::Path;
 
-/// Runs all inputs of a target; the name of one that breaks a promise is the last line printed.
+/// Runs all inputs of a target; the name of a failing one is the last line printed.
 fn replay(target: &str, run: fn(&[u8])) {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let mut count = 0;

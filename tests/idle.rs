@@ -1,5 +1,5 @@
-//! Background threads sleep when there is nothing to do, and do what there is: the chores' and the mover's steps under a
-//! clock that only the test moves, with every wake-up counted.
+//! Background threads sleep without work, and do due work in time: the steps of the chores and of the mover under a
+//! manual clock, with every wake-up counted.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -13,20 +13,20 @@ use support::{Client, shared};
 
 const HOUR: u32 = 3600;
 
-/// Steps of one thread without a rest that are taken for a spin.
+/// Steps of one thread without a rest that count as a spin.
 const STEPS_MAX: u32 = 100_000;
 
-/// Wake-ups that show that a thread does not rest.
+/// Wake-ups that prove that a thread does not rest.
 const MANY: u32 = 200;
 
-/// When a thread has its next step.
+/// Time of a thread's next step.
 #[derive(Clone, Copy)]
 enum Next {
     At(u64),
     Tick { second: u32, news: u64 },
 }
 
-/// The two threads and the main thread's tick, in one.
+/// The two threads and the main thread's tick.
 struct World {
     shared: Arc<Shared>,
     /// Microseconds since the start.
@@ -43,7 +43,7 @@ impl World {
         let (micros, base) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let clock = || {
             let micros = Arc::clone(&micros);
-            // Each look at the clock takes a while, so that what is bounded by time ends.
+            // Each read of the clock takes time, so that time-bounded work ends.
             move || base + Duration::from_micros(micros.fetch_add(100, Relaxed))
         };
         let store = shared.cache.store;
@@ -53,7 +53,7 @@ impl World {
         Self { chores: (chores, Next::At(0)), mover: (mover, Next::At(0)), micros, shared, chores_wakes, mover_wakes }
     }
 
-    /// Lets so many seconds pass.
+    /// Advances the clock by `seconds`.
     fn pass(&mut self, seconds: u32) {
         for _ in 0..seconds {
             let end = self.micros.load(Relaxed) / 1_000_000 * 1_000_000 + 1_000_000;
@@ -79,7 +79,7 @@ impl World {
         at(self.chores.1).into_iter().chain(at(self.mover.1)).min()
     }
 
-    /// Lets the threads whose time it is work until they rest.
+    /// Runs the due threads until they rest.
     fn work(&mut self, at: u64) {
         let is_due = |next| matches!(next, Next::At(due) if due <= at);
         if is_due(self.chores.1) {
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Wake-ups of the chores and of the mover while so many seconds pass, or until there were many.
+    /// Wake-ups of the chores and of the mover during `seconds`; stops early after `MANY`.
     fn wakes(&mut self, seconds: u32) -> (u32, u32) {
         let before = (self.chores_wakes, self.mover_wakes);
         let mut wakes = (0, 0);
@@ -136,7 +136,7 @@ fn fill(client: &mut Client, count: usize, exptime: impl Fn(usize) -> u32) {
     }
 }
 
-/// Every combination of what sweeps, tends and moves pages, each with memory to spare and without.
+/// Every combination of the settings that sweep, tend and move pages, each with spare memory and without.
 fn variants() -> impl Iterator<Item = String> {
     let sweep =
         ["", "-o no_lru_crawler", "-o no_lru_maintainer", "-o no_lru_crawler,no_lru_maintainer", "-o no_modern", "-M"];
@@ -163,20 +163,20 @@ fn nothing_wakes_while_nothing_happens() {
 }
 
 #[test]
-fn the_threads_rest_soon_after_the_last_command() {
+fn threads_rest_soon_after_the_last_command() {
     let mut world = World::new("");
     let mut client = Client::new(&world.shared);
     world.pass(10);
     fill(&mut client, 100, |_| 0);
     world.pass(5);
-    // The full pass that is due a minute after the one before finds what has come since.
+    // The full pass, due a minute after the previous one, finds the new items.
     let (chores, mover) = world.wakes(40);
     assert_eq!((chores, mover), (0, 0));
     assert!(world.wakes(60).0 >= 1);
 }
 
 #[test]
-fn items_that_expire_are_swept_out_however_long_nothing_happens() {
+fn expired_items_are_swept_after_any_idle_time() {
     for late in [5, 59, 61, 1000, 2 * HOUR] {
         let mut world = World::new("");
         fill(&mut Client::new(&world.shared), 1000, |n| if n % 2 == 0 { late } else { 0 });
@@ -190,7 +190,7 @@ fn items_that_expire_are_swept_out_however_long_nothing_happens() {
 }
 
 #[test]
-fn a_flush_is_swept_out_at_once_also_after_a_long_rest() {
+fn a_flush_is_swept_at_once_even_after_a_long_rest() {
     for args in ["", "-o no_lru_crawler", "-o no_lru_maintainer"] {
         let mut world = World::new(args);
         let mut client = Client::new(&world.shared);
@@ -208,7 +208,7 @@ fn a_flush_is_swept_out_at_once_also_after_a_long_rest() {
 }
 
 #[test]
-fn the_oldest_items_leave_when_they_expire_without_the_crawler() {
+fn tail_items_are_reclaimed_on_expiry_without_the_crawler() {
     let mut world = World::new("-o no_lru_crawler");
     let mut client = Client::new(&world.shared);
     fill(&mut client, 1, |_| 100);
@@ -221,7 +221,7 @@ fn the_oldest_items_leave_when_they_expire_without_the_crawler() {
 }
 
 #[test]
-fn values_that_do_not_arrive_keep_nothing_awake() {
+fn incomplete_uploads_keep_no_thread_awake() {
     for args in variants() {
         let mut world = World::new(&args);
         let mut clients: Vec<Client> = (0..3).map(|_| Client::new(&world.shared)).collect();
@@ -237,9 +237,9 @@ fn values_that_do_not_arrive_keep_nothing_awake() {
 }
 
 #[test]
-fn pages_that_cannot_be_given_up_are_not_tried_for_ever() {
+fn pages_that_cannot_be_released_are_not_retried_endlessly() {
     let mut world = World::new("-m 20");
-    // On each page of the class are values that do not arrive.
+    // Every page of the class holds incomplete uploads.
     let mut clients = Vec::new();
     let mut other = Client::new(&world.shared);
     for n in 0..150_000 {
@@ -254,7 +254,7 @@ fn pages_that_cannot_be_given_up_are_not_tried_for_ever() {
     world.pass(300);
     assert_eq!(world.wakes(HOUR), (0, 0), "{:?}", world.shared.mover.figures());
     let pages = world.shared.cache.store.malloced();
-    // When they have arrived, or their clients have gone, the pages go too.
+    // Once the uploads end, the pages are released too.
     clients.clear();
     other.feed(b"get k1\r\n");
     world.pass(60);
@@ -262,7 +262,7 @@ fn pages_that_cannot_be_given_up_are_not_tried_for_ever() {
 }
 
 #[test]
-fn a_move_that_an_operator_has_asked_for_waits_ever_more_rarely() {
+fn a_blocked_move_on_request_is_polled_at_a_bounded_rate() {
     let mut world = World::new("-m 64 -o no_slab_automove");
     let mut slow = Client::new(&world.shared);
     slow.feed(b"set half 0 0 100\r\nhalf");
@@ -283,8 +283,8 @@ fn a_move_that_an_operator_has_asked_for_waits_ever_more_rarely() {
 }
 
 #[test]
-fn runs_on_request_do_not_end_the_sweep_of_a_flush() {
-    // A step a second, and some sixty of them.
+fn crawls_on_request_do_not_end_the_sweep_of_a_flush() {
+    // One step per second, about sixty in total.
     let mut world = World::new("-m 256 -o lru_crawler_sleep=1000000");
     let mut client = Client::new(&world.shared);
     fill(&mut client, 60_000, |_| 0);
@@ -293,7 +293,7 @@ fn runs_on_request_do_not_end_the_sweep_of_a_flush() {
     world.pass(5);
     let mut requests = 0;
     for _ in 0..300 {
-        // Through a class without items, as often as the server takes it.
+        // Crawls a class without items, as often as the server accepts it.
         requests += u32::from(client.ask(b"lru_crawler crawl 30\r\n") == b"OK\r\n");
         world.chores.1 = Next::At(0);
         world.pass(1);

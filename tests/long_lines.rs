@@ -1,6 +1,6 @@
-//! Long multigets, run by run: how much one run does, and that the replies are those of a line that runs at once.
+//! Long multigets, run by run: the work of one run is bounded, and the replies equal those of an undivided line.
 //!
-//! A session here has a peer that reads everything at once, so nothing but its own bounds ends a run.
+//! Each session has a peer that reads everything at once, so only its own bounds end a run.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,7 +17,7 @@ struct Conversation {
     input: Input,
     out: Output,
     got: Vec<u8>,
-    /// Of each run: keys looked up, and how it ended.
+    /// Keys looked up in each run, and the step that ended it.
     runs: Vec<(u64, Step)>,
 }
 
@@ -37,7 +37,7 @@ impl Conversation {
         self.shared.stats.totals().get(counter)
     }
 
-    /// Lets `bytes` arrive and runs until more are wanted or the conversation is over.
+    /// Receives `bytes` and runs until the session needs more or the connection ends.
     fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             assert!(self.input.grow());
@@ -50,7 +50,7 @@ impl Conversation {
         }
     }
 
-    /// One run; true if there is more to do.
+    /// One run; true if more work remains.
     fn run(&mut self) -> bool {
         let before = self.counter(Counter::GetCmds);
         let counters = Arc::clone(&self.shared.stats.workers[0]);
@@ -73,11 +73,11 @@ impl Conversation {
     }
 }
 
-/// Runs take their keys in groups.
+/// Keys per lookup group of a run.
 const GROUP: u64 = 16;
 
 #[test]
-fn a_run_looks_up_so_many_keys() {
+fn a_run_looks_up_a_bounded_number_of_keys() {
     let mut client = Conversation::new("-m 64 -t 1");
     let keys = 500_000;
     client.feed(format!("get{}", " a".repeat(keys)).as_bytes());
@@ -96,7 +96,7 @@ fn a_run_looks_up_so_many_keys() {
 }
 
 #[test]
-fn keys_count_for_all_lines_of_a_run_together() {
+fn the_key_limit_counts_all_lines_of_a_run() {
     let mut client = Conversation::new("-m 64 -t 1");
     let line = format!("get{}\r\n", " a".repeat(1000));
     client.feed(line.repeat(20).as_bytes());
@@ -105,7 +105,7 @@ fn keys_count_for_all_lines_of_a_run_together() {
 }
 
 #[test]
-fn a_run_goes_through_so_many_bytes() {
+fn a_run_scans_a_bounded_number_of_bytes() {
     for (end, reply) in [("", "CLIENT_ERROR bad command line format\r\n"), ("a", "END\r\n"), ("a a ", "END\r\n")] {
         let mut client = Conversation::new("-m 64 -t 1");
         let spaces = 4 << 20;
@@ -117,9 +117,9 @@ fn a_run_goes_through_so_many_bytes() {
     }
 }
 
-/// Where a line stops, whatever the reason, nothing is lost, told twice or in another order.
+/// Wherever a line stops, no reply is lost, repeated or out of order.
 #[test]
-fn the_replies_are_those_of_the_keys_in_their_order() {
+fn replies_follow_the_order_of_the_keys() {
     for size in [0, 10, 200, 4096, 5000] {
         let mut client = Conversation::new("-m 256 -t 1");
         let value = "v".repeat(size);
@@ -141,7 +141,7 @@ fn the_replies_are_those_of_the_keys_in_their_order() {
 
 /// All keys before it are looked up, and none of their replies is sent, as in memcached.
 #[test]
-fn a_long_key_at_the_end_takes_back_the_replies_of_all_runs() {
+fn an_over_long_last_key_revokes_the_replies_of_all_runs() {
     let long = "k".repeat(251);
     for (size, keys) in [(1, 100_000), (0, 100_000), (5000, 100_000), (1, 4096), (1, 4112), (1, 5)] {
         for rest in ["", " a", " noreply"] {
@@ -160,7 +160,7 @@ fn a_long_key_at_the_end_takes_back_the_replies_of_all_runs() {
 }
 
 #[test]
-fn a_line_may_be_so_long_and_no_longer() {
+fn a_line_has_a_maximum_length() {
     let mut client = Conversation::new("-m 64 -t 1");
     client.feed(format!("get {}", "b ".repeat(GET_LINE_MAX / 2 - 10)).as_bytes());
     client.feed(b"\r\nmn\r\n");
@@ -173,9 +173,9 @@ fn a_line_may_be_so_long_and_no_longer() {
     assert_eq!(client.counter(Counter::ReadBufOom), 1);
 }
 
-/// With a bound on waiting replies, slices do not begin to count again.
+/// A limit on waiting replies counts over all slices of a line.
 #[test]
-fn more_keys_than_replies_may_wait_are_refused_in_whichever_run() {
+fn keys_beyond_the_reply_limit_are_refused_in_any_run() {
     for (limit, keys, refused) in [(8, 8192, false), (8, 8193, true), (1, 1024, false), (1, 1025, true)] {
         let mut client = Conversation::new(&format!("-m 64 -t 1 -o read_buf_mem_limit={limit}"));
         client.feed(format!("get{}\r\n", " a".repeat(keys)).as_bytes());
@@ -185,7 +185,7 @@ fn more_keys_than_replies_may_wait_are_refused_in_whichever_run() {
 }
 
 #[test]
-fn cut_anywhere_a_long_line_has_the_same_replies() {
+fn a_long_line_has_the_same_replies_however_split() {
     let shared = shared("-m 64 -t 1");
     let mut rng = fastrand::Rng::with_seed(5);
     let mut client = Client::new(&shared);

@@ -1,8 +1,9 @@
-//! The store's protocols between threads, as models that loom runs through every interleaving.
+//! Models of the store's thread protocols, run by loom through every interleaving.
 //!
-//! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock
-//! bit, pins, the growth of the index, labels and their counts, rescues by the mover, magazines, and reads without the lock. A model whose protocol lacks an ordering must fail, so each has such a variant beside it. Built
-//! with `--cfg loom` only; run by `make loom`.
+//! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock bit,
+//! pins, index growth, labels and their counts, rescues by the mover, magazines, and optimistic reads. A model of a
+//! protocol that lacks an ordering must fail, so each has such a variant next to it. Built with `--cfg loom` only;
+//! run by `make loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used)]
 
@@ -33,13 +34,13 @@ fn lock(word: &AtomicU64) {
     }
 }
 
-/// Gives the lock bit back, as dropping a `Bucket` does.
+/// Releases the lock bit, as dropping a `Bucket` does.
 fn unlock(word: &AtomicU64, order: Ordering) {
     let old = word.load(Relaxed);
     word.store(old & !LOCK, order);
 }
 
-/// A chunk of two words; a whole value has the same number in both.
+/// A chunk of two words; an intact value has the same number in both.
 #[derive(Default)]
 struct Chunk([AtomicU64; 2]);
 
@@ -53,7 +54,7 @@ impl Chunk {
     }
 }
 
-/// One bucket with one slot, and the two chunks that its key's values use by turns.
+/// One bucket with one slot, and the two chunks that its key's values alternate between.
 #[derive(Default)]
 struct Cell {
     word: AtomicU64,
@@ -105,15 +106,15 @@ struct Large {
 }
 
 impl Large {
-    /// The chunk is somebody else's now, who writes to it.
+    /// The chunk now belongs to another thread, which writes to it.
     fn free(&self) {
         self.freed.fetch_add(1, Relaxed);
-        // loom sees to it that no reader is left.
+        // loom checks that no reader is left.
         self.value.with_mut(|_| ());
     }
 }
 
-/// Who deletes, one reader who has pinned already and one who may yet; the last of the three frees.
+/// A deleter, a reader that has already pinned and one that may pin; the last of the three frees.
 fn pin_and_unlink(unpinning: Ordering) {
     let large = Arc::new(Large {
         word: AtomicU64::new(0),
@@ -164,13 +165,13 @@ fn unpinning_must_release() {
     explore(3, || pin_and_unlink(Relaxed));
 }
 
-/// A table of one bucket with room for three entries; entry 0 = free. A thread that finds a word zeroed by the
-/// kernel has passed a barrier (its core was told to forget the page): acquiring loads stand for that.
+/// A table of one bucket with room for three entries; entry 0 = free. A thread that loads a word zeroed by the kernel
+/// has passed a barrier (the kernel removed the page from its core): acquiring loads model that.
 #[derive(Default)]
 struct Table {
     word: AtomicU64,
     entries: [AtomicU32; 3],
-    /// Buckets that have moved on.
+    /// Number of moved buckets.
     cursor: AtomicU64,
 }
 
@@ -186,11 +187,11 @@ impl Table {
     }
 }
 
-/// Two tables; as `Index`, with table numbers 0 and 1.
+/// Two tables, as in `Index`, with table numbers 0 and 1.
 #[derive(Default)]
 struct Index {
     tables: [Table; 2],
-    /// Current table; in the high half the one it replaces plus 1.
+    /// Current table; in the high half, the number of the table it replaces plus 1.
     current: AtomicU64,
 }
 
@@ -253,7 +254,7 @@ impl Index {
             old.cursor.store(1, Release);
         }
         self.current.store(1, Release);
-        // The kernel takes the memory back.
+        // The kernel releases the memory.
         old.entries.iter().for_each(|cell| cell.store(0, Relaxed));
         old.word.store(0, Release);
     }
@@ -279,25 +280,25 @@ fn growth_loses_no_entry() {
 
 #[test]
 #[should_panic(expected = "an entry was lost")]
-fn growth_must_mark_what_has_moved() {
+fn growth_must_mark_moved_buckets() {
     explore(3, || grow_while_used(true));
 }
 
-/// What a variant leaves out of the read without the lock.
+/// The part that a variant omits from the optimistic read.
 #[derive(Clone, Copy, PartialEq)]
 enum Without {
     Nothing,
-    /// The fence after the bucket's lock bit is taken.
+    /// The fence after taking the bucket's lock bit.
     LockFence,
-    /// The fence after the class's lock is taken.
+    /// The fence after taking the class's lock.
     ClassFence,
-    /// Another version when something has changed.
+    /// The version increment on a change.
     Version,
-    /// The fence between reading and the second look at the version.
+    /// The fence between reading and the second load of the version.
     Check,
-    /// All that tells of a bucket that has moved on.
+    /// Both marks of a moved bucket.
     Moved,
-    /// Asking whether the bucket is the same before an access is noted.
+    /// The check that the bucket is unchanged before an access is recorded.
     Same,
 }
 
@@ -317,7 +318,7 @@ impl Without {
         }
     }
 
-    /// As `Look::holds`.
+    /// As `OptimisticRead::validate`.
     fn holds(self, word: &AtomicU64, before: u64) -> bool {
         if self != Self::Check {
             fence(Acquire);
@@ -326,9 +327,10 @@ impl Without {
     }
 }
 
-/// A look at a bucket: version, slot, words, version again. One thread gives the key another chunk and frees the old
-/// one, another takes that chunk for a value of its own. Whoever writes a chunk has fenced since it last changed hands:
-/// when he took the bucket's lock to unlink it, or the class's lock to get it.
+/// An optimistic read of a bucket: version, slot, words, version again. One thread gives the key another chunk and
+/// frees the old one; another takes that chunk for a value of its own. A thread that writes a chunk has fenced since
+/// the chunk last changed hands: when it took the bucket's lock to unlink the item, or the class's lock to take the
+/// chunk.
 fn read_without_lock(without: Without) {
     let cell = Arc::new(Cell::default());
     let class = Arc::new(Mutex::new(None));
@@ -350,7 +352,7 @@ fn read_without_lock(without: Without) {
             if without != Without::ClassFence {
                 fence(Release);
             }
-            // What the free list wrote is in the first word already.
+            // The free list has already written the first word.
             taker.chunks[chunk].0[1].store(7, Relaxed);
         }
     });
@@ -367,31 +369,31 @@ fn read_without_lock(without: Without) {
 }
 
 #[test]
-fn a_checked_read_sees_whole_values() {
+fn a_validated_read_sees_whole_values() {
     explore(4, || read_without_lock(Without::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "value")]
-fn a_chunk_may_not_be_freed_without_a_fence() {
+fn freeing_a_chunk_needs_a_fence() {
     explore(4, || read_without_lock(Without::LockFence));
 }
 
 #[test]
 #[should_panic(expected = "value")]
-fn a_chunk_may_not_be_reused_without_a_fence() {
+fn reusing_a_chunk_needs_a_fence() {
     explore(4, || read_without_lock(Without::ClassFence));
 }
 
 #[test]
 #[should_panic(expected = "value")]
-fn a_chunk_may_not_be_freed_under_the_same_version() {
+fn freeing_a_chunk_needs_another_version() {
     explore(4, || read_without_lock(Without::Version));
 }
 
 #[test]
 #[should_panic(expected = "value")]
-fn a_read_may_not_be_checked_without_a_fence() {
+fn validation_needs_a_fence() {
     explore(4, || read_without_lock(Without::Check));
 }
 
@@ -418,7 +420,7 @@ fn read_while_changed(without: Without) {
 }
 
 #[test]
-fn a_checked_read_sees_no_half_of_a_change() {
+fn a_validated_read_sees_no_half_of_a_change() {
     explore(4, || read_while_changed(Without::Nothing));
 }
 
@@ -440,9 +442,9 @@ fn a_read_of_a_change_in_place_needs_a_fence() {
     explore(4, || read_while_changed(Without::Check));
 }
 
-/// A look at a bucket that moves to the next table, while the old table's memory is given back; then its entry gets
-/// another chunk, and the old one is written to. Entry 1 is chunk 0, entry 2 chunk 1. What the kernel has zeroed stands
-/// as in [`Table`]: who sees it has passed a barrier.
+/// An optimistic read of a bucket that moves to the next table, while the old table's memory is released; then its
+/// entry gets another chunk, and the old one is overwritten. Entry 1 is chunk 0, entry 2 chunk 1. Words zeroed by the
+/// kernel are modelled as in [`Table`]: a thread that sees one has passed a barrier.
 fn read_while_growing(without: Without) {
     let index = Arc::new(Index::default());
     let chunks: Arc<[Chunk; 2]> = Arc::default();
@@ -468,7 +470,7 @@ fn read_while_growing(without: Without) {
         grower.current.store(1, Release);
         old.entries.iter().for_each(|cell| cell.store(0, Release));
         old.word.store(0, Release);
-        // The thread that grows is as good as any other for what comes after.
+        // Any thread could do the rest; the growing one does.
         without.lock(&new.word);
         new.entries[0].store(2, Relaxed);
         without.change(&new.word);
@@ -504,24 +506,24 @@ fn read_while_growing(without: Without) {
 }
 
 #[test]
-fn a_checked_read_misses_nothing_while_the_table_grows() {
+fn a_validated_read_misses_nothing_during_growth() {
     explore(4, || read_while_growing(Without::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "an entry was missed")]
-fn growth_must_mark_what_has_moved_for_reads_too() {
+fn growth_must_mark_moved_buckets_for_optimistic_reads() {
     explore(4, || read_while_growing(Without::Moved));
 }
 
 #[test]
 #[should_panic(expected = "value")]
-fn a_read_in_a_table_that_is_left_needs_a_fence() {
+fn a_read_in_the_old_table_needs_a_fence() {
     explore(4, || read_while_growing(Without::Check));
 }
 
-/// An access is noted after a read, while the item is deleted and its chunk becomes a part of another value: the lock is
-/// taken only if the bucket is as it was when the read began.
+/// An access is recorded after a read, while the item is deleted and its chunk becomes part of another value: the
+/// lock is taken only if the bucket is as it was when the read began.
 fn note_access(without: Without) {
     let word = Arc::new(AtomicU64::new(VERSION));
     let chunk = Arc::new(AtomicU64::new(0));
@@ -548,17 +550,17 @@ fn note_access(without: Without) {
 }
 
 #[test]
-fn an_access_is_noted_of_what_was_read_only() {
+fn an_access_is_recorded_only_for_the_item_read() {
     explore(4, || note_access(Without::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "noted of something else")]
-fn an_access_may_not_be_noted_blindly() {
+fn recording_an_access_needs_the_same_bucket() {
     explore(4, || note_access(Without::Same));
 }
 
-/// Bytes that are read and written without atomics; loom sees to it that no write meets a read.
+/// Bytes read and written without atomics; loom checks that no write is concurrent with a read.
 struct Bytes {
     access: UnsafeCell<()>,
     value: AtomicU64,
@@ -580,7 +582,7 @@ impl Bytes {
     }
 }
 
-/// A key, three chunks with large values, and who reads them. A chunk that is freed is written to at once.
+/// A key and three chunks with large values, under concurrent readers. A freed chunk is overwritten at once.
 struct Moving {
     word: AtomicU64,
     slot: AtomicUsize,
@@ -598,7 +600,7 @@ impl Moving {
         }
     }
 
-    /// Pins the key's value; gives its chunk.
+    /// Pins the key's value; returns its chunk.
     fn pin(&self) -> usize {
         lock(&self.word);
         let chunk = self.slot.load(Relaxed);
@@ -627,14 +629,14 @@ impl Moving {
         self.values[chunk].read()
     }
 
-    /// As the mover does: copies under a pin, then looks again whether the item is still the key's.
-    fn rescue(&self, look_again: bool) {
+    /// As the mover does: copies under a pin, then checks again whether the item is still the key's.
+    fn rescue(&self, check_again: bool) {
         let from = self.pin();
         if from == 0 {
             let value = self.read(0);
             self.values[1].write(value);
             lock(&self.word);
-            let still = !look_again || self.slot.load(Relaxed) == 0;
+            let still = !check_again || self.slot.load(Relaxed) == 0;
             if still {
                 self.slot.store(1, Relaxed);
             }
@@ -665,7 +667,7 @@ fn a_rescued_value_stays_readable() {
 }
 
 /// A large value is rescued while a client stores a new one.
-fn rescue_while_stored(look_again: bool) {
+fn rescue_while_stored(check_again: bool) {
     let moving = Arc::new(Moving::new());
     let writer = Arc::clone(&moving);
     let writing = thread::spawn(move || {
@@ -675,7 +677,7 @@ fn rescue_while_stored(look_again: bool) {
         unlock(&writer.word, Release);
         writer.release(old);
     });
-    moving.rescue(look_again);
+    moving.rescue(check_again);
     writing.join().unwrap();
     assert_eq!(moving.slot.load(Relaxed), 2, "the new value was lost");
     assert_eq!(moving.read(2), 8);
@@ -688,12 +690,12 @@ fn a_rescue_loses_no_write() {
 
 #[test]
 #[should_panic(expected = "the new value was lost")]
-fn a_rescue_must_look_again() {
+fn a_rescue_must_check_again() {
     explore(3, || rescue_while_stored(false));
 }
 
-/// A chunk of a chain is rescued, and the old one reused at once, while a client may read the chain. `looking` is how
-/// the mover looks whether somebody does.
+/// A chunk of a chain is rescued, and the old one reused at once, while a client may read the chain. `looking` is the
+/// ordering of the mover's check for readers.
 fn rescue_chunk(looking: Ordering) {
     struct Chain {
         word: AtomicU64,
@@ -737,7 +739,7 @@ fn rescue_chunk(looking: Ordering) {
 }
 
 #[test]
-fn a_chunk_of_a_chain_is_rescued_when_nobody_reads() {
+fn a_chunk_of_a_chain_is_rescued_only_without_readers() {
     explore(3, || rescue_chunk(Acquire));
 }
 
@@ -751,8 +753,8 @@ const FREQ: u64 = 3;
 const WARM: u64 = 4;
 const COLD: u64 = 8;
 
-/// A hit that makes a COLD item WARM, without the class's lock, while the hand takes its last chance: whoever changed
-/// the label must have counted it. `blind`: the hand goes by the label that it read before.
+/// A hit relabels a COLD item WARM, without the class's lock, while the clock hand takes its last chance: the thread
+/// that changed the label must have counted it. `blind`: the clock hand uses the label that it read before.
 fn relabel(blind: bool) {
     let state = Arc::new(AtomicU64::new(COLD));
     let rewarmed = Arc::new(AtomicU64::new(0));
@@ -784,23 +786,23 @@ fn relabel(blind: bool) {
 }
 
 #[test]
-fn labels_are_counted_by_whoever_changes_them() {
+fn the_thread_that_changes_a_label_counts_it() {
     explore(3, || relabel(false));
 }
 
 #[test]
 #[should_panic(expected = "WARM items by the counts")]
-fn a_label_read_before_may_not_be_counted() {
+fn counting_needs_the_replaced_label() {
     explore(3, || relabel(true));
 }
 
-/// In a chunk's head: there is an item, it is in the index, the ring has an entry of the chunk.
+/// Flags in a chunk's header: there is an item, it is in the index, the ring has an entry of the chunk.
 const ITEM: u64 = 16;
 const LINKED: u64 = 32;
 const RING: u64 = 64;
 
-/// A thread gives the chunk of a HOT item to its magazine and puts another item into it, while the class's holder takes
-/// the chunk's entry out of the ring. `blind`: he changes the head by a look at it from before.
+/// A thread frees the chunk of a HOT item into its magazine and reuses it for another item, while the class lock
+/// holder takes the chunk's entry out of the ring. `blind`: the holder changes the header by an earlier load of it.
 fn ring_and_magazine(blind: bool) {
     let head = Arc::new(AtomicU64::new(ITEM | LINKED | RING));
     let of_ring = |head: u64| head & ITEM != 0 && head & COLD == 0;
@@ -856,23 +858,23 @@ fn ring_and_magazine(blind: bool) {
 }
 
 #[test]
-fn a_chunk_is_used_anew_while_its_entry_leaves_the_ring() {
+fn a_chunk_is_reused_while_its_entry_leaves_the_ring() {
     explore(3, || ring_and_magazine(false));
 }
 
 #[test]
 #[should_panic(expected = "assertion")]
-fn an_entry_may_not_be_judged_by_a_look_from_before() {
+fn popping_an_entry_needs_the_current_header() {
     explore(3, || ring_and_magazine(true));
 }
 
-/// What the mover omits when a page begins to leave, or whoever opens a magazine.
+/// The part that a variant omits when a page starts to drain or a magazine opens.
 #[derive(Clone, Copy, PartialEq)]
 enum Omits {
     Nothing,
-    /// Having magazines give back what they have.
+    /// The recall of the magazines' chunks.
     Recall,
-    /// Telling a magazine that opens later which page leaves.
+    /// The draining page in the state of a magazine that opens later.
     Leaving,
 }
 
@@ -883,9 +885,9 @@ struct Shelf {
     chunks: usize,
 }
 
-/// A thread opens its magazine and frees a chunk of the page that begins to leave: it must get to the class.
+/// A thread opens its magazine and frees a chunk of a draining page: the chunk must reach the class.
 fn page_and_magazine(omits: Omits) {
-    /// Whether the page leaves, its free chunks, and those that are gone.
+    /// Whether the page drains, its free chunks, and its drained chunks.
     type Class = Mutex<(bool, usize, usize)>;
     let (class, magazine): (Arc<Class>, Arc<Mutex<Shelf>>) = Default::default();
     let (of_class, own) = (Arc::clone(&class), Arc::clone(&magazine));
@@ -927,18 +929,18 @@ fn page_and_magazine(omits: Omits) {
 }
 
 #[test]
-fn a_page_that_leaves_has_no_chunk_in_a_magazine() {
+fn a_draining_page_has_no_chunk_in_a_magazine() {
     explore(3, || page_and_magazine(Omits::Nothing));
 }
 
 #[test]
 #[should_panic(expected = "is not gone")]
-fn what_magazines_have_must_be_recalled() {
+fn magazines_must_be_recalled() {
     explore(3, || page_and_magazine(Omits::Recall));
 }
 
 #[test]
 #[should_panic(expected = "is not gone")]
-fn a_magazine_must_know_the_page_that_leaves() {
+fn a_magazine_must_know_the_draining_page() {
     explore(3, || page_and_magazine(Omits::Leaving));
 }

@@ -1,9 +1,9 @@
-//! Threads that store into one slab class, so that they go by their magazines, while all happens that must know the class
-//! as a whole.
+//! Threads store into one slab class through their magazines, concurrently with everything that needs the class as a
+//! whole.
 //!
-//! Each value is a function of its key and of a number in it. Every thread writes keys of its own and reads everybody's.
-//! Meanwhile pages move, the mode of eviction changes, the memory limit goes up and down, the sweep and tending go round.
-//! At the end the counts must be those of the items that are there, and after deleting them no chunk may be missing.
+//! Each value is a function of its key and of a number in it. Every thread writes its own keys and reads all keys.
+//! Meanwhile pages move, the eviction mode changes, the memory limit goes up and down, and sweep and tending run. At
+//! the end the counts must be those of the present items, and after deleting them no chunk may be missing.
 //! `STRESS_SEED` repeats the choices, if not the timing.
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ use support::{Client, assert_empty, move_pages, sweep, work};
 
 const THREADS: usize = 4;
 
-/// Whether the mode changes now and then, and the limit.
+/// Whether the mode changes periodically, and the limit.
 #[derive(Clone, Copy)]
 struct Changes {
     mode: bool,
@@ -25,7 +25,7 @@ struct Changes {
     pages: bool,
 }
 
-/// A value of 8 digits and of 84 to 99 bytes that follow from them and the key: one class with either length.
+/// A value of 8 digits and 84 to 99 bytes derived from them and the key: either length belongs to the same class.
 fn value(key: usize, number: u32) -> Vec<u8> {
     let mut value = format!("{number:08}").into_bytes();
     let mut rng = fastrand::Rng::with_seed((key as u64) << 32 | u64::from(number));
@@ -34,7 +34,7 @@ fn value(key: usize, number: u32) -> Vec<u8> {
     value
 }
 
-/// Whether `key` is there; its value must be right.
+/// Whether `key` is present; its value must be right.
 #[track_caller]
 fn has(client: &mut Client, key: usize) -> bool {
     let reply = client.ask(format!("get key{key:06}\r\n").as_bytes());
@@ -56,7 +56,7 @@ fn write(client: &mut Client, rng: &mut fastrand::Rng, key: usize) {
     assert!(reply == b"STORED\r\n" || reply == b"SERVER_ERROR out of memory storing object\r\n", "{reply:?}");
 }
 
-/// Compares what the store counts with the items of `keys`; nobody else is at work.
+/// Compares the store's counts with the items of `keys`; no other thread may be running.
 #[track_caller]
 fn counts_are_right(shared: &Shared, client: &mut Client, keys: usize) {
     let there = (0..keys).filter(|&key| has(client, key)).count() as u64;
@@ -129,7 +129,7 @@ fn run(args: &str, keys: usize, steps: u32, changes: Changes) {
             done.store(true, Relaxed);
             results.into_iter().for_each(|result| result.unwrap());
         });
-        // The others leave, so that the items are those that can be asked for.
+        // Deletes the others, so that only known items remain.
         for key in 0..others {
             client.feed(format!("delete other{key} noreply\r\n").as_bytes());
         }
@@ -144,21 +144,21 @@ fn run(args: &str, keys: usize, steps: u32, changes: Changes) {
 }
 
 #[test]
-fn counts_and_values_are_right_while_there_is_memory() {
+fn counts_and_values_are_right_with_spare_memory() {
     run("-m 64", 2000, 60_000, Changes { mode: false, limit: false, pages: true });
 }
 
 #[test]
-fn they_are_while_the_mode_and_the_limit_change() {
+fn counts_and_values_are_right_while_mode_and_limit_change() {
     run("-m 64", 20_000, 40_000, Changes { mode: true, limit: true, pages: true });
 }
 
 #[test]
-fn they_are_in_tiny_memory() {
+fn counts_and_values_are_right_in_tiny_memory() {
     run("-m 2", 40_000, 60_000, Changes { mode: true, limit: false, pages: false });
 }
 
 #[test]
-fn they_are_where_nothing_is_evicted() {
+fn counts_and_values_are_right_without_eviction() {
     run("-m 4 -M", 40_000, 40_000, Changes { mode: false, limit: false, pages: false });
 }

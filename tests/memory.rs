@@ -1,6 +1,6 @@
-//! The corners of the item memory: sizes where the layout changes, large values, a full server.
+//! Edge cases of item memory: sizes at which the layout changes, large values, a full server.
 //!
-//! Each test is a short story through a `Session`; the bugs that `model` and `stress` found stand here.
+//! Each test is a short sequence through a `Session`; it includes the bugs that `model` and `stress` found.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -87,7 +87,7 @@ fn chosen_cas_ids_fit_every_size() {
 }
 
 #[test]
-fn the_smallest_classes_that_can_be_asked_for() {
+fn the_smallest_configurable_classes() {
     let shared = shared("-n 1 -o slab_sizes=9-18-30-60-100");
     let mut client = Client::new(&shared);
     for len in [0, 1, 10, 50, 100, 1000] {
@@ -139,7 +139,7 @@ fn large_values_join_grow_and_count() {
 
 #[test]
 fn large_items_can_always_be_evicted() {
-    // The chunk of a large item's head was a small item's, whose place in its class's queue outlives it.
+    // A large item's head takes the chunk of a small item; that one's entry in its class's queue outlives it.
     let shared = shared("-m 8");
     let mut client = Client::new(&shared);
     for n in 0..200 {
@@ -153,10 +153,10 @@ fn large_items_can_always_be_evicted() {
     assert_empty(&shared);
 }
 
-/// The last chunk of a chain comes from a class of its size, where there may be nothing but other chains' last chunks:
-/// these belong to items of the largest class, and no eviction in that class frees one.
+/// The last chunk of a chain comes from a class of its size, which may hold only last chunks of other chains. Those
+/// belong to items of the largest class, so no eviction in the smaller class frees one.
 #[test]
-fn a_large_item_is_stored_where_all_chunks_for_its_end_are_taken() {
+fn a_large_item_is_stored_when_all_chunks_for_its_end_are_taken() {
     let shared = shared("-m 32");
     let mut client = Client::new(&shared);
     for (name, len) in [("long", 900_000), ("short", 700_000)] {
@@ -171,7 +171,7 @@ fn a_large_item_is_stored_where_all_chunks_for_its_end_are_taken() {
 }
 
 #[test]
-fn heads_of_large_items_leave_no_trace_in_the_small_ones_queue() {
+fn heads_of_large_items_leave_no_entry_in_the_small_items_queue() {
     let shared = shared("-m 8");
     let mut client = Client::new(&shared);
     for n in 0..60 {
@@ -179,7 +179,7 @@ fn heads_of_large_items_leave_no_trace_in_the_small_ones_queue() {
         ask(&mut client, &format!("delete small{n}\r\n"));
         assert_eq!(client.ask(&set("large", 600_000)), STORED);
     }
-    // Enough small ones that their class evicts, past every old place.
+    // Stores enough small items that their class evicts past every old entry.
     for n in 0..400_000 {
         assert_eq!(client.ask(&set(&format!("s{n}"), 10)), STORED);
     }
@@ -196,7 +196,7 @@ fn a_slow_reader_of_a_deleted_value_does_not_stop_eviction() {
     let mut client = Client::new(&shared);
     assert_eq!(client.ask(&set("read", 600_000)), STORED);
     let held = client.ask_and_hold(b"get read\r\n");
-    // It was read, so it moves on to the main part when room is needed.
+    // It was read, so it moves to the main part when room is needed.
     for n in 0..40 {
         assert_eq!(client.ask(&set(&format!("other{n}"), 600_000)), STORED);
     }
@@ -211,7 +211,7 @@ fn a_slow_reader_of_a_deleted_value_does_not_stop_eviction() {
 }
 
 #[test]
-fn an_upload_that_finds_no_memory_gives_back_what_it_took() {
+fn an_upload_without_memory_releases_its_chunks() {
     for args in ["-m 8", "-m 8 -M"] {
         let shared = support::shared_with(Settings { item_size_max: 1 << 30, ..support::settings(args) });
         let mut client = Client::new(&shared);
@@ -230,7 +230,7 @@ fn an_upload_that_finds_no_memory_gives_back_what_it_took() {
 }
 
 #[test]
-fn an_abandoned_upload_gives_back_what_it_took() {
+fn an_abandoned_upload_releases_its_chunks() {
     let shared = shared("-m 200 -I 64m");
     for sent in [0, 1, 5000, 600_000, 3 << 20] {
         for announced in [10, 5000, 600_000, 50 << 20] {
@@ -244,7 +244,7 @@ fn an_abandoned_upload_gives_back_what_it_took() {
 }
 
 #[test]
-fn less_memory_while_full_and_more_again() {
+fn the_limit_shrinks_while_full_and_grows_again() {
     let shared = shared("-m 16 -o slab_chunk_max=512");
     let mut client = Client::new(&shared);
     for n in 0..100 {
@@ -267,8 +267,8 @@ fn less_memory_while_full_and_more_again() {
 }
 
 #[test]
-fn pages_touched_ahead_count_for_nobody_and_stay_below_the_limit() {
-    // The clients of both servers see the same, but only one of them touches pages before they are needed.
+fn pages_touched_ahead_are_not_counted_and_stay_below_the_limit() {
+    // Clients of both servers see the same, but only one server touches pages ahead.
     let stories = [true, false].map(|ahead| {
         let shared = shared("-m 6");
         let (store, mut client) = (shared.cache.store, Client::new(&shared));
@@ -297,11 +297,11 @@ fn pages_touched_ahead_count_for_nobody_and_stay_below_the_limit() {
 }
 
 #[test]
-fn expiry_times_live_through_many_years() {
+fn expiry_times_hold_for_many_years() {
     const DAY: i64 = 24 * 3600;
     let shared = shared("-m 100");
     let mut client = Client::new(&shared);
-    // Days of life by absolute exptime: around the limit of the short form, half its range and its whole range.
+    // Lifetimes in days as absolute exptime: around the limit of the short form, half its range and its whole range.
     let lives = [1, 29, 89, 90, 91, 96, 97, 98, 193, 194, 195, 400, 3000];
     for (n, days) in lives.iter().enumerate() {
         let request = format!("set k{n} 0 {} 1\r\nx\r\n", support::UNIX + days * DAY);

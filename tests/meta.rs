@@ -1,9 +1,9 @@
-//! The meta commands, bytes in and bytes out, on a clock that only the test moves.
+//! The meta commands, bytes in and bytes out, on a clock that the test moves.
 //!
-//! A script is a conversation with a fresh server: lines that begin with `>` are sent, each with its line end, the
-//! lines between them are what comes back (`|` an empty one), `+N` moves the clock by N seconds. `\xNN` stands for a
-//! byte, `x{N}` for N times the letter (see [`unescape`]). Every script runs three times: request by request, byte by
-//! byte, and all requests between two moves of the clock at once.
+//! A script is a conversation with a new server: lines that begin with `>` are requests, each sent with its line end;
+//! the lines between them are the expected replies (`|` for an empty one); `+N` advances the clock by N seconds.
+//! `\xNN` stands for a byte, `x{N}` for N times the letter (see [`unescape`]). Every script runs three times: request
+//! by request, byte by byte, and with all requests between two clock steps at once.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -11,7 +11,7 @@ mod support;
 use oxcached::stats::Counter;
 use support::{Client, shared};
 
-/// A part of a script: bytes sent, bytes wanted.
+/// A part of a script: bytes sent, bytes expected.
 struct Turn {
     sent: Vec<u8>,
     wanted: Vec<u8>,
@@ -1019,7 +1019,7 @@ time_runs_out "" r"
 "
 }
 
-/// What the commands count; in memcached's way, where making an item is a hit.
+/// Counters of the commands; as in memcached, creating an item counts as a hit.
 #[test]
 fn counts() {
     let mut client = Client::new(&shared("-D :"));

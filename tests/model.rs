@@ -1,8 +1,8 @@
-//! Random commands against a plain `HashMap`, reply by reply, on a clock that only the test moves.
+//! Random commands against a plain `HashMap`, reply by reply, on a clock that the test moves.
 //!
-//! The first test has memory enough, so every reply is known. The others evict all the time: a key may be gone
-//! whenever the model looks, but a value that is there must be the right one. All end with the proof that no
-//! chunk is lost. `MODEL_SEED` repeats a run, `MODEL_OPS` says how many commands one has.
+//! The first test has enough memory, so every reply is known. The others evict all the time: a key may be missing at
+//! any lookup, but a present value must be right. All end with the proof that no chunk is lost. `MODEL_SEED` repeats
+//! a run, `MODEL_OPS` sets the number of its commands.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use support::{Client, Held, UNIX, assert_empty, sweep};
 
-/// Seconds the clock may reach: absolute exptimes stay below 2^31 unix seconds.
+/// Maximum of the clock in seconds: absolute exptimes stay below 2^31 unix seconds.
 const CLOCK_MAX: u32 = 900_000_000;
 
 const MISS: &str = "NOT_FOUND\r\n";
@@ -30,7 +30,7 @@ struct Val {
     atime: u32,
 }
 
-/// What a command should answer and leave behind, given what its key holds.
+/// Expected reply of a command and the key's new value, given the old value.
 type Effect = (String, Option<Val>);
 
 struct Model {
@@ -38,11 +38,11 @@ struct Model {
     client: Client,
     items: HashMap<Vec<u8>, Val>,
     keys: Vec<Vec<u8>>,
-    /// Largest value ever tried.
+    /// Largest value tried.
     value_max: usize,
-    /// Items may vanish.
+    /// Items may be evicted.
     evicting: bool,
-    /// From this time on, items last used at or before it are gone.
+    /// From this time on, items last used at or before it are flushed.
     oldest_live: u32,
     held: Vec<(Held, Vec<u8>)>,
     last_cas: u64,
@@ -128,7 +128,7 @@ impl Model {
         self.keys[at].clone()
     }
 
-    /// A value, of letters or digits; its size is often one where the layout changes.
+    /// A value of letters or digits, often of a size at which the layout changes.
     fn value(&mut self) -> Vec<u8> {
         const EDGES: [usize; 9] = [0, 1, 7, 8, COPY_MAX - 1, COPY_MAX, COPY_MAX + 1, 65_535, 65_536];
         let rng = &mut self.rng;
@@ -177,9 +177,9 @@ impl Model {
         (given, relative)
     }
 
-    /// Sends a command about `key`; the reply must be one that `effect` gives for what the key holds, or, where
-    /// items vanish, for nothing held. The model follows.
-    fn tell(&mut self, key: &[u8], request: &[u8], effect: impl Fn(Option<Val>) -> Effect) {
+    /// Sends a command about `key`. The reply must be one that `effect` gives for the key's value or, with eviction,
+    /// for no value. The model follows.
+    fn send(&mut self, key: &[u8], request: &[u8], effect: impl Fn(Option<Val>) -> Effect) {
         let old = self.live(key);
         let reply = String::from_utf8(self.client.ask(request)).unwrap();
         let shown = String::from_utf8_lossy(&request[..request.len().min(300)]).into_owned();
@@ -196,7 +196,7 @@ impl Model {
             let gone = effect(None);
             let joins = request.starts_with(b"append ") || request.starts_with(b"prepend ");
             if self.evicting && joins && reply == NOT_STORED {
-                old // gone, or no room for both values
+                old // evicted, or no room for both values
             } else {
                 assert!(
                     self.evicting && reply == gone.0,
@@ -225,7 +225,7 @@ impl Model {
         request.extend_from_slice(b"\r\n");
         let now = self.now();
         let klen = key.len();
-        self.tell(&key, &request, |old| {
+        self.send(&key, &request, |old| {
             let new = Val { value: value.clone(), flags, exptime, atime: now };
             let (reply, left) = match (verb, old) {
                 ("set", _) | ("add", None) | ("replace", Some(_)) => ("STORED\r\n", Some(new)),
@@ -263,7 +263,7 @@ impl Model {
             self.items.get_mut(&key).unwrap().atime = now;
             return;
         }
-        self.tell(&key, request.as_bytes(), |old| match old {
+        self.send(&key, request.as_bytes(), |old| match old {
             Some(old) => (block(&key, &old, None) + "END\r\n", Some(Val { atime: now, ..old })),
             None => ("END\r\n".to_owned(), None),
         });
@@ -294,7 +294,7 @@ impl Model {
         assert_eq!(String::from_utf8_lossy(&rest[..rest.len().min(300)]), "END\r\n");
     }
 
-    /// The CAS id of a key's item; checks the value on the way.
+    /// CAS id of a key's item; checks the value too.
     fn cas_id(&mut self, key: &[u8]) -> Option<u64> {
         let reply = String::from_utf8(self.client.ask(format!("gets {}\r\n", text(key)).as_bytes())).unwrap();
         let Some(val) = self.live(key).filter(|_| reply != "END\r\n" || !self.evicting) else {
@@ -319,7 +319,7 @@ impl Model {
         request.extend_from_slice(&value);
         request.extend_from_slice(b"\r\n");
         let now = self.now();
-        self.tell(&key, &request, |old| match old {
+        self.send(&key, &request, |old| match old {
             None => (MISS.to_owned(), None),
             Some(_) if right => {
                 ("STORED\r\n".to_owned(), Some(Val { value: value.clone(), flags: 0, exptime, atime: now }))
@@ -347,9 +347,9 @@ impl Model {
         let request = format!("{} {} {delta}\r\n", if incr { "incr" } else { "decr" }, text(&key));
         let now = self.now();
         let (sizes, klen) = (self.shared().cache.store.sizes(), key.len());
-        self.tell(&key, request.as_bytes(), |old| {
+        self.send(&key, request.as_bytes(), |old| {
             let Some(mut old) = old else { return (MISS.to_owned(), None) };
-            // A value that is a chain of chunks is never a number.
+            // A value in a chain of chunks is never a number.
             let chunked = sizes.is_chunked(sizes.memcached_size(klen, old.value.len(), old.flags != 0));
             let Some(number) = number(&old.value).filter(|_| !chunked) else {
                 let reply = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
@@ -370,7 +370,7 @@ impl Model {
     fn touch(&mut self) {
         let (key, (given, exptime)) = (self.key(), self.exptime());
         let now = self.now();
-        self.tell(&key, format!("touch {} {given}\r\n", text(&key)).as_bytes(), |old| match old {
+        self.send(&key, format!("touch {} {given}\r\n", text(&key)).as_bytes(), |old| match old {
             Some(old) => ("TOUCHED\r\n".to_owned(), Some(Val { exptime, atime: now, ..old })),
             None => (MISS.to_owned(), None),
         });
@@ -379,7 +379,7 @@ impl Model {
     fn gat(&mut self) {
         let (key, (given, exptime)) = (self.key(), self.exptime());
         let now = self.now();
-        self.tell(&key, format!("gat {given} {}\r\n", text(&key)).as_bytes(), |old| match old {
+        self.send(&key, format!("gat {given} {}\r\n", text(&key)).as_bytes(), |old| match old {
             Some(old) => (block(&key, &old, None) + "END\r\n", Some(Val { exptime, atime: now, ..old })),
             None => ("END\r\n".to_owned(), None),
         });
@@ -387,13 +387,13 @@ impl Model {
 
     fn delete(&mut self) {
         let key = self.key();
-        self.tell(&key, format!("delete {}\r\n", text(&key)).as_bytes(), |old| {
+        self.send(&key, format!("delete {}\r\n", text(&key)).as_bytes(), |old| {
             (if old.is_some() { "DELETED\r\n" } else { MISS }.to_owned(), None)
         });
     }
 
     fn flush(&mut self) {
-        // A second delayed flush forgets the first: what that one flushed and nobody removed would live again.
+        // A second delayed flush replaces the first: items flushed by the first and not yet removed would live again.
         self.check_items();
         let now = self.now();
         if self.rng.bool() {
@@ -432,7 +432,7 @@ impl Model {
         }
     }
 
-    /// Sweeps, and counts.
+    /// Sweeps, then compares the item counts.
     fn check_items(&mut self) {
         let store = self.client.shared.cache.store;
         sweep(store, self.now());
@@ -443,7 +443,7 @@ impl Model {
         if self.evicting {
             return;
         }
-        // Held values keep counting until their readers are done.
+        // Held values count until their readers are done.
         for (held, expected) in self.held.drain(..) {
             assert!(held.read() == expected, "a slow reader got other bytes than at the time of his request");
         }
@@ -454,7 +454,7 @@ impl Model {
         assert_eq!(store.bytes(), self.items.iter().map(bytes).sum::<usize>() as u64);
     }
 
-    /// Deletes everything and looks for what is left.
+    /// Deletes everything and checks that nothing is left.
     fn finish(mut self) {
         for (held, expected) in self.held.drain(..) {
             assert!(held.read() == expected);
@@ -479,7 +479,7 @@ fn block(key: &[u8], val: &Val, cas: Option<u64>) -> String {
     format!("VALUE {} {} {}{cas}\r\n{value}\r\n", text(key), val.flags, value.len())
 }
 
-/// memcached's reading of a stored number: digits after white space, then white space or nothing.
+/// memcached's parsing of a stored number: digits after white space, then white space or the end.
 fn number(value: &[u8]) -> Option<u64> {
     let digits = value.trim_ascii_start();
     let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
@@ -488,7 +488,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 #[test]
-fn every_reply_is_the_models() {
+fn every_reply_matches_the_model() {
     let mut model = Model::new(&support::shared("-m 1024 -o hashpower=12"), 300, VALUE_LEN_MAX as usize, false);
     model.run(ops(100_000));
     model.finish();

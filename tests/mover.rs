@@ -1,7 +1,7 @@
-//! Pages that move between slab classes: what is on them stays what it was, and nobody is kept waiting.
+//! Page moves between slab classes: items stay intact, and no client is delayed.
 //!
-//! Each test is a short story through a `Session`, with the slices of a move called by hand; `stress` does the same
-//! with threads.
+//! Each test is a short sequence through a `Session`, with the slices of a move called directly; `stress` does the
+//! same with threads.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -45,7 +45,7 @@ fn step(shared: &Shared, job: &mut Move) -> Progress {
     }
 }
 
-/// Moves a page that nobody uses; gives what was met.
+/// Moves a page without readers or uploads; returns its counts.
 #[track_caller]
 fn move_page(shared: &Shared, src: usize, dst: usize) -> MoveCounts {
     let mut job = shared.cache.store.begin_move(src, dst).expect("a page to move");
@@ -53,7 +53,7 @@ fn move_page(shared: &Shared, src: usize, dst: usize) -> MoveCounts {
     job.take_counts()
 }
 
-/// The class with most pages.
+/// The class with the most pages.
 fn fullest(shared: &Shared) -> usize {
     let views = shared.cache.store.classes(shared.clock.now());
     (1..views.len()).max_by_key(|&class| views[class].pages).unwrap()
@@ -63,7 +63,7 @@ fn evictions(shared: &Shared) -> u64 {
     shared.cache.store.classes(shared.clock.now()).iter().map(|view| view.counts.evicted).sum()
 }
 
-/// A server with `count` values of `len` bytes and more than a page of free chunks for such.
+/// A server with `count` values of `len` bytes and more than a page of free chunks for that size.
 fn filled(args: &str, count: usize, len: usize) -> (Arc<Shared>, Client) {
     let shared = shared(args);
     let mut client = Client::new(&shared);
@@ -118,7 +118,7 @@ fn values_of_every_kind_are_rescued() {
             let counts = move_page(&shared, class, if turn % 2 == 0 { 0 } else { class });
             rescued += counts.rescues + counts.chunk_rescues;
             assert_eq!((counts.busy_nomem, counts.busy_deletes), (0, 0), "{args} {len}");
-            // The page comes back: as many as there were, and never a second one short.
+            // The page returns: never more than one page short.
             if turn % 2 == 0 {
                 move_page(&shared, 0, class);
             }
@@ -137,7 +137,7 @@ fn values_of_every_kind_are_rescued() {
 }
 
 #[test]
-fn numbers_and_expiry_times_go_on_where_they_were() {
+fn numbers_and_expiry_times_survive_a_move() {
     let (shared, mut client) = filled("-m 100", 40_000, 10);
     assert_eq!(ask(&mut client, "set n 0 100 10\r\n1000000000\r\n"), "STORED\r\n");
     assert_eq!(ask(&mut client, "incr n 5\r\n"), "1000000005\r\n");
@@ -153,7 +153,7 @@ fn numbers_and_expiry_times_go_on_where_they_were() {
 }
 
 #[test]
-fn a_value_that_is_read_is_rescued_and_its_page_waits_for_the_reader() {
+fn a_pinned_value_is_rescued_and_its_page_waits_for_the_reader() {
     let (shared, mut client) = filled("-m 100", 40, 70_000);
     let class = fullest(&shared);
     let held = client.ask_and_hold(b"get k0\r\n");
@@ -168,7 +168,7 @@ fn a_value_that_is_read_is_rescued_and_its_page_waits_for_the_reader() {
 }
 
 #[test]
-fn a_chain_that_is_read_stays_until_the_reader_is_done() {
+fn a_pinned_chain_stays_until_the_reader_is_done() {
     let (shared, mut client) = filled("-m 100 -o slab_chunk_max=16", 150, 30_000);
     let class = fullest(&shared);
     let held = client.ask_and_hold(b"get k0\r\n");
@@ -183,7 +183,7 @@ fn a_chain_that_is_read_stays_until_the_reader_is_done() {
 }
 
 #[test]
-fn a_chain_that_is_read_is_not_taken_for_its_keys_later_one_however_many_come_between() {
+fn a_pinned_chain_is_not_confused_with_a_later_one_of_its_key() {
     for later in [0, 1 << 32, 1 << 40] {
         let (shared, mut client) = filled("-m 100 -o slab_chunk_max=16", 150, 30_000);
         let (class, store) = (fullest(&shared), shared.cache.store);
@@ -203,7 +203,7 @@ fn a_chain_that_is_read_is_not_taken_for_its_keys_later_one_however_many_come_be
 }
 
 #[test]
-fn a_value_that_arrives_holds_its_page() {
+fn an_incomplete_upload_holds_its_page() {
     for (args, len) in [("", 70_000), ("-o slab_chunk_max=16", 30_000)] {
         let (shared, mut client) = filled(&format!("-m 100 {args}"), 40, len);
         let mut slow = Client::new(&shared);
@@ -262,7 +262,7 @@ fn without_memory_items_are_evicted() {
 }
 
 #[test]
-fn what_nobody_has_read_leaves_with_its_page() {
+fn unread_items_are_evicted_with_their_page() {
     for (args, len) in [("", 1000), ("", 70_000), ("-o slab_chunk_max=16", 30_000)] {
         let shared = shared(&format!("-m 8 {args}"));
         let mut client = Client::new(&shared);
@@ -275,13 +275,13 @@ fn what_nobody_has_read_leaves_with_its_page() {
         move_page(&shared, fullest(&shared), 0);
         let evicted = evictions(&shared);
         let oldest = (0..evicted).filter(|n| ask(&mut client, &format!("mg k{n}\r\n")) == "EN\r\n").count() as u64;
-        // The newest item has the chunk of the first one that was evicted: there may be another victim for it.
+        // The newest item may have the chunk of the first evicted one, so a move may find another victim.
         assert!(oldest + 2 >= evicted, "{args} {len}: {oldest} of {evicted}");
     }
 }
 
 #[test]
-fn what_expires_is_not_rescued() {
+fn expired_items_are_not_rescued() {
     let (shared, mut client) = filled("-m 100", 3000, 1000);
     let class = fullest(&shared);
     ask(&mut client, "flush_all\r\n");
@@ -291,7 +291,7 @@ fn what_expires_is_not_rescued() {
 }
 
 #[test]
-fn a_move_that_is_called_off_changes_nothing() {
+fn a_cancelled_move_changes_nothing() {
     for (args, count, len) in [("", 3000, 1000), ("-o slab_chunk_max=16", 150, 30_000)] {
         let (shared, mut client) = filled(&format!("-m 100 {args}"), count, len);
         let class = fullest(&shared);
@@ -302,7 +302,7 @@ fn a_move_that_is_called_off_changes_nothing() {
                 shared.cache.store.step_move(&mut job, shared.clock.now());
             }
             shared.cache.store.cancel_move(job);
-            // A page that was empty by then has gone to the pool.
+            // An empty page has gone to the pool.
             if shared.cache.store.free_pages() == 1 {
                 move_page(&shared, 0, class);
             }
@@ -317,7 +317,7 @@ fn a_move_that_is_called_off_changes_nothing() {
 }
 
 #[test]
-fn what_a_cancelled_move_leaves_behind_can_be_evicted() {
+fn items_left_by_a_cancelled_move_can_be_evicted() {
     for (args, len) in [("", 1000), ("-o slab_chunk_max=16", 30_000)] {
         let shared = shared(&format!("-m 8 {args}"));
         let mut client = Client::new(&shared);
@@ -338,7 +338,7 @@ fn what_a_cancelled_move_leaves_behind_can_be_evicted() {
         let job = shared.cache.store.begin_move(class, 0).unwrap();
         fill(&mut client, 2 * count, false);
         shared.cache.store.cancel_move(job);
-        // What is read stays, and pushes out what was not.
+        // Items that are read stay and displace unread ones.
         fill(&mut client, 4 * count, true);
         let stayed = (0..count).filter(|n| client.ask(format!("get k{n}\r\n").as_bytes()) != b"END\r\n");
         assert_eq!(stayed.count(), 0, "{args}: nobody has read these");
@@ -372,7 +372,7 @@ fn a_page_of_the_pool_is_used_before_memory_grows() {
 }
 
 #[test]
-fn pages_that_were_given_and_never_used_can_go_again() {
+fn assigned_but_unused_pages_can_be_moved_again() {
     let (shared, _client) = filled("-m 100", 3000, 1000);
     let (store, class) = (shared.cache.store, fullest(&shared));
     for _ in 0..2 {
@@ -385,7 +385,7 @@ fn pages_that_were_given_and_never_used_can_go_again() {
 }
 
 #[test]
-fn pages_above_a_lowered_limit_are_given_back() {
+fn pages_above_a_lowered_limit_are_released() {
     let (shared, mut client) = filled("-m 16", 150, 70_000);
     let store = shared.cache.store;
     let class = fullest(&shared);
@@ -420,7 +420,7 @@ fn reassign_answers_as_memcached_does() {
     ] {
         assert_eq!(ask(&mut client, &format!("{request}\r\n")), format!("{reply}\r\n"), "{request}");
     }
-    // Nobody serves requests here, so that the first one stays.
+    // No thread serves requests here, so the first one stays pending.
     assert_eq!(ask(&mut client, &format!("slabs reassign {class} 1\r\n")), "OK\r\n");
     assert_eq!(ask(&mut client, "slabs reassign -1 1\r\n"), "BUSY currently processing reassign request\r\n");
     let shared = support::shared("-m 100 -o no_slab_reassign");
@@ -451,7 +451,7 @@ fn without_evictions_only_free_memory_moves() {
     }
 }
 
-/// Chores and the mover's thread do by themselves what the tests above do by hand.
+/// The mover's thread does what the tests above do by hand.
 #[test]
 fn the_thread_serves_requests_and_the_limit() {
     let (shared, mut client) = filled("-m 100 -o no_slab_automove", 3000, 1000);
@@ -461,7 +461,7 @@ fn the_thread_serves_requests_and_the_limit() {
         oxcached::maint::MoverThread::start(store, Arc::clone(&shared.mover), move || source.tuning(), || 0).unwrap();
     let class = fullest(&shared);
     let pages = store.page_count(class);
-    // The thread registers itself first thing; a request before that is met by its first look.
+    // The thread registers itself first; its first check finds a request made before.
     while ask(&mut client, &format!("slabs reassign {class} 0\r\n")) != "OK\r\n" {
         std::thread::yield_now();
     }
@@ -475,21 +475,21 @@ fn the_thread_serves_requests_and_the_limit() {
     thread.stop();
 }
 
-/// Nobody asks for a page here: keys that come back after they were evicted do.
+/// No request for a page: ghost hits cause the move.
 #[test]
-fn the_thread_moves_pages_to_where_keys_come_back() {
+fn the_thread_moves_pages_to_classes_with_ghost_hits() {
     let (shared, mut client) = filled("-m 16", 4000, 1000);
     let source = Arc::clone(&shared);
     let store = shared.cache.store;
     let old = fullest(&shared);
-    // Fill what is left of the memory, so that a second class has to make do with a page.
+    // Fills the remaining memory, so that a second class gets a single page.
     let mut more = 0;
     while evictions(&shared) == 0 {
         assert_eq!(client.ask(&set(&format!("more{more}"), 1000, 0)), STORED);
         more += 1;
     }
     let pages = store.page_count(old);
-    // Tending gives the class COLD items, whose age tells that nobody needs them.
+    // Tending gives the class COLD items; their age shows that they are not needed.
     for _ in 0..2 {
         while store.tend(shared.clock.now()) {}
     }
@@ -508,7 +508,7 @@ fn the_thread_moves_pages_to_where_keys_come_back() {
 }
 
 #[test]
-fn a_value_that_does_not_arrive_keeps_its_page_and_no_other_one() {
+fn an_incomplete_upload_keeps_only_its_own_page() {
     let shared = shared("-m 16 -o no_slab_automove");
     let (store, mut client, mut slow) = (shared.cache.store, Client::new(&shared), Client::new(&shared));
     // On the oldest page of its class.

@@ -1,7 +1,7 @@
-//! Memory that cannot be had for what a client sends or asks for costs that client, never the process.
+//! An allocation failure for a client's data costs that client, never the process.
 //!
-//! Owns a global allocator that refuses the server's threads what is larger than a test says; runs in a program of its
-//! own. An allocation that nobody foresaw ends this program.
+//! Owns a global allocator that refuses allocations of the server's threads above a size that the test sets; needs a
+//! process of its own. An unhandled allocation failure ends this program.
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code, reason = "a global allocator cannot be had without")]
 
@@ -25,11 +25,11 @@ use std::sync::{Mutex, MutexGuard};
 /// Smallest allocation that is refused.
 static REFUSED: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// The tests share it.
+/// Serialises the tests, which share `REFUSED`.
 static TURN: Mutex<()> = Mutex::new(());
 
 thread_local! {
-    /// A client's thread, which always gets its memory.
+    /// Whether this is a client's thread; its allocations always succeed.
     static EXEMPT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -39,18 +39,18 @@ fn is_refused(size: usize) -> bool {
     size >= REFUSED.load(SeqCst) && !EXEMPT.with(Cell::get)
 }
 
-// SAFETY: every call is refused, which is always allowed, or passed on unchanged to the system's allocator.
+// SAFETY: every call is refused, which is always allowed, or passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Scarce {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if is_refused(layout.size()) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
@@ -58,7 +58,7 @@ unsafe impl GlobalAlloc for Scarce {
         if is_refused(size) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller's promise is handed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -66,7 +66,7 @@ unsafe impl GlobalAlloc for Scarce {
 #[global_allocator]
 static ALLOCATOR: Scarce = Scarce;
 
-/// A server that has answered a first client, and a second client for the proof that it serves on.
+/// A server that has answered a first client, and a second client that checks that it still serves.
 struct Trial {
     server: Server,
     other: Client,
@@ -84,7 +84,7 @@ impl Trial {
         Self { server, other, _turn: turn }
     }
 
-    /// The other client is served, now and with all memory.
+    /// Checks that the other client is served, now and without refusals.
     #[track_caller]
     fn serves_on(&mut self) {
         assert_eq!(self.other.ask("get b"), "END");
@@ -107,7 +107,7 @@ fn refuse_from(size: usize) {
     REFUSED.store(size, SeqCst);
 }
 
-/// The connection has been closed, with these last words unless a reset was quicker.
+/// Expects the end of the connection, after `words` unless a reset was quicker.
 fn expect_end_after(client: &mut Client, words: &str) {
     let mut got = String::new();
     let _ = client.stream.read_to_string(&mut got);
@@ -115,7 +115,7 @@ fn expect_end_after(client: &mut Client, words: &str) {
 }
 
 #[test]
-fn a_line_that_does_not_fit_is_refused() {
+fn a_line_without_memory_is_refused() {
     let mut trial = Trial::new();
     let mut client = trial.server.client();
     client.send(format!("get {}", "k ".repeat(20_000)));
@@ -127,9 +127,10 @@ fn a_line_that_does_not_fit_is_refused() {
     trial.serves_on();
 }
 
-/// What a connection must keep while another one is served: a copy of its rest, or a buffer in exchange for its own.
+/// State that a connection keeps while another one is served: a copy of its unconsumed bytes, or a buffer in exchange
+/// for its own.
 #[test]
-fn a_rest_that_cannot_be_kept_costs_its_connection() {
+fn a_connection_without_memory_for_its_input_is_closed() {
     for (keys, refused) in [(800, 1500), (50_000, 60_000)] {
         let mut trial = Trial::new();
         let mut client = trial.server.client();
@@ -145,9 +146,9 @@ fn a_rest_that_cannot_be_kept_costs_its_connection() {
     }
 }
 
-/// Replies that find no more room leave before the next command runs.
+/// Replies without further memory are sent before the next command runs.
 #[test]
-fn replies_of_a_pipeline_leave_in_smaller_parts() {
+fn replies_of_a_pipeline_are_sent_in_smaller_parts() {
     let mut trial = Trial::new();
     let value = "v".repeat(4000);
     let mut get = vec![0; 24];
@@ -178,7 +179,7 @@ fn replies_of_a_pipeline_leave_in_smaller_parts() {
 }
 
 #[test]
-fn a_multiget_whose_replies_do_not_fit_says_so() {
+fn a_multiget_without_memory_for_its_replies_is_refused() {
     let mut trial = Trial::new();
     let mut client = trial.server.client();
     refuse_from(32 * 1024);
@@ -188,11 +189,11 @@ fn a_multiget_whose_replies_do_not_fit_says_so() {
     trial.serves_on();
 }
 
-/// Not even one reply fits: there is nothing to be said.
+/// Not even one reply fits: none can be sent.
 #[test]
-fn a_connection_without_room_for_any_reply_is_closed() {
+fn a_connection_without_memory_for_any_reply_is_closed() {
     let trial = Trial::new();
-    // The replies of the first one are kept for it, so the next one's have no memory yet.
+    // The replies of the first client are kept, so the next client's have no memory yet.
     let mut deaf = trial.server.client();
     deaf.send(format!("set big 0 0 500000\r\n{}\r\n", "v".repeat(500_000)));
     assert_eq!(deaf.line(), "STORED");

@@ -1,6 +1,6 @@
-//! Who leaves when memory is short, as clients and operators see it: modes, queues, protection, counters.
+//! Eviction as clients and operators see it: modes, queues, protection, counters.
 //!
-//! Each test is a short story through a `Session`, on a clock that only the test moves.
+//! Each test is a short sequence through a `Session`, on a clock that the test moves.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use support::{Client, assert_empty, shared};
 
-/// Bytes of the values: some hundred of them fill the smallest memory.
+/// Value length in bytes: some hundred values fill the smallest memory.
 const LEN: usize = 20_000;
 
 struct Story {
@@ -38,7 +38,7 @@ impl Story {
         self.ask(&format!("get {key}\r\n")) != "END\r\n"
     }
 
-    /// Whether a key is there, without using it.
+    /// Whether a key is present, without using it.
     fn has(&mut self, key: &str) -> bool {
         self.ask(&format!("me {key}\r\n")) != "EN\r\n"
     }
@@ -58,7 +58,7 @@ impl Story {
         while self.shared.cache.store.tend(self.shared.clock.now()) {}
     }
 
-    /// Stores keys until something has been evicted; gives their names.
+    /// Stores keys until an eviction; returns their names.
     fn fill(&mut self, prefix: &str) -> Vec<String> {
         let before = self.row("evicted");
         let mut names = Vec::new();
@@ -86,7 +86,7 @@ impl Story {
 }
 
 #[test]
-fn flat_mode_evicts_what_was_used_longest_ago() {
+fn flat_mode_evicts_the_least_recently_used_item() {
     let mut story = Story::new("-m 8 -o no_lru_maintainer");
     let mut order: VecDeque<String> = story.fill("a").into();
     order.pop_front();
@@ -112,7 +112,7 @@ fn flat_mode_evicts_what_was_used_longest_ago() {
                 let key = if replaces == 2 { order[rng.usize(..order.len())].clone() } else { format!("b{n}") };
                 story.set(&key, 0);
                 used.insert(key.clone(), now);
-                // The new value takes a chunk before an old one gives its own back.
+                // The new value takes a chunk before the old one's is freed.
                 if free == 0 {
                     let gone = order.pop_front().unwrap();
                     assert!(gone == key || !story.has(&gone), "{gone} was used longest ago");
@@ -146,7 +146,7 @@ fn a_flat_queue_takes_large_items_too() {
 }
 
 #[test]
-fn large_items_that_nobody_reads_leave_in_their_order() {
+fn unread_large_items_are_evicted_in_order() {
     let mut story = Story::new("-m 16 -o slab_chunk_max=8");
     let mut stored = 0;
     while story.row("evicted") == 0 {
@@ -168,7 +168,7 @@ fn the_mode_changes_while_items_are_there() {
     let mut old = story.fill("a");
     old.retain(|key| story.has(key));
     assert_eq!(story.ask("lru mode flat\r\n"), "OK\r\n");
-    // What was there is older than what comes now.
+    // Existing items are older than new ones.
     for n in 0..old.len() {
         story.set(&format!("b{n}"), 0);
         assert!(story.has("b0"));
@@ -177,7 +177,7 @@ fn the_mode_changes_while_items_are_there() {
     story.set("c", 0);
     assert!(!story.has("b0"));
     assert_eq!(story.ask("lru mode segmented\r\n"), "OK\r\n");
-    // Who is read in the new mode joins the main part, the others leave in their order.
+    // Items read in the new mode join the main part; the others are evicted in order.
     assert!(story.get("b1"));
     story.set("d", 0);
     assert!(story.has("b1") && !story.has("b2"));
@@ -207,7 +207,7 @@ fn short_lived_items_are_not_evicted() {
     story.fill("b");
     assert!((0..5).all(|n| story.get(&format!("temp{n}"))));
     assert_eq!((story.row("hits_to_temp"), story.row("number_temp")), (5, 5));
-    // Off for new items, in either direction.
+    // Switches it off for new items, in either direction.
     assert_eq!(story.ask("lru temp_ttl -1\r\n"), "OK\r\n");
     story.set("temp0", 30);
     assert_eq!(story.shared.cache.store.classes(0).iter().map(|class| class.temp).sum::<u64>(), 4);
@@ -221,7 +221,7 @@ fn short_lived_items_are_not_evicted() {
 }
 
 #[test]
-fn only_protected_items_leave_no_room() {
+fn protected_items_alone_leave_no_room() {
     let mut story = Story::new("-m 8 -o temporary_ttl=100");
     let value = "v".repeat(LEN);
     let mut stored = 0;
@@ -236,7 +236,7 @@ fn only_protected_items_leave_no_room() {
 }
 
 #[test]
-fn whose_time_is_over_makes_room_where_nobody_may_be_evicted() {
+fn expired_items_make_room_when_eviction_is_disabled() {
     for args in ["-m 8 -M", "-m 8 -M -o no_lru_maintainer,no_lru_crawler", "-m 8 -o temporary_ttl=100"] {
         let mut story = Story::new(args);
         let value = "v".repeat(LEN);
@@ -248,7 +248,7 @@ fn whose_time_is_over_makes_room_where_nobody_may_be_evicted() {
         assert!(stored > 100);
         story.later(51);
         let fits = stored.div_ceil(2);
-        // What is stored now neither leaves nor makes others leave.
+        // New items are neither evicted nor evict others.
         (0..fits).for_each(|n| story.set(&format!("next{n}"), 90));
         assert!((0..stored).filter(|n| n % 2 == 1).all(|n| story.has(&format!("k{n}"))), "{args}");
         assert!((0..fits).all(|n| story.has(&format!("next{n}"))), "{args}");
@@ -260,7 +260,7 @@ fn whose_time_is_over_makes_room_where_nobody_may_be_evicted() {
 }
 
 #[test]
-fn a_value_that_is_still_arriving_keeps_nobody_from_what_is_over() {
+fn a_pending_upload_does_not_prevent_reclaiming_expired_items() {
     let mut story = Story::new("-m 8 -o temporary_ttl=100");
     let mut slow = Client::new(&story.shared);
     slow.feed(format!("set slow 0 0 {LEN}\r\n").as_bytes());
@@ -277,7 +277,7 @@ fn a_value_that_is_still_arriving_keeps_nobody_from_what_is_over() {
 }
 
 #[test]
-fn ages_are_those_of_the_items_that_will_leave_next() {
+fn ages_are_those_of_the_next_victims() {
     let mut story = Story::new("-m 8");
     for n in 0..100 {
         story.set(&format!("a{n}"), 0);
@@ -287,7 +287,7 @@ fn ages_are_those_of_the_items_that_will_leave_next() {
     }
     assert_eq!((story.row("age_hot"), story.row("age_warm"), story.row("age")), (10, 0, 0));
     story.tend();
-    // 65 have left the ring; who has left it first was there from the beginning.
+    // 65 have left the ring; the first of them was stored at the start.
     assert_eq!((story.row("number_cold"), story.row("age"), story.row("age_hot")), (65, 10, 3));
     story.finish();
 }
@@ -302,7 +302,7 @@ fn evictions_are_direct_reclaims() {
 }
 
 #[test]
-fn who_comes_back_soon_after_eviction_is_kept() {
+fn an_item_stored_again_soon_after_eviction_is_kept() {
     let mut story = Story::new("-m 8 -o hot_lru_pct=20");
     let names = story.fill("a");
     let gone = names.iter().find(|key| !story.has(key)).unwrap().clone();
@@ -346,7 +346,7 @@ fn the_index_makes_room_for_ghosts_when_items_are_evicted() {
 }
 
 #[test]
-fn an_item_that_never_expired_can_be_touched_where_memory_is_full() {
+fn an_item_without_expiry_can_be_touched_when_memory_is_full() {
     for args in ["-m 2 -M", "-m 2"] {
         let mut story = Story::new(args);
         let mut stored = 0;
@@ -376,7 +376,7 @@ fn an_item_that_never_expired_can_be_touched_where_memory_is_full() {
 }
 
 #[test]
-fn who_is_touched_is_not_evicted_for_the_memory_of_his_time() {
+fn a_touched_item_is_not_evicted_for_its_own_expiry_time() {
     let mut story = Story::new("-m 2");
     let mut stored = 0;
     while story.row("evicted") == 0 {
@@ -384,7 +384,7 @@ fn who_is_touched_is_not_evicted_for_the_memory_of_his_time() {
         stored += 1;
     }
     for (touched, command) in ["touch", "gat", "mg"].into_iter().enumerate() {
-        // Those that nobody has read leave in their order.
+        // Unread items are evicted in order.
         let next = format!("k{}", story.row("evicted") + touched as u64);
         let reply = match command {
             "touch" => story.ask(&format!("touch {next} 100\r\n")),
@@ -399,7 +399,7 @@ fn who_is_touched_is_not_evicted_for_the_memory_of_his_time() {
 }
 
 #[test]
-fn a_time_that_an_item_has_no_room_for_is_met_as_nearly_as_it_goes() {
+fn an_expiry_time_without_room_is_stored_as_closely_as_possible() {
     const DAY: u64 = 24 * 60 * 60;
     for line in ["touch k {}", "gat {} k", "mg k T{}"] {
         let mut story = Story::new("-m 2 -M");
@@ -413,7 +413,7 @@ fn a_time_that_an_item_has_no_room_for_is_met_as_nearly_as_it_goes() {
                 }
             }
         }
-        // Over 30 days times are those of the calendar.
+        // Expiry times above 30 days are absolute.
         let time = story.shared.clock.unix(story.shared.clock.now()) as u64 + 100 * DAY;
         let reply = story.ask(&format!("{}\r\n", line.replace("{}", &time.to_string())));
         assert!(reply.starts_with("TOUCHED") || reply.starts_with("VALUE") || reply.starts_with("HD"), "{reply}");
@@ -425,7 +425,7 @@ fn a_time_that_an_item_has_no_room_for_is_met_as_nearly_as_it_goes() {
 }
 
 #[test]
-fn the_operator_may_fix_the_share_of_new_items() {
+fn the_share_of_new_items_can_be_fixed() {
     for (args, tune, percent) in [("-o hot_lru_pct=30", "", 30), ("", "lru tune 55 20 0.1 2.0\r\n", 55)] {
         let mut story = Story::new(&format!("-m 8 {args}"));
         if !tune.is_empty() {
@@ -433,7 +433,7 @@ fn the_operator_may_fix_the_share_of_new_items() {
         }
         story.fill("a");
         story.tend();
-        // What tending has taken out of the ring leaves before anything else.
+        // Items that tending took out of the ring are evicted first.
         for n in 0..1000 {
             story.set(&format!("c{n}"), 0);
         }
@@ -444,7 +444,7 @@ fn the_operator_may_fix_the_share_of_new_items() {
 }
 
 #[test]
-fn shares_are_refused_whose_sum_is_beyond_32_bits() {
+fn shares_with_a_sum_beyond_32_bits_are_refused() {
     let mut story = Story::new("-m 8");
     for (hot, warm) in [(u32::MAX, 1), (u32::MAX, 81), (1, u32::MAX), (u32::MAX / 2 + 1, u32::MAX / 2 + 1)] {
         let reply = story.ask(&format!("lru tune {hot} {warm} 0.1 2.0\r\n"));
@@ -463,7 +463,7 @@ fn queues_count_what_moves_between_them() {
     assert_eq!((story.row("number_hot"), story.row("moves_to_cold")), (100, 0));
     assert!(story.get("a5"));
     assert_eq!(story.row("hits_to_hot"), 1);
-    // Tending leaves a third: who was read is WARM, the others are COLD while there is room.
+    // Tending leaves a third: items that were read are WARM, the others COLD while there is room.
     story.tend();
     assert_eq!((story.row("number_hot"), story.row("number_warm"), story.row("number_cold")), (35, 1, 64));
     assert_eq!((story.row("moves_to_warm"), story.row("moves_to_cold")), (1, 64));
@@ -492,7 +492,7 @@ fn queues_count_what_moves_between_them() {
 }
 
 #[test]
-fn tending_takes_out_what_would_leave_next_and_is_over() {
+fn tending_reclaims_expired_victims() {
     let mut story = Story::new("-m 8");
     for n in 0..10 {
         story.set(&format!("a{n}"), 5);

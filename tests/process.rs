@@ -1,5 +1,5 @@
-//! The process from outside: start, files, identity, signals, exit codes and what it says on stderr. Runs the real
-//! binary; whatever waits, waits for something observable, up to a deadline.
+//! The process from outside: start, files, identity, signals, exit codes and its output on standard error. Runs the
+//! real binary; every wait is for an observable condition, up to a deadline.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A directory of one test, removed with everything in it.
+/// Directory of one test, removed with its contents.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -37,7 +37,7 @@ impl Scratch {
         let name = format!("oxcached-process-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
-        // A server that has become somebody else must still be able to write here.
+        // A server that has changed its user must still be able to write here.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         Self(path)
     }
@@ -74,7 +74,7 @@ fn free_port() -> u16 {
     }
 }
 
-/// A command line with `-u root` where that is needed.
+/// A command line, with `-u root` if needed.
 fn command(args: &[&str]) -> Command {
     let mut command = bare_command(args);
     if am_root() {
@@ -103,12 +103,12 @@ struct Process {
 }
 
 impl Process {
-    /// Starts one and waits for its port file `ports` in `scratch`.
+    /// Starts a server and waits for its port file `ports` in `scratch`.
     fn start(scratch: &Scratch, args: &[&str]) -> Self {
         Self::start_by(scratch, command(args))
     }
 
-    /// Starts one by a command line of its own.
+    /// Starts a server with the given command line.
     fn start_by(scratch: &Scratch, mut command: Command) -> Self {
         let _ = fs::remove_file(scratch.path("ports"));
         let child = command.env("MEMCACHED_PORT_FILENAME", scratch.path("ports")).spawn().unwrap();
@@ -117,7 +117,7 @@ impl Process {
         process
     }
 
-    /// Waits for a sign of life, with a clear failure if the server ends instead.
+    /// Waits for `sign`, with a clear failure if the server ends instead.
     fn up(&mut self, what: &str, mut sign: impl FnMut() -> bool) {
         eventually(what, || {
             let gone = self.child.as_mut().unwrap().try_wait().unwrap();
@@ -182,7 +182,7 @@ fn quiet() -> (Option<i32>, String) {
     (Some(0), String::new())
 }
 
-/// The port file: what each kind of line says.
+/// Ports in the port file, by kind of line.
 fn ports(scratch: &Scratch) -> BTreeMap<String, Vec<u16>> {
     let mut ports = BTreeMap::<_, Vec<u16>>::new();
     for line in fs::read_to_string(scratch.path("ports")).unwrap().lines() {
@@ -266,7 +266,7 @@ fn a_unix_socket_has_its_mode_and_outlives_the_server() {
 }
 
 #[test]
-fn a_stale_unix_socket_goes_and_a_file_stays() {
+fn a_stale_unix_socket_is_replaced_and_a_file_is_kept() {
     let scratch = Scratch::new();
     let path = scratch.path("sock");
     drop(UnixListener::bind(&path).unwrap());
@@ -292,7 +292,7 @@ fn the_pid_file_of_a_foreground_server_stays() {
     assert_eq!(scratch.wait_for("pid"), format!("{pid}\n"));
     assert!(!scratch.path("pid.tmp").exists());
 
-    // A second server finds the first alive, says so, and takes the file over.
+    // A second server finds the first alive, reports it, and takes the file over.
     let second = Process::start(&scratch, &["-p", "-1", "-P", &path]);
     let new = format!("{}\n", second.pid());
     eventually("second pid", || fs::read_to_string(scratch.path("pid")).unwrap() == new);
@@ -303,7 +303,7 @@ fn the_pid_file_of_a_foreground_server_stays() {
 }
 
 #[test]
-fn a_pid_file_that_cannot_be_written_is_only_mentioned() {
+fn an_unwritable_pid_file_is_only_a_warning() {
     let scratch = Scratch::new();
     let path = scratch.text("no/pid");
     let server = Process::start(&scratch, &["-p", "-1", "-P", &path]);
@@ -316,15 +316,15 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
-/// Whether the process is gone, or waits only for init to notice its end. Its first thread may have ended before the
-/// others, which keep its files open.
+/// Whether the process has ended, or only waits to be reaped by init. Its first thread may end before the others,
+/// which keep its files open.
 fn ended(pid: u32) -> bool {
     const THREADS: usize = 17;
     stat(pid).is_none_or(|fields| fields[0] == "Z" && fields[THREADS].parse::<u32>().unwrap() <= 1)
 }
 
 #[test]
-fn a_daemon_leaves_its_starter_and_takes_its_pid_file_along() {
+fn a_daemon_detaches_and_removes_its_pid_file() {
     let scratch = Scratch::new();
     let here = std::env::current_dir().unwrap();
     for (extra, cwd, null) in
@@ -333,7 +333,7 @@ fn a_daemon_leaves_its_starter_and_takes_its_pid_file_along() {
         let path = scratch.text("pid");
         let mut all = vec!["-d", "-p", "-1", "-P", &path];
         all.extend(extra);
-        // Not a pipe: nobody would ever see its end while the daemon holds it.
+        // Not a pipe: it would stay open as long as the daemon holds it.
         let status =
             command(&all).stdout(Stdio::null()).stderr(fs::File::create(scratch.path("err")).unwrap()).status();
         assert_eq!(status.unwrap().code(), Some(0));
@@ -351,7 +351,7 @@ fn a_daemon_leaves_its_starter_and_takes_its_pid_file_along() {
 }
 
 #[test]
-fn a_daemon_finds_relative_files_where_it_was_started() {
+fn a_daemon_resolves_relative_paths_from_its_start_directory() {
     let scratch = Scratch::new();
     let start = |args: &[&str]| {
         let mut command = command(args);
@@ -392,7 +392,7 @@ fn a_daemon_finds_relative_files_where_it_was_started() {
 }
 
 #[test]
-fn root_must_say_whom_to_become() {
+fn root_needs_a_user() {
     if !am_root() {
         return;
     }
@@ -443,7 +443,7 @@ fn the_descriptor_limit_is_the_connection_limit() {
 }
 
 #[test]
-fn large_pages_are_there_or_refused() {
+fn large_pages_are_used_or_refused() {
     const STATE: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let there = fs::read_to_string(STATE).is_ok_and(|text| !text.contains("[never]"));
     if there {
@@ -483,7 +483,7 @@ fn signals_end_the_server_with_code_0() {
         let port = ports(&scratch)["TCP INET"][0];
         let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert_eq!(server.stop(name), (Some(0), said.to_owned()), "{name}, verbose: {verbose}");
-        // The client sees the end of its connection, in whichever form.
+        // The client sees the end of its connection, in any form.
         client.set_read_timeout(Some(DEADLINE)).unwrap();
         let end = client.read(&mut [0; 16]);
         assert!(matches!(&end, Ok(0)) || end.as_ref().is_err_and(|e| e.kind() == ConnectionReset), "{end:?}");
@@ -491,7 +491,7 @@ fn signals_end_the_server_with_code_0() {
 }
 
 #[test]
-fn sighup_changes_nothing_that_can_be_seen() {
+fn sighup_changes_nothing_visible() {
     let scratch = Scratch::new();
     let server = Process::start(&scratch, &["-p", "-1", "-v"]);
     let port = ports(&scratch)["TCP INET"][0];
@@ -558,7 +558,7 @@ fn a_bad_listen_list_is_code_71() {
 }
 
 #[test]
-fn verbose_twice_names_the_slab_classes_and_the_listeners() {
+fn verbose_twice_lists_slab_classes_and_listeners() {
     let scratch = Scratch::new();
     let server =
         Process::start(&scratch, &["-p", "-1", "-U", "-1", "-t", "2", "-l", "127.0.0.1;proto[ascii]:127.0.0.1", "-vv"]);
@@ -570,11 +570,11 @@ fn verbose_twice_names_the_slab_classes_and_the_listeners() {
     let mut expected = vec!["(auto-negotiate)", "(ascii)"];
     expected.extend(["(udp)"; 4]);
     assert_eq!(words, expected, "{text}");
-    // A worker may take its datagram sockets only after the signal came.
+    // A worker may take its datagram sockets only after the signal.
     assert!(text.contains(" send buffer was ") && text.contains("Exiting normally\n"), "{text}");
 }
 
-/// Sends a line and takes in the reply, up to its last line `end`.
+/// Sends a line and reads the reply, up to its last line `end`.
 fn ask(stream: &mut TcpStream, line: &str, end: &str) -> String {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
@@ -588,7 +588,7 @@ fn ask(stream: &mut TcpStream, line: &str, end: &str) -> String {
 }
 
 #[test]
-fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
+fn the_verbosity_command_starts_and_stops_connection_lines() {
     let scratch = Scratch::new();
     let err = scratch.path("err");
     let child = command(&["-l", "127.0.0.1", "-p", "-1", "-U", "0"])
@@ -608,7 +608,7 @@ fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
     let alone = count(&mut admin);
     assert_eq!(said(), "");
     ask(&mut admin, "verbosity 2", "OK");
-    // A thread of its own writes what is said.
+    // A separate thread writes log lines.
     eventually("the reply", || said().ends_with(" OK\n"));
     let reply = said();
     let me = reply.strip_prefix('>').and_then(|line| line.strip_suffix(" OK\n")).expect(&reply);
@@ -640,7 +640,7 @@ fn the_verbosity_command_starts_and_stops_the_lines_of_connections() {
 }
 
 #[test]
-fn more_memory_than_short_handles_can_name_is_there_or_refused() {
+fn memory_beyond_short_handles_is_used_or_refused() {
     let scratch = Scratch::new();
     let server = Process::start(&scratch, &["-m", "200000", "-p", "-1", "-l", "127.0.0.1"]);
     let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
@@ -665,7 +665,7 @@ fn limited(limit: &str, command: &Command) -> Command {
     shell
 }
 
-/// Sends `count` values of 50,000 bytes; gives how many were stored.
+/// Sends `count` values of 50,000 bytes; returns how many were stored.
 fn fill(stream: &mut TcpStream, count: u32) -> usize {
     let value = "x".repeat(50_000);
     let mut set = |number| ask(stream, &format!("set key{number} 0 0 {}\r\n{value}", value.len()), "");
@@ -675,7 +675,7 @@ fn fill(stream: &mut TcpStream, count: u32) -> usize {
 #[test]
 fn limited_address_space_is_shared_with_the_rest_of_the_process() {
     let scratch = Scratch::new();
-    // Between powers of two, of which an arena might take all but a part that is too small; in megabytes.
+    // Limits between powers of two, of which an arena might leave only a part that is too small; in megabytes.
     for (limit, of) in [("-v", 300), ("-v", 450), ("-v", 560), ("-v", 1100), ("-v", 4200), ("-d", 300), ("-d", 1100)] {
         let limit = format!("{limit} {}", of * 1024);
         let command = command(&["-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
@@ -703,7 +703,7 @@ fn a_small_stack_is_enough() {
 }
 
 #[test]
-fn a_memory_limit_beyond_the_address_space_is_served_as_far_as_that_goes() {
+fn a_memory_limit_beyond_the_address_space_is_reduced() {
     let scratch = Scratch::new();
     let command = command(&["-m", "4096", "-p", "-1", "-l", "127.0.0.1"]);
     let server = Process::start_by(&scratch, limited("-v 600000", &command));
@@ -719,7 +719,7 @@ fn a_memory_limit_beyond_the_address_space_is_served_as_far_as_that_goes() {
 }
 
 #[test]
-fn memory_that_may_not_be_locked_is_served_unlocked() {
+fn the_server_runs_unlocked_if_locking_is_not_permitted() {
     let scratch = Scratch::new();
     let mut command = bare_command(&["-k", "-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
     if am_root() {
@@ -734,10 +734,10 @@ fn memory_that_may_not_be_locked_is_served_unlocked() {
 }
 
 #[test]
-fn memory_is_locked_or_the_operator_is_told() {
+fn memory_is_locked_or_a_warning_is_printed() {
     let scratch = Scratch::new();
     let server = Process::start(&scratch, &["-k", "-m", "64", "-p", "-1", "-l", "127.0.0.1"]);
-    // The port file comes before the lock, replies after it.
+    // The port file is written before memory is locked, replies come after.
     let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
     ask(&mut stream, "mn", "MN");
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -750,11 +750,11 @@ fn memory_is_locked_or_the_operator_is_told() {
 }
 
 #[test]
-fn a_stalled_reader_of_standard_error_holds_up_no_client() {
+fn a_stalled_reader_of_standard_error_delays_no_client() {
     let scratch = Scratch::new();
     let mut server = Process::start(&scratch, &["-p", "-1", "-l", "127.0.0.1", "-t", "1", "-vv"]);
     let mut client = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
-    // The pipe takes 64 KB, the queue a MB: each request tells of itself and of its reply.
+    // The pipe takes 64 KB, the queue 1 MB: each request logs a line for itself and for its reply.
     let key = "k".repeat(240);
     let requests = format!("get {key}\r\n").repeat(100);
     client.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -768,7 +768,7 @@ fn a_stalled_reader_of_standard_error_holds_up_no_client() {
         row.expect("lines were dropped").parse::<u64>().unwrap()
     };
     assert!(dropped(&mut client) > 0);
-    // Once they are read, lines come whole and in order, with the number of lost ones in the place where they were.
+    // Once read, lines are whole and in order, with the number of dropped ones in their place.
     ask(&mut client, "verbosity 0", "OK");
     let all = dropped(&mut client);
     let mut text = String::new();
@@ -795,7 +795,7 @@ fn a_stalled_reader_of_standard_error_holds_up_no_client() {
 }
 
 #[test]
-fn a_server_ends_though_its_last_lines_are_not_read() {
+fn a_server_ends_with_unread_log_lines() {
     let scratch = Scratch::new();
     let mut server = Process::start(&scratch, &["-p", "-1", "-l", "127.0.0.1", "-vv"]);
     let mut client = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
@@ -833,7 +833,7 @@ fn read_to_end(stream: &mut TcpStream) {
 
 #[cfg(debug_assertions)]
 #[test]
-fn a_panic_that_can_be_contained_costs_what_it_was_about_and_is_counted() {
+fn a_contained_panic_costs_its_unit_of_work_and_is_counted() {
     let scratch = Scratch::new();
     let line = format!("{}\n", oxcached::auth::hash_line("user", b"password", 4096).unwrap());
     fs::write(scratch.path("users"), line).unwrap();
@@ -868,7 +868,7 @@ fn a_panic_that_can_be_contained_costs_what_it_was_about_and_is_counted() {
 
 #[cfg(debug_assertions)]
 #[test]
-fn a_panic_that_cannot_be_contained_ends_the_process_with_a_core() {
+fn an_uncontained_panic_ends_the_process_with_a_core() {
     for (place, thread, request, why) in [
         ("locked", "mc-worker", "stats reset", "a lock of the store is held"),
         ("worker", "mc-worker", "", "the thread cannot go on"),

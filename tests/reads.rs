@@ -1,12 +1,12 @@
-//! Reads without a lock, while all changes that they may meet happen at once.
+//! Optimistic reads, concurrent with every change that can affect them.
 //!
-//! Each value is a function of its key and its CAS id, which its writer chose, so whatever a read shows can be judged:
-//! a torn value, another key's or an older one under a newer CAS id fails. Numbers are changed in place, and have two
-//! halves that are equal. Meanwhile items are touched, deleted, flushed and evicted, the index grows from its smallest
-//! size, the sweep goes round, pages move between the slab classes, and time passes. `READS_SEED` repeats the choices,
-//! if not the timing.
+//! Each value is a function of its key and its CAS id, which the writer chose, so every read can be checked: a torn
+//! value, another key's value or an older one under a newer CAS id fails. Numbers are changed in place, and have two
+//! equal halves. Meanwhile items are touched, deleted, flushed and evicted, the index grows from its smallest size,
+//! the sweep runs, pages move between the slab classes, and time passes. `READS_SEED` repeats the choices, if not the
+//! timing.
 //!
-//! The last tests have each change happen in the very midst of a read, on one thread.
+//! The last tests make each change in the middle of a read, on one thread.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -22,12 +22,12 @@ use support::{Client, UNIX, assert_empty, move_pages, sweep, work};
 
 const THREADS: usize = 4;
 
-/// CAS ids of clients' choice; those of the store stay far below.
+/// First CAS id chosen by clients; those of the store stay far below.
 const CHOSEN: u64 = 1 << 50;
 
-/// Added to a number it changes both halves by one.
+/// Added to a number, it changes both halves by one.
 const BOTH_HALVES: u64 = 1_000_000_001;
-/// Where numbers begin, in the middle of those with 18 digits.
+/// Initial number, in the middle of those with 18 digits.
 const NUMBER: u64 = 500_000_000 * BOTH_HALVES;
 
 /// The value of `key` with CAS id `cas`.
@@ -42,14 +42,14 @@ fn value(key: u32, cas: u64) -> Vec<u8> {
     std::iter::repeat_with(|| rng.u8(..)).take(len).collect()
 }
 
-/// What all threads know.
+/// State shared by all threads.
 #[derive(Default)]
 struct Known {
-    /// The last CAS id chosen, less [`CHOSEN`].
+    /// The last CAS id chosen, minus [`CHOSEN`].
     cas: AtomicU64,
     /// Keys that only fill memory.
     fillers: AtomicU64,
-    /// Which number each CAS id of a number's key stood for.
+    /// Number stored under each CAS id of a number's key.
     numbers: Mutex<HashMap<(u32, u64), u64>>,
     hits: AtomicU64,
 }
@@ -146,7 +146,7 @@ impl Worker {
         assert_eq!((rest.len(), number % BOTH_HALVES), (18 + 7, 0), "n{key}: the halves of {number}");
         self.known.hits.fetch_add(1, Relaxed);
         if self.rng.u8(..8) != 0 {
-            return; // the others do not wait for the map
+            return; // other threads do not wait for the map
         }
         let first = *self.known.numbers.lock().unwrap().entry((key, cas)).or_insert(number);
         assert_eq!(first, number, "n{key}: two numbers under CAS id {cas}");
@@ -176,7 +176,7 @@ impl Worker {
     }
 }
 
-/// The first line of a reply and what follows it, unless it is `miss`.
+/// The first line of a reply and the bytes after it, unless it is `miss`.
 fn split<'a>(reply: &'a [u8], miss: &str) -> Option<(&'a str, &'a [u8])> {
     let end = reply.iter().position(|&byte| byte == b'\r').unwrap();
     let line = std::str::from_utf8(&reply[..end]).unwrap();
@@ -231,17 +231,17 @@ fn run(settings: Settings, keys: u32, steps: u32) {
 }
 
 #[test]
-fn a_read_shows_one_value_whole_whatever_happens_meanwhile() {
+fn a_read_shows_one_whole_value_during_any_change() {
     run(Settings { maxbytes: 16 << 20, factor: 2.0, ..Settings::default() }, 300, 400_000);
 }
 
 #[test]
-fn a_read_shows_one_value_whole_where_all_values_share_few_buckets() {
+fn a_read_shows_one_whole_value_in_few_buckets() {
     run(Settings { maxbytes: 16 << 20, factor: 2.0, ..Settings::default() }, 20, 300_000);
 }
 
-/// Reads `key` without the lock, while `meddle` happens in the midst of the first try; gives how often it was tried, and
-/// the value it showed.
+/// Reads `key` optimistically, with `meddle` run in the middle of the first attempt. Returns the number of attempts,
+/// and the value shown.
 fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Option<Lookup<Vec<u8>>>) {
     let (mut tries, hash) = (0, hash(key.as_bytes()));
     let found = shared.cache.store.read(key.as_bytes(), hash, shared.clock.now(), true, |entry| {
@@ -257,7 +257,7 @@ fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Opt
 }
 
 #[test]
-fn a_read_that_a_change_meets_is_tried_again() {
+fn a_read_that_a_change_invalidates_is_retried() {
     let shared = support::shared("-m 64");
     let mut client = Client::new(&shared);
     let hit = |value: &str| Some(Lookup::Hit(value.into()));
@@ -266,12 +266,12 @@ fn a_read_that_a_change_meets_is_tried_again() {
         ("touch other 5", 1, hit("100")),
         ("incr k 5", 2, hit("105")),
         ("touch k 50", 2, hit("100")),
-        ("touch k 2000000000", 2, hit("100")), // laid out anew
+        ("touch k 2000000000", 2, hit("100")), // new layout
         ("gat 50 k", 2, hit("100")),
         ("set k 0 0 3\r\n200", 2, hit("200")),
         ("append k 0 0 1\r\n0", 2, hit("1000")),
         ("ma k E77", 2, hit("101")),
-        ("md k I", 1, None), // stale: for those who hold the lock
+        ("md k I", 1, None), // stale: only for locked reads
         ("md k x", 2, hit("")),
         ("delete k", 1, Some(Lookup::Miss)),
         ("set k 0 0 5000\r\n", 1, None), // too large to be copied
@@ -285,13 +285,13 @@ fn a_read_that_a_change_meets_is_tried_again() {
 }
 
 #[test]
-fn a_read_finds_what_the_growing_index_moves_away() {
+fn a_read_finds_entries_that_index_growth_moves() {
     let settings = Settings { hashpower_init: 1, ..support::settings("-m 64") };
     let shared = support::shared_with(settings);
     let mut client = Client::new(&shared);
     let store = shared.cache.store;
     let mut moved = 0;
-    // So many at a time that the table grows often.
+    // So many per wave that the table grows often.
     for wave in 1..=40 {
         let count = wave * 300;
         for n in count - 300..count {
@@ -309,13 +309,13 @@ fn a_read_finds_what_the_growing_index_moves_away() {
 }
 
 #[test]
-fn a_read_finds_what_the_page_mover_moves_away() {
+fn a_read_finds_items_that_the_page_mover_moves() {
     let shared = support::shared("-m 64");
     let mut client = Client::new(&shared);
     for n in 0..40_000 {
         client.ask(format!("set k{n:05} 0 0 5\r\n{n:05}\r\n").as_bytes());
     }
-    // Room on the page that stays, so that nothing is evicted.
+    // Room on the remaining page, so that nothing is evicted.
     for n in (1..40_000).step_by(2) {
         client.ask(format!("delete k{n:05}\r\n").as_bytes());
     }
@@ -334,7 +334,7 @@ fn a_read_finds_what_the_page_mover_moves_away() {
 }
 
 #[test]
-fn a_large_value_stays_the_same_whatever_its_bucket_sees() {
+fn a_pinned_value_is_stable_during_changes_of_its_bucket() {
     let settings = Settings { hashpower_init: 1, ..support::settings("-m 64") };
     let shared = support::shared_with(settings);
     let mut client = Client::new(&shared);
@@ -343,7 +343,7 @@ fn a_large_value_stays_the_same_whatever_its_bucket_sees() {
     let large = format!("set large 0 0 5000\r\n{}\r\n", "v".repeat(5000));
     client.ask(large.as_bytes());
     let before = version("large");
-    // More keys than there are buckets.
+    // More keys than buckets.
     for n in 0..100 {
         client.ask(format!("set k{n} 0 0 1\r\nx\r\n").as_bytes());
     }

@@ -1,5 +1,5 @@
-//! Statistics that may be long: told in steps, each of which is bounded, however many rows there are and however slowly
-//! they are taken.
+//! Statistics of unbounded length: sent in steps, each of which is bounded, for any number of rows and any reader
+//! speed.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,19 +15,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{Client, answer, settings, shared};
 
-/// More than the output may hold after one step: the step itself, and the rows of one batch beyond it.
+/// Upper bound for the output after one step: the step itself, and the rows of one batch beyond it.
 const STEP_MAX: usize = 64 * 1024;
 
-/// What oxcached keeps for all unsent dumps that leave as packets.
+/// The server's budget for unsent dumps in packets.
 const REPORTS_MAX: u64 = 64 << 20;
 
-/// A conversation that is stepped by hand.
+/// A session that the test steps by hand.
 struct Steps {
     shared: Arc<Shared>,
     session: Session,
     input: Input,
     out: Output,
-    /// Turns that others had in between.
+    /// Turns given to other sessions.
     yields: usize,
 }
 
@@ -68,7 +68,7 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Prefixes of 100 bytes and more, as if they had been asked for.
+/// Records prefixes of 100 bytes and more, as if clients had used them.
 fn fill_prefixes(shared: &Shared, count: usize) {
     for n in 0..count {
         shared.cache.prefixes.record(format!("{}{n}:k", "p".repeat(100)).as_bytes(), PrefixEvent::Miss);
@@ -83,7 +83,7 @@ fn fill_conns(shared: &Shared, count: i32) {
     }
 }
 
-/// A packet with a key and nothing else.
+/// A packet with a key only.
 fn stat_packet(key: &str, value: usize) -> Vec<u8> {
     let mut bytes = vec![0; 24];
     (bytes[0], bytes[1], bytes[3], bytes[11]) = (0x80, 0x10, key.len() as u8, (key.len() + value) as u8);
@@ -91,7 +91,7 @@ fn stat_packet(key: &str, value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A packet that flushes.
+/// A flush packet.
 const FLUSH: [u8; 24] = [0x80, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Key and value of each packet.
@@ -109,7 +109,7 @@ fn packets(mut bytes: &[u8]) -> Vec<(u16, String, String)> {
 }
 
 #[test]
-fn prefixes_are_told_in_steps() {
+fn prefixes_are_sent_in_steps() {
     let shared = shared("");
     fill_prefixes(&shared, 60_000);
     let mut steps = Steps::new(&shared, b"stats detail dump\r\nmn\r\n");
@@ -118,7 +118,7 @@ fn prefixes_are_told_in_steps() {
     let lines: BTreeSet<&str> = dump.lines().filter(|line| line.ends_with(" get 1 hit 0 set 0 del 0")).collect();
     assert_eq!((lines.len(), dump.lines().count()), (60_000, 60_002));
     assert!(dump.ends_with("END\r\nMN\r\n"));
-    // One that is reset meanwhile ends.
+    // A dump that is reset meanwhile ends.
     let mut steps = Steps::new(&shared, b"stats detail dump\r\n");
     assert_eq!(steps.step(), Step::Yield);
     Client::new(&shared).feed(b"stats reset\r\n");
@@ -127,7 +127,7 @@ fn prefixes_are_told_in_steps() {
 }
 
 #[test]
-fn prefixes_in_a_packet_are_put_together_in_steps_and_within_a_budget() {
+fn prefixes_in_a_packet_are_gathered_in_steps_within_a_budget() {
     let shared = shared("");
     fill_prefixes(&shared, 60_000);
     let request = stat_packet("detail dump", 0);
@@ -161,12 +161,12 @@ fn prefixes_in_a_packet_are_put_together_in_steps_and_within_a_budget() {
 }
 
 #[test]
-fn connections_are_told_in_steps() {
+fn connections_are_sent_in_steps() {
     let shared = shared("");
     fill_conns(&shared, 5000);
     let mut steps = Steps::new(&shared, b"stats conns\r\nmn\r\n");
     assert_eq!(steps.step(), Step::Yield);
-    // Some come and some go meanwhile.
+    // Some connections come and some go meanwhile.
     shared.conns.remove(5099);
     shared.conns.insert(9000, shared.conns.get(100).unwrap());
     let report = text(steps.out.plain().unwrap().to_vec());
@@ -182,7 +182,7 @@ fn connections_are_told_in_steps() {
 }
 
 #[test]
-fn sizes_are_counted_and_told_in_steps() {
+fn sizes_are_counted_and_sent_in_steps() {
     let shared = shared("-m 256 -o track_sizes");
     let mut client = Client::new(&shared);
     let mut wanted = BTreeMap::new();
@@ -197,7 +197,7 @@ fn sizes_are_counted_and_told_in_steps() {
     let rows: String = wanted.iter().map(|(size, count)| format!("STAT {size} {count}\r\n")).collect();
     assert_eq!(report, format!("{rows}END\r\nVALUE 00000001 0 1\r\nv\r\nEND\r\n"));
 
-    // A value has no meaning, and may arrive late.
+    // A value is ignored, and may arrive late.
     let mut steps = Steps::new(&shared, &[&stat_packet("sizes", 10)[..], b"1234"].concat());
     let mut report = steps.finish();
     steps.input.append(b"567890");
@@ -211,7 +211,7 @@ fn sizes_are_counted_and_told_in_steps() {
 }
 
 #[test]
-fn keys_of_a_class_are_told_in_steps_within_their_bounds() {
+fn keys_of_a_class_are_sent_in_steps_within_their_limits() {
     let shared = shared("-m 256");
     let mut client = Client::new(&shared);
     for n in 0..30_000 {
@@ -260,7 +260,7 @@ fn a_datagram_gets_a_report_as_one_series_or_an_error() {
 
 /// `-R` counts commands, whatever they cost.
 #[test]
-fn a_run_ends_behind_a_report_or_admin_command() {
+fn a_run_ends_after_a_report_or_admin_command() {
     let shared = shared("-o track_sizes");
     fill_conns(&shared, 10);
     let costly = [
@@ -311,9 +311,9 @@ fn a_run_ends_behind_a_report_or_admin_command() {
     }
 }
 
-/// What a client sees does not depend on where runs end: a pipeline is one also if its first replies have left.
+/// Where a run ends is invisible to clients: commands stay one pipeline even after the first replies were sent.
 #[test]
-fn what_must_come_first_is_refused_behind_a_report_that_was_written() {
+fn commands_that_must_come_first_are_refused_after_a_sent_report() {
     let shared = shared("");
     fill_conns(&shared, 1000);
     for report in ["stats conns", "stats", "flush_all noreply"] {
@@ -332,7 +332,7 @@ fn what_must_come_first_is_refused_behind_a_report_that_was_written() {
 }
 
 #[test]
-fn a_datagram_socket_gives_way_behind_a_report() {
+fn a_datagram_socket_ends_its_turn_after_a_report() {
     let shared = shared("");
     let mut answerer = Answerer::<Session>::default();
     for (request, replies) in [("stats\r\n".repeat(30) + "mn\r\n", 31), ("stats\r\nquit\r\n".into(), 1)] {
@@ -357,9 +357,9 @@ fn a_datagram_socket_gives_way_behind_a_report() {
     }
 }
 
-/// In a server too, and `conn_yields` goes on counting used up budgets of `-R` only.
+/// Checks this in a server too; `conn_yields` still counts only exhausted `-R` budgets.
 #[test]
-fn reports_are_no_used_up_budgets() {
+fn reports_do_not_count_as_exhausted_budgets() {
     let server = Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 64 -R 4")).unwrap();
     let shared = server.shared().clone();
     let running = server.spawn().unwrap();
@@ -380,7 +380,7 @@ fn reports_are_no_used_up_budgets() {
 }
 
 #[test]
-fn clients_that_do_not_read_their_reports_hold_a_step_each() {
+fn clients_that_do_not_read_hold_one_step_each() {
     const CLIENTS: usize = 30;
     let server = Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 64")).unwrap();
     let shared = server.shared().clone();
@@ -410,7 +410,7 @@ fn clients_that_do_not_read_their_reports_hold_a_step_each() {
     let held = stats.lines().find_map(|line| line.strip_prefix("STAT response_obj_bytes ")).unwrap();
     let held: usize = held.parse().unwrap();
     assert!((CLIENTS..CLIENTS * STEP_MAX).contains(&held), "{held}");
-    // It is all there for one that reads after all.
+    // A client that starts to read gets the whole report.
     let mut dump = Vec::new();
     while !dump.ends_with(b"MN\r\n") {
         let mut part = [0; 65_536];

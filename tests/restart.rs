@@ -1,5 +1,5 @@
-//! Warm restart from outside: items outlive an orderly stop and a kill, other settings and damage do not bring them
-//! back wrong. Runs the real binary; whatever waits, waits for something observable.
+//! Warm restart from outside: items survive an orderly stop and a kill; with other settings or damage, none is
+//! restored wrong. Runs the real binary; every wait is for an observable condition.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A directory of one test, with its memory file.
+/// Directory of one test, with its memory file.
 struct Scratch(tempfile::TempDir);
 
 impl Scratch {
@@ -33,7 +33,7 @@ impl Scratch {
         Process::start(self, args)
     }
 
-    /// A start that must fail: its exit code and what it said.
+    /// A start that must fail: exit code and output.
     fn fails(&self, args: &[&str]) -> (Option<i32>, String) {
         let output = self.command(args).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -87,7 +87,7 @@ impl Process {
         assert!(Command::new("kill").args([&name, &self.child.id().to_string()]).status().unwrap().success());
     }
 
-    /// Ends the server by a signal, and gives what it said in its time.
+    /// Ends the server by a signal, and returns its output.
     fn end(mut self, signal: i32) -> String {
         self.signal(signal);
         self.child.wait().unwrap();
@@ -188,7 +188,7 @@ fn value(n: usize, len: usize) -> Vec<u8> {
 const SIZES: [usize; 9] = [0, 1, 100, 4000, 4097, 70_000, 300_000, 600_000, 900_000];
 
 #[test]
-fn items_of_every_size_outlive_an_orderly_stop() {
+fn items_of_every_size_survive_an_orderly_stop() {
     let scratch = Scratch::new();
     let server = scratch.start(&["-m", "64"]);
     let mut client = server.client();
@@ -217,7 +217,7 @@ fn items_of_every_size_outlive_an_orderly_stop() {
         assert_eq!(client.gets(&format!("key{n}")), Some((value(n, len), cas[n])), "{len}");
     }
     assert_eq!((client.get("number"), client.get("gone")), (Some(b"42".to_vec()), None));
-    // CAS ids go on, so that no old one fits a new value.
+    // CAS ids continue, so that no old one matches a new value.
     client.set("key0", 0, b"new");
     assert!(client.gets("key0").unwrap().1 > *cas.iter().max().unwrap());
     assert_eq!(client.ask("incr number 1"), "43");
@@ -243,7 +243,7 @@ fn time_spent_stopped_counts() {
     server.stop_gracefully();
     let stopped = Instant::now();
     while stopped.elapsed() < Duration::from_millis(2100) {
-        std::thread::sleep(Duration::from_millis(50)); // the time that passes is what is tested
+        std::thread::sleep(Duration::from_millis(50)); // the elapsed time is what is tested
     }
     let server = scratch.start(&[]);
     let mut client = server.client();
@@ -269,7 +269,7 @@ fn a_plain_stop_keeps_nothing() {
 }
 
 #[test]
-fn other_layouts_begin_anew_and_say_so() {
+fn other_layouts_start_empty_and_report_it() {
     for (args, setting) in [(&["-C"][..], "use_cas"), (&["-f", "1.5"], "slab_config"), (&["-n", "100"], "chunk_size")] {
         let scratch = Scratch::new();
         let server = scratch.start(&[]);
@@ -298,7 +298,7 @@ fn damaged_metadata_stops_the_start_and_names_the_file() {
 }
 
 #[test]
-fn metadata_of_another_memory_file_brings_nothing_back() {
+fn metadata_of_another_memory_file_restores_nothing() {
     let scratch = Scratch::new();
     let server = scratch.start(&[]);
     server.client().set("key", 0, b"x");
@@ -325,7 +325,7 @@ fn unusable_files_are_errors() {
 }
 
 #[test]
-fn memory_may_grow_and_shrink_from_start_to_start() {
+fn memory_may_grow_and_shrink_between_starts() {
     let scratch = Scratch::new();
     let server = scratch.start(&["-m", "16"]);
     let mut client = server.client();
@@ -365,9 +365,9 @@ fn memory_may_grow_and_shrink_from_start_to_start() {
     assert!(client.stats(" slabs")["total_malloced"].parse::<u64>().unwrap() <= 20 << 20);
 }
 
-/// A value that says what it is: writer, round, then filling that follows from both.
+/// A value that identifies itself: writer, round, then a filler derived from both.
 fn claim(key: &str, round: u32) -> Vec<u8> {
-    // Mostly small ones, with every kind of larger one among them.
+    // Mostly small values, with every kind of larger one among them.
     let kind = (round as usize * 7 + key.len()) % 5;
     let len = [20, 200, 5000, 60_000, 700_000][if round.is_multiple_of(50) { kind } else { kind / 2 }];
     let mut value = format!("{key} {round} ").into_bytes();
@@ -382,7 +382,7 @@ fn claim(key: &str, round: u32) -> Vec<u8> {
 fn after_a_kill_every_item_is_one_that_was_stored() {
     let scratch = Scratch::new();
     let mut server = scratch.start(&["-m", "64", "-t", "2"]);
-    // Last round acknowledged, by writer and key.
+    // Last acknowledged round, by writer and key.
     const WRITERS: usize = 3;
     const KEYS: usize = 40;
     let acknowledged: Vec<Vec<AtomicU32>> =
@@ -404,7 +404,7 @@ fn after_a_kill_every_item_is_one_that_was_stored() {
                             command.extend_from_slice(&value);
                             command.extend_from_slice(format!("\r\nincr n{writer} 1\r\n").as_bytes());
                             let mut reply = [0; 8];
-                            // An error is the kill.
+                            // An error means that the server was killed.
                             if client.write_all(&command).is_err() || client.read_exact(&mut reply).is_err() {
                                 assert!(dead.load(Relaxed), "the server died by itself");
                                 return;
@@ -439,7 +439,7 @@ fn after_a_kill_every_item_is_one_that_was_stored() {
                 let key = format!("w{writer}k{number}");
                 let last = last.load(Relaxed);
                 let found = client.get(&key);
-                // The one that was acknowledged last, or the one whose acknowledgement the kill cut off.
+                // The last acknowledged value, or the one with its acknowledgement cut off by the kill.
                 let cut_off = (last + 1).max(first);
                 let stored = [last, cut_off].iter().any(|round| found.as_deref() == Some(&claim(&key, *round)));
                 assert!(stored || (last, &found) == (0, &None), "{key} after round {last}: {found:?}");
@@ -459,7 +459,7 @@ fn a_file_of_another_boot_is_not_trusted_after_a_kill() {
     let server = scratch.start(&[]);
     server.client().set("key", 0, b"x");
     server.kill();
-    // The boot's name is the third word, under the checksum of the header.
+    // The boot id is the third word, under the checksum of the header.
     let path = scratch.path("memory");
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_at(&file, &[1; 8], 16).unwrap();

@@ -1,4 +1,4 @@
-//! The server as a library: any number of them in one process, on ports of their own.
+//! The server as a library: any number of servers in one process, each on its own ports.
 #![allow(clippy::unwrap_used)]
 
 use oxcached::proto::Control;
@@ -20,7 +20,7 @@ fn start(args: &str) -> Running {
     Server::start(settings(args)).unwrap().spawn().unwrap()
 }
 
-/// Whether the server at `address` serves: a line gets an answer line.
+/// Whether the server at `address` serves: a line gets a reply line.
 fn serves(address: SocketAddr) -> bool {
     let Ok(mut client) = TcpStream::connect(address) else { return false };
     client.write_all(b"nonsense\r\n").unwrap();
@@ -29,7 +29,7 @@ fn serves(address: SocketAddr) -> bool {
 }
 
 #[test]
-fn two_servers_serve_and_stop_apart() {
+fn two_servers_serve_and_stop_independently() {
     let (one, two) = (start("-p -1 -l 127.0.0.1"), start("-p -1 -l 127.0.0.1 -t 1"));
     let (first, second) = (one.addresses()[0], two.addresses()[0]);
     assert!(serves(first) && serves(second));
@@ -80,7 +80,7 @@ fn the_clock_ticks() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_nothing_behind() {
+fn a_failed_start_leaves_nothing_behind() {
     let holder = start("-p -1 -l 127.0.0.1");
     let list = format!("127.0.0.1:{}", holder.addresses()[0].port());
     let error = Server::start(settings(&format!("-l {list}"))).err().unwrap();

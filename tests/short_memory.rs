@@ -1,5 +1,5 @@
-//! A server whose address space is limited: what a client can do without is refused while some memory is left, and the
-//! process and its items live on.
+//! A server with limited address space: optional memory is refused while some is left, and the process and its items
+//! survive.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -24,7 +24,7 @@ struct Server {
 }
 
 impl Server {
-    /// With so many KiB of address space; `None` if it refuses to start.
+    /// Starts with `limit` KiB of address space; `None` if the server refuses to start.
     fn start(limit: usize) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let socket = dir.path().join("socket");
@@ -84,9 +84,9 @@ fn ask(client: &mut UnixStream, request: &[u8], end: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn prefixes_and_their_dumps_leave_memory_to_others() {
+fn prefixes_and_their_dumps_leave_memory_for_items() {
     let mut started = 0;
-    // Where little is left depends on what is reserved at start.
+    // The remaining memory depends on the reservations at start.
     for megabytes in (300..=460).step_by(10) {
         let Some(mut server) = Server::start(megabytes << 10) else { continue };
         started += 1;
@@ -107,7 +107,7 @@ fn prefixes_and_their_dumps_leave_memory_to_others() {
         }
         let reply = ask(&mut client, b"get keep\r\n", b"END\r\n");
         assert_eq!(reply, b"VALUE keep 0 1\r\nx\r\nEND\r\n", "with {megabytes} MB");
-        // One that is told to its end, or refused.
+        // A dump that is complete, or refused.
         let dump = ask(&mut server.client(), b"stats detail dump\r\n", b"END\r\n");
         assert!(dump.is_empty() || dump.ends_with(b"END\r\n"));
         assert_eq!(ask(&mut server.client(), b"mn\r\n", b"MN\r\n"), b"MN\r\n");

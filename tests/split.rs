@@ -1,17 +1,17 @@
-//! Split invariance: however the bytes of a conversation are cut into arrivals, the replies are the same.
+//! Split invariance: however a conversation's bytes are split into arrivals, the replies are the same.
 //!
-//! Each conversation runs whole, then cut at every byte, at every pair of bytes where it is short, byte by byte,
-//! and at random. Lines stay below 2048 bytes: above that, a line without its end may cost the connection.
+//! Each conversation runs whole, then split at every byte, at every pair of bytes if it is short, byte by byte, and
+//! at random. Lines stay below 2048 bytes: above that, a line without its end may cost the connection.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
 use support::{Client, shared};
 
-/// Conversations up to this length are cut at every pair of bytes.
+/// Conversations up to this length are split at every pair of bytes.
 const PAIRS_MAX: usize = 260;
 
-/// Arrivals of a conversation that is cut at every byte, one cut each; longer ones get random cuts only.
+/// Maximum length of conversations split at every byte, one split each; longer ones get random splits only.
 const SINGLES_MAX: usize = 10_000;
 
 struct Splitter {
@@ -26,7 +26,7 @@ impl Splitter {
         Self { client, keys }
     }
 
-    /// Replies to `bytes` in these arrivals, from a server that holds nothing; CAS ids count from its start.
+    /// Replies to `bytes` in these arrivals, from an empty server; CAS ids count from its start.
     fn replies<'a>(&mut self, arrivals: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
         self.client.restart();
         for key in &self.keys {
@@ -89,7 +89,7 @@ impl Splitter {
     }
 }
 
-/// Places and numbers of the CAS ids in replies: the fifth word of `VALUE` lines.
+/// Positions and values of the CAS ids in replies: the fifth word of `VALUE` lines.
 fn cas_ids(replies: &[u8]) -> impl Iterator<Item = (usize, usize, u64)> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -223,7 +223,7 @@ fn large_values_and_full_outputs() {
     ));
     splitter.check(&both(&set("big", 1_500_000), b"get big\r\ndelete big\r\nget big\r\n"));
     splitter.check(&both(&set("big", 2_500_000), b"get big\r\n"));
-    // More replies than one output takes.
+    // More replies than one output holds.
     let line = "get a a a a a a a a a a a a a a a a a a a a a a\r\n".repeat(20);
     splitter.check(&both(&set("a", 4000), line.as_bytes()));
     let line = "get a a a a a a a a a a a a a a a a a a a a a a\r\n".repeat(20);

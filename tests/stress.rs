@@ -1,8 +1,9 @@
 //! Several threads on few keys: every value read must be one that was written for its key, whole.
 //!
-//! Values are made of records that name their key and check themselves, in sizes on both sides of every change
-//! of layout. Meanwhile items are evicted, the index grows from its smallest size, the sweep goes round, pages move
-//! between the slab classes all the time, some clients read and some write slowly, and time passes. At the end no chunk may be missing. `STRESS_SEED` repeats the choices, if not the timing.
+//! Values are made of records that name their key and check themselves, in sizes on both sides of every change of
+//! layout. Meanwhile items are evicted, the index grows from its smallest size, the sweep runs, pages move between
+//! the slab classes all the time, some clients read and some write slowly, and time passes. At the end no chunk may
+//! be missing. `STRESS_SEED` repeats the choices, if not the timing.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,10 +18,10 @@ use support::{Client, Held, assert_empty, move_pages, work};
 
 const THREADS: usize = 4;
 
-/// Bytes of a record before its body: key, seed, body length.
+/// Length of a record before its body: key, seed, body length.
 const RECORD: usize = 16;
 
-/// Which value each CAS id of a key stood for, as its checksum.
+/// Checksum of the value stored under each CAS id of a key.
 type Seen = Mutex<HashMap<(u32, u64), u64>>;
 
 /// Appends a record of `len` bytes, its head included.
@@ -64,7 +65,7 @@ struct Worker {
     large: bool,
     seen: Arc<Seen>,
     held: Vec<(u32, Held)>,
-    /// A slow writer, and what he has yet to send.
+    /// A slow writer, and the bytes it has yet to send.
     slow: (Client, Vec<u8>),
 }
 
@@ -135,7 +136,7 @@ impl Worker {
         assert!(known.contains(&&reply[..]), "{verb}: {:?}", String::from_utf8_lossy(&reply));
     }
 
-    /// The other part of a value that is on its way, or the first part of another one.
+    /// Sends the rest of a pending value, or the first part of another one.
     fn write_slowly(&mut self, key: u32) {
         let rest = std::mem::take(&mut self.slow.1);
         if rest.is_empty() {
@@ -176,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// Counts in place and out of place.
+    /// Arithmetic in place and out of place.
     fn count(&mut self, key: u32) {
         let request = match self.rng.u8(..4) {
             0 => format!("set n{key} 0 0 3\r\n997\r\n"),
@@ -281,7 +282,7 @@ fn move_counters(client: &mut Client, round: u32) {
 }
 
 #[test]
-fn statistics_beside_resets_are_never_absurd() {
+fn statistics_during_resets_are_never_absurd() {
     let settings = Settings { maxbytes: 4 << 20, num_threads: THREADS as u32, ..Settings::default() };
     let (shared, done) = (support::shared_with(settings), AtomicBool::new(false));
     let mut clients: Vec<Client> = (0..THREADS).map(|number| Client::of_worker(&shared, number)).collect();

@@ -1,5 +1,5 @@
-//! Pages that are cut for the sizes which are stored: more items where they are all short, and nothing lost or refused
-//! where they are not, or no longer.
+//! Pages laid out for the stored sizes: more items fit where all are short, and none is lost or refused where they
+//! are not, or no longer.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,7 +15,7 @@ fn set(client: &mut Client, n: usize, len: usize) {
     assert_eq!(client.ask(&request), b"STORED\r\n", "item {n} of {len} bytes");
 }
 
-/// Whether the item is there; it must be what was stored then.
+/// Whether the item is present; a present value must be right.
 fn hit(client: &mut Client, n: usize, len: usize) -> bool {
     let reply = client.ask(format!("get key{n:017}\r\n").as_bytes());
     if reply == b"END\r\n" {
@@ -31,7 +31,7 @@ fn evictions(shared: &Shared) -> u64 {
     shared.cache.store.classes(shared.clock.now()).iter().map(|view| view.counts.evicted).sum()
 }
 
-/// Items of `len` bytes and a key of 20 that fit until the first is evicted.
+/// Number of items with values of `len` bytes and keys of 20 that fit before the first eviction.
 fn capacity(shared: &Shared, client: &mut Client, len: usize) -> usize {
     let mut count = 0;
     while evictions(shared) == 0 {
@@ -41,7 +41,7 @@ fn capacity(shared: &Shared, client: &mut Client, len: usize) -> usize {
     count - 1
 }
 
-/// Cuts pages of class `class` anew until no more should be; gives how many.
+/// Resizes pages of class `class` until none is due; returns how many.
 fn resize(shared: &Shared, class: usize) -> usize {
     let store = shared.cache.store;
     let mut pages = 0;
@@ -55,7 +55,7 @@ fn resize(shared: &Shared, class: usize) -> usize {
 }
 
 #[test]
-fn items_of_one_size_lie_close_together() {
+fn items_of_one_size_are_packed() {
     for (len, bytes) in [(10, 44), (100, 132), (1000, 1040)] {
         let shared = shared("-m 16");
         let count = capacity(&shared, &mut Client::new(&shared), len);
@@ -66,18 +66,18 @@ fn items_of_one_size_lie_close_together() {
 }
 
 #[test]
-fn where_all_items_are_short_every_page_is_cut_for_them() {
+fn every_page_is_fitted_when_all_items_are_short() {
     let shared = shared("-m 4");
     let mut client = Client::new(&shared);
     let row = |class: usize| shared.cache.store.classes(shared.clock.now())[class];
     (0..100_000).for_each(|n| set(&mut client, n, 100));
     assert_eq!((row(4).pages, resize(&shared, 4)), (4, 1));
     assert_eq!(row(4).total_chunks as usize, 4 * (PAGE_BYTES / 132));
-    // The first one that is too long does not stay away for that.
+    // The first item that is too long is still stored.
     set(&mut client, 1, 120);
     assert!(hit(&mut client, 1, 120));
     assert_eq!((row(4).pages, row(5).items, resize(&shared, 4)), (4, 1, 0));
-    // Nor do many.
+    // So are many.
     (0..100_000).for_each(|n| set(&mut client, n, 120 - n % 20));
     assert!(resize(&shared, 4) > 0);
     (0..100_000).for_each(|n| set(&mut client, n, 120 - n % 20));
@@ -86,7 +86,7 @@ fn where_all_items_are_short_every_page_is_cut_for_them() {
 }
 
 #[test]
-fn a_class_without_full_pages_learns_that_items_have_become_longer() {
+fn a_class_without_maximum_size_pages_adapts_to_longer_items() {
     let shared = shared("-m 4");
     let mut client = Client::new(&shared);
     let row = |class: usize| shared.cache.store.classes(shared.clock.now())[class];
@@ -101,7 +101,7 @@ fn a_class_without_full_pages_learns_that_items_have_become_longer() {
 }
 
 #[test]
-fn long_items_find_room_among_short_ones_and_short_ones_among_long() {
+fn long_and_short_items_make_room_for_each_other() {
     for share in [2, 5, 10, 50, 200] {
         let shared = shared("-m 8");
         let mut client = Client::new(&shared);
@@ -124,7 +124,7 @@ fn long_items_find_room_among_short_ones_and_short_ones_among_long() {
 }
 
 #[test]
-fn pages_are_cut_anew_when_sizes_change() {
+fn pages_are_resized_when_sizes_change() {
     let shared = shared("-m 16");
     let mut client = Client::new(&shared);
     let long = capacity(&shared, &mut client, 113);
@@ -143,7 +143,7 @@ fn pages_are_cut_anew_when_sizes_change() {
     let hits = (0..long + long / 6).filter(|&n| hit(&mut client, n, 84)).count();
     assert!(hits > long + long / 10, "{hits} of {long} and a sixth");
 
-    // Back again, and then to something between.
+    // Back again, then to a size between the two.
     for n in 0..2 * long {
         set(&mut client, n, 113);
     }
@@ -163,14 +163,14 @@ fn pages_are_cut_anew_when_sizes_change() {
 }
 
 #[test]
-fn a_page_that_is_being_filled_can_leave() {
+fn a_page_that_is_being_filled_can_be_moved() {
     let shared = shared("-m 16");
     let mut client = Client::new(&shared);
     (0..20_000).for_each(|n| set(&mut client, n, 100));
     let store = shared.cache.store;
     let class = 4;
     let (pages, kept) = (store.page_count(class), store.items());
-    // The last move but one meets the page whose chunks are not all in use.
+    // The last move but one finds the page with unused chunks.
     for turn in 0..pages - 1 {
         let mut job = store.begin_move(class, 0).unwrap();
         if turn % 2 == 0 {
@@ -190,10 +190,10 @@ fn a_page_that_is_being_filled_can_leave() {
 }
 
 #[test]
-fn the_only_full_page_leaves_with_what_needs_it() {
+fn the_only_maximum_size_page_can_be_moved() {
     let shared = shared("-m 8");
     let mut client = Client::new(&shared);
-    // The first page is full and gets long items, which are read; all others are tight.
+    // The first page has maximum-size chunks and gets long items, which are read; all others have fitted chunks.
     (0..3000).for_each(|n| set(&mut client, n, 113));
     (0..2).for_each(|_| assert!((0..3000).all(|n| hit(&mut client, n, 113))));
     let mut next = 3000;
@@ -205,7 +205,7 @@ fn the_only_full_page_leaves_with_what_needs_it() {
     let mut job = store.begin_move(class, 0).unwrap();
     let mut slices = 0;
     while store.step_move(&mut job, shared.clock.now()) != Progress::Done {
-        // Others go on storing meanwhile.
+        // Stores continue meanwhile.
         set(&mut client, next, 84);
         next += 1;
         slices += 1;
@@ -213,7 +213,7 @@ fn the_only_full_page_leaves_with_what_needs_it() {
     }
     let lost = evictions(&shared) - before - slices;
     assert!(lost < 2 * 6898, "{lost} items for a page of 6898");
-    // A class without a full page still takes long items: in the next larger one, if need be.
+    // A class without a maximum-size page still takes long items, if need be in the next larger class.
     (0..3000).for_each(|n| set(&mut client, n, 113));
     client.ask(b"flush_all\r\n");
     support::sweep(store, shared.clock.now());
@@ -221,10 +221,10 @@ fn the_only_full_page_leaves_with_what_needs_it() {
 }
 
 #[test]
-fn a_page_that_waits_to_be_cut_anew_gives_way_to_a_request() {
+fn a_page_that_waits_for_a_resize_yields_to_a_request() {
     let shared = shared("-m 8 -o no_slab_automove");
     let (store, mut client, mut slow) = (shared.cache.store, Client::new(&shared), Client::new(&shared));
-    // A value that does not arrive is on the class's oldest page, which is the first to be cut anew.
+    // An incomplete upload is on the class's oldest page, which is the first to be resized.
     slow.feed(format!("set slow 0 0 113\r\n{}", "s".repeat(50)).as_bytes());
     (0..1500).for_each(|n| set(&mut client, 1_000_000 + n, 1000));
     let class = 4;
@@ -235,7 +235,7 @@ fn a_page_that_waits_to_be_cut_anew_gives_way_to_a_request() {
     let source = std::sync::Arc::clone(&shared);
     let thread =
         oxcached::maint::MoverThread::start(store, std::sync::Arc::clone(&shared.mover), move || source.tuning(), || 0);
-    // The page has been emptied, but for that value, when passes over it meet nothing else.
+    // The page is empty except for that value once a pass over it meets nothing else.
     let counts = || shared.mover.figures().counts;
     let asked_at = loop {
         let before = counts();

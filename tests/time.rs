@@ -1,8 +1,8 @@
-//! Threads whose clocks differ, flushes, and counters beyond the point where they wrap.
+//! Threads with differing clocks, flushes, and counters beyond their wrap.
 //!
-//! Every thread of the server reads the clock for itself, and works with what it has read for as long as a command or a
-//! step of a chore takes. Here each "thread" is a `Shared` of its own over one store, with a clock of its own. Where
-//! `tests/model` has one clock, this has several.
+//! Every thread of the server reads the clock itself, and uses that time for the duration of a command or of a
+//! chore's step. Here each "thread" is a `Shared` over one store, with its own clock. Unlike `tests/model`, which has
+//! one clock, this has several.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,7 +19,7 @@ use support::{Client, UNIX, settings};
 const ARGS: &str = "-m 8 -t 1";
 const DAY: u32 = 24 * 60 * 60;
 
-/// A thread that works on `store`, at relative time `now`.
+/// A thread that works on `store` at relative time `now`.
 struct Thread {
     client: Client,
 }
@@ -32,7 +32,7 @@ impl Thread {
         Self { client: Client::new(&Arc::new(shared)) }
     }
 
-    /// One whose clock is within its second, as that of a server is.
+    /// A thread with its clock in the middle of a second, as a server's is.
     fn within_a_second() -> Self {
         let clock = Clock::manual_within_a_second(UNIX);
         let shared = Shared::over(support::shared(ARGS).cache.store, settings(ARGS), clock, Box::new(|_| ()));
@@ -44,7 +44,7 @@ impl Thread {
         [Self::new(store, now), Self::new(store, now)]
     }
 
-    /// Moves this thread's clock alone.
+    /// Advances this thread's clock alone.
     fn pass(&mut self, seconds: i64) -> &mut Self {
         self.client.shared.clock.advance(seconds);
         self
@@ -67,7 +67,7 @@ impl Thread {
 }
 
 #[test]
-fn an_access_ahead_of_a_threads_clock_is_not_one_from_before_a_flush() {
+fn an_access_ahead_of_a_threads_clock_does_not_count_as_before_a_flush() {
     for now in [1000, 1 << 24, 90 * DAY, 200 * DAY] {
         let [mut ahead, mut behind] = Thread::pair(now);
         ahead.ask("flush_all\r\n");
@@ -82,7 +82,7 @@ fn an_access_ahead_of_a_threads_clock_is_not_one_from_before_a_flush() {
 }
 
 #[test]
-fn a_thread_that_lags_stores_items_that_live() {
+fn a_lagging_thread_stores_live_items() {
     for lag in [1, 2, 60] {
         for flush in ["flush_all\r\n", "flush_all 1\r\n", "flush_all 5\r\n"] {
             let [mut ahead, mut behind] = Thread::pair(1000);
@@ -99,7 +99,7 @@ fn a_thread_that_lags_stores_items_that_live() {
 }
 
 #[test]
-fn a_delayed_flush_takes_effect_once_and_for_what_was_stored_before() {
+fn a_delayed_flush_applies_once_to_earlier_items() {
     let [mut one, mut other] = Thread::pair(1000);
     one.ask("flush_all 3\r\n");
     for second in 0..8 {
@@ -107,7 +107,7 @@ fn a_delayed_flush_takes_effect_once_and_for_what_was_stored_before() {
         other.pass(1);
         one.pass(1);
     }
-    // Stored in the seconds 0, 1 and 2: the last of them is the one in which nothing can be stored.
+    // Stored in the seconds 0, 1 and 2: nothing stored in the last of them survives.
     for second in 0..8 {
         other.finds(&format!("k{second}"), second > 2);
     }
@@ -115,7 +115,7 @@ fn a_delayed_flush_takes_effect_once_and_for_what_was_stored_before() {
 }
 
 #[test]
-fn in_the_last_second_before_a_flush_what_is_stored_is_dead() {
+fn items_stored_in_the_last_second_before_a_flush_are_flushed() {
     let [mut one, mut other] = Thread::pair(1000);
     one.set("old").ask("flush_all 1\r\n");
     one.set("new");
@@ -128,7 +128,7 @@ fn in_the_last_second_before_a_flush_what_is_stored_is_dead() {
 }
 
 #[test]
-fn a_flush_to_come_is_cancelled_by_one_now() {
+fn an_immediate_flush_cancels_a_delayed_one() {
     let [mut one, mut other] = Thread::pair(1000);
     one.ask("flush_all 5\r\n");
     one.ask("flush_all\r\n");
@@ -137,7 +137,7 @@ fn a_flush_to_come_is_cancelled_by_one_now() {
 }
 
 #[test]
-fn items_live_however_many_are_stored_after_a_flush() {
+fn items_live_after_a_flush_and_any_number_of_stores() {
     let [mut one, mut other] = Thread::pair(1000);
     let store = one.client.shared.cache.store;
     one.set("old").set("flushed").ask("flush_all\r\n");
@@ -150,7 +150,7 @@ fn items_live_however_many_are_stored_after_a_flush() {
         other.finds("first", true);
         other.finds("flushed", false);
     }
-    // Items from before and beyond 2^40 ids are flushed alike.
+    // Items from below and above 2^40 ids are flushed alike.
     one.ask("flush_all\r\n");
     for key in ["first", "after1048576", "after2199023255552"] {
         other.finds(key, false);
@@ -185,7 +185,7 @@ fn cas_ids_are_shown_whole_beyond_40_bits() {
 }
 
 #[test]
-fn a_value_that_arrives_while_ids_outgrow_40_bits_is_stored() {
+fn an_upload_while_ids_exceed_40_bits_is_stored() {
     for len in [10, 5000, 700_000] {
         let [mut one, _] = Thread::pair(1000);
         let store = one.client.shared.cache.store;
@@ -201,7 +201,7 @@ fn a_value_that_arrives_while_ids_outgrow_40_bits_is_stored() {
 }
 
 #[test]
-fn a_value_that_arrives_long_after_its_time_has_passed_is_dead() {
+fn an_upload_that_ends_long_after_its_expiry_is_expired() {
     for (len, command) in [
         (10, "set slow 0 10 10"),
         (200, "set slow 7 100 200"),
@@ -221,7 +221,7 @@ fn a_value_that_arrives_long_after_its_time_has_passed_is_dead() {
 }
 
 #[test]
-fn incr_goes_on_at_0_and_decr_ends_there() {
+fn incr_wraps_to_0_and_decr_stops_at_0() {
     let [mut one, _] = Thread::pair(1000);
     assert_eq!(one.ask("set n 0 0 20\r\n18446744073709551614\r\n"), "STORED\r\n");
     for (request, number) in [
@@ -236,10 +236,10 @@ fn incr_goes_on_at_0_and_decr_ends_there() {
     }
 }
 
-/// What is set to live N seconds lives through the N-th tick, for it was set within a second; what clients are shown
-/// begins with N.
+/// An item stored to live N seconds survives the N-th tick, since it was stored within a second; the TTL that clients
+/// see begins with N.
 #[test]
-fn a_life_of_n_seconds_is_no_shorter() {
+fn a_lifetime_of_n_seconds_is_no_shorter() {
     let ways: [(&str, &str, &str); 9] = [
         ("set k 0 2 1\r\n1\r\n", "STORED\r\n", "get k\r\n"),
         ("add k 0 2 1\r\n1\r\n", "STORED\r\n", "get k\r\n"),
@@ -264,7 +264,7 @@ fn a_life_of_n_seconds_is_no_shorter() {
         }
         assert!(matches!(&*one.ask(look), "END\r\n" | "EN\r\n"), "{request}");
     }
-    // A packet with the same, and a counter that it makes.
+    // A packet with the same expiry time, and a counter that it creates.
     let mut one = Thread::within_a_second();
     let set = [&[0x80, 1, 0, 1, 8, 0, 0, 0, 0, 0, 0, 10][..], &[0; 12], &[0, 0, 0, 0, 0, 0, 0, 2], b"k1"].concat();
     let incr = [&[0x80, 5, 0, 1, 20, 0, 0, 0, 0, 0, 0, 21][..], &[0; 12], &[0; 19], &[2], b"n"].concat();
@@ -280,9 +280,9 @@ fn a_life_of_n_seconds_is_no_shorter() {
     }
 }
 
-/// What must not live, and what goes by the same seconds as ever.
+/// Items that must not live, and times that are not extended.
 #[test]
-fn a_second_that_has_begun_revives_nothing() {
+fn a_partial_second_revives_nothing() {
     let mut one = Thread::within_a_second();
     let now = UNIX + i64::from(START);
     for past in [-1, now, now - 1, now - 100] {
@@ -291,24 +291,24 @@ fn a_second_that_has_begun_revives_nothing() {
         one.set("k").ask(&format!("touch k {past}\r\n"));
         one.finds("k", false);
     }
-    // A date: as a life that ends then.
+    // An absolute time: as a lifetime that ends then.
     one.ask(&format!("set k 0 {} 1\r\n1\r\n", now + 5));
     assert_eq!(one.ask("mg k t\r\n"), "HD t5\r\n");
     one.pass(5).finds("k", true);
     one.pass(1).finds("k", false);
-    // Who may recache is told by what is shown.
+    // The displayed TTL decides whether a client may recache.
     one.ask("set k 0 30 1\r\n1\r\n");
     assert_eq!(one.ask("mg k t R30\r\n"), "HD t30\r\n");
     one.pass(1);
     assert_eq!(one.ask("mg k t R30\r\n"), "HD t29 W\r\n");
-    // A flush to come hides in its last second what was there before.
+    // A delayed flush hides older items in its last second.
     one.set("k").ask("flush_all 2\r\n");
     one.finds("k", true);
     one.pass(1).finds("k", false);
 }
 
 #[test]
-fn times_of_the_calendar_follow_the_wall_clock_and_lives_do_not() {
+fn absolute_times_follow_the_wall_clock_and_lifetimes_do_not() {
     for day in [3600, -3600, 400 * i64::from(DAY)] {
         let mut one = Thread::within_a_second();
         assert_eq!(one.ask("set life 0 100 1\r\n1\r\n"), "STORED\r\n");
@@ -325,7 +325,7 @@ fn times_of_the_calendar_follow_the_wall_clock_and_lives_do_not() {
     }
 }
 
-/// By the real clock, whatever part of a second has passed.
+/// By the real clock, at any offset within a second.
 #[test]
 fn in_a_server_a_second_is_a_second() {
     let server = oxcached::server::Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 64")).unwrap();
@@ -359,9 +359,9 @@ fn in_a_server_a_second_is_a_second() {
 }
 
 #[test]
-fn times_that_32_bits_cannot_tell_are_cut_or_refused_as_memcached_does() {
+fn times_beyond_32_bits_are_truncated_or_refused_as_in_memcached() {
     let [mut one, _] = Thread::pair(1000);
-    // From 2038 on the text protocol cannot tell a time of the calendar.
+    // From 2038 on the text protocol cannot represent an absolute time.
     for (exptime, there) in [
         ("2147483647", true),
         ("2147483648", false),
@@ -383,7 +383,7 @@ fn times_that_32_bits_cannot_tell_are_cut_or_refused_as_memcached_does() {
 }
 
 #[test]
-fn the_last_seconds_of_relative_time_are_like_any_others() {
+fn the_last_seconds_of_relative_time_behave_like_any_others() {
     let [mut one, mut other] = Thread::pair(u32::MAX - 100);
     assert_eq!(one.set("kept").ask("set short 0 10 1\r\n1\r\nset long 0 200 1\r\n1\r\n"), "STORED\r\nSTORED\r\n");
     assert_eq!(one.ask("set month 0 2592000 1\r\n1\r\ntouch kept 2592000\r\n"), "STORED\r\nTOUCHED\r\n");
@@ -399,7 +399,7 @@ fn the_last_seconds_of_relative_time_are_like_any_others() {
         }
         support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
     }
-    // The clock stops: no time passes any more, and what was to expire has.
+    // The clock stops: no time passes any more, and whatever was to expire has expired.
     one.pass(1000);
     support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
     for key in ["long", "month", "kept"] {
@@ -412,14 +412,14 @@ fn the_last_seconds_of_relative_time_are_like_any_others() {
 }
 
 #[test]
-fn an_item_that_is_never_read_is_no_fresh_one_after_any_time() {
+fn the_age_of_an_unread_item_never_wraps() {
     let [mut one, _] = Thread::pair(1000);
     one.set("kept");
     let mut days = 0;
     for _ in 0..300 {
         one.pass(i64::from(DAY));
         days += 1;
-        // The sweep comes by once a day at least.
+        // The sweep runs once a day at least.
         support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
         let idle = days.min(90) * DAY;
         assert_eq!(

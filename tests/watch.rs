@@ -1,4 +1,4 @@
-//! Clients that watch: what they are told, what they are refused, and that they disturb nobody.
+//! Watchers: their events, their refusals, and that they delay no client.
 #![allow(clippy::unwrap_used)]
 
 use oxcached::proto::Shared;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// What only a failing test waits for.
+/// Reached only by a failing test.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Service {
@@ -73,7 +73,7 @@ impl<S: Read + Write> Client<S> {
         self.line()
     }
 
-    /// An event's line without its stamp, which must look like one.
+    /// An event's line without its timestamp; checks the timestamp's format.
     #[track_caller]
     fn event(&mut self) -> String {
         let line = self.line();
@@ -99,7 +99,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The descriptor that the server has for the only connection in `state`.
+/// The server's descriptor of the only connection in `state`.
 fn fd_in_state(service: &Service, state: &str) -> i32 {
     let mut found = Vec::new();
     until(state, || {
@@ -110,7 +110,7 @@ fn fd_in_state(service: &Service, state: &str) -> i32 {
 }
 
 #[test]
-fn look_ups_and_stores_are_told_as_memcached_tells_them() {
+fn lookups_and_stores_are_reported_as_in_memcached() {
     let service = Service::new("");
     let mut client = service.client();
     assert_eq!(client.ask("mn\r\n"), "MN\r\n");
@@ -131,7 +131,7 @@ fn look_ups_and_stores_are_told_as_memcached_tells_them() {
     assert_eq!(watcher.event(), format!("item_store key=e status=stored cmd=set ttl={ttl} clsid=1 cfd={fd} size=1"));
     assert_eq!(client.ask("get e\r\n"), "END\r\n");
     assert_eq!(watcher.event(), format!("item_get key=e status=expired clsid=0 cfd={fd} size=0"));
-    // Arithmetic and touch look up and tell no store.
+    // Arithmetic and touch report a lookup and no store.
     for (command, reply) in [("incr n 1\r\n", "NOT_FOUND\r\n"), ("touch a%b 9\r\n", "TOUCHED\r\n")] {
         assert_eq!(client.ask(command), reply);
         assert!(watcher.event().starts_with("item_get"));
@@ -142,7 +142,7 @@ fn look_ups_and_stores_are_told_as_memcached_tells_them() {
 }
 
 #[test]
-fn a_store_without_room_is_told_and_hurts_nobody() {
+fn a_store_without_room_is_reported() {
     let service = Service::new("");
     let mut watcher = service.watcher("watch mutations");
     let mut client = service.client();
@@ -160,7 +160,7 @@ fn a_store_without_room_is_told_and_hurts_nobody() {
 }
 
 #[test]
-fn deletions_and_evictions_have_classes_of_their_own() {
+fn deletions_and_evictions_have_their_own_classes() {
     let service = Service::new("-m 2");
     let mut watcher = service.watcher("watch deletions evictions");
     let mut client = service.client();
@@ -181,7 +181,7 @@ fn deletions_and_evictions_have_classes_of_their_own() {
 }
 
 #[test]
-fn connections_are_told_from_beginning_to_end() {
+fn connections_are_reported_from_start_to_end() {
     let service = Service::new("");
     let mut watcher = service.watcher("watch c");
     for (command, reason) in [("quit\r\n", "normal"), ("GET / HTTP/1.1\r\n", "error")] {
@@ -237,7 +237,7 @@ fn refusals_leave_the_connection_as_it_was() {
 }
 
 #[test]
-fn a_watcher_is_counted_and_its_words_are_ignored() {
+fn a_watcher_is_counted_and_its_input_is_ignored() {
     let service = Service::new("-o idle_timeout=5");
     let globals = &service.shared.stats.globals;
     let mut watcher = service.client();
@@ -257,14 +257,14 @@ fn a_watcher_is_counted_and_its_words_are_ignored() {
     });
     drop(watcher);
     until("its end", || globals.log_watchers.load(Relaxed) == 0);
-    // The listener and the client are left, and nothing is recorded any more.
+    // The listener and the client are left, and no more events are recorded.
     until("its connection's end", || globals.curr_conns.load(Relaxed) == 2);
     assert_eq!(client.ask("get b\r\n"), "END\r\n");
     assert_eq!(service.shared.events.drain(|_| ()), 0);
 }
 
 #[test]
-fn a_watcher_that_does_not_read_misses_lines_and_holds_up_nobody() {
+fn a_slow_watcher_skips_lines_and_delays_no_client() {
     let service = Service::new("-o watcher_logbuf_size=8");
     let (mut slow, mut quick) = (service.watcher("watch"), service.watcher("watch"));
     let sent = std::sync::atomic::AtomicBool::new(false);
@@ -279,7 +279,7 @@ fn a_watcher_that_does_not_read_misses_lines_and_holds_up_nobody() {
                 globals.log_watcher_skipped.load(Relaxed) > 0
             });
             sent.store(true, Relaxed);
-            // Another line is needed for the slow one to hear of it.
+            // The slow watcher learns of skipped lines with the next line.
             while sent.load(Relaxed) {
                 assert_eq!(client.ask("get more\r\n"), "END\r\n");
                 std::thread::sleep(Duration::from_millis(1));

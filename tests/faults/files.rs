@@ -6,7 +6,7 @@ use std::fs;
 use tempfile::TempDir;
 
 #[test]
-fn a_pid_file_that_cannot_be_written_is_only_mentioned() {
+fn an_unwritable_pid_file_is_only_a_warning() {
     let faults = (errors::OPEN.map(|error| (Call::Open, error)).into_iter())
         .chain(errors::RENAME.map(|error| (Call::Rename, error)))
         .chain(errors::FILE.map(|error| (Call::Write, error)));
