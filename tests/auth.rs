@@ -1,7 +1,7 @@
-//! Authentication: tokens by text, SASL by packets, the files of users, and the time for a login.
+//! Authentication: text tokens, SASL in packets, user files, and the login timeout.
 //!
-//! Sessions in process, servers with real sockets, and the program itself. What takes time is steered by clocks and
-//! awaited by what can be seen.
+//! Tests sessions in process, servers with real sockets, and the program itself. Tests advance clocks by hand and
+//! wait for observable conditions.
 
 #![allow(clippy::unwrap_used)]
 

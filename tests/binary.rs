@@ -1,6 +1,6 @@
-//! The binary protocol, byte by byte: most of it against a session alone, the rest through real sockets.
+//! The binary protocol, byte by byte: most tests against a session alone, the rest through real sockets.
 //!
-//! The clock stands still unless a test moves it. CAS ids count from 2, and every store uses one up.
+//! The clock stands still unless a test advances it. CAS ids count from 2, and every store consumes one.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,7 +1,7 @@
-//! The house rules, as a test: what no compiler or linter checks about the files under `src/`.
+//! The house rules for the files under `src/`, as tests: rules that no compiler or linter checks.
 //!
-//! The layer table below is the one of `docs/architecture.md`; a border that moves is changed in both places.
-//! Every rule looks at all files and reports all breaches at once, as `path:line: what`.
+//! The layer table below is that of `docs/architecture.md`; change both together. Every rule checks all files and
+//! reports all breaches at once, as `path:line: what`.
 
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be read fails it")]
 
@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["server", "main", "lib"],
 ];
 
-/// Modules of the lowest row that others of that row may use: the bounds, and the bare tools.
+/// Modules of the lowest row that the others of that row may use: the bounds and the basic tools.
 const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "printable", "sys"];
 
 const UNSAFE_HOMES: &[&str] = &["src/sys", "src/store"];
@@ -36,7 +36,7 @@ const COLUMNS_MAX: usize = 120;
 /// Lines of a function, from its signature to its last brace; tests aside.
 const FUNCTION_LINES_MAX: usize = 80;
 
-/// One source file, each line in three forms.
+/// One source file.
 struct Source {
     path: String,
     module: String,
@@ -46,13 +46,13 @@ struct Source {
 struct Line {
     /// As written.
     raw: String,
-    /// With comments cut off and the insides of literals blanked.
+    /// Without comments, and with blank literals.
     code: String,
     /// Within an item under `#[cfg(test)]`.
     test: bool,
 }
 
-/// What a scan carries from one line to the next.
+/// State of a scan between two lines.
 enum Inside {
     Code,
     BlockComment { depth: usize },
@@ -60,7 +60,7 @@ enum Inside {
     RawText { hashes: usize },
 }
 
-/// Blanks comments and the insides of string and character literals, keeping lines apart.
+/// Blanks comments and the contents of string and character literals; keeps the lines.
 fn strip(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut inside = Inside::Code;
@@ -130,7 +130,7 @@ fn strip(text: &str) -> Vec<String> {
     out
 }
 
-/// At `r"`, `r#"`, `br#"` and so on: how many characters to the quote, and how many hashes.
+/// At `r"`, `r#"`, `br#"` and so on: number of characters up to the quote, and number of hashes.
 fn raw_text_hashes(rest: &[char]) -> Option<(usize, usize)> {
     let mut at = 0;
     if matches!(rest.first(), Some('b' | 'c')) {
@@ -144,7 +144,7 @@ fn raw_text_hashes(rest: &[char]) -> Option<(usize, usize)> {
     (rest.get(at + hashes) == Some(&'"')).then_some((at + hashes, hashes))
 }
 
-/// At a quote: the length past it of a character literal, 0 for a lifetime.
+/// At a quote: the length of a character literal after it, 0 for a lifetime.
 fn char_literal(rest: &[char]) -> usize {
     match (rest.get(1), rest.get(2)) {
         (Some('\\'), _) => rest.iter().skip(3).position(|c| *c == '\'').map_or(0, |n| n + 3),
@@ -153,7 +153,7 @@ fn char_literal(rest: &[char]) -> usize {
     }
 }
 
-/// Marks the lines of each item that stands under `#[cfg(test)]` or a `cfg(all(test, ...))`.
+/// Marks the lines of each item under `#[cfg(test)]` or a `cfg(all(test, ...))`.
 fn mark_tests(code: &[String]) -> Vec<bool> {
     let mut marks = vec![false; code.len()];
     let mut at = 0;
@@ -163,7 +163,7 @@ fn mark_tests(code: &[String]) -> Vec<bool> {
             at += 1;
             continue;
         }
-        // The item ends with its closing brace, or with a semicolon before any brace opened.
+        // The item ends with its closing brace, or with a semicolon before any brace.
         let (mut depth, mut opened) = (0usize, false);
         'item: while at < code.len() {
             marks[at] = true;
@@ -223,7 +223,7 @@ fn sources() -> Vec<Source> {
     files.iter().map(|path| source(name(path), &fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Runs a rule over every file and fails with all its breaches.
+/// Runs a rule over every file and fails with all breaches.
 fn check(rule: &str, judge: impl Fn(&Source, &mut dyn FnMut(usize, String))) {
     let mut report = String::new();
     for source in sources() {
@@ -236,7 +236,8 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&module))
 }
 
-/// The modules of this crate that a line of code names through `crate::`, and a path's first name in `use crate::{...}`.
+/// Modules of this crate that a line of code names through `crate::`, and the first name of each path in `use
+/// crate::{...}`.
 fn named_modules(source: &Source, at: usize) -> Vec<String> {
     let line = &source.lines[at].code;
     let mut names = Vec::new();
@@ -249,7 +250,7 @@ fn named_modules(source: &Source, at: usize) -> Vec<String> {
             names.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
             continue;
         }
-        // A group: the first name of each path at depth one, over as many lines as it takes.
+        // A group: the first name of each path at depth one, over several lines.
         let later = source.lines[at + 1..].iter().map(|line| line.code.as_str());
         let (mut depth, mut name, mut wants) = (0, String::new(), true);
         'group: for c in std::iter::once(rest).chain(later).flat_map(|text| text.chars().chain(std::iter::once(' '))) {
@@ -296,7 +297,7 @@ fn layer_breaches(source: &Source, report: &mut dyn FnMut(usize, String)) {
     }
 }
 
-/// A word of code, with no name character on either side.
+/// Whether `word` occurs in `code` as a whole word.
 fn has_word(code: &str, word: &str) -> bool {
     let name = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).any(|(at, _)| !code[..at].ends_with(name) && !code[at + word.len()..].starts_with(name))
@@ -431,7 +432,7 @@ fn lines_are_clean() {
     });
 }
 
-// The rules' own rules: what they must see, and what they must not take for it.
+// Tests of the rules: true breaches, and text that must not count as one.
 
 fn breaches(path: &str, text: &str, judge: fn(&Source, &mut dyn FnMut(usize, String))) -> Vec<usize> {
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
-//! TLS in process: real sockets, a real client library, certificates made on the spot.
+//! TLS in process: real sockets, a real client library, certificates generated on the spot.
 //!
-//! No fixed ports; waiting is always for something observable, with a deadline that only a failure reaches.
+//! No fixed ports; every wait is for an observable condition, with a deadline that only a failure reaches.
 
 #![allow(clippy::unwrap_used)]
 

@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// What only a failing test waits for.
+/// Reached only by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub const LIST: u8 = 0x20;
 pub const AUTH: u8 = 0x21;
 pub const STEP: u8 = 0x22;
 
-/// A line with a password that takes long to check.
+/// A user line with a hashed password, which is slow to check.
 pub fn hashed(user: &str, password: &str) -> String {
     hash_line(user, password.as_bytes(), 4096).unwrap()
 }
@@ -42,12 +42,12 @@ pub fn sasl(text: &str) -> Auth {
     Auth::of(None, Some(users(text, Format::Pwdb))).unwrap()
 }
 
-/// The state of a server whose text clients must be among `text`.
+/// State of a server that accepts the text users `text`.
 pub fn text_server(text: &str) -> Arc<Shared> {
     shared_with_auth(settings("-t 1"), tokens(text))
 }
 
-/// The state of a server whose binary clients must be among `text`.
+/// State of a server that accepts the SASL users `text`.
 pub fn packet_server(text: &str) -> Arc<Shared> {
     shared_with_auth(settings("-t 1"), sasl(text))
 }
@@ -62,7 +62,7 @@ pub fn plain(user: &str, password: &str) -> Packet {
     req(AUTH).key("PLAIN").value(format!("\0{user}\0{password}"))
 }
 
-/// CRAM-MD5's answer to a challenge.
+/// CRAM-MD5's response to a challenge.
 pub fn cram(challenge: &[u8], user: &str, password: &str) -> String {
     let mut mac = Hmac::<md5::Md5>::new_from_slice(password.as_bytes()).unwrap();
     mac.update(challenge);
@@ -89,7 +89,7 @@ impl Scram {
         format!("n,,{}", self.bare)
     }
 
-    /// The last message, and what the server must say to it.
+    /// The final message, and the server's expected reply.
     pub fn last(&self, server_first: &str) -> (String, String) {
         let mut parts = server_first.split(',');
         let (nonce, salt, count) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
@@ -122,19 +122,19 @@ impl Host {
         Self { shared: Arc::clone(server.shared()), running: Some(server.spawn().unwrap()) }
     }
 
-    /// Lets seconds pass as a clock does, one by one, and the only worker see each of them through `question`s, which
-    /// `client` knows the answer to. All deadlines up to then have been judged in the end.
+    /// Advances the clock second by second; the only worker sees each second through a `question`, to which `client`
+    /// expects `answer`. On return all deadlines up to then have been evaluated.
     #[track_caller]
     pub fn pass(&self, seconds: u32, client: &mut Client, question: &[u8], answer: &[u8]) {
         for _ in 0..seconds {
             self.shared.clock.advance(1);
             client.ask(question, answer);
         }
-        // Judged behind the poll after the one that saw the second, and behind its replies.
+        // Deadlines are evaluated after the poll that follows the one that saw the second, and after its replies.
         (0..2).for_each(|_| client.ask(question, answer));
     }
 
-    /// Lets a check of a wrong password wait, with what it tells when it is over. It has no connection.
+    /// Queues a check of a wrong password without a connection; `done` runs when it ends.
     pub fn submit(&self, address: Option<&str>, done: impl FnOnce() + Send + 'static) -> Ticket {
         let auth = self.shared.auth.as_ref().unwrap();
         let users = auth.tokens().or(auth.sasl()).unwrap();
@@ -142,7 +142,7 @@ impl Host {
         auth.submit(Check::password(&users, b"", b""), source, Box::new(done))
     }
 
-    /// Keeps the thread that checks passwords busy until the answer is dropped.
+    /// Keeps the password-checking thread busy until the returned value is dropped.
     pub fn hold_checks(&self) -> impl Sized {
         let ((hold, held), (began, begun)) = (channel::<()>(), channel());
         let ticket = self.submit(None, move || {
@@ -157,7 +157,7 @@ impl Host {
         self.client_from("127.0.0.1")
     }
 
-    /// A client at this address of the machine.
+    /// A client with this local source address.
     pub fn client_from(&self, address: &str) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let local: SocketAddr = (address.parse::<IpAddr>().unwrap(), 0).into();

@@ -1,4 +1,4 @@
-//! The program itself: its files, SIGHUP, `--hash-password`, and what it says when it does not start.
+//! The program itself: its files, SIGHUP, `--hash-password`, and its errors at start.
 
 use crate::harness::{Client, DEADLINE, hashed, plain};
 use crate::packet::{err, res};
@@ -52,7 +52,7 @@ impl Process {
         Client(socket)
     }
 
-    /// Asks it to read its files again; nothing tells when it has.
+    /// Asks the server to reload its files; the reload is not reported.
     fn reload(&self) {
         self.signal("HUP");
     }
@@ -62,7 +62,7 @@ impl Process {
         assert!(status.success());
     }
 
-    /// Ends it; what it said.
+    /// Ends the server; returns its output.
     fn stop(mut self) -> String {
         self.signal("TERM");
         let mut text = String::new();
@@ -79,7 +79,7 @@ impl Drop for Process {
     }
 }
 
-/// Logs in with `password` by text until the reply is `expected`: how a reload shows.
+/// Logs in with `password` by text until the reply is `expected`, which shows that a reload is done.
 #[track_caller]
 fn until_reply(server: &Process, password: &str, expected: &str) {
     let end = Instant::now() + DEADLINE;
@@ -96,7 +96,7 @@ fn until_reply(server: &Process, password: &str, expected: &str) {
 }
 
 #[test]
-fn sighup_reads_the_tokens_again_and_keeps_them_if_it_cannot() {
+fn sighup_reloads_the_tokens_and_keeps_them_on_failure() {
     let scratch = tempfile::tempdir().unwrap();
     std::fs::write(scratch.path().join("users"), "ann:one\n").unwrap();
     let mut started = command(&["-Y", "users", "-l", "127.0.0.1", "-p", "-1", "-t", "1"]);
@@ -108,7 +108,7 @@ fn sighup_reads_the_tokens_again_and_keeps_them_if_it_cannot() {
     server.reload();
     until_reply(&server, "two", "STORED");
     until_reply(&server, "one", "CLIENT_E");
-    // Who is in stays in.
+    // A client stays logged in.
     inside.ask("mn\r\n", "MN\r\n");
     std::fs::write(scratch.path().join("users"), "nonsense\n").unwrap();
     server.reload();
@@ -123,7 +123,7 @@ fn sighup_reads_the_tokens_again_and_keeps_them_if_it_cannot() {
 }
 
 #[test]
-fn sasl_reads_the_file_of_the_environment_and_again_at_sighup() {
+fn sasl_reads_the_file_of_the_environment_at_start_and_sighup() {
     let scratch = tempfile::tempdir().unwrap();
     let users = scratch.path().join("users");
     std::fs::write(&users, "ann:one\n").unwrap();
@@ -149,7 +149,7 @@ fn sasl_reads_the_file_of_the_environment_and_again_at_sighup() {
 }
 
 #[test]
-fn failed_logins_are_told_without_names_and_passwords() {
+fn failed_logins_are_logged_without_names_and_passwords() {
     let scratch = tempfile::tempdir().unwrap();
     let users = scratch.path().join("users");
     std::fs::write(&users, "ann:secret\n").unwrap();
@@ -170,7 +170,7 @@ fn failed_logins_are_told_without_names_and_passwords() {
 }
 
 #[test]
-fn what_does_not_start_says_why() {
+fn failed_starts_name_the_reason() {
     let scratch = tempfile::tempdir().unwrap();
     let bad = scratch.path().join("bad");
     std::fs::write(&bad, "nonsense").unwrap();
@@ -204,13 +204,13 @@ fn what_does_not_start_says_why() {
 fn hash(args: &[&str], input: &str) -> Output {
     let words: Vec<&str> = std::iter::once("--hash-password").chain(args.iter().copied()).collect();
     let mut child = command(&words).stdin(Stdio::piped()).spawn().unwrap();
-    // It may have refused before it reads.
+    // It may have failed before it reads.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
 #[test]
-fn hash_password_makes_a_line_that_lets_in() {
+fn hash_password_prints_a_line_that_works() {
     let scratch = tempfile::tempdir().unwrap();
     let users = scratch.path().join("users");
     let made = hash(&["ann"], "a secret\n");
@@ -228,7 +228,7 @@ fn hash_password_makes_a_line_that_lets_in() {
 }
 
 #[test]
-fn hash_password_refuses_what_would_not_work() {
+fn hash_password_refuses_unusable_input() {
     for (args, input, code) in [
         (&[][..], "x\n", 64),
         (&["a", "b"], "x\n", 64),

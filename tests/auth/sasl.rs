@@ -1,4 +1,4 @@
-//! SASL by packets, in process: what memcached with libsasl does, and SCRAM besides.
+//! SASL in packets, in process: the behaviour of memcached with libsasl, and SCRAM in addition.
 
 use crate::harness::{AUTH, LIST, STEP, Scram, counts, cram, hashed, packet_server, plain};
 use crate::packet::{Packet, all, err, get, req, res, rows, set};
@@ -31,7 +31,7 @@ fn challenge(client: &mut Client, request: &Packet) -> String {
 }
 
 #[test]
-fn before_a_login_there_is_the_version_the_list_and_nothing_else() {
+fn only_version_and_mechanism_list_work_before_a_login() {
     let shared = packet_server(USERS);
     let mut client = Client::new(&shared);
     expect(&mut client, &req(0x0b), &res(0x0b).value("1.6.45"));
@@ -39,7 +39,7 @@ fn before_a_login_there_is_the_version_the_list_and_nothing_else() {
     let opcodes = (0x00..=0x25).chain([0x77, 0xff]);
     for opcode in opcodes.filter(|opcode| ![0x0b, LIST, AUTH, STEP].contains(opcode)) {
         let mut client = Client::new(&shared);
-        // The lengths do not matter yet; quiet ones are answered too.
+        // The lengths do not matter yet; quiet commands are answered too.
         for request in [req(opcode), req(opcode).u64(0).key("x").value("somevalue")] {
             client.restart();
             expect(&mut client, &request, &err(opcode, 0x20));
@@ -51,7 +51,7 @@ fn before_a_login_there_is_the_version_the_list_and_nothing_else() {
 }
 
 #[test]
-fn lengths_that_cannot_be_believed_are_refused_first() {
+fn invalid_lengths_are_refused_first() {
     let mut client = Client::new(&packet_server(USERS));
     let mut header = get("key").bytes();
     header[11] = 1; // a body shorter than the key
@@ -65,7 +65,7 @@ fn lengths_that_cannot_be_believed_are_refused_first() {
     }
 }
 
-/// A key that no command may have is not waited for, and who has not logged in hears only that.
+/// A key that is too long for any command is not waited for; without a login, its error is the only reply.
 #[test]
 fn a_key_that_is_too_long_is_refused_with_the_header_alone() {
     let shared = packet_server(USERS);
@@ -82,7 +82,7 @@ fn a_key_that_is_too_long_is_refused_with_the_header_alone() {
 }
 
 #[test]
-fn a_login_opens_one_connection_and_no_other() {
+fn a_login_applies_to_one_connection() {
     let shared = packet_server(USERS);
     let (mut client, mut other) = (Client::new(&shared), Client::new(&shared));
     expect(&mut client, &req(AUTH).key("X".repeat(40)).value("\0testuser\0testpass"), &err(AUTH, 0x04));
@@ -118,9 +118,9 @@ fn attempts_and_errors_are_counted() {
     assert_eq!((row("auth_cmds"), row("auth_errors"), row("auth_timeouts")), ("5".into(), "4".into(), "0".into()));
 }
 
-/// Whoever begins another login has none until it succeeds; even a look at the list ends one, as in memcached.
+/// A new login attempt ends the current login until it succeeds; as in memcached, even listing the mechanisms does.
 #[test]
-fn a_second_login_takes_the_first_away() {
+fn a_second_login_ends_the_first() {
     let shared = packet_server(USERS);
     let mut client = Client::new(&shared);
     login(&mut client);
@@ -173,11 +173,11 @@ fn scram_sha_256() {
             continue;
         }
         expect(&mut client, &last, &more(STEP, signature));
-        // Only who has seen that is in.
+        // The login completes only after this message.
         let end = req(STEP).key("SCRAM-SHA-256");
         expect(&mut client, &end, &ok(STEP));
         expect(&mut client, &req(0x0a), &res(0x0a));
-        // The same message again proves nothing.
+        // Replaying the message fails.
         expect(&mut client, &last, &err(STEP, 0x20));
     }
     client.restart();
@@ -187,7 +187,7 @@ fn scram_sha_256() {
 }
 
 #[test]
-fn who_does_not_exist_gets_the_same_salt_each_time() {
+fn unknown_users_get_a_stable_salt() {
     let shared = packet_server(&format!("{USERS}{}\n", hashed("bob", "hidden")));
     let salt = |user: &str| {
         let request = req(AUTH).key("SCRAM-SHA-256").value(Scram::new(user, "").first());
@@ -202,7 +202,7 @@ fn who_does_not_exist_gets_the_same_salt_each_time() {
 }
 
 #[test]
-fn the_cuts_between_arrivals_change_nothing() {
+fn replies_do_not_depend_on_arrival_boundaries() {
     let talk = all(&[
         req(0x0b),
         plain("testuser", "no"),
@@ -238,13 +238,13 @@ fn the_cuts_between_arrivals_change_nothing() {
 }
 
 #[test]
-fn text_is_no_way_around() {
+fn text_does_not_bypass_authentication() {
     let mut client = Client::new(&packet_server(USERS));
     assert_eq!(client.ask(b"get x\r\nversion\r\nset x 0 0 1\r\n1\r\n"), b"");
     assert!(client.closed);
 }
 
-/// Packets of any kind in any order, whole and broken: nobody gets in without the password, and nothing breaks.
+/// Packets of any kind in any order, whole and broken: none logs in without the password, and none causes a failure.
 #[test]
 fn noise_opens_nothing() {
     let mut random = fastrand::Rng::with_seed(7);

@@ -1,4 +1,4 @@
-//! Servers with real sockets: the time for a login, the thread that checks, and what is left of logins that failed.
+//! Servers with real sockets: the login timeout, the password-checking thread, and resources left by failed logins.
 
 use crate::harness::{AUTH, Client, Host, STEP, Scram, counts, hashed, plain, sasl, tokens};
 use crate::packet::{err, req, res, rows};
@@ -26,7 +26,7 @@ fn timeouts(host: &Host) -> u64 {
 }
 
 #[test]
-fn r4_2_who_has_not_logged_in_in_time_is_told_and_closed() {
+fn r4_2_a_client_without_login_gets_an_error_and_is_closed_on_timeout() {
     let host = Host::new("-o auth_timeout=5", tokens("foo:bar"));
     let (mut silent, mut half, mut wrong, mut good) = (host.client(), host.client(), host.client(), host.client());
     half.send("set k 0 0 7\r\nfoo");
@@ -59,21 +59,21 @@ fn r4_2_packets_are_answered_as_packets() {
 }
 
 #[test]
-fn r4_2_the_longest_time_is_not_cut_short() {
+fn r4_2_the_longest_timeout_is_exact() {
     let host = Host::new("-o auth_timeout=1000", tokens("foo:bar"));
     let (mut silent, mut good) = (host.client(), host.client());
     good.ask(LOGIN, "STORED\r\n");
     silent.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
     host.pass(990, &mut good, b"mn\r\n", b"MN\r\n");
     silent.ask("get foo\r\n", "CLIENT_ERROR unauthenticated\r\n");
-    // A command does not restart the time.
+    // A command does not restart the timeout.
     host.pass(20, &mut good, b"mn\r\n", b"MN\r\n");
     silent.expect("CLIENT_ERROR unauthenticated\r\n");
     silent.expect_end();
 }
 
 #[test]
-fn r4_2_zero_means_for_ever() {
+fn r4_2_zero_means_no_timeout() {
     let host = Host::new("-o auth_timeout=0", tokens("foo:bar"));
     let (mut client, mut good) = (host.client(), host.client());
     good.ask(LOGIN, "STORED\r\n");
@@ -84,7 +84,7 @@ fn r4_2_zero_means_for_ever() {
 }
 
 #[test]
-fn slow_checks_go_elsewhere_and_their_replies_stay_in_order() {
+fn slow_checks_run_on_another_thread_with_replies_in_order() {
     let host = Host::new("", tokens(&hashed("foo", "bar")));
     let mut client = host.client();
     client.ask(
@@ -121,7 +121,7 @@ const BUSY: &str = "SERVER_ERROR too many logins\r\n";
 const MN: (&[u8], &[u8]) = (b"mn\r\n", b"MN\r\n");
 
 #[test]
-fn the_last_guess_of_a_connection_is_answered_and_ends_it() {
+fn the_last_attempt_of_a_connection_is_answered_and_ends_it() {
     let most = usize::from(LOGIN_FAILURES_MAX);
     for users in ["foo:bar".to_owned(), hashed("foo", "bar")] {
         let host = Host::new("", tokens(&users));
@@ -129,7 +129,7 @@ fn the_last_guess_of_a_connection_is_answered_and_ends_it() {
         client.ask(WRONG.repeat(most + 5), FAILED.repeat(most));
         client.expect_end();
         let mut client = host.client();
-        // What is no login is no guess.
+        // Lines that are not logins do not count as attempts.
         client.ask("get a\r\n".repeat(50), "CLIENT_ERROR unauthenticated\r\n".repeat(50));
         client.ask(WRONG.repeat(most - 1) + LOGIN, FAILED.repeat(most - 1) + "STORED\r\n");
         assert_eq!(counts(&host.shared), (2 * most as u64, 2 * most as u64 - 1));
@@ -141,7 +141,7 @@ fn the_last_guess_of_a_connection_is_answered_and_ends_it() {
         client.ask(wrong.repeat(most + 5), refused.repeat(most));
         client.expect_end();
         let mut client = host.client();
-        // A login that succeeds clears the account.
+        // A successful login resets the count of failures.
         for _ in 0..2 {
             client.ask(
                 [wrong.repeat(most - 1), right.clone()].concat(),
@@ -153,7 +153,7 @@ fn the_last_guess_of_a_connection_is_answered_and_ends_it() {
 }
 
 #[test]
-fn r4_2_a_check_that_is_under_way_at_the_deadline_is_the_last() {
+fn r4_2_a_check_in_progress_at_the_deadline_is_the_last() {
     let host = Host::new("-o auth_timeout=5", tokens(&hashed("foo", "bar")));
     let (mut good, mut guesser, mut late) = (host.client(), host.client(), host.client());
     good.ask(LOGIN, "STORED\r\n");
@@ -167,12 +167,12 @@ fn r4_2_a_check_that_is_under_way_at_the_deadline_is_the_last() {
     guesser.expect(format!("{FAILED}CLIENT_ERROR unauthenticated\r\n"));
     guesser.expect_end();
     assert_eq!((timeouts(&host), counts(&host.shared)), (1, (3, 1)));
-    // The time for a login means nothing after it.
+    // The login timeout has no effect after the login.
     late.ask(MN.0, MN.1);
 }
 
 #[test]
-fn r4_2_packets_of_a_login_that_is_under_way_at_the_deadline() {
+fn r4_2_packets_of_a_login_in_progress_at_the_deadline() {
     let host = Host::new("-o auth_timeout=5", sasl(&hashed("foo", "bar")));
     let (mut good, mut guesser, mut late) = (host.client(), host.client(), host.client());
     let noop = (req(0x0a).bytes(), res(0x0a).bytes());
@@ -189,7 +189,7 @@ fn r4_2_packets_of_a_login_that_is_under_way_at_the_deadline() {
 }
 
 #[test]
-fn r4_2_a_client_that_may_have_gone_is_not_excused_by_its_check() {
+fn r4_2_a_pending_check_does_not_extend_the_timeout_of_a_half_closed_client() {
     let host = Host::new("-o auth_timeout=5", tokens(&hashed("foo", "bar")));
     let (mut good, mut quiet, mut late) = (host.client(), host.client(), host.client());
     good.ask(LOGIN, "STORED\r\n");
@@ -207,7 +207,7 @@ fn r4_2_a_client_that_may_have_gone_is_not_excused_by_its_check() {
 }
 
 #[test]
-fn an_address_that_fills_the_queue_shuts_out_nobody_else() {
+fn an_address_that_fills_the_queue_excludes_no_other_address() {
     let host = Host::new("", tokens(&hashed("foo", "bar")));
     let held = host.hold_checks();
     let (tell, told) = channel();
@@ -233,7 +233,7 @@ fn an_address_that_fills_the_queue_shuts_out_nobody_else() {
 }
 
 #[test]
-fn a_client_that_has_gone_keeps_neither_place_nor_descriptor() {
+fn a_disconnected_client_keeps_neither_place_nor_descriptor() {
     let host = Host::new("", tokens(&hashed("foo", "bar")));
     let open = || host.shared.stats.globals.curr_conns.load(Relaxed);
     let mut good = host.client();
@@ -244,7 +244,7 @@ fn a_client_that_has_gone_keeps_neither_place_nor_descriptor() {
         let before = open();
         let mut clients: Vec<_> = (0..8).map(|_| host.client()).collect();
         clients.iter_mut().for_each(|client| client.send(WRONG));
-        // Taken in, and read before the client that asks after them.
+        // Accepted, and read before `good`'s next request.
         until("their arrival", || open() == before + 8);
         good.ask(MN.0, MN.1);
         clients
@@ -254,10 +254,10 @@ fn a_client_that_has_gone_keeps_neither_place_nor_descriptor() {
     too_many.ask(LOGIN, BUSY);
     gone.into_iter().for_each(Client::reset);
     until("their connections' end", || open() == 3);
-    // Their places are free, while the thread has still to come to the first of them.
+    // Their places are free before the thread reaches the first of them.
     let mut quiet = eight(&mut good);
     too_many.ask(LOGIN, BUSY);
-    // One that only says that it sends no more may wait for its answer. It gives way when its place is needed.
+    // A client that only ends its sending side may wait for its reply, but yields its place when that is needed.
     for client in &quiet {
         client.0.shutdown(Shutdown::Write).unwrap();
     }
@@ -273,9 +273,9 @@ fn a_client_that_has_gone_keeps_neither_place_nor_descriptor() {
     until("their connections' end", || open() == 3);
 }
 
-/// Clients that leave while their password is being checked are not missed by anybody.
+/// Clients that disconnect during their password check leave nothing behind.
 #[test]
-fn thousands_of_logins_that_fail_leave_nothing_behind() {
+fn thousands_of_failed_logins_leave_nothing_behind() {
     let host = Host::new("", tokens(&hashed("foo", "bar")));
     let open = || host.shared.stats.globals.curr_conns.load(Relaxed);
     let before = open();

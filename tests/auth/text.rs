@@ -1,4 +1,4 @@
-//! The login of `-Y`, in process: what memcached 1.6.45 answers, command by command.
+//! The login of `-Y`, in process: the replies of memcached 1.6.45, command by command.
 
 use crate::harness::{counts, hashed, text_server};
 use crate::support::Client;
@@ -12,7 +12,7 @@ fn ask(client: &mut Client, request: &[u8]) -> String {
 }
 
 #[test]
-fn nothing_but_a_login_is_understood_and_then_everything_is() {
+fn only_a_login_is_accepted_until_it_succeeds() {
     let shared = text_server("foo:bar\nbaaaz:quux\n");
     let mut client = Client::new(&shared);
     for line in ["get foo\r\n", "version\r\n", "mn    \r\n", "stats settings\r\n", "abcde\r\n", "shutdown\r\n"] {
@@ -30,7 +30,7 @@ fn nothing_but_a_login_is_understood_and_then_everything_is() {
 }
 
 #[test]
-fn a_login_that_fails_may_be_tried_again() {
+fn a_failed_login_can_be_retried() {
     let shared = text_server("foo:bar\n");
     let mut client = Client::new(&shared);
     for (request, reply) in [
@@ -54,7 +54,7 @@ fn a_login_that_fails_may_be_tried_again() {
 }
 
 #[test]
-fn what_stands_behind_a_refused_line_is_the_next_line() {
+fn bytes_after_a_refused_line_are_the_next_line() {
     let shared = text_server("foo:bar\n");
     let mut client = Client::new(&shared);
     let refused = "CLIENT_ERROR auth token too long\r\nCLIENT_ERROR unauthenticated\r\n";
@@ -64,7 +64,7 @@ fn what_stands_behind_a_refused_line_is_the_next_line() {
 }
 
 #[test]
-fn what_is_too_short_or_without_end_is_closed_without_an_answer() {
+fn short_or_endless_lines_close_without_a_reply() {
     for bytes in [&b"abcd\r\n"[..], b"\n\n\n", b"abcde\n", &[b'x'; 2049]] {
         let mut client = Client::new(&text_server("foo:bar\n"));
         assert_eq!(ask(&mut client, bytes), "");
@@ -77,7 +77,7 @@ fn what_is_too_short_or_without_end_is_closed_without_an_answer() {
 }
 
 #[test]
-fn packets_are_not_looked_for() {
+fn packets_are_not_detected() {
     let mut client = Client::new(&text_server("foo:bar\n"));
     let mut version = [0; 24];
     (version[0], version[1], version[23]) = (0x80, 0x0b, b'\n');
@@ -92,9 +92,9 @@ fn the_longest_token() {
     assert_eq!(ask(&mut client, request.as_bytes()), "STORED\r\n");
 }
 
-/// Cut anywhere, and checked here or elsewhere: the same replies.
+/// Split anywhere, with fast or slow password checks: the same replies.
 #[test]
-fn the_cuts_between_arrivals_change_nothing() {
+fn replies_do_not_depend_on_arrival_boundaries() {
     let talk = b"version\r\nset k 0 0 7\r\nfoo baz\r\nset k 0 0 6\r\nfoobar\r\nset k 0 0 7\r\nfoo bar\r\nset a 0 0 1\r\n1\r\nmn\r\nquit\r\n";
     let expected =
         format!("{UNAUTHENTICATED}{FAILURE}CLIENT_ERROR bad authentication token format\r\nSTORED\r\nSTORED\r\nMN\r\n");
@@ -115,7 +115,7 @@ fn the_cuts_between_arrivals_change_nothing() {
 }
 
 #[test]
-fn hashed_passwords_are_as_good_as_plain_ones() {
+fn hashed_passwords_work_like_plain_ones() {
     let shared = text_server(&format!("foo:bar\n{}\n", hashed("bob", "with a space")));
     for (request, good) in [
         ("set k 0 0 7\r\nfoo bar\r\n", true),
@@ -142,7 +142,7 @@ fn more_than_eight_users_and_long_lines_are_all_accepted() {
 }
 
 #[test]
-fn rows_of_authentication_are_there_only_with_it() {
+fn rows_of_authentication_exist_only_with_it() {
     let shared = text_server("foo:bar\n");
     let mut client = Client::new(&shared);
     ask(&mut client, LOGIN);
@@ -154,7 +154,7 @@ fn rows_of_authentication_are_there_only_with_it() {
     assert!(stats.contains("STAT auth_cmds 0\r\nSTAT auth_errors 0\r\nSTAT bytes_read"), "{stats}");
 }
 
-/// Whatever is said, in whatever pieces: nobody gets in without the password, and nothing breaks.
+/// Any input in any pieces: none logs in without the password, and none causes a failure.
 #[test]
 fn noise_opens_nothing() {
     let words: [&[u8]; 14] = [
@@ -182,7 +182,7 @@ fn noise_opens_nothing() {
             for _ in 0..random.usize(1..12) {
                 client.feed(words[random.usize(..words.len())]);
             }
-            // The whole of the right value is not among the words.
+            // The words do not contain the whole right value.
             assert!(!client.got.windows(6).any(|reply| reply == b"STORED"), "{:?}", client.got);
         }
         assert_eq!(shared.cache.store.items(), 0);

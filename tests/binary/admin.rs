@@ -1,4 +1,4 @@
-//! Statistics, flush, version, and what is no command.
+//! Statistics, flush, version, and unknown commands.
 
 use crate::harness::Talk;
 use crate::packet::{err, get, hit, req, res, rows, set};
@@ -37,7 +37,7 @@ fn a_forbidden_flush_says_so() {
 }
 
 #[test]
-fn statistics_are_one_packet_a_row() {
+fn statistics_are_one_packet_per_row() {
     let mut talk = Talk::new("");
     talk.answers(&[set("a", "x")]);
     let stat = |word: &str| req(0x10).key(word);
@@ -62,7 +62,7 @@ fn statistics_are_one_packet_a_row() {
     for word in ["conns", "cachedump", "cachedump 1 0", "item", "itemsx", "nothing", "detail", "detail x"] {
         talk.expect(&[stat(word)], &[err(0x10, 0x01)]);
     }
-    // A value has no meaning and is left out.
+    // A value is ignored and discarded.
     talk.expect(
         &[stat("sizes").value("left over"), req(0x0a)],
         &[res(0x10).key("sizes_status").value("disabled"), res(0x10), res(0x0a)],
@@ -85,7 +85,7 @@ fn details_are_one_packet() {
 }
 
 #[test]
-fn unknown_commands_cost_their_packet_and_no_more() {
+fn unknown_commands_discard_their_packet_only() {
     let mut talk = Talk::new("");
     let known = |opcode| matches!(opcode, 0x00..=0x1a | 0x1c..=0x1e | 0x20..=0x24);
     for opcode in (0..=u8::MAX).filter(|opcode| !known(*opcode)) {

@@ -1,9 +1,9 @@
-//! What each command answers.
+//! Replies of each command.
 
 use crate::harness::{Talk, UNIX_START};
 use crate::packet::{all, arith, err, get, hit, req, res, set, store};
 
-/// Quiet opcodes by their loud ones.
+/// Quiet opcodes by their plain ones.
 const QUIET: [(u8, u8); 10] = [
     (0x01, 0x11),
     (0x02, 0x12),
@@ -81,7 +81,7 @@ fn reading() {
 }
 
 #[test]
-fn trap_22_misses_that_show_the_key_show_nothing_else() {
+fn trap_22_misses_with_a_key_contain_only_the_key() {
     let mut talk = Talk::new("");
     let touch = |opcode| req(opcode).u32(0).key("no");
     talk.expect(&[get("no"), req(0x0c).key("no")], &[err(0x00, 0x01), res(0x0c).status(1).key("no")]);
@@ -123,7 +123,7 @@ fn arithmetic() {
         &[set("w", "word"), set("e", ""), arith(0x05, "w", 1, 0, 0), arith(0x06, "e", 1, 0, 0).cas(1)],
         &[res(0x01).cas(11), res(0x01).cas(12), err(0x05, 0x06), err(0x06, 0x06)],
     );
-    // A number that was created is neither hit nor miss.
+    // A created number counts neither as hit nor as miss.
     assert_eq!([talk.stat("incr_hits"), talk.stat("incr_misses")], ["4", "1"]);
     assert_eq!([talk.stat("decr_hits"), talk.stat("decr_misses"), talk.stat("cmd_set")], ["2", "0", "2"]);
 }
@@ -148,7 +148,7 @@ fn trap_22_quiet_commands_send_their_errors() {
 }
 
 #[test]
-fn quiet_commands_do_what_their_loud_ones_do() {
+fn quiet_commands_have_the_effect_of_their_plain_ones() {
     let requests = |opcode: u8| match opcode {
         0x01..=0x03 | 0x11..=0x13 => vec![store(opcode, "a", 1, 0, "12"), store(opcode, "b", 1, 0, "12")],
         0x05 | 0x06 | 0x15 | 0x16 => vec![arith(opcode, "a", 3, 4, 0), arith(opcode, "b", 3, 4, 0)],
@@ -169,7 +169,7 @@ fn quiet_commands_do_what_their_loud_ones_do() {
 }
 
 #[test]
-fn trap_22_expiry_times_have_no_sign() {
+fn trap_22_expiry_times_are_unsigned() {
     let mut talk = Talk::new("");
     for (exptime, lives) in [(0, true), (1, true), (2_592_000, true), (2_592_001, false), (u32::MAX, true)] {
         talk.answers(&[store(0x01, "a", 0, exptime, "x")]);
@@ -187,7 +187,7 @@ fn trap_22_expiry_times_have_no_sign() {
 }
 
 #[test]
-fn values_that_are_too_large_take_the_old_one_along() {
+fn a_too_large_value_removes_the_old_one() {
     let mut talk = Talk::new("");
     let largest = "x".repeat(1_048_516);
     talk.answers(&[set("a", &largest)]);

@@ -1,11 +1,11 @@
-//! Lengths that do not fit, bytes that are no packets, and packets in pieces.
+//! Invalid lengths, bytes that are not packets, and packets in pieces.
 
 use crate::harness::{Talk, shared};
 use crate::packet::{all, arith, err, get, req, res, set, store};
 use oxcached::proto::{CloseReason, Step};
 
 #[test]
-fn lengths_that_no_command_has_are_unknown_commands() {
+fn lengths_invalid_for_every_command_are_unknown_commands() {
     // Key length beyond the body; extras beyond the body.
     for (at, byte) in [(3, 2), (4, 9)] {
         let mut bytes = get("a").bytes();
@@ -26,7 +26,7 @@ fn lengths_that_no_command_has_are_unknown_commands() {
 }
 
 #[test]
-fn lengths_that_are_not_the_commands_close() {
+fn lengths_invalid_for_the_command_close_the_connection() {
     let long = "k".repeat(251);
     let packets = [
         get(&long),
@@ -65,13 +65,13 @@ fn lengths_that_are_not_the_commands_close() {
 }
 
 #[test]
-fn touches_take_a_value_that_means_nothing() {
+fn touches_ignore_a_value() {
     let mut talk = Talk::new("");
     talk.expect(&[req(0x1d).u32(0).key("a").value("left over"), req(0x0a)], &[err(0x1d, 0x01), res(0x0a)]);
 }
 
 #[test]
-fn what_is_no_packet_closes_without_a_word() {
+fn bytes_that_are_not_a_packet_close_without_a_reply() {
     let mut talk = Talk::new("");
     let stream = [req(0x0a).bytes(), b"get a\r\nand more than a header".to_vec()].concat();
     talk.expect_end(&stream, &[res(0x0a)], CloseReason::Error);
@@ -80,7 +80,7 @@ fn what_is_no_packet_closes_without_a_word() {
     talk.expect_end(&[0x81; 24], &[], CloseReason::Error);
 }
 
-/// A conversation that meets every state.
+/// A conversation that reaches every state.
 fn conversation() -> Vec<u8> {
     let large = "0123456789abcdef".repeat(2500);
     all(&[
@@ -106,13 +106,13 @@ fn conversation() -> Vec<u8> {
 }
 
 #[test]
-fn every_cut_gives_the_same_replies() {
+fn replies_do_not_depend_on_arrival_boundaries() {
     let stream = conversation();
     let whole = Talk::new("").feed(&stream);
     assert_eq!(whole.1, Some(Step::Close(CloseReason::Normal)));
     let state = shared("-m 1024");
     let reset = req(0x08).bytes();
-    // CAS ids go on counting: they are blanked, as is nothing else.
+    // CAS ids continue to count: only they are blanked.
     let blank = |replies: &[u8]| {
         let mut replies = replies.to_vec();
         let mut at = 0;
@@ -137,7 +137,7 @@ fn every_cut_gives_the_same_replies() {
         assert_eq!(end, whole.1);
         assert!(blank(&replies) == expected, "{:?}", pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>());
     };
-    // Within the large value one cut is as good as another.
+    // Within the large value all splits are alike.
     for at in (1..600).chain((600..stream.len() - 700).step_by(1009)).chain(stream.len() - 700..stream.len()) {
         let (first, second) = stream.split_at(at);
         cut(&[first, second]);

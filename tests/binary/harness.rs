@@ -7,7 +7,7 @@ use oxcached::settings::{Action, Settings, parse};
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// When the clock's second 0 was.
+/// Unix time of the clock's second 0.
 pub const UNIX_START: i64 = 1_700_000_000;
 
 pub fn settings(args: &str) -> Settings {
@@ -31,7 +31,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// With a server of its own.
+    /// A connection to a new server.
     pub fn new(args: &str) -> Self {
         Self::with(shared(args))
     }
@@ -41,7 +41,7 @@ impl Talk {
         Self { shared, session: Session::new(Protocol::Negotiating), input, output }
     }
 
-    /// Hands over bytes as a connection does; gives the replies, and how it ended if it did.
+    /// Feeds bytes as a connection does; returns the replies, and the step that ended the session, if any.
     pub fn feed(&mut self, mut bytes: &[u8]) -> (Vec<u8>, Option<Step>) {
         let mut replies = Vec::new();
         loop {
@@ -64,7 +64,7 @@ impl Talk {
         }
     }
 
-    /// Some of the bytes: into the value that waits for them, or into the input.
+    /// Takes some of the bytes, into the value that waits for them or into the input; returns the rest.
     fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let n = match self.session.upload_target().filter(|target| !target.is_empty()) {
             Some(target) => {
@@ -85,7 +85,7 @@ impl Talk {
         &bytes[n..]
     }
 
-    /// What is answered to `packets`; the connection must stay.
+    /// Replies to `packets`; the connection must stay open.
     #[track_caller]
     pub fn answers(&mut self, packets: &[Packet]) -> Vec<u8> {
         let (replies, end) = self.feed(&all(packets));
@@ -100,7 +100,7 @@ impl Talk {
         assert!(answers == all(replies), "got {}\nwanted {}", shown(&answers), shown(&all(replies)));
     }
 
-    /// The same, with the connection closed afterwards.
+    /// [`Talk::expect`] for a connection that is then closed.
     #[track_caller]
     pub fn expect_end(&mut self, bytes: &[u8], replies: &[Packet], end: CloseReason) {
         let (answers, step) = self.feed(bytes);
@@ -108,7 +108,7 @@ impl Talk {
         assert_eq!(step, Some(Step::Close(end)));
     }
 
-    /// The value of a row of `stats`.
+    /// Value of a row of `stats`.
     pub fn stat(&mut self, name: &str) -> String {
         let rows = crate::packet::rows(&self.answers(&[crate::packet::req(0x10)]));
         rows.into_iter().find(|(row, _)| row == name).unwrap().1

@@ -1,6 +1,6 @@
 //! Packets, built part by part.
 
-/// A request or reply on its way to bytes.
+/// A request or reply under construction.
 #[derive(Clone, Debug)]
 pub struct Packet {
     magic: u8,
@@ -41,7 +41,7 @@ pub fn err(opcode: u8, status: u16) -> Packet {
     res(opcode).status(status).value(text)
 }
 
-/// `set` and its kin: flags, expiry time, key, value.
+/// Request of the `set` family: flags, expiry time, key, value.
 pub fn store(opcode: u8, key: &str, flags: u32, exptime: u32, value: &str) -> Packet {
     req(opcode).u32(flags).u32(exptime).key(key).value(value)
 }
@@ -54,7 +54,7 @@ pub fn get(key: &str) -> Packet {
     req(0x00).key(key)
 }
 
-/// `incr` and its kin.
+/// Request of the `incr` family.
 pub fn arith(opcode: u8, key: &str, delta: u64, initial: u64, exptime: u32) -> Packet {
     req(opcode).u64(delta).u64(initial).u32(exptime).key(key)
 }
@@ -100,7 +100,7 @@ impl Packet {
         self
     }
 
-    /// A body of one big-endian number.
+    /// Adds a body of one big-endian number.
     pub fn number(self, n: u64) -> Self {
         self.value(n.to_be_bytes())
     }
@@ -121,7 +121,7 @@ impl Packet {
     }
 }
 
-/// Packets one behind the other.
+/// Concatenated packets.
 pub fn all(packets: &[Packet]) -> Vec<u8> {
     packets.iter().flat_map(Packet::bytes).collect()
 }

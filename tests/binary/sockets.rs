@@ -1,4 +1,4 @@
-//! Through real sockets: which protocol a connection gets, and datagrams.
+//! Through real sockets: the protocol of a connection, and datagrams.
 
 use crate::harness::settings;
 use crate::packet::{all, err, get, hit, req, res, set, store};
@@ -27,7 +27,7 @@ fn answers(stream: &mut TcpStream, request: &[u8], expected: &[u8]) {
     assert!(answer == expected, "{}", answer.escape_ascii());
 }
 
-/// Closed by the server, without another byte.
+/// Expects a close by the server without further bytes.
 #[track_caller]
 fn ends(mut stream: TcpStream) {
     let end = stream.read(&mut [0; 8]);
@@ -68,7 +68,7 @@ fn listeners_may_speak_one_protocol() {
 }
 
 #[test]
-fn errors_that_close_are_told_first() {
+fn errors_that_close_are_sent_first() {
     let server = start("-p -1 -l 127.0.0.1");
     for (request, reply) in [(req(0x0a).value("x"), err(0x0a, 0x04)), (req(0x07), res(0x07))] {
         let mut client = connect(server.addresses()[0]);
@@ -92,7 +92,7 @@ fn large_values_travel_both_ways() {
 }
 
 #[test]
-fn datagrams_choose_one_by_one() {
+fn each_datagram_chooses_its_protocol() {
     let server = start("-p -1 -U -1 -l 127.0.0.1");
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -109,7 +109,7 @@ fn datagrams_choose_one_by_one() {
     let found = hit(0x00, 2, 0, "x").bytes();
     ask(1, &all(&[set("a", "x"), get("a")]), &[&res(0x01).cas(2).bytes(), &found]);
     ask(2, b"get a\r\n", &[b"VALUE a 0 1\r\nx\r\nEND\r\n"]);
-    // Half a packet is dropped with its datagram, quiet commands send none.
+    // Half a packet is dropped with its datagram; quiet commands send no reply.
     ask(3, &get("a").bytes()[..24], &[]);
     ask(4, &store(0x11, "a", 0, 0, "z").bytes(), &[]);
     ask(5, &req(0x07).bytes(), &[&res(0x07).bytes()]);

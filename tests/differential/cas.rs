@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use crate::compare::packets;
 use crate::stream::Part;
 
-/// The id shown last, by key.
+/// The last id shown, by key.
 #[derive(Default)]
 pub struct Ids(HashMap<Vec<u8>, Vec<u8>>);
 
 impl Ids {
-    /// Appends the bytes of a part that has some.
+    /// Appends the bytes of a part that has any.
     pub fn fill(&self, part: &Part, bytes: &mut Vec<u8>) {
         match part {
             Part::Bytes(literal) => bytes.extend_from_slice(literal),
@@ -23,7 +23,7 @@ impl Ids {
         }
     }
 
-    /// From replies that carry a key.
+    /// Learns ids from packets that carry a key.
     pub fn learn_packets(&mut self, reply: &[u8]) {
         for (header, body) in packets(reply) {
             let (key, extras) = (usize::from(u16::from_be_bytes([header[2], header[3]])), usize::from(header[4]));

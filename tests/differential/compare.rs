@@ -1,23 +1,23 @@
-//! Owns what counts as equal: which replies are compared byte by byte, and which carry clock values, addresses or an
-//! order that neither server promises. Called by `drive` for every exchange.
+//! Owns the definition of equal replies: which are compared byte by byte, and which contain clock values, addresses
+//! or an order that neither server promises. Called by `drive` for every exchange.
 
-/// How the replies of an exchange are compared.
+/// Comparison of the replies of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
     Exact,
-    /// All but what counts seconds in the replies of meta commands.
+    /// Everything except times in the replies of meta commands.
     Meta,
     /// Lines in any order: `stats detail dump` walks a hash table.
     Lines,
     /// `stats`: the names in order, the values of `STATS_EXACT`.
     Stats,
-    /// `stats settings`: all but the socket's path and the moment of a flush to come.
+    /// `stats settings`: all except the socket's path and the time of a delayed flush.
     Settings,
-    /// `stats slabs`: names in order; sizes and counters, not how many chunks happen to be free.
+    /// `stats slabs`: names in order; sizes and counters, but not numbers of free chunks.
     Slabs,
     /// metadump: lines in any order, without the times of access and expiry.
     Dump,
-    /// `Stats` and `Settings` with a packet a row.
+    /// `Stats` and `Settings` with a packet per row.
     StatPackets,
     SettingPackets,
 }
@@ -60,7 +60,8 @@ const STATS_EXACT: &[&str] = &[
     "rejected_connections",
 ];
 
-/// Fields of `stats slabs` that depend on the commands alone. Chunks in a page are physical: ours are denser.
+/// Fields of `stats slabs` that depend on the commands alone. Chunks per page depend on the footprint, which is
+/// smaller in oxcached.
 const SLABS_EXACT: &[&str] = &[
     "chunk_size",
     "get_hits",
@@ -93,7 +94,7 @@ impl Compare {
     }
 }
 
-/// The packets of a reply: header and body.
+/// Packets of a reply: header and body.
 pub fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 24], &[u8])> {
     std::iter::from_fn(move || {
         let (header, rest) = bytes.split_first_chunk::<24>()?;
@@ -104,7 +105,7 @@ pub fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 24], &[u8])> {
     })
 }
 
-/// Rows of packets as `STAT` lines; other packets as they are.
+/// Rows of packets as `STAT` lines; other packets unchanged.
 fn as_lines(reply: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     for (header, body) in packets(reply) {
@@ -125,7 +126,7 @@ fn sorted(lines: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     lines.concat()
 }
 
-/// Keeps the values of the `STAT` rows that `exact` names, and only the names of the others.
+/// Keeps the values of the `STAT` rows in `exact`, and only the names of the others.
 fn masked<'a>(lines: impl Iterator<Item = &'a [u8]>, exact: impl Fn(&str) -> bool) -> Vec<u8> {
     let mut kept = Vec::new();
     for line in lines {
@@ -151,8 +152,8 @@ fn without_times(line: &[u8]) -> Vec<u8> {
     words.collect::<Vec<_>>().join(&b' ')
 }
 
-/// A reply line without the seconds that a meta command shows: those since an access, and many of those that are left.
-/// Values lose them too where they look like replies.
+/// A reply line without the seconds that a meta command shows: those since an access, and large remaining times.
+/// Values that look like replies lose them too.
 fn without_seconds(line: &[u8]) -> Vec<u8> {
     if !matches!(line.get(..3), Some(b"HD " | b"VA " | b"ME ")) {
         return line.to_vec();

@@ -1,18 +1,18 @@
-//! Owns the hand-written cases: the behaviours that are most often got wrong, each by itself, on every run. Called by
-//! `main`, before the random cases.
+//! Owns the hand-written cases: commonly mishandled behaviours, one per case, on every run. Called by `main`, before
+//! the random cases.
 
 use crate::compare::Compare;
 use crate::stream::{Case, Command, End, Exchange, Part, Transport};
 
-/// One case an entry: writes on one connection, each read before the next is sent.
+/// One case per entry: writes on one connection, each reply read before the next write.
 const STREAMS: &[&[&[u8]]] = &[
-    // Sound replies of every verb.
+    // Valid replies of every verb.
     &[b"set a 5 0 1\r\nx\r\nget a\r\ngets a\r\nadd a 0 0 1\r\ny\r\nreplace a 1 0 2\r\nzz\r\nappend a 9 9 1\r\n!\r\n"],
     &[b"set a 0 0 1\r\nx\r\nprepend a 0 0 1\r\n<\r\ngat 0 a b a\r\ngats 0 a\r\ntouch a 0\r\ntouch b 0\r\ndelete a\r\n"],
     &[b"set a 0 0 1\r\nx\r\ncas a 0 0 1 2\r\ny\r\ncas a 0 0 1 2\r\nz\r\ncas b 0 0 1 2\r\nz\r\ngets a\r\n"],
-    // A line comes in pieces, byte by byte.
+    // A line in pieces, byte by byte.
     &[b"s", b"et", b" a 0 ", b"0 2", b"\r", b"\n", b"x", b"y\r", b"\n", b"get a", b"\r\n"],
-    // Bad data chunks: what was not eaten is a command.
+    // Bad data chunks: unconsumed bytes are a command.
     &[b"set a 0 0 1\r\nxyz\r\nget a\r\n"],
     &[b"set a 0 0 3\r\nxyz\nversion\r\nversion\r\n"],
     &[b"set a 0 0 1 noreply\r\nxyz\r\nget a\r\n"],
@@ -23,7 +23,7 @@ const STREAMS: &[&[&[u8]]] = &[
     // Short lines.
     &[b"get\r\n\r\n\na\r\nmn\nab\r\nabc\nmn\r\n"],
     &[b" get a\r\nget  a\r\nget a \r\nGET a\r\nget\ta\r\nget a\r\r\n"],
-    // Numbers. Arithmetic is not sent behind a read: see docs/compat.md.
+    // Numbers. Arithmetic is not sent after a read: see docs/compat.md.
     &[
         b"set n 0 0 2\r\n10\r\ndecr n 1\r\nget n\r\n",
         b"incr n 1\r\nget n\r\n",
@@ -36,13 +36,13 @@ const STREAMS: &[&[&[u8]]] = &[
     &[b"set a 0 2147483648 1\r\nx\r\nget a\r\nset a 0 2592001 1\r\nx\r\nget a\r\nset a 0 -1 1\r\nx\r\nget a\r\nset a 0 2592000 1\r\nx\r\nget a\r\n"],
     &[b"set a 0 0 2147483646\r\nget a\r\nset a 0 0 -1\r\nset a 0 0 01\r\nx\r\nset a 0 0 +1\r\nx\r\n"],
     &[b"set a 0 0 1\r\nx\r\ntouch a 2147483648\r\ngat 2147483648 a\r\ntouch a abc\r\ngat abc a\r\ntouch a -1\r\nget a\r\n"],
-    // Flushes: of now, of a past that changes nothing, of a time that is no number.
+    // Flushes: immediate, in the past without effect, and with an invalid time.
     &[b"set a 0 0 1\r\nx\r\nflush_all 1000000000\r\nget a\r\nflush_all\r\nget a\r\nset a 0 0 1\r\ny\r\nget a\r\n"],
     &[b"flush_all abc\r\nflush_all 99999999999\r\nflush_all -1\r\nflush_all 0 noreply\r\nflush_all 1 2 3\r\n"],
     // Sub-commands by prefix.
     &[b"stats r\r\nstats item\r\nstats noreply\r\nslabs a 1\r\nlru mode f\r\nlru mode segmented\r\nlru mode s\r\nstats detail o\r\nstats sizes\r\nstats sizes_enable\r\n"],
     &[b"stats cachedump\r\nstats cachedump 1\r\nstats cachedump 64 0\r\nstats cachedump a b\r\nstats detail\r\nstats detail x\r\n"],
-    // Refusals that name themselves.
+    // Refusals with specific texts.
     &[b"shutdown\r\nshutdown graceful\r\nrefresh_certs\r\nmisbehave\r\ncache_memlimit 1\r\ncache_memlimit x\r\ncache_memlimit 1000000001\r\n"],
     // Ends of connections.
     &[b"version\r\nquit\r\nversion\r\n"],
@@ -55,7 +55,7 @@ const STREAMS: &[&[&[u8]]] = &[
     &[b"set a 0 0 1 noreply\r\nx\r\nwatch\r\n"],
 ];
 
-/// Lines without their newline: what is read, how often it is repeated, and what follows later.
+/// Lines without their newline: the bytes, their repetitions, and the bytes that follow later.
 const LONG: &[(&[u8], &[u8], usize)] = &[
     (b"gat 0 ", b"k", 2042),
     (b"gat 0 ", b"k", 2043),
@@ -68,21 +68,21 @@ const LONG: &[(&[u8], &[u8], usize)] = &[
     (b"foo ", b"x", 2045),
 ];
 
-/// Datagrams of one client a case, with their headers.
+/// Datagrams of one client per case, with their headers.
 const DATAGRAMS: &[&[&[u8]]] = &[
     &[b"\x01\x02\0\0\0\x01\0\0set a 0 0 1\r\nx\r\nget a b a\r\ngets a\r\nversion\r\n"],
-    // The protocol is that of each datagram.
+    // Each datagram chooses its protocol.
     &[b"\0\x01\0\0\0\x01\0\0mn\r\n", b"\0\x02\0\0\0\x01\0\0\x80\x0a\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0"],
     &[b"\0\x02\0\0\0\x01\0\0\x80\x0a\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0version\r\n"],
     &[b"\0\x02\0\0\0\x01\0\0version\r\n\x80\x0a\0\0\0\0\0\0\0\0\0\0abcd\0\0\0\0\0\0\0\0"],
-    // What is no request.
+    // Datagrams that are not requests.
     &[b"", b"\x01", b"\0\x01\0\0\0\x01\0", b"\0\x01\0\0\0\x01\0\0", b"\0\x01\0\0\0\x01\0\0mn"],
     &[b"\0\x01\0\0\0\x02\0\0mn\r\n", b"\0\x01\0\x01\0\x02\0\0mn\r\n", b"\0\x02\0\0\0\0\0\0mn\r\n"],
     &[b"\0\x01\0\0\0\x01\0\0version\r\nlru_crawler metadump all\r\nlru_crawler mgdump x\r\n"],
     &[b"\0\x01\0\0\0\x01\0\0lru_crawler mgdump x\r\n", b"\0\x02\0\0\0\x01\0\0lru_crawler mgdump ,\r\n"],
-    // What does not matter.
+    // Header fields that are ignored.
     &[b"\0\x01\0\x07\0\x01\x12\x34mn\r\n"],
-    // Ends. Not behind `mn`: see docs/compat.md.
+    // Ends. Not after `mn`: see docs/compat.md.
     &[b"\0\x01\0\0\0\x01\0\0quit\r\nmn\r\n"],
     &[b"\0\x01\0\0\0\x01\0\0version\r\nquit\r\nmn\r\n"],
     &[b"\0\x01\0\0\0\x01\0\0delete a noreply\r\nquit\r\n"],
@@ -108,7 +108,7 @@ pub fn cases() -> Vec<Case> {
         let reads = ["get a", "gets", "gat 0 a"].map(|verb| format!("{verb} {key} a\r\n"));
         let changes =
             format!("incr {key} 1\r\ntouch {key} 0\r\ndelete {key}\r\nset {key} 0 0 1 noreply\r\nx\r\nget a\r\n");
-        // Each read by itself: one with a key that is too long takes earlier replies with it.
+        // Each read separately: one with a key that is too long revokes earlier replies.
         let writes = [&stored, &reads[0], &reads[1], &reads[2], &changes];
         cases.push(plain(&writes.map(|text| text.as_bytes())));
     }
@@ -132,7 +132,7 @@ pub fn cases() -> Vec<Case> {
         ],
         ..Case::default()
     });
-    // The same once more where it is encrypted.
+    // All cases again over TLS.
     let encrypted = cases.iter().map(|case| Case { transport: Transport::Tls, ..case.clone() }).collect::<Vec<_>>();
     cases.extend(encrypted);
     cases.extend(DATAGRAMS.iter().map(|datagrams| Case {
@@ -172,7 +172,7 @@ fn reports() -> Case {
     Case { exchanges, ..Case::default() }
 }
 
-/// One dump a case: right behind another one memcached may still say that it is busy.
+/// One dump per case: directly after another one memcached may still reply that it is busy.
 fn dump(of: &str) -> Case {
     let exchanges = vec![
         one(b"set a 0 0 1\r\nx\r\nset b/\xff 7 0 1\r\nx\r\nset c 0 0 9\r\n123456789\r\nget c\r\n", Compare::Exact),

@@ -1,8 +1,9 @@
-//! Owns the running of a case of datagrams: the same to both servers, and the datagrams of their answers side by side.
-//! Called by `drive`.
+//! Owns the run of a datagram case: the same datagrams to both servers, and their answers side by side. Called by
+//! `drive`.
 //!
-//! Answers come in the order of the requests, so those of an exchange end with the answer to a last `version` (the
-//! sentinel). A server that does not answer it is asked again: it may have taken it for the rest of something.
+//! Answers arrive in the order of the requests, so an exchange ends with the answer to a last `version` (the
+//! sentinel). A server that does not answer the sentinel gets it again: it may have taken it as the rest of an
+//! earlier request.
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
@@ -18,14 +19,14 @@ use crate::stream::{CONNECTIONS, Case, Exchange, Transport};
 /// Request ids from here on are those of sentinels.
 pub const SENTINELS: u16 = 0xf000;
 
-/// Silence after which a sentinel is taken as lost, and how often it is sent.
+/// Silence after which a sentinel counts as lost, and the number of attempts.
 const PATIENCE: Duration = Duration::from_millis(400);
 const TRIES: usize = 3;
 
-/// Bytes of a datagram's header: id, sequence, datagrams in all, nothing.
+/// Length of a datagram's header: id, sequence, total, reserved.
 const HEADER: usize = 8;
 
-/// Runs a case on fresh servers; `None` when all answers were the same.
+/// Runs a case on new servers; `None` if all answers were equal.
 pub fn run(binaries: &Binaries, case: &Case) -> Option<Difference> {
     let servers = [&binaries.ours, &binaries.reference];
     let servers = servers.map(|binary| Server::start(binary, Transport::Udp, &case.flags));
@@ -63,7 +64,7 @@ fn connect(server: &Server) -> UdpSocket {
     socket
 }
 
-/// All datagrams that come before the answer to the sentinel; a last one that says so if there is none.
+/// All datagrams before the answer to the sentinel; if there is no such answer, the last one says so.
 fn receive(socket: &UdpSocket, sentinels: &mut u16) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
     let mut buffer = vec![0; 65536];
@@ -74,7 +75,7 @@ fn receive(socket: &UdpSocket, sentinels: &mut u16) -> Vec<Vec<u8>> {
         loop {
             match socket.recv(&mut buffer) {
                 Ok(count) if buffer[..2] == id && count > HEADER => return answers,
-                // The late answer to an earlier try.
+                // A late answer to an earlier attempt.
                 Ok(count) if count >= HEADER && buffer[..2] >= SENTINELS.to_be_bytes()[..] => {}
                 Ok(count) => answers.push(buffer[..count].to_vec()),
                 Err(problem) if matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
@@ -91,7 +92,7 @@ fn bodies(answers: &[Vec<u8>]) -> Vec<u8> {
     answers.iter().flat_map(|answer| answer.get(HEADER..).unwrap_or(b"")).copied().collect()
 }
 
-/// Headers and bodies. How long a body with clock values is depends on them.
+/// Headers and bodies. The length of a body with clock values depends on them.
 fn essence(exchange: &Exchange, answers: &[Vec<u8>], bodies: &[u8]) -> Vec<u8> {
     let mut kept = exchange.compare.essence(bodies);
     for answer in answers {
@@ -104,8 +105,8 @@ fn essence(exchange: &Exchange, answers: &[Vec<u8>], bodies: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// A header that says that it belongs to no datagram. It means something as the answer to `quit` only; memcached sends
-/// it for much that has no reply (docs/compat.md).
+/// A header that states that it belongs to no datagram. It has meaning only as the answer to `quit`; memcached sends
+/// it for many requests without a reply (docs/compat.md).
 fn is_empty(answer: &[u8]) -> bool {
     answer.len() == HEADER && answer[4..6] == [0, 0]
 }

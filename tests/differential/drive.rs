@@ -1,8 +1,9 @@
-//! Owns the running of a case: the same bytes to both servers, their replies side by side. Called by `main` and `shrink`.
+//! Owns the run of a case: the same bytes to both servers, their replies side by side. Called by `main` and `shrink`.
 //!
-//! No reply is waited for by guessing times: an exchange ends with a command whose reply is unique (the sentinel), or
-//! with the client's half-close, after which the server's close ends the reply. Where the sentinel itself was swallowed
-//! by an unfinished value, `PATIENCE` passes and both connections are half-closed; how long that was changes nothing in
+//! No reply is awaited by guessing times: an exchange ends with a command that has a unique reply (the sentinel), or
+//! with the client's half-close, after which the server's close ends the reply. If an incomplete value swallowed the
+//! sentinel itself, `PATIENCE` passes and both connections are half-closed; its length does not affect the
+//! comparison.
 //! what is compared.
 
 use std::io::ErrorKind;
@@ -17,9 +18,9 @@ use crate::stream::{ALL_CONNECTIONS, Case, End, Exchange, Part, Transport, shown
 use crate::wire::Wire;
 use crate::{datagrams, known};
 
-/// Silence after which a missing sentinel is taken as swallowed.
+/// Silence after which a missing sentinel counts as swallowed.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Silence after which a server is taken as hanging.
+/// Silence after which a server counts as hanging.
 const HANG: Duration = Duration::from_secs(20);
 
 pub struct Binaries {
@@ -27,7 +28,7 @@ pub struct Binaries {
     pub reference: PathBuf,
 }
 
-/// Two replies that should have been the same.
+/// Two replies that should have been equal.
 pub struct Difference {
     /// Index of the exchange.
     pub at: usize,
@@ -47,7 +48,7 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Runs a case on fresh servers; `None` when all replies were the same.
+/// Runs a case on new servers; `None` if all replies were equal.
 pub fn run(binaries: &Binaries, case: &Case) -> Option<Difference> {
     if case.transport == Transport::Udp {
         return datagrams::run(binaries, case);
@@ -57,7 +58,7 @@ pub fn run(binaries: &Binaries, case: &Case) -> Option<Difference> {
 }
 
 struct Runner {
-    /// Ours, then the reference.
+    /// oxcached, then the reference.
     servers: [Server; 2],
     slots: [Option<[Wire; 2]>; ALL_CONNECTIONS],
     poll: Poll,
@@ -148,13 +149,13 @@ impl Runner {
         self.servers.each_ref().map(|server| Wire::open(server.at(), registry))
     }
 
-    /// Makes sure that a worker holds a connection: a barrier is worth nothing while it still waits to be handed over.
+    /// Ensures that a worker holds a connection: a barrier has no effect while the connection still waits for one.
     fn settle(&mut self, wires: &mut [Wire; 2], binary: bool) {
         let mark = self.sentinel(wires, binary);
         self.pump_until(wires, HANG, |wire| wire.closed || wire.input.ends_with(&mark));
     }
 
-    /// The exchange's bytes, one entry a write, and whether a barrier follows it.
+    /// The exchange's bytes, one entry per write, and whether a barrier follows it.
     fn writes(&self, exchange: &Exchange) -> Vec<(Vec<u8>, bool)> {
         let mut writes = vec![(Vec::new(), false)];
         for part in exchange.commands.iter().flat_map(|command| &command.parts) {
@@ -175,7 +176,7 @@ impl Runner {
         writes
     }
 
-    /// Asks for a reply that nothing else brings; returns its bytes.
+    /// Requests a unique reply; returns its bytes.
     fn sentinel(&mut self, wires: &mut [Wire; 2], binary: bool) -> Vec<u8> {
         self.sentinels += 1;
         let number = self.sentinels;
@@ -225,8 +226,8 @@ impl Runner {
     }
 }
 
-/// Whether the replies depend on which bytes the server reads at once: commands that refuse to run behind replies which
-/// have not left yet. Two writes that are not kept apart may arrive together at one server and apart at the other.
+/// Whether the replies depend on which bytes the server reads at once: commands that fail while earlier replies are
+/// unsent. Two adjacent writes may arrive together at one server and separately at the other.
 fn depends_on_arrival(sent: &[u8]) -> bool {
     [&b"dump"[..], b"watch"].iter().any(|word| sent.windows(word.len()).any(|window| window == *word))
 }

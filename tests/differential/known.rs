@@ -1,17 +1,17 @@
-//! Owns the known, deliberate differences: each with a predicate and the reason, the same reasons as in docs/compat.md.
-//! Called by `drive` when two replies differ.
+//! Owns the known, deliberate differences: each with a predicate and its reason, as in docs/compat.md. Called by
+//! `drive` when two replies differ.
 
 use crate::compare::packets;
 
-/// One difference that is not an error.
+/// A difference that is not an error.
 pub struct Known {
-    /// As the heading in docs/compat.md.
+    /// The heading in docs/compat.md.
     pub name: &'static str,
     /// Whether this explains the difference between the replies to these bytes.
     pub explains: fn(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool,
 }
 
-/// What can be reached by the generated streams.
+/// Differences that generated streams can reach.
 pub const KNOWN: &[Known] = &[
     Known { name: "dumps side by side", explains: busy },
     Known { name: "dumps behind a long pipeline", explains: behind_pipeline },
@@ -20,7 +20,7 @@ pub const KNOWN: &[Known] = &[
     Known { name: "replies before an unfinished value", explains: unfinished_value },
 ];
 
-/// The name of the known difference, when it is one.
+/// Name of the known difference, if it is one.
 pub fn explain(sent: &[u8], ours: &[u8], reference: &[u8]) -> Option<&'static str> {
     KNOWN.iter().find(|known| (known.explains)(sent, ours, reference)).map(|known| known.name)
 }
@@ -29,14 +29,15 @@ fn lines(reply: &[u8]) -> Vec<&[u8]> {
     reply.split_inclusive(|&byte| byte == b'\n').collect()
 }
 
-/// memcached's crawler was at work already; ours has no queue.
+/// memcached's crawler was running already; oxcached's has no queue.
 fn busy(_: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     const BUSY: &[u8] = b"BUSY currently processing crawler request\r\n";
     let (ours, reference) = (lines(ours), lines(reference));
     ours.iter().zip(&reference).find(|(a, b)| a != b).is_some_and(|(_, b)| *b == BUSY)
 }
 
-/// Where a turn of `-R` commands ends decides whether replies still wait when a dump or a watch comes, which refuses it.
+/// The end of a turn of `-R` commands decides whether replies still wait when a dump or a watch arrives, which
+/// refuses it.
 fn behind_pipeline(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     const REFUSED: &[u8] = b"ERROR cannot pipeline other commands before ";
     // `-R 1` is among the flags.
@@ -46,7 +47,7 @@ fn behind_pipeline(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     lines(sent).len() > TURN && first.is_some_and(|(a, b)| a.starts_with(REFUSED) != b.starts_with(REFUSED))
 }
 
-/// Rows of `stats settings` that exist only where flash storage is compiled in, and those of TLS where the reference is
+/// Rows of `stats settings` that exist only with flash storage compiled in, and those of TLS if the reference is
 /// built without it.
 fn absent_settings(_: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     const ABSENT: [&[u8]; 2] = [b"STAT ext_", b"STAT slab_automove_freeratio"];
@@ -62,7 +63,7 @@ fn unfinished_packet(sent: &[u8]) -> bool {
     sent.first() == Some(&0x80) && whole < sent.len()
 }
 
-/// `stats slabs`, when the same is counted but for another class; `me`, when all but the class is the same.
+/// `stats slabs`, if the counts are equal but for another class; `me`, if all but the class is equal.
 fn other_class(_: &[u8], ours: &[u8], reference: &[u8]) -> bool {
     let report = |reply: &[u8]| {
         let mut sums = std::collections::BTreeMap::<String, u64>::new();

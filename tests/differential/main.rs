@@ -1,13 +1,13 @@
-//! Differential test: random and hand-written streams of text and packets go to oxcached and to a real memcached, and every
-//! byte that comes back is compared.
+//! Differential test: random and hand-written streams of text and packets go to oxcached and to a real memcached, and
+//! every reply byte is compared.
 //!
-//! Owns the order of the work: the corpus first, then random cases until the time is over. A case starts both servers
-//! afresh, so that cas ids, statistics and items agree from the first command on; a case that differs is shrunk and
+//! Owns the order of the work: the corpus first, then random cases until the time limit. A case starts both servers
+//! new, so that cas ids, statistics and items agree from the first command on; a case that differs is shrunk and
 //! printed. Called by `cargo test --test differential`.
 //!
-//! Environment: `MEMCACHED_BIN` (without it the test says so and does nothing), `OXCACHED_BIN`, `DIFF_SECONDS` (10),
-//! `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`, `DIFF_ONLY` (of `text,binary,mixed,tls,udp`: the kinds of random
-//! cases, which share the time; all).
+//! Environment: `MEMCACHED_BIN` (without it the test prints a note and does nothing), `OXCACHED_BIN`, `DIFF_SECONDS`
+//! (10), `DIFF_SEED` (random; printed), `DIFF_CORPUS_ONLY`, `DIFF_ONLY` (of `text,binary,mixed,tls,udp`: the kinds of
+//! random cases, which share the time; all).
 
 #![allow(clippy::unwrap_used, reason = "all of this crate is a test")]
 
@@ -69,7 +69,7 @@ fn replies_equal_memcached() {
     }
 }
 
-/// What has been compared of one kind.
+/// Totals of one kind.
 #[derive(Clone, Default)]
 struct Done {
     cases: usize,
@@ -77,7 +77,7 @@ struct Done {
     time: Duration,
 }
 
-/// The two servers; `None`, with the reason printed, where there is no memcached to compare with.
+/// The two servers; `None`, with the reason printed, without a memcached to compare with.
 fn binaries() -> Option<Binaries> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let Some(reference) = set("MEMCACHED_BIN") else {
@@ -97,7 +97,7 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-/// Runs one case; a difference is made as small as it goes and told.
+/// Runs one case; shrinks and prints a difference.
 fn check(binaries: &Binaries, case: &Case, origin: &str) -> Option<String> {
     let found = drive::run(binaries, case)?;
     println!("{origin}: difference, {}; shrinking", found.what);

@@ -1,5 +1,5 @@
-//! Owns a server process: its sockets in or for its own directory, its certificate. Called by `drive` and `datagrams`,
-//! twice a case.
+//! Owns a server process: its sockets in its own directory or for it, its certificate. Called by `drive` and
+//! `datagrams`, twice a case.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,23 +14,23 @@ use crate::stream::Transport;
 use crate::tls;
 
 const START_MAX: Duration = Duration::from_secs(10);
-/// A reply to `version` that takes longer means that the server hangs.
+/// Maximum time of a reply to `version`; a slower server hangs.
 const REPLY_MAX: Duration = Duration::from_secs(20);
 
-/// A running server; killed when dropped.
+/// A running server; dropping it kills the process.
 pub struct Server {
     child: Child,
     at: At,
-    /// Where barriers are asked for: never used for the case itself.
+    /// Channel for barriers, never used for the case itself.
     side: Box<dyn Channel>,
     _directory: TempDir,
 }
 
-/// Where a server listens.
+/// Address of a server.
 #[derive(Clone, Debug)]
 pub enum At {
     Unix(PathBuf),
-    /// Encrypted; its first listener is not.
+    /// TLS; its first listener is plain.
     Tls(SocketAddr),
     Udp(SocketAddr),
 }
@@ -39,7 +39,7 @@ trait Channel: Read + Write {}
 impl<T: Read + Write> Channel for T {}
 
 impl Server {
-    /// One worker: what was sent first is worked on first, on whatever connection.
+    /// One worker: requests are processed in the order sent, on any connection.
     pub fn start(binary: &Path, transport: Transport, flags: &[&str]) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let (socket, ports) = (directory.path().join("socket"), directory.path().join("ports"));
@@ -90,7 +90,7 @@ impl Server {
         &self.at
     }
 
-    /// Returns when the server has read everything sent before on any connection.
+    /// Returns once the server has read everything sent before on any connection.
     pub fn barrier(&mut self) -> std::io::Result<()> {
         let side = &mut self.side;
         side.write_all(b"version\r\n")?;
@@ -101,7 +101,7 @@ impl Server {
         Ok(())
     }
 
-    /// How the process ended, when it did.
+    /// Exit status of the process, if it has ended.
     pub fn death(&mut self) -> Option<String> {
         self.child.try_wait().unwrap().map(|status| status.to_string())
     }
@@ -109,20 +109,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only when the process is already gone.
+        // Both fail only if the process is already gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The first two addresses in a port file, once it is there.
+/// The first two addresses in a port file, once it exists.
 fn listeners(file: &Path) -> Option<[SocketAddr; 2]> {
     let text = std::fs::read_to_string(file).ok()?;
     let mut ports = text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok());
     Some([ports.next()?, ports.next()?].map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
-/// The owner of what this process creates is its effective user.
+/// Files that this process creates belong to its effective user.
 fn runs_as_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)

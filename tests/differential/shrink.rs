@@ -1,12 +1,12 @@
-//! Owns the reduction of a case that differs: fewer exchanges, fewer commands, fewer cuts, as long as some difference
-//! remains. Called by `main`; each attempt runs on fresh servers.
+//! Owns the reduction of a case that differs: fewer exchanges, fewer commands, fewer splits, as long as some
+//! difference remains. Called by `main`; each attempt runs on new servers.
 
 use std::time::{Duration, Instant};
 
 use crate::drive::Difference;
 use crate::stream::{Case, Part};
 
-/// A case this small is readable; what is left of the time is not worth more.
+/// A case reduced for this long is readable; more time is not worth it.
 const TIME_MAX: Duration = Duration::from_secs(90);
 
 /// The smallest case found, and its difference.
@@ -38,7 +38,7 @@ impl<R: Fn(&Case) -> Option<Difference>> Search<R> {
         parts.sum::<usize>() + self.best.exchanges.len() + self.best.flags.len()
     }
 
-    /// Takes the candidate over when it still differs.
+    /// Accepts the candidate if it still differs.
     fn accept(&mut self, mut candidate: Case) -> bool {
         if self.started.elapsed() > TIME_MAX {
             return false;
@@ -50,7 +50,7 @@ impl<R: Fn(&Case) -> Option<Difference>> Search<R> {
         true
     }
 
-    /// Leaves out runs of exchanges, the longest first.
+    /// Removes runs of exchanges, the longest first.
     fn exchanges(&mut self) {
         let mut length = self.best.exchanges.len().next_power_of_two();
         while length >= 1 {
@@ -67,7 +67,7 @@ impl<R: Fn(&Case) -> Option<Difference>> Search<R> {
         }
     }
 
-    /// Leaves out single commands.
+    /// Removes single commands.
     fn commands(&mut self) {
         let mut at = 0;
         while at < self.best.exchanges.len() {
@@ -86,7 +86,7 @@ impl<R: Fn(&Case) -> Option<Difference>> Search<R> {
         }
     }
 
-    /// Leaves out all cuts.
+    /// Removes all splits.
     fn cuts(&mut self) {
         let mut candidate = self.best.clone();
         for command in candidate.exchanges.iter_mut().flat_map(|exchange| &mut exchange.commands) {
@@ -104,7 +104,7 @@ impl<R: Fn(&Case) -> Option<Difference>> Search<R> {
 }
 
 #[test]
-fn only_what_matters_is_left() {
+fn irrelevant_parts_are_removed() {
     use crate::stream::{Command, Exchange};
     let command = |text: &str| Command::bytes(text.as_bytes());
     let exchange = |n: usize| Exchange::new(n % 3, vec![command("get a\r\n"), command(&format!("get b{n}\r\n"))]);

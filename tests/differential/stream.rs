@@ -1,27 +1,27 @@
-//! Owns the shape of a case: exchanges on a few connections, each a list of commands cut into writes. Built by `generate`
-//! and `corpus`, run by `drive`, reduced by `shrink`.
+//! Owns the structure of a case: exchanges on a few connections, each a list of commands split into writes. Built by
+//! `generate` and `corpus`, run by `drive`, reduced by `shrink`.
 
 use crate::compare::Compare;
 
-/// Connections a case may use at a time for text.
+/// Maximum concurrent text connections of a case.
 pub const CONNECTIONS: usize = 3;
 
-/// The same with those for packets, which are the later ones.
+/// Maximum concurrent connections, including those for packets, which come last.
 pub const ALL_CONNECTIONS: usize = 5;
 
-/// How what is sent travels.
+/// Transport of a case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// Over a unix socket.
     #[default]
     Unix,
-    /// Over TCP, encrypted.
+    /// Over TCP with TLS.
     Tls,
-    /// As datagrams, one a command, each with its header.
+    /// As datagrams, one per command, each with its header.
     Udp,
 }
 
-/// Everything that one pair of fresh servers is sent.
+/// All requests to one pair of new servers.
 #[derive(Clone, Default)]
 pub struct Case {
     pub transport: Transport,
@@ -30,7 +30,7 @@ pub struct Case {
     pub exchanges: Vec<Exchange>,
 }
 
-/// What is sent on one connection before anything is sent on another.
+/// Requests on one connection, before any on another.
 #[derive(Clone)]
 pub struct Exchange {
     pub connection: usize,
@@ -39,7 +39,7 @@ pub struct Exchange {
     pub compare: Compare,
 }
 
-/// The unit of shrinking: as a rule a command line with its value.
+/// The unit of shrinking: usually a command line with its value.
 #[derive(Clone, Default)]
 pub struct Command {
     pub parts: Vec<Part>,
@@ -54,14 +54,14 @@ pub enum Part {
     CasNumber(Vec<u8>),
     /// Ends a write.
     Split,
-    /// Ends a write, and waits until the server has taken it in.
+    /// Ends a write, and waits until the server has read it.
     Barrier,
 }
 
-/// How it is known that all replies have come.
+/// End of an exchange's replies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// A last command whose reply cannot be mistaken.
+    /// A last command with an unmistakable reply.
     Sentinel,
     /// The client closes its sending side, and reads until the server closes.
     HalfClose,
@@ -94,7 +94,7 @@ impl Exchange {
 }
 
 impl Case {
-    /// The case as text, one line a write.
+    /// The case as text, one line per write.
     pub fn describe(&self) -> String {
         let mut text = format!("server flags: {:?}\n", self.flags);
         if self.transport != Transport::Unix {
@@ -121,7 +121,7 @@ impl Case {
     }
 }
 
-/// Bytes as printable text, the middle left out where there are many.
+/// Bytes as printable text, with the middle of long ones omitted.
 pub fn shown(bytes: &[u8], most: usize) -> String {
     if bytes.len() <= most {
         return bytes.escape_ascii().to_string();

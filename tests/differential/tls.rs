@@ -1,4 +1,5 @@
-//! Owns the certificate that all servers of a run show, and the client that trusts it. Called by `server` and `wire`.
+//! Owns the certificate that all servers of a run present, and the client that trusts it. Called by `server` and
+//! `wire`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -24,13 +25,13 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     Identity { directory, client: Arc::new(client) }
 });
 
-/// The value of `-o` that names the certificate and its key.
+/// Value of `-o` with the certificate and its key.
 pub fn options() -> String {
     let directory = IDENTITY.directory.path().display();
     format!("ssl_chain_cert={directory}/cert.pem,ssl_key={directory}/key.pem")
 }
 
-/// A client that has said nothing yet.
+/// A client before its first byte.
 pub fn client() -> ClientConnection {
     ClientConnection::new(Arc::clone(&IDENTITY.client), "localhost".try_into().unwrap()).unwrap()
 }

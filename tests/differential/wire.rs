@@ -1,4 +1,4 @@
-//! Owns one connection to a server, plain or encrypted, which never blocks. Called by `drive`.
+//! Owns one connection to a server, plain or TLS, which never blocks. Called by `drive`.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::Shutdown;
@@ -12,10 +12,10 @@ use crate::tls;
 
 pub struct Wire {
     link: Link,
-    /// What is to be sent, and how much of it the link has taken.
+    /// Bytes to send, of which the link has taken the first `written`.
     pub output: Vec<u8>,
     pub written: usize,
-    /// What has been received.
+    /// Received bytes.
     pub input: Vec<u8>,
     pub closed: bool,
 }
@@ -47,7 +47,7 @@ impl Wire {
         Wire { link, output: Vec::new(), written: 0, input: Vec::new(), closed: false }
     }
 
-    /// Writes and reads until the socket has no more to give or take.
+    /// Writes and reads until the socket blocks.
     pub fn pump(&mut self) {
         let began = self.link.is_handshaking();
         self.send();
@@ -63,7 +63,7 @@ impl Wire {
                 Ok(count) => self.written += count,
                 Err(problem) if problem.kind() == ErrorKind::WouldBlock => return,
                 Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
-                // The server has closed: the rest is for nobody, and reading shows the close.
+                // The server has closed: the rest is dropped, and reading shows the close.
                 Err(_) => self.written = self.output.len(),
             }
         }
@@ -83,7 +83,7 @@ impl Wire {
         }
     }
 
-    /// Whether the kernel has everything that is to be sent.
+    /// Whether the kernel has all bytes to send.
     pub fn is_sent(&self) -> bool {
         let held = match &self.link {
             Link::Unix(_) => false,
@@ -92,7 +92,7 @@ impl Wire {
         self.written == self.output.len() && (self.closed || !held)
     }
 
-    /// Nothing more will be sent. Fails when the server has closed first: just as well.
+    /// Ends the sending side. Failure is ignored: the server has closed first.
     pub fn half_close(&mut self) {
         let _ = match &mut self.link {
             Link::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -117,7 +117,7 @@ impl Link {
                 let taken = session.writer().write(bytes)?;
                 match flush(stream, session) {
                     Err(problem) if problem.kind() != ErrorKind::WouldBlock => Err(problem),
-                    // It takes some before the handshake is over, and no more.
+                    // It takes some bytes before the handshake is complete, and no more.
                     _ if taken == 0 => Err(ErrorKind::WouldBlock.into()),
                     _ => Ok(taken),
                 }
@@ -133,7 +133,7 @@ impl Link {
         loop {
             match session.reader().read(chunk) {
                 Err(problem) if problem.kind() == ErrorKind::WouldBlock => {}
-                // The end, without a farewell or with one.
+                // The end, with or without a closing alert.
                 Err(problem) if problem.kind() == ErrorKind::UnexpectedEof => return Ok(0),
                 done => return done,
             }
@@ -147,7 +147,7 @@ impl Link {
     }
 }
 
-/// Sends what is encrypted already.
+/// Sends bytes that are already encrypted.
 fn flush(stream: &mut TcpStream, session: &mut ClientConnection) -> Result<()> {
     while session.wants_write() {
         session.write_tls(stream)?;

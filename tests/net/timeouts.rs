@@ -142,7 +142,7 @@ fn local_clients_have_a_time_for_their_login_but_none_for_being_idle() {
 const BIG: usize = 20_000_000;
 
 #[test]
-fn a_peer_that_takes_nothing_is_closed_and_one_that_takes_a_little_is_not() {
+fn a_stalled_peer_is_closed_and_a_slow_one_is_not() {
     let (listener, dir) = unix();
     let server = Server::by_hand(Settings { write_timeout: 5, ..settings() }, vec![tcp(), listener]);
     let mut other = server.client();

@@ -1,8 +1,7 @@
 //! A client without sockets: bytes into a `Session`, replies out of it.
 //!
-//! Owns what `net` does for a connection, in its shortest form: input, output, the steps a session asks for.
-//! Used by the tests that run the server's inside in process: `model`, `split`, `stress`, `alloc`, and by the fuzz
-//! targets.
+//! Owns a minimal replacement of `net`: input, output, and the steps that a session requests. Used by the in-process
+//! tests (`model`, `split`, `stress`, `alloc` and others), and by the fuzz targets.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -19,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Unix time at which a manual clock starts.
 pub const UNIX: i64 = 1_000_000_000;
 
-/// Settings as the command line would give them.
+/// Settings of a command line.
 pub fn settings(args: &str) -> Settings {
     let words = std::iter::once("oxcached").chain(args.split_ascii_whitespace());
     match parse(words.map(Into::into)).unwrap() {
@@ -28,28 +27,28 @@ pub fn settings(args: &str) -> Settings {
     }
 }
 
-/// The shared state of a server with these arguments, on a manual clock.
+/// Shared state of a server with these arguments, on a manual clock.
 pub fn shared(args: &str) -> Arc<Shared> {
     shared_with(settings(args))
 }
 
-/// The same from settings.
+/// [`shared`] from settings.
 pub fn shared_with(settings: Settings) -> Arc<Shared> {
     Arc::new(Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap())
 }
 
-/// The same with users.
+/// [`shared_with`] with users.
 pub fn shared_with_auth(settings: Settings, auth: Auth) -> Arc<Shared> {
     let shared = Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap();
     Arc::new(Shared { auth: Some(auth), ..shared })
 }
 
-/// Visits every page once, as the chores' thread does within a minute.
+/// Sweeps every page once, as the chores' thread does within a minute.
 pub fn sweep(store: &'static Store, now: u32) {
     store.sweep(&mut store.begin_walk(u64::MAX << 1), u32::MAX, now, |_, _| true);
 }
 
-/// Asserts that the store holds no item, and that no chunk is in use by anything.
+/// Asserts that the store holds no item, and that no chunk is in use.
 #[track_caller]
 pub fn assert_empty(shared: &Shared) {
     let store = shared.cache.store;
@@ -60,8 +59,7 @@ pub fn assert_empty(shared: &Shared) {
     assert_eq!((store.items(), store.bytes()), (0, 0));
 }
 
-/// Moves pages from any class to any other one, or through the pool, until told to stop. Now and then a move is
-/// called off.
+/// Moves pages from any class to any other one, or through the pool, until stopped. Periodically cancels a move.
 pub fn move_pages(shared: &Shared, mut rng: fastrand::Rng, stop: &AtomicBool) {
     let store = shared.cache.store;
     let (mut job, mut rescues, mut moved): (Option<Move>, _, _) = (None, 0, 0);
@@ -99,7 +97,7 @@ pub fn work(shared: &Shared, round: u32) {
     std::thread::yield_now();
 }
 
-/// The datagrams that answer one datagram, which is served in turns as by a worker.
+/// The datagrams that answer one datagram, served in turns as by a worker.
 pub fn answer(answerer: &mut Answerer<Session>, shared: &Shared, datagram: &[u8]) -> Vec<Vec<u8>> {
     let mut answers = Vec::new();
     let mut cx = Cx::new(shared, &shared.stats.workers[0], 7);
@@ -125,13 +123,13 @@ pub struct Client {
     session: Session,
     input: Input,
     out: Output,
-    /// Replies received and not yet looked at.
+    /// Replies received and not yet examined.
     pub got: Vec<u8>,
-    /// The session ended the conversation.
+    /// The session ended the connection.
     pub closed: bool,
-    /// Does not read its replies: they stay in the output, and nothing more is run once it is full.
+    /// Does not read its replies: they stay in the output, and nothing runs once it is full.
     pub deaf: bool,
-    /// What a deaf client has sent and the server has not read.
+    /// Bytes that a deaf client has sent and the server has not read.
     waiting: Vec<u8>,
 }
 
@@ -140,12 +138,12 @@ impl Client {
         Self::of_worker(shared, 0)
     }
 
-    /// A connection whose protocol the listener has settled.
+    /// A connection with its protocol set by the listener.
     pub fn speaking(shared: &Arc<Shared>, protocol: Protocol) -> Self {
         Self { session: Session::new(protocol), ..Self::new(shared) }
     }
 
-    /// A connection of worker number `worker`, whose counters only one thread may write.
+    /// A connection of worker number `worker`; only one thread may write that worker's counters.
     pub fn of_worker(shared: &Arc<Shared>, worker: usize) -> Self {
         Self {
             shared: Arc::clone(shared),
@@ -160,7 +158,7 @@ impl Client {
         }
     }
 
-    /// Another conversation with the same buffers.
+    /// Starts a new session with the same buffers.
     pub fn restart(&mut self) {
         self.session = Session::new(Protocol::Negotiating);
         self.input.reset();
@@ -183,7 +181,7 @@ impl Client {
         }
     }
 
-    /// Reads again, and all that has waited.
+    /// Reads again, including all waiting replies.
     pub fn listen(&mut self) {
         self.deaf = false;
         self.receive();
@@ -194,7 +192,7 @@ impl Client {
         self.feed(&waiting);
     }
 
-    /// Between two commands, with nothing left over: the next byte begins a command.
+    /// Between two commands without unconsumed bytes: the next byte begins a command.
     pub fn is_idle(&self) -> bool {
         !self.closed && self.input.is_empty() && self.session.waiting_state() == ConnState::Read
     }
@@ -226,7 +224,7 @@ impl Client {
         }
     }
 
-    /// Runs what has arrived; false if a client that does not read is in the way.
+    /// Runs the received bytes; false if unread replies block further commands.
     fn run(&mut self) -> bool {
         loop {
             let mut budget = self.shared.settings.reqs_per_event;
@@ -240,7 +238,7 @@ impl Client {
                     self.session.take_check().expect("only logins suspend").run();
                     self.session.resume(&[], &mut self.out);
                 }
-                // A watcher leaves at once.
+                // A watcher ends at once.
                 Step::HandOver | Step::Close(_) => {
                     self.closed = true;
                     return true;
@@ -258,13 +256,13 @@ impl Client {
         drain(&mut self.out, &mut self.got);
     }
 
-    /// Sends a request; gives all its replies.
+    /// Sends a request; returns all its replies.
     pub fn ask(&mut self, request: &[u8]) -> Vec<u8> {
         self.feed(request);
         std::mem::take(&mut self.got)
     }
 
-    /// Sends a request and leaves its replies unread; what earlier requests left must be read already.
+    /// Sends a request and leaves its replies unread; replies to earlier requests must have been read.
     pub fn ask_and_hold(&mut self, request: &[u8]) -> Held {
         self.arrive(request);
         Held { before: std::mem::take(&mut self.got), out: std::mem::take(&mut self.out) }

@@ -1,4 +1,4 @@
-//! What docs say of the tree must be true: the files they name exist, and every layer table is that of `tidy.rs`.
+//! Checks of docs against the tree: files that they name exist, and every layer table equals that of `tidy.rs`.
 
 use super::{LAYERS, root};
 use std::collections::BTreeSet;
@@ -9,12 +9,12 @@ use std::path::Path;
 /// Paths in backticks that begin with one of these must exist.
 const FOLDERS: &[&str] = &["src/", "tests/", "docs/", "scripts/", "benches/", "fuzz/"];
 
-/// The texts in backticks of a line.
+/// The quoted texts of a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Whether `path` exists; a `*` stands for anything in its last part.
+/// Whether `path` exists; a `*` matches anything in its last part.
 fn exists(root: &Path, path: &str) -> bool {
     if !path.contains('*') {
         return root.join(path).exists();
@@ -35,7 +35,7 @@ fn files_that_docs_name_exist() {
     let mut report = String::new();
     for path in pages.chain(tops).filter(|path| path.exists()) {
         for (at, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
-            // In a row of a table, a name without a folder lies in that of the path before it.
+            // In a table row, a name without a folder is in the folder of the path before it.
             let mut last = String::new();
             for name in quoted(line) {
                 let name = name.split([' ', '(', ',']).next().unwrap_or(name);

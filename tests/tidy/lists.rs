@@ -1,11 +1,11 @@
-//! Lists in `docs/` that are made from the sources: every `unsafe` site with its argument, and every bound of
-//! `src/limits.rs`. A list that is out of date fails; `make lists` writes it again.
+//! Lists in `docs/` generated from the sources: every `unsafe` site with its argument, and every bound of
+//! `src/limits.rs`. A list that is out of date fails; `make lists` regenerates it.
 
 use super::{Source, has_word, root, sources};
 use std::fmt::Write as _;
 use std::fs;
 
-/// Compares `text` with what `docs/name` says between its marks, or puts it there if `WRITE_LISTS` is set.
+/// Compares `text` with the part of `docs/name` between its marks, or writes it there if `WRITE_LISTS` is set.
 fn keep(name: &str, text: &str) {
     const BEGIN: &str = "<!-- made by `make lists` from here on -->\n";
     const END: &str = "<!-- to here -->\n";
@@ -26,7 +26,7 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// The comment text that ends right above line `at` and begins with `mark`.
+/// The comment text that ends directly above line `at` and begins with `mark`.
 fn argument(source: &Source, at: usize, mark: &str) -> Option<String> {
     // A statement, attributes included, may begin some lines above the word.
     let first = (at.saturating_sub(8)..=at).rev().find(|&line| source.lines[line].raw.contains(mark))?;
@@ -36,7 +36,7 @@ fn argument(source: &Source, at: usize, mark: &str) -> Option<String> {
     Some(text.join(" ").replacen(mark, "", 1).trim().to_owned())
 }
 
-/// Name of the function, with its type, that line `at` stands in.
+/// Name of the function around line `at`, with its type.
 fn place(source: &Source, at: usize) -> String {
     let code = |line: usize| source.lines[line].code.as_str();
     let depth = indent(code(at));
@@ -63,7 +63,7 @@ fn place(source: &Source, at: usize) -> String {
     format!("{}{name}", home.unwrap_or_default())
 }
 
-/// What is called in the block that opens on line `at`.
+/// Names called in the block that opens on line `at`.
 fn calls(source: &Source, at: usize) -> Vec<String> {
     let start = source.lines[at].code.find("unsafe").unwrap_or(0);
     let (mut depth, mut body) = (0, String::new());
@@ -91,7 +91,7 @@ fn calls(source: &Source, at: usize) -> Vec<String> {
     found
 }
 
-/// One row of the list: what is unsafe, and why it is sound.
+/// One row of the list: the unsafe operation, and why it is sound.
 fn site(source: &Source, at: usize) -> Option<(String, Option<String>)> {
     let line = &source.lines[at];
     if line.test || !has_word(&line.code, "unsafe") {
@@ -147,7 +147,7 @@ fn tests_that_the_page_of_counters_names_exist() {
     assert!(missing.is_empty(), "docs/counters.md names tests that do not exist: {missing:?}");
 }
 
-/// A bound: name, value, unit, meaning, and what happens beyond it.
+/// A bound: name, value, unit, meaning, and the effect beyond it.
 struct Bound {
     name: String,
     value: String,
@@ -156,8 +156,8 @@ struct Bound {
     beyond: String,
 }
 
-/// The bounds of a file of constants. The comment of each ends with two lines, `Unit: ...` and `Beyond: ...`, of which
-/// the second may go on.
+/// Bounds in a file of constants. The comment of each ends with two lines, `Unit: ...` and `Beyond: ...`; the second
+/// may continue.
 fn bounds(source: &Source, complaints: &mut String) -> Vec<Bound> {
     let (mut bounds, mut comment) = (Vec::new(), String::new());
     for line in &source.lines {

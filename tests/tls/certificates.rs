@@ -1,10 +1,10 @@
-//! Whose certificates are good, and new ones for the server while it runs.
+//! Accepted client certificates, and new server certificates at run time.
 
 use crate::harness::{Authority, Host, Pair, until};
 use rustls::version::{TLS12, TLS13};
 use std::io::{Read, Write};
 
-/// Clients without a certificate, with a good one, with one of a stranger: who gets in.
+/// Whether clients without a certificate, with a valid one, and with one of another authority get in.
 fn admitted(host: &Host, listener: usize) -> [bool; 3] {
     let good = host.files.authority.sign("client");
     let strange = Authority::new("stranger").sign("client");
@@ -50,7 +50,7 @@ fn listeners_have_their_own_rules() {
 }
 
 #[test]
-fn a_refresh_is_for_new_connections() {
+fn a_refresh_applies_to_new_connections() {
     let host = Host::new("ssl_ca_cert=DIR/ca.pem");
     let mut old = host.client();
     let first = old.server_certificate();
@@ -72,7 +72,7 @@ fn age(client: &mut crate::harness::Client) -> u32 {
 }
 
 #[test]
-fn a_refresh_that_fails_says_why_and_changes_nothing() {
+fn a_failed_refresh_names_the_reason_and_changes_nothing() {
     let host = Host::new("ssl_ca_cert=DIR/ca.pem");
     let mut client = host.client();
     let (first, age_before) = (client.server_certificate(), age(&mut client));

@@ -1,4 +1,4 @@
-//! Handshakes: the ones that fail, the slow ones, the resumed ones.
+//! Handshakes: failed, slow and resumed ones.
 
 use crate::harness::{Client, Host, until};
 use oxcached::limits::TLS_HANDSHAKE_SECONDS;
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-/// Everything up to the end of the stream, however it ends.
+/// All bytes up to the end of the stream, however it ends.
 fn rest(mut socket: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest);
@@ -40,7 +40,7 @@ fn rubbish_after_the_handshake_is_closed_and_counted() {
 }
 
 #[test]
-fn watchers_are_told() {
+fn watchers_see_failed_handshakes() {
     let host = Host::new("");
     let mut watcher = host.client();
     assert_eq!(watcher.ask("watch connevents"), "OK");
@@ -56,7 +56,7 @@ fn watchers_are_told() {
 }
 
 #[test]
-fn versions_below_the_least_are_refused() {
+fn versions_below_the_minimum_are_refused() {
     let host = Host::new("ssl_min_version=3");
     let old = host.files.client_config(&[&TLS12], None);
     assert!(host.client_with(0, old).is_err());
@@ -79,7 +79,7 @@ fn ciphers_are_those_of_the_list() {
 }
 
 #[test]
-fn sessions_are_resumed_only_when_that_is_wanted() {
+fn sessions_are_resumed_only_if_enabled() {
     for (options, wanted) in [("", false), ("ssl_session_cache", true)] {
         let host = Host::new(options);
         for version in [&TLS12, &TLS13] {
@@ -103,7 +103,7 @@ fn sessions_are_resumed_only_when_that_is_wanted() {
 }
 
 #[test]
-fn a_session_is_not_resumed_where_a_certificate_is_required() {
+fn a_session_is_not_resumed_if_a_certificate_is_required() {
     let host = Host::with("-p -1 -t 1 -l btls:127.0.0.1,mtls:127.0.0.1", "ssl_session_cache,ssl_ca_cert=DIR/ca.pem");
     for version in [&TLS12, &TLS13] {
         let mut config = host.files.client_config(&[version], None);
@@ -114,7 +114,7 @@ fn a_session_is_not_resumed_where_a_certificate_is_required() {
     }
 }
 
-/// Lets seconds pass as a clock does, one by one, and the only worker see each of them.
+/// Advances the clock second by second; the only worker sees each second.
 #[track_caller]
 fn pass(host: &Host, seconds: u32, client: &mut Client) {
     for _ in 0..seconds {
@@ -123,9 +123,9 @@ fn pass(host: &Host, seconds: u32, client: &mut Client) {
     }
 }
 
-/// What a stop of the process, or of the machine, looks like to the server: the clock has leapt.
+/// The server sees a stop of the process, or of the machine, as a leap of the clock.
 #[test]
-fn handshakes_outlive_a_stop_of_the_process() {
+fn handshakes_survive_a_stop_of_the_process() {
     let host = Host::new("");
     let mut other = host.client();
     let open = || host.shared.stats.globals.curr_conns.load(std::sync::atomic::Ordering::Relaxed);
@@ -141,10 +141,10 @@ fn handshakes_outlive_a_stop_of_the_process() {
 }
 
 #[test]
-fn slow_handshakes_are_cut_off_and_hurt_nobody() {
+fn slow_handshakes_are_cut_off_and_delay_no_client() {
     let host = Host::new("");
     let mut slow: Vec<TcpStream> = (0..100).map(|_| host.tcp(0)).collect();
-    // The head of a record that never becomes whole.
+    // The head of a record that never becomes complete.
     for byte in [0x16, 3, 1, 1, 0, 1] {
         for socket in &mut slow {
             socket.write_all(&[byte]).unwrap();
@@ -164,7 +164,7 @@ fn slow_handshakes_are_cut_off_and_hurt_nobody() {
 }
 
 #[test]
-fn a_client_that_goes_in_mid_handshake_is_forgotten() {
+fn a_client_that_disconnects_in_mid_handshake_leaves_nothing() {
     let host = Host::new("");
     for cut in [0, 1, 5, 6, 40] {
         let mut socket = host.tcp(0);
@@ -176,9 +176,9 @@ fn a_client_that_goes_in_mid_handshake_is_forgotten() {
 }
 
 #[test]
-fn the_client_too_many_reads_plain_text() {
+fn a_client_above_the_limit_reads_plain_text() {
     let host = Host::with("-p -1 -t 1 -c 200 -l 127.0.0.1", "");
-    // The limit is one of descriptor numbers: this process has more than the server alone would.
+    // The limit is on descriptor numbers: this process has more than the server alone would.
     let mut held = Vec::new();
     until("someone is turned away", || {
         let mut socket = host.tcp(0);

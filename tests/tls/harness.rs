@@ -34,7 +34,7 @@ pub struct Pair {
     pub key: String,
 }
 
-/// One who signs.
+/// A certificate authority.
 pub struct Authority {
     pub cert: String,
     issuer: Issuer<'static, KeyPair>,
@@ -50,7 +50,7 @@ impl Authority {
         Self { cert, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate for `localhost`, told apart by `name`.
+    /// A certificate for `localhost`, identified by `name`.
     pub fn sign(&self, name: &str) -> Pair {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -59,7 +59,7 @@ impl Authority {
     }
 }
 
-/// Everything that one test needs: an authority, its files, and what they say.
+/// An authority, its certificates, and a directory with their files.
 pub struct Files {
     pub authority: Authority,
     pub server: Pair,
@@ -84,13 +84,13 @@ impl Files {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    /// The options of a server with these certificates; `more` goes to the `-o` list.
+    /// Options of a server with these certificates; `more` goes to the `-o` list.
     pub fn options(&self, more: &str) -> String {
         let dir = self.dir.path().display();
         format!("-Z -o ssl_chain_cert={dir}/chain.pem,ssl_key={dir}/key.pem,{}", more.replace("DIR", &dir.to_string()))
     }
 
-    /// A client that trusts this authority and shows `pair`.
+    /// A client that trusts this authority and presents `pair`.
     pub fn client_config(&self, versions: &[&'static SupportedProtocolVersion], pair: Option<&Pair>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.cert.as_bytes()).unwrap()).unwrap();
@@ -153,7 +153,7 @@ impl Host {
         self.client_with(0, self.files.client_config(rustls::ALL_VERSIONS, None)).unwrap()
     }
 
-    /// A client of `config` that has asked for the version, which forces everything a handshake can bring to light.
+    /// A client of `config` that has requested the version, which reveals any failure of the handshake.
     pub fn client_with(&self, listener: usize, config: impl Into<Arc<ClientConfig>>) -> io::Result<Client> {
         Client::over(self.tcp(listener), config)
     }
@@ -175,13 +175,13 @@ impl Drop for Host {
     }
 }
 
-/// A client that speaks TLS.
+/// A TLS client.
 pub struct Client {
     pub stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
 }
 
 impl Client {
-    /// As [`Host::client_with`], over a socket that is connected already.
+    /// [`Host::client_with`] over a connected socket.
     pub fn over(socket: TcpStream, config: impl Into<Arc<ClientConfig>>) -> io::Result<Self> {
         let tls = ClientConnection::new(config.into(), "localhost".try_into().unwrap()).unwrap();
         let mut client = Self { stream: BufReader::new(StreamOwned::new(tls, socket)) };
@@ -235,7 +235,7 @@ impl Client {
         &self.stream.get_ref().conn
     }
 
-    /// The certificate that the server showed.
+    /// The certificate that the server presented.
     pub fn server_certificate(&self) -> CertificateDer<'static> {
         self.tls().peer_certificates().unwrap()[0].clone().into_owned()
     }

@@ -1,4 +1,4 @@
-//! Starting with TLS: what is wrong with the options, what `stats` shows, and SIGHUP.
+//! Starting with TLS: option errors, rows of `stats`, and SIGHUP.
 
 use crate::harness::{Authority, Files, Host, settings, until};
 use oxcached::server::Server;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 #[test]
-fn what_cannot_be_served_is_code_64() {
+fn unusable_options_are_code_64() {
     let files = Files::new();
     let dir = files.dir.path().display().to_string();
     files.write("other.pem", &Authority::new("other").sign("other").key);
@@ -54,7 +54,7 @@ fn a_key_may_be_der() {
 }
 
 #[test]
-fn stats_tell_about_tls() {
+fn stats_have_rows_of_tls() {
     let host =
         Host::new("ssl_session_cache,ssl_wbuf_size=32,ssl_verify_mode=3,ssl_min_version=3,ssl_ca_cert=DIR/ca.pem");
     let pair = host.files.authority.sign("client");
@@ -90,7 +90,7 @@ fn stats_tell_about_tls() {
 }
 
 #[test]
-fn without_tls_there_is_nothing_to_refresh() {
+fn a_refresh_without_tls_is_an_error() {
     let running = Server::start(settings("-p -1 -l 127.0.0.1")).unwrap().spawn().unwrap();
     let mut client = TcpStream::connect(running.addresses()[0]).unwrap();
     client.write_all(b"refresh_certs\r\nquit\r\n").unwrap();
@@ -100,7 +100,7 @@ fn without_tls_there_is_nothing_to_refresh() {
     running.shutdown().unwrap();
 }
 
-/// The program itself, ended with the test.
+/// The program itself, killed at the end of the test.
 struct Program(Child);
 
 impl Drop for Program {
@@ -111,7 +111,7 @@ impl Drop for Program {
 }
 
 #[test]
-fn sighup_reads_the_files_again() {
+fn sighup_reloads_the_files() {
     let files = Files::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let arguments = format!("-u root -l 127.0.0.1 -p {port} {}", files.options("modern"));
@@ -161,7 +161,7 @@ fn a_daemon_finds_relative_certificates_again() {
         .current_dir(files.dir.path())
         .env("MEMCACHED_PORT_FILENAME", "ports");
     assert!(command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
-    // The pid file comes last.
+    // The pid file is written last.
     until("it has started", || files.path("pid").exists());
     let pid = std::fs::read_to_string(files.path("pid")).unwrap().trim().to_owned();
     let ports = std::fs::read_to_string(files.path("ports")).unwrap();

@@ -23,7 +23,7 @@ fn found(key: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_watcher_may_be_encrypted_and_hears_of_failed_handshakes() {
+fn a_watcher_may_be_encrypted_and_sees_failed_handshakes() {
     let host = Host::new("");
     let mut watcher = host.client();
     assert_eq!(watcher.ask("watch fetchers connevents"), "OK");
@@ -38,7 +38,7 @@ fn a_watcher_may_be_encrypted_and_hears_of_failed_handshakes() {
             told += 1;
         }
     }
-    // More than fits on the way, and then nothing more: all that was taken comes, to the end of a line.
+    // More than fits in transit, then nothing more: all bytes taken arrive, to the end of a line.
     let (lines, globals) = (50_000, &host.shared.stats.globals);
     let sent = || globals.log_watcher_sent.load(Relaxed);
     let lost = || globals.log_watcher_skipped.load(Relaxed) + globals.log_worker_dropped.load(Relaxed);
@@ -55,7 +55,7 @@ fn a_watcher_may_be_encrypted_and_hears_of_failed_handshakes() {
 }
 
 #[test]
-fn values_of_all_sizes_come_and_go() {
+fn values_of_all_sizes_are_stored_and_read() {
     let host = Host::new("ssl_wbuf_size=64");
     let mut client = host.client();
     for len in [0, 1, 100, 4096, 4097, 16_383, 16_384, 16_385, 40_000, 100_000, 1_000_000] {
@@ -79,7 +79,7 @@ fn a_pipeline_is_answered_in_order() {
         expected.extend_from_slice(b"STORED\r\n");
         expected.extend_from_slice(&found(&format!("key{number}"), &bytes));
     }
-    // From a thread of its own: the server stops reading when its replies are not read.
+    // Sent from a separate thread: the server stops reading when its replies are not read.
     let Client { stream } = &mut client;
     let StreamOwned { conn, sock } = stream.get_mut();
     let (mut cipher, mut at) = (Vec::new(), 0);
@@ -96,7 +96,7 @@ fn a_pipeline_is_answered_in_order() {
 }
 
 #[test]
-fn who_does_not_read_is_waited_for() {
+fn replies_wait_for_a_client_that_does_not_read() {
     let host = Host::new("");
     let mut client = host.client();
     let bytes = value(1_000_000);
@@ -142,7 +142,7 @@ fn one_byte_at_a_time_is_enough() {
         let config = host.files.client_config(&[version], None);
         let tls = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
         let mut stream = StreamOwned::new(tls, Trickle(host.tcp(0)));
-        // Each byte in a record of its own, too.
+        // Each byte in its own record, too.
         for byte in b"set a 0 0 5\r\nhello\r\nget a\r\n" {
             stream.write_all(&[*byte]).unwrap();
         }
@@ -154,7 +154,7 @@ fn one_byte_at_a_time_is_enough() {
 }
 
 #[test]
-fn a_record_is_served_though_another_one_is_incomplete() {
+fn a_record_is_served_while_another_is_incomplete() {
     let host = Host::new("");
     let mut client = host.client();
     let StreamOwned { conn, sock } = client.stream.get_mut();
@@ -174,25 +174,25 @@ fn a_record_is_served_though_another_one_is_incomplete() {
 }
 
 #[test]
-fn a_quit_ends_the_stream_in_order() {
+fn a_quit_ends_the_stream_with_a_closing_alert() {
     let host = Host::new("");
     let mut client = host.client();
     client.send("version\r\nquit\r\n");
     let mut rest = String::new();
-    // Without the closing alert this would be an error of the client library.
+    // Without the closing alert the client library would report an error.
     client.stream.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "VERSION 1.6.45\r\n");
 }
 
 #[test]
-fn a_quit_waits_for_who_has_replies_to_take() {
+fn a_quit_waits_until_replies_are_taken() {
     let host = Host::new("");
     let mut client = host.client();
     let (odd, first) = (value(200_000), value(600_000));
     set(&mut client, "odd", &odd);
     set(&mut client, "first", &first);
-    // How much the sockets hold is not known, and replies are sent at `OUTPUT_HIGH`: each of these leaves 200,000 bytes
-    // behind the quit, and one of them where the sockets are full.
+    // The capacity of the sockets is unknown, and replies are sent at `OUTPUT_HIGH`: each of these leaves 200,000
+    // bytes behind the quit, and one of them does so with full sockets.
     for gets in (1..40).flat_map(|gets| [(0, gets), (1, gets)]).filter(|(_, gets)| gets % 2 == 1) {
         let mut client = host.client();
         let expected = [found("first", &first).repeat(gets.0), found("odd", &odd).repeat(gets.1)].concat();
@@ -209,7 +209,7 @@ fn a_quit_waits_for_who_has_replies_to_take() {
 }
 
 #[test]
-fn the_last_command_before_an_end_is_served() {
+fn the_last_command_before_the_end_is_served() {
     let host = Host::new("");
     let mut client = host.client();
     client.send("set last 0 0 1\r\nx\r\n");
@@ -233,7 +233,7 @@ fn counters_count_plain_text() {
     assert_eq!(get("bytes_written"), Some("21"));
 }
 
-/// The server does not read while it is blocked, so both records lie in its socket when it goes on.
+/// The server does not read while it is blocked, so both records are in its socket when it continues.
 #[test]
 fn an_urgent_byte_between_two_records_hides_neither() {
     let host = Host::new("");
@@ -254,7 +254,7 @@ fn an_urgent_byte_between_two_records_hides_neither() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_closed_and_one_that_takes_a_little_is_not() {
+fn a_stalled_peer_is_closed_and_a_slow_one_is_not() {
     let host = Host::new("write_timeout=5");
     let (mut deaf, mut slow, mut other) = (host.client(), host.client(), host.client());
     let bytes = value(500_000);
@@ -282,7 +282,7 @@ fn a_peer_that_takes_nothing_is_closed_and_one_that_takes_a_little_is_not() {
         });
         pass(2);
     }
-    // The second of the last look is judged a poll later.
+    // The last second is evaluated one poll later.
     until("it is counted", || totals().get(Counter::WriteTimeouts) == 1);
     assert_eq!(blocked(), 1);
     for _ in 0..left {

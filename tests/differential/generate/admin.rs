@@ -1,6 +1,5 @@
-//! Owns the administrative commands whose replies are deterministic: no crawl, no page move (BUSY at any
-//! moment), no dump of live lists, no watch (refused behind other replies of the same read), no
-//! `lru mode segmented` (see `ALWAYS`).
+//! Owns the administrative commands with deterministic replies: no crawl, no page move (BUSY at any time), no dump of
+//! live lists, no watch (refused after other replies of the same read), no `lru mode segmented` (see `ALWAYS`).
 //! Called by `generate`.
 
 use fastrand::Rng;
@@ -120,7 +119,7 @@ pub fn line(random: &mut Rng) -> Vec<u8> {
     format!("{}{tail}", pick(random, LINES)).into_bytes()
 }
 
-/// A whole line that brings a report, and how its replies are compared.
+/// A whole line that requests a report, and the comparison of its replies.
 pub fn report(random: &mut Rng) -> (Vec<u8>, Compare) {
     let reports = [
         ("stats\r\n", Compare::Stats),

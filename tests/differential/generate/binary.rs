@@ -1,4 +1,4 @@
-//! Owns the packets: sound ones, ones that close the connection, unfinished ones, reports. Called by `generate`.
+//! Owns the packets: valid ones, ones that close the connection, incomplete ones, reports. Called by `generate`.
 
 use fastrand::Rng;
 
@@ -6,7 +6,7 @@ use super::{Theme, fields};
 use crate::compare::Compare;
 use crate::stream::{Command, Part};
 
-/// One packet before it is bytes.
+/// A packet before encoding.
 #[derive(Default)]
 struct Packet {
     opcode: u8,
@@ -19,7 +19,8 @@ const FLAGS: [u32; 5] = [0, 0, 1, 5, u32::MAX];
 /// Never, at once, or far from now.
 const EXPTIMES: [u32; 9] = [0, 0, 0, 0, 100_000, 2_592_000, 2_592_001, 2_000_000_000, u32::MAX];
 const NUMBERS: [u64; 9] = [0, 1, 1, 5, 10, 99, 4_294_967_296, u64::MAX - 1, u64::MAX];
-/// Words of `stat` whose replies depend on the commands alone. A bare `detail` does not: memcached reads past it.
+/// Arguments of `stat` with replies that depend on the commands alone. A bare `detail` does not qualify: memcached
+/// reads past it.
 const WORDS: [&str; 11] = [
     "reset",
     "resetXYZ",
@@ -38,7 +39,7 @@ fn one<T: Copy>(random: &mut Rng, choices: &[T]) -> T {
     choices[random.usize(..choices.len())]
 }
 
-/// Loud nearly as often as quiet.
+/// Plain nearly as often as quiet.
 fn either(random: &mut Rng, loud: u8, quiet: u8) -> u8 {
     if random.u8(..3) == 0 { quiet } else { loud }
 }
@@ -52,7 +53,7 @@ impl Packet {
         Packet { opcode, extras, key, value }
     }
 
-    /// Everything up to the CAS id.
+    /// All bytes before the CAS id.
     fn head(&self, opaque: u32) -> Vec<u8> {
         let body = (self.extras.len() + self.key.len() + self.value.len()) as u32;
         let key = (self.key.len() as u16).to_be_bytes();
@@ -68,7 +69,7 @@ impl Packet {
         [self.head(random.u32(..)).as_slice(), &cas.to_be_bytes(), &self.body()].concat()
     }
 
-    /// As a command whose CAS id is none, a wrong one or the one that was last seen.
+    /// A command with no CAS id, a wrong one or the last one seen.
     fn command(&self, random: &mut Rng) -> Command {
         match random.u8(..12) {
             0 => Command::bytes(self.plain(random, 1)),
@@ -80,7 +81,7 @@ impl Packet {
     }
 }
 
-/// A sound packet.
+/// A valid packet.
 pub fn short(random: &mut Rng, theme: Theme) -> Command {
     let packet = match (random.u8(..100), theme) {
         (0..25, _) => store(random),
@@ -98,7 +99,7 @@ pub fn short(random: &mut Rng, theme: Theme) -> Command {
         }
         (73..80, _) => Packet::new(0x10, vec![], one(random, &WORDS).into(), vec![]),
         (80..84, _) => {
-            // Where these have a body, memcached reads past it.
+            // With a body, memcached reads past these.
             let opcode = one(random, &[0x1b, 0x1f, 0x20, 0x25, 0x30, 0x7f, 0xff]);
             Packet::new(opcode, vec![], vec![], vec![])
         }
@@ -132,7 +133,7 @@ pub fn show(random: &mut Rng) -> Command {
     Command::bytes(Packet::new(0x0c, vec![], fields::key(random), vec![]).plain(random, 0))
 }
 
-/// A value about the sizes where storage changes, read back. On keys of its own: no arithmetic meets it.
+/// Stores a value about the sizes where storage changes, and reads it. Uses its own keys, without arithmetic.
 pub fn large(random: &mut Rng) -> Command {
     let key = b"big".repeat(one(random, &[1, 2, 83]));
     let item_max = 1_048_576 - 48 - 8 - (key.len() + 1) - 2;
@@ -152,7 +153,7 @@ pub fn large(random: &mut Rng) -> Command {
     Command::bytes(bytes)
 }
 
-/// What ends the connection. To be sent alone: replies of earlier packets in the same read may be lost.
+/// Packets that end the connection. Sent alone: replies of earlier packets in the same read may be lost.
 pub fn closing(random: &mut Rng) -> Command {
     let key = fields::key(random);
     let long = vec![b'k'; 251];
@@ -189,7 +190,7 @@ pub fn unfinished(random: &mut Rng) -> Command {
     show(random).then(Part::Barrier).then_bytes(&whole[..cut])
 }
 
-/// A report, and how much of it must be equal.
+/// A report, and the comparison of its replies.
 pub fn report(random: &mut Rng) -> (Command, Compare) {
     let (word, compare) = one(random, &[("", Compare::StatPackets), ("settings", Compare::SettingPackets)]);
     (Command::bytes(Packet::new(0x10, vec![], word.into(), vec![]).plain(random, 0)), compare)

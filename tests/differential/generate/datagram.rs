@@ -1,7 +1,8 @@
-//! Owns the datagrams: whole commands in one datagram, headers sound and odd, answers of several datagrams. Called by
+//! Owns the datagrams: whole commands in one datagram, valid and odd headers, answers of several datagrams. Called by
 //! `generate`.
 //!
-//! No command is left unfinished: memcached completes it with the next datagram, whoever sends that (docs/compat.md).
+//! No command is left incomplete: memcached completes it with the next datagram, even of another client
+//! (docs/compat.md).
 
 use fastrand::Rng;
 
@@ -10,8 +11,8 @@ use crate::compare::Compare;
 use crate::datagrams::SENTINELS;
 use crate::stream::{CONNECTIONS, Command, Exchange, Part};
 
-/// A few datagrams of one kind from one client. Packets and text do not meet in one case: memcached's text commands get
-/// the CAS ids of packets before them.
+/// A few datagrams of one kind from one client. A case has either packets or text, since memcached's text commands
+/// get the CAS ids of earlier packets.
 pub fn exchange(random: &mut Rng, packets: bool) -> Exchange {
     let connection = random.usize(..CONNECTIONS);
     let theme = if random.bool() { Theme::Reads } else { Theme::Arithmetic };
@@ -64,7 +65,7 @@ fn text(random: &mut Rng, theme: Theme) -> Command {
     }
 }
 
-/// A value that is as long as its line says.
+/// A value of the announced length.
 fn stored(random: &mut Rng) -> Command {
     let (key, value) = (fields::key(random), fields::value(random));
     let verb = pick(random, &["set", "set", "add", "replace", "append", "prepend"]);
@@ -73,7 +74,7 @@ fn stored(random: &mut Rng) -> Command {
     Command::bytes([verb.as_bytes(), b" ", &key, line.as_bytes(), &value, b"\r\n"].concat())
 }
 
-/// Values about as long as one datagram or some, stored and read.
+/// Values of about one datagram's length or several, stored and read.
 fn large(random: &mut Rng) -> Command {
     let key = b"big".repeat(random.usize(1..4));
     let size = match random.u8(..3) {
@@ -87,8 +88,8 @@ fn large(random: &mut Rng) -> Command {
     Command::bytes([b"set ", key.as_slice(), head.as_bytes(), &value, read, &key, b" ", &key, b"\r\n"].concat())
 }
 
-/// What ends a conversation, alone or behind something; what follows is not read. For the end of a case: memcached
-/// remembers the farewell (docs/compat.md).
+/// Commands that end a conversation, alone or after another; later bytes are not read. For the end of a case:
+/// memcached remembers the end (docs/compat.md).
 pub fn farewell(random: &mut Rng) -> Exchange {
     let (mut before, after) = (["", "version\r\n", "delete nothing noreply\r\n"], ["", "version\r\n"]);
     let line = pick(random, &["quit\r\n", "quit noreply\r\n", "GET / HTTP/1.1\r\n", "foo HTTP/1.0\r\n"]);
@@ -100,7 +101,7 @@ pub fn farewell(random: &mut Rng) -> Exchange {
     Exchange::new(0, vec![framed(random, body)])
 }
 
-/// A datagram of something harmless whose header is wrong, or that ends in it.
+/// A datagram with a harmless command and a wrong header, or one that ends within its header.
 fn odd_frame(random: &mut Rng) -> Command {
     let (sequence, total, reserved) = (random.u16(..5), random.u16(..3), random.u16(..2));
     let mut datagram = header(random, sequence, total, reserved);

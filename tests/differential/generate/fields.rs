@@ -1,14 +1,15 @@
-//! Owns the values of single fields: mostly ordinary, now and then at or over a limit. Called by the other generators.
+//! Owns the values of single fields: mostly ordinary, periodically at or over a limit. Called by the other
+//! generators.
 
 use fastrand::Rng;
 
 use super::pick;
 
-/// Few, so that commands meet on the same key.
+/// Few, so that commands share keys.
 const KEYS: &[&str] =
     &["a", "b", "k1", "num", "n2", "p:x", "p:y", "q/z", "noreply", "0", "-1", "k\tt", "\u{e9}\u{1f600}"];
 
-/// Client flags. Over 32 bits they are cut; over 64, or with anything but digits, refused.
+/// Client flags. Over 32 bits they are truncated; over 64, or with anything but digits, refused.
 const FLAGS_ODD: &[&str] = &[
     "4294967295",
     "4294967296",
@@ -24,8 +25,8 @@ const FLAGS_ODD: &[&str] = &[
     "99999999999999999999999999",
 ];
 
-/// Expiry times whose effect does not depend on the moment: never, at once, or far from now. None is empty: the fields
-/// behind it would move up, and a cas id become the length of a value that never comes.
+/// Expiry times with an effect independent of the current time: never, at once, or far from now. None is empty: the
+/// later fields would move up, and a cas id become the length of a value that never arrives.
 const EXPTIMES_ODD: &[&str] = &[
     "-1",
     "-100",
@@ -48,7 +49,7 @@ const EXPTIMES_ODD: &[&str] = &[
     "0x10000",
 ];
 
-/// Lengths that are refused; none that would swallow what follows.
+/// Lengths that are refused; none would swallow later bytes.
 pub const LENGTHS_REFUSED: &[&str] =
     &["-1", "+1", "abc", "1x", "2147483646", "2147483647", "4294967295", "4294967296", "18446744073709551617", "0x1"];
 
@@ -69,7 +70,7 @@ const NUMBERS_ODD: &[&str] = &[
     "99999999999999999999",
 ];
 
-/// What incr and decr find: numbers with and without ornaments, and what is none.
+/// Values for incr and decr: numbers with and without white space, and non-numbers.
 const VALUES: &[&str] = &[
     "",
     "0",
@@ -106,7 +107,7 @@ pub fn key(random: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// A key that is now and then too long.
+/// A key that is sometimes too long.
 pub fn any_key(random: &mut Rng) -> Vec<u8> {
     match random.u8(..60) {
         0 => vec![b'L'; 251],
@@ -138,7 +139,7 @@ pub fn value(random: &mut Rng) -> Vec<u8> {
         5 => b"one\r\ntwo\r\nEND\r\n".to_vec(),
         6 => {
             let mut bytes: Vec<u8> = (0..random.usize(..40)).map(|_| random.u8(..)).collect();
-            // memcached reads a number behind nothing but white space in what the memory held before: docs/compat.md.
+            // memcached reads a number after nothing but white space from stale memory: docs/compat.md.
             if bytes.iter().all(|byte| matches!(byte, b'\t'..=b'\r' | b' ')) {
                 bytes.push(b'x');
             }
@@ -150,7 +151,7 @@ pub fn value(random: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// Nothing, `noreply`, or words that are ignored or not.
+/// Nothing, `noreply`, or words that may be ignored.
 pub fn tail(random: &mut Rng) -> &'static str {
     match random.u8(..20) {
         0..4 => " noreply",

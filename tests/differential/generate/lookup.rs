@@ -1,4 +1,4 @@
-//! Owns the commands on keys that carry no value: reads, touches, deletes, arithmetic. Called by `generate`.
+//! Owns the commands on keys without a value: reads, touches, deletes, arithmetic. Called by `generate`.
 
 use fastrand::Rng;
 
@@ -26,8 +26,8 @@ pub fn read(random: &mut Rng) -> Vec<u8> {
     line
 }
 
-/// A read with a key at the length limit or over it. To be sent alone: memcached throws away the replies of earlier commands as
-/// well, if they were in the same read.
+/// A read with a key at the length limit or over it. Sent alone: memcached also drops the replies of earlier commands
+/// in the same read.
 pub fn long_key(random: &mut Rng) -> Command {
     let verb = pick(random, &["get", "gets", "gat 0", "gats -1", "gat x"]);
     let mut words = vec![verb.as_bytes().to_vec(), vec![b'L'; random.usize(249..256)]];
@@ -59,7 +59,7 @@ pub fn change(random: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// A command, a key, an argument, now and then without the last of them.
+/// A command, a key, an argument, sometimes without the last of them.
 fn on_key(random: &mut Rng, verb: &str, argument: &str) -> Vec<u8> {
     let key = fields::any_key(random);
     let mut line = [verb.as_bytes(), b" ", &key, argument.as_bytes(), fields::tail(random).as_bytes()].concat();
@@ -69,7 +69,7 @@ fn on_key(random: &mut Rng, verb: &str, argument: &str) -> Vec<u8> {
     line
 }
 
-/// Moments that are now, long past, or never reached.
+/// Times that are now, long past, or never reached.
 fn flush(random: &mut Rng) -> Vec<u8> {
     const WHEN: &[&str] =
         &["", "", " 0", " -1", " 100000", " 2592001", " 1000000000", " 2147483648", " 99999999999", " abc", " noreply"];

@@ -1,5 +1,5 @@
-//! Owns the meta commands: keys plain and in base64, every flag with arguments sound and odd, values whole and broken.
-//! Called by `generate`.
+//! Owns the meta commands: keys plain and in base64, every flag with valid and odd arguments, values whole and
+//! broken. Called by `generate`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,10 +8,10 @@ use fastrand::Rng;
 use super::{Theme, fields, odd, pick};
 use crate::stream::{Command, Part};
 
-/// Flags that show something or change how a command runs.
+/// Flags that request output or change how a command runs.
 const PLAIN: &[&str] = &["v", "k", "O123", "q", "t", "c", "f", "s", "h", "l", "u", "x", "I", "O", "P1", "Lx"];
 
-/// Times are never, at once, or so far from each other that a second more or less does not matter.
+/// Times are never, at once, or so far apart that a second does not matter.
 const WITH_NUMBER: &[&str] = &[
     "T0",
     "T100000",
@@ -49,7 +49,7 @@ const WITH_NUMBER: &[&str] = &[
 /// Modes of `ms` and `ma`.
 const MODES: &[&str] = &["MI", "M+", "MD", "M-", "MS", "ME", "MA", "MP", "MR", "MS", "MSfoo", "MIncr"];
 
-/// What is refused, and what is one byte from it.
+/// Refused words, and words one byte away from them.
 const ODD: &[&str] = &[
     "T",
     "Tx",
@@ -107,7 +107,7 @@ pub fn line(random: &mut Rng, theme: Theme) -> Vec<u8> {
     [verb.as_bytes(), b" ", &key_and_flags(random, "")].concat()
 }
 
-/// A key, what is to stand behind it, and flags; now and then with a key that is in base64, or said to be.
+/// A key, the word `between`, and flags; sometimes with a key in base64, or marked as such.
 fn key_and_flags(random: &mut Rng, between: &str) -> Vec<u8> {
     let key = fields::any_key(random);
     let mut words = (0..random.usize(..6)).map(|_| flag(random).to_owned()).collect::<Vec<_>>();
@@ -135,7 +135,7 @@ fn flag(random: &mut Rng) -> &'static str {
     }
 }
 
-/// Base64 of `key`, now and then with something wrong in it.
+/// Base64 of `key`, sometimes with an error.
 fn in_base64(random: &mut Rng, key: &[u8]) -> Vec<u8> {
     let mut text = STANDARD.encode(key).into_bytes();
     match random.u8(..12) {
@@ -147,11 +147,11 @@ fn in_base64(random: &mut Rng, key: &[u8]) -> Vec<u8> {
     text
 }
 
-/// A sound `ms`, now and then with odd flags.
+/// A valid `ms`, sometimes with odd flags.
 pub fn store(random: &mut Rng) -> Command {
     let value = fields::value(random);
     let line = [b"ms ".as_slice(), &key_and_flags(random, &value.len().to_string())].concat();
-    // Refused in the tokenizer: the value would be taken for commands.
+    // Refused in the tokenizer: the value would be read as commands.
     let value = if line.split(|byte| *byte == b' ').any(|word| matches!(word.first(), Some(b'~' | b'!' | b'-' | 128..)))
     {
         b"zz".to_vec()
@@ -169,25 +169,25 @@ fn with_length(words: &[u8], length: usize) -> Vec<u8> {
     words.join(&b' ')
 }
 
-/// Ends every `ms`: after one that failed, memcached gives its cas id to the connection's next text command that stores.
+/// Ends every `ms`: after a failed one, memcached gives its cas id to the connection's next text store.
 fn settle() -> Vec<u8> {
     b"ms __settle 0 q\r\n\r\n".to_vec()
 }
 
-/// An `ms` that compares with the id seen last, so that it may succeed.
+/// An `ms` that compares with the last id seen, so that it may succeed.
 pub fn cas(random: &mut Rng, key: &[u8]) -> Command {
     let value = fields::value(random);
     let head = format!(" {} ", value.len());
     let flags = (0..random.usize(..4)).map(|_| format!(" {}", flag(random))).filter(|word| !word.starts_with(" C"));
     let flags = flags.filter(|word| !matches!(word.as_bytes()[1], b'~' | b'!' | b'-' | 128..)).collect::<String>();
-    // A digit behind the id makes it higher, and one before it may.
+    // A digit after the id makes it higher, and one before it may.
     let (before, after) = [("C", ""), ("C", ""), ("C", ""), ("C1", ""), ("C", "0")][random.usize(..5)];
     Command::bytes([b"ms ", key, head.as_bytes(), before.as_bytes()].concat())
         .then(Part::Cas(key.to_vec()))
         .then_bytes([after.as_bytes(), flags.as_bytes(), b"\r\n", &value, b"\r\n", &settle()].concat())
 }
 
-/// An `mg`, `md` or `ma` that compares with the id seen last.
+/// An `mg`, `md` or `ma` that compares with the last id seen.
 pub fn compare(random: &mut Rng, key: &[u8]) -> Command {
     let verb = pick(random, &["mg ", "md ", "ma "]);
     let flags = (0..random.usize(..4)).map(|_| format!(" {}", flag(random))).filter(|word| !word.starts_with(" C"));
@@ -195,7 +195,7 @@ pub fn compare(random: &mut Rng, key: &[u8]) -> Command {
     Command::bytes([verb.as_bytes(), key, b" C"].concat()).then(Part::Cas(key.to_vec())).then_bytes(tail)
 }
 
-/// An `ms` whose value does not end where it should, or whose line lacks something.
+/// An `ms` with a wrong end of its value, or with a missing word in its line.
 pub fn broken(random: &mut Rng) -> Command {
     let key = fields::key(random);
     let flags = (0..random.usize(..3)).map(|_| format!(" {}", pick(random, PLAIN))).collect::<String>();

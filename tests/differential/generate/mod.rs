@@ -1,5 +1,5 @@
-//! Owns the making of random cases: which kinds of exchange, in which proportion, on which connection, cut where.
-//! Called by `main` with a seeded generator: the same seed makes the same case.
+//! Owns the generation of random cases: kinds of exchange, their shares, connections and splits. Called by `main`
+//! with a seeded generator: the same seed gives the same case.
 
 mod admin;
 mod binary;
@@ -17,7 +17,7 @@ use crate::stream::{ALL_CONNECTIONS, CONNECTIONS, Case, Command, End, Exchange, 
 
 const EXCHANGES_MAX: usize = 150;
 
-/// Flags of every case. With its LRU maintainer at work, memcached now and then holds a reference to an item that was
+/// Flags of every case. With its LRU maintainer running, memcached sometimes holds a reference to an item that was
 /// read twice, and incr and decr then store a new item, as long as the number is, in place of a padded one.
 const ALWAYS: &[&str] = &["-o", "no_lru_maintainer"];
 
@@ -25,16 +25,16 @@ const ALWAYS: &[&str] = &["-o", "no_lru_maintainer"];
 const FLAGS: &[&[&str]] =
     &[&["-C"], &["-F"], &["-X"], &["-D", "/"], &["-I", "2m"], &["-R", "1"], &["-M"], &["-B", "ascii"]];
 
-/// What a case is made of.
+/// Contents of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Text and meta commands.
     Text,
     /// Packets.
     Binary,
-    /// Both, on connections of their own.
+    /// Both, on separate connections.
     Mixed,
-    /// The same, encrypted.
+    /// Both over TLS.
     Tls,
     /// Datagrams of both.
     Udp,
@@ -43,7 +43,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Kind; 5] = [Kind::Text, Kind::Binary, Kind::Mixed, Kind::Tls, Kind::Udp];
 
-    /// By the name it has in `DIFF_ONLY`.
+    /// Kind by its name in `DIFF_ONLY`.
     pub fn named(name: &str) -> Kind {
         let found = Self::ALL.into_iter().find(|kind| format!("{kind:?}").eq_ignore_ascii_case(name));
         found.unwrap_or_else(|| panic!("no such kind of case: {name}; there are {:?}", Self::ALL))
@@ -81,7 +81,7 @@ pub fn case(random: &mut Rng, kind: Kind) -> Case {
     Case { transport: kind.transport(), flags, exchanges }
 }
 
-/// Usually one exchange; two where the second uses what the first learnt.
+/// Usually one exchange; two if the second uses results of the first.
 fn exchanges(random: &mut Rng) -> Vec<Exchange> {
     let connection = random.usize(..CONNECTIONS);
     let alone = |command: Command| vec![Exchange::new(connection, vec![command])];
@@ -93,7 +93,7 @@ fn exchanges(random: &mut Rng) -> Vec<Exchange> {
             let cas = storage::cas(random, &key);
             vec![Exchange::new(connection, vec![gets]), Exchange::new(random.usize(..CONNECTIONS), vec![cas])]
         }
-        // The same with the meta commands.
+        // The same with meta commands.
         32..40 => {
             let key = fields::key(random);
             let gets = Command::bytes([b"gets ", key.as_slice(), b"\r\n"].concat());
@@ -115,7 +115,7 @@ fn exchanges(random: &mut Rng) -> Vec<Exchange> {
     }
 }
 
-/// The same with packets, on the connections that are kept for them.
+/// The same with packets, on their own connections.
 fn packets_of(random: &mut Rng) -> Vec<Exchange> {
     let connection = random.usize(CONNECTIONS..ALL_CONNECTIONS);
     let alone = |command: Command| vec![Exchange::new(connection, vec![command])];
@@ -132,7 +132,7 @@ fn packets_of(random: &mut Rng) -> Vec<Exchange> {
     }
 }
 
-/// Several short commands in a row, cut anywhere.
+/// Several short commands in a row, split anywhere.
 fn pipeline(random: &mut Rng, connection: usize, short: fn(&mut Rng, Theme) -> Command) -> Exchange {
     let count = if random.u8(..20) == 0 { random.usize(15..70) } else { random.usize(1..7) };
     let theme = if random.bool() { Theme::Reads } else { Theme::Arithmetic };
@@ -146,7 +146,7 @@ fn pipeline(random: &mut Rng, connection: usize, short: fn(&mut Rng, Theme) -> C
     Exchange { compare: Compare::Meta, ..Exchange::new(connection, commands) }
 }
 
-/// Reads and arithmetic do not meet in one pipeline: while the reply to a read waits in the same batch, memcached's incr
+/// Reads and arithmetic do not share a pipeline: while the reply to a read waits in the same batch, memcached's incr
 /// and decr store a new item in place of a padded one.
 #[derive(Clone, Copy)]
 enum Theme {
@@ -154,7 +154,7 @@ enum Theme {
     Arithmetic,
 }
 
-/// A command whose lines are short enough to be cut without the line rules coming in.
+/// A command with lines short enough to be split without triggering the line rules.
 fn short(random: &mut Rng, theme: Theme) -> Command {
     match (random.u8(..100), theme) {
         (0..20, _) => storage::store(random),
@@ -170,7 +170,7 @@ fn short(random: &mut Rng, theme: Theme) -> Command {
     }
 }
 
-/// Cuts one of a command's byte strings into two writes.
+/// Splits one of a command's byte strings into two writes.
 fn cut(random: &mut Rng, command: &mut Command) {
     let index = random.usize(..command.parts.len());
     let Part::Bytes(bytes) = &mut command.parts[index] else { return };

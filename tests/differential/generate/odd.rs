@@ -1,5 +1,5 @@
-//! Owns what is wrong or strange in itself: odd lines, odd line ends, lines about the length limits, unfinished input.
-//! Called by `generate`.
+//! Owns malformed input: odd lines, odd line ends, lines about the length limits, incomplete input. Called by
+//! `generate`.
 
 use fastrand::Rng;
 
@@ -70,7 +70,7 @@ pub fn line(random: &mut Rng) -> Vec<u8> {
                 ["get", "set", "a", "0", "1", "noreply", "cas", "decrement", "touch", "gat", "x", "slabs", "-1"];
             let chosen = (0..random.usize(1..30)).map(|_| words[random.usize(..words.len())]);
             let text = chosen.collect::<Vec<_>>().join(" ");
-            // A storage line would take the following commands for its value; those are made elsewhere.
+            // A storage line would take the following commands as its value; other generators make those.
             let text = if is_storage(&text) { format!("x{text}") } else { text };
             vary(random, text.into_bytes())
         }
@@ -88,13 +88,13 @@ fn is_storage(text: &str) -> bool {
     text.starts_with("set") || text.starts_with("cas")
 }
 
-/// A command made of one varied line.
+/// A command of one varied line.
 pub fn varied(random: &mut Rng, line: impl Fn(&mut Rng) -> Vec<u8>) -> Command {
     let line = line(random);
     Command::bytes(vary(random, line))
 }
 
-/// Ends a line, now and then after changing its spaces or in an unusual way.
+/// Ends a line, sometimes with changed spaces or an unusual end.
 pub fn vary(random: &mut Rng, mut line: Vec<u8>) -> Vec<u8> {
     match random.u8(..60) {
         0 => line.insert(0, b' '),
@@ -118,8 +118,8 @@ pub fn vary(random: &mut Rng, mut line: Vec<u8>) -> Vec<u8> {
     [&line, end].concat()
 }
 
-/// Lines about 2048 and 16384 bytes, with and without their newline in the first read. To be sent alone: what the
-/// server does depends on what else is in its buffer.
+/// Lines of about 2048 and 16384 bytes, with and without their newline in the first read. Sent alone: the server's
+/// reaction depends on the rest of its buffer.
 pub fn long_line(random: &mut Rng) -> Command {
     let verb = pick(random, &["get ", "gets ", "gat 0 ", "foo ", "mg ", "delete ", "   get ", "incr "]);
     let spaced = |spaces: usize| [vec![b' '; spaces], b"get".to_vec()].concat();
@@ -134,7 +134,7 @@ pub fn long_line(random: &mut Rng) -> Command {
         _ => random.usize(1_000..2_046),
     };
     let mut line = head;
-    // Keys of 30 bytes: a key that is too long would hide everything else.
+    // Keys of 30 bytes: a key that is too long would hide any other error.
     while line.len() < size {
         line.push(if line.len() % 31 == 30 { b' ' } else { b'k' });
     }
@@ -144,7 +144,7 @@ pub fn long_line(random: &mut Rng) -> Command {
     }
 }
 
-/// Commands that end the connection. To be sent alone: replies of earlier commands in the same read may be lost.
+/// Commands that end the connection. Sent alone: replies of earlier commands in the same read may be lost.
 pub fn closing(random: &mut Rng) -> Command {
     let line = pick(
         random,
@@ -177,6 +177,6 @@ pub fn unfinished(random: &mut Rng) -> Command {
         b"",
     ];
     let text = pick(random, texts).to_vec();
-    // The barrier: memcached holds replies back while a value is unfinished, and loses them when the client closes.
+    // The barrier: memcached holds replies back while a value is incomplete, and loses them when the client closes.
     Command::bytes([b"get ", key.as_slice(), b"\r\n"].concat()).then(Part::Barrier).then_bytes(text)
 }

@@ -1,4 +1,4 @@
-//! Owns the storage commands: sound ones, ones with broken values, large ones. Called by `generate`.
+//! Owns the storage commands: valid ones, ones with broken values, large ones. Called by `generate`.
 
 use fastrand::Rng;
 
@@ -7,15 +7,15 @@ use crate::stream::{Command, Part};
 
 const VERBS: &[&str] = &["set", "set", "set", "add", "replace", "append", "prepend", "cas"];
 
-/// What takes up bytes that an unfinished value still wants, and is then an unknown command.
+/// Completes a value that still lacks bytes, and is otherwise an unknown command.
 const FILLER: &[u8] = b"zzzzzzzzzzzzzzzz\r\n";
 
-/// A storage command with as many bytes as it says, now and then with an odd field.
+/// A storage command with as many bytes as announced, sometimes with an odd field.
 pub fn store(random: &mut Rng) -> Command {
     let verb = pick(random, VERBS);
     let mut value = fields::value(random);
     let length = if random.u8(..30) == 0 {
-        // The value is read as commands then: a short one will do.
+        // The value is then read as commands: a short one suffices.
         value.truncate(50);
         pick(random, fields::LENGTHS_REFUSED).to_owned()
     } else if random.u8(..30) == 0 {
@@ -30,7 +30,7 @@ pub fn store(random: &mut Rng) -> Command {
     Command::bytes([odd::vary(random, line), value, b"\r\n".to_vec()].concat())
 }
 
-/// A cas that uses the id seen last, so that it may succeed.
+/// A cas with the last id seen, so that it may succeed.
 pub fn cas(random: &mut Rng, key: &[u8]) -> Command {
     let value = fields::value(random);
     let head = format!(" {} {} {} ", fields::flags(random), fields::exptime(random), value.len());
@@ -40,7 +40,7 @@ pub fn cas(random: &mut Rng, key: &[u8]) -> Command {
         .then_bytes([tail.as_bytes(), &value, b"\r\n"].concat())
 }
 
-/// A storage command whose value does not end where it should, or whose line lacks fields.
+/// A storage command with a wrong end of its value, or with missing fields in its line.
 pub fn broken(random: &mut Rng) -> Command {
     let verb = pick(random, VERBS);
     let key = fields::key(random);
