@@ -1,9 +1,9 @@
-//! Errors of the system, injected: a library that is preloaded into the real server has its calls fail by a plan that the
-//! test writes (`faults/plan.rs`, `faults/shim.rs`).
+//! Injected system errors: a library that is preloaded into the real server fails its calls by a plan that the test
+//! writes (`faults/plan.rs`, `faults/shim.rs`).
 //!
-//! Each error that a manual names, short reads and writes, interrupted calls. What must come of it is the documented
-//! reply or a closed connection for the client that is hit, nothing for any other, and never a panic. `FAULTS_SEED=`
-//! repeats the choices where a fault has a chance.
+//! Covers every error that a manual page names, short reads and writes, and interrupted calls. The result must be the
+//! documented reply or a closed connection for the affected client, no effect on any other, and never a panic.
+//! `FAULTS_SEED=` repeats the choices of faults with a chance.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used)]
 

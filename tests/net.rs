@@ -1,7 +1,7 @@
-//! The network layer in process: real sockets, a scripted partner instead of the protocols.
+//! The network layer in process: real sockets, with a scripted handler instead of the protocols.
 //!
-//! Names cite the lines of docs/connection.md that a test holds. No fixed ports; waiting is always for an
-//! observable state, with a deadline that only a failure reaches.
+//! Test names cite the lines of docs/connection.md that they check. No fixed ports; every wait is for an observable
+//! state, with a deadline that only a failure reaches.
 
 #![allow(clippy::unwrap_used)]
 

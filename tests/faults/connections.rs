@@ -1,4 +1,4 @@
-//! Calls on the sockets of clients: accept, read, write, and the events of all three.
+//! Calls on client sockets: accept, read, write, and the events of all three.
 
 use crate::harness::{Client, Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
@@ -54,7 +54,7 @@ fn a_failed_write_ends_its_connection_alone() {
 }
 
 #[test]
-fn interrupted_calls_are_called_again() {
+fn interrupted_calls_are_retried() {
     let server = Faulty::start(&[]);
     fill(&server);
     let large = format!("VALUE large 0 100000\r\n{}\r\nEND\r\n", "l".repeat(100_000));
@@ -123,9 +123,9 @@ fn clients_are_accepted_once_accepting_works_again() {
     server.end();
 }
 
-/// Whatever the error: attempts are made now and then, and told once.
+/// For any error: accept is retried at intervals, and the error is logged once.
 #[test]
-fn an_accept_that_goes_on_failing_is_tried_at_intervals_and_costs_no_other_listener() {
+fn a_failing_accept_is_retried_at_intervals_without_cost_for_other_listeners() {
     let server = Faulty::start(&["-l", "127.0.0.1,127.0.0.2"]);
     fill(&server);
     let ports = std::fs::read_to_string(server.path("ports")).unwrap();
@@ -145,7 +145,7 @@ fn an_accept_that_goes_on_failing_is_tried_at_intervals_and_costs_no_other_liste
             }
         }
         until("more attempts", || server.plan.made(Call::Accept) > 100 || error == errors::EMFILE);
-        // 16 attempts in 10 ms; each client of the other listener brings none.
+        // 16 attempts in 10 ms; clients of the other listener cause none.
         let intervals = start.elapsed().as_millis() as u64 / 10 + 2;
         assert!(
             server.plan.made(Call::Accept) <= 16 * (intervals + 1),
@@ -170,7 +170,7 @@ fn a_connection_without_events_is_closed() {
             let mut client = server.client();
             assert_eq!(client.ask("get a\r\n", "END\r\n"), "", "error {error}");
             assert_eq!(server.plan.made(Call::EpollCtl), 1);
-            // Of a connection that meets a full send buffer.
+            // A connection with a full send buffer.
             let mut client = server.client();
             client.ask("mn\r\n", "MN\r\n");
             let fd = server.descriptor_of(client.socket());
@@ -196,7 +196,7 @@ fn listener(server: &Faulty) -> i32 {
     row.split(':').next().unwrap().parse().unwrap()
 }
 
-/// Whether an epoll of the server has a descriptor.
+/// Whether an epoll instance of the server watches a descriptor.
 fn watched(server: &Faulty, fd: i32) -> bool {
     let files = std::fs::read_dir(format!("/proc/{}/fdinfo", server.pid())).unwrap();
     let text = |file: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(file.ok()?.path()).ok();
@@ -205,13 +205,13 @@ fn watched(server: &Faulty, fd: i32) -> bool {
 }
 
 #[test]
-fn a_listener_that_cannot_be_watched_again_is_tried_again() {
+fn registering_a_listener_again_is_retried() {
     let server = Faulty::start(&[]);
     fill(&server);
     let fd = listener(&server);
     for error in errors::EPOLL_CTL {
-        // An accept that finds no descriptor has the listener looked at, which takes two calls, and its events ended by
-        // the third; the next ones ask for them again.
+        // An accept without free descriptor makes the server check the listener, which takes two calls; the third
+        // removes its events, and later calls request them again.
         server.plan.set(Call::EpollCtl, Fault::error(error).on(fd).after(3).times(3));
         server.plan.set(Call::Accept, Fault::error(errors::EMFILE).times(1));
         server.plan.set(Call::Socket, Fault::error(errors::EMFILE).times(2));
@@ -230,7 +230,7 @@ fn a_listener_that_cannot_be_watched_again_is_tried_again() {
 }
 
 #[test]
-fn a_watcher_that_cannot_be_written_to_leaves_its_place() {
+fn a_watcher_with_failing_writes_is_removed() {
     let server = Faulty::start(&[]);
     fill(&server);
     beside_a_witness(&server, || {
@@ -244,7 +244,7 @@ fn a_watcher_that_cannot_be_written_to_leaves_its_place() {
             socket.read_exact(&mut ok).unwrap();
             assert_eq!(&ok, b"OK\r\n");
             server.plan.set(Call::Send, Fault::error(error).on(fd).times(1));
-            // The witness makes events.
+            // The witness causes events.
             let lines = watcher.reply("never");
             assert!(lines.lines().all(|line| line.starts_with("ts=")), "error {error}: {lines:.200}");
             assert_eq!(server.plan.made(Call::Send), 1);

@@ -1,4 +1,4 @@
-//! Datagrams: what cannot be received or sent is lost, and nothing else.
+//! Datagrams that cannot be received or sent are lost, with no other effect.
 
 use crate::harness::{Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
@@ -6,8 +6,8 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A request and its reply, sent again until there is one: datagrams may be lost. Late replies to earlier requests, which
-/// were sent again too soon, have other ids.
+/// Sends a request until its reply arrives, since datagrams may be lost. Late replies to earlier attempts have other
+/// ids.
 fn ask(socket: &UdpSocket, request: &str) -> String {
     static ID: AtomicU16 = AtomicU16::new(0);
     let id = ID.fetch_add(1, Relaxed).to_be_bytes();
@@ -28,7 +28,7 @@ fn ask(socket: &UdpSocket, request: &str) -> String {
 }
 
 #[test]
-fn a_lost_datagram_is_no_other_ones_loss() {
+fn a_lost_datagram_affects_no_other() {
     let server = Faulty::start(&["-U", "-1"]);
     let ports = std::fs::read_to_string(server.path("ports")).unwrap();
     let port: u16 = ports.lines().find_map(|line| line.strip_prefix("UDP INET: ")).unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! The same for TLS, whose records are cut anywhere.
+//! Faults of TLS connections, with records split anywhere.
 
 use crate::harness::{Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
@@ -36,7 +36,7 @@ impl Client {
         &self.0.sock
     }
 
-    /// The reply up to `end`, or what there is if the server closes. Silence fails.
+    /// The reply up to `end`, or the bytes before the server closes. Silence is a failure.
     #[track_caller]
     fn ask(&mut self, request: &str, end: &str) -> String {
         let (mut reply, mut bytes) = (Vec::new(), [0; 4096]);
@@ -97,7 +97,7 @@ fn a_failed_call_ends_its_encrypted_connection_alone() {
                 assert_eq!(client.ask("mn\r\n", "MN\r\n"), "MN\r\n");
                 let fd = server.descriptor_of(client.socket());
                 server.plan.set(call, Fault::error(*error).on(fd).times(1));
-                // The end of the stream may take along what the failed call did not send.
+                // The end of the stream may include bytes that the failed call did not send.
                 let reply = client.ask("get a\r\n", "END\r\n");
                 let sent = call == Call::Send && reply == "END\r\n";
                 assert!(reply.is_empty() || sent, "{call:?}, error {error}: {reply}");
@@ -110,7 +110,7 @@ fn a_failed_call_ends_its_encrypted_connection_alone() {
 }
 
 #[test]
-fn a_handshake_that_fails_is_no_other_ones_business() {
+fn a_failed_handshake_affects_no_other_client() {
     let files = Files::new();
     let config = Arc::new(files.client_config(rustls::ALL_VERSIONS, None));
     let (server, port) = start(&files);
@@ -121,7 +121,7 @@ fn a_handshake_that_fails_is_no_other_ones_business() {
     for (call, error) in
         [(Call::Receive, errors::ECONNRESET), (Call::Send, errors::EPIPE), (Call::Send, errors::ENOBUFS)]
     {
-        // The next client has the next descriptor, once others have left it.
+        // The next client gets the next descriptor, once others have released it.
         until("a free descriptor", || !std::path::Path::new(&format!("/proc/{}/fd/{}", server.pid(), fd + 1)).exists());
         server.plan.set(call, Fault::error(error).on(fd + 1).times(1));
         assert_eq!(Client::new(port, &config).ask("mn\r\n", "MN\r\n"), "");

@@ -1,4 +1,4 @@
-//! Files: full disks, missing rights, a disk that fails.
+//! Files: full disks, missing permissions, disk errors.
 
 use crate::harness::{Faulty, errors, until};
 use crate::plan::{Call, Fault};
@@ -21,7 +21,7 @@ fn an_unwritable_pid_file_is_only_a_warning() {
 }
 
 #[test]
-fn what_cannot_be_saved_is_not_found_again() {
+fn items_that_cannot_be_saved_are_not_restored() {
     for (call, error, times) in [
         (Call::Fsync, errors::EIO, 1),
         (Call::Fsync, errors::ENOSPC, u64::MAX),
@@ -38,7 +38,7 @@ fn what_cannot_be_saved_is_not_found_again() {
         let what = format!("{call:?}, error {error}: {said}");
         assert!(said.contains("[restart] failed to save metadata: "), "{what}");
         assert!(!dir.path().join("image.meta").exists(), "{what}");
-        // As after a crash: what is whole may be there, and nothing else.
+        // As after a crash: intact items may be present, and no others.
         let mut server = Faulty::launch_in(dir, &args, &[]);
         assert!(server.outcome().is_none(), "{what}");
         let reply = server.client().ask("get a\r\n", "END\r\n");
@@ -48,7 +48,7 @@ fn what_cannot_be_saved_is_not_found_again() {
 }
 
 #[test]
-fn users_stay_when_their_file_cannot_be_read() {
+fn users_are_kept_when_their_file_cannot_be_read() {
     let server = Faulty::launch_in(users("user:old\n"), &["-Y", "users"], &[]);
     until("port file", || server.path("ports").exists());
     let login = |word: &str| {

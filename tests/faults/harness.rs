@@ -1,4 +1,4 @@
-//! A server whose system calls fail, a client that is hit by the faults, and one that must not notice.
+//! A server with failing system calls, a client that is affected by the faults, and one that must not notice them.
 
 use crate::plan::{Call, Fault, Plan, library};
 use std::fs;
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What only a failing test waits for.
+/// Reached only by a failing test.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The same for a reply that a fault may have taken: the connection must be closed, not left waiting.
+/// Deadline of a reply that a fault may have suppressed: the connection must be closed, not left waiting.
 const REPLY: Duration = Duration::from_secs(10);
 
-/// How long a client looks whose reply does not matter.
+/// Time to read from a client with an irrelevant reply.
 const MOMENT: Duration = Duration::from_millis(500);
 
 /// More than any reply of these tests.
@@ -32,7 +32,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The errors that accept(2), read(2), and so on name, by their numbers here.
+/// Error numbers that accept(2), read(2), and so on name, on this platform.
 pub mod errors {
     pub use libc::*;
 
@@ -100,7 +100,7 @@ pub mod errors {
     pub const FILE: [i32; 6] = [EDQUOT, EFBIG, EINTR, EIO, ENOSPC, EPERM];
 }
 
-/// A server under the library, in a directory of its own.
+/// A server with the preloaded library, in its own directory.
 pub struct Faulty {
     pub dir: TempDir,
     pub plan: Plan,
@@ -108,7 +108,7 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    /// Starts one on the loopback interface that says its ports.
+    /// Starts a server on the loopback interface that writes its ports to a file.
     pub fn start(args: &[&str]) -> Self {
         let mut server = Self::launch(args, &[]);
         let ports = server.path("ports");
@@ -121,12 +121,12 @@ impl Faulty {
         server
     }
 
-    /// Starts one whose first calls may fail.
+    /// Starts a server with faults set from its first call on.
     pub fn launch(args: &[&str], faults: &[(Call, Fault)]) -> Self {
         Self::launch_in(TempDir::new().unwrap(), args, faults)
     }
 
-    /// The same in a directory where another one was.
+    /// Starts a server in the directory of an earlier one.
     pub fn launch_in(dir: TempDir, args: &[&str], faults: &[(Call, Fault)]) -> Self {
         let plan = Plan::new(&dir.path().join("plan"), seed());
         for (call, fault) in faults {
@@ -149,7 +149,7 @@ impl Faulty {
         self.dir.path().join(name)
     }
 
-    /// What it has written to standard error.
+    /// Its output on standard error.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path("stderr")).unwrap()).into_owned()
     }
@@ -164,7 +164,7 @@ impl Faulty {
         Client::new(self.address())
     }
 
-    /// The descriptor of a client in the server.
+    /// The server's descriptor of a client.
     #[track_caller]
     pub fn descriptor_of(&self, client: &TcpStream) -> i32 {
         let peer = format!(":addr tcp:{}\r", client.local_addr().unwrap());
@@ -173,7 +173,7 @@ impl Faulty {
         row.split(':').next().unwrap().parse().unwrap()
     }
 
-    /// Waits until the server's clock has ticked twice: what it does once a second is done.
+    /// Waits until the server's clock has ticked twice: its work of a second is done.
     pub fn let_a_second_pass(&self) {
         let time = || {
             let rows = self.client().ask("stats\r\n", "END\r\n");
@@ -193,7 +193,7 @@ impl Faulty {
         assert!(Command::new("kill").args([format!("-{name}"), pid]).status().unwrap().success());
     }
 
-    /// Whether it ends by itself or serves; `None` if neither comes.
+    /// Exit status of a server that ends, `None` for one that serves; panics if neither happens.
     pub fn outcome(&mut self) -> Option<ExitStatus> {
         let (ports, socket, mut status) = (self.path("ports"), self.path("socket"), None);
         until("an end or an answer", || {
@@ -210,7 +210,7 @@ impl Faulty {
         status
     }
 
-    /// Ends it by a signal, which must do, and checks that nothing panicked. Gives the directory.
+    /// Ends the server by a signal and checks that nothing panicked. Returns the directory.
     #[track_caller]
     pub fn end_by(mut self, signal: &str) -> (TempDir, String) {
         self.signal(signal);
@@ -250,12 +250,12 @@ pub fn sound(said: &str) {
     assert!(!said.contains("panic"), "{said}");
 }
 
-/// Repeats the choices of a run.
+/// Seed of the run's choices.
 pub fn seed() -> u64 {
     std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// Whether something behind a connection serves; one that is about to end may have been connected to.
+/// Whether the server behind a connection serves; one that is about to end may still accept connections.
 fn answers(mut socket: impl Read + Write) -> bool {
     let mut reply = [0; 8];
     socket.write_all(b"version\r\n").is_ok() && socket.read_exact(&mut reply).is_ok() && &reply == b"VERSION "
@@ -276,7 +276,7 @@ impl Client {
         &self.0
     }
 
-    /// Sends a request and reads up to `end`; what there is if the server closes. Silence fails.
+    /// Sends a request and reads up to `end`, or the bytes before the server closes. Silence is a failure.
     #[track_caller]
     pub fn ask(&mut self, request: &str, end: &str) -> String {
         if self.0.write_all(request.as_bytes()).is_err() {
@@ -300,7 +300,7 @@ impl Client {
         String::from_utf8(reply).unwrap()
     }
 
-    /// Sends what the server takes, and reads what comes within a moment: a watcher is told something all the time.
+    /// Sends what the server accepts, and reads for `MOMENT` at most: a watcher receives lines all the time.
     pub fn send_and_look(&mut self, request: &str) {
         self.0.set_nonblocking(true).unwrap();
         let (mut rest, mut bytes, mut quiet, start) = (request.as_bytes(), [0; 65536], 0, Instant::now());
@@ -320,14 +320,14 @@ impl Client {
         }
     }
 
-    /// The same where the kernel would not have made the calls short and so sends no events: requests behind this one
-    /// do. Gives the reply without theirs.
+    /// [`Client::ask`] for injected short calls, after which the kernel sends no event: further requests cause the
+    /// events. Returns the reply without theirs.
     #[track_caller]
     pub fn ask_and_nudge(&mut self, request: &str, end: &str) -> String {
         self.0.write_all(request.as_bytes()).unwrap();
         self.0.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let (mut reply, mut nudges, mut bytes, start) = (Vec::new(), 0, [0; 65536], Instant::now());
-        // All nudges are answered, or the next request would read them.
+        // Reads the replies to all nudges, which the next request would read otherwise.
         while !reply.ends_with(format!("{end}{}", "MN\r\n".repeat(nudges)).as_bytes()) {
             match self.0.read(&mut bytes) {
                 Ok(0) => panic!("closed after {} bytes", reply.len()),
@@ -345,7 +345,7 @@ impl Client {
     }
 }
 
-/// Runs `faults` beside a client that must get every reply at once and right.
+/// Runs `faults` next to a client that must get every reply promptly and correctly.
 #[track_caller]
 pub fn beside_a_witness(server: &Faulty, faults: impl FnOnce()) {
     let (stop, mut witness) = (AtomicBool::new(false), server.client());
@@ -364,7 +364,7 @@ pub fn beside_a_witness(server: &Faulty, faults: impl FnOnce()) {
                 rounds += 1;
             }
         });
-        // The witness ends whatever becomes of the faults.
+        // Stops the witness even if the faults panic.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(faults));
         stop.store(true, Relaxed);
         let seen = seen.join();

@@ -1,4 +1,4 @@
-//! Memory: address space that cannot be had while the server runs, and advice that the kernel does not take.
+//! Memory: address space that is short at run time, and advice that the kernel refuses.
 
 use crate::harness::{Client, Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
@@ -9,7 +9,7 @@ fn stat(client: &mut Client, name: &str) -> u64 {
     row.unwrap_or_else(|| panic!("no {name} in {rows}")).parse().unwrap()
 }
 
-/// The value of a key: it tells the key, and has a length of its own.
+/// The value of a key: it identifies the key, and has a specific length.
 fn value(key: u32, size: u32) -> String {
     format!("{key:010}").repeat((size / 10 + key % 7) as usize)
 }
@@ -22,7 +22,7 @@ fn fill(client: &mut Client, keys: u32, size: u32) {
     }
 }
 
-/// Asserts that each key is missing or has its value; gives how many there are.
+/// Asserts that each key is missing or has its value; returns the number of present keys.
 fn check(client: &mut Client, keys: u32, size: u32) -> u32 {
     let mut found = 0;
     for key in 0..keys {
@@ -40,7 +40,7 @@ fn check(client: &mut Client, keys: u32, size: u32) -> u32 {
 }
 
 #[test]
-fn an_index_that_cannot_grow_goes_on_and_grows_later() {
+fn an_index_that_cannot_grow_keeps_working_and_grows_later() {
     let server = Faulty::start(&["-m", "64"]);
     let mut client = server.client();
     let add = |client: &mut Client, from: u32, to: u32| {
@@ -66,7 +66,7 @@ fn an_index_that_cannot_grow_goes_on_and_grows_later() {
 }
 
 #[test]
-fn pages_that_cannot_be_given_back_hold_no_old_items() {
+fn pages_that_cannot_be_released_hold_no_old_items() {
     let server = Faulty::start(&["-m", "64", "-o", "slab_automove=2"]);
     let mut client = server.client();
     beside_a_witness(&server, || {
@@ -87,7 +87,7 @@ fn pages_that_cannot_be_given_back_hold_no_old_items() {
     server.end();
 }
 
-/// Requests that take much memory, each on a connection of its own.
+/// Requests that take much memory, each on its own connection.
 fn greedy_requests() -> Vec<String> {
     let keys: String = (0..30_000).map(|key| format!("k{key} ")).collect();
     let prefixes: String = (0..20_000).map(|key| format!("get prefix{key}:{key}\r\n")).collect();
@@ -107,7 +107,7 @@ fn greedy_requests() -> Vec<String> {
 }
 
 #[test]
-fn large_allocations_that_fail_cost_their_client_alone() {
+fn a_failed_large_allocation_costs_only_its_client() {
     let server = Faulty::start(&["-m", "64", "-o", "worker_logbuf_size=1024,watcher_logbuf_size=1024"]);
     let mut client = server.client();
     fill(&mut client, 2000, 100);
@@ -115,7 +115,7 @@ fn large_allocations_that_fail_cost_their_client_alone() {
         server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).at_least((256 << 10) + 1));
         for request in greedy_requests() {
             let mut victim = server.client();
-            // What comes of it is the server's choice; it goes on.
+            // Any documented reply is allowed; the server must continue.
             victim.send_and_look(&request);
         }
         assert!(server.plan.made(Call::Memory) > 0);
@@ -126,13 +126,13 @@ fn large_allocations_that_fail_cost_their_client_alone() {
 }
 
 #[test]
-fn small_allocations_may_fail_now_and_then() {
+fn small_allocations_may_fail_occasionally() {
     let server = Faulty::start(&["-m", "64"]);
     let mut client = server.client();
     fill(&mut client, 2000, 100);
     beside_a_witness(&server, || {
         for request in greedy_requests() {
-            // The reserve stands in for one of them, and is there again within a second or two.
+            // The reserve replaces one failed allocation, and is refilled within a second or two.
             server.plan.set(Call::Memory, Fault::error(errors::ENOMEM).times(1));
             server.client().send_and_look(&request);
             server.client().ask("mn\r\n", "MN\r\n");

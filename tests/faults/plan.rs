@@ -1,7 +1,7 @@
-//! What the preloaded library is to do: compiles `shim.rs`, and writes the plan that it reads.
+//! Plan of the preloaded library: compiles `shim.rs`, and writes the plan that it reads.
 //!
-//! Owns the layout of the plan on this side; `shim.rs` owns what the words mean. A plan can change at any time: the
-//! library looks at it with each call.
+//! Owns the layout of the plan on this side; `shim.rs` owns the meaning of its words. A plan can change at any time:
+//! the library reads it at each call.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -36,7 +36,7 @@ pub enum Call {
     Count,
 }
 
-/// What happens to calls.
+/// Effect on calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
     what: u64,
@@ -53,32 +53,32 @@ impl Fault {
         Self { what: errno as u64, fd: u64::MAX, chance: 100, skip: 0, left: u64::MAX, least: 0 }
     }
 
-    /// Each transfer is of so many bytes at most.
+    /// Each transfer is limited to this many bytes.
     pub fn short(bytes: u64) -> Self {
         Self { what: (1 << 32) + bytes, ..Self::error(0) }
     }
 
-    /// Calls on this descriptor alone.
+    /// Affects calls on this descriptor only.
     pub fn on(self, fd: i32) -> Self {
         Self { fd: fd as u64, ..self }
     }
 
-    /// With a chance in percent.
+    /// Applies with a chance in percent.
     pub fn chance(self, chance: u64) -> Self {
         Self { chance, ..self }
     }
 
-    /// Not the first calls.
+    /// Skips the first calls.
     pub fn after(self, skip: u64) -> Self {
         Self { skip, ..self }
     }
 
-    /// Allocations of this size and larger.
+    /// Affects allocations of this size and larger.
     pub fn at_least(self, least: u64) -> Self {
         Self { least, ..self }
     }
 
-    /// So many times.
+    /// Applies this many times.
     pub fn times(self, left: u64) -> Self {
         Self { left, ..self }
     }
@@ -93,7 +93,7 @@ const LEAST: u64 = 7;
 pub struct Plan(File);
 
 impl Plan {
-    /// A plan at `path` by which nothing fails.
+    /// A plan at `path` without faults.
     pub fn new(path: &Path, seed: u64) -> Self {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
         file.set_len(8 * (Call::Count as u64 * ROW + 1)).unwrap();
@@ -102,22 +102,22 @@ impl Plan {
         plan
     }
 
-    /// Has calls fail from now on.
+    /// Makes calls fail from now on.
     pub fn set(&self, call: Call, fault: Fault) {
         self.clear(call);
-        // What happens comes last: the library may look between any two.
+        // Writes the effect last: the library may read between any two writes.
         let words = [fault.fd, fault.chance, fault.skip, fault.left];
         (1..).zip(words).for_each(|(word, value)| self.put(call, word, value));
         self.put(call, LEAST, fault.least);
         self.put(call, 0, fault.what);
     }
 
-    /// Has the server's wall clock be ahead by so many seconds.
+    /// Sets the server's wall clock ahead by `ahead` seconds.
     pub fn set_wall_clock(&self, ahead: i64) {
         self.put(Call::WallClock, 0, ahead.cast_unsigned());
     }
 
-    /// Lets calls pass, and counts from 0.
+    /// Ends the fault of a call and resets its counts.
     pub fn clear(&self, call: Call) {
         self.put(call, 0, 0);
         self.put(call, 1, u64::MAX);
@@ -125,7 +125,7 @@ impl Plan {
         self.put(call, MADE, 0);
     }
 
-    /// How many calls failed, or were short, since the last change.
+    /// Number of calls that failed, or were short, since the last change.
     pub fn made(&self, call: Call) -> u64 {
         self.get(call, MADE)
     }
@@ -141,7 +141,7 @@ impl Plan {
     }
 }
 
-/// The library, compiled once a run of the tests.
+/// The library, compiled once per run of the tests.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {

@@ -1,8 +1,8 @@
-//! A library that is preloaded into the server and has its system calls fail as a plan says: see `plan.rs`, which
+//! A library that is preloaded into the server and makes its system calls fail by a plan: see `plan.rs`, which
 //! compiles it and writes the plan.
 //!
-//! Owns what each call does when it fails. The plan is a file of 64-bit words, mapped and shared with the test: a row a
-//! call, in the order of [`Call`], each of [`ROW`] words. It must not know the server. No crate but std is used, so that
+//! Owns the effect of each fault. The plan is a file of 64-bit words, mapped and shared with the test: a row per
+//! call, in the order of [`Call`], each of [`ROW`] words. Must not know the server. Uses no crate but std, so that
 //! `rustc` alone compiles it.
 
 #![allow(non_camel_case_types, clippy::missing_safety_doc, clippy::undocumented_unsafe_blocks)]
@@ -23,16 +23,16 @@ enum Call {
     Receive,
     /// Writes to sockets.
     Send,
-    /// Reads from anything else but standard input.
+    /// Reads from any other descriptor except standard input.
     Load,
     /// Writes to event descriptors.
     Wake,
-    /// Writes to anything else but standard output and error.
+    /// Writes to any other descriptor except standard output and error.
     Write,
     EpollWait,
     EpollCtl,
     Eventfd,
-    /// Of a megabyte and more: std aborts where it cannot map a thread's signal stack.
+    /// Mappings of at least a megabyte: std aborts if it cannot map a thread's signal stack.
     Mmap,
     Madvise,
     Open,
@@ -42,15 +42,15 @@ enum Call {
     Thread,
     Socket,
     Listen,
-    /// Allocations of the size that the row says, or larger.
+    /// Allocations of at least the size in the row.
     Memory,
-    /// No call fails: the wall clock is ahead by what the first word says, in seconds.
+    /// Not a call: the wall clock is ahead by the first word, in seconds.
     WallClock,
     Count,
 }
 
-/// Words of a row: what happens, on which descriptor, with which chance, after how many calls, how many times, calls
-/// seen, faults made, and the least size.
+/// Words of a row: effect, descriptor, chance, calls to skip, times left, calls seen, faults made, and the minimum
+/// size.
 const ROW: usize = 8;
 const WHAT: usize = 0;
 const FD: usize = 1;
@@ -64,7 +64,7 @@ const LEAST: usize = 7;
 /// Any descriptor.
 const ANY: u64 = u64::MAX;
 
-/// In `WHAT`: the call goes through for so many bytes at most. Smaller words are error numbers.
+/// In `WHAT`: the call transfers at most the number of bytes in the low bits. Smaller words are error numbers.
 const SHORT: u64 = 1 << 32;
 
 const WORDS: usize = Call::Count as usize * ROW + 1;
@@ -87,7 +87,7 @@ unsafe extern "C" {
 
 const RTLD_NEXT: *mut c_void = usize::MAX as *mut c_void;
 
-/// The function of this name that would have been called.
+/// Address of the real function of this name.
 fn next(cache: &AtomicUsize, name: &CStr) -> usize {
     let known = cache.load(SeqCst);
     if known != 0 {
@@ -109,7 +109,7 @@ macro_rules! real {
     }};
 }
 
-/// Maps the plan before anything else runs.
+/// Maps the plan before any other code runs.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
@@ -132,7 +132,7 @@ extern "C" fn start() {
     }
 }
 
-/// What becomes of a call.
+/// Outcome of a call.
 enum Fate {
     Passes,
     Fails(c_int),
@@ -184,7 +184,7 @@ fn is_socket(fd: c_int) -> bool {
     is
 }
 
-/// Event descriptors below 64, one bit each: they are made at the start and never closed.
+/// Event descriptors below 64, one bit each: they are created at the start and never closed.
 static EVENTS: AtomicU64 = AtomicU64::new(0);
 
 fn is_event(fd: c_int) -> bool {
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn eventfd(value: c_uint, flags: c_int) -> c_int {
     }
 }
 
-/// The fate of a transfer of `len` bytes: how many of them to try, or the error.
+/// Outcome of a transfer of `len` bytes: how many of them to try, or the error.
 fn transfer(fd: c_int, len: usize, out: bool) -> Result<usize, c_int> {
     let call = match (is_socket(fd), out) {
         (true, true) => Call::Send,
@@ -223,7 +223,7 @@ fn transfer(fd: c_int, len: usize, out: bool) -> Result<usize, c_int> {
     }
 }
 
-/// The same for slices: `None` = all of them.
+/// [`transfer`] for slices: `None` = all of them.
 unsafe fn transfers(fd: c_int, slices: *const iovec, count: c_int, out: bool) -> Result<Option<iovec>, c_int> {
     let slices = unsafe { std::slice::from_raw_parts(slices, count as usize) };
     let len = slices.iter().map(|slice| slice.len).sum();
@@ -313,7 +313,7 @@ pub unsafe extern "C" fn writev(fd: c_int, slices: *const iovec, count: c_int) -
     }
 }
 
-/// Functions that fail with -1 and an error number, and do nothing else then.
+/// Functions that fail with -1 and an error number, without further effect.
 macro_rules! plain {
     ($($call:ident, $fd:expr; $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         #[unsafe(no_mangle)]
@@ -350,7 +350,7 @@ unsafe extern "C" {
     fn __libc_memalign(align: size_t, size: size_t) -> *mut c_void;
 }
 
-/// Whether an allocation fails. Not by `next`, which may allocate.
+/// Whether an allocation fails. Does not use `next`, which may allocate.
 fn lacks_memory(size: size_t) -> bool {
     let plan = PLAN.load(SeqCst) as *const AtomicU64;
     if plan.is_null() {
@@ -380,7 +380,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_voi
     if lacks_memory(size) { std::ptr::null_mut() } else { unsafe { __libc_realloc(block, size) } }
 }
 
-/// Gives the error itself.
+/// Returns the error number itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_memalign(block: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
     let made = if lacks_memory(size) { std::ptr::null_mut() } else { unsafe { __libc_memalign(align, size) } };
@@ -433,7 +433,7 @@ pub unsafe extern "C" fn mmap64(s: *mut c_void, l: size_t, p: c_int, f: c_int, f
     unsafe { map(real, (s, l, p, f, fd, o)) }
 }
 
-/// Gives the error itself.
+/// Returns the error number itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn posix_fallocate(fd: c_int, offset: off_t, len: off_t) -> c_int {
     let real = real!(posix_fallocate as unsafe extern "C" fn(c_int, off_t, off_t) -> c_int);
@@ -443,7 +443,7 @@ pub unsafe extern "C" fn posix_fallocate(fd: c_int, offset: off_t, len: off_t) -
     }
 }
 
-/// Gives the error itself.
+/// Returns the error number itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_create(
     thread: *mut c_void,

@@ -1,11 +1,11 @@
-//! The start: each of its calls fails once, with each kind of error that stands for others.
+//! The start: each of its calls fails once, with each representative kind of error.
 
 use crate::harness::{Faulty, errors, sound};
 use crate::plan::{Call, Fault};
 use tempfile::TempDir;
 
-/// Has the first, the second, ... call of a start fail, until a start has fewer. Each start must end with a message and
-/// an exit code, or serve.
+/// Fails the first, the second, ... call of a start, until a start has fewer calls. Each start must end with a
+/// message and an exit code, or serve.
 fn each_call_fails(call: Call, error: i32, args: &[&str]) -> (u32, u32) {
     let (mut served, mut refused) = (0, 0);
     for number in 0.. {
@@ -35,7 +35,7 @@ fn each_call_fails(call: Call, error: i32, args: &[&str]) -> (u32, u32) {
 }
 
 #[test]
-fn a_start_without_descriptors_or_memory_says_so() {
+fn a_start_without_descriptors_or_memory_reports_it() {
     let (mut served, mut refused) = (0, 0);
     for (call, error) in [
         (Call::Eventfd, errors::EMFILE),
@@ -55,7 +55,7 @@ fn a_start_without_descriptors_or_memory_says_so() {
 }
 
 #[test]
-fn a_start_without_its_files_says_so_or_goes_on() {
+fn a_start_without_its_files_reports_it_or_continues() {
     for (call, error) in [
         (Call::Open, errors::EMFILE),
         (Call::Allocate, errors::ENOSPC),

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
-fn r2_1_r2_2_the_client_too_many_is_told_and_closed_and_nothing_was_made_for_it() {
+fn r2_1_r2_2_a_client_above_the_limit_gets_an_error_and_no_resources() {
     let server = Server::with(Settings { maxconns: 4, ..settings() }, vec![tcp()]);
     let structures = server.gauge(|g| &g.conn_structs);
     for n in 1..=3 {
@@ -25,7 +25,7 @@ fn r2_1_r2_2_the_client_too_many_is_told_and_closed_and_nothing_was_made_for_it(
     assert_eq!(server.shared.conns.list().len(), 1);
 }
 
-/// A client at this address of the machine.
+/// A client with this local source address.
 fn client_from(server: &Server, address: &str) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let local: SocketAddr = (address.parse::<IpAddr>().unwrap(), 0).into();
@@ -35,7 +35,7 @@ fn client_from(server: &Server, address: &str) -> Client {
 }
 
 #[test]
-fn an_address_has_as_many_connections_as_it_may_and_others_have_theirs() {
+fn connections_are_limited_per_address() {
     let (listener, dir) = unix();
     let settings = Settings { maxconns_per_ip: 2, ..settings() };
     let server = Server::with(settings, vec![tcp(), listener]);
@@ -55,7 +55,7 @@ fn an_address_has_as_many_connections_as_it_may_and_others_have_theirs() {
         stream.read_exact(&mut reply).unwrap();
         assert_eq!(&reply, b"b\r\n");
     }
-    // Whatever the way out, it gives the place back.
+    // Every way to end frees the place.
     for bye in ["quit\r\n", "abort\r\n", "panic\r\n", "away\r\n", "", "last words\r\n", "later place\r\n"] {
         let mut client = clients.pop().unwrap();
         client.send(bye);
@@ -67,7 +67,7 @@ fn an_address_has_as_many_connections_as_it_may_and_others_have_theirs() {
             }
             _ => while !client.line().is_empty() {},
         }
-        // The place is free a moment after the peer has seen the end.
+        // The place is freed shortly after the peer has seen the end.
         until("a place", || {
             let mut next = server.client();
             let entered = next.try_ask("echo c") == "c";
@@ -82,7 +82,7 @@ fn an_address_has_as_many_connections_as_it_may_and_others_have_theirs() {
 }
 
 #[test]
-fn r6_connections_and_listeners_have_cards() {
+fn r6_connections_and_listeners_are_listed() {
     let server = Server::with(settings(), vec![tcp(), tcp()]);
     until("listeners", || server.in_state(ConnState::Listening) == 2);
     let mut client = server.client();
@@ -112,8 +112,8 @@ fn unix_sockets_serve_too() {
     assert!(cards.iter().all(|(_, card)| card.peer.is_none() && card.path.as_deref() == name.as_deref()));
 }
 
-/// The server of [`r2_3_emfile_pauses_and_resumes`], which runs it under a small descriptor limit: says its
-/// port, then answers each line with `accepting disabled_num disabled_us`.
+/// The server of [`r2_3_emfile_pauses_and_resumes`], which runs it under a small descriptor limit: prints its port,
+/// then answers each line with `accepting disabled_num disabled_us`.
 #[test]
 #[ignore = "started by r2_3_emfile_pauses_and_resumes"]
 fn emfile_server() {
@@ -171,19 +171,19 @@ fn r2_3_emfile_pauses_and_resumes() {
         }
     }
     assert!((10..32).contains(&clients.len()), "{} clients fitted", clients.len());
-    // The one that did not fit waits unserved; the others go on.
+    // The client without a descriptor waits unserved; the others are served.
     let mut waiting = clients.pop().unwrap();
     let mut first = clients.swap_remove(0);
     assert_eq!(first.line(), "a");
     assert_eq!(first.ask("echo b"), "b");
     assert_eq!(stats()[..2], [0, 1]);
-    // A place becomes free: the waiting one gets it, and accepting is on with nobody else waiting.
+    // A descriptor becomes free: the waiting client gets it, and accepting resumes without further waiting clients.
     drop(first);
     assert_eq!(waiting.line(), "a");
     until("accepting", || stats()[0] == 1);
     assert_eq!(stats()[1], 1);
     assert!(stats()[2] > 0);
-    // Full again at the next client, and room again.
+    // Full again at the next client, then a free descriptor again.
     let mut next = connect();
     next.send("echo c\r\n");
     until("a second pause", || stats()[..2] == [0, 2]);
@@ -194,7 +194,7 @@ fn r2_3_emfile_pauses_and_resumes() {
     assert!(output.status.success());
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(errors.matches("accept4(): Too many open files\n").count(), 2, "{errors}");
-    // Lines as memcached's at -vv; the first client's descriptor is whatever was free, the same in both lines.
+    // Lines as memcached's at -vv; the first client's descriptor is any free one, the same in both lines.
     assert_eq!(errors.matches(" server listening (auto-negotiate)\n").count(), 1, "{errors}");
     let new = errors.lines().find_map(|line| line.strip_suffix(" new auto-negotiating client connection"));
     assert!(errors.contains(&format!("{} connection closed.\n", new.unwrap())), "{errors}");

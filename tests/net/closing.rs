@@ -1,4 +1,4 @@
-//! Closing behind replies that the peer has still to take.
+//! Closing after the peer has taken its replies.
 
 use crate::harness::{Client, Server, settings, tcp, unix, until};
 use oxcached::clock::Clock;
@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 /// More than the buffers between two sockets hold.
 const BIG: usize = 20_000_000;
 
-/// All that comes until the end.
+/// All bytes until the end.
 fn rest(client: &mut Client<impl Read>) -> Vec<u8> {
     let mut bytes = Vec::new();
     client.stream.read_to_end(&mut bytes).unwrap();
@@ -23,7 +23,7 @@ fn blocked(server: &Server) {
 }
 
 #[test]
-fn every_byte_is_taken_before_the_close() {
+fn every_byte_is_sent_before_the_close() {
     let server = Server::new();
     let mut client = server.client();
     client.send(format!("echo a\r\nbye {BIG}\r\necho never\r\nup"));
@@ -38,21 +38,21 @@ fn every_byte_is_taken_before_the_close() {
 }
 
 #[test]
-fn what_comes_after_the_end_is_not_read() {
+fn bytes_after_the_end_are_not_read() {
     let server = Server::new();
     let mut client = server.client();
     client.send(format!("bye {BIG}\r\n"));
     blocked(&server);
     let read = server.counter(Counter::BytesRead);
     client.send("panic\r\n");
-    // The first one's bytes have arrived by then, and its turn has come if it ever does.
+    // The client's bytes have arrived by then, and any turn of it is over.
     assert_eq!(server.client().ask("echo b"), "b");
     assert_eq!(server.counter(Counter::BytesRead), read + 8);
     assert_eq!(server.in_state(ConnState::Mwrite), 1);
 }
 
 #[test]
-fn who_is_refused_for_want_of_memory_takes_his_replies_first() {
+fn a_client_refused_for_lack_of_memory_gets_its_replies_first() {
     let server = Server::with(Settings { read_buf_mem_limit: 16 * 1024, ..settings() }, vec![tcp()]);
     let mut inside = server.client();
     inside.send("upload 10\r\nab");
@@ -85,7 +85,7 @@ fn a_reset_ends_the_wait_and_so_does_the_servers_end() {
 }
 
 #[test]
-fn the_idle_timeout_does_not_know_who_waits_for_his_replies() {
+fn the_idle_timeout_does_not_apply_to_pending_replies() {
     let server = Server::by_hand(Settings { idle_timeout: 3, ..settings() }, vec![tcp()]);
     let (mut client, mut idle, mut other) = (server.client(), server.client(), server.client());
     client.send(format!("bye {BIG}\r\n"));
@@ -97,7 +97,7 @@ fn the_idle_timeout_does_not_know_who_waits_for_his_replies() {
     assert_eq!(server.counter(Counter::IdleKicks), 1);
 }
 
-/// The header of a packet with key and nothing else.
+/// The header of a packet with only a key.
 fn packet(opcode: u8, key: &str) -> Vec<u8> {
     let mut bytes = vec![0; 24];
     (bytes[0], bytes[1], bytes[3], bytes[11]) = (0x80, opcode, key.len() as u8, key.len() as u8);
@@ -132,7 +132,7 @@ fn every_way_to_end_a_conversation_sends_the_value_before_it() {
         ([&get[..], &packet(0x17, "")].concat(), hit),
         // A set without extras, which is refused.
         ([&get[..], &packet(1, "abc")].concat(), hit + 24 + "Invalid arguments".len()),
-        // What ends a conversation without a word of its own.
+        // Input that ends the connection without a reply.
         ([&get[..], &[0x81; 24]].concat(), hit),
         ([&b"get big\r\n"[..], &[b'x'; 3000]].concat(), text),
         ([&b"get big\r\n"[..], &[b'x'; 20_000], b"\r\n"].concat(), text),

@@ -11,7 +11,7 @@ use oxcached::stats::Counter;
 const COMMANDS: u32 = 20;
 const DATAGRAMS: u32 = 256;
 
-/// More than the output's bound and two values of 1 MB.
+/// More than the output's limit and two values of 1 MB.
 const HELD_MAX: usize = 3 << 20;
 
 const TOO_LARGE: &str = "SERVER_ERROR reply too large for datagrams\r\n";
@@ -35,7 +35,7 @@ impl Server {
         Cx::new(&self.shared, &self.shared.stats.workers[0], 7)
     }
 
-    /// Stores a value by another connection.
+    /// Stores a value through another connection.
     fn store(&self, key: &str, len: usize) {
         let (mut session, mut input, mut out) = (Session::new(Protocol::Ascii), Input::default(), Output::default());
         input.append(format!("set {key} 0 0 {len}\r\n{}\r\n", "v".repeat(len)).as_bytes());
@@ -50,7 +50,7 @@ impl Server {
         assert!(self.answerer.begin(request.len(), &cx));
     }
 
-    /// One turn; gives how it ended and what of its allowance was used.
+    /// One turn; returns how it ended and the part of its allowance that it used.
     fn turn(&mut self, send: impl FnMut(&[u8]) -> Sent) -> (TurnEnd, u32, u32) {
         let mut allowance = Allowance { commands: COMMANDS, datagrams: DATAGRAMS };
         let mut cx = Cx::new(&self.shared, &self.shared.stats.workers[0], 7);
@@ -58,7 +58,7 @@ impl Server {
         (progress, COMMANDS - allowance.commands, DATAGRAMS - allowance.datagrams)
     }
 
-    /// The whole answer: its replies, and the turns that it took.
+    /// The whole answer: its replies, and the number of turns.
     fn answer(&mut self, body: &str) -> (Vec<Vec<u8>>, u32) {
         self.begin(body);
         let (mut replies, mut turns) = (Replies::default(), 0);
@@ -74,11 +74,11 @@ impl Server {
     }
 }
 
-/// Puts series together and checks that they are whole.
+/// Reassembles series and checks that they are complete.
 #[derive(Default)]
 struct Replies {
     whole: Vec<Vec<u8>>,
-    /// The series that is arriving, and the number of its next datagram.
+    /// The incomplete series, and the number of its next datagram.
     part: Vec<u8>,
     next: u16,
     datagrams: usize,
@@ -126,7 +126,7 @@ fn r3_1_a_turn_is_bounded_in_commands_and_in_datagrams() {
     }
 }
 
-/// A multiget that stops for others goes on behind its last reply, to which the end may still belong.
+/// A multiget that yields resumes after its last reply, to which the end may still belong.
 #[test]
 fn r3_1_a_long_multiget_takes_several_turns_and_loses_nothing() {
     let mut server = Server::new();
@@ -177,7 +177,7 @@ fn trap_21_the_end_of_a_multiget_belongs_to_its_last_key() {
 }
 
 #[test]
-fn r3_3_an_answer_ends_where_a_series_can_count_no_further() {
+fn r3_3_an_answer_ends_at_the_maximum_length_of_a_series() {
     let mut server = Server::new();
     server.store("a", 1_000_000);
     server.store("s", 4000);
@@ -196,7 +196,7 @@ fn r3_3_an_answer_ends_where_a_series_can_count_no_further() {
 }
 
 #[test]
-fn r3_3_a_reply_that_no_series_can_count_is_an_error() {
+fn r3_3_a_reply_beyond_the_maximum_series_is_an_error() {
     let mut server = Server::with(Settings { item_size_max: 200 << 20, maxbytes: 512 << 20, ..settings() });
     server.store("huge", 92_000_000);
     server.store("a", 1);
@@ -226,7 +226,7 @@ fn r3_3_a_full_send_buffer_loses_and_repeats_nothing() {
         }
         assert!(replies.whole == wanted);
     }
-    // Also the bare header of a farewell.
+    // Also the bare header that answers `quit`.
     server.begin("quit\r\n");
     assert_eq!(server.turn(|_| Sent::Full).0, TurnEnd::Full);
     let mut last = Vec::new();
@@ -238,7 +238,7 @@ fn r3_3_a_full_send_buffer_loses_and_repeats_nothing() {
 }
 
 #[test]
-fn r3_3_a_reply_that_cannot_be_sent_costs_itself_alone() {
+fn r3_3_a_reply_that_cannot_be_sent_loses_no_other() {
     let mut server = Server::new();
     server.store("a", 50_000);
     server.begin("get a\r\nset b 0 0 1\r\n1\r\nget b\r\n");
@@ -252,7 +252,7 @@ fn r3_3_a_reply_that_cannot_be_sent_costs_itself_alone() {
 }
 
 #[test]
-fn r3_5_an_answer_that_is_given_up_holds_no_item() {
+fn r3_5_an_abandoned_answer_holds_no_item() {
     let mut server = Server::new();
     server.store("a", 500_000);
     server.begin("get a\r\n");

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What only a failing test waits for.
+/// Reached only by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds.
@@ -33,7 +33,7 @@ pub fn settings() -> Settings {
     Settings { num_threads: 1, num_threads_per_udp: 1, maxconns: 100_000, ..Settings::default() }
 }
 
-/// A TCP listener on a port of the system's choice.
+/// A TCP listener on a port that the system chooses.
 pub fn tcp() -> Listener {
     let socket = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let local = Some(socket.local_addr().unwrap());
@@ -46,7 +46,7 @@ pub fn tcp() -> Listener {
     }
 }
 
-/// A listener on a unix socket, and the directory that has the socket.
+/// A listener on a unix socket, and the directory of the socket.
 pub fn unix() -> (Listener, TempDir) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("socket");
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// One worker, one TCP listener, the scripted partner.
+    /// One worker, one TCP listener, the scripted handler.
     pub fn new() -> Self {
         Self::with(settings(), vec![tcp()])
     }
@@ -79,7 +79,7 @@ impl Server {
         Self::start::<Script>(settings, listeners, Clock::real())
     }
 
-    /// The scripted partner, by a clock moved by hand.
+    /// The scripted handler on a manual clock.
     pub fn by_hand(settings: Settings, listeners: Vec<Listener>) -> Self {
         Self::start::<Script>(settings, listeners, Clock::manual(0))
     }
@@ -115,15 +115,15 @@ impl Server {
         Client::new(TcpStream::connect(self.addr).unwrap())
     }
 
-    /// Lets seconds pass as a clock does, one by one, and the only worker see each of them through a question of
-    /// `client`. All deadlines up to then have been judged in the end.
+    /// Advances the clock second by second; the only worker sees each second through a request of `client`. On return
+    /// all deadlines up to then have been evaluated.
     #[track_caller]
     pub fn pass(&self, seconds: u32, client: &mut Client) {
         for _ in 0..seconds {
             self.shared.clock.advance(1);
             assert_eq!(client.ask("echo tick"), "tick");
         }
-        // Judged behind the poll after the one that saw the second, and behind its replies.
+        // Deadlines are evaluated after the poll that follows the one that saw the second, and after its replies.
         for _ in 0..2 {
             assert_eq!(client.ask("echo tick"), "tick");
         }
@@ -142,7 +142,7 @@ impl Server {
         self.gauge(|g| &g.curr_conns)
     }
 
-    /// Number of cards in `state`.
+    /// Number of connections in `state`.
     pub fn in_state(&self, state: ConnState) -> usize {
         self.shared.conns.list().iter().filter(|(_, card)| card.state() == state).count()
     }
@@ -190,7 +190,7 @@ impl Client {
         self.line()
     }
 
-    /// The reply to `line` or whatever else comes, nothing included.
+    /// The reply to `line`, or whatever else arrives; empty at the end.
     pub fn try_ask(&mut self, line: &str) -> String {
         let mut reply = String::new();
         let sent = self.stream.get_ref().write_all(format!("{line}\r\n").as_bytes());

@@ -1,4 +1,4 @@
-//! `read_buf_mem_limit`: replies that wait, of one turn and of one multiget, and none that have left.
+//! `read_buf_mem_limit`: applies to waiting replies of one turn and of one multiget, not to sent ones.
 
 use crate::harness::{Server, settings, tcp, until};
 use oxcached::clock::Clock;
@@ -7,18 +7,18 @@ use oxcached::settings::Settings;
 use oxcached::stats::Counter;
 use std::io::Read;
 
-/// Of one worker with room for so many replies, by the nominal size of each.
+/// A server with one worker that may hold `replies` waiting replies, by the nominal size of each.
 fn server(replies: u32) -> Server {
     with_turns(replies, 20)
 }
 
-/// The same with turns of so many commands.
+/// [`server`] with turns of `commands` commands.
 fn with_turns(replies: u32, commands: u32) -> Server {
     let settings = Settings { read_buf_mem_limit: replies * 1024, reqs_per_event: commands, ..settings() };
     Server::start::<Session>(settings, vec![tcp()], Clock::real())
 }
 
-/// The header of a packet with key and nothing else.
+/// The header of a packet with only a key.
 fn packet(opcode: u8, key: &str) -> Vec<u8> {
     let mut bytes = vec![0; 24];
     (bytes[0], bytes[1], bytes[3], bytes[11]) = (0x80, opcode, key.len() as u8, key.len() as u8);
@@ -36,7 +36,7 @@ fn expect(server: &Server, sent: impl AsRef<[u8]>, replies: impl AsRef<[u8]>) {
 }
 
 #[test]
-fn replies_that_leave_are_not_counted_for_ever() {
+fn sent_replies_do_not_count() {
     for replies in [20, 100] {
         let server = server(replies);
         expect(&server, "set a 0 0 3\r\nabc\r\n", "STORED\r\n");
@@ -54,25 +54,25 @@ fn replies_that_leave_are_not_counted_for_ever() {
 }
 
 #[test]
-fn more_replies_in_one_turn_than_may_wait_cost_the_connection() {
+fn replies_above_the_limit_in_one_turn_cost_the_connection() {
     let server = with_turns(32, 500);
     expect(&server, "mg foo v\r\n".repeat(32), "EN\r\n".repeat(32));
     let mut client = server.client();
     client.send("mg foo v\r\n".repeat(500));
     client.expect_end();
     assert_eq!(server.counter(Counter::ResponseOom), 1);
-    // Silence takes no memory.
+    // Suppressed replies take no memory.
     expect(&server, format!("{}mn\r\n", "mg foo v q\r\n".repeat(400)), "MN\r\n");
     assert_eq!(server.counter(Counter::ResponseOom), 1);
 }
 
 #[test]
-fn silence_is_no_reply() {
+fn suppressed_replies_do_not_count() {
     let server = server(20);
     expect(&server, format!("{}mn\r\n", "mg a v q\r\n".repeat(500)), "MN\r\n");
     let noop = [&[0x81, 0x0a][..], &[0; 22]].concat();
     expect(&server, [packet(0x0d, "a").repeat(500), packet(0x0a, "")].concat(), noop);
-    // What one client has asked for in vain is nothing to the next one.
+    // Suppressed replies of one client do not count for the next.
     let mut clients: Vec<_> = (0..10).map(|_| server.client()).collect();
     let read = server.counter(Counter::BytesRead);
     for (n, client) in clients.iter_mut().enumerate() {

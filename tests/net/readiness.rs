@@ -1,8 +1,8 @@
-//! Reads that end before the socket is empty: what stands behind must be answered without another byte to wake the
-//! worker.
+//! Reads that end before the socket is empty: the remaining bytes must be answered without a further event to wake
+//! the worker.
 //!
-//! A suspended conversation is not read, so that everything lies in the socket when it goes on; a question of another
-//! client in between makes sure that the worker has taken the events of it.
+//! A suspended connection is not read, so that all bytes are in the socket when it resumes; a request of another
+//! client in between ensures that the worker has consumed the events.
 
 use crate::harness::{Client, Server, settings, tcp, unix, until};
 use crate::script::later;
@@ -12,7 +12,7 @@ use std::io::{BufReader, IoSlice, PipeReader, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-/// A server on both kinds of sockets; its worker is asked through the first.
+/// A server on both kinds of sockets; its worker is queried through the first.
 struct Both {
     server: Server,
     dir: tempfile::TempDir,
@@ -30,7 +30,7 @@ impl Both {
         Client { stream: BufReader::new(stream) }
     }
 
-    /// Waits until the worker has served what came before.
+    /// Waits until the worker has served all earlier events.
     fn settle(&self) {
         assert_eq!(self.server.client().ask("echo settled"), "settled");
     }
@@ -45,10 +45,10 @@ fn suspended(name: &str) -> Remote {
     remote.unwrap()
 }
 
-/// A message with the descriptor of a pipe's end; the other end says when no process has it any more.
+/// Sends the descriptor of a pipe's end with `bytes`; the other end shows when no process has it open any more.
 fn pass_descriptor(to: &UnixStream, bytes: &[u8]) -> PipeReader {
     let (reader, writer) = pipe().unwrap();
-    // struct cmsghdr on 64-bit Linux: length, level, type, and the descriptor behind them.
+    // struct cmsghdr on 64-bit Linux: length, level, type, then the descriptor.
     let mut control = Vec::new();
     control.extend_from_slice(&20_usize.to_ne_bytes());
     control.extend_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
@@ -62,7 +62,7 @@ fn pass_descriptor(to: &UnixStream, bytes: &[u8]) -> PipeReader {
 }
 
 #[test]
-fn a_tcp_urgent_mark_hides_nothing_behind_it() {
+fn a_tcp_urgent_mark_hides_no_later_bytes() {
     let both = Both::new();
     for marks in 1..4 {
         let mut client = both.server.client();
@@ -82,7 +82,7 @@ fn a_tcp_urgent_mark_hides_nothing_behind_it() {
             assert_eq!(client.line(), "what is !echo?");
         }
         assert_eq!(client.line(), "end");
-        // And later ones on the same connection, with and without a mark.
+        // And later bytes on the same connection, with and without a mark.
         client.send("echo x\r\nec");
         SockRef::from(client.stream.get_ref()).send_out_of_band(b"!").unwrap();
         client.send("ho y\r\n");
@@ -106,7 +106,7 @@ fn a_value_with_a_tcp_urgent_mark_arrives_whole() {
 }
 
 #[test]
-fn an_urgent_byte_and_nothing_else_is_no_reason_to_spin_or_to_close() {
+fn a_lone_urgent_byte_causes_neither_spin_nor_close() {
     let both = Both::new();
     let mut client = both.server.client();
     assert_eq!(client.ask("echo a"), "a");
@@ -141,7 +141,7 @@ fn descriptors_passed_over_a_unix_socket_hide_nothing_and_are_closed() {
 }
 
 #[test]
-fn an_out_of_band_byte_on_a_unix_socket_hides_nothing_behind_it() {
+fn an_out_of_band_byte_on_a_unix_socket_hides_no_later_bytes() {
     let both = Both::new();
     let mut client = both.local();
     client.stream.get_mut().write_all(b"later band\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! A partner for clients that does what a line asks of it, so that every step of a session can be driven.
+//! A handler that does what each line requests, so that tests can drive every step of a session.
 
 use oxcached::maint::Sink;
 use oxcached::net::{Handler, Remote};
@@ -8,21 +8,21 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Suspended conversations by the name that their line gave.
+/// Suspended connections by the name in their line.
 static LATER: Mutex<Option<HashMap<String, Remote>>> = Mutex::new(None);
 
-/// Takes the handle of the conversation suspended under `name`, once it is.
+/// Takes the handle of the connection suspended under `name`, once it is.
 pub fn later(name: &str) -> Option<Remote> {
     LATER.lock().unwrap().as_mut().and_then(|all| all.remove(name))
 }
 
-/// What a stalled worker has of its [`Stall`]: tells that it is there, and waits until the other is gone.
+/// A stalled worker's side of its [`Stall`]: reports its arrival, then waits until the other side is dropped.
 type Stalled = (Sender<()>, Receiver<()>);
 
-/// Stalls to come, by the name that the line will give.
+/// Prepared stalls, by the name in the line.
 static STALLS: Mutex<Option<HashMap<String, Stalled>>> = Mutex::new(None);
 
-/// Holds up the whole worker of a conversation: as long as this lives, the line `stall NAME` does not return.
+/// Stalls the whole worker of a connection: the line `stall NAME` does not return while this lives.
 pub struct Stall {
     reached: Receiver<()>,
     end: Option<Sender<()>>,
@@ -35,12 +35,12 @@ impl Stall {
         Self { reached, end: Some(end) }
     }
 
-    /// Waits until the worker stands still.
+    /// Waits until the worker is stalled.
     pub fn reached(&self) {
         self.reached.recv().unwrap();
     }
 
-    /// Lets it go on.
+    /// Resumes the worker.
     pub fn end(mut self) {
         self.end = None;
     }

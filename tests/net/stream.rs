@@ -12,7 +12,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 #[test]
-fn the_products_session_answers() {
+fn the_real_session_answers() {
     let server = Server::start::<Session>(settings(), vec![tcp()], Clock::real());
     let mut client = server.client();
     assert_eq!(client.ask("nonsense"), "ERROR");
@@ -48,12 +48,12 @@ fn r3_1_yield_and_every_reply_in_order() {
         assert_eq!(one.line(), format!("a{n}"));
         assert_eq!(two.line(), format!("b{n}"));
     }
-    // At least: how the bytes are cut into reads decides how often less than a whole budget is there.
+    // At least: the split of the bytes into reads decides how often less than a whole budget is available.
     assert!(server.counter(Counter::ConnYields) >= 2);
 }
 
 #[test]
-fn r3_1_a_yield_is_a_used_up_budget_and_nothing_else() {
+fn r3_1_only_an_exhausted_budget_counts_as_a_yield() {
     let server = Server::start::<Session>(settings(), vec![tcp()], Clock::real());
     let mut yields = 0;
     // As many as memcached counts.
@@ -72,7 +72,7 @@ fn r3_1_a_yield_is_a_used_up_budget_and_nothing_else() {
     for n in 0..3000 {
         client.send(format!("set key{n} 0 0 1 noreply\r\nx\r\n"));
     }
-    // The second turn begins when what the first one yielded is counted.
+    // The second turn begins after the first one's yield is counted.
     assert_eq!([client.ask("mn"), client.ask("mn")], ["MN"; 2]);
     let yields = server.counter(Counter::ConnYields);
     let mut dumper = server.client();
@@ -118,7 +118,7 @@ fn r3_2_an_idle_connection_holds_no_buffer_and_half_a_command_an_exact_copy() {
 }
 
 #[test]
-fn r3_3_backpressure_bounded_and_only_he_waits() {
+fn r3_3_backpressure_is_bounded_and_delays_no_other_client() {
     let server = Server::new();
     let (mut deaf, mut other) = (server.client(), server.client());
     deaf.send("big 100000\r\n".repeat(400));
@@ -161,7 +161,7 @@ fn r3_3_a_client_that_sends_without_reading_is_no_longer_read() {
 }
 
 #[test]
-fn large_uploads_go_straight_to_their_place() {
+fn large_uploads_are_read_directly_into_their_item() {
     let server = Server::new();
     let (mut one, mut two) = (server.client(), server.client());
     let value = vec![3; 5_000_000];
@@ -175,7 +175,7 @@ fn large_uploads_go_straight_to_their_place() {
 }
 
 #[test]
-fn replies_leave_on_flush() {
+fn replies_are_sent_on_flush() {
     let server = Server::new();
     let mut client = server.client();
     client.send("flush\r\nflush\r\necho end\r\n");
@@ -183,7 +183,7 @@ fn replies_leave_on_flush() {
 }
 
 #[test]
-fn suspended_replies_come_in_order() {
+fn suspended_replies_arrive_in_order() {
     let server = Server::new();
     let (mut client, mut other) = (server.client(), server.client());
     client.send("echo a\r\nlater order\r\necho b\r\n");
@@ -200,7 +200,7 @@ fn suspended_replies_come_in_order() {
 }
 
 #[test]
-fn a_suspended_connection_ends_with_its_peer_and_outlives_its_last_byte() {
+fn a_suspended_connection_ends_with_its_peer_but_not_with_its_last_byte() {
     let (listener, dir) = unix();
     let server = Server::with(settings(), vec![tcp(), listener]);
     let connect = || UnixStream::connect(dir.path().join("socket")).unwrap();
@@ -219,7 +219,7 @@ fn a_suspended_connection_ends_with_its_peer_and_outlives_its_last_byte() {
     reset.reset();
     drop(gone);
     until("the end of the two that have gone", || server.open() == 4);
-    // Nor is one suspended whose peer had gone before it was read.
+    // Nor is a connection suspended if its peer disconnected before it was read.
     let stall = Stall::new("before");
     other.send("stall before\r\n");
     stall.reached();
@@ -239,7 +239,7 @@ fn a_suspended_connection_ends_with_its_peer_and_outlives_its_last_byte() {
 }
 
 #[test]
-fn a_source_that_dies_closes_what_it_owes() {
+fn a_dropped_reply_handle_closes_its_connection() {
     let server = Server::new();
     let mut client = server.client();
     client.send("later death\r\n");
@@ -249,7 +249,7 @@ fn a_source_that_dies_closes_what_it_owes() {
 }
 
 #[test]
-fn r1_5_stale_token_a_late_reply_for_a_gone_server_is_no_error() {
+fn r1_5_stale_token_a_late_reply_after_the_servers_end_is_no_error() {
     let mut server = Server::new();
     let mut client = server.client();
     client.send("later gone\r\n");
@@ -264,7 +264,7 @@ fn r1_5_stale_token_a_late_reply_for_a_gone_server_is_no_error() {
 }
 
 #[test]
-fn r3_5_close_counts_once_whatever_the_way() {
+fn r3_5_every_kind_of_close_counts_once() {
     let server = Server::new();
     for _ in 0..10 {
         for bye in ["quit\r\n", "abort\r\n", "panic\r\n", "echo a\r\nquit\r\nquit\r\n"] {
@@ -290,7 +290,7 @@ fn r3_5_close_counts_once_whatever_the_way() {
 }
 
 #[test]
-fn r3_5_a_connection_given_away_leaves_nothing_with_its_worker() {
+fn r3_5_a_handed_over_connection_leaves_nothing_with_its_worker() {
     let server = Server::new();
     let mut away = server.client();
     away.send("echo a\r\naway\r\necho never\r\nup");
@@ -346,7 +346,7 @@ fn r3_5_stopping_closes_every_client() {
     }
 }
 
-/// A small generator of the same numbers every time.
+/// A deterministic random generator.
 struct Numbers(u64);
 
 impl Numbers {
@@ -357,7 +357,7 @@ impl Numbers {
 }
 
 #[test]
-fn r3_2_no_byte_reaches_another_client_however_turns_and_cuts_fall() {
+fn r3_2_no_byte_reaches_another_client() {
     let server = Server::with(Settings { reqs_per_event: 3, ..settings() }, vec![tcp()]);
     std::thread::scope(|scope| {
         for id in 0..8 {

@@ -1,4 +1,4 @@
-//! Deadlines, by a clock moved by hand.
+//! Deadlines on a manual clock.
 
 use crate::harness::{Client, Server, settings, tcp, unix, until};
 use crate::script::{Script, Stall};
@@ -11,12 +11,12 @@ use oxcached::stats::Counter;
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
-/// A server whose clients are kicked after three idle seconds.
+/// A server that closes clients after three idle seconds.
 fn impatient() -> Server {
     Server::by_hand(Settings { idle_timeout: 3, ..settings() }, vec![tcp()])
 }
 
-/// A server whose clients have three seconds to log in.
+/// A server that gives clients three seconds to log in.
 fn guarded(listeners: Vec<Listener>) -> Server {
     let users = Credentials::parse(b"ann:secret", Format::Tokens, &Seed::from_bytes(&[0; 32])).unwrap();
     let settings = Settings { auth_timeout: 3, idle_timeout: 5, ..settings() };
@@ -25,7 +25,7 @@ fn guarded(listeners: Vec<Listener>) -> Server {
     Server::over::<Script>(shared, listeners)
 }
 
-/// Stops the only worker in the middle of a turn of `client`, does `meanwhile`, and lets it go on.
+/// Stalls the only worker in the middle of a turn of `client`, runs `meanwhile`, and resumes it.
 fn while_stopped(name: &str, client: &mut Client, meanwhile: impl FnOnce()) {
     let stall = Stall::new(name);
     client.send(format!("stall {name}\r\n"));
@@ -52,7 +52,7 @@ fn r4_1_idle_clients_are_kicked_after_the_limit_and_busy_ones_are_not() {
     idle.expect_end();
     half.expect_end();
     assert_eq!(server.counter(Counter::IdleKicks), 2);
-    // A value on its way is not idle, however long it takes; the client is again once it has come, since its command.
+    // An incomplete upload is not idle, however long it takes; idle time counts from its command once it is complete.
     server.pass(100, &mut busy);
     upload.send("abc");
     assert_eq!(upload.line(), "sum 294");
@@ -63,13 +63,13 @@ fn r4_1_idle_clients_are_kicked_after_the_limit_and_busy_ones_are_not() {
 }
 
 #[test]
-fn a_request_that_came_in_time_is_served_however_late_its_worker_looks() {
+fn a_request_in_time_is_served_even_if_the_worker_is_late() {
     let server = impatient();
     let (mut other, mut waiting, mut silent) = (server.client(), server.client(), server.client());
     for client in [&mut other, &mut waiting, &mut silent] {
         assert_eq!(client.ask("echo a"), "a");
     }
-    // Both would be due now; the one has asked.
+    // Both would be due now; one has sent a request.
     server.pass(3, &mut other);
     while_stopped("late", &mut other, || {
         waiting.send("echo b\r\n");
@@ -81,7 +81,7 @@ fn a_request_that_came_in_time_is_served_however_late_its_worker_looks() {
 }
 
 #[test]
-fn a_stop_of_the_worker_is_not_a_clients_idleness() {
+fn a_stall_of_the_worker_does_not_count_as_idle_time() {
     let server = impatient();
     let (mut other, mut silent) = (server.client(), server.client());
     assert_eq!([other.ask("echo a"), silent.ask("echo a")], ["a"; 2]);
@@ -94,11 +94,11 @@ fn a_stop_of_the_worker_is_not_a_clients_idleness() {
 }
 
 #[test]
-fn the_time_for_a_login_is_the_servers_time_at_work() {
+fn the_login_timeout_excludes_stalls_of_the_worker() {
     let server = guarded(vec![tcp()]);
     let mut other = server.client();
     assert_eq!(other.ask("login"), "welcome");
-    // Some wait in the worker, others have connected while it stood still.
+    // Some wait in the worker; others connect while it is stalled.
     let mut clients: Vec<_> = (0..10).map(|_| server.client()).collect();
     until("their arrival", || server.open() == 12);
     while_stopped("login", &mut other, || {
@@ -121,7 +121,7 @@ fn the_time_for_a_login_is_the_servers_time_at_work() {
 }
 
 #[test]
-fn local_clients_have_a_time_for_their_login_but_none_for_being_idle() {
+fn local_clients_have_a_login_timeout_but_no_idle_timeout() {
     let (listener, dir) = unix();
     let server = guarded(vec![tcp(), listener]);
     let mut other = server.client();
@@ -170,7 +170,7 @@ fn a_stalled_peer_is_closed_and_a_slow_one_is_not() {
         assert_eq!(client.stream.read_to_end(&mut rest).unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert!(rest.len() < BIG);
     }
-    // The limit is one of silence: it may take as long as it takes.
+    // The limit applies to a stall: a transfer may take any time.
     let mut rest = vec![0; BIG + 2 - taken];
     slow.stream.read_exact(&mut rest).unwrap();
     assert_eq!(slow.line(), "end");
@@ -180,7 +180,7 @@ fn a_stalled_peer_is_closed_and_a_slow_one_is_not() {
 }
 
 #[test]
-fn without_a_limit_replies_wait_for_ever() {
+fn without_a_write_timeout_replies_wait_indefinitely() {
     let server = impatient();
     let (mut deaf, mut other) = (server.client(), server.client());
     deaf.send(format!("bye {BIG}\r\n"));

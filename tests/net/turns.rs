@@ -1,4 +1,4 @@
-//! What one turn may do and one connection may hold, however much its client has to say.
+//! Bounds of a turn's work and of a connection's memory, however much its client sends.
 
 use crate::harness::{Client, Server, settings, tcp, until};
 use oxcached::clock::Clock;
@@ -14,9 +14,9 @@ fn product(settings: Settings) -> Server {
     Server::start::<Session>(settings, vec![tcp()], Clock::real())
 }
 
-/// A conversation that always has something to do, and whose replies are taken at once.
+/// A session that always has work, and a peer that takes its replies at once.
 #[test]
-fn r3_1_a_turn_ends_though_its_session_never_does() {
+fn r3_1_a_turn_ends_even_if_its_session_never_does() {
     let server = Server::new();
     let (mut endless, mut other) = (server.client(), server.client());
     endless.send("spin\r\n");
@@ -39,7 +39,7 @@ fn r3_1_the_end_comes_between_two_turns() {
     }
 }
 
-/// Sends an unfinished line of `bytes` from a thread of its own, for the server may stop reading it.
+/// Sends an incomplete line of `bytes` from its own thread, since the server may stop reading it.
 fn send_line(client: &Client, bytes: usize) {
     let mut stream = client.stream.get_ref().try_clone().unwrap();
     std::thread::spawn(move || {
@@ -54,7 +54,7 @@ fn send_line(client: &Client, bytes: usize) {
     });
 }
 
-/// Whether the client was told why it is closed; a reset may come before the words do.
+/// Expects the refusal and the close; a reset may precede the text.
 fn was_refused(client: &mut Client) {
     let mut got = String::new();
     let _ = client.stream.read_to_string(&mut got);
@@ -62,7 +62,7 @@ fn was_refused(client: &mut Client) {
 }
 
 #[test]
-fn r3_3_unfinished_lines_have_a_bound_in_all_and_are_charged_what_they_hold() {
+fn r3_3_incomplete_lines_share_a_limit_and_are_charged_their_memory() {
     const LINE: usize = 3 << 20; // in a buffer of 4 MiB
     let server = product(Settings { num_threads: 2, maxbytes: 64 << 20, ..settings() });
     let fit = LONG_INPUT_MIN / (4 << 20);
@@ -82,7 +82,7 @@ fn r3_3_unfinished_lines_have_a_bound_in_all_and_are_charged_what_they_hold() {
     until("gauge", || server.gauge(|g| &g.read_buf_bytes) >= LONG_INPUT_MIN);
     let others = server.gauge(|g| &g.read_buf_bytes) - LONG_INPUT_MIN;
     assert!(others <= 2 * 17 * READ_BUF as u64, "{others}");
-    // More is refused; small requests are not, nor is a line that takes the place of another.
+    // More bytes are refused; small requests are not, nor is a line that takes the place of another.
     short.send("k ".repeat(1000));
     was_refused(&mut short);
     let mut refused = server.client();
@@ -99,13 +99,13 @@ fn r3_3_unfinished_lines_have_a_bound_in_all_and_are_charged_what_they_hold() {
     send_line(&last, LINE);
     until("a line", || server.counter(Counter::BytesRead) == read + LINE as u64 + 4);
     assert_eq!(held(), LONG_INPUT_MIN);
-    // What stands behind a long line is not charged like it.
+    // Bytes after a long line are not charged like it.
     last.send("\r\nget a");
     assert_eq!(last.line(), "END");
     until("a line", || held() == LONG_INPUT_MIN - (4 << 20));
     last.send("\r\n");
     assert_eq!(last.line(), "END");
-    // Every line that is answered or gives up gives its memory back.
+    // Every line that is answered or abandoned releases its memory.
     for client in &mut clients {
         assert_eq!(client.ask(""), "END");
     }
@@ -127,9 +127,9 @@ fn r3_3_read_buf_mem_limit_holds_for_long_lines() {
     until("nothing is held", || server.gauge(|g| &g.long_input_bytes) == 0);
 }
 
-/// What it has sent stays charged while its peer takes no replies.
+/// A line stays charged while its peer takes no replies.
 #[test]
-fn r3_3_a_line_whose_replies_are_not_read_is_charged_until_it_is_done() {
+fn r3_3_a_line_with_unread_replies_stays_charged() {
     let server = product(settings());
     let mut client = server.client();
     client.send(format!("set a 0 0 5000\r\n{}\r\n", "v".repeat(5000)));

@@ -39,7 +39,7 @@ fn answer(client: &UdpSocket) -> ([u16; 4], Vec<u8>) {
 }
 
 #[test]
-fn trap_21_each_reply_is_a_series_of_its_own() {
+fn trap_21_each_reply_is_a_separate_series() {
     let (server, client) = server(settings());
     ask(&client, 11, "multi a b\r\necho c\r\n");
     for body in ["a\r\n", "b\r\n", "c\r\n"] {
@@ -54,7 +54,7 @@ fn trap_21_each_reply_is_a_series_of_its_own() {
 }
 
 #[test]
-fn trap_21_what_is_not_one_whole_request_is_dropped() {
+fn trap_21_anything_but_one_whole_request_is_dropped() {
     let (server, client) = server(settings());
     client.send(&[0, 1, 0, 0, 0, 2, 0, 0, b'e', b'\n']).unwrap();
     client.send(&[0, 1, 0, 0]).unwrap();
@@ -69,7 +69,7 @@ fn trap_21_what_is_not_one_whole_request_is_dropped() {
 }
 
 #[test]
-fn r3_6_what_would_cost_a_connection_costs_a_datagram_its_answer() {
+fn r3_6_an_error_that_would_close_a_connection_costs_a_datagram_its_answer() {
     let (_server, client) = server(settings());
     ask(&client, 5, "echo a\r\nabort\r\necho b\r\n");
     assert_eq!(answer(&client), ([5, 0, 1, 0], b"SERVER_ERROR reply too large for datagrams\r\n".into()));
@@ -89,7 +89,7 @@ fn trap_21_quit_is_answered_with_a_bare_header_if_nothing_else_is() {
 }
 
 #[test]
-fn every_worker_has_a_descriptor_of_its_own() {
+fn every_worker_has_its_own_descriptor() {
     let (mut server, client) = server(Settings { num_threads: 3, num_threads_per_udp: 3, ..settings() });
     until("sockets", || server.open() == 3);
     assert!(server.shared.conns.list().iter().all(|(_, card)| card.udp && card.local == Some(server.addr)));
@@ -115,7 +115,7 @@ fn r3_1_a_datagram_of_many_commands_is_run_in_turns() {
 }
 
 #[test]
-fn r3_1_a_flood_of_what_is_no_request_is_passed_over_in_turns() {
+fn r3_1_a_flood_of_invalid_datagrams_is_skipped_in_turns() {
     let (_server, client) = server(settings());
     for n in 0..200 {
         client.send(&[0, n, 0, 0, 0, 2]).unwrap();

@@ -1,7 +1,7 @@
-//! The chores and the mover of the server itself, each paced by what its last step said.
+//! The server's own chores and mover, each paced by the result of its last step.
 //!
-//! Owns a clock of microseconds that moves with the seconds of `world` and with each look at it, when each of the two has
-//! its next step, and what must be so after a quiet time. What they do is `oxcached::maint`'s.
+//! Owns a clock in microseconds that advances with the seconds of `world` and with each read of it, the time of each
+//! thread's next step, and the checks after a quiet time. The work itself is `oxcached::maint`'s.
 
 use super::world::{THREADS, World};
 use oxcached::maint::{ChoreInput, ChoreWork, MoverWork, Rest};
@@ -14,19 +14,19 @@ use std::time::{Duration, Instant};
 
 const SECOND: u64 = 1_000_000;
 
-/// Steps in a second in which nothing happens that are taken for a spin.
+/// Steps within a second that count as a spin if nothing happens.
 const STEPS_MAX: u32 = 20_000;
 
-/// Seconds after which no item is left that expires soon after it was stored; the others do so days apart.
+/// Seconds after which no item with a short lifetime remains; all others expire days apart.
 const QUIET: u32 = 210;
 
-/// Seconds after which a thread rests that sees no news: a window of `automove`, and a move that is given up.
+/// Seconds after which a thread without news rests: a window of `automove`, and an abandoned move.
 const REST: u32 = 100;
 
-/// Seconds in which what has expired is swept out: a full pass a minute, and rest before it.
+/// Seconds within which expired items are swept: a full pass a minute, and a rest before it.
 const SWEPT: u32 = 75;
 
-/// When a thread has its next step.
+/// Time of a thread's next step.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     At(u64),
@@ -34,7 +34,7 @@ enum Next {
 }
 
 pub struct Background {
-    /// `None` while a step is under way.
+    /// `None` during a step.
     chores: RefCell<Option<ChoreWork>>,
     mover: RefCell<Option<MoverWork>>,
     next: [Cell<Next>; 2],
@@ -44,7 +44,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Threads that serve `shared`; each look at the clock takes so many microseconds.
+    /// Threads that serve `shared`; each read of the clock takes `look` microseconds.
     pub fn new(store: &'static Store, shared: &Shared, look: u64) -> Self {
         let (micros, base) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let clock = || {
@@ -60,7 +60,7 @@ impl Background {
         }
     }
 
-    /// One step of a thread that is due, or that something has woken, if no step of it is under way.
+    /// One step of a thread that is due or woken, unless a step of it is in progress.
     pub fn step(&self, world: &World) {
         let which = world.below(2);
         let now = self.micros.fetch_add(world.below(20_000) as u64, Relaxed);
@@ -75,7 +75,7 @@ impl Background {
 
     fn work(&self, world: &World, which: usize) {
         let shared = &world.threads[0].shared;
-        // The time is read before the step, in which it may go on.
+        // The time is read before the step, during which it may advance.
         let now = self.times[which].get().max(world.latest() - world.below(3) as u32);
         self.times[which].set(now);
         world.model.reach(now);
@@ -103,7 +103,7 @@ impl Background {
         });
     }
 
-    /// The main thread's tick: wakes those that rest and have something to do.
+    /// The main thread's tick: wakes resting threads that have work.
     pub fn tick(&self, world: &World, seconds: u32) {
         let end = (self.micros.load(Relaxed) / SECOND + u64::from(seconds)) * SECOND;
         self.micros.fetch_max(end, Relaxed);
@@ -117,7 +117,7 @@ impl Background {
         }
     }
 
-    /// The first second in which a resting thread has something to do; now if one does not rest, or there is news.
+    /// The first second at which a resting thread has work; now if a thread does not rest, or there is news.
     fn due(&self, world: &World) -> u32 {
         let current = world.news();
         let due = |next: &Cell<Next>| match next.get() {
@@ -127,7 +127,7 @@ impl Background {
         self.next.iter().map(due).min().unwrap_or_default()
     }
 
-    /// Has the threads do what is due until the second ends.
+    /// Runs the threads' due steps until the second ends.
     fn finish_second(&self, world: &World) {
         let end = (self.micros.load(Relaxed) / SECOND + 1) * SECOND;
         for _ in 0..STEPS_MAX {
@@ -142,8 +142,8 @@ impl Background {
         panic!("a background thread spins: {:?}", self.next);
     }
 
-    /// Lets so many seconds pass in which the threads have all the time that they want. Ticks at which nothing seems to be
-    /// due are left out, but for those of `every` so many seconds.
+    /// Passes `seconds`, with enough time for the threads. Skips ticks without due work, except one every `every`
+    /// seconds.
     pub fn pass(&self, world: &World, seconds: u32, every: u32) {
         let end = world.latest().saturating_add(seconds);
         while world.latest() < end && !world.is_at_end() {
@@ -154,18 +154,18 @@ impl Background {
         }
     }
 
-    /// Lets nothing happen for a while: after it the threads rest, and what is dead is swept out.
+    /// Passes time without events: then the threads must rest, and dead items be swept.
     pub fn check_quiet(&self, world: &World) {
         self.pass(world, QUIET, 1);
         let shared = &world.threads[0].shared;
         match shared.moment() {
             ChoreInput { enabled: true, .. } => world.check_items(SWEPT),
-            // What is flushed is swept out, what expires may wait for a day.
+            // Flushed items are swept, expired ones may wait for a day.
             ChoreInput { prompt: true, .. } => world.check_items(u32::MAX),
             _ => {}
         }
         let rest = |next: &Cell<Next>| matches!(next.get(), Next::Tick { .. });
-        // What an operator has asked for goes on for as long as a page is in use.
+        // A requested move continues while a page is in use.
         let rests = || self.next.iter().all(rest) || shared.mover.figures().running || world.is_at_end();
         for _ in 0..REST {
             if rests() {
@@ -176,7 +176,7 @@ impl Background {
         panic!("after {REST} s without news the next steps are {:?}", self.next);
     }
 
-    /// Ends a move that is under way.
+    /// Ends a running move.
     pub fn stop(&self) {
         self.mover.take().iter_mut().for_each(MoverWork::stop);
         self.chores.take();

@@ -1,7 +1,7 @@
-//! One connection: a session without sockets, and the talk of its client.
+//! One connection: a session without sockets, and its client.
 //!
-//! Owns the cuts of what is sent, slow reading, pipelines of packets, datagrams, and what the model is told. What is asked
-//! is `commands`' and `packets`'. Runs as a thread of `world`.
+//! Owns the splits of sent bytes, slow reading, packet pipelines, datagrams, and the reports to the model. Requests
+//! come from `commands` and `packets`. Runs as a thread of `world`.
 
 use super::commands;
 use super::model::{Effect, Op, short};
@@ -12,30 +12,30 @@ use oxcached::point::point;
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Step};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Bytes of a request datagram at most.
+/// Maximum length of a request datagram in bytes.
 const REQUEST_MAX: usize = 60_000;
 
 /// A command before it is sent.
 pub struct Command {
     pub key: Vec<u8>,
     pub request: Vec<u8>,
-    /// Bytes of the request that must be there before it begins to run.
+    /// Bytes of the request that must have arrived before it begins to run.
     pub head: usize,
-    /// The mark of a packet.
+    /// The opaque of a packet.
     pub opaque: Option<[u8; 4]>,
-    /// What it does, given the time at which its head is read.
+    /// Its effect, given the time at which its head is read.
     pub make: Box<dyn Fn(u32) -> Effect>,
     pub what: String,
 }
 
-/// A command that is on its way.
+/// A command in progress.
 struct Sent {
     command: Command,
-    /// Bytes that are not sent yet.
+    /// Bytes not sent yet.
     left: usize,
-    /// The time at which the head was read.
+    /// Time at which the head was read.
     read_at: Option<u32>,
-    /// It was refused before its value came.
+    /// It was refused before its value arrived.
     refused: bool,
 }
 
@@ -50,7 +50,7 @@ impl Sent {
     }
 }
 
-/// Replies that a slow reader has not taken, and what they must be.
+/// Replies that a slow reader has not taken, and their expected bytes.
 struct Unread {
     out: Output,
     expected: Vec<u8>,
@@ -92,17 +92,17 @@ impl Client {
         }
     }
 
-    /// Nothing is half sent.
+    /// Whether no command is in progress.
     pub fn is_idle(&self) -> bool {
         self.sent.is_empty()
     }
 
-    /// A value may be on its way.
+    /// Whether a value may be incomplete.
     pub fn is_uploading(&self) -> bool {
         !self.sent.is_empty()
     }
 
-    /// Replies that are not read yet.
+    /// Number of unread replies.
     pub fn held(&self) -> usize {
         self.unread.len()
     }
@@ -161,7 +161,7 @@ impl Client {
         requests
     }
 
-    /// The connection is reset.
+    /// Resets the connection.
     fn reset(&mut self) {
         self.session = Session::new(Protocol::Negotiating);
         self.input.reset();
@@ -170,7 +170,7 @@ impl Client {
         self.sent.clear();
     }
 
-    /// Sends `n` bytes more. Commands that are there whole are answered.
+    /// Sends `n` more bytes. Complete commands are answered.
     fn send(&mut self, world: &World, n: usize, inner: bool) {
         let now = world.threads[self.thread].now();
         world.model.reach(now);
@@ -189,7 +189,7 @@ impl Client {
                 break;
             }
         }
-        // One of which the value is still to come may be refused, which can have an effect.
+        // A command with an incomplete value may be refused, which can have an effect.
         let begun = whole + usize::from(self.sent.get(whole).is_some_and(|next| next.read_at.is_some()));
         if !inner {
             self.sent.iter().take(begun).for_each(|sent| world.model.open(&sent.command.key));
@@ -207,7 +207,7 @@ impl Client {
         self.sent.drain(..whole);
     }
 
-    /// Bytes arrive, and are run until all is done.
+    /// Receives bytes and runs until all are consumed.
     fn feed(&mut self, world: &World, mut bytes: &[u8]) {
         let thread = &world.threads[self.thread];
         loop {
@@ -236,7 +236,7 @@ impl Client {
         drain(&mut self.out, &mut self.got);
     }
 
-    /// One run; true if more bytes are due.
+    /// One run; true if the session needs more bytes.
     fn run(&mut self, world: &World, thread: &Thread) -> bool {
         let mut budget = if world.chance(4) { 1 } else { thread.shared.settings.reqs_per_event };
         let mut cx = Cx::new(&thread.shared, &thread.shared.stats.workers[0], 7);
@@ -251,11 +251,11 @@ impl Client {
         }
     }
 
-    /// `flush_all`, at once or later. It takes effect after whatever comes in between, and nothing else comes with it.
+    /// `flush_all`, immediate or delayed. Takes effect after interleaved operations, and is sent alone.
     fn flush(&mut self, world: &World) {
         let now = world.threads[self.thread].now();
         world.model.reach(now);
-        // One to come is to come by every clock.
+        // A delayed flush must lie in the future of every clock.
         let delay = if world.chance(3) { 0 } else { world.latest() - now + 8 + world.below(20) as u32 };
         let command = match self.kind {
             Kind::Lines => commands::flush(delay),
@@ -285,7 +285,7 @@ impl Client {
         world.model.reach(now);
         let mut bytes: Vec<u8> = requests.iter().flat_map(|command| command.request.iter().copied()).collect();
         if world.chance(20) && requests.len() == 1 {
-            // Half a request is none.
+            // Half a request counts as none.
             bytes.truncate(world.below(bytes.len()));
             _ = self.answer(world, &bytes, true);
             return;
@@ -297,7 +297,7 @@ impl Client {
         Ended::tell_all(world, !inner, now, requests, &mut answer);
     }
 
-    /// The replies to a datagram, put together; `None` if one was lost. Others may come in between where `shared`.
+    /// The reassembled replies to a datagram; `None` if one was lost. Other operations may interleave if `shared`.
     fn answer(&mut self, world: &World, request: &[u8], shared: bool) -> Option<Vec<u8>> {
         let thread = &world.threads[self.thread];
         let id = (world.serial() as u16).to_be_bytes();
@@ -378,7 +378,7 @@ impl Client {
     }
 }
 
-/// The reply of `sent` at the front of what came: for a line all of it.
+/// The reply of `sent` at the front of the received bytes: for a line, all of them.
 fn take_reply(got: &mut Vec<u8>, sent: &Sent) -> Vec<u8> {
     match sent.command.opaque {
         None => std::mem::take(got),
@@ -386,24 +386,24 @@ fn take_reply(got: &mut Vec<u8>, sent: &Sent) -> Vec<u8> {
     }
 }
 
-/// Commands that have ended, by their keys.
+/// Completed commands, by key.
 #[derive(Default)]
 struct Ended(BTreeMap<Vec<u8>, Vec<Op>>);
 
 impl Ended {
-    /// `None`: it has not ended, but no longer runs.
+    /// Adds a command; `op` is `None` if it did not complete but no longer runs.
     fn add(&mut self, world: &World, sent: &Sent, op: Option<Op>) {
         let reply = op.as_ref().and_then(|op| op.reply.as_deref()).filter(|_| sent.command.opaque.is_some());
         reply.and_then(packets::changed_id).into_iter().for_each(|id| world.model.note_id(id));
         self.0.entry(sent.command.key.clone()).or_default().extend(op);
     }
 
-    /// Tells the model; they are `outer` if it knows that they began.
+    /// Reports to the model; `outer` if the model knows of their start.
     fn tell(self, world: &World, outer: bool) {
         self.0.into_iter().for_each(|(key, ops)| world.model.close(&key, outer, ops));
     }
 
-    /// The same for commands that were sent at once, each with its reply.
+    /// [`Ended::tell`] for commands that were sent at once, each with its reply.
     fn tell_all(world: &World, outer: bool, now: u32, requests: Vec<Command>, replies: &mut Option<Vec<u8>>) {
         let mut ended = Self::default();
         for command in requests {

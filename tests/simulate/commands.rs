@@ -1,7 +1,7 @@
-//! Lines: text and meta commands, and how they may be answered.
+//! Lines: text and meta commands, and their possible replies.
 //!
-//! Owns both protocols as the model knows them, and what packets share with them: times of expiry, numbers. Called by
-//! `client`, which sends them.
+//! Owns both protocols as the model knows them, and the parts shared with packets: expiry times, numbers. Called by
+//! `client`, which sends the commands.
 
 use super::client::Command;
 use super::model::{Effect, Held, Reply, Val, short, text};
@@ -11,24 +11,24 @@ use std::rc::Rc;
 
 const MONTH: i64 = 30 * 24 * 3600;
 
-/// A command whose effect does not depend on when it is read.
+/// A command with an effect independent of the time it is read.
 fn plain(key: &[u8], request: String, effect: Effect) -> Command {
     timed(key, request.into_bytes(), move |_| Rc::clone(&effect))
 }
 
-/// A command that begins to run when its line is there.
+/// A command that begins to run when its line has arrived.
 fn timed(key: &[u8], request: Vec<u8>, make: impl Fn(u32) -> Effect + 'static) -> Command {
     let head = request.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let what = short(&request[..head]).trim_end().to_owned();
     Command { key: key.to_vec(), request, head, opaque: None, make: Box::new(make), what }
 }
 
-/// A line, and a value behind it.
+/// A line followed by a value.
 fn with_value(line: &str, value: &[u8]) -> Vec<u8> {
     [line.as_bytes(), b"\r\n", value, b"\r\n"].concat()
 }
 
-/// `flush_all` after so many seconds.
+/// `flush_all` after `delay` seconds.
 pub fn flush(delay: u32) -> Command {
     let request = if delay == 0 { "flush_all\r\n".to_owned() } else { format!("flush_all {delay}\r\n") };
     plain(b"", request, Rc::new(|held| vec![(Reply::text("OK\r\n"), held.clone())]))
@@ -99,7 +99,7 @@ fn touch(world: &World, key: &[u8]) -> Command {
 }
 
 fn compare_and_swap(world: &World, key: &[u8]) -> Command {
-    // With the id that some client has seen, or another.
+    // With a CAS id that some client has seen, or another.
     let known = world.model.known_cas(key);
     let id = known.map_or(1, |id| if world.chance(3) { id.wrapping_add(1) } else { id });
     let (value, short) = (Rc::new(world.value(key)), world.model.short);
@@ -156,7 +156,7 @@ fn store(world: &World, key: &[u8]) -> Command {
     })
 }
 
-/// `ms`, with a CAS id of the client's choice now and then.
+/// `ms`, sometimes with a CAS id that the client chooses.
 fn meta_set(world: &World, key: &[u8]) -> Command {
     let (value, given) = (Rc::new(world.value(key)), exptime(world));
     let (flags, short) = (world.below(2) as u32 * 77, world.model.short);
@@ -176,7 +176,7 @@ fn meta_set(world: &World, key: &[u8]) -> Command {
 
 fn meta_get(world: &World, key: &[u8]) -> Command {
     let (name, clock) = (text(key), Rc::clone(&world.now));
-    // `l`, the seconds since the last access, must be no more than since the item was stored by any clock.
+    // `l`, the seconds since the last access, must be at most the time since the item was stored, by any clock.
     let ages = world.chance(2);
     let request = if ages { format!("mg {name} l\r\n") } else { format!("mg {name} f s c\r\n") };
     let effect: Effect = Rc::new(move |held| {
@@ -190,7 +190,7 @@ fn meta_get(world: &World, key: &[u8]) -> Command {
         };
         let tail = marks.as_bytes().to_vec();
         let reply = if ages {
-            // A thread may have kept a time that it read long ago.
+            // A thread may use a time that it read long ago.
             let most = u64::from(clock.get().saturating_sub(val.stored) + LAG_MAX);
             Reply::Bounded { head: b"HD l".to_vec(), most, tail }
         } else {
@@ -209,7 +209,7 @@ fn values(key: &[u8], held: &Held, cas: bool) -> Reply {
     }
 }
 
-/// Replies where memory is short; a set that finds none removes what was there.
+/// Replies while memory is short; a set without memory removes the old item.
 fn out_of_memory(held: &Held, sets: bool, short: bool) -> Vec<(Reply, Held)> {
     if !short {
         return Vec::new();
@@ -257,13 +257,13 @@ fn arith(held: &Held, incr: bool, delta: u64, short: bool, store: &Store, klen: 
     results
 }
 
-/// The value is no number.
+/// Error: the value is not a number.
 pub struct NoNumber {
-    /// For its length, whatever its bytes.
+    /// Because of its length, whatever its bytes.
     pub by_length: bool,
 }
 
-/// The sum, and what is held then.
+/// The result, and the value held then.
 pub fn sum(old: &Val, incr: bool, delta: u64, store: &Store, klen: usize) -> Result<(u64, Val), NoNumber> {
     let len = old.value.len();
     let by_length = len == 0 || store.sizes().is_chunked(store.sizes().memcached_size(klen, len, old.flags != 0));
@@ -276,7 +276,7 @@ pub fn sum(old: &Val, incr: bool, delta: u64, store: &Store, klen: usize) -> Res
     Ok((sum, Val { value: Rc::new(value), cas: None, stale, token, ..old.clone() }))
 }
 
-/// memcached's reading of a stored number: digits after white space, then white space or nothing.
+/// memcached's parsing of a stored number: digits after white space, then white space or the end.
 fn number(value: &[u8]) -> Option<u64> {
     let digits = value.trim_ascii_start();
     let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());

@@ -1,13 +1,13 @@
-//! Deterministic simulation: the whole server but its sockets in one thread, under a seeded scheduler.
+//! Deterministic simulation: the whole server except its sockets in one thread, under a seeded scheduler.
 //!
 //! ```text
 //! cargo test --test simulate                          some seeds, as part of `make unit`
 //! make simulate [FOR=60] [STEPS=3000]             new seeds for so long
 //! make simulate SEED=5 [STEPS=3000]                   one run again; a fault is cut down to few steps
 //! ```
-//! `plan` has what a run is made from, `world` the scheduler, `background` the chores and the mover, `client` the
-//! connections, `commands` and `packets` what they ask, `model` what is right. What simulation cannot see: races within a
-//! step (loom, stress), and sockets (tests/net, torture).
+//! `plan` holds the parameters of a run, `world` the scheduler, `background` the chores and the mover, `client` the
+//! connections, `commands` and `packets` their requests, `model` the permitted replies. Simulation cannot see races
+//! within a step (loom, stress), and sockets (tests/net, torture).
 #![allow(clippy::unwrap_used)]
 
 mod background;
@@ -26,23 +26,23 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use world::run;
 
-/// Steps of a run, unless told otherwise.
+/// Steps of a run by default.
 const STEPS: u32 = 3000;
 
 /// Runs as part of `make unit`.
 const RUNS: u64 = 8;
 
-/// Runs of one process where there are many: each keeps some 64 MB for every store that it has had.
+/// Runs of one process if there are many: a process keeps some 64 MB for every store it has had.
 const RUNS_IN_ONE: u64 = 4;
 
-/// Seeds that once found a fault: each with the steps that it takes.
+/// Seeds that once found a fault: each with its number of steps.
 const FOUND: &[(u64, u32)] = &[];
 
 fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).and_then(|text| text.parse().ok())
 }
 
-/// How a run went wrong: what was said, and the step.
+/// The panic text of a run, and its step.
 fn fault(plan: &Plan, skipped: &BTreeSet<u32>) -> Option<(String, u32)> {
     let at = Cell::new(0);
     let result = catch_unwind(AssertUnwindSafe(|| run(plan, |step| skipped.contains(&step), &at)));
@@ -53,13 +53,13 @@ fn fault(plan: &Plan, skipped: &BTreeSet<u32>) -> Option<(String, u32)> {
     Some((text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default(), at.get()))
 }
 
-/// What kind of fault it is: fewer steps may lead to another one.
+/// Kind of a fault: fewer steps may lead to another one.
 fn kind(text: &str) -> &str {
-    // Replies that do not fit are listed.
+    // Mismatching replies are listed.
     text.split(|c: char| c == '"' || c.is_ascii_digit()).next().unwrap_or(text)
 }
 
-/// Leaves out steps for as long as the fault stays, in blocks that become smaller.
+/// Omits steps while the fault remains, in blocks of decreasing size.
 fn shrink(plan: &Plan, found: &str, end: u32, until: Instant) -> BTreeSet<u32> {
     let mut skipped: BTreeSet<u32> = (end + 1..plan.steps).collect();
     let mut block = (end / 2).max(1);
@@ -81,7 +81,7 @@ fn shrink(plan: &Plan, found: &str, end: u32, until: Instant) -> BTreeSet<u32> {
     }
 }
 
-/// Runs one seed; says all about a fault and ends the test.
+/// Runs one seed; reports a fault in full and ends the test.
 fn check(seed: u64, steps: u32) {
     let mut plan = Plan::of(seed, steps);
     let Some((text, step)) = fault(&plan, &BTreeSet::new()) else { return };
@@ -96,7 +96,7 @@ fn check(seed: u64, steps: u32) {
 
 #[test]
 fn whatever_the_order_every_reply_is_possible() {
-    // Keys are hashed alike in every run, or no seed would repeat.
+    // Keys are hashed alike in every run; otherwise no seed would repeat.
     assert!(oxcached::hash::fix_seed(1), "a key was hashed before");
     let steps = number("STEPS").unwrap_or(STEPS);
     if let Some(seed) = number("SEED") {
@@ -114,7 +114,8 @@ fn whatever_the_order_every_reply_is_possible() {
     println!("{runs} runs of {steps} steps from seed {first} on: no fault");
 }
 
-/// Runs seeds for so long, some in each of many processes: a store lives as long as its process, and its memory file too.
+/// Runs seeds for `seconds`, some in each of many processes: a store lives as long as its process, and so does its
+/// memory file.
 fn go_on(first: u64, seconds: u64, steps: u32) {
     let begun = Instant::now();
     let mut runs = 0;

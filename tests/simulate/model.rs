@@ -1,19 +1,20 @@
-//! What each key may hold, and which replies are possible.
+//! Possible values of each key, and possible replies.
 //!
-//! A key has a set of states that it may be in: an item may have been evicted, or have expired by one thread's clock and
-//! not by another's. An operation gives each state a reply and a state that follows; what was replied keeps the states
-//! that fit it. None that fits is a fault of the server.
+//! A key has a set of possible states: an item may have been evicted, or have expired by one thread's clock and not
+//! by another's. An operation maps each state to a reply and a next state; the actual reply keeps the states that fit
+//! it. If none fits, the server has a fault.
 //!
-//! Operations overlap by one level: while some run one after the other, other whole ones may come in between
-//! ([`Model::open`]). Which order took effect is not known, so every place of the outer ones among the inner ones is tried.
+//! Operations overlap by one level: while some run one after the other, other whole ones may interleave
+//! ([`Model::open`]). The order in which they took effect is unknown, so every position of the outer ones among the
+//! inner ones is tried.
 //!
-//! Knows no store and no session; `client` tells it what was asked and replied, `world` what time it is.
+//! Knows no store and no session; `client` reports requests and replies, `world` the time.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-/// States of a key that are kept apart; more than this means that the model has lost its way.
+/// Maximum number of states of a key; more means that the model is wrong.
 const STATES_MAX: usize = 64;
 
 /// An item as clients see it.
@@ -25,7 +26,7 @@ pub struct Val {
     pub exptime: u32,
     /// `None` until a client has seen it.
     pub cas: Option<u64>,
-    /// When it was stored, by the clock of the thread that did.
+    /// Time at which it was stored, by the clock of the storing thread.
     pub stored: u32,
     /// Marked stale, and the token given out.
     pub stale: bool,
@@ -33,13 +34,14 @@ pub struct Val {
 }
 
 impl Val {
-    /// A value that was just stored.
+    /// A newly stored value.
     pub fn new(value: &Rc<Vec<u8>>, stored: u32) -> Self {
         let value = Rc::clone(value);
         Self { value, flags: 0, exptime: 0, cas: None, stored, stale: false, token: false }
     }
 
-    /// This item with another expiry time, given at `now`. Where memory is `short`, there may be no room for a late one.
+    /// This item with another expiry time, given at `now`. While memory is `short`, there may be no room for a late
+    /// one.
     pub fn touched(&self, exptime: u32, now: u32, short: bool) -> Vec<Self> {
         const LATE: u32 = 90 * 24 * 3600;
         let mut times = vec![exptime];
@@ -49,7 +51,7 @@ impl Val {
         times.into_iter().map(|exptime| Self { exptime, ..self.clone() }).collect()
     }
 
-    /// This item with more behind its value, or before it; `None` if it would be too large.
+    /// This item with `more` appended or prepended; `None` if it would be too large.
     pub fn joined(&self, more: &[u8], behind: bool, klen: usize) -> Option<Self> {
         let value = if behind { [&self.value, more].concat() } else { [more, &self.value].concat() };
         let memcached_size = 48 + 8 + if self.flags == 0 { 0 } else { 4 } + klen + 1 + value.len() + 2;
@@ -58,21 +60,21 @@ impl Val {
     }
 }
 
-/// What a key holds.
+/// Value of a key, if any.
 pub type Held = Option<Val>;
 
-/// What a server may reply.
+/// A possible reply of the server.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
     /// These bytes.
     Exact(Vec<u8>),
-    /// `VALUE` with a CAS id, or without, and `END`.
+    /// `VALUE` with or without a CAS id, and `END`.
     Values { key: Vec<u8>, val: Val, cas: bool },
-    /// A meta reply whose last field is a CAS id: what comes before it, and behind.
+    /// A meta reply with a CAS id as last field, between `head` and `tail`.
     Numbered { head: Vec<u8>, cas: Option<u64>, tail: Vec<u8> },
-    /// A number of these at most: what comes before it, and behind.
+    /// A number of at most `most`, between `head` and `tail`.
     Bounded { head: Vec<u8>, most: u64, tail: Vec<u8> },
-    /// A packet with a CAS id: what comes before it, and behind.
+    /// A packet with a CAS id, between `head` and `body`.
     Packet { head: [u8; 16], cas: Option<u64>, body: Vec<u8> },
 }
 
@@ -120,33 +122,33 @@ pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or("(no text)")
 }
 
-/// What an operation does to a key: for what it holds, the replies that are possible, each with what is held then.
+/// Effect of an operation on a key: for the value held, the possible replies, each with the value held then.
 pub type Effect = Rc<dyn Fn(&Held) -> Vec<(Reply, Held)>>;
 
-/// An operation that has ended.
+/// A completed operation.
 #[derive(Clone)]
 pub struct Op {
     pub effect: Effect,
-    /// The time of the thread that ran it.
+    /// Time of the thread that ran it.
     pub now: u32,
-    /// `None`: it was lost on the way.
+    /// `None`: the reply was lost.
     pub reply: Option<Vec<u8>>,
     pub what: String,
 }
 
-/// The same, with what the model must know of its time.
+/// A completed operation, with the model's time at its completion.
 #[derive(Clone)]
 struct Done {
     op: Op,
     time: Time,
-    /// The flush to come when it began.
+    /// The delayed flush at its start.
     pending: u32,
 }
 
 #[derive(Default)]
 struct Key {
     states: Vec<Held>,
-    /// Operations since an outer one began, while one is open; and the flush to come at that time.
+    /// Operations since an outer one began, while one is open; and the delayed flush at that time.
     log: Option<Vec<Done>>,
     pending: u32,
 }
@@ -156,9 +158,9 @@ struct Key {
 pub struct Model {
     keys: RefCell<HashMap<Vec<u8>, Key>>,
     time: RefCell<Time>,
-    /// CAS ids that changes were answered with.
+    /// CAS ids in the replies to changes.
     ids: RefCell<HashSet<u64>>,
-    /// Items may vanish.
+    /// Items may be evicted.
     vanishing: bool,
     /// Memory may be refused.
     pub short: bool,
@@ -170,7 +172,7 @@ pub struct Model {
 struct Time {
     /// The latest time that any thread has worked at.
     latest: u32,
-    /// The last second before a flush to come; 0 = none.
+    /// The last second before a delayed flush; 0 = none.
     pending: u32,
 }
 
@@ -179,7 +181,7 @@ impl Model {
         Self { vanishing, short, trace, ..Self::default() }
     }
 
-    /// A thread works at `now`: a flush whose second has passed takes effect.
+    /// A thread works at `now`: a delayed flush takes effect once its second has passed.
     pub fn reach(&self, now: u32) {
         let due = {
             let mut time = self.time.borrow_mut();
@@ -203,7 +205,7 @@ impl Model {
         if at_once {
             self.flush_now(now);
         } else if before.pending != 0 && before.pending <= before.latest {
-            // In its last second a flush that is replaced now may have taken any item.
+            // In its last second, a flush that is now replaced may have flushed any item.
             self.all_keys(
                 "flush that was replaced",
                 now,
@@ -216,7 +218,7 @@ impl Model {
         self.all_keys("flush", now, Rc::new(|_| vec![(Reply::text(""), None)]));
     }
 
-    /// Something happens to all keys.
+    /// Applies `effect` to all keys.
     fn all_keys(&self, what: &str, now: u32, effect: Effect) {
         let time = *self.time.borrow();
         let op = Op { effect, now, reply: None, what: what.to_owned() };
@@ -229,7 +231,7 @@ impl Model {
         }
     }
 
-    /// An operation on `key` begins, in which others may come.
+    /// Begins an operation on `key`, during which others may interleave.
     pub fn open(&self, key: &[u8]) {
         let mut keys = self.keys.borrow_mut();
         let key = entry(&mut keys, key);
@@ -239,7 +241,7 @@ impl Model {
         }
     }
 
-    /// Operations on `key` have ended, one after the other; they began by [`Model::open`] if `outer`.
+    /// Ends operations on `key` that ran one after the other; `outer` if they began with [`Model::open`].
     pub fn close(&self, key: &[u8], outer: bool, ops: Vec<Op>) {
         let mut keys = self.keys.borrow_mut();
         let state = entry(&mut keys, key);
@@ -253,12 +255,12 @@ impl Model {
         let pending = if outer { state.pending } else { time.pending };
         let own: Vec<Done> = ops.into_iter().map(|op| Done { op, time, pending }).collect();
         if !outer && let Some(log) = &mut state.log {
-            // Judged when the outer ones end: what they have changed is not known yet. Inner ones are asked one at a time.
+            // Checked when the outer ones end, since their changes are not yet known. Inner ones run one at a time.
             log.extend(own);
             return;
         }
         let log = if outer { state.log.take().unwrap_or_default() } else { Vec::new() };
-        // What may be held after so many of the inner ones, when a number of the own ones are done.
+        // Possible values after each number of inner operations, and a given number of own ones.
         let mut row = vec![state.states.clone()];
         for done in &log {
             row.push(self.apply(&row[row.len() - 1], done));
@@ -293,7 +295,7 @@ impl Model {
         state.states = results;
     }
 
-    /// What may be held after `done`.
+    /// Possible values after `done`.
     fn apply(&self, states: &[Held], done: &Done) -> Vec<Held> {
         let mut after = Vec::new();
         for held in states {
@@ -318,12 +320,12 @@ impl Model {
         after
     }
 
-    /// A change has been answered with this CAS id: no other one may have been.
+    /// Records the CAS id in the reply to a change: it must be unique.
     pub fn note_id(&self, id: u64) {
         assert!(self.ids.borrow_mut().insert(id), "two changes have the CAS id {id}");
     }
 
-    /// What a thread at `now` may meet of what is held. `pending` is the flush to come when its operation began.
+    /// The values that a thread at `now` may see. `pending` is the delayed flush at the start of its operation.
     fn met(&self, held: &Held, now: u32, time: Time, pending: u32) -> Vec<Held> {
         let Some(val) = held else { return vec![None] };
         let hides = |pending: u32, now: u32| pending != 0 && pending == now;
@@ -338,7 +340,7 @@ impl Model {
         if may_be_gone { vec![held.clone(), None] } else { vec![held.clone()] }
     }
 
-    /// The least number of items that live, and the largest number of those that do or did `grace` seconds ago.
+    /// The minimum number of live items, and the maximum of those that are live or were so `grace` seconds ago.
     pub fn count(&self, grace: u32) -> (usize, usize) {
         let time = *self.time.borrow();
         let keys = self.keys.borrow();
@@ -350,12 +352,12 @@ impl Model {
         (keys.values().filter(certain).count(), keys.values().filter(possible).count())
     }
 
-    /// The CAS id that an item of `key` is known to have.
+    /// The known CAS id of `key`'s item.
     pub fn known_cas(&self, key: &[u8]) -> Option<u64> {
         self.keys.borrow().get(key)?.states.iter().flatten().find_map(|val| val.cas)
     }
 
-    /// Forgets that operations are open: their connections are gone.
+    /// Checks that no operation is open: the connections are gone.
     pub fn crash(&self) {
         for key in self.keys.borrow_mut().values_mut() {
             assert!(key.log.is_none(), "a crash comes between operations");
@@ -377,7 +379,7 @@ pub fn short(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }
 
-/// A reply for readers; packets in digits.
+/// A printable reply; packet headers in hex digits.
 fn shown(reply: &[u8]) -> String {
     let Some((head, body)) = reply.split_at_checked(24).filter(|_| reply[0] == 0x81) else {
         return format!("{:?}", short(reply));

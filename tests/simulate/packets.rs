@@ -1,7 +1,7 @@
-//! Packets: what they ask, and how they may be answered.
+//! Packets: requests and their possible replies.
 //!
-//! Owns the binary protocol as the model knows it: the bytes of requests, and for each state of a key the replies that are
-//! possible. Called by `client`, which sends them.
+//! Owns the binary protocol as the model knows it: the bytes of requests, and the possible replies for each state of
+//! a key. Called by `client`, which sends the packets.
 
 use super::client::Command;
 use super::commands::{exptime, relative, sum};
@@ -15,14 +15,14 @@ const NOT_STORED: (u16, &str) = (5, "Not stored.");
 const NON_NUMERIC: (u16, &str) = (6, "Non-numeric server-side value for incr or decr");
 const NO_MEMORY: u16 = 0x82;
 
-/// Packets of a bulk at most, and bytes of their values.
+/// Maximum packets of a bulk, and length of their values.
 const BULK_MAX: usize = 2000;
 const BULK_BYTES: usize = 2_500_000;
 
-/// Bytes before the body.
+/// Header length.
 const HEADER: usize = 24;
 
-/// What of a request its reply echoes.
+/// Fields of a request that its reply echoes.
 #[derive(Clone, Copy)]
 struct Echo {
     opcode: u8,
@@ -46,12 +46,12 @@ impl Echo {
         Reply::Exact([&self.head(status, 0, key, body.len())[..], &[0; 8], body].concat())
     }
 
-    /// An error, which quiet commands tell as well.
+    /// An error reply, also of quiet commands.
     fn fail(self, (status, text): (u16, &str)) -> Reply {
         self.plain(status, 0, text.as_bytes())
     }
 
-    /// Success that has nothing to tell but a CAS id, which quiet commands do not.
+    /// Success with nothing but a CAS id, which quiet commands omit.
     fn done(self, body: &[u8]) -> Reply {
         match self.quiet {
             true => Reply::text(""),
@@ -80,7 +80,7 @@ pub fn take_replies(bytes: &mut Vec<u8>, opaque: [u8; 4]) -> Vec<u8> {
     bytes.drain(..end).collect()
 }
 
-/// The CAS id that a reply to a change shows.
+/// CAS id in the reply to a change.
 pub fn changed_id(reply: &[u8]) -> Option<u64> {
     let head = reply.first_chunk::<HEADER>()?;
     let changes = matches!(head[1], 0x01 | 0x02 | 0x03 | 0x05 | 0x06 | 0x0e | 0x0f) && head[6..8] == [0, 0];
@@ -88,7 +88,7 @@ pub fn changed_id(reply: &[u8]) -> Option<u64> {
         .then(|| u64::from_be_bytes([head[16], head[17], head[18], head[19], head[20], head[21], head[22], head[23]]))
 }
 
-/// A packet and its effect, of which all but the time at which it is read is known.
+/// A packet and its effect, complete except for the time at which it is read.
 struct Draft<'a> {
     echo: Echo,
     key: &'a [u8],
@@ -113,14 +113,14 @@ impl Draft<'_> {
     }
 }
 
-/// A packet that says nothing, behind which all replies must be there.
+/// A noop packet: its reply shows that all earlier replies have arrived.
 pub fn noop(world: &World) -> Command {
     let echo = Echo { opcode: 0x0a, quiet: false, opaque: opaque(world) };
     let effect: Effect = Rc::new(move |held| vec![(echo.plain(0, 0, b""), held.clone())]);
     Draft { echo, key: b"", extras: b"", value: b"", cas: 0 }.command("noop", move |_| Rc::clone(&effect))
 }
 
-/// `flush` after so many seconds.
+/// `flush` after `delay` seconds.
 pub fn flush(world: &World, delay: u32) -> Command {
     let quiet = world.chance(2);
     let echo = Echo { opcode: if quiet { 0x18 } else { 0x08 }, quiet, opaque: opaque(world) };
@@ -189,7 +189,7 @@ fn delete(world: &World, key: &[u8], quiet: bool, cas: u64) -> Command {
     Draft { echo, key, extras: b"", value: b"", cas }.command("delete", move |_| Rc::clone(&effect))
 }
 
-/// A CAS id to compare with: mostly none, else the one that is known, or another.
+/// A CAS id to compare with: mostly none, else the known one, or another.
 fn compare(world: &World, key: &[u8]) -> u64 {
     match world.below(8) {
         0 => world.model.known_cas(key).unwrap_or(1),
@@ -198,7 +198,7 @@ fn compare(world: &World, key: &[u8]) -> u64 {
     }
 }
 
-/// What follows where the item has the id `compare`, 0 being any, and where it has another.
+/// Selects the outcome by whether the item has the id `compare`; 0 matches any.
 fn compared(val: &Val, compare: u64, same: (Reply, Held), other: (Reply, Held)) -> Vec<(Reply, Held)> {
     let mut results = Vec::new();
     if compare == 0 || val.cas.is_none_or(|cas| cas == compare) {
@@ -210,7 +210,7 @@ fn compared(val: &Val, compare: u64, same: (Reply, Held), other: (Reply, Held)) 
     results
 }
 
-/// `touch` is the expiry time, when it is given, and whether memory is short.
+/// `touch`: the expiry time, its time of receipt, and whether memory is short.
 fn fetch(echo: Echo, key: &[u8], (with_key, value): (bool, bool), touch: Option<(u32, u32, bool)>) -> Effect {
     let shown = if with_key { key.to_vec() } else { Vec::new() };
     Rc::new(move |held| {
@@ -233,7 +233,7 @@ fn fetch(echo: Echo, key: &[u8], (with_key, value): (bool, bool), touch: Option<
     })
 }
 
-/// Many packets of one kind about keys that only these have: pages fill, and become empty.
+/// Many packets of one kind about keys of their own: pages fill, and become empty.
 pub fn bulk(world: &World) -> Vec<Command> {
     let len = *world.choice(&[20, 100, 700, 3000, 20_000, 200_000]);
     let count = if world.chance(3) { 40 } else { BULK_MAX.min(BULK_BYTES / len) };
@@ -243,7 +243,7 @@ pub fn bulk(world: &World) -> Vec<Command> {
         let key = format!("bulk{len}-{}", from + n).into_bytes();
         match what {
             0 | 1 => set(world, &key, true, ("set", 1, 0x11), (world.value_of(&key, len), given, 0)),
-            // Few are left on each page.
+            // Few items remain on each page.
             2 if world.chance(20) => get(world, &key, true),
             2 => delete(world, &key, true, 0),
             _ => get(world, &key, true),
@@ -257,7 +257,7 @@ fn store(world: &World, key: &[u8], quiet: bool) -> Command {
     set(world, key, quiet, verb, (world.value(key), exptime(world).max(0), compare(world, key)))
 }
 
-/// `given` is its value, exptime and CAS id.
+/// `given`: value, exptime and CAS id.
 fn set(
     world: &World,
     key: &[u8],
@@ -344,7 +344,7 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
     let echo = Echo { opcode, quiet, opaque: opaque(world) };
     let delta = if world.chance(10) { u64::MAX - world.below(9) as u64 } else { world.below(1000) as u64 };
     let (initial, cas) = (world.below(100_000) as u64, compare(world, key));
-    // `None`: nothing is to be made.
+    // `None`: create no item.
     let given = (world.below(3) > 0).then(|| exptime(world).max(0));
     let time = given.map_or(u32::MAX, |given| given as u32);
     let extras = [&delta.to_be_bytes()[..], &initial.to_be_bytes(), &time.to_be_bytes()].concat();
@@ -361,7 +361,7 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
                 }
                 return results;
             };
-            // What is too long for a number is so whatever its id.
+            // The length of a non-number counts before its id.
             let number = |sum: u64, new: Val| (echo.done(&sum.to_be_bytes()), Some(new));
             let mut results = match sum(old, incr, delta, store, klen) {
                 Ok((sum, new)) => compared(old, cas, number(sum, new), (echo.fail(EXISTS), held.clone())),

@@ -1,28 +1,28 @@
-//! What a run is made from.
+//! Parameters of a run.
 //!
-//! Owns the options, counters and rates that a seed stands for; `world` takes the steps.
+//! Owns the options, counters and rates that a seed stands for; `world` runs the steps.
 
-/// What a run is made from; the seed decides.
+/// Parameters of a run, chosen by the seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub steps: u32,
     pub args: String,
-    /// Memory is short; items may be evicted, for want of it or with a page that an operator moves.
+    /// Memory is short; items may be evicted, for lack of it or by a requested page move.
     pub short: bool,
     pub vanishing: bool,
     pub in_file: bool,
-    /// CAS ids that are drawn before the first step, and flushes that have been.
+    /// CAS ids drawn before the first step, and number of earlier flushes.
     pub skipped: u64,
     pub flushes: u64,
-    /// The chores and the mover pace themselves, and a look at the clock takes them so many microseconds; else this
-    /// scheduler takes their steps.
+    /// The chores and the mover pace themselves, with this many microseconds per read of the clock; `None`: this
+    /// scheduler runs their steps.
     pub paced: Option<u64>,
-    /// One of so many steps moves time.
+    /// One of this many steps advances time.
     pub time: usize,
-    /// One of so many chances for a flush is taken.
+    /// One of this many chances for a flush is taken.
     pub flushing: usize,
-    /// Items that the index is made for; few have it grow.
+    /// Initial capacity of the index; a small one makes it grow.
     pub initial_items: u64,
     /// Operations are printed.
     pub trace: bool,

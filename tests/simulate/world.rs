@@ -1,10 +1,10 @@
 //! A server in one thread under a seeded scheduler.
 //!
-//! One store, several "threads": each is a `Shared` of its own over the store, with its own clock, counters and
-//! magazines. Actors (clients, chores, the mover, the operator, time, crashes) take steps in an order that the seed
-//! decides, and at the points of `oxcached::point` others come in between. The same seed gives the same run.
+//! One store, several "threads": each is a `Shared` over the store, with its own clock, counters and magazines.
+//! Actors (clients, chores, the mover, the operator, time, crashes) take steps in an order that the seed decides, and
+//! at the points of `oxcached::point` others interleave. The same seed gives the same run.
 //!
-//! Owns the schedule and all that is neither a client nor a background thread; `model` says what is right.
+//! Owns the schedule and every actor that is neither a client nor a background thread; `model` decides what is right.
 
 use super::background::Background;
 use super::client::{Client, Kind};
@@ -30,10 +30,10 @@ const CLIENTS: usize = 8;
 const KEYS: usize = 60;
 const DAY: u32 = 24 * 60 * 60;
 
-/// Seconds that a thread's time may be behind at most.
+/// Maximum lag of a thread's time in seconds.
 pub const LAG_MAX: u32 = 2 * DAY;
 
-/// Relative times stay below: absolute times of expiry are 32 bits wide.
+/// Upper bound for relative times: absolute expiry times are 32 bits wide.
 const LATEST_MAX: u32 = 1_500_000_000;
 
 /// One thread of the server.
@@ -66,7 +66,7 @@ pub struct World {
     store: &'static Store,
     settings: Settings,
     rng: RefCell<fastrand::Rng>,
-    /// `None` while it takes a step.
+    /// `None` during a step.
     clients: Vec<RefCell<Option<Client>>>,
     /// The true time.
     pub now: Rc<Cell<u32>>,
@@ -75,13 +75,13 @@ pub struct World {
     background: Option<Background>,
     walk: RefCell<Option<Walk>>,
     job: RefCell<Option<Move>>,
-    /// The thread that works just now.
+    /// The thread that works now.
     acting: Cell<Option<usize>>,
     names: Vec<Vec<u8>>,
     files: Option<(tempfile::TempDir, Cell<u32>)>,
     versions: Cell<u64>,
     serial: Cell<u32>,
-    /// No other may come in between.
+    /// Nothing may interleave.
     alone: Cell<bool>,
 }
 
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// Tells what happens besides commands, if asked to.
+    /// Prints an event other than a command, if tracing is on.
     pub fn note(&self, what: std::fmt::Arguments<'_>) {
         if self.plan.trace {
             println!("  {}: [{what}]", self.now.get());
@@ -177,7 +177,7 @@ impl World {
         self.now.get()
     }
 
-    /// Time goes no further.
+    /// Whether time may not advance further.
     pub fn is_at_end(&self) -> bool {
         self.now.get() > LATEST_MAX
     }
@@ -190,13 +190,13 @@ impl World {
         self.store
     }
 
-    /// A number that no other request has.
+    /// A number unique among requests.
     pub fn serial(&self) -> u32 {
         self.serial.set(self.serial.get().wrapping_add(1));
         self.serial.get()
     }
 
-    /// A number that changes when anything has happened that may make work for background threads.
+    /// Activity fingerprint of all threads: see `Shared::news`.
     pub fn news(&self) -> u64 {
         self.threads
             .iter()
@@ -209,7 +209,7 @@ impl World {
         self.names[self.below(among)].clone()
     }
 
-    /// A value that no other is like, of a size at which layouts change.
+    /// A unique value, of a size at which layouts change.
     pub fn value(&self, key: &[u8]) -> Vec<u8> {
         let len = match self.below(100) {
             0..30 => return self.below(2_000_000).to_string().into_bytes(),
@@ -222,7 +222,7 @@ impl World {
         self.value_of(key, len)
     }
 
-    /// A value of `len` bytes that no other is like.
+    /// A unique value of `len` bytes.
     pub fn value_of(&self, key: &[u8], len: usize) -> Vec<u8> {
         self.versions.set(self.versions.get() + 1);
         let mut value = format!("{}:{}:", self.versions.get(), key.len()).into_bytes();
@@ -235,7 +235,7 @@ impl World {
         value
     }
 
-    /// Has `thread` do `work`.
+    /// Runs `work` as `thread`.
     pub fn act<R>(&self, thread: usize, work: impl FnOnce() -> R) -> R {
         let before = self.acting.replace(Some(thread));
         act_as(Some(40 + thread), self.below(3) > 0);
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    /// Others come first, at a point of an operation.
+    /// Interleaves other actors, at a point of an operation.
     fn interlude(&self) {
         if self.alone.get() || !self.chance(6) {
             return;
@@ -290,7 +290,7 @@ impl World {
         let now = self.now.get() + seconds;
         self.now.set(now);
         for thread in &self.threads {
-            // One that works keeps the time that it has read; others lag.
+            // A working thread keeps the time that it has read; others lag.
             let lag = self.below(3) as u32;
             if Some(thread.number) != self.acting.get() && (self.below(5) > 0 || now - thread.now() > DAY) {
                 thread.set(now.saturating_sub(lag));
@@ -317,7 +317,7 @@ impl World {
             1..4 => self.below(100) as u32,
             _ => self.below(2) as u32,
         };
-        // Times of 24 bits rest on a pass a day.
+        // Times of 24 bits depend on a pass a day.
         if self.now.get() + seconds >= self.last_pass.get() + DAY {
             self.whole_pass();
         }
@@ -391,7 +391,7 @@ impl World {
         }
     }
 
-    /// Asks thread `thread` something by text.
+    /// Sends a text request through thread `thread`.
     fn ask(&self, thread: usize, request: &str) -> String {
         let shared = &self.threads[thread].shared;
         let (mut input, mut out) = (Input::default(), Output::default());
@@ -422,21 +422,21 @@ impl World {
         self.act(thread, || {
             let now = self.threads[thread].now();
             self.model.reach(now);
-            // One to come is to come by every clock.
+            // A delayed flush must lie in the future of every clock.
             let delay = if self.chance(3) { 0 } else { self.now.get() - now + 2 + self.below(20) as u32 };
             self.note(format_args!("flush in {delay} s, by a thread at {now}"));
-            // Clients flush by commands, which let others go first.
+            // Clients flush by commands, which let other actors run first.
             self.model.flush(if delay == 0 { now - 1 } else { now + delay - 1 }, now);
             self.store.flush(if delay == 0 { now - 1 } else { now + delay - 1 }, now);
         });
     }
 
     fn reset_stats(&self) {
-        // Of the thread that shows them just now: each has tables of its own.
+        // On the thread that shows them: each has its own tables.
         self.threads[0].shared.reset_stats();
     }
 
-    /// Everything an operator looks at.
+    /// A random operator command.
     fn operate(&self) {
         self.act(0, || {
             self.model.reach(self.threads[0].now());
@@ -467,14 +467,14 @@ impl World {
         });
     }
 
-    /// Nothing else comes in between.
+    /// Runs `work` without interleaving.
     pub fn alone(&self, work: impl FnOnce()) {
         self.alone.set(true);
         work();
         self.alone.set(false);
     }
 
-    /// Counts must be what the model allows, once what is dead is swept out.
+    /// Sweeps dead items; then counts must be within the model's bounds.
     fn check_counts(&self) {
         self.alone(|| match &self.background {
             Some(background) => background.check_quiet(self),
@@ -485,13 +485,14 @@ impl World {
         });
     }
 
-    /// There are as many items as there may be. What has expired in the last `grace` seconds may not be swept out.
+    /// The number of items must be within the model's bounds. Items that expired in the last `grace` seconds may
+    /// remain.
     pub fn check_items(&self, grace: u32) {
         if self.plan.vanishing {
             return;
         }
         let (least, most) = self.model.count(grace);
-        // Values that arrive count as well.
+        // Incomplete uploads count as well.
         let arriving =
             self.clients.iter().filter(|cell| cell.borrow().as_ref().is_some_and(|c| c.is_uploading())).count();
         let held: usize = self.clients.iter().map(|cell| cell.borrow().as_ref().map_or(0, Client::held)).sum();
@@ -516,7 +517,7 @@ impl World {
         }
     }
 
-    /// Ends all work and looks for what is left.
+    /// Ends all work and checks that nothing is left.
     fn finish(&self) {
         for cell in &self.clients {
             cell.take();
@@ -539,13 +540,13 @@ impl World {
         assert_eq!((self.store.items(), self.store.bytes()), (0, 0));
     }
 
-    /// The process ends; another one goes on with a copy of its memory file.
+    /// Ends the process; another one continues with a copy of its memory file.
     fn crash(self) -> Self {
         let Self { files: Some((dir, number)), clients: old, job, background, model, .. } = self else {
             unreachable!("without a file")
         };
         model.crash();
-        // Killed: nothing is tidied up.
+        // Killed: no destructor runs.
         for cell in old {
             std::mem::forget(cell.into_inner());
         }
@@ -593,7 +594,7 @@ impl World {
     }
 }
 
-/// Opens a memory file as a server does at start; gives its store, and the relative time.
+/// Opens a memory file as a server does at start; returns its store, and the relative time.
 fn open(path: PathBuf, settings: &Settings, unix: i64) -> (&'static Store, u32) {
     let sizes = Sizes::new(size_config(settings));
     let Memory { image, resume } = restart::open(&path, settings, &sizes, unix).unwrap();
@@ -610,7 +611,7 @@ fn open(path: PathBuf, settings: &Settings, unix: i64) -> (&'static Store, u32) 
     (store, now)
 }
 
-/// Runs `plan`, leaving out the steps for which `skips` is true; a fault is a panic.
+/// Runs `plan`, omitting the steps for which `skips` is true; a fault is a panic.
 pub fn run(plan: &Plan, skips: impl Fn(u32) -> bool, at: &Cell<u32>) {
     let mut world = Rc::new(World::new(plan));
     let mut crashes = 0;
