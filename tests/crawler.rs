@@ -214,7 +214,7 @@ fn refusals_have_memcacheds_texts() {
         let reply = if reply.is_empty() { String::new() } else { format!("{reply}\r\n") };
         assert_eq!(ask(&mut client, &format!("lru_crawler {command}\r\n")), reply, "{command}");
     }
-    assert_eq!(stat(&mut client, "", "lru_crawler_running"), Some(1), "nobody serves the request here");
+    assert_eq!(stat(&mut client, "", "lru_crawler_running"), Some(1), "no thread serves the request here");
 
     let mut client = Client::new(&support::shared("-X"));
     assert_eq!(ask(&mut client, "lru_crawler metadump foo\r\n"), "ERROR metadump not allowed\r\n");

@@ -413,7 +413,7 @@ impl Model {
     fn read_held(&mut self) {
         while self.held.len() > 3 {
             let (held, expected) = self.held.swap_remove(self.rng.usize(..self.held.len()));
-            assert!(held.read() == expected, "a slow reader got other bytes than at the time of his request");
+            assert!(held.read() == expected, "a slow reader got other bytes than at the time of the request");
         }
     }
 
@@ -445,7 +445,7 @@ impl Model {
         }
         // Held values count until their readers are done.
         for (held, expected) in self.held.drain(..) {
-            assert!(held.read() == expected, "a slow reader got other bytes than at the time of his request");
+            assert!(held.read() == expected, "a slow reader got other bytes than at the time of the request");
         }
         assert_eq!(store.items(), self.items.len() as u64);
         let bytes = |(key, val): (&Vec<u8>, &Val)| {

@@ -162,7 +162,7 @@ fn a_pinned_value_is_rescued_and_its_page_waits_for_the_reader() {
     assert_eq!(job.take_counts().last_busy_status, Some("busy_floating"));
     all_hit(&mut client, 40, 70_000);
     assert_eq!(client.ask(&set("k0", 70_000, 99)), STORED);
-    assert!(held.read() == hit("k0", 70_000, 0), "the reader gets the value that he asked for");
+    assert!(held.read() == hit("k0", 70_000, 0), "the reader gets the value of its request");
     assert_eq!(step(&shared, &mut job), Progress::Done);
     assert!(client.ask(b"get k0\r\n") == hit("k0", 70_000, 99));
 }
@@ -341,7 +341,7 @@ fn items_left_by_a_cancelled_move_can_be_evicted() {
         // Items that are read stay and displace unread ones.
         fill(&mut client, 4 * count, true);
         let stayed = (0..count).filter(|n| client.ask(format!("get k{n}\r\n").as_bytes()) != b"END\r\n");
-        assert_eq!(stayed.count(), 0, "{args}: nobody has read these");
+        assert_eq!(stayed.count(), 0, "{args}: these are unread");
         ask(&mut client, "flush_all\r\n");
         support::sweep(shared.cache.store, shared.clock.now());
         assert_empty(&shared);

@@ -158,7 +158,7 @@ fn unread_large_items_are_evicted_in_order() {
         story.set(&format!("b{n}"), 0);
     }
     let gone = (0..stored).take_while(|n| !story.has(&format!("a{n}"))).count() as u64;
-    assert_eq!(gone, story.row("evicted"), "the oldest and nobody else");
+    assert_eq!(gone, story.row("evicted"), "only the oldest");
     story.finish();
 }
 
@@ -312,7 +312,7 @@ fn an_item_stored_again_soon_after_eviction_is_kept() {
         story.set(&format!("b{n}"), 0);
     }
     assert!(story.has(&gone), "its ghost was met");
-    assert!(!story.has("fresh"), "nobody knew it");
+    assert!(!story.has("fresh"), "it had no ghost");
     assert!(story.shared.cache.store.classes(0).iter().map(|class| class.ghost_hits).sum::<u64>() > 0);
     story.finish();
 }

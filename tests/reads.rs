@@ -122,7 +122,7 @@ impl Worker {
     }
 
     fn check(&self, key: u32, cas: u64, shown: &[u8]) {
-        assert!(cas > CHOSEN, "key {key}: CAS id {cas}, which nobody chose");
+        assert!(cas > CHOSEN, "key {key}: CAS id {cas}, which no client chose");
         assert!(shown == value(key, cas), "key {key}, CAS id {cas}: not its value");
         self.known.hits.fetch_add(1, Relaxed);
     }

@@ -293,7 +293,7 @@ fn damaged_metadata_stops_the_start_and_names_the_file() {
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("corrupt metadata file") && said.contains("memory.meta: "), "{said}");
         assert!(said.contains("Remove that file"), "{said}");
-        assert!(scratch.meta().exists(), "it is left for who wants to look");
+        assert!(scratch.meta().exists(), "it is kept for inspection");
     }
 }
 

@@ -353,7 +353,7 @@ fn files_stay_readable_in_one_sitting() {
     });
 }
 
-/// Lines of the function whose signature begins at line `at`; `None` for one without a body.
+/// Lines of the function with its signature at line `at`; `None` for one without a body.
 fn function_lines(source: &Source, at: usize) -> Option<usize> {
     let (mut depth, mut parens, mut opened) = (0usize, 0isize, false);
     for (length, line) in source.lines[at..].iter().enumerate() {

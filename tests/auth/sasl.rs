@@ -227,7 +227,7 @@ fn replies_do_not_depend_on_arrival_boundaries() {
     };
     let shared = packet_server(&hashed("testuser", "testpass"));
     let mut client = Client::new(&shared);
-    let long = 200..talk.len() - 400; // the inside of a value that nobody looks at
+    let long = 200..talk.len() - 400; // the inside of an ignored value
     for (number, cut) in (0..=talk.len()).filter(|cut| !long.contains(cut)).enumerate() {
         client.restart();
         client.feed(&talk[..cut]);

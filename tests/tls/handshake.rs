@@ -160,7 +160,7 @@ fn slow_handshakes_are_cut_off_and_delay_no_client() {
     for socket in slow {
         assert_eq!(rest(socket), b"");
     }
-    assert_eq!(other.ask("version"), "VERSION 1.6.45", "who has finished may be as slow as he likes");
+    assert_eq!(other.ask("version"), "VERSION 1.6.45", "a client is not limited after its handshake");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_client_above_the_limit_reads_plain_text() {
     let host = Host::with("-p -1 -t 1 -c 200 -l 127.0.0.1", "");
     // The limit is on descriptor numbers: this process has more than the server alone would.
     let mut held = Vec::new();
-    until("someone is turned away", || {
+    until("a client is refused", || {
         let mut socket = host.tcp(0);
         socket.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
         let mut line = [0; 33];
