@@ -119,7 +119,7 @@ nop "" r"
     ERROR
 "
 
-lines_that_are_broken "" r"
+malformed_lines "" r"
     > mg
     CLIENT_ERROR bad command line format
     > md
@@ -156,7 +156,7 @@ lines_that_are_broken "" r"
     CLIENT_ERROR bad command line format
 "
 
-a_line_that_is_no_line_leaves_its_value_to_be_read_as_one "" r"
+the_value_after_a_malformed_line_is_read_as_a_line "" r"
     > ms k 2 ~
     CLIENT_ERROR bad command line format
     > mn
@@ -167,7 +167,7 @@ a_line_that_is_no_line_leaves_its_value_to_be_read_as_one "" r"
     ERROR
 "
 
-flags_that_are_wrong "" r"
+invalid_flags "" r"
     > mg k v v
     CLIENT_ERROR duplicate flag
     > mg k Oa Ob
@@ -210,7 +210,7 @@ flags_that_are_wrong "" r"
     EN
 "
 
-twenty_words_and_no_more "" r"
+at_most_twenty_words "" r"
     > mg k v N0 R1 T0 l O P L k s t c f h u q x F1
     VA 0 l0 O kk s0 t-1 c2 f0 h0 W
     |
@@ -269,7 +269,7 @@ return_flags_in_their_order "" r"
     hi
 "
 
-values_of_before_the_access "" r"
+values_before_the_access "" r"
     > ms a 1
     > x
     HD
@@ -449,7 +449,7 @@ token_life_cycle "" r"
     END
 "
 
-stale_store_keeps_a_long_time_to_live "" r"
+stale_store_keeps_a_long_ttl "" r"
     > ms k 1 T1999999999
     > a
     HD
@@ -505,7 +505,7 @@ store_modes "" r"
     s
 "
 
-append_that_makes "" r"
+append_with_vivify "" r"
     > ms k 2 MA N30 T90 F7 s c
     > ab
     HD s2 c2
@@ -571,7 +571,7 @@ compare_and_choose "" r"
     END
 "
 
-a_chosen_cas_id_lives_with_its_item "" r"
+a_chosen_cas_id_stays_with_its_item "" r"
     > ms n 1 E500
     > 5
     HD
@@ -665,7 +665,7 @@ store_errors "" r"
     |
 "
 
-too_large_takes_the_old_item_along "" r"
+a_too_large_value_removes_the_old_item "" r"
     > ms k 1
     > a
     HD
@@ -717,7 +717,7 @@ delete "" r"
     EN
 "
 
-delete_that_leaves_something "" r"
+delete_to_empty_or_stale "" r"
     > ms k 2 F7 T90 c
     > ab
     HD c2
@@ -995,7 +995,7 @@ without_flush "-F" r"
     HD
 "
 
-time_runs_out "" r"
+items_expire "" r"
     > ms a 1 T10
     > x
     HD

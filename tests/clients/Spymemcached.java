@@ -1,4 +1,4 @@
-// spymemcached against a running server: text, or packets where MEMC_PROTOCOL is binary.
+// spymemcached against a running server: text, or the binary protocol if MEMC_PROTOCOL is binary.
 // Run by scripts/clients through with-server; the lines printed are those of harness.py.
 
 import java.net.InetSocketAddress;
@@ -29,7 +29,7 @@ public class Spymemcached {
     static final Map<String, Feature> FEATURES = new LinkedHashMap<>();
 
     static ConnectionFactoryBuilder options() {
-        // what is stored stays as long as it was, and what is too large is for the server to say
+        // values keep their length, and the server decides what is too large
         SerializingTranscoder plain = new SerializingTranscoder(8 << 20);
         plain.setCompressionThreshold(Integer.MAX_VALUE);
         return new ConnectionFactoryBuilder()
@@ -52,7 +52,7 @@ public class Spymemcached {
         return text.length() < 80 ? text : text.substring(0, 80);
     }
 
-    // What a client calls an answer or an exception is a no.
+    // A refusal is a false answer or an exception.
     static void refused(Future<Boolean> answer) throws Exception {
         boolean yes;
         try {
@@ -63,7 +63,7 @@ public class Spymemcached {
         same(yes, false);
     }
 
-    // Waits for what only the passing of time brings about, such as expiry.
+    // Waits for a condition that depends on time, such as expiry.
     static void eventually(Condition condition) throws Exception {
         long deadline = System.nanoTime() + 6_000_000_000L;
         while (!condition.holds()) {
@@ -154,7 +154,7 @@ public class Spymemcached {
             same(c.touch("touch", 1000).get(), true);
             same(c.get("touch"), "t");
         });
-        if (BINARY) { // this client has it in packets only
+        if (BINARY) { // this client has it in the binary protocol only
             FEATURES.put("gat", () -> {
                 same(c.getAndTouch("gat-nothing", 10), null);
                 c.set("gat", 1, "g").get();
@@ -235,7 +235,7 @@ public class Spymemcached {
         }
         FEATURES.put("flush", () -> {
             c.set("flush", 0, "1").get();
-            if (!BINARY) { // in packets this client leaves the delay out
+            if (!BINARY) { // with the binary protocol this client omits the delay
                 same(c.flush(1000).get(), true);
                 same(c.get("flush"), "1");
             }

@@ -1,4 +1,4 @@
-"""python-binary-memcached, which speaks packets only, against a running server. Run by scripts/clients."""
+"""python-binary-memcached, which uses the binary protocol only, against a running server. Run by scripts/clients."""
 
 import ssl
 

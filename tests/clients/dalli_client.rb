@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Dalli, which speaks packets only up to its version 3.1, against a running server.
+# Dalli, which up to its version 3.1 uses the binary protocol only, against a running server.
 # Run by scripts/clients through with-server; the lines printed are those of harness.py.
 
 require 'dalli'
@@ -27,7 +27,7 @@ else
   raise "no #{error} was raised"
 end
 
-# Waits for what only the passing of time brings about, such as expiry.
+# Waits for a condition that depends on time, such as expiry.
 def eventually
   deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 6
   until yield
@@ -69,7 +69,7 @@ features = {
     same(c.get('add'), '1')
   },
   'replace' => lambda {
-    c.replace('replace', '1') # what this client answers does not tell
+    c.replace('replace', '1') # this client's result is not conclusive
     same(c.get('replace'), nil)
     c.set('replace', '1')
     same(c.replace('replace', '22') ? true : false, true)

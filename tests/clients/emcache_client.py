@@ -209,7 +209,7 @@ def flags():
 
 @suite.feature
 def noreply():
-    # on one connection, so that the replies which must not come would be seen
+    # on one connection, so that a wrong reply would be seen
     single = client(max_connections=1)
     wait(single.set(b"noreply", b"1", noreply=True))
     wait(single.increment(b"noreply", 4, noreply=True))
@@ -239,7 +239,7 @@ def authfile(port):
     wait(known.set(b"authfile", b"1"))
     same(value(wait(known.get(b"authfile"))), b"1")
     wait(known.close())
-    # this client makes connections in the background and answers a refusal with none at all
+    # this client connects in the background; it reports a refused login as no connection
     unknown = wait(emcache.create_client([node], timeout=1, username=USER, password=PASSWORD + "!"))
     raises((asyncio.TimeoutError, emcache.CommandError), wait, unknown.get(b"authfile"))
     wait(unknown.close())

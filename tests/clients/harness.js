@@ -1,4 +1,4 @@
-// The little that the JavaScript client tests share; the lines printed are those of harness.py.
+// Shared code of the JavaScript client tests; the lines printed are those of harness.py.
 'use strict';
 const assert = require('assert');
 
@@ -7,7 +7,7 @@ const PORT = Number(process.env.MEMC_PORT);
 const LARGE = '0123456789abcdef'.repeat((1024 * 1024 - 512) / 16);
 const TOO_LARGE = 'x'.repeat(1024 * 1024);
 
-// Waits for what only the passing of time brings about, such as expiry.
+// Waits for a condition that depends on time, such as expiry.
 async function eventually(condition) {
   const deadline = Date.now() + 6000;
   while (!(await condition())) {
@@ -16,7 +16,7 @@ async function eventually(condition) {
   }
 }
 
-// The port of with-server's server of that kind, 0 where this run has none: then the
+// The port of with-server's server of that kind, 0 if this run has none: then the
 // features that need it are not planned.
 const portOf = (kind) => Number(process.env[`MEMC_${kind.toUpperCase()}_PORT`] || 0);
 

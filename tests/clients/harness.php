@@ -1,5 +1,5 @@
 <?php
-// The little that the PHP client tests share; the lines printed are those of harness.py.
+// Shared code of the PHP client tests; the lines printed are those of harness.py.
 declare(strict_types=1);
 
 error_reporting(E_ALL & ~E_NOTICE);
@@ -35,7 +35,7 @@ function same(mixed $got, mixed $want): void
     }
 }
 
-// Waits for what only the passing of time brings about, such as expiry.
+// Waits for a condition that depends on time, such as expiry.
 function eventually(callable $condition): void
 {
     $deadline = microtime(true) + 6;

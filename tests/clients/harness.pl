@@ -1,4 +1,4 @@
-# The little that the Perl client tests share; the lines printed are those of harness.py.
+# Shared code of the Perl client tests; the lines printed are those of harness.py.
 use strict;
 use warnings;
 
@@ -33,7 +33,7 @@ sub same {
     die "line $line: got $g, wanted $w\n";
 }
 
-# Waits for what only the passing of time brings about, such as expiry.
+# Waits for a condition that depends on time, such as expiry.
 sub eventually {
     my ($condition) = @_;
     my (undef, undef, $line) = caller;

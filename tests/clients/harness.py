@@ -1,8 +1,8 @@
-"""The little that the Python client tests share: features, a verdict line for each, polling.
+"""Shared code of the Python client tests: features, a verdict line for each, polling.
 
 Every client test, in any language, prints the same three kinds of line, which scripts/clients reads:
 
-    plan CLIENT FEATURE...          all that will be tried; one that never reports has failed
+    plan CLIENT FEATURE...          all features to try; one that never reports has failed
     ok CLIENT FEATURE
     not ok CLIENT FEATURE: REASON
 """
@@ -17,14 +17,14 @@ HOST = os.environ["MEMC_HOST"]
 PORT = int(os.environ["MEMC_PORT"])
 ADDRESS = "%s:%d" % (HOST, PORT)
 
-# What the servers "sasl" and "authfile" of with-server want to hear.
+# Login of the servers "sasl" and "authfile" of with-server.
 USER = os.environ.get("MEMC_USER")
 PASSWORD = os.environ.get("MEMC_PASSWORD")
 
 # The certificate of the server "tls".
 CERT = os.environ.get("MEMC_TLS_CERT")
 
-# The largest value that a server with the default 1 MiB item limit surely takes.
+# The largest value that a server with the default 1 MiB item limit accepts for certain.
 LARGE = b"0123456789abcdef" * ((1024 * 1024 - 512) // 16)
 TOO_LARGE = b"x" * (1024 * 1024)
 
@@ -39,7 +39,7 @@ class Suite:
         return function
 
     def feature_with(self, kind):
-        """A feature for the server of that kind, whose port it is given; not planned in a run without one."""
+        """A feature for the server of that kind; gets its port. Not planned in a run without such a server."""
         port = os.environ.get("MEMC_%s_PORT" % kind.upper())
 
         def decorate(function):
@@ -83,7 +83,7 @@ def raises(error, function, *args, **kwargs):
 
 
 def wait(awaitable):
-    """What an asyncio client answers. All of them run on one loop, and only inside this call."""
+    """Result of an asyncio client. All clients run on one loop, and only inside this call."""
     return _loop.run_until_complete(awaitable)
 
 
@@ -92,7 +92,7 @@ asyncio.set_event_loop(_loop)
 
 
 def eventually(condition, seconds=6.0):
-    """Waits for what only the passing of time brings about, such as expiry."""
+    """Waits for a condition that depends on time, such as expiry."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ for tool in memccp memccapable; do
 done
 
 # Two of its checks, "ascii delete" and "ascii delete noreply", fail on memcached
-# 1.6.45 too (they want an error for "delete a b c d e"), so they say nothing here.
+# 1.6.45 too (they expect an error for "delete a b c d e"), so they are ignored here.
 capable=(version quit verbosity set "set noreply" get gets mget flush "flush noreply" add "add noreply"
     replace "replace noreply" cas "cas noreply" incr "incr noreply" decr "decr noreply" append
     "append noreply" prepend "prepend noreply" stat)
@@ -65,7 +65,7 @@ tool_expiry() {
 }
 tool_delete() { memccp --servers="$server" --set one && memcrm --servers="$server" one && gone one; }
 tool_dump() {
-    # only items at rest in the cold queue are dumped; the maintainer moves them there
+    # only items in the COLD queue are dumped; the maintainer moves them there
     memccp --servers="$server" --set one two && ready "memcdump --servers=$server | grep -qx one"
 }
 tool_stats() { memcstat --servers="$server" | grep -Eq '^[[:space:]]*curr_items: [0-9]+'; }

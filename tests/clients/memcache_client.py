@@ -1,4 +1,4 @@
-"""memcache, which speaks the meta commands only, as a blocking and an asyncio client, against a running server.
+"""memcache, which uses the meta commands only, as a blocking and an asyncio client, against a running server.
 
 Run by scripts/clients through with-server. Its module has the name of python-memcached's, so it is installed apart.
 """
@@ -130,7 +130,7 @@ def large():
 @suite.feature
 def toolarge():
     c.set("toolarge", "old")
-    # this client cannot read the refusal, and leaves the connection
+    # this client cannot parse the refusal, and drops the connection
     raises(ValueError, c.set, "toolarge", TOO_LARGE)
     same(c.get("toolarge"), None)
     c.set("toolarge", "after")

@@ -1,4 +1,4 @@
-// npm's memjs, which speaks packets only, against a running server. Run by scripts/clients through with-server.
+// npm's memjs, which uses the binary protocol only, against a running server. Run by scripts/clients (with-server).
 // The lines printed are those of harness.py; the module is found in NODE_PATH.
 'use strict';
 const assert = require('assert');

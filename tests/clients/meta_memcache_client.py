@@ -1,4 +1,4 @@
-"""meta-memcache, which speaks the meta commands only, against a running server. Run by scripts/clients."""
+"""meta-memcache, which uses the meta commands only, against a running server. Run by scripts/clients."""
 
 import os
 
@@ -150,7 +150,7 @@ def expiry():
 
 @suite.feature
 def lease():
-    # the first to miss gets the lease, the others see that somebody has it
+    # the first client to miss gets the lease, the others see that it is taken
     other = client()
     patient = LeasePolicy(ttl=30, miss_retries=1, miss_retry_wait=0.01)
     same(c.get_or_lease("lease", patient), None)
@@ -164,7 +164,7 @@ def lease():
 
 @suite.feature
 def recache():
-    # inside the recache time one reader wins a miss and the others keep reading
+    # within the recache time one reader wins a miss and the others still hit
     c.set("recache", "old", ttl=20)
     policy = RecachePolicy(ttl=30)
     same(c.get("recache", recache_policy=policy), None)
@@ -202,7 +202,7 @@ def fields():
 
 @suite.feature
 def large():
-    # above a few bytes this client packs what it stores, so the value must not shrink
+    # above a few bytes this client compresses values, so the value must not shrink
     noise = bytes((i * i * 31 + (i >> 7) * 17 + (i * 2654435761 >> 13)) & 255 for i in range(900000))
     same(c.set("large", noise, ttl=0), True)
     same(c.get("large"), noise)
@@ -220,7 +220,7 @@ def toolarge():
 
 @suite.feature
 def keys():
-    # what is no plain text goes over the wire in base64
+    # keys that are not plain text are sent in base64
     for key in ("k" * 250, "schl\u00fcssel", "a b\tc\r\n", "a:b/c?d=e,f;{}[]'\"", "k" * 400):
         same(c.set(key, "v of " + key[:9], ttl=0), True)
         same(c.get(key), "v of " + key[:9])

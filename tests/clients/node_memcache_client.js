@@ -1,4 +1,4 @@
-// npm's memcache, text and, with a login, packets, against a running server. Run by scripts/clients through with-server.
+// npm's memcache: text and, with a login, the binary protocol. Run by scripts/clients through with-server.
 // The lines printed are those of harness.py; the module is found in NODE_PATH.
 'use strict';
 const assert = require('assert');
@@ -6,7 +6,7 @@ const { Memcache, createNode } = require('memcache');
 const { HOST, PORT, LARGE, TOO_LARGE, same, eventually, portOf, runFeatures } = require('./harness');
 
 const server = `${HOST}:${PORT}`;
-// dates are seconds too, and what is too large is for the server to say
+// absolute times are seconds too, and the server decides what is too large
 const c = new Memcache({ nodes: [server], timeout: 20000, maxExpiration: 2 ** 32, maxValueSize: 1 << 23 });
 
 const features = {

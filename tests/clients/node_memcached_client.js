@@ -14,7 +14,7 @@ for (const name of ['set', 'get', 'gets', 'getMulti', 'add', 'replace', 'append'
   c[name] = promisify(raw[name]).bind(raw);
 }
 
-// This client answers some refusals with `false` and others with an error: both are a no.
+// This client reports some refusals as `false` and others as an error: both count as refused.
 const refused = async (promise) => {
   const answer = await promise.catch(() => false);
   same(answer, false);
@@ -131,7 +131,7 @@ const features = {
     same((await c.get('large')) === LARGE, true);
   },
   async toolarge() {
-    // a client of its own: this one gives a server up after any SERVER_ERROR
+    // a separate client: this one abandons a server after any SERVER_ERROR
     const other = new Memcached(server, options);
     await c.set('toolarge', 'old', 0);
     await refused(promisify(other.set).bind(other)('toolarge', TOO_LARGE, 0));

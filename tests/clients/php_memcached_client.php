@@ -1,5 +1,5 @@
 <?php
-// PHP's memcached extension (libmemcached) against a running server: text, or packets where MEMC_PROTOCOL is binary.
+// PHP's memcached extension (libmemcached) against a running server: text, or the binary protocol if MEMC_PROTOCOL is binary.
 // Run by scripts/clients through with-server.
 declare(strict_types=1);
 require __DIR__ . '/harness.php';
@@ -111,7 +111,7 @@ $features = [
     },
     'expiry' => function () use ($c) {
         $c->set('expiry-never', '1', 0);
-        if (!BINARY) { // a packet's expiry is never negative
+        if (!BINARY) { // expiry is never negative in the binary protocol
             $c->set('expiry-past', '1', -1);
             same($c->get('expiry-past'), false);
         }

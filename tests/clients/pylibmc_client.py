@@ -1,4 +1,4 @@
-"""pylibmc (libmemcached) against a running server: text, or packets where MEMC_PROTOCOL is binary.
+"""pylibmc (libmemcached) against a running server: text, or the binary protocol if MEMC_PROTOCOL is binary.
 
 Run by scripts/clients through with-server.
 """
@@ -7,7 +7,7 @@ import glob
 import os
 import time
 
-# What pylibmc brings of SASL has no mechanisms; the system's fit.
+# The SASL library in pylibmc has no mechanisms; the system's work.
 os.environ.setdefault("SASL_PATH", ":".join(glob.glob("/usr/lib/*/sasl2")))
 
 import pylibmc
@@ -124,12 +124,12 @@ def decr():
 
 @suite.feature
 def touch():
-    # in packets libmemcached waits for its time-out after a hit, whoever answers
+    # with the binary protocol, libmemcached waits for its timeout after a hit, with any server
     same(c.touch("touch", 10), False)
     c.set("touch", "t", time=100)
     same(c.touch("touch", 1000), True)
     same(c.get("touch"), "t")
-    # a date long past: the item is gone at once
+    # an absolute time long past: the item expires at once
     same(c.touch("touch", int(time.time()) - 1000), True)
     same(c.get("touch"), None)
 

@@ -204,7 +204,7 @@ def keys():
         same(c.set(key, key), True)
         same(c.get(key), key)
     raises(MemcacheClientError, c.set, "k" * 251, b"")
-    # past the client's own check, the server refuses too
+    # without the client's own check, the server refuses too
     raises(MemcacheClientError, c.raw_command, b"delete " + b"k" * 251)
 
 
@@ -239,7 +239,7 @@ def tls(port):
     own.close()
     # a certificate that this client does not know
     raises(ssl.SSLError, Client((HOST, port), tls_context=ssl.create_default_context()).get, "tls")
-    # and the other two ways round
+    # and both mismatches of TLS and plain text
     raises(Exception, Client((HOST, port), timeout=20).version)
     raises(ssl.SSLError, Client((HOST, PORT), timeout=20, tls_context=ssl.create_default_context(cafile=CERT)).version)
     same(c.version() != b"", True)
