@@ -7,7 +7,7 @@ use oxcached::settings::Settings;
 use oxcached::stats::Counter;
 use std::io::Read;
 
-/// A server with one worker that may hold `replies` waiting replies, by the nominal size of each.
+/// A server with one worker that may hold `replies` waiting replies, each charged 1 KiB.
 fn server(replies: u32) -> Server {
     with_turns(replies, 20)
 }

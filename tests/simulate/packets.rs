@@ -361,7 +361,7 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
                 }
                 return results;
             };
-            // The length of a non-number counts before its id.
+            // A value too long for a number is refused before its CAS id is compared.
             let number = |sum: u64, new: Val| (echo.done(&sum.to_be_bytes()), Some(new));
             let mut results = match sum(old, incr, delta, store, klen) {
                 Ok((sum, new)) => compared(old, cas, number(sum, new), (echo.fail(EXISTS), held.clone())),
