@@ -422,7 +422,9 @@ fn lines_are_clean() {
             if line.raw.contains('\t') {
                 report(at, "a tab".to_owned());
             }
-            if line.raw.chars().count() > COLUMNS_MAX {
+            // A literal cannot be broken, nor a row of a table.
+            let is_whole = line.code.contains('"') || line.raw.starts_with("//! |");
+            if !is_whole && line.raw.chars().count() > COLUMNS_MAX {
                 report(at, format!("over {COLUMNS_MAX} columns"));
             }
             if let Some(place) = places.iter().find(|place| line.raw.contains(place.as_str())) {

@@ -6,8 +6,8 @@
 //! whether popularity lasts or not.
 //!
 //! Owns the table of counts and its size. It has memory only where that takes none from items, so a class may have no
-//! history, or lose it. Under the class's lock, but for the making of tables. Knows no items; called by the store, which
-//! evicts, and by the thread of chores.
+//! history, or lose it. Under the class's lock, but for the making of tables. Knows no items; called by the store,
+//! which evicts, and by the thread of chores.
 
 use crate::store::evict::{ClockPeriod, Part};
 use crate::store::index::place_of;
@@ -136,8 +136,8 @@ impl History {
 }
 
 impl Class {
-    /// Whether a small item that has been found to leave next, and whose page stays, should not do so after all. It is no
-    /// longer in the ring then. (A large one is its queue's next victim again.)
+    /// Whether a small item that has been found to leave next, and whose page stays, should not do so after all. It
+    /// is no longer in the ring then. (A large one is its queue's next victim again.)
     pub fn keeps(&mut self, hash: u64, part: Part) -> bool {
         let items = self.len();
         !self.history.lets_go(hash, part, &self.period, items)
@@ -145,8 +145,9 @@ impl Class {
 }
 
 impl Slabs {
-    /// Has the classes that evict remember as much as takes nothing from the pages, where `needed` bytes are needed beside
-    /// these already, or nothing; gives the bytes of all tables. Called by the thread of chores every now and then.
+    /// Has the classes that evict remember as much as takes nothing from the pages, where `needed` bytes are needed
+    /// beside these already, or nothing; gives the bytes of all tables. Called by the thread of chores every now and
+    /// then.
     pub fn fit_histories(&self, needed: u64) -> u64 {
         let room = on_top(self.limit()).saturating_sub(needed);
         let evicts = |id: usize| !self.is_flat() && self.stats(id).evicted() != 0;
@@ -166,8 +167,8 @@ impl Slabs {
         items.iter().enumerate().map(fit).sum()
     }
 
-    /// Gives a class a table of about so many lines; gives its bytes. One that is too small or too large gives way to an
-    /// empty one: it fills with a few evictions an item.
+    /// Gives a class a table of about so many lines; gives its bytes. One that is too small or too large gives way to
+    /// an empty one: it fills with a few evictions an item.
     fn fit_history(&self, id: usize, lines: usize) -> u64 {
         let fits = |now: usize| now <= lines + lines / 2 && now >= lines - lines / 5;
         let now = self.class(id).history.lines.len();
@@ -309,8 +310,8 @@ mod tests {
         {
             let mut class = store.slabs.class(class);
             class.history = History::new(20_000);
-            // Hashes differ from run to run: so often that a count halved meanwhile is still enough, in a table so large
-            // that keys hardly ever share an entry.
+            // Hashes differ from run to run: so often that a count halved meanwhile is still enough, in a table so
+            // large that keys hardly ever share an entry.
             (0..6).for_each(|_| _ = class.keeps(hash_of(often), Part::Main));
         }
         (1..=last * 3 / 2).for_each(|n| _ = put(often + n));

@@ -30,6 +30,7 @@ impl Words {
         }
         let bytes = len.checked_mul(size_of::<AtomicU64>()).ok_or(io::ErrorKind::OutOfMemory)?;
         // Not `MAP_NORESERVE`: the kernel should refuse what it cannot promise.
+        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice aliases nothing.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),

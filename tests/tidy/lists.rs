@@ -133,18 +133,32 @@ fn the_list_of_unsafe_sites_is_up_to_date() {
     keep("unsafe.md", &format!("\n{count} sites.\n{text}\n"));
 }
 
+/// The tests that stand in backticks in the last column of each table of a page. A name that ends with `*` stands for all
+/// that begin so.
+fn tests_named_by(page: &str) -> Vec<String> {
+    let page = fs::read_to_string(root().join(page)).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit(" | ").next());
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    // Longer names of many words are those of tests; the others are files and types.
+    names.filter(|name| name.matches('_').count() >= 3 && !name.contains(['/', '.', ':'])).collect()
+}
+
 #[test]
-fn tests_that_the_page_of_counters_names_exist() {
-    let page = fs::read_to_string(root().join("docs/counters.md")).unwrap();
+fn tests_that_docs_name_exist() {
     let mut files = Vec::new();
     ["src", "tests"].iter().for_each(|folder| super::rust_files(&root().join(folder), &mut files));
     let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-    let rows = page.lines().filter(|line| line.starts_with("| "));
-    let names: Vec<&str> =
-        rows.flat_map(|row| row.rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2)).collect();
-    assert!(names.len() > 40, "{} names", names.len());
-    let missing: Vec<&&str> = names.iter().filter(|name| !code.contains(&format!("fn {name}()"))).collect();
-    assert!(missing.is_empty(), "docs/counters.md names tests that do not exist: {missing:?}");
+    for (page, least) in [("docs/counters.md", 40), ("docs/connection.md", 10)] {
+        let names = tests_named_by(page);
+        assert!(names.len() > least, "{page}: {} names", names.len());
+        let is_there = |name: &String| match name.strip_suffix('*') {
+            Some(begin) => code.contains(&format!("fn {begin}")),
+            None => code.contains(&format!("fn {name}()")),
+        };
+        let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
+        assert!(missing.is_empty(), "{page} names tests that do not exist: {missing:?}");
+    }
 }
 
 /// A bound: name, value, unit, meaning, and the effect beyond it.

@@ -39,10 +39,10 @@ pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
     let shift = at % WORD;
     let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
     let written = out.len();
-    // SAFETY: `len + 2 * WORD` bytes were reserved after `written`. The first store begins at the first of the `len`
-    // bytes, each further one where the value bytes of its predecessor end, and the word that holds the value's last
-    // byte is the last one stored. So no store extends more than `WORD - 1` bytes past the value. All `len` bytes are
-    // written before `set_len`.
+    // The first store begins at the first of the `len` bytes, each further one where the value bytes of its predecessor
+    // end, and the word that holds the value's last byte is the last one stored.
+    // SAFETY: `len + 2 * WORD` bytes were reserved after `written`, and no store extends more than `WORD - 1` bytes
+    // past the value. All `len` bytes are written before `set_len`.
     unsafe {
         let mut to = out.as_mut_ptr().add(written);
         if shift != 0

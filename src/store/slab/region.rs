@@ -43,9 +43,9 @@ impl Region {
             return None;
         }
         let offset = base.align_offset(HUGE_PAGE);
-        // `offset` < HUGE_PAGE and the mapping is at least HUGE_PAGE longer than `len`, so `start` and `end` lie
-        // inside it. No reference exists to the bytes before and after them, so they can be unmapped; if the kernel
-        // keeps them, that costs address space only.
+        // Should the kernel keep the unmapped parts, that costs address space only.
+        // SAFETY: `offset` < HUGE_PAGE and the mapping is at least HUGE_PAGE longer than `len`, so `start` and `end`
+        // lie inside it. No reference exists to the bytes before and after them, so they can be unmapped.
         let start = unsafe {
             let start = base.cast::<u8>().add(offset);
             if offset > 0 {
