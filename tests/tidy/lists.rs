@@ -141,7 +141,7 @@ fn tests_named_by(page: &str) -> Vec<String> {
     let cells = rows.filter_map(|row| row.trim_end_matches(['|', ' ']).rsplit(" | ").next());
     let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
     // Longer names of many words are those of tests; the others are files and types.
-    names.filter(|name| name.matches('_').count() >= 3 && !name.contains(['/', '.', ':'])).collect()
+    names.filter(|name| name.matches('_').count() >= 5 && !name.contains(['/', '.', ':'])).collect()
 }
 
 #[test]
