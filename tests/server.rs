@@ -67,15 +67,17 @@ fn a_request_made_before_it_runs_is_not_lost() {
 
 #[test]
 fn the_clock_ticks() {
+    let start = Instant::now();
     let server = Server::start(settings("-p -1 -l 127.0.0.1")).unwrap();
     let shared = server.shared().clone();
-    let (before, start) = (shared.clock.now(), Instant::now());
+    let before = shared.clock.now();
     let running = server.spawn().unwrap();
     while shared.clock.now() < before + 2 {
         assert!(start.elapsed() < Duration::from_secs(20), "the clock stands");
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert!(start.elapsed() > Duration::from_millis(1500), "the clock hurries");
+    // The clock began behind `start`, however long the start took.
+    assert!(start.elapsed() >= Duration::from_secs(2), "the clock hurries");
     running.shutdown().unwrap();
 }
 
