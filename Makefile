@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential simulate fuzz check lists audit bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients conformance differential simulate fuzz sanitize check lists audit bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -56,6 +56,9 @@ simulate: ## random interleavings of the whole server in one thread (FOR= second
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
 	@scripts/fuzz
+
+sanitize: ## threads, sockets and memory under AddressSanitizer and ThreadSanitizer
+	@scripts/sanitize
 
 check: ## formatting, lints, documentation, the house rules and the dependencies
 	cargo fmt --check
