@@ -30,7 +30,7 @@ run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, A
 test: unit loom clients conformance ## every test: Rust, real clients, memcached's own test files
 
 # What a store with handles of 40 bits must do as any other.
-LONG_TESTS = --test model --test mover --test policy --test reads --test stress --test strides --test split --test magazines
+LONG_TESTS = --lib --test model --test mover --test policy --test reads --test stress --test strides --test split --test magazines
 
 unit: ## the Rust tests alone
 	@mkdir -p $(RESULTS)

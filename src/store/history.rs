@@ -263,7 +263,7 @@ mod tests {
     fn tables_take_what_room_there_is_for_classes_that_evict() {
         let sizes = Sizes::new(sizes());
         let arena = Arena::reserve(64 << 20, true, 0).unwrap();
-        let slabs = Slabs::new(&sizes, arena.pages(), 64 << 20, 0, true);
+        let slabs = Slabs::new(&sizes, arena.numbers(), 64 << 20, 0, true);
         let room = on_top(64 << 20);
         slabs.class(1).items[0] = 100_000;
         slabs.class(2).items[0] = 100_000;

@@ -9,7 +9,6 @@ use crate::store::evict::Ring;
 use crate::store::evict::{ClassStats, ClockPeriod, HotRatio, Part};
 use crate::store::evict::{Extra, segment};
 use crate::store::history::History;
-use crate::store::item::FIRST_PAGE;
 use crate::store::item::Handle;
 use crate::store::item::{Item, state};
 use crate::store::slab::Arena;
@@ -20,6 +19,7 @@ use crate::store::slab::{ChunkLayout, SizeHistogram};
 use crate::store::slab::{HEADER, PAGE_BYTES, Sizes};
 use crate::store::slab::{Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
@@ -35,8 +35,8 @@ const READY_PAGES: u64 = 4;
 pub struct Pages {
     /// Number of the first page never handed out.
     next: u32,
-    /// Pages that exist as address space.
-    exist: u32,
+    /// Numbers of the pages that exist as address space and may be handed out.
+    numbers: Range<u32>,
     /// Pages with memory and no class (class 0, the global page pool), all zero.
     pool: Vec<u32>,
     /// Pages without memory: it was returned to the kernel.
@@ -59,11 +59,11 @@ pub struct Pages {
 }
 
 impl Pages {
-    fn new(exist: usize, limit: u64, precharged: u64) -> Self {
+    fn new(numbers: Range<u32>, limit: u64, precharged: u64) -> Self {
         let [pool, released, ready] = [(); 3].map(|()| Vec::new());
         Self {
-            next: FIRST_PAGE,
-            exist: exist as u32,
+            next: numbers.start,
+            numbers,
             pool,
             released,
             ready,
@@ -90,7 +90,7 @@ impl Pages {
     /// Takes a page without memory, which the caller touches and hands to [`Slabs::touched`].
     fn take_untouched(&mut self) -> Option<u32> {
         let page = self.released.pop().or_else(|| {
-            (self.next <= self.exist).then(|| {
+            (self.next < self.numbers.end).then(|| {
                 self.next += 1;
                 self.next - 1
             })
@@ -111,10 +111,10 @@ impl Pages {
 
     /// Records the recovered pages (number, class), in the order of their numbers.
     fn adopt(&mut self, used: &[(u32, usize)]) {
-        self.next = used.last().map_or(FIRST_PAGE, |(last, _)| last + 1);
+        self.next = used.last().map_or(self.numbers.start, |(last, _)| last + 1);
         self.used = used.len() as u64;
         let taken: std::collections::HashSet<u32> = used.iter().map(|(number, _)| *number).collect();
-        self.released = (FIRST_PAGE..self.next).filter(|number| !taken.contains(number)).collect();
+        self.released = (self.numbers.start..self.next).filter(|number| !taken.contains(number)).collect();
     }
 
     /// The limit on bytes of pages, less the overhead charged to it.
@@ -338,13 +338,13 @@ pub struct Slabs {
 }
 
 impl Slabs {
-    /// Creates empty classes for `sizes`, with at most `limit` bytes of pages out of `exist` pages.
-    pub fn new(sizes: &Sizes, exist: usize, limit: u64, precharged: u64, may_evict: bool) -> Self {
+    /// Creates empty classes for `sizes`, with at most `limit` bytes of the pages with these `numbers`.
+    pub fn new(sizes: &Sizes, numbers: Range<u32>, limit: u64, precharged: u64, may_evict: bool) -> Self {
         let classes: Vec<Class> = (0..=sizes.largest()).map(|id| Class::new(id, sizes)).collect();
         Self {
             magazines: classes.iter().map(|class| class.magazines.clone()).collect(),
             classes: classes.into_iter().map(Mutex::new).collect(),
-            pages: Mutex::new(Pages::new(exist, limit, precharged)),
+            pages: Mutex::new(Pages::new(numbers, limit, precharged)),
             may_evict,
             stats: (0..=sizes.largest()).map(|_| ClassStats::default()).collect(),
             flat: AtomicBool::new(false),
@@ -641,7 +641,7 @@ impl Slabs {
     /// Changes the limit on bytes of pages. False if the address space is smaller.
     pub fn set_limit(&self, limit: u64) -> bool {
         let mut pages = self.pages.lock();
-        if limit / PAGE_BYTES as u64 > u64::from(pages.exist) {
+        if limit / PAGE_BYTES as u64 > u64::from(pages.numbers.end - 1) {
             return false;
         }
         pages.limit = limit;

@@ -108,7 +108,7 @@ impl Store {
         let sizes = Sizes::new(config.sizes.clone());
         // A memory file has room for all of `maxbytes`.
         let limit = if arena.memory_file().is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
-        let slabs = Slabs::new(&sizes, arena.pages(), limit, config.precharged, config.evict);
+        let slabs = Slabs::new(&sizes, arena.numbers(), limit, config.precharged, config.evict);
         let expected = config.initial_items.max(persistent.items.load(Relaxed));
         let index = Index::new(expected, config.may_grow, arena.has_long_handles(), config.exact)?;
         Some(Box::leak(Box::new(Self {

@@ -614,7 +614,7 @@ mod tests {
             slab_sizes: Vec::new(),
             use_cas: true,
         };
-        Slabs::new(&Sizes::new(config), arena.pages(), 64 << 20, 0, true)
+        Slabs::new(&Sizes::new(config), arena.numbers(), 64 << 20, 0, true)
     }
 
     /// An item in a new chunk of class 1.

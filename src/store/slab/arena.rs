@@ -9,6 +9,7 @@ use crate::store::file::MemoryFile;
 use crate::store::item::Handle;
 use crate::store::item::WORD;
 use crate::store::item::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Words of a page.
@@ -74,9 +75,10 @@ impl Arena {
         self.memory_file.as_ref()
     }
 
-    /// Number of pages that exist as address space; they are numbered 1..=this.
-    pub fn pages(&self) -> usize {
-        self.pages
+    /// Numbers of the pages that may be handed out. Handles of a memory file are always short.
+    pub fn numbers(&self) -> Range<u32> {
+        let first = if self.memory_file.is_some() { 1 } else { FIRST_PAGE };
+        first..self.pages as u32 + 1
     }
 
     /// Whether handles may have more than 32 bits.
