@@ -32,7 +32,7 @@ enum Secret {
     Hashed(Verifier),
 }
 
-struct Entry {
+struct UserEntry {
     user: Box<[u8]>,
     secret: Secret,
 }
@@ -40,7 +40,7 @@ struct Entry {
 /// All users. A user may have several lines, and with them several passwords.
 pub struct Credentials {
     format: Format,
-    entries: Vec<Entry>,
+    entries: Vec<UserEntry>,
     seed: Seed,
     /// `@` and the realm, an optional suffix of user names; empty without a realm.
     realm: Vec<u8>,
@@ -78,7 +78,7 @@ impl Credentials {
             } else {
                 Secret::Plain(secret.into())
             };
-            entries.push(Entry { user: user.into(), secret });
+            entries.push(UserEntry { user: user.into(), secret });
         }
         Ok(Self::new(entries, format, seed))
     }
@@ -103,7 +103,7 @@ impl Credentials {
         user.strip_suffix(&self.realm[..]).unwrap_or(user)
     }
 
-    fn new(entries: Vec<Entry>, format: Format, seed: &Seed) -> Self {
+    fn new(entries: Vec<UserEntry>, format: Format, seed: &Seed) -> Self {
         let mut hashed: Vec<(&[u8], u32)> = Vec::new();
         let mut has_plain = false;
         for entry in &entries {

@@ -37,7 +37,7 @@ pub use sasl::{Exchange, Mechanism, Outcome};
 pub use seed::Seed;
 
 /// One file of users and its current credentials.
-struct Source {
+struct UserSource {
     /// `None` if the credentials did not come from a file.
     file: Option<File>,
     format: Format,
@@ -51,7 +51,7 @@ struct File {
     path: PathBuf,
 }
 
-impl Source {
+impl UserSource {
     fn new(file: Option<File>, credentials: Credentials) -> Self {
         Self { file, format: credentials.format(), current: Mutex::new(Arc::new(credentials)) }
     }
@@ -73,9 +73,9 @@ impl Source {
 /// Authentication state of a server.
 pub struct Auth {
     /// `-Y`: users of text connections.
-    tokens: Option<Source>,
+    tokens: Option<UserSource>,
     /// `-S`: users of the binary protocol.
-    sasl: Option<Source>,
+    sasl: Option<UserSource>,
     /// Enabled mechanisms, by `mech_list`.
     mechanisms: Vec<Mechanism>,
     seed: Seed,
@@ -108,7 +108,7 @@ impl Auth {
     /// # Errors
     /// The system has no random numbers.
     pub fn of(tokens: Option<Credentials>, sasl: Option<Credentials>) -> Result<Self, String> {
-        let source = |credentials| Source::new(None, credentials);
+        let source = |credentials| UserSource::new(None, credentials);
         Ok(Self { tokens: tokens.map(source), sasl: sasl.map(source), ..Self::none()? })
     }
 
@@ -133,12 +133,12 @@ impl Auth {
 
     /// Users of text connections; `None` = no login needed.
     pub fn tokens(&self) -> Option<Arc<Credentials>> {
-        self.tokens.as_ref().map(Source::current)
+        self.tokens.as_ref().map(UserSource::current)
     }
 
     /// Users of the binary protocol; `None` = no login needed.
     pub fn sasl(&self) -> Option<Arc<Credentials>> {
-        self.sasl.as_ref().map(Source::current)
+        self.sasl.as_ref().map(UserSource::current)
     }
 
     /// Whether text connections must log in.
@@ -171,13 +171,13 @@ impl Auth {
 }
 
 /// Reads `path` at start.
-fn open(path: &Path, settings: &Settings, format: Format, seed: &Seed) -> Result<Source, String> {
+fn open(path: &Path, settings: &Settings, format: Format, seed: &Seed) -> Result<UserSource, String> {
     let file = File { given: path.to_owned(), path: settings.locate(path) };
     let credentials = read(&file, format, seed)?;
-    Ok(Source::new(Some(file), credentials))
+    Ok(UserSource::new(Some(file), credentials))
 }
 
-fn open_sasl(settings: &Settings, env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<Source, String> {
+fn open_sasl(settings: &Settings, env: impl Fn(&str) -> Option<OsString>, seed: &Seed) -> Result<UserSource, String> {
     let Some(path) = env("MEMCACHED_SASL_PWDB").filter(|path| !path.is_empty()) else {
         return Err("Error initializing sasl.\n\
                     MEMCACHED_SASL_PWDB must name a file of user:password lines, or of lines made by\n\

@@ -30,7 +30,7 @@ struct Job {
 }
 
 /// Checks of one source, in the order of their turns.
-struct Line {
+struct Lane {
     source: Source,
     /// Checks of clients that may still send.
     live: VecDeque<Job>,
@@ -38,7 +38,7 @@ struct Line {
     ended: VecDeque<Job>,
 }
 
-impl Line {
+impl Lane {
     fn len(&self) -> usize {
         self.live.len() + self.ended.len()
     }
@@ -56,7 +56,7 @@ impl Line {
 #[derive(Default)]
 struct Waiting {
     /// Never empty; the first has the next turn.
-    lines: VecDeque<Line>,
+    lines: VecDeque<Lane>,
     len: usize,
     last_id: u64,
     /// The server is shutting down.
@@ -84,7 +84,7 @@ impl Waiting {
             Some(at) => self.lines[at].live.push_back(job),
             None => {
                 let (live, ended) = (VecDeque::from([job]), VecDeque::new());
-                self.lines.push_back(Line { source, live, ended });
+                self.lines.push_back(Lane { source, live, ended });
             }
         }
         self.len += 1;
@@ -129,7 +129,7 @@ impl Waiting {
 
     fn remove(&mut self, source: Source, id: u64) -> Option<Job> {
         let at = self.line(source)?;
-        let Line { live, ended, .. } = &mut self.lines[at];
+        let Lane { live, ended, .. } = &mut self.lines[at];
         let job = [live, ended].into_iter().find_map(|jobs| {
             let place = jobs.iter().position(|job| job.id == id)?;
             jobs.remove(place)
@@ -141,7 +141,7 @@ impl Waiting {
     /// Notes that the client of a check has sent its last byte.
     fn end(&mut self, source: Source, id: u64) {
         let Some(at) = self.line(source) else { return };
-        let Line { live, ended, .. } = &mut self.lines[at];
+        let Lane { live, ended, .. } = &mut self.lines[at];
         if let Some(job) = live.iter().position(|job| job.id == id).and_then(|place| live.remove(place)) {
             ended.push_back(job);
         }
@@ -274,7 +274,7 @@ mod tests {
             let before = self.all.iter().filter(|one| one.0 == source).count();
             self.all.push((source, before as u64));
             assert_eq!(id, self.all.len() as u64);
-            assert_eq!(self.waiting.lines.iter().map(Line::len).sum::<usize>(), self.waiting.len);
+            assert_eq!(self.waiting.lines.iter().map(Lane::len).sum::<usize>(), self.waiting.len);
             assert!(self.waiting.len <= LOGINS_WAITING && self.waiting.lines.iter().all(|line| line.len() > 0));
             refused.map(|job| self.all[job.id as usize - 1])
         }

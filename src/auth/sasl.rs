@@ -40,11 +40,11 @@ impl Mechanism {
 
 /// One login.
 #[derive(Default)]
-pub struct Exchange(Stage);
+pub struct Exchange(SaslStage);
 
 /// State of the exchange.
 #[derive(Default)]
-enum Stage {
+enum SaslStage {
     /// Not started, or finished.
     #[default]
     None,
@@ -75,7 +75,7 @@ pub enum Outcome {
 impl Exchange {
     /// Starts a new exchange. `initial` is the client's initial response, or empty.
     pub fn start(&mut self, auth: &Auth, mechanism: &[u8], initial: &[u8]) -> Outcome {
-        self.0 = Stage::None;
+        self.0 = SaslStage::None;
         let Some(credentials) = auth.sasl() else { return Outcome::Denied };
         let mechanism =
             Mechanism::named(mechanism).filter(|wanted| auth.mechanisms(&credentials).any(|m| m == *wanted));
@@ -83,11 +83,11 @@ impl Exchange {
             None => return Outcome::Denied,
             Some(Mechanism::CramMd5) => {
                 let Some(challenge) = cram::challenge().filter(|_| initial.is_empty()) else { return Outcome::Denied };
-                self.0 = Stage::Cram(challenge.clone());
+                self.0 = SaslStage::Cram(challenge.clone());
                 return Outcome::Continue(challenge);
             }
-            Some(Mechanism::Plain) => self.0 = Stage::Plain,
-            Some(Mechanism::ScramSha256) => self.0 = Stage::ScramFirst,
+            Some(Mechanism::Plain) => self.0 = SaslStage::Plain,
+            Some(Mechanism::ScramSha256) => self.0 = SaslStage::ScramFirst,
         }
         if initial.is_empty() { Outcome::Continue(Vec::new()) } else { self.step(auth, initial) }
     }
@@ -101,13 +101,13 @@ impl Exchange {
     fn try_step(&mut self, auth: &Auth, message: &[u8]) -> Option<Outcome> {
         let credentials = auth.sasl()?;
         match std::mem::take(&mut self.0) {
-            Stage::None => None,
-            Stage::Plain => {
+            SaslStage::None => None,
+            SaslStage::Plain => {
                 let (user, password) = plain(message)?;
-                self.0 = Stage::Plain;
+                self.0 = SaslStage::Plain;
                 Some(Outcome::Check(Check::password(&credentials, user, password)))
             }
-            Stage::Cram(challenge) => {
+            SaslStage::Cram(challenge) => {
                 let (user, digest) = cram::parse(message)?;
                 let mut right = false;
                 for password in credentials.plain(user) {
@@ -115,29 +115,29 @@ impl Exchange {
                 }
                 right.then_some(Outcome::Granted)
             }
-            Stage::ScramFirst => {
+            SaslStage::ScramFirst => {
                 let ours = BASE64.encode(random::<18>().ok()?);
                 let scram = Scram::begin(message, &ours)?;
                 let check = Check::verifier(&credentials, &scram.user);
-                self.0 = Stage::Scram(Box::new(scram));
+                self.0 = SaslStage::Scram(Box::new(scram));
                 Some(Outcome::Check(check))
             }
-            Stage::Scram(scram) => {
+            SaslStage::Scram(scram) => {
                 let last = scram.finish(message)?;
-                self.0 = Stage::ScramLast;
+                self.0 = SaslStage::ScramLast;
                 Some(Outcome::Continue(last))
             }
-            Stage::ScramLast => message.is_empty().then_some(Outcome::Granted),
+            SaslStage::ScramLast => message.is_empty().then_some(Outcome::Granted),
         }
     }
 
     /// Continues with the answer of a check.
     pub fn checked(&mut self, answer: &Answer) -> Outcome {
         match (std::mem::take(&mut self.0), answer) {
-            (Stage::Plain, Answer::Password(true)) => Outcome::Granted,
-            (Stage::Scram(mut scram), Answer::Verifier(verifier)) => {
+            (SaslStage::Plain, Answer::Password(true)) => Outcome::Granted,
+            (SaslStage::Scram(mut scram), Answer::Verifier(verifier)) => {
                 let first = scram.answer(verifier.as_ref().clone());
-                self.0 = Stage::Scram(scram);
+                self.0 = SaslStage::Scram(scram);
                 Outcome::Continue(first)
             }
             _ => Outcome::Denied,

@@ -22,9 +22,9 @@ impl std::fmt::Display for Escaped<'_> {
 }
 
 /// A peer's address, port and transport.
-struct Peer(Option<SocketAddr>);
+struct PeerName(Option<SocketAddr>);
 
-impl std::fmt::Display for Peer {
+impl std::fmt::Display for PeerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(peer) => write!(f, "rip={} rport={} transport=tcp", peer.ip(), peer.port()),
@@ -58,9 +58,9 @@ pub fn put(entry: &Entry<'_>, out: &mut Vec<u8>) {
             let (key, verb) = (Escaped(key), if meta { "md" } else { "delete" });
             writeln!(out, "type=deleted key={key} cmd={verb} clsid={class} size={size}")
         }
-        Event::ConnNew { peer, fd } => writeln!(out, "type=conn_new {} cfd={fd}", Peer(peer)),
+        Event::ConnNew { peer, fd } => writeln!(out, "type=conn_new {} cfd={fd}", PeerName(peer)),
         Event::ConnClose { peer, reason, fd } => {
-            writeln!(out, "type=conn_close {} reason={} cfd={fd}", Peer(peer), reason.word())
+            writeln!(out, "type=conn_close {} reason={} cfd={fd}", PeerName(peer), reason.word())
         }
         Event::TlsError { fd, message } => {
             writeln!(out, "type=conntlserr fd={fd} msg={}", String::from_utf8_lossy(message))

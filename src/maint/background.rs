@@ -25,12 +25,12 @@ pub enum Rest {
 
 /// The thread; dropping this stops and joins it.
 pub(super) struct Background {
-    state: Arc<State>,
+    state: Arc<ThreadState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct State {
+struct ThreadState {
     stop: AtomicBool,
     /// The thread waits for a tick.
     resting: AtomicBool,
@@ -40,7 +40,7 @@ struct State {
 }
 
 /// The thread's side.
-pub(super) struct StopFlag(Arc<State>);
+pub(super) struct StopFlag(Arc<ThreadState>);
 
 impl StopFlag {
     /// Whether the thread must end. It is unparked once this has become true.
@@ -75,7 +75,7 @@ impl Background {
     /// # Errors
     /// The thread cannot be created.
     pub(super) fn start(name: &str, work: impl FnOnce(&StopFlag) + Send + 'static) -> io::Result<Self> {
-        let state = Arc::<State>::default();
+        let state = Arc::<ThreadState>::default();
         let flag = StopFlag(Arc::clone(&state));
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&flag))?;
         Ok(Self { state, thread: Some(thread) })

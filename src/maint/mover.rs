@@ -61,12 +61,12 @@ pub enum Refusal {
 #[derive(Default)]
 pub struct Mover {
     /// Lock rank: see docs/locking.md.
-    state: Mutex<State>,
+    state: Mutex<MoverState>,
     thread: OnceLock<Thread>,
 }
 
 #[derive(Default)]
-struct State {
+struct MoverState {
     asked: Option<(usize, usize)>,
     running: bool,
     figures: Figures,

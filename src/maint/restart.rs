@@ -54,7 +54,7 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
     let layout = sizes.fingerprint();
     let image = MemoryFile::open(path, layout, settings.maxbytes)
         .map_err(|e| format!("[restart] memory file {}: {e}", path.display()))?;
-    let resume = match Meta::take(&meta_path(path))? {
+    let resume = match FileMetadata::take(&meta_path(path))? {
         Some(meta) => meta.judge(settings, layout, image.holds(), now),
         None if image.holds() == Holds::Live => {
             say(format_args!(
@@ -97,7 +97,7 @@ fn later(left: u32, seconds: i64) -> u32 {
 pub fn save(path: &Path, settings: &Settings, store: &'static Store, facts: &Facts) {
     let Some(image) = store.memory_file() else { return };
     let stamp = hash::checksum(format!("{} {}", facts.stop_time, std::process::id()).as_bytes());
-    let lines = Meta::of(settings, store, facts, stamp).text();
+    let lines = FileMetadata::of(settings, store, facts, stamp).text();
     let saved = image.save(stamp).and_then(|()| write_whole(&meta_path(path), lines.as_bytes()));
     if let Err(e) = saved {
         say(format_args!("[restart] failed to save metadata: {}", error_text(&e)));
@@ -137,7 +137,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The metadata: values by key.
-struct Meta(BTreeMap<String, String>);
+struct FileMetadata(BTreeMap<String, String>);
 
 /// Keys without which metadata is incomplete: those of memcached that oxcached needs, and its own.
 const REQUIRED: &[&str] = &[
@@ -152,7 +152,7 @@ const REQUIRED: &[&str] = &[
     "stamp",
 ];
 
-impl Meta {
+impl FileMetadata {
     fn of(settings: &Settings, store: &Store, facts: &Facts, stamp: u64) -> Self {
         let mut lines = Self::shape(settings);
         let mut put = |key: &str, value: String| lines.insert(key.to_owned(), value);
@@ -288,8 +288,8 @@ impl Meta {
 mod tests {
     use super::*;
 
-    fn meta(settings: &Settings) -> Meta {
-        let mut lines = Meta::shape(settings);
+    fn meta(settings: &Settings) -> FileMetadata {
+        let mut lines = FileMetadata::shape(settings);
         for (key, value) in [
             ("stop_time", "1070".to_owned()),
             ("current_time", "70".to_owned()),
@@ -300,7 +300,7 @@ mod tests {
         ] {
             lines.insert(key.to_owned(), value);
         }
-        Meta(lines)
+        FileMetadata(lines)
     }
 
     const SAVED: Holds = Holds::Saved { stamp: 99 };
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn written_metadata_is_read_back() {
         let settings = Settings::default();
-        let again = Meta::parse(&meta(&settings).text()).unwrap();
+        let again = FileMetadata::parse(&meta(&settings).text()).unwrap();
         let resume = again.judge(&settings, 7, SAVED, 1075).unwrap();
         assert_eq!(resume, Resume { now: 75, hashpower: Some(17), gid: 5, in_order: true });
     }
@@ -318,14 +318,14 @@ mod tests {
         let settings = Settings::default();
         let text = meta(&settings).text();
         for broken in ["", "\n", "garbage\n", "Tmain\nsomething\n", "Tmain\nKkey\n"] {
-            assert!(Meta::parse(broken).is_err(), "{broken:?}");
+            assert!(FileMetadata::parse(broken).is_err(), "{broken:?}");
         }
         for end in 1..text.len() - 1 {
-            let cut = Meta::parse(&text[..end]);
+            let cut = FileMetadata::parse(&text[..end]);
             let served = cut.is_ok_and(|meta| meta.judge(&settings, 7, SAVED, 1070).is_some());
             assert!(!served, "cut at {end}");
         }
-        assert!(Meta::parse(&text.replace("Khashpower 17", "Khashpower 18")).is_err());
+        assert!(FileMetadata::parse(&text.replace("Khashpower 17", "Khashpower 18")).is_err());
         let other = Settings { use_cas: false, ..Settings::default() };
         assert!(meta(&settings).judge(&other, 7, SAVED, 1070).is_none());
         assert!(meta(&settings).judge(&settings, 8, SAVED, 1070).is_none());

@@ -89,7 +89,7 @@ impl ExpiryHistogram {
 }
 
 /// One run.
-struct Run {
+struct Pass {
     walk: Walk,
     classes: u64,
     start: u32,
@@ -103,7 +103,7 @@ struct Run {
     histogram: Vec<ExpiryHistogram>,
 }
 
-impl Run {
+impl Pass {
     /// `limit` items a class, 0 = all.
     fn new(store: &Store, classes: u64, limit: u32, now: u32, news: u64) -> Self {
         let left = if limit == 0 { u32::MAX } else { limit };
@@ -139,8 +139,8 @@ impl Run {
 /// State of the sweep between two steps.
 pub(super) struct Sweep {
     /// The requested run and the automatic one. While there are both they take turns.
-    asked: Option<Box<Run>>,
-    automatic: Option<Box<Run>>,
+    asked: Option<Box<Pass>>,
+    automatic: Option<Box<Pass>>,
     /// The next turn is the automatic run's.
     is_automatics_turn: bool,
     /// Start and end of the last full pass, and the news when it began.
@@ -194,7 +194,7 @@ impl Sweep {
         if self.asked.is_none()
             && let Some(request) = crawler.take()
         {
-            self.asked = Some(Box::new(Run::new(store, request.classes, request.limit, input.now, news)));
+            self.asked = Some(Box::new(Pass::new(store, request.classes, request.limit, input.now, news)));
         }
         if self.automatic.is_none()
             && let Some(classes) = self.due(store, input, news)
@@ -203,7 +203,7 @@ impl Sweep {
             if input.enabled {
                 crawler.note_start();
             }
-            self.automatic = Some(Box::new(Run::new(store, classes, 0, input.now, news)));
+            self.automatic = Some(Box::new(Pass::new(store, classes, 0, input.now, news)));
         }
         let is_automatics_turn = self.asked.is_none() || self.is_automatics_turn && self.automatic.is_some();
         let slot = if is_automatics_turn { &mut self.automatic } else { &mut self.asked };
@@ -281,7 +281,7 @@ impl Sweep {
     }
 
     /// Records the results of a finished run.
-    fn note(&mut self, run: &Run, store: &Store, now: u32) {
+    fn note(&mut self, run: &Pass, store: &Store, now: u32) {
         for class in (1..=store.sizes().largest()).filter(|class| run.classes >> class & 1 == 1) {
             let histogram = &run.histogram[class];
             if run.is_whole {

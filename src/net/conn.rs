@@ -109,7 +109,7 @@ enum Fill {
 
 /// Result of writing.
 #[derive(PartialEq, Eq)]
-enum Sent {
+enum WriteOutcome {
     All,
     Blocked,
     Failed,
@@ -198,10 +198,10 @@ impl<S: Handler> Conn<S> {
     fn steps(&mut self, token: usize, context: &mut WorkerContext) -> After {
         if self.blocked {
             match (self.write(token, context), self.closing) {
-                (Sent::All, None) => {}
-                (Sent::All, Some(reason)) => return After::Close(reason),
-                (Sent::Blocked, _) => return After::Wait,
-                (Sent::Failed, _) => return After::Close(CloseReason::Error),
+                (WriteOutcome::All, None) => {}
+                (WriteOutcome::All, Some(reason)) => return After::Close(reason),
+                (WriteOutcome::Blocked, _) => return After::Wait,
+                (WriteOutcome::Failed, _) => return After::Close(CloseReason::Error),
             }
         }
         if self.suspended {
@@ -215,9 +215,9 @@ impl<S: Handler> Conn<S> {
             self.run_first = !matches!(step, Step::Read);
             match step {
                 Step::Read | Step::Flush => match self.write(token, context) {
-                    Sent::All => {}
-                    Sent::Blocked => return After::Wait,
-                    Sent::Failed => return After::Close(CloseReason::Error),
+                    WriteOutcome::All => {}
+                    WriteOutcome::Blocked => return After::Wait,
+                    WriteOutcome::Failed => return After::Close(CloseReason::Error),
                 },
                 Step::Yield => {
                     if budget == 0 {
@@ -228,7 +228,7 @@ impl<S: Handler> Conn<S> {
                 Step::Suspend => return self.suspend(token, context),
                 Step::HandOver => {
                     // The new owner does not know replies: they are sent now or lost.
-                    let sent = self.write(token, context) == Sent::All;
+                    let sent = self.write(token, context) == WriteOutcome::All;
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
                 Step::Close(reason) => return self.finish(token, context, reason),
@@ -258,7 +258,7 @@ impl<S: Handler> Conn<S> {
                 match self.fill(token, context) {
                     Fill::Some => {}
                     // Handshake records may fill the send buffer too.
-                    Fill::Drained if self.write(token, context) == Sent::Failed => {
+                    Fill::Drained if self.write(token, context) == WriteOutcome::Failed => {
                         return After::Close(CloseReason::Error);
                     }
                     Fill::Drained => return After::Wait,
@@ -275,9 +275,9 @@ impl<S: Handler> Conn<S> {
     fn give_way(&mut self, token: usize, context: &mut WorkerContext) -> After {
         if context.buffers.output.remaining() >= YIELD_WRITE {
             match self.write(token, context) {
-                Sent::All => {}
-                Sent::Blocked => return After::Wait,
-                Sent::Failed => return After::Close(CloseReason::Error),
+                WriteOutcome::All => {}
+                WriteOutcome::Blocked => return After::Wait,
+                WriteOutcome::Failed => return After::Close(CloseReason::Error),
             }
         }
         After::Requeue
@@ -297,12 +297,12 @@ impl<S: Handler> Conn<S> {
         context.buffers.input.reset();
         self.recharge(context, 0);
         match self.write(token, context) {
-            Sent::All => After::Close(reason),
-            Sent::Blocked => {
+            WriteOutcome::All => After::Close(reason),
+            WriteOutcome::Blocked => {
                 self.closing = Some(reason);
                 After::Wait
             }
-            Sent::Failed => After::Close(CloseReason::Error),
+            WriteOutcome::Failed => After::Close(CloseReason::Error),
         }
     }
 
@@ -316,7 +316,7 @@ impl<S: Handler> Conn<S> {
         if self.peer >= Peer::Ended {
             self.session.peer_ended();
         }
-        if sent == Sent::Failed { After::Close(CloseReason::Error) } else { After::Wait }
+        if sent == WriteOutcome::Failed { After::Close(CloseReason::Error) } else { After::Wait }
     }
 
     /// While suspended: passes on that the peer has sent its last byte.
@@ -415,7 +415,7 @@ impl<S: Handler> Conn<S> {
         }
     }
 
-    fn write(&mut self, token: usize, context: &mut WorkerContext) -> Sent {
+    fn write(&mut self, token: usize, context: &mut WorkerContext) -> WriteOutcome {
         let mut moved = false;
         while !context.buffers.output.is_empty() {
             let (result, offered) = match context.buffers.output.plain() {
@@ -430,7 +430,7 @@ impl<S: Handler> Conn<S> {
                 }
             };
             match result {
-                Ok(0) => return Sent::Failed,
+                Ok(0) => return WriteOutcome::Failed,
                 Ok(n) => {
                     moved = true;
                     context.counters.add(Counter::BytesWritten, n as u64);
@@ -442,22 +442,22 @@ impl<S: Handler> Conn<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.block(token, context, moved),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Sent::Failed,
+                Err(_) => return WriteOutcome::Failed,
             }
         }
         match self.transport.flush() {
             Ok(true) => {
                 self.blocked = false;
-                Sent::All
+                WriteOutcome::All
             }
             Ok(false) => self.block(token, context, moved),
-            Err(_) => Sent::Failed,
+            Err(_) => WriteOutcome::Failed,
         }
     }
 
     /// The send buffer is full. The first time, registers for writable events: a partly taken write makes the kernel
     /// send one just as a refused write does. `moved`: something was taken.
-    fn block(&mut self, token: usize, context: &WorkerContext, moved: bool) -> Sent {
+    fn block(&mut self, token: usize, context: &WorkerContext, moved: bool) -> WriteOutcome {
         let moved = moved | self.transport.take_sent();
         if moved || !self.blocked {
             self.taken = context.clock.now();
@@ -467,10 +467,10 @@ impl<S: Handler> Conn<S> {
             self.watches_writes = true;
             if let Err(error) = self.transport.reregister(&context.registry, Token(token), self.interest()) {
                 log::error!("connection {}: watching for writes: {error}", self.id);
-                return Sent::Failed;
+                return WriteOutcome::Failed;
             }
         }
-        Sent::Blocked
+        WriteOutcome::Blocked
     }
 
     /// Charges the input held between two turns: `REQUEST_CHARGE` inside a request, the true size where an unfinished

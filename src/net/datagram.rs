@@ -67,17 +67,17 @@ pub enum TurnEnd {
 pub struct Answerer<S> {
     input: Input,
     output: Output,
-    request: Option<Request<S>>,
+    request: Option<UdpRequest<S>>,
 }
 
 /// The request in progress.
-struct Request<S> {
+struct UdpRequest<S> {
     session: S,
     id: [u8; 2],
     packets: bool,
     /// Some reply was not empty.
     said: bool,
-    stage: Stage,
+    stage: RequestStage,
     /// The session wants replies written, and none is complete.
     waits: bool,
     /// Progress of the reply at the front; `None` before its first datagram.
@@ -86,7 +86,7 @@ struct Request<S> {
     sent: usize,
 }
 
-enum Stage {
+enum RequestStage {
     Runs,
     /// The session yields to other sessions.
     Yielded,
@@ -138,12 +138,12 @@ impl<S: Handler> Answerer<S> {
         if bytes[4..6] != [0, 1] {
             return false;
         }
-        self.request = Some(Request {
+        self.request = Some(UdpRequest {
             session: S::new(Protocol::Negotiating),
             id: [bytes[0], bytes[1]],
             packets: bytes[HEADER] == PACKET,
             said: false,
-            stage: Stage::Runs,
+            stage: RequestStage::Runs,
             waits: false,
             series: None,
             sent: 0,
@@ -161,16 +161,16 @@ impl<S: Handler> Answerer<S> {
                 break stop;
             }
             match request.stage {
-                Stage::Runs => self.run(&mut request, cx, allowance),
-                Stage::Yielded => {
-                    request.stage = Stage::Runs;
+                RequestStage::Runs => self.run(&mut request, cx, allowance),
+                RequestStage::Yielded => {
+                    request.stage = RequestStage::Runs;
                     break TurnEnd::More;
                 }
-                Stage::Farewell => {
+                RequestStage::Farewell => {
                     let full = send(&header(request.id, 0, 0)) == Sent::Full;
                     break if full { TurnEnd::Full } else { TurnEnd::Done };
                 }
-                Stage::Over => break TurnEnd::Done,
+                RequestStage::Over => break TurnEnd::Done,
             }
         };
         if progress != TurnEnd::Done {
@@ -179,7 +179,7 @@ impl<S: Handler> Answerer<S> {
         progress
     }
 
-    fn run(&mut self, request: &mut Request<S>, cx: &mut Cx<'_>, allowance: &mut Allowance) {
+    fn run(&mut self, request: &mut UdpRequest<S>, cx: &mut Cx<'_>, allowance: &mut Allowance) {
         self.output.forget_sent();
         let step = request.session.run(cx, &mut self.input, &mut self.output, &mut allowance.commands);
         let silent = self.output.ends_with_nothing();
@@ -189,7 +189,7 @@ impl<S: Handler> Answerer<S> {
         match step {
             // The bytes behind the last reply mark are an incomplete reply.
             Step::Yield => {
-                request.stage = Stage::Yielded;
+                request.stage = RequestStage::Yielded;
                 return;
             }
             // Here too the last reply may be incomplete: the end of a multiget is still to come. Only once, or a full
@@ -201,18 +201,18 @@ impl<S: Handler> Answerer<S> {
         request.stage = match step {
             Step::Flush => {
                 request.waits = false;
-                Stage::Runs
+                RequestStage::Runs
             }
             // A close without a reply is answered by a bare header; in text, only if nothing was replied before.
-            Step::Close(CloseReason::Normal) if silent && (!request.said || request.packets) => Stage::Farewell,
-            _ => Stage::Over,
+            Step::Close(CloseReason::Normal) if silent && (!request.said || request.packets) => RequestStage::Farewell,
+            _ => RequestStage::Over,
         };
     }
 
     /// Sends the complete replies, each as its own series. Returns why it stopped if some are left.
     fn send_replies(
         &mut self,
-        request: &mut Request<S>,
+        request: &mut UdpRequest<S>,
         cx: &Cx<'_>,
         allowance: &mut Allowance,
         send: &mut impl FnMut(&[u8]) -> Sent,
@@ -247,9 +247,9 @@ impl<S: Handler> Answerer<S> {
     }
 
     /// Ends a request with an answer of too many datagrams: the rest is neither run nor answered.
-    fn give_up(&mut self, request: &mut Request<S>) {
+    fn give_up(&mut self, request: &mut UdpRequest<S>) {
         self.output.clear();
-        request.stage = Stage::Over;
+        request.stage = RequestStage::Over;
         request.sent = 0;
         if !request.packets {
             self.output.put(TOO_LARGE);
@@ -258,7 +258,7 @@ impl<S: Handler> Answerer<S> {
     }
 }
 
-impl<S> Request<S> {
+impl<S> UdpRequest<S> {
     /// Starts the series of a reply of `bytes`; `None` if all replies together exceed `DATAGRAM_ANSWER_MAX`.
     fn begin_series(&mut self, bytes: usize) -> Option<Series> {
         let sent = self.sent + bytes.div_ceil(PAYLOAD);

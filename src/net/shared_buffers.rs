@@ -23,17 +23,17 @@ const SPARES: usize = 16;
 
 /// What a connection keeps while another one owns the shared buffers.
 pub(super) struct ParkedBuffers {
-    input: Rest,
+    input: Leftover,
     output: Option<Output>,
 }
 
-enum Rest {
+enum Leftover {
     Nothing,
     Copy(Box<[u8]>),
     Whole(Input),
 }
 
-impl Rest {
+impl Leftover {
     /// Memory that it takes.
     fn size(&self) -> usize {
         match self {
@@ -121,17 +121,17 @@ impl SharedBuffers {
     pub(super) fn vacate(&mut self, soon: bool) -> Result<Option<Box<ParkedBuffers>>, NoMemory> {
         let rest = self.input.bytes().len();
         let input = if rest == 0 {
-            Rest::Nothing
+            Leftover::Nothing
         } else if rest > READ_BUF || (soon && rest > COPY_REST_MAX && self.lent < LENT_MAX) {
             // A grown buffer moves as it is: copying it for each arriving segment would be quadratic.
             let spare = self.inputs.pop().or_else(Input::try_new).ok_or(NoMemory)?;
             self.lent += 1;
-            Rest::Whole(replace(&mut self.input, spare))
+            Leftover::Whole(replace(&mut self.input, spare))
         } else {
             let mut copy = Vec::new();
             copy.try_reserve_exact(rest).map_err(|_| NoMemory)?;
             copy.extend_from_slice(self.input.bytes());
-            Rest::Copy(copy.into_boxed_slice())
+            Leftover::Copy(copy.into_boxed_slice())
         };
         self.owner = None;
         self.input.reset();
@@ -158,7 +158,7 @@ impl SharedBuffers {
     /// Takes back what a closed connection kept.
     pub(super) fn discard(&mut self, kept: ParkedBuffers) {
         self.kept.count(&kept, -1);
-        if let Rest::Whole(input) = kept.input {
+        if let Leftover::Whole(input) = kept.input {
             self.lent -= 1;
             self.spare_input(input);
         }
@@ -170,9 +170,9 @@ impl SharedBuffers {
     fn unpack(&mut self, kept: ParkedBuffers) {
         self.kept.count(&kept, -1);
         match kept.input {
-            Rest::Nothing => {}
-            Rest::Copy(bytes) => self.input.append(&bytes),
-            Rest::Whole(input) => {
+            Leftover::Nothing => {}
+            Leftover::Copy(bytes) => self.input.append(&bytes),
+            Leftover::Whole(input) => {
                 self.lent -= 1;
                 let spare = replace(&mut self.input, input);
                 self.spare_input(spare);
@@ -319,12 +319,12 @@ mod tests {
             all.push(buffers.vacate(true).unwrap().unwrap());
         }
         assert_eq!(buffers.lent, LENT_MAX);
-        assert!(matches!(all[LENT_MAX].input, Rest::Copy(_)));
+        assert!(matches!(all[LENT_MAX].input, Leftover::Copy(_)));
         buffers.discard(*all.remove(0));
         buffers.seat(0, None);
         buffers.input.append(&[b'x'; COPY_REST_MAX + 1]);
         let waiting = buffers.vacate(false).unwrap().unwrap();
-        assert!(matches!(waiting.input, Rest::Copy(_)), "a connection that waits for its peer gets no whole buffer");
+        assert!(matches!(waiting.input, Leftover::Copy(_)), "a connection that waits for its peer gets no whole buffer");
         all.push(waiting);
         for kept in all {
             buffers.discard(*kept);

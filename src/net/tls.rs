@@ -38,7 +38,7 @@ pub(super) struct TlsStream {
 }
 
 /// Destination of decrypted bytes: slices, filled in order.
-struct Sink<'a, 'b> {
+struct CipherSink<'a, 'b> {
     parts: &'a mut [IoSliceMut<'b>],
     /// The slice being filled, and the offset in it.
     part: usize,
@@ -46,7 +46,7 @@ struct Sink<'a, 'b> {
     taken: usize,
 }
 
-impl Sink<'_, '_> {
+impl CipherSink<'_, '_> {
     fn room(&self) -> usize {
         self.parts.iter().map(|part| part.len()).sum()
     }
@@ -115,7 +115,7 @@ impl TlsStream {
     pub(super) fn read(&mut self, into: &mut [IoSliceMut<'_>], scratch: &mut Vec<u8>) -> io::Result<usize> {
         // Reset before each read: there may have been an event since the last one.
         (self.drained, self.blocked) = (false, false);
-        let mut sink = Sink { parts: into, part: 0, at: 0, taken: 0 };
+        let mut sink = CipherSink { parts: into, part: 0, at: 0, taken: 0 };
         sink.take(&mut self.tls);
         if sink.taken == 0 && !self.ended && self.failure.is_none() {
             self.receive(&mut sink, scratch)?;
@@ -134,7 +134,7 @@ impl TlsStream {
     }
 
     /// Reads the socket once and decrypts into `sink`.
-    fn receive(&mut self, sink: &mut Sink<'_, '_>, scratch: &mut Vec<u8>) -> io::Result<()> {
+    fn receive(&mut self, sink: &mut CipherSink<'_, '_>, scratch: &mut Vec<u8>) -> io::Result<()> {
         // The library already holds up to a record less one byte; it and what is read must fit into the sink.
         let size = sink.room().saturating_sub(TLS_RECORD_MAX).min(TLS_READ);
         if size < DETOUR_MIN || self.tls.is_handshaking() || !make_room(scratch) {
@@ -171,7 +171,7 @@ impl TlsStream {
         Ok(())
     }
 
-    fn process(&mut self, sink: &mut Sink<'_, '_>) {
+    fn process(&mut self, sink: &mut CipherSink<'_, '_>) {
         let handshaking = self.tls.is_handshaking();
         let processed = self.tls.process_new_packets();
         match processed {

@@ -61,24 +61,24 @@ fn gauge(out: &mut dyn Rows, name: &str, value: &AtomicU64) {
 }
 
 /// Counter rows in their order of emission, from `delete_misses` on.
-const AFTER_HITS: [(&str, Source); 14] = [
-    ("delete_misses", Source::Plain(Counter::DeleteMisses)),
-    ("delete_hits", Source::Class(ClassCounter::DeleteHits)),
-    ("incr_misses", Source::Plain(Counter::IncrMisses)),
-    ("incr_hits", Source::Class(ClassCounter::IncrHits)),
-    ("decr_misses", Source::Plain(Counter::DecrMisses)),
-    ("decr_hits", Source::Class(ClassCounter::DecrHits)),
-    ("cas_misses", Source::Plain(Counter::CasMisses)),
-    ("cas_hits", Source::Class(ClassCounter::CasHits)),
-    ("cas_badval", Source::Class(ClassCounter::CasBadval)),
-    ("touch_hits", Source::Class(ClassCounter::TouchHits)),
-    ("touch_misses", Source::Plain(Counter::TouchMisses)),
-    ("store_too_large", Source::Plain(Counter::StoreTooLarge)),
-    ("store_no_memory", Source::Plain(Counter::StoreNoMemory)),
-    ("auth_cmds", Source::Plain(Counter::AuthCmds)),
+const AFTER_HITS: [(&str, CounterSource); 14] = [
+    ("delete_misses", CounterSource::Plain(Counter::DeleteMisses)),
+    ("delete_hits", CounterSource::Class(ClassCounter::DeleteHits)),
+    ("incr_misses", CounterSource::Plain(Counter::IncrMisses)),
+    ("incr_hits", CounterSource::Class(ClassCounter::IncrHits)),
+    ("decr_misses", CounterSource::Plain(Counter::DecrMisses)),
+    ("decr_hits", CounterSource::Class(ClassCounter::DecrHits)),
+    ("cas_misses", CounterSource::Plain(Counter::CasMisses)),
+    ("cas_hits", CounterSource::Class(ClassCounter::CasHits)),
+    ("cas_badval", CounterSource::Class(ClassCounter::CasBadval)),
+    ("touch_hits", CounterSource::Class(ClassCounter::TouchHits)),
+    ("touch_misses", CounterSource::Plain(Counter::TouchMisses)),
+    ("store_too_large", CounterSource::Plain(Counter::StoreTooLarge)),
+    ("store_no_memory", CounterSource::Plain(Counter::StoreNoMemory)),
+    ("auth_cmds", CounterSource::Plain(Counter::AuthCmds)),
 ];
 
-enum Source {
+enum CounterSource {
     Plain(Counter),
     Class(ClassCounter),
 }
@@ -147,8 +147,8 @@ impl Report<'_, '_> {
         row(out, "get_flushed", totals.get(Counter::GetFlushed));
         for (name, source) in &AFTER_HITS {
             let value = match source {
-                Source::Plain(counter) => totals.get(*counter),
-                Source::Class(counter) => totals.all_classes(*counter),
+                CounterSource::Plain(counter) => totals.get(*counter),
+                CounterSource::Class(counter) => totals.all_classes(*counter),
             };
             row(out, name, value);
         }

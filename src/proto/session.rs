@@ -54,7 +54,7 @@ pub enum Step {
 
 /// State of a session.
 #[derive(Default)]
-enum State {
+enum SessionState {
     /// Not run yet. The first run decides on protocol and login.
     Opening(Protocol),
     /// `-Y`: only a login is accepted. Expects a value of this size, or a line.
@@ -104,7 +104,7 @@ struct Checking {
 
 /// Protocol state of one connection.
 pub struct Session {
-    state: State,
+    state: SessionState,
     /// The connection uses the binary protocol.
     binary: bool,
     /// Wrong passwords of text logins.
@@ -119,7 +119,7 @@ impl Session {
     /// A session that has received nothing.
     pub fn new(protocol: Protocol) -> Self {
         let binary = protocol == Protocol::Binary;
-        Self { state: State::Opening(protocol), binary, failed_logins: 0, sasl: None, gave_way: false }
+        Self { state: SessionState::Opening(protocol), binary, failed_logins: 0, sasl: None, gave_way: false }
     }
 
     /// Runs complete commands from `input` and appends their replies to `out`, until the input is used up, `budget`
@@ -136,33 +136,33 @@ impl Session {
         }
         loop {
             let step = match &mut self.state {
-                State::Opening(protocol) => {
+                SessionState::Opening(protocol) => {
                     let protocol = *protocol;
                     self.open(cx, protocol);
                     None
                 }
-                State::Login(_) => self.login(cx, input, out, &mut turn),
-                State::Checking(checking) if !checking.is_over => Some(Step::Suspend),
-                State::Checking(_) => self.conclude(cx, out),
-                State::Negotiating => self.negotiate(cx, input),
-                State::Command if self.binary => self.packets(cx, input, out, &mut turn),
-                State::Command => self.command(cx, input, out, &mut turn),
-                State::LongLine(_) => self.long_line(cx, input, out),
-                State::Value(_) => self.value(cx, input, out),
-                State::Swallow(left) => {
+                SessionState::Login(_) => self.login(cx, input, out, &mut turn),
+                SessionState::Checking(checking) if !checking.is_over => Some(Step::Suspend),
+                SessionState::Checking(_) => self.conclude(cx, out),
+                SessionState::Negotiating => self.negotiate(cx, input),
+                SessionState::Command if self.binary => self.packets(cx, input, out, &mut turn),
+                SessionState::Command => self.command(cx, input, out, &mut turn),
+                SessionState::LongLine(_) => self.long_line(cx, input, out),
+                SessionState::Value(_) => self.value(cx, input, out),
+                SessionState::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
                     *left -= n;
                     input.consume(n as usize);
                     if *left == 0 {
-                        self.state = State::Command;
+                        self.state = SessionState::Command;
                         None
                     } else {
                         Some(Step::Read)
                     }
                 }
-                State::Multiget(_) => self.multiget(cx, input, out),
-                State::Listing(_) => self.tell(cx, out),
-                State::Watching(_) => Some(Step::HandOver),
+                SessionState::Multiget(_) => self.multiget(cx, input, out),
+                SessionState::Listing(_) => self.tell(cx, out),
+                SessionState::Watching(_) => Some(Step::HandOver),
             };
             if let Some(step) = step {
                 return step;
@@ -177,17 +177,17 @@ impl Session {
             (Some(auth), _) => {
                 self.binary = is_packets(auth, protocol);
                 self.sasl = self.binary.then(Box::default);
-                if self.binary { State::Command } else { State::Login(None) }
+                if self.binary { SessionState::Command } else { SessionState::Login(None) }
             }
-            (None, Protocol::Negotiating) => State::Negotiating,
-            (None, Protocol::Ascii | Protocol::Binary) => State::Command,
+            (None, Protocol::Negotiating) => SessionState::Negotiating,
+            (None, Protocol::Ascii | Protocol::Binary) => SessionState::Command,
         };
     }
 
     /// Handles lines and values until the client has logged in.
     fn login(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
-            let State::Login(due) = &mut self.state else { return None };
+            let SessionState::Login(due) = &mut self.state else { return None };
             let bytes = input.bytes();
             let refused = match *due {
                 Some(size) => {
@@ -246,12 +246,12 @@ impl Session {
             check.run();
         }
         let check = slow.then_some(check);
-        self.state = State::Checking(Box::new(Checking { check, ticket: None, answer, is_over: !slow, head }));
+        self.state = SessionState::Checking(Box::new(Checking { check, ticket: None, answer, is_over: !slow, head }));
     }
 
     /// Answers a login after its check, and closes the connection after too many wrong passwords.
     fn conclude(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
-        let State::Checking(checking) = std::mem::take(&mut self.state) else { return None };
+        let SessionState::Checking(checking) = std::mem::take(&mut self.state) else { return None };
         let answer = checking.answer.get();
         if let (Some(head), Some(sasl)) = (checking.head, &mut self.sasl) {
             binary::sasl::conclude(cx, sasl, head, answer, out);
@@ -263,7 +263,7 @@ impl Session {
             login::reply(cx, out, "STORED");
             return None;
         }
-        self.state = State::Login(None);
+        self.state = SessionState::Login(None);
         cx.counters.add(Counter::AuthErrors, 1);
         if let Some(auth) = &cx.shared.auth {
             auth.failed(cx.shared.clock.now(), &cx.peer());
@@ -284,7 +284,7 @@ impl Session {
             let name = if self.binary { "binary" } else { "ascii" };
             crate::sys::say(format_args!("{}: Client using the {name} protocol", cx.fd));
         }
-        self.state = State::Command;
+        self.state = SessionState::Command;
         None
     }
 
@@ -303,7 +303,7 @@ impl Session {
                 let Some(line) = text::LongLine::begin(bytes) else {
                     return Some(Step::Close(CloseReason::Error));
                 };
-                self.state = State::LongLine(line);
+                self.state = SessionState::LongLine(line);
                 return Some(Step::Read);
             };
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
@@ -317,7 +317,7 @@ impl Session {
             let ran = text::run(cx, line, rest, out, hash);
             if let AfterCommand::Multiget(mut stopped) = ran.next {
                 stopped.line = newline as u32 + 1;
-                self.state = State::Multiget(stopped);
+                self.state = SessionState::Multiget(stopped);
                 return Some(pause(out));
             }
             input.consume(newline + 1 + ran.used);
@@ -326,18 +326,18 @@ impl Session {
             match ran.next {
                 AfterCommand::Line => {}
                 AfterCommand::Upload(upload) => {
-                    self.state = State::Value(upload);
+                    self.state = SessionState::Value(upload);
                     return None;
                 }
                 AfterCommand::Swallow(left) => {
-                    self.state = State::Swallow(left);
+                    self.state = SessionState::Swallow(left);
                     return None;
                 }
                 AfterCommand::Dump(ask) => {
                     // A dump is refused while replies of this or an earlier turn wait.
                     let first = turn.is_first && *turn.left + 1 == turn.granted && out.is_empty();
                     if let Some(listing) = text::begin_dump(cx, &ask, first, out) {
-                        self.state = State::Listing(Box::new(Telling { listing, is_dump: true, unwanted: 0 }));
+                        self.state = SessionState::Listing(Box::new(Telling { listing, is_dump: true, unwanted: 0 }));
                         return None;
                     }
                     out.end_of_reply();
@@ -346,7 +346,7 @@ impl Session {
                 AfterCommand::Report(listing) => return self.begin_report(listing, 0, out),
                 AfterCommand::Close(reason) => return Some(Step::Close(reason)),
                 AfterCommand::Watch(seat) => {
-                    self.state = State::Watching(Some(seat));
+                    self.state = SessionState::Watching(Some(seat));
                     return Some(Step::HandOver);
                 }
                 AfterCommand::Multiget(_) => {}
@@ -383,7 +383,7 @@ impl Session {
                         }
                         match next {
                             binary::AfterPacket::Swallow(left) => {
-                                self.state = State::Swallow(left);
+                                self.state = SessionState::Swallow(left);
                                 return None;
                             }
                             binary::AfterPacket::Close(reason) => return Some(Step::Close(reason)),
@@ -409,12 +409,12 @@ impl Session {
                     return Some(self.give_way(unwanted));
                 }
                 binary::AfterPacket::Upload(upload) => {
-                    self.state = State::Value(upload);
+                    self.state = SessionState::Value(upload);
                     return None;
                 }
                 binary::AfterPacket::Report(listing, unwanted) => return self.begin_report(listing, unwanted, out),
                 binary::AfterPacket::Swallow(left) => {
-                    self.state = State::Swallow(left);
+                    self.state = SessionState::Swallow(left);
                     return None;
                 }
                 binary::AfterPacket::Close(reason) => return Some(Step::Close(reason)),
@@ -423,14 +423,14 @@ impl Session {
     }
 
     fn begin_report(&mut self, listing: Box<dyn Listing>, unwanted: u64, out: &Output) -> Option<Step> {
-        self.state = State::Listing(Box::new(Telling { listing, is_dump: false, unwanted }));
+        self.state = SessionState::Listing(Box::new(Telling { listing, is_dump: false, unwanted }));
         // Datagrams of the report wait until it is complete; those of earlier replies are sent now.
         (out.is_datagrams() && !out.is_empty()).then_some(Step::Flush)
     }
 
     /// Appends the next part of a reply that is sent in steps.
     fn tell(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
-        let State::Listing(telling) = &mut self.state else { return None };
+        let SessionState::Listing(telling) = &mut self.state else { return None };
         let listed = telling.listing.step(cx, out);
         if listed == Listed::NoMemory || (out.is_datagrams() && out.remaining() > DATAGRAM_REPORT_MAX) {
             cx.counters.add(Counter::ResponseOom, 1);
@@ -441,7 +441,7 @@ impl Session {
         }
         out.end_of_reply();
         if telling.is_dump {
-            self.state = State::Command;
+            self.state = SessionState::Command;
             return Some(Step::Flush);
         }
         let unwanted = telling.unwanted;
@@ -451,19 +451,19 @@ impl Session {
     /// Ends the run after a command with a cost that `-R` does not measure. `unwanted` bytes are discarded next.
     #[cold]
     fn give_way(&mut self, unwanted: u64) -> Step {
-        self.state = if unwanted > 0 { State::Swallow(unwanted) } else { State::Command };
+        self.state = if unwanted > 0 { SessionState::Swallow(unwanted) } else { SessionState::Command };
         self.gave_way = true;
         Step::Yield
     }
 
     fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
-        let State::Value(upload) = &mut self.state else { return None };
+        let SessionState::Value(upload) = &mut self.state else { return None };
         let used = upload.take(input.bytes());
         input.consume(used);
         if !upload.is_complete() {
             return Some(Step::Read);
         }
-        if let State::Value(upload) = std::mem::take(&mut self.state) {
+        if let SessionState::Value(upload) = std::mem::take(&mut self.state) {
             match upload.origin {
                 Origin::Binary(..) => binary::finish_upload(cx, *upload, out),
                 Origin::Text { .. } | Origin::Meta(..) => text::finish_upload(cx, *upload, out),
@@ -476,11 +476,11 @@ impl Session {
 
     /// Searches the received bytes for the end of a long `get` line.
     fn long_line(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
-        let State::LongLine(line) = &mut self.state else { return None };
+        let SessionState::LongLine(line) = &mut self.state else { return None };
         let (bytes, ahead) = input.parts();
         if let Some(newline) = line.end(bytes) {
             ahead.found(newline);
-            self.state = State::Command;
+            self.state = SessionState::Command;
             return None;
         }
         if bytes.len() <= GET_LINE_MAX {
@@ -492,30 +492,30 @@ impl Session {
     }
 
     fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
-        let State::Multiget(stopped) = self.state else { return None };
+        let SessionState::Multiget(stopped) = self.state else { return None };
         let line = stopped.line as usize;
         let ran = text::resume_multiget(cx, &input.bytes()[..line], out, stopped);
         if let AfterCommand::Multiget(stopped) = ran.next {
-            self.state = State::Multiget(stopped);
+            self.state = SessionState::Multiget(stopped);
             return Some(pause(out));
         }
         input.consume(line);
         out.end_of_reply();
-        self.state = State::Command;
+        self.state = SessionState::Command;
         None
     }
 
     /// Memory of a large value that still waits for its bytes, for a direct read.
     pub fn upload_target(&mut self) -> Option<&mut [u8]> {
         match &mut self.state {
-            State::Value(upload) => upload.target(),
+            SessionState::Value(upload) => upload.target(),
             _ => None,
         }
     }
 
     /// Records that `n` bytes were read into [`Session::upload_target`].
     pub fn uploaded(&mut self, n: usize) {
-        if let State::Value(upload) = &mut self.state {
+        if let SessionState::Value(upload) = &mut self.state {
             upload.advance(n);
         }
     }
@@ -524,21 +524,21 @@ impl Session {
     /// [`Session::resume`] with no bytes.
     pub fn take_check(&mut self) -> Option<Check> {
         match &mut self.state {
-            State::Checking(checking) => checking.check.take(),
+            SessionState::Checking(checking) => checking.check.take(),
             _ => None,
         }
     }
 
     /// Stores the queue place of a check that [`Session::take_check`] returned.
     pub fn keep_ticket(&mut self, ticket: Ticket) {
-        if let State::Checking(checking) = &mut self.state {
+        if let SessionState::Checking(checking) = &mut self.state {
             checking.ticket = Some(ticket);
         }
     }
 
     /// Records that the client has sent its last byte; it may be gone.
     pub fn peer_ended(&self) {
-        if let State::Checking(checking) = &self.state
+        if let SessionState::Checking(checking) = &self.state
             && let Some(ticket) = &checking.ticket
         {
             ticket.peer_ended();
@@ -548,9 +548,9 @@ impl Session {
     /// Whether the client has yet to log in.
     pub fn awaits_login(&self, shared: &Shared) -> bool {
         match (&self.state, &self.sasl) {
-            (State::Opening(_), _) => shared.auth.is_some(),
-            (State::Login(_), _) => true,
-            (State::Checking(checking), _) if checking.head.is_none() => true,
+            (SessionState::Opening(_), _) => shared.auth.is_some(),
+            (SessionState::Login(_), _) => true,
+            (SessionState::Checking(checking), _) if checking.head.is_none() => true,
             (_, Some(login)) => !login.is_granted(),
             (_, None) => false,
         }
@@ -559,7 +559,7 @@ impl Session {
     /// Appends the reply to a client that did not log in in time.
     pub fn refuse_late(&mut self, shared: &Shared, out: &mut Output) {
         let packets = match (&self.state, &shared.auth) {
-            (State::Opening(protocol), Some(auth)) => is_packets(auth, *protocol),
+            (SessionState::Opening(protocol), Some(auth)) => is_packets(auth, *protocol),
             _ => self.binary,
         };
         if packets {
@@ -572,7 +572,7 @@ impl Session {
 
     /// Delivers the reply that a suspended session waits for; the session may run again.
     pub fn resume(&mut self, reply: &[u8], out: &mut Output) {
-        if let State::Checking(checking) = &mut self.state {
+        if let SessionState::Checking(checking) = &mut self.state {
             checking.is_over = true;
             return;
         }
@@ -582,7 +582,7 @@ impl Session {
 
     /// After [`Step::HandOver`]: passes the connection's socket to the logger thread.
     pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
-        if let State::Watching(seat) = &mut self.state
+        if let SessionState::Watching(seat) = &mut self.state
             && let Some(seat) = seat.take()
         {
             seat.take(socket);
@@ -592,19 +592,19 @@ impl Session {
     /// State in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
         match self.state {
-            State::Value(_) => ConnState::Nread,
-            State::Swallow(_) => ConnState::Swallow,
-            State::Multiget(_) => ConnState::Mwrite,
-            State::Listing(ref telling) if telling.is_dump => ConnState::Watch,
-            State::Listing(_) => ConnState::Mwrite,
-            State::Watching(_) => ConnState::Watch,
+            SessionState::Value(_) => ConnState::Nread,
+            SessionState::Swallow(_) => ConnState::Swallow,
+            SessionState::Multiget(_) => ConnState::Mwrite,
+            SessionState::Listing(ref telling) if telling.is_dump => ConnState::Watch,
+            SessionState::Listing(_) => ConnState::Mwrite,
+            SessionState::Watching(_) => ConnState::Watch,
             _ => ConnState::Read,
         }
     }
 
     /// Whether the session is inside a request, which counts against the read buffer limits.
     pub fn mid_request(&self) -> bool {
-        matches!(self.state, State::Value(_) | State::Swallow(_) | State::Multiget(_) | State::Watching(_))
+        matches!(self.state, SessionState::Value(_) | SessionState::Swallow(_) | SessionState::Multiget(_) | SessionState::Watching(_))
     }
 }
 

@@ -7,9 +7,9 @@ use super::{Runtime, Settings};
 use std::path::PathBuf;
 
 /// Formats rows and passes them on.
-struct Rows<'a>(&'a mut dyn FnMut(&str, &str));
+struct SettingRows<'a>(&'a mut dyn FnMut(&str, &str));
 
-impl Rows<'_> {
+impl SettingRows<'_> {
     fn row(&mut self, name: &str, value: impl std::fmt::Display) {
         (self.0)(name, &value.to_string());
     }
@@ -32,7 +32,7 @@ impl Settings {
     /// Passes every row of `stats settings` to `out`, name then value, in memcached's order. Rows of features this
     /// server lacks (flash storage, proxy, privilege dropping) are absent, as in a memcached built without them.
     pub fn report(&self, rt: &Runtime, out: &mut dyn FnMut(&str, &str)) {
-        let mut rows = Rows(out);
+        let mut rows = SettingRows(out);
         self.report_server(rt, &mut rows);
         self.report_engine(rt, &mut rows);
         self.report_lru(rt, &mut rows);
@@ -40,7 +40,7 @@ impl Settings {
         self.report_rest(&mut rows);
     }
 
-    fn report_server(&self, rt: &Runtime, rows: &mut Rows<'_>) {
+    fn report_server(&self, rt: &Runtime, rows: &mut SettingRows<'_>) {
         rows.row("maxbytes", rt.maxbytes());
         rows.row("maxconns", self.maxconns);
         rows.row("tcpport", self.port);
@@ -72,7 +72,7 @@ impl Settings {
         }
     }
 
-    fn report_engine(&self, rt: &Runtime, rows: &mut Rows<'_>) {
+    fn report_engine(&self, rt: &Runtime, rows: &mut SettingRows<'_>) {
         rows.row("item_size_max", self.item_size_max);
         rows.yes_no("maxconns_fast", self.maxconns_fast);
         rows.row("hashpower_init", self.hashpower_init);
@@ -90,7 +90,7 @@ impl Settings {
         rows.row("hash_algorithm", self.hash_algorithm.text());
     }
 
-    fn report_lru(&self, rt: &Runtime, rows: &mut Rows<'_>) {
+    fn report_lru(&self, rt: &Runtime, rows: &mut SettingRows<'_>) {
         rows.yes_no("lru_maintainer_thread", rt.lru_maintainer_thread());
         rows.yes_no("lru_segmented", rt.lru_segmented());
         rows.row("hot_lru_pct", rt.hot_lru_pct());
@@ -108,7 +108,7 @@ impl Settings {
         rows.row("inline_ascii_response", "no");
     }
 
-    fn report_ssl(&self, rows: &mut Rows<'_>) {
+    fn report_ssl(&self, rows: &mut SettingRows<'_>) {
         let ssl = &self.ssl;
         let path =
             |path: &Option<PathBuf>, none: &str| path.as_ref().map_or(none.to_owned(), |p| p.display().to_string());
@@ -125,7 +125,7 @@ impl Settings {
         rows.row("ssl_min_version", ssl.min_version.text());
     }
 
-    fn report_rest(&self, rows: &mut Rows<'_>) {
+    fn report_rest(&self, rows: &mut SettingRows<'_>) {
         rows.row("num_napi_ids", 0);
         let file = self.memory_file.as_deref().map(|path| path.to_string_lossy());
         rows.row("memory_file", file.as_deref().unwrap_or("(null)"));

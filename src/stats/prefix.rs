@@ -53,11 +53,11 @@ pub enum PrefixEvent {
 /// Counters of all prefixes seen.
 pub struct PrefixStats {
     delimiter: u8,
-    table: Mutex<Table>,
+    table: Mutex<PrefixTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct PrefixTable {
     rows: Vec<(Box<[u8]>, Prefix)>,
     /// Row numbers, from 1 on, by the hash of their prefix; 0 = none. Empty before the first row.
     index: Vec<u32>,
@@ -145,7 +145,7 @@ impl PrefixStats {
     pub fn clear(&self) {
         let mut table = self.table.lock();
         let generation = table.generation + 1;
-        let old = std::mem::replace(&mut *table, Table { generation, ..Table::default() });
+        let old = std::mem::replace(&mut *table, PrefixTable { generation, ..PrefixTable::default() });
         // Thousands of rows are freed without the lock.
         drop(table);
         drop(old);
@@ -168,7 +168,7 @@ impl Prefix {
 
 /// Adds a row for a prefix; returns its index.
 #[cold]
-fn add(table: &mut MutexGuard<'_, Table>, name: &[u8]) -> Option<usize> {
+fn add(table: &mut MutexGuard<'_, PrefixTable>, name: &[u8]) -> Option<usize> {
     if table.rows.len() == PREFIXES_MAX {
         return None;
     }
@@ -182,7 +182,7 @@ fn add(table: &mut MutexGuard<'_, Table>, name: &[u8]) -> Option<usize> {
     table.find(name).or_else(|| table.add(name))
 }
 
-impl Table {
+impl PrefixTable {
     /// The slot of a prefix: its own, or the free one where it would be. At least half of the slots are free.
     fn slot(&self, name: &[u8]) -> usize {
         let mut slot = hash(name) as usize % SLOTS;

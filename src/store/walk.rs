@@ -48,7 +48,7 @@ const TEND_AHEAD: usize = 64;
 
 /// Counts of one class, not added to its counters yet.
 #[derive(Default)]
-struct Tally {
+struct WalkTally {
     checked: u64,
     reclaimed: u64,
     unfetched: u64,
@@ -129,7 +129,7 @@ impl Store {
         now: u32,
         mut each: impl FnMut(usize, Seen) -> bool,
     ) -> bool {
-        let (mut tally, mut current) = (Tally::default(), 0);
+        let (mut tally, mut current) = (WalkTally::default(), 0);
         let mut key = Vec::with_capacity(KEY_CAPACITY);
         let over = self.pass(walk, slots, |walk, handle, item| {
             let class = self.lru_class(handle, &item);
@@ -189,7 +189,7 @@ impl Store {
                 is_due.then_some((handle, item))
             }));
             drop(class);
-            let mut tally = Tally::default();
+            let mut tally = WalkTally::default();
             for &item in &dead {
                 self.unlink_dead(item, now, &mut key, &mut tally);
             }
@@ -238,7 +238,7 @@ impl Store {
         true
     }
 
-    fn count(&self, class: usize, tally: Tally) {
+    fn count(&self, class: usize, tally: WalkTally) {
         if tally.checked != 0 {
             let mut class = self.slabs.class(class);
             class.trim_ring(&self.arena, TRIM_MAX);
@@ -269,7 +269,7 @@ impl Store {
         (handle, item): (Handle, Item),
         now: u32,
         key: &mut Vec<u8>,
-        tally: &mut Tally,
+        tally: &mut WalkTally,
     ) -> bool {
         key.clear();
         item.copy_key(key);

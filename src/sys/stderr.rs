@@ -26,7 +26,7 @@ const KEPT: usize = 64 * 1024;
 /// Maximum time that the process waits at its end for a reader to take the queued lines.
 pub const LINGER: Duration = Duration::from_millis(200);
 
-static LINES: Lines = Lines::new();
+static LINES: PendingLines = PendingLines::new();
 
 /// Writes `bytes`, one line or several whole ones. Errors are ignored: a closed standard error must not stop the
 /// server.
@@ -102,8 +102,8 @@ fn is_writable(bound: Duration) -> bool {
 }
 
 /// The queue, shared by all threads. Lock rank: see docs/locking.md.
-struct Lines {
-    queue: Mutex<Queue>,
+struct PendingLines {
+    queue: Mutex<LineQueue>,
     /// The queue is no longer empty.
     filled: Condvar,
     /// The whole queue is written.
@@ -111,7 +111,7 @@ struct Lines {
     dropped: AtomicU64,
 }
 
-struct Queue {
+struct LineQueue {
     /// A thread drains the queue.
     is_drained: bool,
     bytes: VecDeque<u8>,
@@ -121,7 +121,7 @@ struct Queue {
     is_writing: bool,
 }
 
-impl Queue {
+impl LineQueue {
     /// Appends lines, or counts them as lost; true if they were accepted.
     fn push(&mut self, bytes: &[u8]) -> bool {
         let len = bytes.len() + NOTE;
@@ -164,9 +164,9 @@ impl Queue {
     }
 }
 
-impl Lines {
+impl PendingLines {
     const fn new() -> Self {
-        let queue = Queue { is_drained: false, bytes: VecDeque::new(), lost: 0, is_writing: false };
+        let queue = LineQueue { is_drained: false, bytes: VecDeque::new(), lost: 0, is_writing: false };
         Self { queue: Mutex::new(queue), filled: Condvar::new(), emptied: Condvar::new(), dropped: AtomicU64::new(0) }
     }
 
@@ -216,11 +216,11 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
-    fn queue() -> Queue {
-        Queue { is_drained: true, bytes: VecDeque::new(), lost: 0, is_writing: false }
+    fn queue() -> LineQueue {
+        LineQueue { is_drained: true, bytes: VecDeque::new(), lost: 0, is_writing: false }
     }
 
-    fn pieces(queue: &mut Queue) -> Vec<String> {
+    fn pieces(queue: &mut LineQueue) -> Vec<String> {
         let mut piece = Vec::new();
         std::iter::from_fn(|| queue.take(&mut piece).then(|| String::from_utf8(piece.clone()).unwrap())).collect()
     }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_stalled_reader_blocks_only_the_writing_thread() {
-        let lines: &'static Lines = Box::leak(Box::new(Lines::new()));
+        let lines: &'static PendingLines = Box::leak(Box::new(PendingLines::new()));
         assert!(!lines.push(b"early\n"), "the caller writes it");
         lines.queue.lock().is_drained = true;
         let ((wrote, written), (read, may_write)) = (channel::<Vec<u8>>(), channel::<()>());

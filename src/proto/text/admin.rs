@@ -258,12 +258,12 @@ fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static st
 }
 
 /// Rows as `STAT name value` lines.
-struct Lines;
+struct TextRows;
 
 /// Last line of a report.
 const END: &[u8] = b"END\r\n";
 
-impl Form for Lines {
+impl Form for TextRows {
     fn row(&self, out: &mut Vec<u8>, name: &dyn Display, value: &dyn Display) {
         // Writing to a Vec cannot fail.
         let _ = write!(out, "STAT {name} {value}\r\n");
@@ -278,7 +278,7 @@ impl Form for Lines {
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
     let report = Report { cx, verbs: run.verbs };
-    let rows = &mut Sink { form: &Lines, out: run.out.bytes() };
+    let rows = &mut Sink { form: &TextRows, out: run.out.bytes() };
     if tokens.len() == 1 {
         report.general(rows);
     } else if tokens.is(1, "reset") {
@@ -292,12 +292,12 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
     } else if tokens.is(1, "cachedump") {
         return cachedump(run, tokens);
     } else if tokens.is(1, "conns") {
-        return AfterCommand::Report(Box::new(Conns::new(Lines)));
+        return AfterCommand::Report(Box::new(Conns::new(TextRows)));
     } else {
         match tokens.get(1) {
             b"items" => report.items(rows),
             b"slabs" => report.slabs(rows),
-            b"sizes" if cx.shared.settings.track_sizes => return AfterCommand::Report(Box::new(Sizes::new(cx, Lines))),
+            b"sizes" if cx.shared.settings.track_sizes => return AfterCommand::Report(Box::new(Sizes::new(cx, TextRows))),
             b"sizes" => report.no_sizes(rows),
             _ => {
                 run.reply("ERROR");

@@ -27,13 +27,13 @@ pub(super) fn classes(list: &[u8]) -> Option<Of> {
         let id = decimal::c_unsigned(id)? as u32;
         (1..CLASSES as u32).contains(&id).then(|| 1u64 << id)
     });
-    bits.sum::<Sum>().0.map(Of::Classes)
+    bits.sum::<CrawlSummary>().0.map(Of::Classes)
 }
 
 /// Union of bits; `None` if any is missing.
-struct Sum(Option<u64>);
+struct CrawlSummary(Option<u64>);
 
-impl std::iter::Sum<Option<u64>> for Sum {
+impl std::iter::Sum<Option<u64>> for CrawlSummary {
     fn sum<I: Iterator<Item = Option<u64>>>(mut bits: I) -> Self {
         Self(bits.try_fold(0, |all, one| Some(all | one?)))
     }

@@ -82,7 +82,7 @@ const COUNTER_WORDS: usize = 32;
 /// `PersistentCounters` in plain memory, aligned as in the file.
 #[derive(Default)]
 #[repr(align(128))]
-struct Words([AtomicU64; COUNTER_WORDS]);
+struct CounterWords([AtomicU64; COUNTER_WORDS]);
 
 impl PersistentCounters {
     fn over(words: &'static [AtomicU64; COUNTER_WORDS]) -> Self {
@@ -96,7 +96,7 @@ impl PersistentCounters {
 
     /// Creates the counters of a store without a memory file. Never freed.
     pub fn leak() -> Self {
-        let persistent = Self::over(&Box::leak(Box::<Words>::default()).0);
+        let persistent = Self::over(&Box::leak(Box::<CounterWords>::default()).0);
         persistent.clear();
         persistent
     }

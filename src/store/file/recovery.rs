@@ -31,7 +31,7 @@ pub struct Adopted {
 }
 
 /// A page in use.
-struct Page {
+struct FoundPage {
     number: u32,
     class: usize,
     /// Mean access time of its items. The present if it has none, since it then holds chunks of chains.
@@ -118,14 +118,14 @@ impl Store {
 
     /// Gives the pages in use to their classes, as many as `-m` allows. Returns them, and the number of linked items on
     /// all pages, dropped ones included. `now` is the last tick of the previous process.
-    fn adopt_pages(&self, memory_file: &MemoryFile, now: u32) -> (Vec<Page>, u64) {
+    fn adopt_pages(&self, memory_file: &MemoryFile, now: u32) -> (Vec<FoundPage>, u64) {
         let mut items = 0;
-        let mut pages: Vec<Page> = Vec::new();
+        let mut pages: Vec<FoundPage> = Vec::new();
         for number in 1..=memory_file.page_count() as u32 {
             let known = memory_file.entry(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
             let Some((class, stride)) = known else { continue };
             self.arena.assign(number, class, stride);
-            let mut page = Page { number, class, atime: now };
+            let mut page = FoundPage { number, class, atime: now };
             let (mut sum, mut count) = (0u64, 0);
             for item in self.slots(&page).filter_map(|handle| self.linked(handle)) {
                 sum += u64::from(item.atime(now));
@@ -168,7 +168,7 @@ impl Store {
         (pages, items)
     }
 
-    fn slots(&self, page: &Page) -> impl Iterator<Item = Handle> + use<> {
+    fn slots(&self, page: &FoundPage) -> impl Iterator<Item = Handle> + use<> {
         let number = page.number;
         (0..self.arena.slots(number)).map(move |slot| Handle::new(number, slot))
     }
@@ -292,7 +292,7 @@ mod tests {
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let marked = |store: &'static Store| {
             let pages =
-                (1..store.slabs.next_page()).flat_map(|page| store.slots(&Page { number: page, class: 0, atime: 0 }));
+                (1..store.slabs.next_page()).flat_map(|page| store.slots(&FoundPage { number: page, class: 0, atime: 0 }));
             let heads = pages.map(|handle| Header::of(store.arena.chunk(handle)));
             heads.filter(|header| header.kind() == Some(kind::CHAIN) && header.is(state::RING)).count()
         };

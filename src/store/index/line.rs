@@ -28,11 +28,11 @@ const LOW_HALF: u64 = 0xffff_ffff;
 #[derive(Clone, Copy)]
 pub(super) struct Line {
     pub words: &'static [AtomicU64],
-    shape: Shape,
+    shape: LineShape,
 }
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct LineShape {
     slots: usize,
     /// Byte of the first tag.
     tags: usize,
@@ -44,7 +44,7 @@ struct Shape {
     chain: u64,
 }
 
-impl Shape {
+impl LineShape {
     const BUCKET: Self = Self { slots: 12, tags: 4, handles: 4, upper: 0, chain: 4 };
     const LONG_BUCKET: Self = Self { slots: 10, tags: 4, handles: 6, upper: 14, chain: 4 };
     const OVERFLOW: Self = Self { slots: 3, tags: 0, handles: 1, upper: 0, chain: 1 << 24 };
@@ -60,13 +60,13 @@ impl Line {
     /// Slots of a bucket, for `long` (40-bit) handles or short ones.
     #[inline]
     pub const fn bucket_slots(long: bool) -> usize {
-        if long { Shape::LONG_BUCKET.slots } else { Shape::BUCKET.slots }
+        if long { LineShape::LONG_BUCKET.slots } else { LineShape::BUCKET.slots }
     }
 
     /// Bucket `number` of `words`.
     #[inline]
     pub fn bucket(words: &'static [AtomicU64], number: usize, long: bool) -> Self {
-        let shape = if long { Shape::LONG_BUCKET } else { Shape::BUCKET };
+        let shape = if long { LineShape::LONG_BUCKET } else { LineShape::BUCKET };
         Self { words: &words[number * Self::BUCKET..][..Self::BUCKET], shape }
     }
 
@@ -75,7 +75,7 @@ impl Line {
     pub fn overflow(words: &'static [AtomicU64], number: u32, long: bool) -> Self {
         let at = number as usize * Self::OVERFLOW;
         let words = words.get(at..at + Self::OVERFLOW).unwrap_or(&words[..Self::OVERFLOW]);
-        Self { words, shape: if long { Shape::LONG_OVERFLOW } else { Shape::OVERFLOW } }
+        Self { words, shape: if long { LineShape::LONG_OVERFLOW } else { LineShape::OVERFLOW } }
     }
 
     /// Number of the chain's next overflow line.

@@ -92,7 +92,7 @@ pub enum Progress {
     Failed,
 }
 
-enum Stage {
+enum MoveStage {
     /// Passes over the slots.
     Clear,
     /// The ring drops its entries of the page, downwards from this position.
@@ -110,7 +110,7 @@ pub struct Move {
     page: u32,
     /// Its new layout, if it stays in its class.
     resize: Option<ChunkKind>,
-    stage: Stage,
+    stage: MoveStage,
     /// Number of slots that were ever used, and the next one to examine.
     slots: u32,
     slot: u32,
@@ -132,7 +132,7 @@ pub struct Move {
 }
 
 impl Move {
-    fn new(src: usize, dst: usize, page: u32, stage: Stage) -> Self {
+    fn new(src: usize, dst: usize, page: u32, stage: MoveStage) -> Self {
         Self {
             src,
             dst,
@@ -190,15 +190,15 @@ impl Store {
     /// no page to spare. Only one move may exist at a time.
     pub fn begin_move(&'static self, src: usize, dst: usize) -> Option<Move> {
         if src == 0 {
-            return Some(Move::new(src, dst, self.slabs.take_pooled()?, Stage::Give));
+            return Some(Move::new(src, dst, self.slabs.take_pooled()?, MoveStage::Give));
         }
         let mut class = self.slabs.class(src);
         if let Some(page) = class.give_unused() {
-            return Some(Move::new(src, dst, page, Stage::Give));
+            return Some(Move::new(src, dst, page, MoveStage::Give));
         }
         let kind = class.kind_of_oldest();
         let page = class.begin_drain(&self.arena, kind)?;
-        Some(Move { slots: class.draining_slots(), ..Move::new(src, dst, page, Stage::Clear) })
+        Some(Move { slots: class.draining_slots(), ..Move::new(src, dst, page, MoveStage::Clear) })
     }
 
     /// Begins to lay out a page of `class` for the other kind of chunk, if that is due; until the move is done the
@@ -212,26 +212,26 @@ impl Store {
         }
         let page = class.begin_drain(&self.arena, kind)?;
         let resize = Some(kind.other());
-        Some(Move { slots: class.draining_slots(), resize, ..Move::new(id, id, page, Stage::Clear) })
+        Some(Move { slots: class.draining_slots(), resize, ..Move::new(id, id, page, MoveStage::Clear) })
     }
 
     /// Runs the next slice of a move.
     pub fn step_move(&'static self, m: &mut Move, now: u32) -> Progress {
         match m.stage {
-            Stage::Clear => self.clear_slice(m, now),
-            Stage::Forget(from) => {
+            MoveStage::Clear => self.clear_slice(m, now),
+            MoveStage::Forget(from) => {
                 let mut class = self.slabs.class(m.src);
                 match class.forget_entries(from, SLICE_ENTRIES) {
                     0 => {
                         class.end_drain();
                         m.counts.inline_reclaim += std::mem::take(&mut class.dropped);
-                        m.stage = Stage::Give;
+                        m.stage = MoveStage::Give;
                     }
-                    next => m.stage = Stage::Forget(next),
+                    next => m.stage = MoveStage::Forget(next),
                 }
                 Progress::More
             }
-            Stage::Give => {
+            MoveStage::Give => {
                 self.return_spare(m);
                 if m.src != 0 {
                     self.arena.clear(m.page);
@@ -241,17 +241,17 @@ impl Store {
                 } else {
                     self.slabs.class(m.dst).receive(&self.arena, m.page, m.resize);
                 }
-                m.stage = Stage::Over;
+                m.stage = MoveStage::Over;
                 Progress::Done
             }
-            Stage::Over => Progress::Done,
+            MoveStage::Over => Progress::Done,
         }
     }
 
     /// Ends a move at once. A page that is not empty stays in its class, another one goes to the pool.
     pub fn cancel_move(&'static self, mut m: Move) {
         self.return_spare(&mut m);
-        if !matches!(m.stage, Stage::Clear) {
+        if !matches!(m.stage, MoveStage::Clear) {
             // The page is empty: finish the move, to the pool.
             m.dst = 0;
             while self.step_move(&mut m, 0) != Progress::Done {}
@@ -314,7 +314,7 @@ impl Store {
             let mut class = self.slabs.class(m.src);
             class.clear_free(&self.arena, m.slot..to, &mut in_use);
             if class.is_drained() {
-                m.stage = Stage::Forget(class.ring.span());
+                m.stage = MoveStage::Forget(class.ring.span());
                 in_use.clear();
             }
         }
@@ -334,7 +334,7 @@ impl Store {
         }
         m.in_use = in_use;
         m.slot = to;
-        if to < slots || matches!(m.stage, Stage::Forget(_)) {
+        if to < slots || matches!(m.stage, MoveStage::Forget(_)) {
             return Progress::More;
         }
         // The end of a pass. Other threads may have freed chunks meanwhile.
@@ -499,30 +499,30 @@ impl Store {
     }
 
     /// Returns why an item must not be rescued, if so.
-    fn must_end(&self, m: &Move, item: &Item, now: u32) -> Option<End> {
+    fn must_end(&self, m: &Move, item: &Item, now: u32) -> Option<NoRescue> {
         if self.dead(item, now).is_some() {
-            return Some(End::Dead);
+            return Some(NoRescue::Dead);
         }
         // Readers of a chain hold handles of its chunks.
         let read = item.header().has(iflag::CHUNKED) && Pinned::is_pinned(item);
-        read.then_some(if m.passes > PASSES_MAX { End::Deleted } else { End::Later })
+        read.then_some(if m.passes > PASSES_MAX { NoRescue::Deleted } else { NoRescue::Later })
     }
 
     fn end(
         &'static self,
         m: &mut Move,
-        end: End,
+        end: NoRescue,
         (bucket, slot): (Bucket, Slot),
         (handle, item): (Handle, Item),
     ) -> Result<(), Busy> {
         match end {
-            End::Later => return Err(Busy::Active),
-            End::Dead => {
+            NoRescue::Later => return Err(Busy::Active),
+            NoRescue::Dead => {
                 let class = self.lru_class(handle, &item);
                 self.unlink(bucket, slot, handle, item);
                 self.slabs.class(class).counts.reclaimed += 1;
             }
-            End::Deleted => {
+            NoRescue::Deleted => {
                 m.counts.busy_deletes += 1;
                 self.unlink(bucket, slot, handle, item);
             }
@@ -589,7 +589,7 @@ impl Store {
 }
 
 /// Reason that an item of the page is not rescued.
-enum End {
+enum NoRescue {
     Dead,
     /// A chain that is being read: retried in a later pass.
     Later,
