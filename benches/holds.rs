@@ -14,7 +14,7 @@ use fastrand::Rng;
 use histogram::Histogram;
 use oxcached::hash::hash;
 use oxcached::maint::GROW_BUCKETS;
-use oxcached::store::{Config, Meta, Mode, Move, Progress, SizeConfig, Step, Store, Write, take_holds};
+use oxcached::store::{Config, GrowthStep, Meta, Mode, Move, Progress, SizeConfig, Store, Write, take_holds};
 use oxcached::sys::cpu::{thread_faults, thread_ns};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -194,13 +194,13 @@ fn growth(items: u64) {
                 let mut cost = Cost::new("");
                 let step = cost.measure(|| store.grow_step(buckets));
                 let kind = match (was_growing, step) {
-                    (false, Step::Over) => 0,
+                    (false, GrowthStep::Over) => 0,
                     (false, _) if store.index_view().0 => 1,
                     (false, _) => 6,
-                    (true, Step::Over) => 4,
-                    (true, Step::Memory) => 6,
-                    (true, Step::Buckets) if buckets == 1 => 3,
-                    (true, Step::Buckets) => 2,
+                    (true, GrowthStep::Over) => 4,
+                    (true, GrowthStep::Memory) => 6,
+                    (true, GrowthStep::Buckets) if buckets == 1 => 3,
+                    (true, GrowthStep::Buckets) => 2,
                 };
                 kinds[kind].take(&cost);
                 if kind == 2 {
@@ -249,7 +249,7 @@ fn evictions(megabytes: u64) {
     let set = |n: u64| put(store, &key(n), b"ten bytes.", 0, NOW);
     while !store.is_full() {
         (0..1000).for_each(|_| set(next.fetch_add(1, Relaxed)));
-        while store.grow_step(GROW_BUCKETS) != Step::Over {}
+        while store.grow_step(GROW_BUCKETS) != GrowthStep::Over {}
     }
     let kept = store.items();
     for (name, hot_pct, reads) in [

@@ -6,7 +6,7 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use oxcached::hash::hash;
-use oxcached::store::{Config, Lookup, Meta, Mode, SizeConfig, Step, Store, Stored, Write};
+use oxcached::store::{Config, GrowthStep, Lookup, Meta, Mode, SizeConfig, Store, Stored, Write};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -158,7 +158,7 @@ fn growth(c: &mut Criterion) {
     let mut number = 0;
     let mut ready = || {
         // Allocating the next table takes separate steps.
-        while store.grow_step(0) != Step::Buckets {
+        while store.grow_step(0) != GrowthStep::Buckets {
             number += 1;
             put(store, &key(number), b"v");
         }

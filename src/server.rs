@@ -6,7 +6,7 @@
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::maint::restart::{self, Memory};
-use crate::maint::{Chores, Logger, MoverThread, Tally};
+use crate::maint::{Chores, Logger, MoverThread, RoundTally};
 use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared, hash_power, size_config};
 use crate::settings::{self, Exit, Settings};
@@ -166,7 +166,7 @@ fn say_classes(sizes: &Sizes) {
     }
 }
 
-/// Requests to the main thread, from sessions and from holders of a [`Handle`].
+/// Requests to the main thread, from sessions and from holders of a [`ServerHandle`].
 #[derive(Default)]
 struct Requests {
     exit: AtomicBool,
@@ -190,9 +190,9 @@ impl Requests {
 
 /// Stops a server from another thread.
 #[derive(Clone)]
-pub struct Handle(Arc<Requests>);
+pub struct ServerHandle(Arc<Requests>);
 
-impl Handle {
+impl ServerHandle {
     /// Requests a stop, as the `shutdown` commands do.
     pub fn shutdown(&self, how: Control) {
         self.0.ask(how);
@@ -285,11 +285,11 @@ impl Server {
     }
 
     /// Handle that stops it.
-    pub fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.requests))
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle(Arc::clone(&self.requests))
     }
 
-    /// Serves until stopped by a signal (if `signals` are given), by command or by a [`Handle`]; then stops all
+    /// Serves until stopped by a signal (if `signals` are given), by command or by a [`ServerHandle`]; then stops all
     /// threads.
     ///
     /// # Errors
@@ -495,7 +495,7 @@ fn unix_now() -> i64 {
 }
 
 /// Adds the logger's counts to the statistics.
-fn count(shared: &Shared, tally: Tally) {
+fn count(shared: &Shared, tally: RoundTally) {
     let globals = &shared.stats.globals;
     globals.log_worker_dropped.fetch_add(tally.dropped, Relaxed);
     globals.log_worker_written.fetch_add(tally.written, Relaxed);
@@ -526,7 +526,7 @@ fn listen(
 
 /// A server that runs on its own thread.
 pub struct Running {
-    handle: Handle,
+    handle: ServerHandle,
     addresses: Vec<SocketAddr>,
     thread: thread::JoinHandle<io::Result<()>>,
 }
@@ -538,7 +538,7 @@ impl Running {
     }
 
     /// Handle that stops it.
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 

@@ -6,7 +6,8 @@
 use std::ffi::OsString;
 
 use oxcached::settings::{
-    Action, Exit, HashAlgorithm, Protocol, Runtime, Settings, VERSION, check_start, check_user, parse, unsupported,
+    Action, Exit, HashAlgorithm, ProtocolChoice, Runtime, Settings, VERSION, check_start, check_user, parse,
+    unsupported,
 };
 
 fn read(words: &[&str]) -> Result<Action, Exit> {
@@ -314,8 +315,8 @@ fn values_in_every_spelling() {
     assert_eq!(settings(&["-U", "99"]).port, 99);
     assert_eq!(settings(&["-U", "99", "-p", "98"]).port, 98);
     assert_eq!((settings(&["-U", "0"]).port, settings(&["-U65535", "-p1"]).udpport), (11211, 65535));
-    assert_eq!(settings(&["-B", " ascii"]).listeners[0].protocol, Protocol::Ascii);
-    assert_eq!(settings(&["-B", "binary"]).listeners[0].protocol, Protocol::Binary);
+    assert_eq!(settings(&["-B", " ascii"]).listeners[0].protocol, ProtocolChoice::Ascii);
+    assert_eq!(settings(&["-B", "binary"]).listeners[0].protocol, ProtocolChoice::Binary);
     let got = settings(&["-I", "2M", "-o", "no_chunked_items,slab_automove,hashpower=20,"]);
     assert_eq!((got.item_size_max, got.slab_chunk_size_max), (2 << 20, 1 << 19));
     assert_eq!((got.slab_automove, got.hashpower_init), (1, 20));
@@ -392,12 +393,12 @@ fn authentication_decides_the_protocol() {
         assert_eq!(got.binding_protocol, got.listeners[0].protocol);
         got.binding_protocol
     };
-    assert_eq!(spoken(&["-S"]), Protocol::Binary);
-    assert_eq!(spoken(&["-Y", "f"]), Protocol::Ascii);
-    assert_eq!(spoken(&["-S", "-Y", "f"]), Protocol::Ascii);
+    assert_eq!(spoken(&["-S"]), ProtocolChoice::Binary);
+    assert_eq!(spoken(&["-Y", "f"]), ProtocolChoice::Ascii);
+    assert_eq!(spoken(&["-S", "-Y", "f"]), ProtocolChoice::Ascii);
     assert_eq!((settings(&["-S"]).auth_timeout, settings(&["-o", "auth_timeout=0"]).auth_timeout), (15, 0));
     let got = settings(&["-Y", "f", "-l", "proto[negotiating]:a"]);
-    assert_eq!(got.listeners[0].protocol, Protocol::Ascii);
+    assert_eq!(got.listeners[0].protocol, ProtocolChoice::Ascii);
     assert_eq!(got.warnings, ["WARNING: negotiating ports are ascii only when ascii authentication enabled\n"]);
     for (words, name) in [
         (["-Y", "f", "-l", "proto[binary]:a"], "binary protocol when ascii"),

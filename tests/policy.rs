@@ -5,7 +5,7 @@
 
 mod support;
 
-use oxcached::store::Step;
+use oxcached::store::GrowthStep;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use support::{Client, assert_empty, shared};
@@ -323,7 +323,7 @@ fn the_index_makes_room_for_ghosts_when_items_are_evicted() {
         let mut story = Story::new(&format!("-m 8 -o hashpower=12 {args}"));
         let store = story.shared.cache.store;
         let slots = || {
-            while store.grow_step(1000) != Step::Over {}
+            while store.grow_step(1000) != GrowthStep::Over {}
             store.index_view().2
         };
         let at_first = slots();

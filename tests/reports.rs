@@ -4,7 +4,7 @@
 
 mod support;
 
-use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, Sent, TurnEnd};
+use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, SendOutcome, TurnEnd};
 use oxcached::proto::{ConnInfo, ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::server::Server;
 use oxcached::stats::{Counter, PrefixEvent};
@@ -345,7 +345,7 @@ fn a_datagram_socket_ends_its_turn_after_a_report() {
             let (mut series, mut allowance) = (0, Allowance { commands: 20, datagrams: 256 });
             let end = answerer.turn(&mut cx, &mut allowance, |datagram| {
                 series += usize::from(datagram[2..4] == [0, 0]);
-                Sent::Yes
+                SendOutcome::Yes
             });
             (turns, all) = (turns + 1, all + series);
             match end {

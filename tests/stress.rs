@@ -9,7 +9,7 @@
 mod support;
 
 use oxcached::settings::Settings;
-use oxcached::store::Step;
+use oxcached::store::GrowthStep;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -243,7 +243,7 @@ fn run(settings: Settings, keys: u32, steps: u32, large: bool) {
         }
     });
     let store = shared.cache.store;
-    while store.grow_step(1000) != Step::Over {}
+    while store.grow_step(1000) != GrowthStep::Over {}
     let evicted: u64 = store.classes(shared.clock.now()).iter().map(|view| view.counts.evicted).sum();
     println!("{} items, {evicted} evicted, {} index slots", store.items(), store.index_view().2);
     let mut client = Client::new(&shared);

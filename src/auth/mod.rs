@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use check::{Answer, Check};
 pub use credentials::{Credentials, Format, Malformed};
 pub use hashed::{ITERATIONS_DEFAULT, Verifier, hash_line};
-pub use queue::{Done, Source as CheckSource, Ticket};
+pub use queue::{CheckDone, Source as CheckSource, Ticket};
 pub use sasl::{Exchange, Mechanism, Outcome};
 pub use seed::Seed;
 
@@ -160,7 +160,7 @@ impl Auth {
 
     /// Runs `check` on the thread for slow checks, then calls `done`. If too many checks wait, calls `done` of one of
     /// them at once, without an answer. Dropping the ticket withdraws the check.
-    pub fn submit(&self, check: Check, source: CheckSource, done: Done) -> Ticket {
+    pub fn submit(&self, check: Check, source: CheckSource, done: CheckDone) -> Ticket {
         self.queue.submit(check, source, done)
     }
 

@@ -21,12 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release};
 pub type Source = Option<IpAddr>;
 
 /// Callback after a check has run or was refused.
-pub type Done = Box<dyn FnOnce() + Send>;
+pub type CheckDone = Box<dyn FnOnce() + Send>;
 
 struct Job {
     id: u64,
     check: Check,
-    done: Done,
+    done: CheckDone,
 }
 
 /// Checks of one source, in the order of their turns.
@@ -69,7 +69,7 @@ impl Waiting {
     }
 
     /// Queues a check. Returns its number, and the check that has no place.
-    fn join(&mut self, source: Source, check: Check, done: Done) -> (u64, Option<Job>) {
+    fn join(&mut self, source: Source, check: Check, done: CheckDone) -> (u64, Option<Job>) {
         self.last_id += 1;
         let job = Job { id: self.last_id, check, done };
         let mut refused = None;
@@ -184,7 +184,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// See [`super::Auth::submit`].
-    pub(super) fn submit(&self, check: Check, source: Source, done: Done) -> Ticket {
+    pub(super) fn submit(&self, check: Check, source: Source, done: CheckDone) -> Ticket {
         let (id, refused) = self.inner.waiting.lock().join(source, check, done);
         self.inner.news.notify_one();
         if let Some(job) = refused {

@@ -29,7 +29,7 @@ impl Arith {
 
 /// Outcome of an increment or decrement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sum {
+pub enum ArithResult {
     /// The new number and the item's new CAS id.
     Number(u64, u64),
     /// The value is not a number.
@@ -74,8 +74,8 @@ pub enum Adjusted {
     },
     /// No memory to create the item.
     NotMade,
-    /// No number was stored; never [`Sum::Number`].
-    Refused(Sum),
+    /// No number was stored; never [`ArithResult::Number`].
+    Refused(ArithResult),
 }
 
 /// Next step after inspecting the item under its bucket's lock.
@@ -99,11 +99,11 @@ enum ArithStep {
 
 impl Verbs<'_> {
     /// Adds to or subtracts from the item's number.
-    pub fn arith(&self, key: &Key<'_>, arith: Arith) -> Sum {
+    pub fn arith(&self, key: &Key<'_>, arith: Arith) -> ArithResult {
         match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify: None }) {
-            Adjusted::Number { number, cas, .. } => Sum::Number(number, cas),
+            Adjusted::Number { number, cas, .. } => ArithResult::Number(number, cas),
             Adjusted::Refused(sum) => sum,
-            Adjusted::Made { .. } | Adjusted::NotMade => Sum::NotFound,
+            Adjusted::Made { .. } | Adjusted::NotMade => ArithResult::NotFound,
         }
     }
 
@@ -130,7 +130,7 @@ impl Verbs<'_> {
                     let (store, wide) = (self.cache.store, adjust.chosen.is_some());
                     match store.make_room(key.bytes(), key.hash(), adjust.touch, wide, self.now) {
                         Relayout::Retry => continue,
-                        Relayout::NoMemory => Adjusted::Refused(Sum::NoMemory),
+                        Relayout::NoMemory => Adjusted::Refused(ArithResult::NoMemory),
                     }
                 }
                 Some(ArithStep::Large { value, fetched, meta, version }) => {
@@ -146,7 +146,7 @@ impl Verbs<'_> {
                     }
                 }
             };
-            if matches!(adjusted, Adjusted::Number { .. } | Adjusted::Refused(Sum::NoMemory)) {
+            if matches!(adjusted, Adjusted::Number { .. } | Adjusted::Refused(ArithResult::NoMemory)) {
                 let counter = if adjust.arith.incr { ClassCounter::IncrHits } else { ClassCounter::DecrHits };
                 self.counters.add_class(class, counter);
             }
@@ -156,18 +156,18 @@ impl Verbs<'_> {
 
     fn arith_miss(&self, arith: Arith) -> Adjusted {
         self.counters.add(if arith.incr { Counter::IncrMisses } else { Counter::DecrMisses }, 1);
-        Adjusted::Refused(Sum::NotFound)
+        Adjusted::Refused(ArithResult::NotFound)
     }
 
     fn add_in_place(&self, key: &Key<'_>, adjust: Adjust, entry: &mut Entry) -> ArithStep {
-        const NON_NUMERIC: ArithStep = ArithStep::Finished(Adjusted::Refused(Sum::NonNumeric));
+        const NON_NUMERIC: ArithStep = ArithStep::Finished(Adjusted::Refused(ArithResult::NonNumeric));
         let Adjust { arith, touch, chosen, .. } = adjust;
         let vlen = entry.vlen();
         if vlen == 0 || entry.is_chunked() {
             return NON_NUMERIC;
         }
         if arith.compare != 0 && arith.compare != self.shown_cas(entry.cas()) {
-            return ArithStep::Finished(Adjusted::Refused(Sum::Exists));
+            return ArithStep::Finished(Adjusted::Refused(ArithResult::Exists));
         }
         let exptime = entry.exptime(self.now);
         if vlen > COPY_MAX {
@@ -223,7 +223,7 @@ impl Verbs<'_> {
     ) -> Option<Adjusted> {
         let mut text = Vec::with_capacity(meta.vlen);
         value.for_each_piece(|bytes| text.extend_from_slice(bytes));
-        let Some(old) = decimal::c_unsigned(&text) else { return Some(Adjusted::Refused(Sum::NonNumeric)) };
+        let Some(old) = decimal::c_unsigned(&text) else { return Some(Adjusted::Refused(ArithResult::NonNumeric)) };
         let number = adjust.arith.of(old);
         text.clear();
         decimal::put(&mut text, number);
@@ -234,7 +234,7 @@ impl Verbs<'_> {
         let write = Write { chosen: adjust.chosen.is_some(), ..Write::new(Mode::Set, adjust.chosen.unwrap_or(cas)) };
         match self.replace(key, (&text, fetched), &meta, version, write) {
             Ok(Stored::Stored { cas, .. }) => Some(Adjusted::Number { number, cas: self.shown_cas(cas), exptime }),
-            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
+            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(ArithResult::NoMemory)),
             Ok(_) => None,
         }
     }
@@ -275,7 +275,7 @@ impl Verbs<'_> {
                 let cas = self.shown_cas(chosen.unwrap_or(cas));
                 Some(Adjusted::Number { number, cas, exptime: meta.exptime })
             }
-            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(Sum::NoMemory)),
+            Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(ArithResult::NoMemory)),
             Ok(_) => None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns their rules only; they count as the plain verbs do. Called through [`Verbs`].
 
-use super::{Adjust, Adjusted, Arith, Key, Sum, Verbs, Vivify};
+use super::{Adjust, Adjusted, Arith, ArithResult, Key, Verbs, Vivify};
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::OutOfMemory;
 
@@ -54,11 +54,11 @@ impl Verbs<'_> {
     ///
     /// # Errors
     /// No memory for the new item.
-    pub fn arith_or_create(&self, key: &Key<'_>, arith: Arith, initial: Initial) -> Result<Sum, OutOfMemory> {
+    pub fn arith_or_create(&self, key: &Key<'_>, arith: Arith, initial: Initial) -> Result<ArithResult, OutOfMemory> {
         let vivify = Some((Vivify { exptime: initial.exptime, chosen: None }, initial.number));
         match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify }) {
-            Adjusted::Number { number, cas, .. } => Ok(Sum::Number(number, cas)),
-            Adjusted::Made { cas } => Ok(Sum::Number(initial.number, cas)),
+            Adjusted::Number { number, cas, .. } => Ok(ArithResult::Number(number, cas)),
+            Adjusted::Made { cas } => Ok(ArithResult::Number(initial.number, cas)),
             Adjusted::NotMade => Err(OutOfMemory),
             Adjusted::Refused(sum) => Ok(sum),
         }

@@ -4,7 +4,7 @@
 //! Owns stale marks and win tokens: which client gets a token and when it is revoked. Called by the meta protocol. As
 //! in memcached, `stats detail` does not count meta commands.
 
-use super::watch_events::Shape;
+use super::watch_events::ItemShape;
 use super::{Key, Refused, Verbs};
 use crate::events::{LookupStatus, StoreStatus};
 use crate::stats::{ClassCounter, Counter};
@@ -52,7 +52,7 @@ impl MetaGet {
 
 /// An item before a meta fetch touched, bumped or claimed it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct MetaSeen {
     /// Value length in bytes.
     pub vlen: usize,
     /// Client flags.
@@ -120,13 +120,13 @@ pub struct MetaSet {
 /// Next step after inspecting the item under its bucket's lock.
 enum DeleteStep {
     Finished(MetaDeleted),
-    Removed(Shape),
+    Removed(ItemShape),
     MakeRoom,
     /// An empty item replaces it.
     Empty {
         cas: u64,
         version: Version,
-        shape: Shape,
+        shape: ItemShape,
     },
 }
 
@@ -159,7 +159,7 @@ impl Verbs<'_> {
     ///
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
-    pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&Seen, Option<&Entry>)) -> bool {
+    pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&MetaSeen, Option<&Entry>)) -> bool {
         let (mut no_room, mut reported) = (false, false);
         let mut read = None;
         if peek.only_looks() {
@@ -217,9 +217,9 @@ impl Verbs<'_> {
 
     /// State of a linked item.
     #[inline]
-    fn see(&self, entry: &Entry) -> Seen {
+    fn see(&self, entry: &Entry) -> MetaSeen {
         let iflags = entry.iflags();
-        Seen {
+        MetaSeen {
             vlen: entry.vlen(),
             flags: entry.flags(),
             cas: self.shown_cas(entry.cas()),
@@ -236,7 +236,7 @@ impl Verbs<'_> {
 
     /// State of a linked item before the fetch; then applies touch, claim and bump.
     #[inline]
-    fn meet(&self, entry: &mut Entry, peek: &MetaGet) -> Seen {
+    fn meet(&self, entry: &mut Entry, peek: &MetaGet) -> MetaSeen {
         let mut seen = self.see(entry);
         let expires_soon = peek.recache.is_some_and(|recache| {
             let judged = if recache.touched { peek.touch.unwrap_or(seen.exptime) } else { seen.exptime };
@@ -257,7 +257,7 @@ impl Verbs<'_> {
 
     /// Creates an empty item; the client of this fetch holds its token.
     #[cold]
-    fn make(&self, key: &Key<'_>, peek: &MetaGet, vivify: Vivify) -> Result<Seen, Stored> {
+    fn make(&self, key: &Key<'_>, peek: &MetaGet, vivify: Vivify) -> Result<MetaSeen, Stored> {
         let store = self.cache.store;
         let chosen = self.chosen(vivify.chosen);
         let token = if peek.spoilt { 0 } else { iflag::TOKEN };
@@ -278,7 +278,7 @@ impl Verbs<'_> {
         if !peek.spoilt {
             self.count_fetch(peek.touch.is_some(), Some((class, state::HOT)));
         }
-        Ok(Seen {
+        Ok(MetaSeen {
             vlen: 0,
             flags: 0,
             cas: self.shown_cas(cas),
@@ -340,7 +340,7 @@ impl Verbs<'_> {
         if discard.compare.is_some_and(|compare| compare != cas) {
             return DeleteStep::Finished(MetaDeleted::Exists);
         }
-        let shape = Shape { class: entry.class(), size: entry.vlen(), exptime: 0 };
+        let shape = ItemShape { class: entry.class(), size: entry.vlen(), exptime: 0 };
         if discard.empty.is_some() {
             return DeleteStep::Empty { cas, version: entry.version(), shape };
         }
@@ -360,7 +360,14 @@ impl Verbs<'_> {
     }
 
     /// Replaces the item with CAS id `cas` by an empty one; `None` if its value is no longer that of `version`.
-    fn empty(&self, key: &Key<'_>, discard: MetaDelete, cas: u64, version: Version, old: Shape) -> Option<MetaDeleted> {
+    fn empty(
+        &self,
+        key: &Key<'_>,
+        discard: MetaDelete,
+        cas: u64,
+        version: Version,
+        old: ItemShape,
+    ) -> Option<MetaDeleted> {
         let store = self.cache.store;
         let kept = if discard.stale { None } else { self.chosen(Some(cas)) };
         let chosen = discard.chosen.or(kept);
@@ -375,7 +382,7 @@ impl Verbs<'_> {
             cas: 0,
         };
         let Some(reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(MetaDeleted::NoMemory) };
-        let shape = Shape { class: reservation.class(), size: 0, exptime: meta.exptime };
+        let shape = ItemShape { class: reservation.class(), size: 0, exptime: meta.exptime };
         let write = self.write_choosing(Mode::Set, chosen);
         match store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version) {
             Stored::Stored { .. } => {}

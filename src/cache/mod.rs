@@ -9,9 +9,9 @@ mod conditional;
 mod meta;
 mod watch_events;
 
-pub use arith::{Adjust, Adjusted, Arith, Sum};
+pub use arith::{Adjust, Adjusted, Arith, ArithResult};
 pub use conditional::{Deleted, Initial};
-pub use meta::{MetaDelete, MetaDeleted, MetaGet, MetaSet, Recache, Seen, Vivify};
+pub use meta::{MetaDelete, MetaDeleted, MetaGet, MetaSeen, MetaSet, Recache, Vivify};
 
 use crate::clock::Clock;
 use crate::events::Log;
@@ -20,7 +20,7 @@ use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
 use crate::store::{Dead, Entry, Lookup, Meta, Mode, Relayout, Reservation, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use watch_events::Shape;
+use watch_events::ItemShape;
 
 /// A valid key: 1..=250 bytes, with its hash.
 #[derive(Clone, Copy)]
@@ -333,7 +333,7 @@ impl Verbs<'_> {
         }
         let found = self.visit(key, |entry| {
             entry.unlink();
-            Shape { class: entry.class(), size: entry.vlen(), exptime: 0 }
+            ItemShape { class: entry.class(), size: entry.vlen(), exptime: 0 }
         });
         match self.live(found) {
             Some(shape) => {

@@ -4,7 +4,7 @@
 //! class is not watched, nothing runs here but the test of one bit.
 
 use super::{Key, Refused, Verbs};
-use crate::events::{Class, Event, LookupStatus, StoreStatus, StoreVerb};
+use crate::events::{Event, EventClass, LookupStatus, StoreStatus, StoreVerb};
 use crate::store::{CommitInfo, Dead, Entry, Lookup, Mode, Reservation, Stored, Write};
 
 fn status_of(dead: Option<Dead>) -> LookupStatus {
@@ -51,14 +51,14 @@ impl From<Stored> for StoreStatus {
 
 /// The item in an item event.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Shape {
+pub(super) struct ItemShape {
     pub class: u8,
     pub size: usize,
     /// Expiry time; 0 = never.
     pub exptime: u32,
 }
 
-impl Shape {
+impl ItemShape {
     /// Shape of an item that was looked up.
     pub fn of(entry: &Entry) -> Self {
         Self { class: entry.class(), size: entry.vlen(), exptime: 0 }
@@ -80,11 +80,11 @@ impl Verbs<'_> {
         reported: &mut bool,
         visit: impl FnOnce(&mut Entry) -> R,
     ) -> Lookup<R> {
-        let watched = self.log.wants(Class::FETCHERS) && !*reported;
-        let mut shape = Shape::default();
+        let watched = self.log.wants(EventClass::FETCHERS) && !*reported;
+        let mut shape = ItemShape::default();
         let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
             if watched {
-                shape = Shape::of(entry);
+                shape = ItemShape::of(entry);
             }
             visit(entry)
         });
@@ -98,11 +98,11 @@ impl Verbs<'_> {
     /// The store's `read`, reported as a lookup unless the caller must fall back to `visit`.
     #[inline]
     pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Lookup<R>> {
-        let watched = self.log.wants(Class::FETCHERS);
-        let mut shape = Shape::default();
+        let watched = self.log.wants(EventClass::FETCHERS);
+        let mut shape = ItemShape::default();
         let found = self.cache.store.read(key.bytes, key.hash, self.now, bump, |entry| {
             if watched {
-                shape = Shape::of(entry);
+                shape = ItemShape::of(entry);
             }
             look(entry)
         })?;
@@ -113,7 +113,7 @@ impl Verbs<'_> {
     }
 
     #[cold]
-    fn tell_found<R>(&self, key: &Key<'_>, found: &Lookup<R>, shape: Shape) {
+    fn tell_found<R>(&self, key: &Key<'_>, found: &Lookup<R>, shape: ItemShape) {
         let status = match found {
             Lookup::Hit(_) => LookupStatus::Found,
             Lookup::Miss => LookupStatus::NotFound,
@@ -123,15 +123,15 @@ impl Verbs<'_> {
     }
 
     #[cold]
-    pub(super) fn tell_lookup(&self, key: &Key<'_>, status: LookupStatus, Shape { class, size, .. }: Shape) {
+    pub(super) fn tell_lookup(&self, key: &Key<'_>, status: LookupStatus, ItemShape { class, size, .. }: ItemShape) {
         self.log.put(&Event::ItemGet { key: key.bytes, status, class, fd: self.log.fd(), size });
     }
 
     /// The store's `commit`, reported as a lookup and a store.
     #[inline]
     pub(super) fn commit_told(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> (Stored, CommitInfo) {
-        let watched = self.log.wants(Class::FETCHERS.and(Class::MUTATIONS));
-        let shape = watched.then(|| Shape {
+        let watched = self.log.wants(EventClass::FETCHERS.and(EventClass::MUTATIONS));
+        let shape = watched.then(|| ItemShape {
             class: reservation.class(),
             size: reservation.vlen(),
             exptime: reservation.exptime(),
@@ -144,12 +144,12 @@ impl Verbs<'_> {
     }
 
     #[cold]
-    fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: Shape, stored: Stored, info: &CommitInfo) {
+    fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: ItemShape, stored: Stored, info: &CommitInfo) {
         let (status, class) = match info.old_class {
             Some(class) => (LookupStatus::Found, class),
             None => (status_of(info.dead), 0),
         };
-        self.tell_lookup(key, status, Shape { class, size: info.old_vlen, exptime: 0 });
+        self.tell_lookup(key, status, ItemShape { class, size: info.old_vlen, exptime: 0 });
         let mut shape = shape;
         if let Some((class, exptime)) = info.joined {
             (shape.class, shape.exptime) = (class, exptime);
@@ -161,8 +161,8 @@ impl Verbs<'_> {
     }
 
     #[cold]
-    pub(super) fn tell_store(&self, key: &Key<'_>, mode: Mode, status: StoreStatus, shape: Shape) {
-        let Shape { class, size, exptime } = shape;
+    pub(super) fn tell_store(&self, key: &Key<'_>, mode: Mode, status: StoreStatus, shape: ItemShape) {
+        let ItemShape { class, size, exptime } = shape;
         // An item that expired before it was stored shows a TTL of 136 years, as in memcached.
         let ttl = if exptime == 0 { 0 } else { self.seconds_left(exptime) };
         let (key, verb, fd) = (key.bytes, mode.into(), self.log.fd());
@@ -172,13 +172,13 @@ impl Verbs<'_> {
     /// Reports a store that got no memory.
     #[cold]
     pub(super) fn tell_refused(&self, key: &Key<'_>, mode: Mode, refused: Refused) {
-        self.tell_store(key, mode, refused.into(), Shape::default());
+        self.tell_store(key, mode, refused.into(), ItemShape::default());
     }
 
     /// Reports an item that a client deleted; `meta` tells `md` from `delete`.
     #[inline]
-    pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, Shape { class, size, .. }: Shape) {
-        if self.log.wants(Class::DELETIONS) {
+    pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, ItemShape { class, size, .. }: ItemShape) {
+        if self.log.wants(EventClass::DELETIONS) {
             self.log.put(&Event::Deleted { key: key.bytes, meta, class, size });
         }
     }

@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A set of event classes, as named in a watcher's `watch` command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Class(u16);
+pub struct EventClass(u16);
 
 #[allow(missing_docs)] // the words of `watch`
-impl Class {
+impl EventClass {
     pub const NONE: Self = Self(0);
     pub const RAWCMDS: Self = Self(1);
     pub const EVICTIONS: Self = Self(1 << 1);
@@ -48,20 +48,20 @@ impl Class {
 }
 
 /// Every class with its word, in the order in which an abbreviation is looked up.
-pub const WORDS: [(&str, Class); 10] = [
-    ("rawcmds", Class::RAWCMDS),
-    ("evictions", Class::EVICTIONS),
-    ("fetchers", Class::FETCHERS),
-    ("mutations", Class::MUTATIONS),
-    ("sysevents", Class::SYSEVENTS),
-    ("connevents", Class::CONNEVENTS),
-    ("proxyreqs", Class::PROXYREQS),
-    ("proxyevents", Class::PROXYEVENTS),
-    ("proxyuser", Class::PROXYUSER),
-    ("deletions", Class::DELETIONS),
+pub const WORDS: [(&str, EventClass); 10] = [
+    ("rawcmds", EventClass::RAWCMDS),
+    ("evictions", EventClass::EVICTIONS),
+    ("fetchers", EventClass::FETCHERS),
+    ("mutations", EventClass::MUTATIONS),
+    ("sysevents", EventClass::SYSEVENTS),
+    ("connevents", EventClass::CONNEVENTS),
+    ("proxyreqs", EventClass::PROXYREQS),
+    ("proxyevents", EventClass::PROXYEVENTS),
+    ("proxyuser", EventClass::PROXYUSER),
+    ("deletions", EventClass::DELETIONS),
 ];
 
-impl Class {
+impl EventClass {
     /// The class that `word`, possibly abbreviated, names.
     pub fn named(word: &[u8]) -> Option<Self> {
         WORDS.iter().find(|(name, _)| name.as_bytes().starts_with(word)).map(|(_, class)| *class)
@@ -152,7 +152,7 @@ pub enum Event<'a> {
 
 /// An event with its number and its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry<'a> {
+pub struct EventEntry<'a> {
     /// Position in the sequence of all events.
     pub number: u64,
     /// Microseconds since 1970.
@@ -192,14 +192,14 @@ fn unpack_peer([first, high, low]: [u64; 3]) -> Option<SocketAddr> {
 impl<'a> Event<'a> {
     /// The class of the event.
     #[inline]
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> EventClass {
         match self {
-            Self::ItemGet { .. } => Class::FETCHERS,
-            Self::ItemStore { .. } => Class::MUTATIONS,
-            Self::Eviction { .. } => Class::EVICTIONS,
-            Self::Deleted { .. } => Class::DELETIONS,
-            Self::ConnNew { .. } | Self::ConnClose { .. } | Self::TlsError { .. } => Class::CONNEVENTS,
-            Self::SlabMove { .. } | Self::Crawled { .. } => Class::SYSEVENTS,
+            Self::ItemGet { .. } => EventClass::FETCHERS,
+            Self::ItemStore { .. } => EventClass::MUTATIONS,
+            Self::Eviction { .. } => EventClass::EVICTIONS,
+            Self::Deleted { .. } => EventClass::DELETIONS,
+            Self::ConnNew { .. } | Self::ConnClose { .. } | Self::TlsError { .. } => EventClass::CONNEVENTS,
+            Self::SlabMove { .. } | Self::Crawled { .. } => EventClass::SYSEVENTS,
         }
     }
 
@@ -294,10 +294,10 @@ mod tests {
 
     #[test]
     fn classes_are_named_by_the_front_of_their_word() {
-        assert_eq!(Class::named(b"f"), Some(Class::FETCHERS));
-        assert_eq!(Class::named(b"deletions"), Some(Class::DELETIONS));
-        assert_eq!(Class::named(b"p"), Some(Class::PROXYREQS));
-        assert_eq!(Class::named(b"proxyu"), Some(Class::PROXYUSER));
-        assert_eq!((Class::named(b"fetchersx"), Class::named(b"x")), (None, None));
+        assert_eq!(EventClass::named(b"f"), Some(EventClass::FETCHERS));
+        assert_eq!(EventClass::named(b"deletions"), Some(EventClass::DELETIONS));
+        assert_eq!(EventClass::named(b"p"), Some(EventClass::PROXYREQS));
+        assert_eq!(EventClass::named(b"proxyu"), Some(EventClass::PROXYUSER));
+        assert_eq!((EventClass::named(b"fetchersx"), EventClass::named(b"x")), (None, None));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns names, order and escaping of the fields. Called by the logger thread only.
 
-use super::{Entry, Event};
+use super::{Event, EventEntry};
 use std::io::Write as _;
 use std::net::SocketAddr;
 
@@ -34,7 +34,7 @@ impl std::fmt::Display for PeerName {
 }
 
 /// Appends the line of `entry`.
-pub fn put(entry: &Entry<'_>, out: &mut Vec<u8>) {
+pub fn put(entry: &EventEntry<'_>, out: &mut Vec<u8>) {
     // The microseconds are not padded: 1700000000.5 is 5 microseconds past the second. Writing to a Vec cannot fail.
     let (seconds, micros) = (entry.micros / 1_000_000, entry.micros % 1_000_000);
     let _ = write!(out, "ts={seconds}.{micros} gid={} ", entry.number);
@@ -79,7 +79,7 @@ mod tests {
 
     fn line(event: Event<'_>) -> String {
         let mut out = Vec::new();
-        put(&Entry { number: 7, micros: 1_700_000_000_000_005, event }, &mut out);
+        put(&EventEntry { number: 7, micros: 1_700_000_000_000_005, event }, &mut out);
         let line = String::from_utf8(out).unwrap();
         let rest = line.strip_prefix("ts=1700000000.5 gid=7 ").expect("the stamp");
         rest.to_owned()

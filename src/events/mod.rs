@@ -15,10 +15,10 @@ mod event;
 pub mod line;
 mod ring;
 
-pub use event::{Class, CloseReason, Entry, Event, LookupStatus, StoreStatus, StoreVerb};
+pub use event::{CloseReason, Event, EventClass, EventEntry, LookupStatus, StoreStatus, StoreVerb};
 
 use parking_lot::Mutex;
-use ring::Ring;
+use ring::EventRing;
 use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +29,7 @@ pub struct Events {
     /// Number of the last event or watcher: both draw from one sequence.
     sequence: AtomicU64,
     /// One for each worker, and one at the end for all other threads.
-    rings: Box<[Ring]>,
+    rings: Box<[EventRing]>,
     /// Serialises producers of the last ring. Lock rank: see docs/locking.md.
     common: Mutex<()>,
 }
@@ -41,7 +41,7 @@ impl Events {
         Self {
             wanted: AtomicU16::new(0),
             sequence: AtomicU64::new(0),
-            rings: (0..=workers).map(|_| Ring::new(bytes)).collect(),
+            rings: (0..=workers).map(|_| EventRing::new(bytes)).collect(),
             common: Mutex::new(()),
         }
     }
@@ -51,23 +51,23 @@ impl Events {
     /// # Errors
     /// The kernel has no memory.
     pub fn open(&self) -> io::Result<()> {
-        self.rings.iter().try_for_each(Ring::open)
+        self.rings.iter().try_for_each(EventRing::open)
     }
 
     /// Sets the watched classes.
-    pub fn want(&self, classes: Class) {
+    pub fn want(&self, classes: EventClass) {
         self.wanted.store(classes.bits(), Relaxed);
     }
 
     /// Whether one of `classes` is watched.
     #[inline]
-    pub fn wants(&self, classes: Class) -> bool {
+    pub fn wants(&self, classes: EventClass) -> bool {
         self.wanted().meets(classes)
     }
 
     #[inline]
-    fn wanted(&self) -> Class {
-        Class::from_bits(self.wanted.load(Relaxed))
+    fn wanted(&self) -> EventClass {
+        EventClass::from_bits(self.wanted.load(Relaxed))
     }
 
     /// Draws the next number of the sequence.
@@ -94,7 +94,7 @@ impl Events {
         }
     }
 
-    fn put_into(&self, ring: &Ring, event: &Event<'_>) {
+    fn put_into(&self, ring: &EventRing, event: &Event<'_>) {
         let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         let (kind, args, bytes) = event.pack();
         ring.push(kind, [self.next_number(), micros, args[0], args[1], args[2]], bytes);
@@ -102,7 +102,7 @@ impl Events {
 
     /// Removes the entries recorded by now, ring by ring, and passes each to `each`; returns their number. For one
     /// thread.
-    pub fn drain(&self, mut each: impl FnMut(&Entry<'_>)) -> u64 {
+    pub fn drain(&self, mut each: impl FnMut(&EventEntry<'_>)) -> u64 {
         let mut seen = 0;
         let mut bytes = Vec::new();
         for ring in &self.rings {
@@ -110,7 +110,7 @@ impl Events {
             while let Some((kind, [number, micros, a, b, c])) = ring.pop(end, &mut bytes) {
                 seen += 1;
                 if let Some(event) = Event::unpack(kind, [a, b, c], &bytes) {
-                    each(&Entry { number, micros, event });
+                    each(&EventEntry { number, micros, event });
                 }
             }
         }
@@ -119,7 +119,7 @@ impl Events {
 
     /// Number of events that found their ring full.
     pub fn dropped(&self) -> u64 {
-        self.rings.iter().map(Ring::dropped).sum()
+        self.rings.iter().map(EventRing::dropped).sum()
     }
 }
 
@@ -130,7 +130,7 @@ pub struct Log<'a> {
     /// Index of the ring; `None` is the one for all other threads.
     ring: Option<u32>,
     fd: i32,
-    wanted: Class,
+    wanted: EventClass,
 }
 
 impl<'a> Log<'a> {
@@ -149,7 +149,7 @@ impl<'a> Log<'a> {
 
     /// Whether one of `classes` was watched when the turn began.
     #[inline]
-    pub fn wants(&self, classes: Class) -> bool {
+    pub fn wants(&self, classes: EventClass) -> bool {
         self.wanted.meets(classes)
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let deleted = |key| Event::Deleted { key, meta: false, class: 1, size: 3 };
         Log::new(&events, 7).of_worker(0).put(&deleted(b"not watched"));
         events.open().unwrap();
-        events.want(Class::DELETIONS);
+        events.want(EventClass::DELETIONS);
         Log::new(&events, 7).of_worker(1).put(&deleted(b"b"));
         Log::new(&events, 7).of_worker(0).put(&deleted(b"a"));
         Log::new(&events, 7).put(&deleted(b"c"));

@@ -14,7 +14,7 @@ const HEAD: usize = 6;
 
 /// Words of a ring. Aligned so that the positions of two workers share no cache line.
 #[repr(align(128))]
-pub(super) struct Ring {
+pub(super) struct EventRing {
     /// Absent until the first watcher; untouched until entries come.
     words: OnceLock<Words>,
     len: usize,
@@ -25,7 +25,7 @@ pub(super) struct Ring {
     dropped: AtomicU64,
 }
 
-impl Ring {
+impl EventRing {
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             words: OnceLock::new(),
@@ -113,7 +113,7 @@ impl Ring {
 mod tests {
     use super::*;
 
-    fn take(ring: &Ring) -> Vec<(u8, u64, Vec<u8>)> {
+    fn take(ring: &EventRing) -> Vec<(u8, u64, Vec<u8>)> {
         let (end, mut bytes, mut all) = (ring.end(), Vec::new(), Vec::new());
         while let Some((kind, args)) = ring.pop(end, &mut bytes) {
             all.push((kind, args[0], bytes.clone()));
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn entries_of_any_length_wrap_around() {
-        let ring = Ring::new(8 * 101);
+        let ring = EventRing::new(8 * 101);
         ring.open().unwrap();
         for n in 0..1000u64 {
             let bytes = vec![n as u8; n as usize % 251];
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_drops_and_accepts_again_once_drained() {
-        let ring = Ring::new(8 * 13);
+        let ring = EventRing::new(8 * 13);
         ring.open().unwrap();
         for n in 0..5 {
             ring.push(0, [n, 0, 0, 0, 0], b"");
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn entries_pushed_during_a_drain_wait_for_the_next_one() {
-        let ring = Ring::new(1024);
+        let ring = EventRing::new(1024);
         ring.open().unwrap();
         ring.push(0, [1, 0, 0, 0, 0], b"");
         let (end, mut bytes) = (ring.end(), Vec::new());
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn two_threads_lose_and_tear_no_entry() {
-        let ring = Ring::new(8 * 500);
+        let ring = EventRing::new(8 * 500);
         ring.open().unwrap();
         let put = 20_000u64;
         std::thread::scope(|scope| {

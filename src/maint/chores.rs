@@ -7,7 +7,7 @@
 use super::background::{Background, Rest, StopFlag};
 use super::crawler::Crawler;
 use super::sweep::Sweep;
-use crate::store::{Step, Store};
+use crate::store::{GrowthStep, Store};
 use crate::sys::panics::trap;
 use std::io;
 use std::sync::Arc;
@@ -163,7 +163,7 @@ impl ChoreWork {
         let until = (self.clock)() + GROW_FOR;
         let mut has_grown = false;
         self.is_growing = loop {
-            if self.store.grow_step(GROW_BUCKETS) == Step::Over {
+            if self.store.grow_step(GROW_BUCKETS) == GrowthStep::Over {
                 break false;
             }
             has_grown = true;

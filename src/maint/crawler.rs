@@ -24,7 +24,7 @@ pub struct Crawler {
 
 /// A session's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) struct CrawlRequest {
     pub classes: u64,
     pub limit: u32,
 }
@@ -72,12 +72,12 @@ impl Crawler {
     }
 
     /// Takes the pending request; it is in progress from now on.
-    pub(super) fn take(&self) -> Option<Request> {
+    pub(super) fn take(&self) -> Option<CrawlRequest> {
         if self.classes.load(Relaxed) == 0 {
             return None;
         }
         let classes = self.classes.swap(0, Acquire);
-        Some(Request { classes, limit: self.limit.load(Relaxed) })
+        Some(CrawlRequest { classes, limit: self.limit.load(Relaxed) })
     }
 
     /// Ends the request that was taken.
@@ -101,7 +101,7 @@ mod tests {
         assert!(crawler.crawl(6, 10));
         assert!(crawler.is_running());
         assert!(!crawler.crawl(2, 0), "one is waiting");
-        assert_eq!(crawler.take(), Some(Request { classes: 6, limit: 10 }));
+        assert_eq!(crawler.take(), Some(CrawlRequest { classes: 6, limit: 10 }));
         assert_eq!(crawler.take(), None);
         assert!(!crawler.crawl(2, 0), "one is under way");
         crawler.done();

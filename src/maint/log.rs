@@ -2,12 +2,12 @@
 //!
 //! Owns the table of watchers, the thread, and its pace: it polls every millisecond while there are events and less
 //! and less often, down to once a second, while there are none; without watchers it sleeps. No thread waits for it:
-//! rings and watchers' buffers are bounded and drop what does not fit. Knows no sockets (it gets a [`Sink`]) and no
+//! rings and watchers' buffers are bounded and drop what does not fit. Knows no sockets (it gets a [`WatchSink`]) and no
 //! protocol. Sessions take a [`Seat`], `net` hands over the socket, `server` starts and stops the thread.
 
 use super::background::{Background, StopFlag};
-use super::watcher::{Sink, Watcher};
-use crate::events::{Class, Events, line};
+use super::watcher::{WatchSink, Watcher};
+use crate::events::{EventClass, Events, line};
 use crate::limits::WATCHERS_MAX;
 use crate::sys::panics::{contain, trap};
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// Reason that a watcher is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum WatchRefused {
     /// The number of watchers is at its limit.
     TooMany,
     /// No memory for the rings, or the server is stopping.
@@ -42,9 +42,9 @@ pub struct Watchers {
 #[derive(Default)]
 struct SeatTable {
     /// Classes that each seat watches; none = free.
-    seats: [Class; WATCHERS_MAX],
+    seats: [EventClass; WATCHERS_MAX],
     /// Watchers that the thread has not taken yet.
-    arrivals: Vec<(Seat, Box<dyn Sink>)>,
+    arrivals: Vec<(Seat, Box<dyn WatchSink>)>,
     closed: bool,
 }
 
@@ -57,14 +57,14 @@ impl Watchers {
     /// Takes a free seat; from now on events of `classes` are recorded.
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub fn seat(self: &Arc<Self>, classes: Class) -> Result<Seat, Refused> {
+    /// See [`WatchRefused`].
+    pub fn seat(self: &Arc<Self>, classes: EventClass) -> Result<Seat, WatchRefused> {
         // System calls, so not under the lock.
         let has_rings = self.events.open().is_ok();
         let mut table = self.table.lock();
-        let free = table.seats.iter().position(|seat| *seat == Class::NONE).ok_or(Refused::TooMany)?;
+        let free = table.seats.iter().position(|seat| *seat == EventClass::NONE).ok_or(WatchRefused::TooMany)?;
         if table.closed || !has_rings {
-            return Err(Refused::Failed);
+            return Err(WatchRefused::Failed);
         }
         table.seats[free] = classes;
         self.events.want(table.wanted());
@@ -73,7 +73,7 @@ impl Watchers {
 
     /// Number of watchers.
     pub fn len(&self) -> usize {
-        self.table.lock().seats.iter().filter(|seat| **seat != Class::NONE).count()
+        self.table.lock().seats.iter().filter(|seat| **seat != EventClass::NONE).count()
     }
 
     /// Whether there are no watchers.
@@ -81,20 +81,20 @@ impl Watchers {
         self.len() == 0
     }
 
-    fn arrivals(&self) -> Vec<(Seat, Box<dyn Sink>)> {
+    fn arrivals(&self) -> Vec<(Seat, Box<dyn WatchSink>)> {
         std::mem::take(&mut self.table.lock().arrivals)
     }
 
     /// Refuses new watchers from now on; returns those that the thread has not taken yet.
-    fn close(&self) -> Vec<(Seat, Box<dyn Sink>)> {
+    fn close(&self) -> Vec<(Seat, Box<dyn WatchSink>)> {
         self.table.lock().closed = true;
         self.arrivals()
     }
 }
 
 impl SeatTable {
-    fn wanted(&self) -> Class {
-        self.seats.iter().fold(Class::NONE, |all, seat| all.and(*seat))
+    fn wanted(&self) -> EventClass {
+        self.seats.iter().fold(EventClass::NONE, |all, seat| all.and(*seat))
     }
 }
 
@@ -102,13 +102,13 @@ impl SeatTable {
 pub struct Seat {
     watchers: Arc<Watchers>,
     index: usize,
-    classes: Class,
+    classes: EventClass,
     since: u64,
 }
 
 impl Seat {
     /// Passes the watcher's socket to the logger, which greets it. While the server stops, drops it.
-    pub fn take(self, sink: Box<dyn Sink>) {
+    pub fn take(self, sink: Box<dyn WatchSink>) {
         let watchers = Arc::clone(&self.watchers);
         let mut table = watchers.table.lock();
         if table.closed {
@@ -123,7 +123,7 @@ impl Seat {
         }
     }
 
-    pub(super) fn classes(&self) -> Class {
+    pub(super) fn classes(&self) -> EventClass {
         self.classes
     }
 
@@ -136,14 +136,14 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut table = self.watchers.table.lock();
-        table.seats[self.index] = Class::NONE;
+        table.seats[self.index] = EventClass::NONE;
         self.watchers.events.want(table.wanted());
     }
 }
 
 /// Counts of one round, for `stats`.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct Tally {
+pub struct RoundTally {
     /// Events that found their ring full.
     pub dropped: u64,
     /// Events taken from the rings.
@@ -164,7 +164,7 @@ impl Logger {
     ///
     /// # Errors
     /// The thread cannot be created.
-    pub fn start(watchers: Arc<Watchers>, count: impl Fn(Tally) + Send + 'static) -> io::Result<Self> {
+    pub fn start(watchers: Arc<Watchers>, count: impl Fn(RoundTally) + Send + 'static) -> io::Result<Self> {
         let work = move |stop: &StopFlag| {
             // Only this thread sets the cell.
             let _ = watchers.thread.set(thread::current());
@@ -183,7 +183,7 @@ impl Logger {
     }
 }
 
-fn run(watchers: &Arc<Watchers>, stop: &StopFlag, count: &impl Fn(Tally)) {
+fn run(watchers: &Arc<Watchers>, stop: &StopFlag, count: &impl Fn(RoundTally)) {
     let mut active: Vec<Watcher> = Vec::new();
     let (mut sleep, mut dropped) = (SLEEP_MIN, 0);
     while !stop.to_stop() {
@@ -208,8 +208,8 @@ fn run(watchers: &Arc<Watchers>, stop: &StopFlag, count: &impl Fn(Tally)) {
 }
 
 /// Distributes the recorded events to the watchers, and sends; true if there was something to do.
-fn round(events: &Events, active: &mut Vec<Watcher>) -> (Tally, bool) {
-    let mut tally = Tally::default();
+fn round(events: &Events, active: &mut Vec<Watcher>) -> (RoundTally, bool) {
+    let mut tally = RoundTally::default();
     let mut text = Vec::new();
     tally.written = events.drain(|entry| {
         let class = entry.event.class();
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    impl Sink for Pipe {
+    impl WatchSink for Pipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut pipe = self.0.lock();
             let n = bytes.len().min(pipe.1 - pipe.0.len());
@@ -272,7 +272,7 @@ mod tests {
         Watchers::new(Arc::new(Events::new(1, 65536)), limit)
     }
 
-    fn watcher(watchers: &Arc<Watchers>, classes: Class, pipe: &Pipe) -> Watcher {
+    fn watcher(watchers: &Arc<Watchers>, classes: EventClass, pipe: &Pipe) -> Watcher {
         let limit = watchers.limit;
         Watcher::new(Box::new(pipe.clone()), watchers.seat(classes).map_err(|_| "no seat").unwrap(), limit)
     }
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_slow_reader_learns_how_many_lines_it_missed() {
         let (watchers, pipe) = (table(1000), Pipe::with_room(4));
-        let mut here = vec![watcher(&watchers, Class::DELETIONS, &pipe)];
+        let mut here = vec![watcher(&watchers, EventClass::DELETIONS, &pipe)];
         assert_eq!(pipe.read(0), "OK\r\n");
         delete(&watchers, 100);
         let (tally, _) = round(&watchers.events, &mut here);
@@ -307,11 +307,11 @@ mod tests {
     fn a_watcher_sees_its_classes_from_its_arrival_on() {
         let watchers = table(10_000);
         let (first, second) = (Pipe::with_room(10_000), Pipe::with_room(10_000));
-        let mut here = vec![watcher(&watchers, Class::DELETIONS, &first)];
+        let mut here = vec![watcher(&watchers, EventClass::DELETIONS, &first)];
         delete(&watchers, 1);
-        here.push(watcher(&watchers, Class::DELETIONS.and(Class::FETCHERS), &second));
+        here.push(watcher(&watchers, EventClass::DELETIONS.and(EventClass::FETCHERS), &second));
         let other = Pipe::with_room(10_000);
-        here.push(watcher(&watchers, Class::CONNEVENTS, &other));
+        here.push(watcher(&watchers, EventClass::CONNEVENTS, &other));
         delete(&watchers, 1);
         assert_eq!(round(&watchers.events, &mut here).0.sent, 3);
         assert_eq!(first.read(0).lines().count(), 3);
@@ -322,8 +322,8 @@ mod tests {
     #[test]
     fn without_memory_for_the_rings_watchers_are_refused() {
         let watchers = Watchers::new(Arc::new(Events::new(2, 1 << 55)), 1000);
-        assert_eq!(watchers.seat(Class::FETCHERS).err(), Some(Refused::Failed));
-        assert!(watchers.is_empty() && !watchers.events.wants(Class::FETCHERS));
+        assert_eq!(watchers.seat(EventClass::FETCHERS).err(), Some(WatchRefused::Failed));
+        assert!(watchers.is_empty() && !watchers.events.wants(EventClass::FETCHERS));
         delete(&watchers, 1);
         assert_eq!(watchers.events.dropped(), 1);
     }
@@ -331,21 +331,21 @@ mod tests {
     #[test]
     fn a_watcher_that_disconnects_frees_its_seat() {
         let (watchers, pipe) = (table(1000), Pipe::with_room(1000));
-        let seats: Vec<_> = (1..WATCHERS_MAX).map(|_| watchers.seat(Class::FETCHERS).ok()).collect();
-        let mut here = vec![watcher(&watchers, Class::CONNEVENTS, &pipe)];
-        assert_eq!(watchers.seat(Class::FETCHERS).err(), Some(Refused::TooMany));
+        let seats: Vec<_> = (1..WATCHERS_MAX).map(|_| watchers.seat(EventClass::FETCHERS).ok()).collect();
+        let mut here = vec![watcher(&watchers, EventClass::CONNEVENTS, &pipe)];
+        assert_eq!(watchers.seat(EventClass::FETCHERS).err(), Some(WatchRefused::TooMany));
         pipe.0.lock().2 = false;
         let _ = round(&watchers.events, &mut here);
-        assert!(here.is_empty() && watchers.seat(Class::FETCHERS).is_ok());
-        assert!(!watchers.events.wants(Class::CONNEVENTS) && watchers.events.wants(Class::FETCHERS));
+        assert!(here.is_empty() && watchers.seat(EventClass::FETCHERS).is_ok());
+        assert!(!watchers.events.wants(EventClass::CONNEVENTS) && watchers.events.wants(EventClass::FETCHERS));
         drop(seats);
-        assert!(watchers.is_empty() && !watchers.events.wants(Class::FETCHERS));
+        assert!(watchers.is_empty() && !watchers.events.wants(EventClass::FETCHERS));
     }
 
     /// A socket that makes its writer panic.
     struct Bad;
 
-    impl Sink for Bad {
+    impl WatchSink for Bad {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             panic!("as a test wants it")
         }
@@ -359,15 +359,15 @@ mod tests {
     fn the_thread_survives_a_panic_without_its_former_watchers() {
         let (watchers, before, after) = (table(1000), Pipe::with_room(1000), Pipe::with_room(1000));
         let logger = Logger::start(Arc::clone(&watchers), |_| ()).unwrap();
-        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(before.clone()));
+        watchers.seat(EventClass::DELETIONS).ok().unwrap().take(Box::new(before.clone()));
         while before.0.lock().0.is_empty() {
             thread::yield_now();
         }
-        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(Bad));
+        watchers.seat(EventClass::DELETIONS).ok().unwrap().take(Box::new(Bad));
         while !watchers.is_empty() {
             thread::yield_now();
         }
-        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(after.clone()));
+        watchers.seat(EventClass::DELETIONS).ok().unwrap().take(Box::new(after.clone()));
         while after.0.lock().0.is_empty() {
             thread::yield_now();
         }
@@ -383,7 +383,7 @@ mod tests {
     fn the_thread_greets_at_once_and_stops_with_watchers() {
         let (watchers, pipe) = (table(1000), Pipe::with_room(1000));
         let logger = Logger::start(Arc::clone(&watchers), |_| ()).unwrap();
-        watchers.seat(Class::DELETIONS).ok().unwrap().take(Box::new(pipe.clone()));
+        watchers.seat(EventClass::DELETIONS).ok().unwrap().take(Box::new(pipe.clone()));
         while pipe.0.lock().0.is_empty() {
             thread::yield_now();
         }
@@ -393,6 +393,6 @@ mod tests {
         }
         logger.stop();
         assert!(watchers.is_empty());
-        assert_eq!(watchers.seat(Class::DELETIONS).err(), Some(Refused::Failed));
+        assert_eq!(watchers.seat(EventClass::DELETIONS).err(), Some(WatchRefused::Failed));
     }
 }

@@ -23,15 +23,15 @@ use std::path::{Path, PathBuf};
 
 /// An open memory file, and the state from which the process must resume to serve its items.
 pub struct Memory {
-    /// The file. Empty if there is no [`Resume`].
+    /// The file. Empty if there is no [`ClockResume`].
     pub image: MemoryFile,
     /// State to resume from; `None` = an empty cache.
-    pub resume: Option<Resume>,
+    pub resume: Option<ClockResume>,
 }
 
 /// State of the previous process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resume {
+pub struct ClockResume {
     /// Relative time now: the previous process's clock, plus the time since.
     pub now: u32,
     /// Hash power that the index had grown to, if known.
@@ -67,7 +67,7 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
                     last_seen - now
                 ));
             }
-            Some(Resume { now: later(left, now - last_seen), hashpower: None, gid: 0, in_order: false })
+            Some(ClockResume { now: later(left, now - last_seen), hashpower: None, gid: 0, in_order: false })
         }
         None => {
             say(format_args!("[restart] no metadata save file, starting with a clean cache"));
@@ -246,7 +246,7 @@ impl FileMetadata {
     }
 
     /// Whether the metadata belongs to the items in the file, and these can be served under `settings`.
-    fn judge(&self, settings: &Settings, layout: u64, holds: Holds, now: i64) -> Option<Resume> {
+    fn judge(&self, settings: &Settings, layout: u64, holds: Holds, now: i64) -> Option<ClockResume> {
         let clean = |why: std::fmt::Arguments<'_>| {
             say(format_args!("[restart] {why}"));
             say(format_args!("[restart] failed to validate metadata, starting with a clean cache"));
@@ -273,7 +273,7 @@ impl FileMetadata {
             return incompatible("stop_time");
         };
         match holds {
-            Holds::Saved { stamp } if self.hex("stamp") == Some(stamp) => Some(Resume {
+            Holds::Saved { stamp } if self.hex("stamp") == Some(stamp) => Some(ClockResume {
                 now: later(left, now - stopped),
                 hashpower: self.number("hashpower"),
                 gid: self.number("logger_gid").unwrap_or(0),
@@ -310,7 +310,7 @@ mod tests {
         let settings = Settings::default();
         let again = FileMetadata::parse(&meta(&settings).text()).unwrap();
         let resume = again.judge(&settings, 7, SAVED, 1075).unwrap();
-        assert_eq!(resume, Resume { now: 75, hashpower: Some(17), gid: 5, in_order: true });
+        assert_eq!(resume, ClockResume { now: 75, hashpower: Some(17), gid: 5, in_order: true });
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
     }
 
     /// Opens the memory file of a process that was last alive at relative time 70, unix time 1070, and was killed.
-    fn after_a_kill(now: i64) -> Option<Resume> {
+    fn after_a_kill(now: i64) -> Option<ClockResume> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");
         let settings = Settings { maxbytes: 1 << 20, ..Settings::default() };

@@ -4,12 +4,12 @@
 //! offers lines and decides when to send.
 
 use super::log::Seat;
-use crate::events::Class;
+use crate::events::EventClass;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
 /// Destination of a watcher's lines. Dropping it ends the connection.
-pub trait Sink: Send {
+pub trait WatchSink: Send {
     /// Writes as much as possible without blocking.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ const SKIP_LINE: usize = 128;
 
 /// One watcher. It holds its seat while it lives.
 pub(super) struct Watcher {
-    sink: Box<dyn Sink>,
+    sink: Box<dyn WatchSink>,
     seat: Seat,
     waiting: VecDeque<u8>,
     limit: usize,
@@ -41,7 +41,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// A watcher for which up to `limit` bytes may wait.
-    pub(super) fn new(sink: Box<dyn Sink>, seat: Seat, limit: usize) -> Self {
+    pub(super) fn new(sink: Box<dyn WatchSink>, seat: Seat, limit: usize) -> Self {
         let waiting = GREETING.iter().copied().collect();
         let mut watcher = Self { sink, seat, waiting, limit, skipped: 0, full: false, gone: false };
         watcher.flush();
@@ -49,7 +49,7 @@ impl Watcher {
     }
 
     /// Whether it watches event number `number` of class `class`.
-    pub(super) fn wants(&self, class: Class, number: u64) -> bool {
+    pub(super) fn wants(&self, class: EventClass, number: u64) -> bool {
         !self.gone && self.seat.classes().meets(class) && number > self.seat.since()
     }
 

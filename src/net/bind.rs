@@ -6,7 +6,7 @@
 use super::{ListenSocket, Listener};
 use crate::proto;
 use crate::settings::{self, ListenSpec, Settings, Transport};
-use crate::sys::resolve::{self, Kind};
+use crate::sys::resolve::{self, SocketKind};
 use crate::sys::{error_text, process, say};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fs::{self, File, OpenOptions};
@@ -54,7 +54,7 @@ impl Binder<'_> {
         }
         let file = port_file.and_then(PortFile::create);
         for (kind, name, port) in
-            [(Kind::Stream, "TCP", self.settings.port), (Kind::Datagram, "UDP", self.settings.udpport)]
+            [(SocketKind::Stream, "TCP", self.settings.port), (SocketKind::Datagram, "UDP", self.settings.udpport)]
         {
             if port == 0 {
                 continue;
@@ -72,7 +72,7 @@ impl Binder<'_> {
 
     /// Opens every entry of the listen list. A failing entry does not stop later ones from being tried (and complained
     /// about). The result is the first error with an error number other than 0. Equal entries are opened once.
-    fn entries(&mut self, kind: Kind, port: i32) -> io::Result<()> {
+    fn entries(&mut self, kind: SocketKind, port: i32) -> io::Result<()> {
         let mut result = Ok(());
         let mut seen: Vec<ListenSpec> = Vec::new();
         for spec in &self.settings.listeners {
@@ -93,7 +93,7 @@ impl Binder<'_> {
     }
 
     /// Opens one entry on its effective port.
-    fn entry(&mut self, kind: Kind, spec: &ListenSpec, port: i32) -> io::Result<()> {
+    fn entry(&mut self, kind: SocketKind, spec: &ListenSpec, port: i32) -> io::Result<()> {
         let port = if port == -1 { 0 } else { port };
         let addresses = resolve::listen_addresses(spec.host.as_deref(), port, kind).map_err(|text| {
             self.complaints.push(format!("getaddrinfo(): {text}"));
@@ -104,7 +104,7 @@ impl Binder<'_> {
 
     /// Binds every address of an entry. An address that is in use, or that the system does not have, is skipped: one
     /// bound address is enough. A name may resolve to both families where the kernel has only one.
-    fn bind(&mut self, kind: Kind, spec: &ListenSpec, addresses: Vec<SocketAddr>) -> io::Result<()> {
+    fn bind(&mut self, kind: SocketKind, spec: &ListenSpec, addresses: Vec<SocketAddr>) -> io::Result<()> {
         let mut skipped = io::Error::from_raw_os_error(0);
         let mut absent = Vec::new();
         let mut bound = 0;
@@ -157,14 +157,14 @@ impl Binder<'_> {
     }
 
     /// Sets memcached's options on a listening socket; accepted connections inherit them. No failure here is fatal.
-    fn set_options(&mut self, socket: &Socket, kind: Kind) {
+    fn set_options(&mut self, socket: &Socket, kind: SocketKind) {
         if self.settings.sock_cookie_id != 0
             && let Err(e) = socket.set_mark(self.settings.sock_cookie_id)
         {
             self.warn("setsockopt", &e);
         }
         let _ = socket.set_reuse_address(true);
-        if kind == Kind::Datagram {
+        if kind == SocketKind::Datagram {
             self.grow_send_buffer(socket);
             return;
         }
@@ -203,9 +203,9 @@ impl Binder<'_> {
     }
 
     /// Listens on a bound socket and notes its port.
-    fn admit(&mut self, socket: Socket, kind: Kind, spec: &ListenSpec) -> io::Result<()> {
+    fn admit(&mut self, socket: Socket, kind: SocketKind, spec: &ListenSpec) -> io::Result<()> {
         let local = socket.local_addr().ok().and_then(|a| a.as_socket());
-        if kind == Kind::Stream
+        if kind == SocketKind::Stream
             && let Err(e) = socket.listen(self.settings.backlog)
         {
             self.complain("listen()", &e);
@@ -214,8 +214,8 @@ impl Binder<'_> {
         self.note_port(kind, local);
         let socket = OwnedFd::from(socket);
         let socket = match kind {
-            Kind::Stream => ListenSocket::Tcp(mio::net::TcpListener::from_std(socket.into())),
-            Kind::Datagram => ListenSocket::Udp(mio::net::UdpSocket::from_std(socket.into())),
+            SocketKind::Stream => ListenSocket::Tcp(mio::net::TcpListener::from_std(socket.into())),
+            SocketKind::Datagram => ListenSocket::Udp(mio::net::UdpSocket::from_std(socket.into())),
         };
         self.push(socket, local, None, (spec.protocol, spec.transport));
         Ok(())
@@ -239,9 +239,9 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn note_port(&mut self, kind: Kind, local: Option<SocketAddr>) {
+    fn note_port(&mut self, kind: SocketKind, local: Option<SocketAddr>) {
         let Some(local) = local else { return };
-        let name = if kind == Kind::Stream { "TCP" } else { "UDP" };
+        let name = if kind == SocketKind::Stream { "TCP" } else { "UDP" };
         let family = if local.is_ipv4() { "INET" } else { "INET6" };
         self.ports.push_str(&format!("{name} {family}: {}\n", local.port()));
     }
@@ -251,12 +251,12 @@ impl Binder<'_> {
         socket: ListenSocket,
         local: Option<SocketAddr>,
         path: Option<String>,
-        (protocol, transport): (settings::Protocol, Transport),
+        (protocol, transport): (settings::ProtocolChoice, Transport),
     ) {
         let protocol = match protocol {
-            settings::Protocol::Negotiating => proto::Protocol::Negotiating,
-            settings::Protocol::Ascii => proto::Protocol::Ascii,
-            settings::Protocol::Binary => proto::Protocol::Binary,
+            settings::ProtocolChoice::Negotiating => proto::Protocol::Negotiating,
+            settings::ProtocolChoice::Ascii => proto::Protocol::Ascii,
+            settings::ProtocolChoice::Binary => proto::Protocol::Binary,
         };
         self.listeners.push(Listener { socket, local, path, protocol, transport });
     }
@@ -270,10 +270,10 @@ impl Binder<'_> {
     }
 }
 
-fn new_socket(address: SocketAddr, kind: Kind) -> io::Result<Socket> {
+fn new_socket(address: SocketAddr, kind: SocketKind) -> io::Result<Socket> {
     let (kind, protocol) = match kind {
-        Kind::Stream => (Type::STREAM, Protocol::TCP),
-        Kind::Datagram => (Type::DGRAM, Protocol::UDP),
+        SocketKind::Stream => (Type::STREAM, Protocol::TCP),
+        SocketKind::Datagram => (Type::DGRAM, Protocol::UDP),
     };
     Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))
 }
@@ -318,7 +318,7 @@ mod tests {
             host: host.map(str::to_owned),
             port: *port,
             transport: Transport::Plain,
-            protocol: settings::Protocol::Negotiating,
+            protocol: settings::ProtocolChoice::Negotiating,
             tag: None,
         };
         Settings {
@@ -389,14 +389,14 @@ mod tests {
             host: None,
             port: None,
             transport: Transport::Plain,
-            protocol: settings::Protocol::Negotiating,
+            protocol: settings::ProtocolChoice::Negotiating,
             tag: None,
         };
         let (absent, there) = ("203.0.113.9:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap());
         for (addresses, bound) in [(vec![absent, there], 1), (vec![there, absent], 1), (vec![absent, absent], 0)] {
             let (listeners, ports, complaints) = (Vec::new(), String::new(), Vec::new());
             let mut opener = Binder { settings: &settings, listeners, ports, complaints };
-            for (kind, opened) in [(Kind::Stream, bound), (Kind::Datagram, 2 * bound)] {
+            for (kind, opened) in [(SocketKind::Stream, bound), (SocketKind::Datagram, 2 * bound)] {
                 assert_eq!(opener.bind(kind, &spec, addresses.clone()).is_ok(), bound > 0);
                 assert_eq!(opener.listeners.len(), opened);
             }
@@ -414,7 +414,7 @@ mod tests {
         drop(listeners);
         // One port cannot have two protocols.
         let mut two = settings(i32::from(free), &entries);
-        two.listeners[1].protocol = settings::Protocol::Ascii;
+        two.listeners[1].protocol = settings::ProtocolChoice::Ascii;
         let error = open(&two, None).err().unwrap();
         assert_eq!(error.0, "failed to listen on one of interface(s) LIST: Address already in use");
         assert_eq!(open(&settings(-1, &[(Some("127.0.0.1"), None); 2]), None).unwrap().len(), 2, "any two ports");

@@ -8,7 +8,7 @@ use super::conn::Conn;
 use slab::Slab;
 
 /// Connections of one worker.
-pub(super) struct Table<S> {
+pub(super) struct ConnSlots<S> {
     slab: Slab<Conn<S>>,
 }
 
@@ -22,7 +22,7 @@ pub(super) fn slot(token: usize) -> usize {
     token & u32::MAX as usize
 }
 
-impl<S> Table<S> {
+impl<S> ConnSlots<S> {
     pub(super) fn new() -> Self {
         Self { slab: Slab::new() }
     }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn r1_5_a_stale_token_finds_nothing_though_its_slot_is_taken() {
-        let mut table = Table::new();
+        let mut table = ConnSlots::new();
         let old = table.insert(conn(1));
         assert!(table.get_mut(old).is_some());
         assert!(table.remove(old).is_some());
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn r1_5_numbers_beyond_32_bits_make_tokens_like_any_other() {
-        let mut table = Table::new();
+        let mut table = ConnSlots::new();
         for id in (1 << 32) - 3..(1 << 32) + 3 {
             let old = table.insert(conn(id));
             assert!(table.remove(old).is_some());

@@ -43,7 +43,7 @@ pub struct Allowance {
 
 /// Result of sending one datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sent {
+pub enum SendOutcome {
     /// Sent.
     Yes,
     /// The send buffer is full: retry later.
@@ -153,7 +153,12 @@ impl<S: Handler> Answerer<S> {
     }
 
     /// Continues the request in progress; `send` gets each datagram of the answer.
-    pub fn turn(&mut self, cx: &mut Cx<'_>, allowance: &mut Allowance, mut send: impl FnMut(&[u8]) -> Sent) -> TurnEnd {
+    pub fn turn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        allowance: &mut Allowance,
+        mut send: impl FnMut(&[u8]) -> SendOutcome,
+    ) -> TurnEnd {
         // Taken out, so that a request that panics is not retried.
         let Some(mut request) = self.request.take() else { return TurnEnd::Done };
         let progress = loop {
@@ -167,7 +172,7 @@ impl<S: Handler> Answerer<S> {
                     break TurnEnd::More;
                 }
                 RequestStage::Farewell => {
-                    let full = send(&header(request.id, 0, 0)) == Sent::Full;
+                    let full = send(&header(request.id, 0, 0)) == SendOutcome::Full;
                     break if full { TurnEnd::Full } else { TurnEnd::Done };
                 }
                 RequestStage::Over => break TurnEnd::Done,
@@ -215,7 +220,7 @@ impl<S: Handler> Answerer<S> {
         request: &mut UdpRequest<S>,
         cx: &Cx<'_>,
         allowance: &mut Allowance,
-        send: &mut impl FnMut(&[u8]) -> Sent,
+        send: &mut impl FnMut(&[u8]) -> SendOutcome,
     ) -> Option<TurnEnd> {
         while let Some(left) = self.output.front_reply() {
             if allowance.datagrams == 0 {
@@ -231,10 +236,10 @@ impl<S: Handler> Answerer<S> {
             let n = self.output.copy_front(&mut datagram[HEADER..][..left.min(PAYLOAD)]);
             allowance.datagrams -= 1;
             let taken = match send(&datagram[..HEADER + n]) {
-                Sent::Yes => n,
+                SendOutcome::Yes => n,
                 // A series with a gap is useless.
-                Sent::Lost => left,
-                Sent::Full => {
+                SendOutcome::Lost => left,
+                SendOutcome::Full => {
                     request.series = Some(series);
                     return Some(TurnEnd::Full);
                 }

@@ -4,7 +4,7 @@
 //! drive every step a session may ask for, panics included.
 
 use super::notify::Remote;
-use crate::maint::Sink;
+use crate::maint::WatchSink;
 use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ pub trait Handler: Send + 'static {
     fn peer_ended(&self);
     fn resume(&mut self, reply: &[u8], out: &mut Output);
     /// After [`Step::HandOver`]: the connection has left its worker; `socket` is what remains of it.
-    fn hand_over(&mut self, socket: Box<dyn Sink>);
+    fn hand_over(&mut self, socket: Box<dyn WatchSink>);
     fn waiting_state(&self) -> ConnState;
     fn mid_request(&self) -> bool;
     fn awaits_login(&self, shared: &Shared) -> bool;
@@ -66,7 +66,7 @@ impl Handler for Session {
         Session::resume(self, reply, out);
     }
 
-    fn hand_over(&mut self, socket: Box<dyn Sink>) {
+    fn hand_over(&mut self, socket: Box<dyn WatchSink>) {
         Session::hand_over(self, socket);
     }
 

@@ -25,7 +25,7 @@ mod workers;
 
 pub use acceptor::Acceptor;
 pub use bind::{BindError, open};
-pub use datagram::{Allowance, Answerer, DATAGRAM_MAX, HEADER as DATAGRAM_HEADER, Sent, TurnEnd};
+pub use datagram::{Allowance, Answerer, DATAGRAM_MAX, HEADER as DATAGRAM_HEADER, SendOutcome, TurnEnd};
 pub use handler::Handler;
 pub use listener::{ListenSocket, Listener};
 pub use notify::Remote;

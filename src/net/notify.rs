@@ -46,7 +46,7 @@ pub(super) struct Resume {
 /// Whether and how a worker ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(super) enum End {
+pub(super) enum WorkerEnd {
     No,
     Drop,
     Graceful,
@@ -80,7 +80,7 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
     let waker = Arc::new(Waker {
         inner: mio::Waker::new(registry, BELL)?,
         rung: AtomicBool::new(false),
-        end: AtomicU8::new(End::No as u8),
+        end: AtomicU8::new(WorkerEnd::No as u8),
     });
     let (messages, messages_in) = bounded(WORKER_QUEUE);
     let (replies, replies_in) = unbounded();
@@ -97,7 +97,7 @@ impl Mailbox {
     }
 
     /// Asks the worker to end.
-    pub(super) fn end(&self, how: End) {
+    pub(super) fn end(&self, how: WorkerEnd) {
         self.waker.end.store(how as u8, Release);
         self.waker.ring();
     }
@@ -114,11 +114,11 @@ impl Inbox {
         self.waker.rung.swap(false, AcqRel);
     }
 
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> WorkerEnd {
         match self.waker.end.load(Acquire) {
-            0 => End::No,
-            1 => End::Drop,
-            _ => End::Graceful,
+            0 => WorkerEnd::No,
+            1 => WorkerEnd::Drop,
+            _ => WorkerEnd::Graceful,
         }
     }
 }

@@ -324,7 +324,10 @@ mod tests {
         buffers.seat(0, None);
         buffers.input.append(&[b'x'; COPY_REST_MAX + 1]);
         let waiting = buffers.vacate(false).unwrap().unwrap();
-        assert!(matches!(waiting.input, Leftover::Copy(_)), "a connection that waits for its peer gets no whole buffer");
+        assert!(
+            matches!(waiting.input, Leftover::Copy(_)),
+            "a connection that waits for its peer gets no whole buffer"
+        );
         all.push(waiting);
         for kept in all {
             buffers.discard(*kept);

@@ -9,7 +9,7 @@
 //! ([`TlsStream::has_unsent`]). The handshake happens inside reads; until it is complete they return nothing.
 
 use crate::limits::{TLS_READ, TLS_RECORD_MAX};
-use crate::tls::{Counters, Tls};
+use crate::tls::{Tls, TlsCounters};
 use mio::net::TcpStream;
 use rustls::{Error, ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
@@ -23,7 +23,7 @@ const DETOUR_MIN: usize = 4096;
 pub(super) struct TlsStream {
     socket: TcpStream,
     tls: ServerConnection,
-    counters: Arc<Counters>,
+    counters: Arc<TlsCounters>,
     /// The last read of the socket was short: the rest needs an event.
     drained: bool,
     /// The socket has returned `WouldBlock`. A short read that held nothing for the caller does not imply that: the

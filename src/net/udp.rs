@@ -3,7 +3,7 @@
 //! Owns one worker's datagram sockets and the bound of a turn; `datagram` parses requests and frames answers. A socket
 //! with a full send buffer receives nothing until the answer in progress is sent. `worker` gives each socket its turns.
 
-use super::datagram::{Allowance, Answerer, Sent, TurnEnd};
+use super::datagram::{Allowance, Answerer, SendOutcome, TurnEnd};
 use super::handler::Handler;
 use super::notify::NewUdp;
 use super::worker_context::{WorkerContext, is_verbose, say};
@@ -145,16 +145,16 @@ impl<S: Handler> Endpoint<S> {
     }
 }
 
-fn send(socket: &UdpSocket, peer: SocketAddr, datagram: &[u8], context: &WorkerContext) -> Sent {
+fn send(socket: &UdpSocket, peer: SocketAddr, datagram: &[u8], context: &WorkerContext) -> SendOutcome {
     match socket.send_to(datagram, peer) {
         Ok(n) => {
             context.counters.add(Counter::BytesWritten, n as u64);
-            Sent::Yes
+            SendOutcome::Yes
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Full,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => SendOutcome::Full,
         Err(error) => {
             log::debug!("a datagram to {peer} is lost: {error}");
-            Sent::Lost
+            SendOutcome::Lost
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use super::transport::Transport;
 use super::worker_context::{is_verbose, say};
-use crate::events::{Class, CloseReason, Event};
-use crate::maint::Sink;
+use crate::events::{CloseReason, Event, EventClass};
+use crate::maint::WatchSink;
 use crate::proto::{ConnInfo, ConnState, Shared};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl WatcherSocket {
     }
 }
 
-impl Sink for WatcherSocket {
+impl WatchSink for WatcherSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // An encrypted stream may still hold bytes of an earlier write.
         if !self.transport.flush()? {
@@ -65,7 +65,7 @@ impl Drop for WatcherSocket {
     fn drop(&mut self) {
         let fd = self.transport.fd();
         self.transport.close();
-        if self.shared.events.wants(Class::CONNEVENTS) {
+        if self.shared.events.wants(EventClass::CONNEVENTS) {
             // memcached has no other reason for a watcher's end.
             self.shared.events.put(&Event::ConnClose { peer: self.info.peer, reason: CloseReason::Error, fd });
         }

@@ -4,10 +4,10 @@
 //! protocols. `workers` starts it on its own thread.
 
 use super::conn::{After, Conn, Peer};
-use super::conns::Table;
+use super::conns::ConnSlots;
 use super::deadlines::{Deadlines, Limit, Verdict};
 use super::handler::Handler;
-use super::notify::{BELL, End, Inbox, Mailbox, Message, NewConn, Resume};
+use super::notify::{BELL, Inbox, Mailbox, Message, NewConn, Resume, WorkerEnd};
 use super::shared_buffers::NoMemory;
 use super::udp::Datagrams;
 use super::worker_context::{WorkerContext, is_verbose, say};
@@ -36,7 +36,7 @@ pub(super) struct Worker<S> {
     poll: Poll,
     inbox: Inbox,
     context: WorkerContext,
-    conns: Table<S>,
+    conns: ConnSlots<S>,
     udp: Datagrams<S>,
     /// Connections that have more to do after others had their turn; each at most once.
     ready: VecDeque<usize>,
@@ -53,7 +53,7 @@ impl<S: Handler> Worker<S> {
             poll,
             inbox: boxes.1,
             context: WorkerContext::new(shared, number, registry, boxes.0),
-            conns: Table::new(),
+            conns: ConnSlots::new(),
             udp: Datagrams::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(shared, shared.clock.now()),
@@ -95,7 +95,7 @@ impl<S: Handler> Worker<S> {
             }
             self.judge(&events);
             match self.inbox.end() {
-                End::No => {}
+                WorkerEnd::No => {}
                 end => break end,
             }
         };
@@ -103,14 +103,14 @@ impl<S: Handler> Worker<S> {
         Ok(())
     }
 
-    /// Whether to stop giving turns: at once on `End::Drop`, `GRACE` after `End::Graceful` was seen. Checked between
+    /// Whether to stop giving turns: at once on `WorkerEnd::Drop`, `GRACE` after `WorkerEnd::Graceful` was seen. Checked between
     /// any two turns.
     #[inline]
     fn is_over(&mut self) -> bool {
         match self.inbox.end() {
-            End::No => false,
-            End::Drop => true,
-            End::Graceful => self.ending.get_or_insert_with(Instant::now).elapsed() >= GRACE,
+            WorkerEnd::No => false,
+            WorkerEnd::Drop => true,
+            WorkerEnd::Graceful => self.ending.get_or_insert_with(Instant::now).elapsed() >= GRACE,
         }
     }
 
@@ -390,8 +390,8 @@ impl<S: Handler> Worker<S> {
     }
 
     /// Closes everything. A graceful stop first gives queued pipelines one more turn.
-    fn end(&mut self, end: End) {
-        if end == End::Graceful {
+    fn end(&mut self, end: WorkerEnd) {
+        if end == WorkerEnd::Graceful {
             for _ in 0..self.ready.len() {
                 if let Some(token) = self.ready.pop_front().filter(|_| !self.is_over()) {
                     self.run_queued(token);

@@ -3,7 +3,7 @@
 //! Owns the threads. Must not know what a worker does. `server` starts and stops, `acceptor` dispatches.
 
 use super::handler::Handler;
-use super::notify::{End, Mailbox, Message, mailbox};
+use super::notify::{Mailbox, Message, WorkerEnd, mailbox};
 use super::worker::Worker;
 use crate::proto::{Session, Shared};
 use crate::sys::{error_text, panics};
@@ -53,15 +53,15 @@ impl Workers {
 
     /// Closes every connection at once and waits for the threads.
     pub fn stop(self) {
-        self.end(End::Drop);
+        self.end(WorkerEnd::Drop);
     }
 
     /// Gives pipelines in progress one more turn, then as [`Workers::stop`].
     pub fn stop_gracefully(self) {
-        self.end(End::Graceful);
+        self.end(WorkerEnd::Graceful);
     }
 
-    fn end(self, how: End) {
+    fn end(self, how: WorkerEnd) {
         for to in self.boxes.iter() {
             to.end(how);
         }

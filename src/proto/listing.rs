@@ -5,7 +5,7 @@
 //! memory. Other memory of a report counts against one budget shared by all clients. Independent of the wire format,
 //! as `report` is; the calling protocol supplies the form of the rows.
 
-use super::report::{Form, Sink, conn_rows};
+use super::report::{Form, RowSink, conn_rows};
 use super::{Cx, Output};
 use crate::limits::{HEADROOM, REPORT_STEP};
 use crate::stats::{BudgetShare, PREFIX_LINE_MAX, PrefixPlace};
@@ -69,7 +69,7 @@ impl<F: Form> Conns<F> {
 impl<F: Form> Listing for Conns<F> {
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
         let Some(full) = room(out, CONNS_BYTES) else { return Listed::NoMemory };
-        let mut sink = Sink { form: &self.form, out: out.bytes() };
+        let mut sink = RowSink { form: &self.form, out: out.bytes() };
         while sink.out.len() < full {
             let cards = cx.shared.conns.list_after(self.after, CONNS);
             let Some((last, _)) = cards.last() else {
@@ -86,7 +86,7 @@ impl<F: Form> Listing for Conns<F> {
 }
 
 /// `stats sizes`: number of items by memcached_size in steps of 32 bytes. Walks all memory before the first row.
-pub(super) struct Sizes<F> {
+pub(super) struct SizesReport<F> {
     form: F,
     walk: Walk,
     counts: HashMap<usize, u64>,
@@ -95,7 +95,7 @@ pub(super) struct Sizes<F> {
     taken: BudgetShare,
 }
 
-impl<F: Form> Sizes<F> {
+impl<F: Form> SizesReport<F> {
     pub(super) fn new(cx: &Cx<'_>, form: F) -> Self {
         let walk = cx.shared.cache.store.begin_walk(u64::MAX << 1);
         let taken = cx.shared.stats.globals.reports.share();
@@ -144,7 +144,7 @@ impl<F: Form> Sizes<F> {
     }
 }
 
-impl<F: Form> Listing for Sizes<F> {
+impl<F: Form> Listing for SizesReport<F> {
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
         self.try_step(cx, out).unwrap_or(Listed::NoMemory)
     }

@@ -39,14 +39,14 @@ pub trait Form: Send {
 }
 
 /// Appends rows of a form to a byte buffer.
-pub struct Sink<'a> {
+pub struct RowSink<'a> {
     /// Wire format.
     pub form: &'a dyn Form,
     /// Destination.
     pub out: &'a mut Vec<u8>,
 }
 
-impl Rows for Sink<'_> {
+impl Rows for RowSink<'_> {
     fn row(&mut self, name: &dyn Display, value: &dyn Display) {
         self.form.row(self.out, name, value);
     }

@@ -10,7 +10,7 @@ use super::{ConnState, Cx, Input, Output, Shared, binary};
 use crate::auth::{Answer, Auth, Check, Ticket};
 use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
-use crate::maint::{Seat, Sink};
+use crate::maint::{Seat, WatchSink};
 use crate::stats::Counter;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -212,7 +212,7 @@ impl Session {
                 }
                 None => {
                     let line = login::line(bytes);
-                    if matches!(line, login::Line::Unfinished) {
+                    if matches!(line, login::LoginLine::Unfinished) {
                         return Some(Step::Read);
                     }
                     if let Some(step) = turn.wait_first(cx, out) {
@@ -220,16 +220,16 @@ impl Session {
                     }
                     *turn.left -= 1;
                     match line {
-                        login::Line::Refused(used, reply) => {
+                        login::LoginLine::Refused(used, reply) => {
                             input.consume(used);
                             reply
                         }
-                        login::Line::Value(used, size) => {
+                        login::LoginLine::Value(used, size) => {
                             input.consume(used);
                             *due = Some(size);
                             continue;
                         }
-                        login::Line::Foreign | login::Line::Unfinished => {
+                        login::LoginLine::Foreign | login::LoginLine::Unfinished => {
                             return Some(Step::Close(CloseReason::Error));
                         }
                     }
@@ -581,7 +581,7 @@ impl Session {
     }
 
     /// After [`Step::HandOver`]: passes the connection's socket to the logger thread.
-    pub fn hand_over(&mut self, socket: Box<dyn Sink>) {
+    pub fn hand_over(&mut self, socket: Box<dyn WatchSink>) {
         if let SessionState::Watching(seat) = &mut self.state
             && let Some(seat) = seat.take()
         {
@@ -604,7 +604,10 @@ impl Session {
 
     /// Whether the session is inside a request, which counts against the read buffer limits.
     pub fn mid_request(&self) -> bool {
-        matches!(self.state, SessionState::Value(_) | SessionState::Swallow(_) | SessionState::Multiget(_) | SessionState::Watching(_))
+        matches!(
+            self.state,
+            SessionState::Value(_) | SessionState::Swallow(_) | SessionState::Multiget(_) | SessionState::Watching(_)
+        )
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::number::strict_u32;
 use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
-use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, Protocol, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
+use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
 use crate::sys::user::{Account, find_account};
 
 /// The largest port number.
@@ -47,8 +47,8 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     // `check_start` reports a bad list, after the errors about the user.
     settings.listeners = listen::listeners(&settings).unwrap_or_default();
     if settings.auth_file.is_some() {
-        for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == Protocol::Negotiating) {
-            spec.protocol = Protocol::Ascii;
+        for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == ProtocolChoice::Negotiating) {
+            spec.protocol = ProtocolChoice::Ascii;
             let line = "WARNING: negotiating ports are ascii only when ascii authentication enabled\n";
             settings.warnings.push(line.to_owned());
         }
@@ -60,8 +60,8 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
 fn protocol(settings: &mut Settings, specified: bool) -> Result<(), Exit> {
     if settings.sasl {
         if !specified {
-            settings.binding_protocol = Protocol::Binary;
-        } else if settings.binding_protocol != Protocol::Binary {
+            settings.binding_protocol = ProtocolChoice::Binary;
+        } else if settings.binding_protocol != ProtocolChoice::Binary {
             return usage("ERROR: You cannot allow the ASCII protocol while using SASL.");
         }
         if settings.udpport != 0 {
@@ -70,8 +70,8 @@ fn protocol(settings: &mut Settings, specified: bool) -> Result<(), Exit> {
     }
     if settings.auth_file.is_some() {
         if !specified {
-            settings.binding_protocol = Protocol::Ascii;
-        } else if settings.binding_protocol != Protocol::Ascii {
+            settings.binding_protocol = ProtocolChoice::Ascii;
+        } else if settings.binding_protocol != ProtocolChoice::Ascii {
             return usage("ERROR: You cannot allow the BINARY protocol while using ascii authentication tokens.");
         }
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::options::{FLAGS, subs};
 use super::parse::HASH_PASSWORD;
-use super::row::{Act, Flag, Words};
+use super::row::{Act, Flag, HelpText};
 use super::{Settings, VERSION};
 
 /// Column at which descriptions start.
@@ -39,7 +39,7 @@ pub(super) fn usage(settings: &Settings) -> String {
     for sub in subs().filter(|sub| !sub.words.text.is_empty()) {
         row(&mut text, &format!("   - {}:", sub.name), sub.words, settings);
     }
-    let words = Words {
+    let words = HelpText {
         text: "by itself: read a password from standard input, and\nprint the line for -Y or MEMCACHED_SASL_PWDB",
         default: None,
     };
@@ -47,7 +47,7 @@ pub(super) fn usage(settings: &Settings) -> String {
     text
 }
 
-fn row(text: &mut String, left: &str, words: Words, settings: &Settings) {
+fn row(text: &mut String, left: &str, words: HelpText, settings: &Settings) {
     let indented = words.text.replace('\n', &format!("\n{:COLUMN$}", ""));
     let _ = write!(text, "{left:<width$} {indented}", width = COLUMN - 1);
     if let Some(default) = words.default {

@@ -6,7 +6,7 @@
 use super::check::PORT_MAX;
 use super::number::strict_i32;
 use super::parse::{Exit, OS_ERROR};
-use super::{Protocol, Settings};
+use super::{ProtocolChoice, Settings};
 
 /// What wraps the bytes of a TCP listener; datagrams are always plain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +32,14 @@ pub struct ListenSpec {
     /// What wraps its clients' bytes.
     pub transport: Transport,
     /// Protocol of its clients.
-    pub protocol: Protocol,
+    pub protocol: ProtocolChoice,
     /// Name given with `tag[..]`, 1 to 8 bytes.
     pub tag: Option<String>,
 }
 
 impl ListenSpec {
     /// Every address on the general port.
-    pub(super) fn any(protocol: Protocol, ssl: bool) -> Self {
+    pub(super) fn any(protocol: ProtocolChoice, ssl: bool) -> Self {
         let transport = if ssl { Transport::Tls } else { Transport::Plain };
         ListenSpec { host: None, port: None, transport, protocol, tag: None }
     }
@@ -121,24 +121,24 @@ fn parse_entry(entry: &str, list: &str, settings: &Settings) -> Result<ListenSpe
 }
 
 /// An abbreviated name matches; an unknown one changes nothing.
-fn protocol(name: &str, list: &str, settings: &Settings) -> Result<Protocol, Exit> {
+fn protocol(name: &str, list: &str, settings: &Settings) -> Result<ProtocolChoice, Exit> {
     let (tokens, sasl) = (settings.auth_file.is_some(), settings.sasl);
     if "ascii".starts_with(name) {
         // Without tokens, these clients would be the only ones that need no login.
         if sasl && !tokens {
             return Err(bad("Cannot use ascii protocol when SASL authentication enabled\n", settings));
         }
-        Ok(Protocol::Ascii)
+        Ok(ProtocolChoice::Ascii)
     } else if "binary".starts_with(name) {
         if tokens {
             return Err(bad("Cannot use binary protocol when ascii authentication enabled\n", settings));
         }
-        Ok(Protocol::Binary)
+        Ok(ProtocolChoice::Binary)
     } else if "negotiating".starts_with(name) {
         if sasl && !tokens {
             return Err(bad("Cannot use negotiating protocol when SASL authentication enabled\n", settings));
         }
-        Ok(Protocol::Negotiating)
+        Ok(ProtocolChoice::Negotiating)
     } else if "proxy".starts_with(name) {
         // memcached truncates its list at the separator that it reached, and shows the rest of the beginning.
         let first = list.trim_start_matches([',', ';']);
@@ -186,21 +186,21 @@ mod tests {
     #[test]
     fn hosts_ports_protocols_and_tags() {
         for (list, host, port, protocol, tag) in [
-            ("127.0.0.1", Some("127.0.0.1"), None, Protocol::Negotiating, None),
-            ("localhost:11", Some("localhost"), Some(11), Protocol::Negotiating, None),
-            ("*:11", None, Some(11), Protocol::Negotiating, None),
-            ("[::1]:11", Some("::1"), Some(11), Protocol::Negotiating, None),
-            ("[::1]", Some("::1"), None, Protocol::Negotiating, None),
-            ("::1", Some("::1"), None, Protocol::Negotiating, None),
-            ("proto[ascii]:a:11", Some("a"), Some(11), Protocol::Ascii, None),
-            ("proto[as]:a", Some("a"), None, Protocol::Ascii, None),
-            ("proto[]:a", Some("a"), None, Protocol::Ascii, None),
-            ("proto[binary]:a", Some("a"), None, Protocol::Binary, None),
-            ("proto[what]:a", Some("a"), None, Protocol::Negotiating, None),
-            ("tag[web]:a", Some("a"), None, Protocol::Negotiating, Some("web")),
-            ("tag_12345678_:a", Some("a"), None, Protocol::Negotiating, Some("12345678")),
-            ("proto[ascii]:tag[x]:[::]:5", Some("::"), Some(5), Protocol::Ascii, Some("x")),
-            ("proto[ascii]", Some(""), None, Protocol::Ascii, None),
+            ("127.0.0.1", Some("127.0.0.1"), None, ProtocolChoice::Negotiating, None),
+            ("localhost:11", Some("localhost"), Some(11), ProtocolChoice::Negotiating, None),
+            ("*:11", None, Some(11), ProtocolChoice::Negotiating, None),
+            ("[::1]:11", Some("::1"), Some(11), ProtocolChoice::Negotiating, None),
+            ("[::1]", Some("::1"), None, ProtocolChoice::Negotiating, None),
+            ("::1", Some("::1"), None, ProtocolChoice::Negotiating, None),
+            ("proto[ascii]:a:11", Some("a"), Some(11), ProtocolChoice::Ascii, None),
+            ("proto[as]:a", Some("a"), None, ProtocolChoice::Ascii, None),
+            ("proto[]:a", Some("a"), None, ProtocolChoice::Ascii, None),
+            ("proto[binary]:a", Some("a"), None, ProtocolChoice::Binary, None),
+            ("proto[what]:a", Some("a"), None, ProtocolChoice::Negotiating, None),
+            ("tag[web]:a", Some("a"), None, ProtocolChoice::Negotiating, Some("web")),
+            ("tag_12345678_:a", Some("a"), None, ProtocolChoice::Negotiating, Some("12345678")),
+            ("proto[ascii]:tag[x]:[::]:5", Some("::"), Some(5), ProtocolChoice::Ascii, Some("x")),
+            ("proto[ascii]", Some(""), None, ProtocolChoice::Ascii, None),
         ] {
             let expected = ListenSpec {
                 host: host.map(str::to_owned),
@@ -229,7 +229,7 @@ mod tests {
             (Transport::Tls, Some("c"), None),
         ];
         assert_eq!(seen, expected);
-        assert_eq!(read[2].protocol, Protocol::Ascii);
+        assert_eq!(read[2].protocol, ProtocolChoice::Ascii);
         settings.inter = None;
         assert_eq!(listeners(&settings).unwrap()[0].transport, Transport::Tls);
     }

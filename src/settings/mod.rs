@@ -45,7 +45,7 @@ pub const HASHPOWER_DEFAULT: i32 = 16;
 
 /// Protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum ProtocolChoice {
     /// Decided by the first byte of each connection.
     Negotiating,
     /// Text only.
@@ -54,13 +54,13 @@ pub enum Protocol {
     Binary,
 }
 
-impl Protocol {
+impl ProtocolChoice {
     /// Name in `stats settings`.
     pub fn text(self) -> &'static str {
         match self {
-            Protocol::Negotiating => "auto-negotiate",
-            Protocol::Ascii => "ascii",
-            Protocol::Binary => "binary",
+            ProtocolChoice::Negotiating => "auto-negotiate",
+            ProtocolChoice::Ascii => "ascii",
+            ProtocolChoice::Binary => "binary",
         }
     }
 }
@@ -133,7 +133,7 @@ pub struct Settings {
     /// `-b`: backlog passed to `listen`; not range-checked.
     pub backlog: i32,
     /// `-B`: protocol of listeners that name none.
-    pub binding_protocol: Protocol,
+    pub binding_protocol: ProtocolChoice,
     /// `-I`: largest item in bytes; 1024 to 1 GiB.
     pub item_size_max: i32,
     /// `-o slab_chunk_max`: largest chunk in bytes; divides [`SLAB_PAGE_SIZE`] and `item_size_max`.
@@ -257,7 +257,7 @@ impl Default for Settings {
             port: 11211,
             udpport: 0,
             inter: None,
-            listeners: vec![ListenSpec::any(Protocol::Negotiating, false)],
+            listeners: vec![ListenSpec::any(ProtocolChoice::Negotiating, false)],
             verbose: 0,
             evict_to_free: true,
             socketpath: None,
@@ -272,7 +272,7 @@ impl Default for Settings {
             reqs_per_event: 20,
             use_cas: true,
             backlog: 1024,
-            binding_protocol: Protocol::Negotiating,
+            binding_protocol: ProtocolChoice::Negotiating,
             item_size_max: 1024 * 1024,
             slab_chunk_size_max: SLAB_PAGE_SIZE / 2,
             slab_sizes: None,

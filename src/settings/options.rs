@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use super::number::{atoi, integer, mode, strict_i32, strict_u32};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
-use super::row::{Act, Apply, Flag, Need, Sub, Words};
-use super::{HASHPOWER_DEFAULT, HashAlgorithm, Protocol, SLAB_PAGE_SIZE, Settings, help, ssl};
+use super::row::{Act, Apply, Flag, HelpText, Need, Sub};
+use super::{HASHPOWER_DEFAULT, HashAlgorithm, ProtocolChoice, SLAB_PAGE_SIZE, Settings, help, ssl};
 use crate::limits::{AUTH_SECONDS_MAX, THREADS_MAX};
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
@@ -152,7 +152,7 @@ pub(super) static FLAGS: &[Flag] = &[
         long: Some("verbose"),
         argument: Argument::Optional,
         placeholder: "",
-        words: Words {
+        words: HelpText {
             text: "say more on standard error; -vv adds commands and\nreplies, -vvv connection states",
             default: None,
         },
@@ -194,7 +194,7 @@ pub(super) static FLAGS: &[Flag] = &[
         long: None,
         argument: Argument::Required,
         placeholder: "<char>",
-        words: Words {
+        words: HelpText {
             text: "the character that ends a key's prefix. Giving one also\n\
                    starts the per-prefix counters, which \"stats detail on\"\n\
                    does as well",
@@ -312,9 +312,9 @@ fn set_threads(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     draft.protocol_specified = true;
     draft.settings.binding_protocol = match value {
-        b"auto" => Protocol::Negotiating,
-        b"ascii" => Protocol::Ascii,
-        b"binary" => Protocol::Binary,
+        b"auto" => ProtocolChoice::Negotiating,
+        b"ascii" => ProtocolChoice::Ascii,
+        b"binary" => ProtocolChoice::Binary,
         _ => {
             let value = String::from_utf8_lossy(value);
             return Err(Exit::line(

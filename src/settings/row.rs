@@ -31,7 +31,7 @@ pub(super) enum Act {
 
 /// Help text of a row; empty for rows that `-h` omits.
 #[derive(Clone, Copy)]
-pub(super) struct Words {
+pub(super) struct HelpText {
     /// One or more lines.
     pub(super) text: &'static str,
     /// Formats the value in force at this point of the command line.
@@ -49,7 +49,7 @@ pub(super) struct Flag {
     /// Name of the value in `-h`, with its brackets.
     pub(super) placeholder: &'static str,
     /// Help.
-    pub(super) words: Words,
+    pub(super) words: HelpText,
     /// Effect.
     pub(super) act: Act,
 }
@@ -72,7 +72,7 @@ pub(super) struct Sub {
     /// Value rule.
     pub(super) need: Need,
     /// Help.
-    pub(super) words: Words,
+    pub(super) words: HelpText,
     /// Effect.
     pub(super) act: Act,
 }
@@ -80,7 +80,7 @@ pub(super) struct Sub {
 impl Flag {
     /// A flag without a value.
     pub(super) const fn new(short: u8, long: &'static str, text: &'static str, act: Act) -> Self {
-        let words = Words { text, default: None };
+        let words = HelpText { text, default: None };
         Flag { short, long: Some(long), argument: Argument::None, placeholder: "", words, act }
     }
 
@@ -117,7 +117,7 @@ impl Flag {
 impl Sub {
     /// An `-o` name.
     pub(super) const fn new(name: &'static str, need: Need, text: &'static str, act: Act) -> Self {
-        Sub { name, need, words: Words { text, default: None }, act }
+        Sub { name, need, words: HelpText { text, default: None }, act }
     }
 
     /// An `-o` name that changes a setting.

@@ -41,7 +41,7 @@ mod write;
 pub use entry::{Entry, Version};
 pub use file::memory_file::{Holds, MemoryFile};
 pub use file::recovery::Adopted;
-pub use index::Step;
+pub use index::GrowthStep;
 pub use item::layout::{Meta, iflag, state};
 pub use page_move::rescue::{Move, MoveCounts, Progress};
 pub use reservation::{Pinned, Reservation};

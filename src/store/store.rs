@@ -4,11 +4,11 @@
 //! class, bucket, overflow pool (docs/locking.md). A bucket holder never takes a class lock: chunks are freed
 //! after the bucket is unlocked. Knows no protocol and no settings table; called by `cache` and `maint`.
 
-use crate::events::{Class, Event, Events};
+use crate::events::{Event, EventClass, Events};
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
 use crate::store::file::{MemoryFile, PersistentCounters};
-use crate::store::index::{Bucket, Index, Pace, Slot, Step};
+use crate::store::index::{Bucket, GrowthStep, Index, Pace, Slot};
 use crate::store::item::Handle;
 use crate::store::item::Handles;
 use crate::store::item::{Item, SEQ_MASK, iflag, state};
@@ -512,7 +512,7 @@ impl Store {
         counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
         counts.evicted_unfetched += u64::from(!fetched);
         counts.evicted_active += u64::from(item.header().is(state::ACTIVE));
-        if let Some((events, begun)) = self.events.get().filter(|(events, _)| events.wants(Class::EVICTIONS)) {
+        if let Some((events, begun)) = self.events.get().filter(|(events, _)| events.wants(EventClass::EVICTIONS)) {
             let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, item));
             events.put(&Event::Eviction {
                 key,
@@ -526,16 +526,16 @@ impl Store {
     }
 
     /// Does one step of index growth, or begins one if it is due. Called by one thread.
-    pub fn grow_step(&'static self, buckets: u64) -> Step {
+    pub fn grow_step(&'static self, buckets: u64) -> GrowthStep {
         if !self.index.is_growing() {
             let items = self.items();
             if items > 0 && self.index.touch_ahead() {
-                return Step::Memory;
+                return GrowthStep::Memory;
             }
             if !self.index.wants_growth(items) {
                 self.slabs.want(0);
                 let grows = self.may_grow_for_ghosts(items) && self.index.begin_growth(items, Pace::Wide);
-                return if grows { Step::Memory } else { Step::Over };
+                return if grows { GrowthStep::Memory } else { GrowthStep::Over };
             }
             let mut pace = Pace::Wide;
             if self.memory_file().is_none() {
@@ -543,7 +543,7 @@ impl Store {
                 if self.slabs.would_charge(bytes(pace)) {
                     pace = Pace::Narrow;
                     if !self.index.is_crowded(items) {
-                        return Step::Over;
+                        return GrowthStep::Over;
                     }
                 }
                 let bytes = bytes(pace);
@@ -551,11 +551,11 @@ impl Store {
                 self.slabs.want(bytes);
                 self.charge(bytes);
                 if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
-                    return Step::Over;
+                    return GrowthStep::Over;
                 }
                 self.slabs.want(0);
             }
-            return if self.index.begin_growth(items, pace) { Step::Memory } else { Step::Over };
+            return if self.index.begin_growth(items, pace) { GrowthStep::Memory } else { GrowthStep::Over };
         }
         let mut key = Vec::with_capacity(256 + 16);
         let ahead = |raw| {
@@ -570,7 +570,7 @@ impl Store {
             }
             crate::hash::hash(&key)
         });
-        self.growths.fetch_add(u64::from(step == Step::Over), Relaxed);
+        self.growths.fetch_add(u64::from(step == GrowthStep::Over), Relaxed);
         step
     }
 

@@ -11,7 +11,7 @@ use std::ptr;
 
 /// Use of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SocketKind {
     /// Connections.
     Stream,
     /// Datagrams.
@@ -20,7 +20,7 @@ pub enum Kind {
 
 /// Returns every address of `host` (`None`: all interfaces) with `port`. The port is passed to the resolver
 /// unchanged, which refuses or wraps an out-of-range number. The error is the resolver's text.
-pub fn listen_addresses(host: Option<&str>, port: i32, kind: Kind) -> Result<Vec<SocketAddr>, String> {
+pub fn listen_addresses(host: Option<&str>, port: i32, kind: SocketKind) -> Result<Vec<SocketAddr>, String> {
     // Arguments come from the command line, which cannot carry a NUL.
     let host = host.map(CString::new).transpose().map_err(|e| e.to_string())?;
     let port = CString::new(port.to_string()).map_err(|e| e.to_string())?;
@@ -29,8 +29,8 @@ pub fn listen_addresses(host: Option<&str>, port: i32, kind: Kind) -> Result<Vec
     hints.ai_flags = libc::AI_PASSIVE;
     hints.ai_family = libc::AF_UNSPEC;
     hints.ai_socktype = match kind {
-        Kind::Stream => libc::SOCK_STREAM,
-        Kind::Datagram => libc::SOCK_DGRAM,
+        SocketKind::Stream => libc::SOCK_STREAM,
+        SocketKind::Datagram => libc::SOCK_DGRAM,
     };
     let mut list = ptr::null_mut();
     let host = host.as_deref().map_or(ptr::null(), CStr::as_ptr);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn numbers_need_no_resolver() {
-        let one = |host, port| listen_addresses(Some(host), port, Kind::Stream);
+        let one = |host, port| listen_addresses(Some(host), port, SocketKind::Stream);
         assert_eq!(one("127.0.0.1", 80).unwrap(), ["127.0.0.1:80".parse().unwrap()]);
         assert_eq!(one("::1", 80).unwrap(), ["[::1]:80".parse().unwrap()]);
         assert_eq!(one("127.0.0.1", 70000).unwrap()[0].port(), 4464);
@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn no_host_is_every_interface() {
-        let all = listen_addresses(None, 0, Kind::Datagram).unwrap();
+        let all = listen_addresses(None, 0, SocketKind::Datagram).unwrap();
         assert!(!all.is_empty() && all.iter().all(|a| a.ip().is_unspecified()));
     }
 
     #[test]
     fn errors_are_in_the_resolvers_words() {
-        let text = listen_addresses(None, -2, Kind::Stream).unwrap_err();
+        let text = listen_addresses(None, -2, SocketKind::Stream).unwrap_err();
         assert_eq!(text, "Servname not supported for ai_socktype");
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the meaning of the verify modes and the bound on kept sessions. Must not know files or sockets. Called by
 //! `tls`.
 
-use super::Counters;
+use super::TlsCounters;
 use crate::limits::TLS_SESSIONS;
 use crate::settings::VerifyMode;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -93,13 +93,13 @@ impl ClientCertVerifier for TrustsNone {
 #[derive(Debug)]
 pub(super) struct CountedSessions {
     sessions: Arc<ServerSessionMemoryCache>,
-    counters: Arc<Counters>,
+    counters: Arc<TlsCounters>,
 }
 
 impl CountedSessions {
     /// The cache of one configuration; it keeps nothing unless `wanted`. Never shared between configurations: a session
     /// made without a client certificate must not be resumed where one is required.
-    pub(super) fn storage(wanted: bool, counters: &Arc<Counters>) -> Arc<dyn StoresServerSessions> {
+    pub(super) fn storage(wanted: bool, counters: &Arc<TlsCounters>) -> Arc<dyn StoresServerSessions> {
         if !wanted {
             return Arc::new(NoServerSessionStorage {});
         }

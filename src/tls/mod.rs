@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Counters of rare TLS events; each is the `stats` row of the same name with the prefix `ssl_`.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct TlsCounters {
     /// Failed handshakes: no common version or suite, a certificate refused by either side, too slow.
     pub handshake_errors: AtomicU64,
     /// Bytes that are not TLS, and protocol violations after the handshake.
@@ -32,7 +32,7 @@ pub struct Counters {
     pub new_sessions: AtomicU64,
 }
 
-impl Counters {
+impl TlsCounters {
     /// Clears the counters, for `stats reset`.
     pub fn reset(&self) {
         for counter in [&self.handshake_errors, &self.proto_errors, &self.new_sessions] {
@@ -56,7 +56,7 @@ pub struct Tls {
     /// Number of the refresh that built the configurations, and the configurations.
     current: Mutex<(u64, Arc<Configs>)>,
     refreshed: AtomicU32,
-    counters: Arc<Counters>,
+    counters: Arc<TlsCounters>,
 }
 
 impl fmt::Debug for Tls {
@@ -75,7 +75,7 @@ impl Tls {
         if !ssl.enabled {
             return Ok(None);
         }
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(TlsCounters::default());
         let files = Files { ssl: ssl.clone(), directory: settings.directory.clone() };
         let configs = configs(&files, &counters)?;
         Ok(Some(Self {
@@ -129,12 +129,12 @@ impl Tls {
     }
 
     /// The counters.
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub fn counters(&self) -> &Arc<TlsCounters> {
         &self.counters
     }
 }
 
-fn configs(files: &Files, counters: &Arc<Counters>) -> Result<Configs, String> {
+fn configs(files: &Files, counters: &Arc<TlsCounters>) -> Result<Configs, String> {
     let ssl = &files.ssl;
     let versions = load::versions(ssl.min_version)?;
     let mut provider = rustls::crypto::ring::default_provider();

@@ -3,7 +3,7 @@
 use crate::harness::settings;
 use oxcached::clock::Clock;
 use oxcached::limits::TURN_KEYS;
-use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent, TurnEnd};
+use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, SendOutcome, TurnEnd};
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::Settings;
 use oxcached::stats::Counter;
@@ -51,7 +51,7 @@ impl Server {
     }
 
     /// One turn; returns how it ended and the part of its allowance that it used.
-    fn turn(&mut self, send: impl FnMut(&[u8]) -> Sent) -> (TurnEnd, u32, u32) {
+    fn turn(&mut self, send: impl FnMut(&[u8]) -> SendOutcome) -> (TurnEnd, u32, u32) {
         let mut allowance = Allowance { commands: COMMANDS, datagrams: DATAGRAMS };
         let mut cx = Cx::new(&self.shared, &self.shared.stats.workers[0], 7);
         let progress = self.answerer.turn(&mut cx, &mut allowance, send);
@@ -85,7 +85,7 @@ struct Replies {
 }
 
 impl Replies {
-    fn take(&mut self, datagram: &[u8]) -> Sent {
+    fn take(&mut self, datagram: &[u8]) -> SendOutcome {
         let number = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
         assert_eq!((number(0), number(2)), (0x0102, self.next));
         self.datagrams += 1;
@@ -97,7 +97,7 @@ impl Replies {
         } else {
             assert_eq!(datagram.len(), DATAGRAM_MAX, "only the last may be short");
         }
-        Sent::Yes
+        SendOutcome::Yes
     }
 }
 
@@ -216,7 +216,7 @@ fn r3_3_a_full_send_buffer_loses_and_repeats_nothing() {
             let mut left = room;
             let (progress, _, _) = server.turn(|datagram| {
                 left -= 1;
-                if left < 0 { Sent::Full } else { replies.take(datagram) }
+                if left < 0 { SendOutcome::Full } else { replies.take(datagram) }
             });
             match progress {
                 TurnEnd::Done => break,
@@ -228,11 +228,11 @@ fn r3_3_a_full_send_buffer_loses_and_repeats_nothing() {
     }
     // Also the bare header that answers `quit`.
     server.begin("quit\r\n");
-    assert_eq!(server.turn(|_| Sent::Full).0, TurnEnd::Full);
+    assert_eq!(server.turn(|_| SendOutcome::Full).0, TurnEnd::Full);
     let mut last = Vec::new();
     let (progress, _, _) = server.turn(|datagram| {
         last.push(datagram.to_vec());
-        Sent::Yes
+        SendOutcome::Yes
     });
     assert_eq!((progress, last), (TurnEnd::Done, vec![vec![1, 2, 0, 0, 0, 0, 0, 0]]));
 }
@@ -245,7 +245,7 @@ fn r3_3_a_reply_that_cannot_be_sent_loses_no_other() {
     let (mut sends, mut replies) = (0, Replies::default());
     let (progress, _, _) = server.turn(|datagram| {
         sends += 1;
-        if sends == 1 { Sent::Lost } else { replies.take(datagram) }
+        if sends == 1 { SendOutcome::Lost } else { replies.take(datagram) }
     });
     assert_eq!(progress, TurnEnd::Done);
     assert_eq!(replies.whole, [b"STORED\r\n".to_vec(), b"VALUE b 0 1\r\n1\r\nEND\r\n".to_vec()]);
@@ -256,7 +256,7 @@ fn r3_5_an_abandoned_answer_holds_no_item() {
     let mut server = Server::new();
     server.store("a", 500_000);
     server.begin("get a\r\n");
-    assert_eq!(server.turn(|_| Sent::Full).0, TurnEnd::Full);
+    assert_eq!(server.turn(|_| SendOutcome::Full).0, TurnEnd::Full);
     let cx = server.cx();
     assert!(cx.verbs().delete(&oxcached::cache::Key::new(b"a").unwrap()) == oxcached::cache::Done::Done);
     let used = |server: &Server| {

@@ -1,6 +1,6 @@
 //! A handler that does what each line requests, so that tests can drive every step of a session.
 
-use oxcached::maint::Sink;
+use oxcached::maint::WatchSink;
 use oxcached::net::{Handler, Remote};
 use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Shared, Step};
 use std::collections::HashMap;
@@ -178,7 +178,7 @@ impl Handler for Script {
         out.put(reply);
     }
 
-    fn hand_over(&mut self, mut socket: Box<dyn Sink>) {
+    fn hand_over(&mut self, mut socket: Box<dyn WatchSink>) {
         let _ = socket.write(b"handed over\r\n");
     }
 

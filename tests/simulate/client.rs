@@ -7,7 +7,7 @@ use super::commands;
 use super::model::{Effect, Op, short};
 use super::packets;
 use super::world::{Thread, World};
-use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, Sent as StopFlag, TurnEnd};
+use oxcached::net::{Allowance, Answerer, DATAGRAM_HEADER, DATAGRAM_MAX, SendOutcome as StopFlag, TurnEnd};
 use oxcached::point::point;
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Step};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,7 +29,7 @@ pub struct Command {
 }
 
 /// A command in progress.
-struct Sent {
+struct SendOutcome {
     command: Command,
     /// Bytes not sent yet.
     left: usize,
@@ -39,7 +39,7 @@ struct Sent {
     refused: bool,
 }
 
-impl Sent {
+impl SendOutcome {
     fn new(command: Command) -> Self {
         Self { left: command.request.len(), read_at: None, refused: false, command }
     }
@@ -73,7 +73,7 @@ pub struct Client {
     input: Input,
     out: Output,
     got: Vec<u8>,
-    sent: VecDeque<Sent>,
+    sent: VecDeque<SendOutcome>,
     unread: Vec<Unread>,
 }
 
@@ -131,7 +131,7 @@ impl Client {
             return self.flush(world);
         }
         if !inner && self.kind == Kind::Packets && world.chance(40) {
-            self.sent = packets::bulk(world).into_iter().map(Sent::new).collect();
+            self.sent = packets::bulk(world).into_iter().map(SendOutcome::new).collect();
             let len = self.sent.iter().map(|sent| sent.left).sum();
             return if self.sent.len() < 50 {
                 self.send(world, len, false)
@@ -144,7 +144,7 @@ impl Client {
             return self.datagram(world, requests, inner);
         }
         let len = requests.iter().map(|command| command.request.len()).sum();
-        self.sent = requests.into_iter().map(Sent::new).collect();
+        self.sent = requests.into_iter().map(SendOutcome::new).collect();
         let n = if !inner && world.chance(4) { 1 + world.below(len - 1) } else { len };
         self.send(world, n, inner);
     }
@@ -379,7 +379,7 @@ impl Client {
 }
 
 /// The reply of `sent` at the front of the received bytes: for a line, all of them.
-fn take_reply(got: &mut Vec<u8>, sent: &Sent) -> Vec<u8> {
+fn take_reply(got: &mut Vec<u8>, sent: &SendOutcome) -> Vec<u8> {
     match sent.command.opaque {
         None => std::mem::take(got),
         Some(opaque) => packets::take_replies(got, opaque),
@@ -392,7 +392,7 @@ struct Ended(BTreeMap<Vec<u8>, Vec<Op>>);
 
 impl Ended {
     /// Adds a command; `op` is `None` if it did not complete but no longer runs.
-    fn add(&mut self, world: &World, sent: &Sent, op: Option<Op>) {
+    fn add(&mut self, world: &World, sent: &SendOutcome, op: Option<Op>) {
         let reply = op.as_ref().and_then(|op| op.reply.as_deref()).filter(|_| sent.command.opaque.is_some());
         reply.and_then(packets::changed_id).into_iter().for_each(|id| world.model.note_id(id));
         self.0.entry(sent.command.key.clone()).or_default().extend(op);
@@ -407,7 +407,7 @@ impl Ended {
     fn tell_all(world: &World, outer: bool, now: u32, requests: Vec<Command>, replies: &mut Option<Vec<u8>>) {
         let mut ended = Self::default();
         for command in requests {
-            let sent = Sent::new(command);
+            let sent = SendOutcome::new(command);
             let reply = replies.as_mut().map(|replies| take_reply(replies, &sent));
             ended.add(world, &sent, Some(sent.op(now, reply)));
         }

@@ -7,7 +7,7 @@
 
 use oxcached::auth::Auth;
 use oxcached::clock::Clock;
-use oxcached::net::{Allowance, Answerer, Sent, TurnEnd};
+use oxcached::net::{Allowance, Answerer, SendOutcome, TurnEnd};
 use oxcached::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::{Action, Settings, parse};
 use oxcached::stats::Counters;
@@ -108,7 +108,7 @@ pub fn answer(answerer: &mut Answerer<Session>, shared: &Shared, datagram: &[u8]
             let mut allowance = Allowance { commands: shared.settings.reqs_per_event, datagrams: 256 };
             end = answerer.turn(&mut cx, &mut allowance, |datagram| {
                 answers.push(datagram.to_vec());
-                Sent::Yes
+                SendOutcome::Yes
             });
             cx = Cx::new(shared, &shared.stats.workers[0], 7);
         }

@@ -5,8 +5,8 @@
 use super::header::{Head, Parts, SIZE};
 use super::{Run, Status};
 use crate::limits::{HEADROOM, REPORT_STEP};
-use crate::proto::listing::{self, Listed, Listing, Prefixes, Sizes};
-use crate::proto::report::{Form, Report, Sink};
+use crate::proto::listing::{self, Listed, Listing, Prefixes, SizesReport};
+use crate::proto::report::{Form, Report, RowSink};
 use crate::proto::{Cx, Output};
 use crate::settings::VERSION;
 use crate::stats::{BudgetShare, Counter};
@@ -71,7 +71,7 @@ pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing
     let cx = run.cx;
     let report = Report { cx, verbs: run.verbs };
     let form = Packets(run.head);
-    let rows = &mut Sink { form: &form, out: run.out.bytes() };
+    let rows = &mut RowSink { form: &form, out: run.out.bytes() };
     match word {
         b"" => report.general(rows),
         _ if word.starts_with(b"reset") => cx.shared.reset_stats(),
@@ -86,7 +86,7 @@ pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing
         },
         b"items" => report.items(rows),
         b"slabs" => report.slabs(rows),
-        b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(Sizes::new(cx, form))),
+        b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(SizesReport::new(cx, form))),
         b"sizes" => report.no_sizes(rows),
         _ => {
             run.fail(Status::NotFound);

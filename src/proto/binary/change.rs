@@ -4,7 +4,7 @@
 
 use super::header::Parts;
 use super::{Run, Status};
-use crate::cache::{Arith, Deleted, Initial, Key, Sum};
+use crate::cache::{Arith, ArithResult, Deleted, Initial, Key};
 
 /// Expiry time that tells arithmetic not to create an item.
 const NO_CREATION: u32 = u32::MAX;
@@ -34,16 +34,16 @@ pub(super) fn arith(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], incr: b
         return run.fail_saying(Status::NoMemory, "Out of memory allocating new item");
     };
     match sum {
-        Sum::Number(number, cas) => {
+        ArithResult::Number(number, cas) => {
             if !run.quiet {
                 let cas = if run.verbs.cache.use_cas { cas } else { 0 };
                 run.begin_reply(&Parts { body: 8, cas, ..Parts::default() });
                 run.out.put(&number.to_be_bytes());
             }
         }
-        Sum::NonNumeric => run.fail(Status::NonNumeric),
-        Sum::NoMemory => run.fail_saying(Status::NoMemory, "Out of memory incrementing value"),
-        Sum::NotFound => run.fail(Status::NotFound),
-        Sum::Exists => run.fail(Status::Exists),
+        ArithResult::NonNumeric => run.fail(Status::NonNumeric),
+        ArithResult::NoMemory => run.fail_saying(Status::NoMemory, "Out of memory incrementing value"),
+        ArithResult::NotFound => run.fail(Status::NotFound),
+        ArithResult::Exists => run.fail(Status::Exists),
     }
 }

@@ -11,7 +11,7 @@ use crate::store::Entry;
 
 /// Variant of get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct GetVariant {
     /// Sets the expiry time of the extras on a hit.
     pub touch: bool,
     /// The reply contains the key.
@@ -24,7 +24,7 @@ pub struct Kind {
 const EXTRAS: usize = 4;
 
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Kind) {
+pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: GetVariant) {
     // Unlike in the text protocol, expiry times are unsigned: the largest is a far date.
     let exptime = extras.first_chunk().map(|bytes| run.cx.shared.clock.expiry(i64::from(u32::from_be_bytes(*bytes))));
     let verbs = run.verbs;
@@ -46,7 +46,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Kin
 }
 
 #[inline]
-fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: Kind) {
+fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: GetVariant) {
     let shown_key = if kind.key { key.bytes() } else { &[] };
     let vlen = if kind.value { entry.vlen() } else { 0 };
     let header = run.head.reply(&Parts {
@@ -71,7 +71,7 @@ fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: Kind) {
 }
 
 /// Replies to a miss: with the key alone if the key was requested.
-fn miss(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
+fn miss(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetVariant) {
     if !kind.key {
         return run.fail(Status::NotFound);
     }

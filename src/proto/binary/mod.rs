@@ -59,7 +59,7 @@ impl Status {
 /// A command, quiet or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
-    Get(get::Kind),
+    Get(get::GetVariant),
     Store(Mode),
     /// Append or prepend.
     Join(Mode),
@@ -80,7 +80,7 @@ enum Op {
 /// Command of an opcode, and whether it is quiet.
 #[inline]
 fn decode(opcode: u8) -> Option<(Op, bool)> {
-    let get = |touch, key, value| Op::Get(get::Kind { touch, key, value });
+    let get = |touch, key, value| Op::Get(get::GetVariant { touch, key, value });
     Some(match opcode {
         0x00 => (get(false, false, true), false),
         0x09 => (get(false, false, true), true),

@@ -2,7 +2,7 @@
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, put_number, put_ttl};
-use crate::cache::{Adjust, Adjusted, Arith, Key, Sum, Vivify};
+use crate::cache::{Adjust, Adjusted, Arith, ArithResult, Key, Vivify};
 use crate::proto::text::{Run, Tokens};
 
 /// Result of the arithmetic, for the reply.
@@ -43,12 +43,12 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
             return show(run, tokens, &flags, &key, Shown { number: flags.initial, cas, exptime: 0, made: true });
         }
         Adjusted::NotMade => return run.reply("SERVER_ERROR Out of memory allocating new item"),
-        Adjusted::Refused(Sum::NonNumeric) => {
+        Adjusted::Refused(ArithResult::NonNumeric) => {
             return run.reply("CLIENT_ERROR cannot increment or decrement non-numeric value");
         }
-        Adjusted::Refused(Sum::NoMemory) => return run.reply("SERVER_ERROR out of memory"),
-        Adjusted::Refused(Sum::Exists) => b"EX",
-        Adjusted::Refused(Sum::NotFound | Sum::Number(..)) => b"NF",
+        Adjusted::Refused(ArithResult::NoMemory) => return run.reply("SERVER_ERROR out of memory"),
+        Adjusted::Refused(ArithResult::Exists) => b"EX",
+        Adjusted::Refused(ArithResult::NotFound | ArithResult::Number(..)) => b"NF",
     };
     if flags.long_opaque.is_some() {
         return run.reply(LONG_OPAQUE);

@@ -4,7 +4,7 @@
 
 use super::flags::{Flags, LONG_OPAQUE};
 use super::{echo, parse, put_number, put_ttl};
-use crate::cache::{Key, MetaGet, Recache, Seen, Verbs, Vivify};
+use crate::cache::{Key, MetaGet, MetaSeen, Recache, Verbs, Vivify};
 use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
 use crate::proto::Output;
@@ -62,7 +62,7 @@ fn show(
     tokens: &Tokens<'_>,
     flags: &Flags<'_>,
     key: &Key<'_>,
-    seen: &Seen,
+    seen: &MetaSeen,
     entry: Option<&Entry>,
     verbs: &Verbs<'_>,
 ) {

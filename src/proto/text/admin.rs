@@ -6,11 +6,11 @@
 use super::dump::CacheDump;
 use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
 use crate::decimal;
-use crate::events::Class;
+use crate::events::EventClass;
 use crate::limits::CLASSES;
-use crate::maint::{Refusal, Refused, Seat};
-use crate::proto::listing::{Conns, Prefixes, Sizes};
-use crate::proto::report::{Form, Report, Sink};
+use crate::maint::{Refusal, Seat, WatchRefused};
+use crate::proto::listing::{Conns, Prefixes, SizesReport};
+use crate::proto::report::{Form, Report, RowSink};
 use crate::proto::{CloseReason, Control};
 #[cfg(feature = "debug-commands")]
 use crate::store::Lookup;
@@ -247,13 +247,13 @@ fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static st
     if run.cx.piped.get() || !run.out.is_empty() {
         return Err("ERROR cannot pipeline other commands before watch");
     }
-    let mut classes = if tokens.len() > 1 { Class::NONE } else { Class::FETCHERS };
+    let mut classes = if tokens.len() > 1 { EventClass::NONE } else { EventClass::FETCHERS };
     for at in 1..tokens.len() {
-        classes = classes.and(Class::named(tokens.get(at)).ok_or("ERROR")?);
+        classes = classes.and(EventClass::named(tokens.get(at)).ok_or("ERROR")?);
     }
     run.cx.shared.watchers.seat(classes).map_err(|refused| match refused {
-        Refused::TooMany => "WATCHER_TOO_MANY log watcher limit reached",
-        Refused::Failed => "WATCHER_FAILED failed to add log watcher",
+        WatchRefused::TooMany => "WATCHER_TOO_MANY log watcher limit reached",
+        WatchRefused::Failed => "WATCHER_FAILED failed to add log watcher",
     })
 }
 
@@ -278,7 +278,7 @@ impl Form for TextRows {
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
     let report = Report { cx, verbs: run.verbs };
-    let rows = &mut Sink { form: &TextRows, out: run.out.bytes() };
+    let rows = &mut RowSink { form: &TextRows, out: run.out.bytes() };
     if tokens.len() == 1 {
         report.general(rows);
     } else if tokens.is(1, "reset") {
@@ -297,7 +297,9 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
         match tokens.get(1) {
             b"items" => report.items(rows),
             b"slabs" => report.slabs(rows),
-            b"sizes" if cx.shared.settings.track_sizes => return AfterCommand::Report(Box::new(Sizes::new(cx, TextRows))),
+            b"sizes" if cx.shared.settings.track_sizes => {
+                return AfterCommand::Report(Box::new(SizesReport::new(cx, TextRows)));
+            }
             b"sizes" => report.no_sizes(rows),
             _ => {
                 run.reply("ERROR");

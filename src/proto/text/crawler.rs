@@ -4,7 +4,7 @@
 //! the session (`dump`). Called by the admin commands.
 
 use super::admin::number;
-use super::dump::{Ask, Kind, Of};
+use super::dump::{Ask, DumpKind, Of};
 use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
 use crate::decimal;
 use crate::limits::CLASSES;
@@ -48,8 +48,8 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
             run.reply("OK");
         }
         3 if tokens.is(1, "crawl") => crawl(run, tokens.get(2)),
-        3 if tokens.is(1, "metadump") => return dump(run, Kind::Meta, tokens.get(2)),
-        3 if tokens.is(1, "mgdump") => return dump(run, Kind::Keys, tokens.get(2)),
+        3 if tokens.is(1, "metadump") => return dump(run, DumpKind::Meta, tokens.get(2)),
+        3 if tokens.is(1, "mgdump") => return dump(run, DumpKind::Keys, tokens.get(2)),
         3 if tokens.is(1, "tocrawl") => match number(tokens, 2) {
             Some(items) => {
                 run.cx.shared.runtime.set_lru_crawler_tocrawl(items);
@@ -102,7 +102,7 @@ fn crawl(run: &mut Run<'_, '_>, list: &[u8]) {
 }
 
 /// Requests a dump. The session decides whether it may begin, since only the session knows of earlier replies.
-fn dump(run: &mut Run<'_, '_>, kind: Kind, list: &[u8]) -> AfterCommand {
+fn dump(run: &mut Run<'_, '_>, kind: DumpKind, list: &[u8]) -> AfterCommand {
     let shared = run.cx.shared;
     if !shared.runtime.lru_crawler() {
         run.reply("CLIENT_ERROR lru crawler disabled");

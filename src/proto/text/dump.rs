@@ -30,14 +30,14 @@ const END_ROOM: usize = 6;
 
 /// Format of a dump's lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proto) enum Kind {
+pub(in crate::proto) enum DumpKind {
     /// `metadump`: everything but the value.
     Meta,
     /// `mgdump`: the key, as an `mg` command.
     Keys,
 }
 
-impl Kind {
+impl DumpKind {
     pub(super) fn not_allowed(self) -> &'static str {
         match self {
             Self::Meta => "ERROR metadump not allowed",
@@ -71,7 +71,7 @@ pub(in crate::proto) enum Of {
 
 /// A requested dump.
 pub(in crate::proto) struct Ask {
-    pub kind: Kind,
+    pub kind: DumpKind,
     /// `None` if the class list is invalid.
     pub of: Option<Of>,
     pub noreply: bool,
@@ -84,7 +84,7 @@ enum Position {
 
 /// A running dump.
 pub(in crate::proto) struct Dump {
-    kind: Kind,
+    kind: DumpKind,
     position: Position,
 }
 
@@ -209,10 +209,10 @@ fn cache_line(entry: &Entry, clock: &Clock, now: u32, out: &mut Vec<u8>) -> bool
     true
 }
 
-fn line(cx: &Cx<'_>, kind: Kind, entry: &Entry, now: u32, out: &mut Vec<u8>) {
+fn line(cx: &Cx<'_>, kind: DumpKind, entry: &Entry, now: u32, out: &mut Vec<u8>) {
     match kind {
-        Kind::Meta => meta_line(cx, entry, now, out),
-        Kind::Keys => key_line(entry, out),
+        DumpKind::Meta => meta_line(cx, entry, now, out),
+        DumpKind::Keys => key_line(entry, out),
     }
 }
 

@@ -18,7 +18,7 @@ const GROUP: usize = 16;
 
 /// Variant of get.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Kind {
+pub struct GetKind {
     /// Show the CAS id.
     pub cas: bool,
     /// Set this expiry time on each hit.
@@ -70,7 +70,7 @@ pub struct Multiget {
 }
 
 impl Multiget {
-    fn new(Kind { cas, touch }: Kind, done: usize) -> Self {
+    fn new(GetKind { cas, touch }: GetKind, done: usize) -> Self {
         Self { touch, line: 0, done: done as u32, fetched: 0, cas, any: false, long_key: LongKey::Unknown }
     }
 
@@ -94,7 +94,7 @@ impl Multiget {
 
 /// `get` and `gets`: `text` is the line, `word` the length of its first word.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: Kind, hash: Option<u64>) -> CommandResult {
+pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: GetKind, hash: Option<u64>) -> CommandResult {
     let keys = &text[word..];
     // Fast path: one key.
     if let Some(key) = keys.get(1..)
@@ -124,7 +124,7 @@ pub(super) fn run_touching(run: &mut Run<'_, '_>, text: &[u8], cas: bool) -> Com
         run.reply("CLIENT_ERROR invalid exptime argument");
         return CommandResult::line();
     };
-    let kind = Kind { cas, touch: Some(run.cx.shared.clock.expiry(i64::from(exptime))) };
+    let kind = GetKind { cas, touch: Some(run.cx.shared.clock.expiry(i64::from(exptime))) };
     many(run, text, Multiget::new(kind, tokens.offset(2)))
 }
 
@@ -143,7 +143,7 @@ pub(in crate::proto) fn resume(
 fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult {
     let start = run.out.mark();
     let mut done = line.done as usize;
-    let kind = Kind { cas: line.cas, touch: line.touch };
+    let kind = GetKind { cas: line.cas, touch: line.touch };
     let (end_of_run, cap) = (text.len().min(done + TURN_LINE), run.cx.reply_cap());
     let mut group = [(0usize, 0usize, 0u64); GROUP];
     loop {
@@ -258,7 +258,7 @@ fn end(run: &mut Run<'_, '_>) {
 
 /// Looks one key up and appends its `VALUE` block.
 #[inline]
-fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: Kind) {
+fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
     let (out, show_cas) = (&mut *run.out, run.verbs.cache.use_cas);
     let start = out.bytes().len();
     let hit = run.verbs.fetch(key, kind.touch, |entry| {

@@ -16,7 +16,7 @@ const LOOK_MIN: usize = 3;
 const LINE_MIN: usize = 6;
 
 /// Result of parsing the front of the input.
-pub(in crate::proto) enum Line {
+pub(in crate::proto) enum LoginLine {
     /// An incomplete line.
     Unfinished,
     /// Not a line; gets no reply.
@@ -28,15 +28,15 @@ pub(in crate::proto) enum Line {
 }
 
 /// Parses the front of `bytes`.
-pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
+pub(in crate::proto) fn line(bytes: &[u8]) -> LoginLine {
     if bytes.len() < LOOK_MIN {
-        return Line::Unfinished;
+        return LoginLine::Unfinished;
     }
     let Some(newline) = memchr::memchr(b'\n', bytes) else {
-        return if bytes.len() > LINE_WAIT_MAX { Line::Foreign } else { Line::Unfinished };
+        return if bytes.len() > LINE_WAIT_MAX { LoginLine::Foreign } else { LoginLine::Unfinished };
     };
     if !(LINE_MIN..LINE_MAX).contains(&newline) {
-        return Line::Foreign;
+        return LoginLine::Foreign;
     }
     let used = newline + 1;
     // memcached looks for the carriage return one byte too early: the last byte is ignored, whatever it is.
@@ -45,9 +45,9 @@ pub(in crate::proto) fn line(bytes: &[u8]) -> Line {
     let tokens = Tokens::split(text);
     let size = decimal::token_u32(tokens.get(4)).filter(|_| tokens.len() >= 5 && text.starts_with(b"set"));
     match size {
-        None => Line::Refused(used, "CLIENT_ERROR unauthenticated"),
-        Some(size) if size > TOKEN_MAX => Line::Refused(used, "CLIENT_ERROR auth token too long"),
-        Some(size) => Line::Value(used, size as usize + 2),
+        None => LoginLine::Refused(used, "CLIENT_ERROR unauthenticated"),
+        Some(size) if size > TOKEN_MAX => LoginLine::Refused(used, "CLIENT_ERROR auth token too long"),
+        Some(size) => LoginLine::Value(used, size as usize + 2),
     }
 }
 
@@ -91,7 +91,10 @@ mod tests {
             ("set k 0 0 16384\r\n", 16386),
             ("set k 0 0 00000000007\r\n", 9),
         ] {
-            assert!(matches!(line(text.as_bytes()), Line::Value(n, s) if n == text.len() && s == size), "{text:?}");
+            assert!(
+                matches!(line(text.as_bytes()), LoginLine::Value(n, s) if n == text.len() && s == size),
+                "{text:?}"
+            );
         }
         for (text, reply) in [
             ("abcde\r\n", refused),
@@ -109,13 +112,16 @@ mod tests {
             ("set k 0 0 4294967295\r\n", "CLIENT_ERROR auth token too long"),
             ("set k 0 0 16385\r\n", "CLIENT_ERROR auth token too long"),
         ] {
-            assert!(matches!(line(text.as_bytes()), Line::Refused(n, r) if n == text.len() && r == reply), "{text:?}");
+            assert!(
+                matches!(line(text.as_bytes()), LoginLine::Refused(n, r) if n == text.len() && r == reply),
+                "{text:?}"
+            );
         }
         for text in ["a\r\n", "abcd\r\n", "abcde\n", "\n\n\n", &"x".repeat(2049)] {
-            assert!(matches!(line(text.as_bytes()), Line::Foreign), "{text:?}");
+            assert!(matches!(line(text.as_bytes()), LoginLine::Foreign), "{text:?}");
         }
         for text in ["", "\n", "\r\n", "set k 0 0 7\r", &"x".repeat(2048)] {
-            assert!(matches!(line(text.as_bytes()), Line::Unfinished), "{text:?}");
+            assert!(matches!(line(text.as_bytes()), LoginLine::Unfinished), "{text:?}");
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) use tokens::Tokens;
 use super::listing::Listing;
 use super::upload::Upload;
 use super::{CloseReason, Cx, Output, meta};
-use crate::cache::{Arith, Done, Key, Sum, Verbs};
+use crate::cache::{Arith, ArithResult, Done, Key, Verbs};
 use crate::decimal;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 use crate::maint::Seat;
@@ -148,8 +148,8 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
     let text = strip_end(line);
     let word = memchr::memchr(b' ', text).unwrap_or(text.len());
     match &text[..word] {
-        b"get" => get::run(&mut run, text, word, get::Kind::default(), hash),
-        b"gets" => get::run(&mut run, text, word, get::Kind { cas: true, touch: None }, hash),
+        b"get" => get::run(&mut run, text, word, get::GetKind::default(), hash),
+        b"gets" => get::run(&mut run, text, word, get::GetKind { cas: true, touch: None }, hash),
         b"gat" => get::run_touching(&mut run, text, false),
         b"gats" => get::run_touching(&mut run, text, true),
         b"set" => storage::run(&mut run, line, rest, storage::SET, hash),
@@ -224,10 +224,10 @@ fn arith(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, incr: bool) {
         return run.reply("CLIENT_ERROR invalid numeric delta argument");
     };
     match run.verbs.arith(&key, Arith { incr, delta, compare: 0 }) {
-        Sum::Number(number, _) => run.reply(itoa::Buffer::new().format(number)),
-        Sum::NonNumeric => run.reply("CLIENT_ERROR cannot increment or decrement non-numeric value"),
-        Sum::NoMemory => run.reply("SERVER_ERROR out of memory"),
-        Sum::NotFound | Sum::Exists => run.reply("NOT_FOUND"),
+        ArithResult::Number(number, _) => run.reply(itoa::Buffer::new().format(number)),
+        ArithResult::NonNumeric => run.reply("CLIENT_ERROR cannot increment or decrement non-numeric value"),
+        ArithResult::NoMemory => run.reply("SERVER_ERROR out of memory"),
+        ArithResult::NotFound | ArithResult::Exists => run.reply("NOT_FOUND"),
     }
 }
 

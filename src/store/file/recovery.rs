@@ -10,7 +10,7 @@
 use super::memory_file::MemoryFile;
 use crate::limits::KEY_MAX;
 use crate::store::evict::unmark;
-use crate::store::index::{Pace, Step};
+use crate::store::index::{GrowthStep, Pace};
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::WORD;
@@ -55,7 +55,7 @@ impl Store {
         self.settle(now);
         let (pages, before) = self.adopt_pages(memory_file, left);
         while self.index.wants_growth(before) && self.index.begin_growth(before, Pace::Wide) {
-            while self.grow_step(1 << 16) != Step::Over {}
+            while self.grow_step(1 << 16) != GrowthStep::Over {}
         }
         let mut adopted = Adopted::default();
         let (mut parts, mut key) = (HashSet::new(), Vec::new());
@@ -291,8 +291,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let marked = |store: &'static Store| {
-            let pages =
-                (1..store.slabs.next_page()).flat_map(|page| store.slots(&FoundPage { number: page, class: 0, atime: 0 }));
+            let pages = (1..store.slabs.next_page())
+                .flat_map(|page| store.slots(&FoundPage { number: page, class: 0, atime: 0 }));
             let heads = pages.map(|handle| Header::of(store.arena.chunk(handle)));
             heads.filter(|header| header.kind() == Some(kind::CHAIN) && header.is(state::RING)).count()
         };

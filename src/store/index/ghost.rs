@@ -59,7 +59,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Index, Pace, Step};
+    use super::super::{GrowthStep, Index, Pace};
     use super::*;
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         }
         assert!(live(1, 41));
         index.begin_growth(0, Pace::Wide);
-        while index.grow(1000, |_| (), of) != Step::Over {}
+        while index.grow(1000, |_| (), of) != GrowthStep::Over {}
         assert!(live(1, 41), "growth drops ghosts and nothing else");
         for n in 1..=40 {
             let mut bucket = index.lock(of(n));

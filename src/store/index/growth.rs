@@ -61,7 +61,7 @@ pub enum Pace {
 
 /// What a growth step has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum GrowthStep {
     /// The growth is complete, or none is in progress.
     Over,
     /// Memory was touched or returned to the kernel. That can be slow, but no lock was held.
@@ -187,10 +187,10 @@ impl Index {
     /// Does one step of growth: touches or returns memory, or moves up to `buckets` buckets to the new table. `hash_of`
     /// returns the hash of a linked handle, `ahead` prefetches what it reads. Called by one thread; each bucket is
     /// locked only while it moves.
-    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u64), mut hash_of: impl FnMut(u64) -> u64) -> Step {
+    pub fn grow(&'static self, buckets: u64, ahead: impl Fn(u64), mut hash_of: impl FnMut(u64) -> u64) -> GrowthStep {
         let current = self.current.load(Acquire);
         if current >> 32 == 0 {
-            return Step::Over;
+            return GrowthStep::Over;
         }
         let old = self.table((current >> 32) - 1);
         let new = self.table(current & LOW_HALF);
@@ -198,7 +198,7 @@ impl Index {
         let to = (from + buckets).min(old.len);
         let last = to * new.len / old.len;
         if old.give_back(from) || new.touch(last) || new.touch_lines() || old.touch_lines() {
-            return Step::Memory;
+            return GrowthStep::Memory;
         }
         for number in from..to {
             if number + GROW_AHEAD < old.len {
@@ -215,11 +215,11 @@ impl Index {
         }
         old.cursor.store(to, Release);
         if to < old.len {
-            return Step::Buckets;
+            return GrowthStep::Buckets;
         }
         self.current.store(current & LOW_HALF, Release);
         old.give_back(old.len);
         old.overflow.discard();
-        Step::Over
+        GrowthStep::Over
     }
 }

@@ -21,7 +21,7 @@ mod overflow;
 mod scan;
 
 pub use ghost::Ghost;
-pub use growth::{Pace, Step};
+pub use growth::{GrowthStep, Pace};
 
 use crate::store::slab::{Region, prefetch};
 use crate::sys::panics::{lock_released, lock_taken};
@@ -486,7 +486,7 @@ mod tests {
             let read = index.begin_read(*h).unwrap();
             assert_eq!(read.find(*h, |handle| (handle == *n).then_some(handle)), Ok(Some(*n)));
         }
-        while index.grow(1000, |_| (), hash) != Step::Over {}
+        while index.grow(1000, |_| (), hash) != GrowthStep::Over {}
         let mut seen = 0;
         let mut place = Some(0);
         while let Some(from) = place {
@@ -596,7 +596,7 @@ mod tests {
             scope.spawn(move || {
                 for _ in 0..40 {
                     index.begin_growth(0, Pace::Wide);
-                    while index.grow(64, |_| (), hash) != Step::Over {}
+                    while index.grow(64, |_| (), hash) != GrowthStep::Over {}
                 }
             });
         });
