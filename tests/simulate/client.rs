@@ -194,7 +194,7 @@ impl Client {
         if !inner {
             self.sent.iter().take(begun).for_each(|sent| world.model.open(&sent.command.key));
         }
-        self.feed(world, &bytes);
+        self.feed(world, &bytes, true);
         let mut ended = Ended::default();
         for (n, sent) in self.sent.iter_mut().take(begun).enumerate() {
             let reply = if sent.refused { Vec::new() } else { take_reply(&mut self.got, sent) };
@@ -207,8 +207,8 @@ impl Client {
         self.sent.drain(..whole);
     }
 
-    /// Receives bytes and runs until all are consumed.
-    fn feed(&mut self, world: &World, mut bytes: &[u8]) {
+    /// Receives bytes and runs until all are consumed. With `shared`, other actors may step in between two runs.
+    fn feed(&mut self, world: &World, mut bytes: &[u8], shared: bool) {
         let thread = &world.threads[self.thread];
         loop {
             if !bytes.is_empty() {
@@ -226,7 +226,7 @@ impl Client {
                 };
                 bytes = &bytes[n..];
             }
-            if !self.run(world, thread) {
+            if !self.run(world, thread, shared) {
                 continue;
             }
             if bytes.is_empty() {
@@ -236,15 +236,17 @@ impl Client {
         drain(&mut self.out, &mut self.got);
     }
 
-    /// One run; true if the session needs more bytes.
-    fn run(&mut self, world: &World, thread: &Thread) -> bool {
+    /// One run; true if the session needs more bytes. With `shared`, other actors may step in after it.
+    fn run(&mut self, world: &World, thread: &Thread, shared: bool) -> bool {
         let mut budget = if world.chance(4) { 1 } else { thread.shared.settings.reqs_per_event };
         let mut cx = Cx::new(&thread.shared, &thread.shared.stats.workers[0], 7);
         match self.session.run(&mut cx, &mut self.input, &mut self.out, &mut budget) {
             Step::Read => true,
             Step::Yield | Step::Flush => {
                 drain(&mut self.out, &mut self.got);
-                point("a connection lets others run");
+                if shared {
+                    point("a connection lets others run");
+                }
                 false
             }
             step => panic!("{step:?} on {}", world.place()),
@@ -267,7 +269,7 @@ impl Client {
         let mut reply = if self.kind == Kind::Datagrams {
             self.answer(world, &command.request, false)
         } else {
-            self.feed(world, &command.request);
+            self.feed(world, &command.request, false);
             Some(std::mem::take(&mut self.got))
         };
         world.model.flush(oldest, now);
@@ -372,7 +374,7 @@ impl Client {
         }
         Ended::tell_all(world, true, now, vec![command], &mut Some(shown));
         if step == Step::Flush {
-            self.feed(world, &[]);
+            self.feed(world, &[], false);
             assert!(self.got.is_empty());
         }
     }
