@@ -274,8 +274,9 @@ fn a_blocked_move_on_request_is_polled_at_a_bounded_rate() {
     assert_eq!(client.ask(format!("slabs reassign {class} 0\r\n").as_bytes()), b"OK\r\n");
     world.mover.1 = Next::At(0); // a request wakes the thread
     world.pass(20);
-    let (_, mover) = world.wakes(100);
-    assert!((50..=101).contains(&mover), "{mover} looks in 100 seconds at what holds the page");
+    // memcached's clients see retries counted: its own tests want more than 500 within 100 seconds.
+    let (_, mover) = world.wakes(10);
+    assert!((60..=101).contains(&mover), "{mover} checks of the page in 10 seconds");
     slow.feed(&[b'v'; 96]);
     slow.feed(b"\r\n");
     world.pass(2);

@@ -28,6 +28,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// value would block all other moves. Other pages can move meanwhile.
 const PAUSES_MAX: u32 = 200;
 
+/// Longest pause of a move that an operator has requested, once it has had [`PAUSES_MAX`] short ones: a tenth of a per
+/// cent of a core, and memcached's clients still see the retries counted.
+const PAUSE_REQUESTED: Duration = Duration::from_millis(100);
+
 /// Time between two checks of the classes.
 const SECOND: Duration = Duration::from_secs(1);
 /// The same at level 2 while items are evicted; it doubles while none are.
@@ -283,7 +287,7 @@ impl MoverWork {
                 if self.asked || self.pauses < PAUSES_MAX && !(job.is_resize() && self.mover.is_asked()) =>
             {
                 // A stalled client may hold the page for long.
-                self.pause = (self.pause * 2).min(if self.pauses < PAUSES_MAX { PAUSE_MAX } else { SECOND });
+                self.pause = (self.pause * 2).min(if self.pauses < PAUSES_MAX { PAUSE_MAX } else { PAUSE_REQUESTED });
                 self.pauses = self.pauses.saturating_add(1);
                 self.pause
             }
