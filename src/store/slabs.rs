@@ -391,8 +391,7 @@ impl Slabs {
     /// Recalls magazines, then searches.
     #[cold]
     fn search_all(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
-        class.recall(arena);
-        self.search(class, arena, need, tries)
+        self.search(&mut class.whole(arena), arena, need, tries)
     }
 
     fn search(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
@@ -476,8 +475,7 @@ impl Slabs {
     pub fn set_flat(&self, flat: bool, arena: &Arena) {
         self.flat.store(flat, Relaxed);
         for mut class in self.classes.iter().map(Mutex::lock) {
-            class.recall(arena);
-            class.mixed = true;
+            class.whole(arena).mixed = true;
         }
     }
 
@@ -537,10 +535,7 @@ impl Slabs {
     }
 
     fn sum(&self, arena: &Arena, of: impl Fn(&Class) -> u64) -> u64 {
-        let count = |mut class: MutexGuard<'_, Class>| {
-            class.recall(arena);
-            of(&class)
-        };
+        let count = |mut class: MutexGuard<'_, Class>| of(&class.whole(arena));
         self.classes.iter().map(Mutex::lock).map(count).sum()
     }
 
@@ -551,9 +546,7 @@ impl Slabs {
 
     /// Snapshot of one class.
     pub fn view(&self, id: usize, arena: &Arena, now: u32) -> ClassView {
-        let mut class = self.class(id);
-        class.recall(arena);
-        class.view(arena, &self.stats[id], now)
+        self.class(id).whole(arena).view(arena, &self.stats[id], now)
     }
 
     /// Number of the first page never handed out.

@@ -295,7 +295,7 @@ impl Store {
     /// Moves an item to the tail of its class's LRU list, in flat mode. No bucket lock may be held.
     #[cold]
     pub(super) fn move_back(&'static self, handle: Handle, item: Item) {
-        self.slabs.class(self.lru_class(handle, &item)).move_back(&self.arena, handle);
+        self.slabs.class(self.lru_class(handle, &item)).whole(&self.arena).move_back(&self.arena, handle);
     }
 
     /// Removes an item from its locked bucket and frees it.
@@ -351,11 +351,11 @@ impl Store {
         // An expired item is reclaimed before the class takes another page.
         if class.would_grow(need) && self.oldest_expired(&class, now).is_some() {
             // Until magazines are recalled, another thread may free the chunk and reuse it after the check.
-            class.recall(&self.arena);
-            if class.would_grow(need)
-                && let Some(oldest) = self.oldest_expired(&class, now)
+            let mut whole = class.whole(&self.arena);
+            if whole.would_grow(need)
+                && let Some(oldest) = self.oldest_expired(&whole, now)
             {
-                class.forget_oldest(&self.arena, oldest);
+                whole.forget_oldest(&self.arena, oldest);
                 class = self.drop_victim(class_id, class, (oldest, None), now);
             }
         }
@@ -385,9 +385,8 @@ impl Store {
                     let mut goes_on = self.slabs.may_find(&class);
                     // Items that may not be evicted are removed once they are dead.
                     if self.slabs.protects(&class) {
-                        class.recall(&self.arena);
                         let is_dead = |item: &Item| self.dead(item, now).is_some();
-                        if let Some(expired) = class.next_expired(&self.arena, need, is_dead) {
+                        if let Some(expired) = class.whole(&self.arena).next_expired(&self.arena, need, is_dead) {
                             class = self.drop_victim(class_id, class, (expired, None), now);
                             continue;
                         }

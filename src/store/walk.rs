@@ -172,7 +172,7 @@ impl Store {
         let mut more = false;
         for id in 1..self.slabs.len() {
             let mut class = self.slabs.class(id);
-            class.recall(&self.arena);
+            let class = class.whole(&self.arena);
             if class.len() == 0 {
                 continue;
             }

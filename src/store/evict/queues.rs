@@ -27,10 +27,8 @@
 //! the figures: docs/memory.md.
 
 use super::class_stats::{ClassStats, Part};
-use crate::store::item::Handle;
-use crate::store::item::{Header, Item, iflag, state};
-use crate::store::slab::Arena;
-use crate::store::slab::ChunkKind;
+use crate::store::item::{Handle, Header, Item, iflag, state};
+use crate::store::slab::{Arena, ChunkKind, WholeClass};
 use crate::store::slabs::Class;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -109,7 +107,7 @@ impl Class {
         if label != state::HOT {
             item.change_state(state::SEGMENT, label);
             if label == state::COLD {
-                self.push_lru(arena, handle);
+                self.whole(arena).push_lru(arena, handle);
             }
         } else if !entered {
             if own {
@@ -158,7 +156,7 @@ impl Class {
             item.change_state(0, if own { state::RING } else { 0 });
             self.ring.push_back(handle);
         } else if flat && label == state::COLD {
-            self.push_lru(arena, handle);
+            self.whole(arena).push_lru(arena, handle);
         } else if item.header().has(iflag::CHUNKED) && label != state::TEMP {
             self.chains.push_back(handle);
         }
@@ -177,36 +175,6 @@ impl Class {
         }
     }
 
-    /// Appends an item to the LRU list of flat mode.
-    fn push_lru(&mut self, arena: &Arena, handle: Handle) {
-        // A free through a magazine does not remove the item from the list.
-        self.recall(arena);
-        self.lru.push(handle, slots_of(arena, handle));
-    }
-
-    /// Moves an item in use from any queue to the end of the LRU list. By now the chunk may hold another item, or
-    /// none.
-    pub(in crate::store) fn move_back(&mut self, arena: &Arena, handle: Handle) {
-        // Prevents a free through a magazine meanwhile.
-        self.recall(arena);
-        let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
-        let chunked = item.header().has(iflag::CHUNKED);
-        let mine = if chunked { self.is_largest } else { arena.class(handle) == self.id };
-        let state = item.header().state();
-        if !mine || state & state::LINKED == 0 || state & state::SEGMENT == state::TEMP {
-            return;
-        }
-        if !self.lru.remove(handle) {
-            if chunked {
-                self.remove_from_queues(arena, handle, state);
-            }
-            let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
-            self.relabel(before & state::SEGMENT, state::COLD);
-            self.uncount_ring_extra(&item, before);
-        }
-        self.push_lru(arena, handle);
-    }
-
     /// Returns the least recently used item of flat mode and moves it to the end of the list, in case it cannot be
     /// evicted now; freeing it removes it. Outside flat mode, an item read since it was queued joins the main part
     /// instead.
@@ -218,9 +186,9 @@ impl Class {
             self.lru.remove(handle);
             let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
             if !item.header().is(state::LINKED) {
-                self.push_lru(arena, handle); // still being filled
+                self.whole(arena).push_lru(arena, handle); // still being filled
             } else if flat || !item.header().is(state::FREQ) {
-                self.push_lru(arena, handle);
+                self.whole(arena).push_lru(arena, handle);
                 return Some(handle);
             } else {
                 let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
@@ -595,6 +563,34 @@ impl Class {
     /// Returns the chunk under the hand and advances the hand.
     fn hand_next(&mut self) -> Option<Handle> {
         self.hand.next(&self.pools)
+    }
+}
+
+impl WholeClass<'_> {
+    /// Appends an item to the LRU list of flat mode. A free through a magazine would not remove it from the list.
+    fn push_lru(&mut self, arena: &Arena, handle: Handle) {
+        self.lru.push(handle, slots_of(arena, handle));
+    }
+
+    /// Moves an item in use from any queue to the end of the LRU list. The chunk may hold another item by
+    /// now, or none; no thread frees it through a magazine meanwhile.
+    pub(in crate::store) fn move_back(&mut self, arena: &Arena, handle: Handle) {
+        let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
+        let chunked = item.header().has(iflag::CHUNKED);
+        let mine = if chunked { self.is_largest } else { arena.class(handle) == self.id };
+        let state = item.header().state();
+        if !mine || state & state::LINKED == 0 || state & state::SEGMENT == state::TEMP {
+            return;
+        }
+        if !self.lru.remove(handle) {
+            if chunked {
+                self.remove_from_queues(arena, handle, state);
+            }
+            let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
+            self.relabel(before & state::SEGMENT, state::COLD);
+            self.uncount_ring_extra(&item, before);
+        }
+        self.push_lru(arena, handle);
     }
 }
 

@@ -5,13 +5,39 @@
 //! in slices. Knows items only by their head, like `slabs`.
 
 use crate::store::evict::{segment, slots_of, unmark};
-use crate::store::item::Handle;
-use crate::store::item::{Header, Item, iflag, kind, state};
-use crate::store::slab::Arena;
-use crate::store::slab::{ChunkKind, ChunkPool, Page};
+use crate::store::item::{Handle, Header, Item, iflag, kind, state};
+use crate::store::slab::{Arena, ChunkKind, ChunkPool, Page, WholeClass};
 use crate::store::slabs::{Class, ClockHand, DrainingPage};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
+
+impl WholeClass<'_> {
+    /// Starts to drain the oldest page of a kind, unless it is the class's only page. From now on none of its chunks
+    /// is allocated, and eviction skips it. No magazine holds a chunk of it, and the ring holds all of its entries.
+    pub(in crate::store) fn begin_drain(&mut self, kind: ChunkKind) -> Option<u32> {
+        let pages: usize = self.pools.iter().map(|pool| pool.pages.len()).sum();
+        if pages < 2 || self.draining.is_some() || self.pool(kind).pages.is_empty() {
+            return None;
+        }
+        let class = &mut **self;
+        let pool = class.pool_mut(kind);
+        let Page { number: page, .. } = pool.pages.remove(0);
+        let slots = pool.slots_used(page);
+        if pool.carving.is_some_and(|(carving, _)| carving == page) {
+            pool.carving = None;
+        }
+        class.draining = Some(DrainingPage { page, kind, slots, left: slots });
+        for hand in [&mut class.hand, &mut class.max_size_hand, &mut class.expired_hand] {
+            if hand.pool == kind as usize {
+                *hand = match hand.page {
+                    0 => ClockHand { slot: 0, ..*hand },
+                    at => ClockHand { page: at - 1, ..*hand },
+                };
+            }
+        }
+        Some(page)
+    }
+}
 
 impl Class {
     /// Number of pages of the class, the draining one included.
@@ -47,33 +73,6 @@ impl Class {
         }
         let [max_size, fitted] = &mut self.pools;
         self.given.pop().or_else(|| fitted.given.pop()).or_else(|| max_size.given.pop())
-    }
-
-    /// Starts to drain the oldest page of a kind, unless it is the class's only page. From now on none of its chunks
-    /// is allocated, and eviction skips it.
-    pub(in crate::store) fn begin_drain(&mut self, arena: &Arena, kind: ChunkKind) -> Option<u32> {
-        let pages: usize = self.pools.iter().map(|pool| pool.pages.len()).sum();
-        if pages < 2 || self.draining.is_some() || self.pool(kind).pages.is_empty() {
-            return None;
-        }
-        // From here on no magazine holds a chunk of the page, and the ring holds all of its entries.
-        self.recall(arena);
-        let pool = self.pool_mut(kind);
-        let Page { number: page, .. } = pool.pages.remove(0);
-        let slots = pool.slots_used(page);
-        if pool.carving.is_some_and(|(carving, _)| carving == page) {
-            pool.carving = None;
-        }
-        self.draining = Some(DrainingPage { page, kind, slots, left: slots });
-        for hand in [&mut self.hand, &mut self.max_size_hand, &mut self.expired_hand] {
-            if hand.pool == kind as usize {
-                *hand = match hand.page {
-                    0 => ClockHand { slot: 0, ..*hand },
-                    at => ClockHand { page: at - 1, ..*hand },
-                };
-            }
-        }
-        Some(page)
     }
 
     /// Number of slots of the draining page that were ever used.

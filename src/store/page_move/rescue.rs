@@ -197,7 +197,7 @@ impl Store {
             return Some(Move::new(src, dst, page, MoveStage::Give));
         }
         let kind = class.kind_of_oldest();
-        let page = class.begin_drain(&self.arena, kind)?;
+        let page = class.whole(&self.arena).begin_drain(kind)?;
         Some(Move { slots: class.draining_slots(), ..Move::new(src, dst, page, MoveStage::Clear) })
     }
 
@@ -205,12 +205,12 @@ impl Store {
     /// class is short of it.
     pub fn begin_resize(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
-        class.recall(&self.arena);
+        let mut class = class.whole(&self.arena);
         let kind = class.kind_to_resize()?;
         if !self.slabs.may_evict() && !class.has_room_for_a_page(kind) {
             return None;
         }
-        let page = class.begin_drain(&self.arena, kind)?;
+        let page = class.begin_drain(kind)?;
         let resize = Some(kind.other());
         Some(Move { slots: class.draining_slots(), resize, ..Move::new(id, id, page, MoveStage::Clear) })
     }
@@ -301,7 +301,7 @@ impl Store {
         }
         let mut class = self.slabs.class(class);
         if !self.slabs.may_evict() {
-            class.recall(&self.arena);
+            class.whole(&self.arena);
         }
         class.page_count() > 1 && (self.slabs.may_evict() || class.has_room_for_a_page(class.kind_of_oldest()))
     }

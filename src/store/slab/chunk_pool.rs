@@ -156,8 +156,7 @@ impl Class {
         if chunk.is_some() || !self.has_open_magazines() {
             return chunk;
         }
-        self.recall(arena);
-        self.take_present(arena, need)
+        self.whole(arena).take_present(arena, need)
     }
 
     /// Takes a chunk of a page that is not used yet, or of the maximum-size page being carved, which is kept for
@@ -405,7 +404,7 @@ mod tests {
         class.end_adoption();
         let mut draining = || {
             let kind = class.kind_of_oldest();
-            let page = class.begin_drain(&arena, kind);
+            let page = class.whole(&arena).begin_drain(kind);
             class.draining = None;
             page
         };
@@ -430,7 +429,7 @@ mod tests {
             assert!(class.adopt_page(page, stride));
         }
         let kind = class.kind_of_oldest();
-        assert_eq!((kind, class.begin_drain(&arena, kind)), (ChunkKind::Fitted, Some(1)));
+        assert_eq!((kind, class.whole(&arena).begin_drain(kind)), (ChunkKind::Fitted, Some(1)));
         class.keep_page();
         assert_eq!(class.kind_of_oldest(), ChunkKind::MaxSize);
     }

@@ -6,7 +6,7 @@
 //! and the thread uses the class directly until it has to wait again. So a single active thread has no magazine, and
 //! of two threads that contend for a class one stops contending.
 //!
-//! Code that needs the state of the whole class [recalls](Class::recall) the magazines first, which closes them:
+//! Code that needs the state of the whole class takes a [`WholeClass`], which recalls the magazines and closes them:
 //! views, growth, page moves, tending, a switch of the mode. No magazine is open in flat mode, and none takes a chunk
 //! of a draining page.
 //!
@@ -27,6 +27,7 @@ use crate::store::evict::segment;
 use crate::store::item::Handle;
 use crate::store::item::{Header, Item, state};
 use crate::store::slabs::{Class, Slabs};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
 
@@ -201,6 +202,24 @@ impl Magazine {
     }
 }
 
+/// A locked class without open magazines: its counts, lists and free chunks are complete. Magazines open under the
+/// class's lock alone, so this holds while the borrow does.
+pub(in crate::store) struct WholeClass<'a>(&'a mut Class);
+
+impl Deref for WholeClass<'_> {
+    type Target = Class;
+
+    fn deref(&self) -> &Class {
+        self.0
+    }
+}
+
+impl DerefMut for WholeClass<'_> {
+    fn deref_mut(&mut self) -> &mut Class {
+        self.0
+    }
+}
+
 /// One thread's magazine, on cache lines of its own.
 #[repr(align(128))]
 struct MagazineCell {
@@ -283,12 +302,13 @@ impl Class {
         self.open_magazines != 0
     }
 
-    /// Applies and closes all magazines: from here on the class's counts, lists and free chunks are complete.
+    /// Applies and closes all magazines.
     #[inline]
-    pub(in crate::store) fn recall(&mut self, arena: &Arena) {
+    pub(in crate::store) fn whole(&mut self, arena: &Arena) -> WholeClass<'_> {
         if self.has_open_magazines() {
             self.recall_all(arena);
         }
+        WholeClass(self)
     }
 
     #[cold]
@@ -315,8 +335,7 @@ impl Class {
         if self.searches != 1 {
             return None;
         }
-        self.recall(arena);
-        self.take_present(arena, need)
+        self.whole(arena).take_present(arena, need)
     }
 
     /// Completes an operation that the calling thread's magazine could not serve: an item of `need` bytes has its

@@ -13,7 +13,7 @@ pub(in crate::store) use arena::Arena;
 pub(in crate::store) use chunk_layout::{ChunkLayout, SizeHistogram};
 pub(in crate::store) use chunk_pool::{ChunkKind, ChunkPool, Page};
 pub(in crate::store) use class_lock::{Mutex, MutexGuard};
-pub(in crate::store) use magazine::Magazines;
+pub(in crate::store) use magazine::{Magazines, WholeClass};
 pub(in crate::store) use region::{Region, prefetch, touch};
 pub(in crate::store) use size_classes::{CLASSES_PAGES, HEADER, PAGE_BYTES, SizeConfig, Sizes};
 pub(in crate::store) use thread_slot::is_contention_simulated;
