@@ -2,8 +2,8 @@
 //!
 //! Owns the table of watchers, the thread, and its pace: it polls every millisecond while there are events and less
 //! and less often, down to once a second, while there are none; without watchers it sleeps. No thread waits for it:
-//! rings and watchers' buffers are bounded and drop what does not fit. Knows no sockets (it gets a [`WatchSink`]) and no
-//! protocol. Sessions take a [`Seat`], `net` hands over the socket, `server` starts and stops the thread.
+//! rings and watchers' buffers are bounded and drop what does not fit. Knows no sockets (it gets a [`WatchSink`]) and
+//! no protocol. Sessions take a [`Seat`], `net` hands over the socket, `server` starts and stops the thread.
 
 use super::background::{Background, StopFlag};
 use super::watcher::{WatchSink, Watcher};
