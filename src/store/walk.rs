@@ -171,8 +171,8 @@ impl Store {
         let mut dead = Vec::new();
         let mut more = false;
         for id in 1..self.slabs.len() {
-            let mut class = self.slabs.class(id);
-            let class = class.whole(&self.arena);
+            let mut guard = self.slabs.class(id);
+            let class = guard.whole(&self.arena);
             if class.len() == 0 {
                 continue;
             }
@@ -188,7 +188,7 @@ impl Store {
                 }
                 is_due.then_some((handle, item))
             }));
-            drop(class);
+            drop(guard);
             let mut tally = WalkTally::default();
             for &item in &dead {
                 self.unlink_dead(item, now, &mut key, &mut tally);
