@@ -1,9 +1,9 @@
 //! Lock-free class statistics, and the figures that eviction derives from them.
 //!
 //! Owns the clocks by which ghosts age, the evaluation of ghosts of returning keys, the ring's share that follows
-//! from it, and the length of the hand's round, by which a key's return is judged. A bucket lock holder reads and
-//! updates a class's [`ClassStats`], because it must not take the class lock; `queues` applies what accumulates
-//! there. Source of the figures: docs/memory.md.
+//! from it, and the length of the clock period, the hand's round, by which a key's return is judged. A bucket
+//! lock holder reads and updates a class's [`ClassStats`], because it must not take the class lock; `queues` applies
+//! what accumulates there. Source of the figures: docs/research/eviction.md.
 
 use crate::store::index::Ghost;
 use crate::store::item::Handles;
@@ -28,18 +28,18 @@ const MAIN_PART: u64 = 3;
 const YOUNG_PART: u64 = 10;
 const YOUNG_MAIN_PART: u64 = 100;
 
-/// The ghost of a returning key admits it to the main part within this part of the hand's round: the next victim has
-/// been unread for a whole round. With a departure count per key (`history`), which is a better criterion, the part
-/// is smaller.
-const ROUND_PART: u64 = 5;
-const ROUND_PART_KEPT: u64 = 15;
+/// The ghost of a returning key admits it to the main part within this part of the clock period: the hand's next
+/// victim has been unread for a whole period. With a departure count per key (`history`), which is a better criterion,
+/// the part is smaller.
+const PERIOD_PART: u64 = 5;
+const PERIOD_PART_KEPT: u64 = 15;
 
-/// Measurements per round, and the number of measurements averaged.
-const ROUND_STEPS: u64 = 32;
-const ROUND_MEMORY: u64 = 8;
+/// The clock period is measured after each 1/32 of it; its length is a moving average, each measurement weighted 1/8.
+const PERIOD_STEPS: u64 = 32;
+const PERIOD_MEMORY: u64 = 8;
 
-/// Longest round that is measured, in evictions per item. Ghosts live for less than a part of it.
-const ROUND_MAX: u64 = 8;
+/// Longest clock period that is measured, in evictions per item. Ghosts live for less than a part of it.
+const PERIOD_MAX: u64 = 8;
 
 /// Resolution of ghost ages: item counts are scaled to this many bits. Ages have 15 bits, so they are exact to a
 /// thousandth of a ghost's lifetime and wrap after at least 16 lifetimes.
@@ -159,7 +159,7 @@ fn is_main(ghost: Ghost) -> bool {
     ghost.0 >> 15 != 0
 }
 
-/// Length of the hand's round, in evictions from the ring.
+/// Length of the clock period, in evictions from the ring.
 #[derive(Default)]
 pub struct ClockPeriod {
     /// Slots passed since the last measurement, and the evictions at that time.
@@ -176,25 +176,25 @@ impl ClockPeriod {
         self.passed += 1;
     }
 
-    /// Evictions from the ring in a round, if known.
+    /// Evictions from the ring in a clock period, if known.
     pub fn length(&self) -> Option<u64> {
         (self.length > 0).then_some(self.length)
     }
 
-    /// Updates the round's length and the age at which ghosts admit their keys, once the hand has passed enough of
-    /// the `slots` of a round. `kept` is set if the class has a history.
+    /// Updates the period's length and the age at which ghosts admit their keys, once the hand has passed enough of
+    /// the `slots` of a period. `kept` is set if the class has a history.
     pub fn measure(&mut self, slots: u64, stats: &ClassStats, kept: bool) {
-        if self.passed == 0 || self.passed * ROUND_STEPS < slots {
+        if self.passed == 0 || self.passed * PERIOD_STEPS < slots {
             return;
         }
         let now = stats.evicted[Part::Ring as usize].load(Relaxed);
-        let longest = ROUND_MAX * stats.items.load(Relaxed);
+        let longest = PERIOD_MAX * stats.items.load(Relaxed);
         let whole = u128::from(now - self.since) * u128::from(slots) / u128::from(self.passed);
         let whole = whole.min(longest.into()) as u64;
         let before = if self.length == 0 { whole } else { self.length };
-        self.length = (before * (ROUND_MEMORY - 1) + whole) / ROUND_MEMORY;
+        self.length = (before * (PERIOD_MEMORY - 1) + whole) / PERIOD_MEMORY;
         (self.passed, self.since) = (0, now);
-        let part = if kept { ROUND_PART_KEPT } else { ROUND_PART };
+        let part = if kept { PERIOD_PART_KEPT } else { PERIOD_PART };
         stats.admit_age.store(self.length / part + 1, Relaxed);
     }
 }
@@ -237,31 +237,31 @@ mod tests {
         ghost
     }
 
-    /// Moves the hand through a round while `count` items are evicted from the ring.
-    fn go_round(round: &mut ClockPeriod, stats: &ClassStats, count: u32) {
+    /// Moves the hand through a clock period while `count` items are evicted from the ring.
+    fn go_period(period: &mut ClockPeriod, stats: &ClassStats, count: u32) {
         for n in 0..ITEMS {
-            round.pass();
+            period.pass();
             if n % (ITEMS / count.min(ITEMS)) == 0 {
                 evict(stats, count.div_ceil(ITEMS));
             }
-            round.measure(ITEMS.into(), stats, false);
+            period.measure(ITEMS.into(), stats, false);
         }
     }
 
     #[test]
-    fn a_ghost_admits_its_key_for_a_part_of_the_hands_round() {
-        let (stats, mut round) = (ClassStats::default(), ClockPeriod::default());
+    fn a_ghost_admits_its_key_for_a_part_of_the_clock_period() {
+        let (stats, mut period) = (ClassStats::default(), ClockPeriod::default());
         stats.note_items(ITEMS.into());
-        assert!(stats.meet(evict(&stats, 900)), "no round is measured");
+        assert!(stats.meet(evict(&stats, 900)), "no period is measured");
         assert!(!stats.meet(evict(&stats, 1100)), "the ghost is too old");
-        (0..3).for_each(|_| go_round(&mut round, &stats, ITEMS));
+        (0..3).for_each(|_| go_period(&mut period, &stats, ITEMS));
         assert!(stats.meet(evict(&stats, 150)));
         let hits = stats.ghost_hits();
         assert!(!stats.meet(evict(&stats, 300)), "unread items stay three times as long");
         assert_eq!(stats.ghost_hits(), hits + 1, "more memory would have kept it");
-        (0..3).for_each(|_| go_round(&mut round, &stats, 4 * ITEMS));
+        (0..3).for_each(|_| go_period(&mut period, &stats, 4 * ITEMS));
         assert!(stats.meet(evict(&stats, 600)));
-        (0..3).for_each(|_| go_round(&mut round, &stats, 100));
+        (0..3).for_each(|_| go_period(&mut period, &stats, 100));
         assert!(!stats.meet(evict(&stats, 100)));
         let of_main = stats.ghost(Part::Main);
         assert!(stats.meet(of_main));
@@ -290,16 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn a_round_of_any_length_is_measured() {
-        let (stats, mut round) = (ClassStats::default(), ClockPeriod::default());
+    fn a_clock_period_of_any_length_is_measured() {
+        let (stats, mut period) = (ClassStats::default(), ClockPeriod::default());
         stats.note_items(1 << 40);
         for evicted in [1_u64 << 20, 1 << 33, 1 << 45, 1 << 62] {
             stats.evicted[Part::Ring as usize].store(evicted, Relaxed);
-            round.passed = 1 << 38;
-            round.measure(1 << 40, &stats, false);
-            assert!(round.length().is_some_and(|length| length <= ROUND_MAX << 40));
+            period.passed = 1 << 38;
+            period.measure(1 << 40, &stats, false);
+            assert!(period.length().is_some_and(|length| length <= PERIOD_MAX << 40));
         }
-        assert!(round.length() > Some(1 << 40));
+        assert!(period.length() > Some(1 << 40));
     }
 
     #[test]

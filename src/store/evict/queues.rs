@@ -2,8 +2,8 @@
 //!
 //! New items enter a FIFO ring (the HOT segment). An item that reaches the end of the ring moves to the main part if
 //! it was read, and is evicted if not. The main part is a clock: a hand walks the slots of the class's pages, takes
-//! one from each item's frequency and evicts at zero. An evicted item leaves a ghost in its bucket; a key that comes
-//! back much sooner than the hand completes a round counts as read once already, so it will reach the main part.
+//! one from each item's frequency and evicts at zero. An evicted item leaves a ghost in its bucket; a key that returns
+//! within a part of the clock period, the hand's round, counts as read once already, so it will reach the main part.
 //!
 //! ```text
 //! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> evicted
@@ -24,7 +24,7 @@
 //! former item.
 //!
 //! Knows items only by their head. Called by `slabs` and the store, which unlinks victims from the index. Source of
-//! the figures: docs/memory.md.
+//! the figures: docs/research/eviction.md.
 
 use super::class_stats::{ClassStats, Part};
 use crate::store::item::{Handle, Header, Item, iflag, state};
@@ -492,8 +492,7 @@ impl Class {
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for step in 0..HAND_STEPS {
-            // Pages and chains complete a round in the same time. If no item was seen, the last steps go to the
-            // chains.
+            // Pages and chains have the same clock period. If no item was seen, the last steps go to the chains.
             let used = self.used();
             self.chain_turn += self.chains.len() as u64;
             let turn = self.chain_turn >= used || !self.has_pages() || seen == 0 && step + SEARCH >= HAND_STEPS;
