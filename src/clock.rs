@@ -7,8 +7,8 @@
 //! time follows the wall clock: each tick compares the two clocks. A unix time given by a client is converted to
 //! relative time once, on arrival.
 //!
-//! Whole seconds do not tell when within a second an item was set, so a TTL counts from the end of the current second:
-//! no item lives shorter than asked for, and none longer by more than a second.
+//! Whole seconds do not record when within a second an item was set, so a TTL counts from the end of the current
+//! second: no item lives shorter than requested, and none longer by more than a second.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -436,7 +436,7 @@ impl Server {
     }
 }
 
-/// Counter that tells background threads whether anything has happened.
+/// Counter that changes after every event that may cause work for background threads.
 fn news(shared: &Arc<Shared>) -> impl Fn() -> u64 + Send + 'static {
     let shared = Arc::clone(shared);
     move || shared.news()

@@ -18,7 +18,7 @@ enum Question {
 pub enum Answer {
     /// Whether the password is right.
     Password(bool),
-    /// The user's verifier, or a decoy that a client cannot tell from a real one.
+    /// The user's verifier, or a decoy that a client cannot distinguish from a real one.
     Verifier(Box<Verifier>),
 }
 

@@ -6,7 +6,7 @@
 //! The queue is fair between source addresses: each source has its own line, lines take turns, and when the queue is
 //! full a new check displaces the last one of a longer line. So one address, whatever it sends, costs another at most
 //! one turn. In a line, checks of clients that have sent their last byte run after the others and are displaced first:
-//! those clients may have gone. A check leaves the queue when its connection closes.
+//! those clients may have disconnected. A check leaves the queue when its connection closes.
 
 use super::check::Check;
 use crate::limits::LOGINS_WAITING;
@@ -91,7 +91,7 @@ impl Waiting {
         (id, refused)
     }
 
-    /// Takes out a check that must give way to a new one of `source`.
+    /// Removes a check to make room for a new one of `source`.
     fn make_place(&mut self, source: Source) -> Option<Job> {
         let own = self.line(source);
         if let Some(job) = own.and_then(|at| self.lines[at].ended.pop_back()) {

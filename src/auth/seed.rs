@@ -1,7 +1,7 @@
 //! The secret of the process, and random bytes.
 //!
-//! Owns the only call that asks the system for random bytes, and the derived values that decoys of unknown users are
-//! made of: stable for each name and indistinguishable from real ones. Used by the rest of `auth`.
+//! Owns the only call that asks the system for random bytes, and the values from which fake login data for unknown
+//! users is derived: the same each time for a name, indistinguishable from real ones. Used by the rest of `auth`.
 
 use ring::error::Unspecified;
 use ring::hmac::{self, HMAC_SHA256};

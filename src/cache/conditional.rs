@@ -1,6 +1,7 @@
-//! Verbs with a CAS id or an initial number, for the binary protocol.
+//! Verbs that compare a CAS id (`delete`) or create a number on a miss (`incr`, `decr`), for the binary protocol.
 //!
-//! Owns their rules only; they count as the plain verbs do. Called through [`Verbs`].
+//! Owns their rules only. Hits and misses are counted as for the text verbs, except a CAS mismatch and a created
+//! number, which count as neither. Called through [`Verbs`].
 
 use super::{Adjust, Adjusted, Arith, ArithResult, Key, Verbs, Vivify};
 use crate::stats::{ClassCounter, Counter, PrefixEvent};

@@ -175,7 +175,7 @@ impl Verbs<'_> {
         self.tell_store(key, mode, refused.into(), ItemShape::default());
     }
 
-    /// Reports an item that a client deleted; `meta` tells `md` from `delete`.
+    /// Reports an item that a client deleted; `meta` distinguishes `md` from `delete`.
     #[inline]
     pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, ItemShape { class, size, .. }: ItemShape) {
         if self.log.wants(EventClass::DELETIONS) {

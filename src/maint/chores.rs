@@ -1,7 +1,7 @@
 //! The chores thread: pre-faults memory, grows the index, tends the queues and sweeps out expired items.
 //!
 //! Owns when each of these is due; the store and `sweep` do the work. [`ChoreWork::step`] runs a slice of what is due
-//! and returns how long nothing will be, so that a thread, a test or a simulation can drive it; the thread only
+//! and returns how long the thread may rest, so that a thread, a test or a simulation can drive it; the thread only
 //! loops. Knows the store and the crawler's handle, no sockets. docs/architecture.md lists what wakes it.
 
 use super::background::{Background, Rest, StopFlag};
@@ -23,7 +23,7 @@ const GROW_FOR: Duration = Duration::from_millis(2);
 /// Minimum time between two rounds of tending, unless one left work. No request waits for them.
 const TEND: Duration = Duration::from_secs(1);
 
-/// Maximum time of one round of tending: a tenth of a core where it never ends, and a million items a second.
+/// Maximum time of one round of tending: a tenth of a core where it never ends, and a million items per second.
 const TEND_FOR: Duration = Duration::from_millis(5);
 
 /// Time between two rounds while each finds news. Without news it doubles from round to round.
@@ -93,8 +93,8 @@ impl ChoreWork {
         self.news
     }
 
-    /// Runs a slice of what is due, and returns how long nothing will be. `news` is called once a round: its value
-    /// changes after any event that may cause work.
+    /// Runs a slice of what is due, and returns how long the thread may rest. `news` is called once per round: its
+    /// value changes after any event that may cause work.
     pub fn step(&mut self, input: &ChoreInput, news: impl FnOnce() -> u64) -> Rest {
         trap("chores");
         let is_touching = self.store.touch_ahead();
@@ -120,7 +120,7 @@ impl ChoreWork {
         }
     }
 
-    /// Work of once a round only, because it locks every class.
+    /// Work done only once per round, because it locks every class.
     fn round(&mut self, at: Instant, input: &ChoreInput, news: u64) {
         let is_quiet = std::mem::replace(&mut self.news, news) == news;
         self.is_idle = is_quiet && self.pause == ROUND_MAX;

@@ -30,7 +30,7 @@ pub(super) struct CrawlRequest {
 }
 
 impl Crawler {
-    /// Requests a run through `classes` (one bit each, at least one), of at most `limit` items a class (0 = all).
+    /// Requests a run through `classes` (one bit each, at least one), of at most `limit` items per class (0 = all).
     /// False if an earlier request is not done yet.
     pub fn crawl(&self, classes: u64, limit: u32) -> bool {
         if self.asked.swap(true, Acquire) {
@@ -67,7 +67,7 @@ impl Crawler {
 
     /// Registers the calling thread as the one that serves requests.
     pub(super) fn serve_here(&self) {
-        // A second thread for the same handle would be a mistake that costs a delay, no more.
+        // Only the first thread is registered; a second one would be woken late, nothing worse.
         let _ = self.thread.set(std::thread::current());
     }
 

@@ -1,7 +1,7 @@
 //! Maintenance: background work of the server.
 //!
 //! Three threads: `chores` maintains memory, index, queues and expired items, `mover` moves pages between slab
-//! classes, `log` sends events to watchers. Each is driven by steps that return how long nothing will be due.
+//! classes, `log` sends events to watchers. Each is driven by steps that return how long the thread may rest.
 //! `restart` validates the memory file of `-e`. Started, ticked and stopped by `server`. Knows the store and the
 //! events, no sockets.
 

@@ -3,7 +3,7 @@
 //! Owns its thread, requests from sessions, the figures of `stats`, and the choice of the next move: first a
 //! requested one, then one that a lowered memory limit demands, then pages to be resized in their class, then
 //! proposals of `gradient` and `automove`. The store moves the page. [`MoverWork::step`] runs one slice and returns
-//! how long nothing will be due, so that a thread, a test or a simulation can drive it; the thread only loops.
+//! how long the thread may rest, so that a thread, a test or a simulation can drive it; the thread only loops.
 //! Sessions never wait here: they leave a request and wake the thread. Started and stopped by `server`; sessions and
 //! `stats` hold a [`Mover`].
 
@@ -28,8 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// value would block all other moves. Other pages can move meanwhile.
 const PAUSES_MAX: u32 = 200;
 
-/// Longest pause of a move that an operator has requested, once it has had [`PAUSES_MAX`] short ones: a tenth of a per
-/// cent of a core, and memcached's clients still see the retries counted.
+/// Longest pause of a move that an operator has requested, once it has had [`PAUSES_MAX`] short ones: 0.01 % of a core,
+/// and memcached's clients still see the retries counted.
 const PAUSE_REQUESTED: Duration = Duration::from_millis(100);
 
 /// Time between two checks of the classes.
@@ -255,7 +255,7 @@ impl MoverWork {
         self.news
     }
 
-    /// Runs the next slice at the second `now`, and returns how long nothing will be due. `news` is called at each
+    /// Runs the next slice at the second `now`, and returns how long the thread may rest. `news` is called at each
     /// check for a page to move: its value changes after any event that may cause work.
     pub fn step(&mut self, now: u32, tuning: Tuning, news: impl FnOnce() -> u64) -> Rest {
         trap("mover");
@@ -304,7 +304,7 @@ impl MoverWork {
                 }
                 Duration::ZERO
             }
-            // A resize gives way to a requested move.
+            // A requested move takes precedence over a resize.
             Progress::Waits | Progress::Failed => {
                 if let Some(job) = self.job.take() {
                     let at = (self.clock)();
@@ -489,7 +489,7 @@ impl MoverThread {
         news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
         let work = move |stop: &StopFlag| {
-            // A second thread for the same handle would be a mistake that costs a delay, no more.
+            // Only the first thread is registered; a second one would be woken late, nothing worse.
             let _ = mover.thread.set(thread::current());
             let mut work = MoverWork::new(store, mover, Instant::now);
             while !stop.to_stop() {

@@ -104,7 +104,7 @@ struct Pass {
 }
 
 impl Pass {
-    /// `limit` items a class, 0 = all.
+    /// `limit` items per class, 0 = all.
     fn new(store: &Store, classes: u64, limit: u32, now: u32, news: u64) -> Self {
         let left = if limit == 0 { u32::MAX } else { limit };
         let empty = ExpiryHistogram { seen: 0, removed: 0, expirable: 0, due: [0; AHEAD], soonest: u32::MAX };
@@ -146,7 +146,8 @@ pub(super) struct Sweep {
     /// Start and end of the last full pass, and the news when it began.
     full: (u32, u32),
     full_news: Option<u64>,
-    /// When a class should be visited before the next full pass.
+    /// Second from which enough items of a class have expired for an early visit, before the next full pass; `None` =
+    /// no early visit.
     prompt: [Option<u32>; CLASSES],
     /// First expiry among the items that the last run kept in a class.
     soonest: [u32; CLASSES],
@@ -177,7 +178,7 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// Runs the next step at `at`, if one is due, and returns how long nothing will be due: `None` when there is no
+    /// Runs the next step at `at`, if one is due, and returns how long the thread may rest: `None` when there is no
     /// run. Then only a request, news or the second [`Sweep::due_at`] can change that.
     pub(super) fn step(
         &mut self,

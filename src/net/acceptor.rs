@@ -419,7 +419,7 @@ fn accept(socket: &ListenSocket) -> Accepted {
     }
 }
 
-/// Whether an error concerns one client only: it has gone, or the system forbids it.
+/// Whether an error concerns one client only: it has disconnected, or the system forbids it.
 fn is_client_error(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM))
 }

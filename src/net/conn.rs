@@ -342,7 +342,7 @@ impl<S: Handler> Conn<S> {
         let step = self.session.run(&mut cx, &mut buffers.input, &mut buffers.output, budget);
         if *budget != before {
             let now = context.clock.now();
-            // `info` is another cache line, shared with readers: written once a second.
+            // `info` is another cache line, shared with readers: written once per second.
             if now != self.last_cmd {
                 self.last_cmd = now;
                 self.info.set_last_cmd(context.shared.clock.now());
@@ -473,8 +473,8 @@ impl<S: Handler> Conn<S> {
         WriteOutcome::Blocked
     }
 
-    /// Charges the input held between two turns: `REQUEST_CHARGE` inside a request, the true size where an unfinished
-    /// request takes more. False if a limit is exceeded.
+    /// Charges the input that the connection keeps between turns to `read_buf_mem_limit`: nothing between requests,
+    /// `REQUEST_CHARGE` within one, the true size if that is larger. False if a limit is exceeded.
     fn charge(&mut self, context: &mut WorkerContext) -> bool {
         let input = &mut context.buffers.input;
         input.fit();

@@ -59,8 +59,8 @@ pub(super) struct Since {
     /// Replies wait, and the peer has taken nothing since.
     pub(super) write: Option<u32>,
     pub(super) idle: Option<u32>,
-    /// Its password is being checked: the result decides. False once the peer has sent its last byte: it may have gone,
-    /// and would keep its descriptor for as long as the checks of other clients take.
+    /// Its password is being checked: the result decides. False once the peer has sent its last byte: it may have
+    /// disconnected, and would keep its descriptor for as long as the checks of other clients take.
     pub(super) is_checking: bool,
     /// It waits for something other than a command.
     pub(super) is_busy: bool,

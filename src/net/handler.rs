@@ -18,8 +18,8 @@ pub trait Handler: Send + 'static {
     /// After [`Step::Suspend`]: the connection is parked and the late reply may be requested. The holder of `remote`
     /// answers with it; dropping it closes the connection. `peer` is `None` for local clients.
     fn suspended(&mut self, shared: &Shared, peer: Option<SocketAddr>, remote: Remote);
-    /// While suspended: the peer has sent its last byte. Not called for a peer that is known to have gone: its
-    /// connection is closed.
+    /// While suspended: the peer has sent its last byte. Not called for a peer that is known to have
+    /// disconnected: its connection is closed.
     fn peer_ended(&self);
     fn resume(&mut self, reply: &[u8], out: &mut Output);
     /// After [`Step::HandOver`]: the connection has left its worker; `socket` is what remains of it.

@@ -106,7 +106,7 @@ impl SharedBuffers {
         self.high = if held > max { OUTPUT_LOW } else { OUTPUT_HIGH };
     }
 
-    /// Ends the owner's turn: frees the buffers if they are empty.
+    /// Ends the owner's turn; empty buffers have no owner from then on.
     #[inline]
     pub(super) fn rise(&mut self) {
         if self.input.is_empty() && self.output.is_empty() {

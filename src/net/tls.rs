@@ -135,7 +135,7 @@ impl TlsStream {
 
     /// Reads the socket once and decrypts into `sink`.
     fn receive(&mut self, sink: &mut CipherSink<'_, '_>, scratch: &mut Vec<u8>) -> io::Result<()> {
-        // The library already holds up to a record less one byte; it and what is read must fit into the sink.
+        // rustls may still hold up to one record less a byte; that and the bytes read now must fit into the sink.
         let size = sink.room().saturating_sub(TLS_RECORD_MAX).min(TLS_READ);
         if size < DETOUR_MIN || self.tls.is_handshaking() || !make_room(scratch) {
             let mut socket = Watched { socket: &mut self.socket, drained: false, blocked: false };

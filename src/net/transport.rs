@@ -4,7 +4,7 @@
 //! more variant. Knows neither buffers nor protocols; `conn` calls it.
 //!
 //! Contract of all variants: a read after which [`Transport::may_have_more`] is false, or that would block, has drained
-//! the socket. After a write, [`Transport::is_full`] tells whether the rest must wait for an event.
+//! the socket. After a write, [`Transport::is_full`] indicates whether the rest must wait for an event.
 //!
 //! # When a short read drains the socket
 //! Events are edge-triggered: each is delivered once. Bytes that were there when it was delivered and are left unread

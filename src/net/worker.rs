@@ -61,7 +61,7 @@ impl<S: Handler> Worker<S> {
         })
     }
 
-    /// Serves until told to stop, then closes everything.
+    /// Serves until a stop is requested, then closes everything.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let end = loop {
@@ -103,8 +103,8 @@ impl<S: Handler> Worker<S> {
         Ok(())
     }
 
-    /// Whether to stop giving turns: at once on `WorkerEnd::Drop`, `GRACE` after `WorkerEnd::Graceful` was seen.
-    /// Checked between any two turns.
+    /// Whether to stop giving turns: at once on `WorkerEnd::Drop`, `GRACE` after `WorkerEnd::Graceful` was seen. Checked
+    /// between any two turns.
     #[inline]
     fn is_over(&mut self) -> bool {
         match self.inbox.end() {

@@ -388,7 +388,7 @@ fn address(addr: SocketAddr, udp: bool) -> String {
     }
 }
 
-/// `hash_power_level` that memcached would have for this capacity: its table doubles at 1.5 items a bucket.
+/// `hash_power_level` that memcached would have for this capacity: its table doubles at 1.5 items per bucket.
 pub fn hash_power(slots: u64, initial: i32) -> u32 {
     let initial = if initial > 0 { initial as u32 } else { crate::settings::HASHPOWER_DEFAULT as u32 };
     (slots * 8 / 10 * 2 / 3).next_power_of_two().ilog2().max(initial)

@@ -78,7 +78,7 @@ fn store_config(settings: &Settings) -> store::Config {
         sizes: size_config(settings),
         maxbytes: settings.maxbytes,
         evict: settings.evict_to_free,
-        // memcached's table doubles at 1.5 items a bucket.
+        // memcached's table doubles at 1.5 items per bucket.
         initial_items: (1u64 << power) * 3 / 2,
         may_grow: settings.hash_expand,
         exact: settings.lock_memory || crate::sys::process::reservations_count(),

@@ -58,7 +58,7 @@ impl Upload {
         }
     }
 
-    /// Consumes received bytes and returns how many; [`Upload::is_complete`] tells when the upload is complete.
+    /// Consumes received bytes and returns how many; [`Upload::is_complete`] is true once the upload is complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.missing);
         self.write(&bytes[..n]);

@@ -15,7 +15,7 @@ pub(super) const PORT_MAX: i32 = 65535;
 const ITEM_SIZE_MIN: i32 = 1024;
 const ITEM_SIZE_MAX: i32 = 1024 * 1024 * 1024;
 
-/// Checks a draft and completes it to settings.
+/// Validates a draft and turns it into settings.
 pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     sizes(&mut draft)?;
     let sizes_text = draft.slab_sizes_text.take();

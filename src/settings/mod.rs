@@ -179,11 +179,11 @@ pub struct Settings {
     pub hot_lru_pct: u32,
     /// Whether `hot_lru_pct` was given: otherwise the share of new items adapts.
     pub hot_lru_given: bool,
-    /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time.
+    /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time; shown only, no effect.
     pub warm_lru_pct: u32,
-    /// `-o hot_max_factor`: share of the cold tail's age, above 0. Changes at run time.
+    /// `-o hot_max_factor`: multiple of the oldest COLD item's age, above 0. Changes at run time; shown only.
     pub hot_max_factor: f64,
-    /// `-o warm_max_factor`: share of the cold tail's age, above 0. Changes at run time.
+    /// `-o warm_max_factor`: as `hot_max_factor`.
     pub warm_max_factor: f64,
     /// Short-lived items get their own list. Changes at run time.
     pub temp_lru: bool,

@@ -81,13 +81,14 @@ live! {
     lru_maintainer_thread, set_lru_maintainer_thread: AtomicBool as bool;
     /// Hot, warm and cold lists instead of one.
     lru_segmented, set_lru_segmented: AtomicBool as bool;
-    /// Percent of a class's memory for the hot list.
+    /// Percent of a class's memory for the HOT list. Shown only: the store has its own copy of the value in effect.
     hot_lru_pct, set_hot_lru_pct: AtomicU32 as u32;
-    /// Percent of a class's memory for the warm list.
+    /// Percent of a class's memory for the WARM list in memcached. Stored and shown only: no effect here.
     warm_lru_pct, set_warm_lru_pct: AtomicU32 as u32;
-    /// Idle share of the cold tail's age that drops an item from the hot list.
+    /// As `warm_max_factor`, for HOT. Stored and shown only: no effect here.
     hot_max_factor, set_hot_max_factor: AtomicF64 as f64;
-    /// Idle share of the cold tail's age that drops an item from the warm list.
+    /// `lru tune`'s warm factor. In memcached an item leaves WARM once idle for longer than this factor times the age
+    /// of the oldest COLD item. Stored and shown only: no effect here.
     warm_max_factor, set_warm_max_factor: AtomicF64 as f64;
     /// Short-lived items get their own list.
     temp_lru, set_temp_lru: AtomicBool as bool;

@@ -20,7 +20,7 @@ pub struct Globals {
     pub malloc_fails: AtomicU64,
     pub response_obj_count: AtomicU64,
     pub response_obj_bytes: AtomicU64,
-    /// Memory of reports, besides the queued replies; a part of `response_obj_bytes`.
+    /// Memory of reports, in addition to the queued replies; a part of `response_obj_bytes`.
     pub reports: Budget,
     pub read_buf_count: AtomicU64,
     pub read_buf_bytes: AtomicU64,

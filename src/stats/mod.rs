@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// All counters of the process.
 pub struct Stats {
-    /// One table a worker, indexed by worker number, plus one at the end for the main thread and chores.
+    /// One table per worker, indexed by worker number, plus one at the end for the main thread and chores.
     pub workers: Vec<Arc<Counters>>,
     /// Connection and process gauges with several writers.
     pub globals: Globals,

@@ -37,7 +37,8 @@ impl Store {
         item.is_expired(now).then_some(Dead::Expired)
     }
 
-    /// Whether the pending flush, which is due at `now`, hides the item.
+    /// Whether a pending flush that is due hides the item: in its last second it hides every item, afterwards those
+    /// stored before it took effect.
     #[cold]
     fn pending_hides(&self, item: &Item, now: u32) -> bool {
         self.settle(now);
@@ -54,7 +55,8 @@ impl Store {
     #[inline]
     fn is_flushed(&self, item: &Item) -> bool {
         if item.can_hold_cas() {
-            // An item stored by another thread after the counter was loaded is ahead of it.
+            // Distance modulo 2^40. An item stored after the counter was loaded may be ahead of it: a distance over
+            // half the range is not flushed.
             let behind = self.persistent.flushes.load(Relaxed).wrapping_sub(item.seq()) & SEQ_MASK;
             (1..=SEQ_MASK / 2).contains(&behind)
         } else {

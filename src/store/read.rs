@@ -57,7 +57,8 @@ impl Store {
         None
     }
 
-    /// Whether a visitor may have to pin the item, or change more than its state and access time.
+    /// Whether the item must be visited under the bucket's lock: it is large (its value is pinned), stale, expired or
+    /// flushed.
     #[inline]
     fn needs_lock(&'static self, item: &Item, now: u32) -> bool {
         item.header().is_large() || item.header().has(iflag::STALE) || self.dead(item, now).is_some()

@@ -263,8 +263,8 @@ impl Reservation {
         self.item.change_state(state::FREQ, state::FETCHED | 1);
     }
 
-    /// Rewrites an expiry time that passed while the value arrived. After 97 days the 24-bit field would read as a time
-    /// in the future, and no sweep visits the item before it is linked.
+    /// Rewrites an expiry time that passed while the value arrived: the 24-bit field wraps, so after 97 days it would
+    /// read as a future time. Sweeps, which prevent that for linked items, do not visit this one.
     #[inline]
     pub(super) fn keep_time(&mut self, now: u32) {
         if self.exptime != 0 && self.exptime <= now {
@@ -346,7 +346,7 @@ impl Pinned {
         item.pin_word().is_some_and(|word| word.load(Acquire) & COUNT != 0)
     }
 
-    /// Whether the item has a pin besides this one. Stable only under the bucket's lock.
+    /// Whether the item has another pin. Stable only under the bucket's lock.
     pub(super) fn is_shared(&self) -> bool {
         self.item.pin_word().is_some_and(|word| word.load(Acquire) & COUNT != 1)
     }

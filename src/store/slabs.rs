@@ -47,7 +47,7 @@ pub struct Pages {
     touching: u64,
     /// Pages of the classes and of the global pool.
     used: u64,
-    /// Bytes counted as allocated before the first page.
+    /// Bytes counted as allocated before the first page: `T_MEMD_INITIAL_MALLOC`, of memcached's tests.
     precharged: u64,
     limit: u64,
     /// Overhead bytes charged to the limit: the part beyond [`on_top`].
@@ -480,7 +480,7 @@ impl Slabs {
     }
 
     /// Notes an access to an item of a locked bucket; true if the caller must move it to the tail of the LRU list. In
-    /// flat mode that is once a minute, and the access time is not updated in between, as in memcached.
+    /// flat mode that is once per minute, and the access time is not updated in between, as in memcached.
     pub fn note_use(&self, item: &Item, now: u32) -> bool {
         let flat = self.is_flat();
         let due = item.is_access_due(now);
@@ -658,7 +658,7 @@ impl Slabs {
         begins
     }
 
-    /// Sets the overhead in bytes that the index needs once it grows, while its growth waits; 0 if it does not wait.
+    /// Sets the overhead in bytes that the index will need after its delayed growth; 0 = no growth is delayed.
     pub fn want(&self, bytes: u64) {
         self.pages.lock().wanted = bytes;
     }

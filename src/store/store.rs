@@ -76,7 +76,7 @@ pub struct Store {
     pub(super) upkeep: AtomicU64,
     /// Sink of eviction events, and the seconds by which stored expiry times exceed those shown to clients.
     events: OnceLock<(Arc<Events>, u32)>,
-    /// Thread that touches pages ahead of use, if any.
+    /// Thread that pre-faults pages before a class needs them (the chores).
     toucher: OnceLock<Thread>,
 }
 
@@ -422,7 +422,7 @@ impl Store {
 
     /// Registers the calling thread as the one that is unparked when [`Store::touch_ahead`] may be due.
     pub fn touch_from_here(&self) {
-        // A second caller is ignored: the cost is a delay.
+        // Only the first thread is registered; for another one pages are touched later, nothing worse.
         let _ = self.toucher.set(thread::current());
     }
 

@@ -7,7 +7,7 @@
 //! cause do not use the reserve; they are made by fallible calls.
 //!
 //! Owns the reserve; knows nothing of the memory's use. `main` installs it as the global allocator; the main thread
-//! refills it once a second. Programs with another allocator, tests among them, are never short of memory.
+//! refills it once per second. Programs with another allocator, tests among them, are never short of memory.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -107,7 +107,7 @@ impl<A: GlobalAlloc> Reserving<A> {
         self.short.store(true, Relaxed);
         let bytes = self.reserve.swap(null_mut(), AcqRel);
         if bytes.is_null() {
-            // Another thread may be about to return it.
+            // Another thread has taken the reserve and may be about to free it: let it run, then retry.
             std::thread::yield_now();
             return true;
         }

@@ -63,7 +63,8 @@ impl Signals {
     }
 }
 
-/// Order matters: the flag is set before the byte wakes the main thread. A full socket takes no byte, and needs none.
+/// Order matters: the flag is set before the byte wakes the main thread. If the socket is full, `send` fails, which is
+/// fine: unread bytes wake the main thread.
 fn register(number: i32, flag: Arc<AtomicBool>, write: Arc<impl AsRawFd + Send + Sync + 'static>) -> io::Result<SigId> {
     let action = move || {
         flag.store(true, Relaxed);

@@ -36,7 +36,7 @@ pub fn write(bytes: &[u8]) {
     }
 }
 
-/// Starts the thread that writes from now on. Must follow the last `fork`.
+/// Starts the thread that writes all later lines. Call it after the last `fork`: a child has no other threads.
 ///
 /// # Errors
 /// The thread cannot be created.

@@ -6,7 +6,7 @@ use super::header::Parts;
 use super::{Run, Status};
 use crate::cache::{Arith, ArithResult, Deleted, Initial, Key};
 
-/// Expiry time that tells arithmetic not to create an item.
+/// Expiry time with which arithmetic creates no item.
 const NO_CREATION: u32 = u32::MAX;
 
 pub(super) fn delete(run: &mut Run<'_, '_>, key: &Key<'_>) {

@@ -9,7 +9,7 @@ fn say(text: &str) {
     stderr::write(text.as_bytes());
 }
 
-/// A header, four bytes a line.
+/// A header, four bytes per line.
 fn dump(mark: char, fd: i32, title: &str, indent: &str, header: &[u8]) {
     let mut text = format!("{mark}{fd} {title}:");
     for (at, byte) in header.iter().enumerate() {

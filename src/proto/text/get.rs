@@ -195,7 +195,8 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult
             }
         }
         if long {
-            // memcached honours `noreply` only for the line's first reply.
+            // As in memcached, a trailing `noreply` silences this error only if the over-long key is the first of the
+            // line, and never for `gat`.
             let first = !line.any && len == 0 && kind.touch.is_none();
             run.noreply = first && super::Tokens::split(text).last() == b"noreply";
             run.out.rewind(start);

@@ -1,14 +1,14 @@
 //! LRU list: items in the exact order of their last use, the queue of flat mode.
 //!
-//! Owns the links, 8 bytes a slot of a page (10 with long handles), which exist for pages that have ever held an item
-//! of the list: in segmented mode there are none. Knows handles only. One list a class, under the class lock; called
+//! Owns the links, 8 bytes per slot of a page (10 with long handles), which exist for pages that have ever held an item
+//! of the list: in segmented mode there are none. Knows handles only. One list per class, under the class lock; called
 //! by `queues` and `page_move`.
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;
 use std::collections::HashMap;
 
-/// Link of the first and the last item to the list itself: a chunk of page 0, which does not exist.
+/// Link value for the end of the list: the raw handle of a chunk on page 0, which does not exist.
 const END: u64 = 1;
 
 /// Neighbours of an item, as raw handles; both are 0 outside the list.
@@ -20,7 +20,7 @@ struct Link {
 
 /// The list. Its first item is the least recently used one.
 pub struct LruList {
-    /// Links of a page, two a slot.
+    /// Links of a page, two per slot.
     links: HashMap<usize, Handles>,
     ends: Link,
     len: u64,

@@ -201,15 +201,16 @@ impl Store {
         missing == 0
     }
 
-    /// Inserts an item into the index; false if a newer item of its key is there, or the index is full. `key` is a
-    /// buffer.
+    /// Inserts an item into the index; false if a newer item of its key is there, or the index is full. `key` is
+    /// scratch space.
     fn index_item(&'static self, handle: Handle, item: Item, key: &mut Vec<u8>, parts: &mut HashSet<Handle>) -> bool {
         key.clear();
         item.copy_key(key);
         let hash = crate::hash::hash(key);
         let mut bucket = self.index.lock(hash);
         if let Some((slot, _, old)) = self.find(&bucket, key, hash) {
-            // The process was killed while one replaced the other. The client has no reply yet, so either is correct.
+            // Both are linked because the process was killed during a replacement; the client has no reply yet, so
+            // either is correct.
             if old.cas() >= item.cas() {
                 return false;
             }

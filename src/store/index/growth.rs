@@ -20,9 +20,9 @@ const GROW_TO: f64 = 0.75;
 /// Distance in buckets at which items are prefetched ahead of the bucket that moves.
 const GROW_AHEAD: u64 = 4;
 
-/// Fill at which the table grows where its memory is taken from items: 6.9 to 7.4 bytes an item with overflow lines.
-/// A higher fill would need 6.3 bytes but leave too few slots for ghosts: at 95 % Zipf loads miss 1 to 2 % more than at
-/// 70 %, though 2 % more items fit (simulated).
+/// Fill at which the table grows where its memory is taken from items: 6.9 to 7.4 bytes per item with overflow
+/// lines. A higher fill would need 6.3 bytes but leave too few slots for ghosts: at 95 % Zipf loads miss 1 to 2 % more
+/// than at 70 %, though 2 % more items fit (simulated).
 const CROWDED: f64 = 0.85;
 
 /// Maximum fill of a table that has just grown in this case: it grows by an eighth.
@@ -31,7 +31,7 @@ const CROWD_TO: f64 = 0.76;
 /// Fill at which the table grows although classes have not given up memory for it yet.
 const OVERFULL: f64 = 1.2;
 
-/// Moved buckets per return of memory to the kernel: 4 MB, two huge pages.
+/// The old table's memory is returned to the kernel each time this many buckets have moved: 4 MB, two huge pages.
 const DISCARD_BUCKETS: u64 = 1 << 16;
 
 /// Buckets touched together: 2 MB, a huge page.
@@ -40,7 +40,7 @@ const TOUCH_BUCKETS: u64 = 1 << 15;
 /// Buckets per overflow line touched ahead of use: a table about to grow uses one line per four buckets.
 const BUCKETS_A_LINE: u64 = 4;
 
-/// Minimum and maximum of these lines: a small page and 0.5 MB. Four million items a second use that in 50 ms.
+/// Minimum and maximum of these lines: a small page and 0.5 MB. Four million items per second use that in 50 ms.
 const LINES_AHEAD: (u64, u64) = (1 << 8, 1 << 15);
 
 /// Maximum buckets of a table: as many as the upper half of a hash can name (`place_of`). With 51 billion items and no

@@ -3,7 +3,7 @@
 //! ```text
 //! bucket          word 0     low half: version << 3 | chain << 2 | moved << 1 | lock     high half: tags 0..4
 //!                 word 1     tags 4..12
-//!                 word 2..8  handles 0..12, two a word
+//!                 word 2..8  handles 0..12, two per word
 //! overflow line   word 0     low half: tags 0..3, chain << 24     high half: handle 0
 //!                 word 1     handles 1 and 2
 //!

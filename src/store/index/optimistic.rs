@@ -67,8 +67,9 @@ impl OptimisticRead {
     #[inline]
     pub fn find<R>(&self, hash: u64, mut each: impl FnMut(u64) -> Option<R>) -> Result<Option<R>, Unsure> {
         if self.word & LOW_HALF == 0 {
-            // Nothing was ever inserted. Return now: `validate` could not tell this word from one of memory that is
-            // returned to the kernel after later changes.
+            // Zero: nothing was ever inserted (`read_in` has checked that the table is current). Return now: if the
+            // bucket is filled, moved and its memory returned to the kernel, the word is zero again, and `validate`
+            // would see no change.
             return Ok(None);
         }
         let tag = tag_of(hash);

@@ -133,7 +133,7 @@ pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU32], from: usize, to: usize) -> &
 ///
 /// # Safety
 /// No other access to these bytes may happen while the slice lives, not even through a stale handle: docs/memory.md
-/// tells which bytes those can read.
+/// lists the bytes that those can read.
 #[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it exclusive
 pub unsafe fn exclusive_bytes(chunk: &[AtomicU32], from: usize, to: usize) -> &mut [u8] {
     let to = to.min(chunk.len() * WORD);

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// Header words that every item has.
 pub(in crate::store) const FIXED: usize = 3;
 
-/// Values of the length field of word 0 that tell where the value's length is stored. Lower ones are the length itself.
+/// Values of the length field of word 0 that indicate where the value's length is stored. Lower ones are the length
+/// itself.
 pub(in crate::store) mod length {
     /// From here on, plus the upper bits of the value's length: the lower eight are in `more`, with the expiry time.
     pub const MORE: u8 = 224;

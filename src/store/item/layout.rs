@@ -13,7 +13,7 @@
 //! [flags   u32]                                    if client flags are not 0
 //! value (no NUL, no CRLF), or for a chunked item the chain that starts at `first chunk`
 //! ```
-//! Words have 32 bits. `length` is the value's length up to 223; from 224 on it tells where the length is stored
+//! Words have 32 bits. `length` is the value's length up to 223; from 224 on it indicates where the length is stored
 //! ([`length`]). A chunk without an item has klen 0, and [`kind`] in place of the item flags.
 //!
 //! Word 0 of a linked item changes by read-modify-write only: the class holder and the bucket holder both change state
@@ -38,8 +38,8 @@ pub const IDLE_MAX: u32 = 90 * 24 * 60 * 60;
 /// Seconds after a recorded access during which no other needs recording: memcached's `ITEM_UPDATE_INTERVAL`.
 const ACCESS_INTERVAL: u32 = 60;
 
-/// Idle times (modulo 24 bits) from here on mean a future access, by a thread with a faster clock: 12 of the 194 days
-/// of the range.
+/// Idle times (24 bits, wrapping) from here on are negative: a thread with a faster clock recorded the access. The last
+/// 12 of 194 days.
 const ATIME_AHEAD: u32 = MASK24 + 1 - (1 << 20);
 
 const _: () = assert!(IDLE_MAX < ATIME_AHEAD && EXPTIME_SHORT_MAX < 1 << 23);
@@ -284,7 +284,7 @@ impl Item {
         self.idle(now) == 0
     }
 
-    /// Records an access at `now`. Writes at most once a second; the time never goes back.
+    /// Records an access at `now`. Writes at most once per second; the time never goes back.
     #[inline]
     pub fn set_atime(&self, now: u32) {
         if !self.was_used_at(now) {
@@ -360,7 +360,8 @@ impl Item {
         }
         self.put_exptime(kept);
         if kept != 0 {
-            // Last: a process killed in between leaves no item with an expiry time that it never had.
+            // Cleared last: if the process is killed in between, the item recovered from the memory file never expires,
+            // rather than having a wrong time.
             self.change_flags(iflag::NO_EXPIRY, 0);
         }
     }

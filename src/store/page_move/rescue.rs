@@ -37,8 +37,8 @@ const SLICE_SLOTS: u32 = 32;
 /// Ring entries examined under one hold of the class lock.
 const SLICE_ENTRIES: usize = 4096;
 
-/// Passes over a page after which a chain that is always being read is unlinked, and a move without memory fails;
-/// memcached's number.
+/// Passes over a page, as in memcached. After that many, a chain that is still being read is unlinked, and a move that
+/// finds no memory fails.
 const PASSES_MAX: u32 = 5000;
 
 /// Reason that a chunk is still in use, in memcached's words.
@@ -386,8 +386,9 @@ impl Store {
             }
             None => None,
         };
+        // Declared after `pin`, so that both locks are released first: dropping the pin may free the item, which takes
+        // a class lock.
         let mut class = self.slabs.class(if chunked { self.sizes.largest() } else { m.src });
-        // The locks are dropped before the pin, which may free the item.
         let mut bucket = self.index.try_lock(hash).ok_or(Busy::Locked)?;
         let (slot, _) = bucket.find(hash, |raw| raw == from.raw()).ok_or(Busy::Floating)?;
         let item = Item::at(self.arena.chunk(from)).ok_or(Busy::Floating)?;
@@ -530,8 +531,8 @@ impl Store {
         Ok(())
     }
 
-    /// Evicts the class's next victim to make room for the item at hand, which is retried; or the item at hand
-    /// itself, if it is unread or there is no other victim.
+    /// Evicts the class's next victim to make room for the item, which is retried; or the item itself, if it is COLD
+    /// and unread or there is no other victim.
     fn evict_for(
         &'static self,
         m: &mut Move,

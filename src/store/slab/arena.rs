@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// Words of a page.
 const PAGE_WORDS: usize = PAGE_BYTES / WORD;
 
-/// Maximum address space left free besides the pages where it is short: for index growth, thread stacks and
+/// Maximum address space that is left free where it is short, apart from the pages: for index growth, thread stacks and
 /// connection buffers.
 const SPARE_MAX: usize = 256 << 20;
 
@@ -34,12 +34,12 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Reserves address space for as many pages as a short handle can address, or for twice `bytes` where these are
-    /// too few; for `bytes` only if `exactly`. Where a limit of the process or of the machine is lower, there are
-    /// fewer pages, even fewer than for `bytes`, so that `beside` bytes and as much again as the pages take, up to
-    /// [`SPARE_MAX`], are left to the rest of the process. `None` if `bytes` exceeds what handles can address, or
-    /// some class could have no page.
-    pub fn reserve(bytes: u64, exactly: bool, beside: usize) -> Option<Self> {
+    /// Reserves address space for as many pages as a short handle can address, or for twice `bytes` if these are too
+    /// few; with `exactly`, for `bytes`. If a limit of the process or the machine does not allow that, reserves fewer
+    /// pages, if necessary fewer than `bytes` take. In any case `index_bytes` and the size of the pages, at most
+    /// [`SPARE_MAX`] of it, stay available to the rest of the process. `None` if `bytes` exceeds what handles can
+    /// address, or some class could have no page.
+    pub fn reserve(bytes: u64, exactly: bool, index_bytes: usize) -> Option<Self> {
         let before = FIRST_PAGE as usize - 1;
         let wanted = before + usize::try_from(bytes / PAGE_BYTES as u64).ok()? + CLASSES_PAGES;
         if wanted >= LONG_PAGES {
@@ -49,7 +49,7 @@ impl Arena {
         let mut pages = if exactly { wanted } else { ample };
         while pages >= before + CLASSES_PAGES {
             let bytes = pages * PAGE_BYTES;
-            if let Some(region) = Region::reserve(bytes, bytes.min(SPARE_MAX).checked_add(beside)?) {
+            if let Some(region) = Region::reserve(bytes, bytes.min(SPARE_MAX).checked_add(index_bytes)?) {
                 let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
                 return Some(Self { region, memory_file: None, table, pages });
             }

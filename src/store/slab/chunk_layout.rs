@@ -19,7 +19,7 @@ const MEMORY: u32 = 16_384;
 /// Minimum item count for a decision.
 const ENOUGH: u32 = 32;
 
-/// Smallest gain in items a page, in thousandths, for which a fitted layout is used: a smaller one is soon lost to
+/// Smallest gain in items per page, in thousandths, for which a fitted layout is used: a smaller one is soon lost to
 /// free chunks of one kind while the other kind is needed.
 const GAIN_MIN: u32 = 20;
 

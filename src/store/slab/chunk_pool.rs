@@ -349,8 +349,8 @@ impl Class {
         if born(ChunkKind::MaxSize) <= born(ChunkKind::Fitted) { ChunkKind::MaxSize } else { ChunkKind::Fitted }
     }
 
-    /// Returns the kind of which the class has a page too many while it is short of the other kind by a wide margin.
-    /// `MaxSize` is returned as soon as a fitted layout pays.
+    /// Returns the kind with a surplus page if the class is well short of the other kind; `MaxSize` as soon as a fitted
+    /// layout pays.
     pub(in crate::store) fn kind_to_resize(&mut self) -> Option<ChunkKind> {
         if self.draining.is_some() || !self.histogram.is_settled() {
             return None;

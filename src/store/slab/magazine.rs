@@ -84,7 +84,7 @@ pub struct Magazine {
     /// Strides of maximum-size chunks, and of fitted ones when it was last renewed.
     max_size: usize,
     fitted: usize,
-    /// The class has no fitted chunks at hand: any item may take a maximum-size one.
+    /// The class has no free fitted chunk: any item may take a maximum-size one.
     loose: bool,
     /// The draining page of the class; 0 = none.
     draining: usize,
@@ -119,7 +119,7 @@ impl Magazine {
     }
 
     /// Allocates a chunk for a new HOT item of `need` bytes; `write` writes the item, except for its value. `None` if
-    /// the class must be asked for a chunk.
+    /// the magazine cannot serve it: allocate from the class, under its lock.
     fn place(
         &mut self,
         arena: &Arena,
@@ -188,7 +188,7 @@ impl Magazine {
         class.histogram.absorb(&mut self.histogram);
     }
 
-    /// Takes chunks for items of `need` bytes, a few of those that the class has at hand.
+    /// Takes chunks for items of `need` bytes, a few of those that the class has free.
     fn fill(&mut self, class: &mut Class, arena: &Arena, need: usize) {
         let count = self.batch.min((class.at_hand() / FILL_PART) as usize);
         self.batch = (2 * self.batch).min(ROOM / 2);

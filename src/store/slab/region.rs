@@ -43,7 +43,7 @@ impl Region {
             return None;
         }
         let offset = base.align_offset(HUGE_PAGE);
-        // Should the kernel keep the unmapped parts, that costs address space only.
+        // If `munmap` fails, only address space is lost.
         // SAFETY: `offset` < HUGE_PAGE and the mapping is at least HUGE_PAGE longer than `len`, so `start` and `end`
         // lie inside it. No reference exists to the bytes before and after them, so they can be unmapped.
         let start = unsafe {
