@@ -3,7 +3,7 @@
 //! Owns the kinds of events, a bounded ring of them for each worker, and the mask of the watched classes. Knows
 //! neither producers nor readers: workers record events in their own ring ([`Log`]); the logger thread (`maint::log`)
 //! drains the rings and formats lines ([`mod@line`]). Without watchers a producer tests one bit of a mask that it
-//! loads once a turn.
+//! loads once per turn.
 //!
 //! ```text
 //!   worker 1 ──► ring ──┐

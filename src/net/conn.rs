@@ -342,7 +342,7 @@ impl<S: Handler> Conn<S> {
         let step = self.session.run(&mut cx, &mut buffers.input, &mut buffers.output, budget);
         if *budget != before {
             let now = context.clock.now();
-            // `info` is another cache line, shared with readers: written once per second.
+            // `info` is another cache line, shared with readers: written once a second.
             if now != self.last_cmd {
                 self.last_cmd = now;
                 self.info.set_last_cmd(context.shared.clock.now());

@@ -480,7 +480,7 @@ impl Slabs {
     }
 
     /// Notes an access to an item of a locked bucket; true if the caller must move it to the tail of the LRU list. In
-    /// flat mode that is once per minute, and the access time is not updated in between, as in memcached.
+    /// flat mode that is once a minute, and the access time is not updated in between, as in memcached.
     pub fn note_use(&self, item: &Item, now: u32) -> bool {
         let flat = self.is_flat();
         let due = item.is_access_due(now);

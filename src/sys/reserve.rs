@@ -7,7 +7,7 @@
 //! cause do not use the reserve; they are made by fallible calls.
 //!
 //! Owns the reserve; knows nothing of the memory's use. `main` installs it as the global allocator; the main thread
-//! refills it once per second. Programs with another allocator, tests among them, are never short of memory.
+//! refills it once a second. Programs with another allocator, tests among them, are never short of memory.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -284,7 +284,7 @@ impl Item {
         self.idle(now) == 0
     }
 
-    /// Records an access at `now`. Writes at most once per second; the time never goes back.
+    /// Records an access at `now`. Writes at most once a second; the time never goes back.
     #[inline]
     pub fn set_atime(&self, now: u32) {
         if !self.was_used_at(now) {
