@@ -13,10 +13,10 @@ pub trait WatchSink: Send {
     /// Writes as much as possible without blocking.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing can be written; any other error means that the peer is gone.
+    /// `WouldBlock` when nothing can be written; any other error means that the peer has disconnected.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Discards what the peer has sent; false if the peer is gone.
+    /// Discards what the peer has sent; false if the peer has disconnected.
     fn listen(&mut self) -> bool;
 }
 
@@ -77,7 +77,7 @@ impl Watcher {
         self.waiting.len() + len <= self.limit && self.waiting.try_reserve(len).is_ok()
     }
 
-    /// Ends a round: sends waiting bytes, detects a peer that is gone. True if bytes were sent.
+    /// Ends a round: sends waiting bytes, detects a peer that has disconnected. True if bytes were sent.
     pub(super) fn round(&mut self) -> bool {
         self.full = false;
         let before = self.waiting.len();

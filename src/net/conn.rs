@@ -93,7 +93,7 @@ pub(super) enum Peer {
     Open,
     /// It has sent its last byte: read on until the end of the stream, no further event will come.
     Ended,
-    /// It is gone: nothing that is sent reaches it.
+    /// It has disconnected: nothing that is sent reaches it.
     Gone,
 }
 

@@ -89,7 +89,7 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
 }
 
 impl Mailbox {
-    /// Sends without blocking; returns the message when the queue is full or the worker gone.
+    /// Sends without blocking; returns the message when the queue is full or the worker has ended.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         self.messages.try_send(message).map_err(crossbeam_channel::TrySendError::into_inner)?;
         self.waker.ring();

@@ -536,7 +536,7 @@ impl Session {
         }
     }
 
-    /// Records that the client has sent its last byte; it may be gone.
+    /// Records that the client has sent its last byte; it may have disconnected.
     pub fn peer_ended(&self) {
         if let SessionState::Checking(checking) = &self.state
             && let Some(ticket) = &checking.ticket

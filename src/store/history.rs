@@ -93,7 +93,7 @@ impl History {
     }
 
     /// Counts a departure of the key; false if the item should be kept. `items` is the number of items of the class.
-    fn depart(&mut self, hash: u64, part: Part, period: &ClockPeriod, items: u64) -> bool {
+    pub fn depart(&mut self, hash: u64, part: Part, period: &ClockPeriod, items: u64) -> bool {
         if !self.is_kept() {
             return true;
         }
