@@ -103,8 +103,8 @@ impl<S: Handler> Worker<S> {
         Ok(())
     }
 
-    /// Whether to stop giving turns: at once on `WorkerEnd::Drop`, `GRACE` after `WorkerEnd::Graceful` was seen. Checked
-    /// between any two turns.
+    /// Whether to stop giving turns: at once on `WorkerEnd::Drop`, `GRACE` after `WorkerEnd::Graceful` was seen.
+    /// Checked between any two turns.
     #[inline]
     fn is_over(&mut self) -> bool {
         match self.inbox.end() {
