@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential simulate fuzz sanitize check lists audit bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients conformance differential simulate fuzz sanitize coverage check lists audit bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -59,6 +59,10 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60; FUZZ_TARGETS= for some of them)
 
 sanitize: ## threads, sockets and memory under AddressSanitizer and ThreadSanitizer
 	@scripts/sanitize
+
+coverage: ## lines of store, cache and proto that the simulation and the tests run
+	@scripts/coverage simulate
+	@scripts/coverage tests
 
 check: ## formatting, lints, documentation, the house rules and the dependencies
 	cargo fmt --check
