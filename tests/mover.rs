@@ -136,6 +136,60 @@ fn values_of_every_kind_are_rescued() {
     }
 }
 
+/// A class other than the fullest that has a chunk of each of `count` items.
+fn class_of_heads(shared: &Shared, count: usize) -> usize {
+    let (views, chunks) = (shared.cache.store.classes(shared.clock.now()), fullest(shared));
+    (1..views.len()).find(|&class| class != chunks && views[class].used_chunks == count as u64).unwrap()
+}
+
+#[test]
+fn heads_of_chains_are_rescued_and_keep_their_places_in_the_queues() {
+    for mode in ["segmented", "flat"] {
+        let shared = shared("-m 16 -o slab_chunk_max=16");
+        let (store, mut client) = (shared.cache.store, Client::new(&shared));
+        assert_eq!(ask(&mut client, &format!("lru mode {mode}\r\n")), "OK\r\n");
+        let (count, len) = (200, 50_000);
+        for n in 0..count {
+            assert_eq!(client.ask(&set(&format!("k{n}"), len, n)), STORED);
+            if n == count / 2 {
+                // Some of them leave the ring of new items.
+                all_hit(&mut client, 20, len);
+                shared.clock.advance(100);
+                (0..1000).for_each(|_| _ = store.tend(shared.clock.now()));
+            }
+        }
+        let class = class_of_heads(&shared, count);
+        // A page beside that of the heads, which can take them.
+        let (pages, mut small) = (store.page_count(class), 0);
+        while store.page_count(class) == pages {
+            let len = store.sizes().class(class).nominal - 80;
+            assert_eq!(client.ask(&set(&format!("small{small}"), len, 0)), STORED);
+            small += 1;
+        }
+        (0..small).for_each(|n| drop(ask(&mut client, &format!("delete small{n}\r\n"))));
+        let before = (store.items(), evictions(&shared));
+        let mut rescued = 0;
+        for _ in 0..4 {
+            rescued += move_page(&shared, class, 0).rescues;
+            move_page(&shared, 0, class);
+        }
+        assert!(rescued >= count as u64, "{mode}: {rescued} of {count} heads");
+        assert_eq!((store.items(), evictions(&shared)), before);
+        all_hit(&mut client, count, len);
+        // They leave for newer ones that are as popular, which one that no queue names would not.
+        for n in 0..10 * count {
+            let key = format!("new{n}");
+            assert_eq!(client.ask(&set(&key, len, 0)), STORED);
+            (0..3).for_each(|_| assert!(client.ask(format!("get {key}\r\n").as_bytes()) == hit(&key, len, 0), "{key}"));
+        }
+        for n in 0..count {
+            assert!(ask(&mut client, &format!("get k{n}\r\n")) == "END\r\n", "{mode}: k{n} is there");
+        }
+        (0..10 * count).for_each(|n| drop(ask(&mut client, &format!("delete new{n}\r\n"))));
+        assert_empty(&shared);
+    }
+}
+
 #[test]
 fn numbers_and_expiry_times_survive_a_move() {
     let (shared, mut client) = filled("-m 100", 40_000, 10);

@@ -267,11 +267,12 @@ mod tests {
         model.iter().for_each(|&entry| ring.push_back(entry));
         let (mut longest, mut rng) = (0, fastrand::Rng::with_seed(5));
         for n in 20..200_000 {
-            // Removes one entry behind the first and appends one; periodically also at the front.
+            // Removes one entry behind the first and appends one; periodically, after some compactions, also at the
+            // front.
             let at = rng.usize(1..model.len());
             ring.remove(ring.position(model[at]).unwrap());
             model.remove(at);
-            if n % 1000 == 0 {
+            if n % (8 * SEGMENT as u64) == 0 {
                 ring.push_front(handle(n));
                 model.push_front(handle(n));
                 ring.remove(0);
