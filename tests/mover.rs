@@ -162,7 +162,7 @@ fn heads_of_chains_are_rescued_and_keep_their_places_in_the_queues() {
         // A page beside that of the heads, which can take them.
         let (pages, mut small) = (store.page_count(class), 0);
         while store.page_count(class) == pages {
-            let len = store.sizes().class(class).nominal - 80;
+            let len = store.sizes().class(class).memcached_size - 80;
             assert_eq!(client.ask(&set(&format!("small{small}"), len, 0)), STORED);
             small += 1;
         }
