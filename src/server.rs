@@ -307,8 +307,8 @@ impl Server {
                     say(format_args!("Exiting normally"));
                 }
                 self.workers.stop();
-                if let Some(image) = self.shared.cache.store.memory_file() {
-                    image.abandon();
+                if let Some(memory_file) = self.shared.cache.store.memory_file() {
+                    memory_file.abandon();
                 }
             }
             Err(_) => {
@@ -455,14 +455,14 @@ fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) ->
         return Ok(shared);
     };
     let sizes = Sizes::new(size_config(&settings));
-    let Memory { image, resume } =
+    let Memory { memory_file, resume } =
         restart::open(&path, &settings, &sizes, unix_now()).map_err(|complaint| StartError::new(FAILURE, complaint))?;
     let clock = resume.map_or_else(Clock::real, |resume| Clock::resumed(resume.now));
     if let Some(power) = resume.and_then(|resume| resume.hashpower) {
         settings.hashpower_init = power.max(settings.hashpower_init);
     }
-    image.begin(clock.unix(0));
-    let shared = Shared::in_file(settings, clock, image, control).ok_or_else(no_space)?;
+    memory_file.begin(clock.unix(0));
+    let shared = Shared::in_file(settings, clock, memory_file, control).ok_or_else(no_space)?;
     if let Some(resume) = resume {
         let adopted = shared.cache.store.adopt(shared.clock.now());
         shared.events.resume_after(resume.gid);

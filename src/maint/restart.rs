@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// An open memory file, and the state from which the process must resume to serve its items.
 pub struct Memory {
     /// The file. Empty if there is no [`ClockResume`].
-    pub image: MemoryFile,
+    pub memory_file: MemoryFile,
     /// State to resume from; `None` = an empty cache.
     pub resume: Option<ClockResume>,
 }
@@ -52,15 +52,15 @@ const AGE_MAX: u32 = i32::MAX as u32;
 /// Reason that the server must not start, for the operator.
 pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result<Memory, String> {
     let layout = sizes.fingerprint();
-    let image = MemoryFile::open(path, layout, settings.maxbytes)
+    let memory_file = MemoryFile::open(path, layout, settings.maxbytes)
         .map_err(|e| format!("[restart] memory file {}: {e}", path.display()))?;
     let resume = match FileMetadata::take(&meta_path(path))? {
-        Some(meta) => meta.judge(settings, layout, image.holds(), now),
-        None if image.holds() == Holds::Live => {
+        Some(meta) => meta.judge(settings, layout, memory_file.holds(), now),
+        None if memory_file.holds() == Holds::Live => {
             say(format_args!(
                 "[restart] no metadata save file: the last process did not stop in order, checking its items"
             ));
-            let (left, last_seen) = image.last_seen();
+            let (left, last_seen) = memory_file.last_seen();
             if last_seen > now {
                 say(format_args!(
                     "[restart] the clock is {} seconds before the end of the last process: no time has passed for its items",
@@ -81,9 +81,9 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
         }
         resume.now <= AGE_MAX
     });
-    let mut memory = Memory { image, resume };
+    let mut memory = Memory { memory_file, resume };
     if memory.resume.is_none() {
-        memory.image.clear();
+        memory.memory_file.clear();
     }
     Ok(memory)
 }
@@ -95,10 +95,10 @@ fn later(left: u32, seconds: i64) -> u32 {
 
 /// Saves the items for the next start. No other thread may use the store any more.
 pub fn save(path: &Path, settings: &Settings, store: &'static Store, facts: &Facts) {
-    let Some(image) = store.memory_file() else { return };
+    let Some(memory_file) = store.memory_file() else { return };
     let stamp = hash::checksum(format!("{} {}", facts.stop_time, std::process::id()).as_bytes());
     let lines = FileMetadata::of(settings, store, facts, stamp).text();
-    let saved = image.save(stamp).and_then(|()| write_whole(&meta_path(path), lines.as_bytes()));
+    let saved = memory_file.save(stamp).and_then(|()| write_whole(&meta_path(path), lines.as_bytes()));
     if let Err(e) = saved {
         say(format_args!("[restart] failed to save metadata: {}", error_text(&e)));
     }
@@ -360,10 +360,10 @@ mod tests {
             slab_sizes: Vec::new(),
             use_cas: true,
         });
-        let image = MemoryFile::open(&path, sizes.fingerprint(), settings.maxbytes).unwrap();
-        image.begin(1000);
-        image.note_time(70, 1070);
-        drop(image);
+        let memory_file = MemoryFile::open(&path, sizes.fingerprint(), settings.maxbytes).unwrap();
+        memory_file.begin(1000);
+        memory_file.note_time(70, 1070);
+        drop(memory_file);
         open(&path, &settings, &sizes, now).unwrap().resume
     }
 

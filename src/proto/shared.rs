@@ -106,10 +106,10 @@ impl Shared {
     pub fn in_file(
         settings: Settings,
         clock: Clock,
-        image: MemoryFile,
+        memory_file: MemoryFile,
         control: Box<dyn Fn(Control) + Send + Sync>,
     ) -> Option<Self> {
-        let store = Store::leak_in(&store_config(&settings), image)?;
+        let store = Store::leak_in(&store_config(&settings), memory_file)?;
         Some(Self::over(store, settings, clock, control))
     }
 

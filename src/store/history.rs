@@ -61,7 +61,7 @@ pub struct History {
     lines: Vec<Line>,
     /// Number of departures counted.
     departures: usize,
-    /// The line whose counts are halved next.
+    /// Index of the line to halve next.
     next_to_fade: usize,
     /// Part of a line that is due to be halved, times the departures of a fade period.
     due: u64,

@@ -597,7 +597,7 @@ impl World {
 /// Opens a memory file as a server does at start; returns its store, and the relative time.
 fn open(path: PathBuf, settings: &Settings, unix: i64) -> (&'static Store, u32) {
     let sizes = Sizes::new(size_config(settings));
-    let Memory { image, resume } = restart::open(&path, settings, &sizes, unix).unwrap();
+    let Memory { memory_file: image, resume } = restart::open(&path, settings, &sizes, unix).unwrap();
     let now = resume.map_or(START, |resume| resume.now);
     let clock = Clock::manual(UNIX);
     clock.advance(i64::from(now) - i64::from(START));
