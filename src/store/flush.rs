@@ -18,15 +18,37 @@
 //!
 //! Knows neither commands nor the clock. Called by every lookup and walk of the store, and by `cache` for each command.
 
-use crate::store::item::{Item, SEQ_MASK};
+use crate::store::item::{Item, SEQ_MASK, iflag};
 use crate::store::store::Store;
 use crate::store::write::Dead;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl Store {
-    /// Returns why an item is dead; `None` if it is live.
+    /// Returns why an item is dead; `None` if it is live. Every lookup asks, so the rules that few items need are calls.
     #[inline]
     pub(super) fn dead(&self, item: &Item, now: u32) -> Option<Dead> {
+        let pending = self.persistent.pending.load(Acquire);
+        if item.can_hold_cas() || pending != 0 {
+            return self.dead_by_any_rule(item, now);
+        }
+        if self.is_flushed_id(item.seq()) {
+            Some(Dead::Flushed)
+        } else if item.header().has(iflag::NO_EXPIRY) {
+            None
+        } else {
+            Self::dead_by_time(item, now)
+        }
+    }
+
+    /// [`Store::dead`] for an item that is not flushed.
+    #[inline(never)]
+    fn dead_by_time(item: &Item, now: u32) -> Option<Dead> {
+        item.is_expired(now).then_some(Dead::Expired)
+    }
+
+    /// [`Store::dead`] for an item with CAS word, and for any item while a flush is pending.
+    #[inline(never)]
+    fn dead_by_any_rule(&self, item: &Item, now: u32) -> Option<Dead> {
         if self.is_flushed(item) {
             return Some(Dead::Flushed);
         }
@@ -163,7 +185,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::hash::hash;
-    use crate::store::item::{Meta, iflag};
+    use crate::store::item::Meta;
     use crate::store::reservation::Reservation;
     use crate::store::slab::SizeConfig;
     use crate::store::store::{Config, Lookup};

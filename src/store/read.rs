@@ -49,7 +49,7 @@ impl Store {
                 continue;
             }
             // If the bucket is contended, the access goes unrecorded: one more or less does not matter.
-            if news && let Some(_locked) = bucket.lock(&self.index) {
+            if news && let Some(_locked) = bucket.lock() {
                 entry.bump(now);
             }
             return Some(Lookup::Hit(result));

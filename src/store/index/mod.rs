@@ -409,15 +409,15 @@ impl Index {
     fn if_current(&'static self, number: u64, place: usize, bucket: Bucket) -> Option<Bucket> {
         // Acquire: a thread that reads zeroes of returned memory must see the cursor that had passed the bucket before.
         let word = bucket.line.words[0].load(Acquire);
-        self.is_kept(number, place, word).then_some(bucket)
+        self.is_kept(bucket.table, number, place, word).then_some(bucket)
     }
 
-    /// Whether the entries of the bucket at `place` were in table `number` when its first word was `word`, which was
-    /// loaded with Acquire.
+    /// Whether the entries of the bucket at `place` were in `table`, which has this `number`, when its first word was
+    /// `word`, which was loaded with Acquire.
     #[inline]
-    fn is_kept(&'static self, number: u64, place: usize, word: u64) -> bool {
+    fn is_kept(&self, table: &Table, number: u64, place: usize, word: u64) -> bool {
         // Below the cursor the memory may have been returned to the kernel, and the moved bit with it.
-        let moved = word & MOVED != 0 || self.table(number).has_passed(place);
+        let moved = word & MOVED != 0 || table.has_passed(place);
         let current = self.current.load(Acquire);
         !moved && (current & LOW_HALF == number || current >> 32 == number + 1)
     }

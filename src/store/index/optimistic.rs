@@ -21,8 +21,6 @@ pub struct Unsure;
 #[derive(Clone, Copy)]
 pub struct OptimisticRead {
     table: &'static Table,
-    number: u64,
-    place: usize,
     line: Line,
     /// The first word when the read began.
     word: u64,
@@ -54,7 +52,7 @@ impl Index {
         let place = table.bucket_of(hash);
         let line = table.line(place);
         let word = line.words[0].load(Acquire);
-        self.is_kept(number, place, word).then_some(OptimisticRead { table, number, place, line, word })
+        self.is_kept(table, number, place, word).then_some(OptimisticRead { table, line, word })
     }
 }
 
@@ -110,10 +108,11 @@ impl OptimisticRead {
         self.word as u32 / super::VERSION as u32
     }
 
-    /// Locks the bucket if it has not changed since the read began and is not locked.
+    /// Locks the bucket if it has not changed since the read began and is not locked. A handle must have been found in
+    /// it: a first word that is not zero, and unchanged, shows that the bucket is still in this table.
     #[inline]
-    pub fn lock(self, index: &'static Index) -> Option<Bucket> {
-        // A zero word may be that of memory returned to the kernel, so the table is checked again.
-        index.if_current(self.number, self.place, self.table.lock_from(self.line, self.word)?)
+    pub fn lock(self) -> Option<Bucket> {
+        debug_assert!(self.word & LOW_HALF != 0, "may be the word of memory returned to the kernel");
+        self.table.lock_from(self.line, self.word)
     }
 }
