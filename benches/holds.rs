@@ -12,9 +12,8 @@ mod histogram;
 
 use fastrand::Rng;
 use histogram::Histogram;
-use oxcached::hash::hash;
 use oxcached::maint::GROW_BUCKETS;
-use oxcached::store::{Config, GrowthStep, Meta, Mode, Move, Progress, SizeConfig, Store, Write, take_holds};
+use oxcached::store::{Config, GrowthStep, Key, Meta, Mode, Move, Progress, SizeConfig, Store, Write, take_holds};
 use oxcached::sys::cpu::{thread_faults, thread_ns};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -133,10 +132,10 @@ fn store(megabytes: u64) -> &'static Store {
 fn put(store: &'static Store, key: &[u8], value: &[u8], exptime: u32, now: u32) {
     let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime, iflags: 0, cas: 0 };
     // Memory for a large value may be short.
-    let Some(mut reservation) = store.reserve(key, &meta, now) else { return };
+    let Some(mut reservation) = store.reserve(&Key::new(key).unwrap(), &meta, now) else { return };
     if reservation.write(value).is_ok() {
         let write = Write::new(Mode::Set, store.next_cas());
-        let _ = store.commit(reservation, key, hash(key), write, now);
+        let _ = store.commit(reservation, &Key::new(key).unwrap(), write, now);
     }
 }
 
@@ -167,7 +166,7 @@ fn growth(items: u64) {
             let (mut cost, mut rng) = (Cost::new("reading"), Rng::with_seed(1));
             while !done.load(Relaxed) {
                 let key = key(rng.u64(..stored.load(Relaxed).max(1)));
-                cost.measure(|| store.visit(&key, hash(&key), NOW, |entry| entry.bump(NOW)));
+                cost.measure(|| store.visit(&Key::new(&key).unwrap(), NOW, |entry| entry.bump(NOW)));
                 thread::sleep(Duration::from_micros(20));
             }
             costs.lock().unwrap().push(cost);
@@ -271,7 +270,7 @@ fn evictions(megabytes: u64) {
                         let n = next.fetch_add(1, Relaxed);
                         for _ in 0..reads {
                             let key = key(n.saturating_sub(rng.u64(..kept)));
-                            let _ = store.visit(&key, hash(&key), NOW, |entry| entry.bump(NOW));
+                            let _ = store.visit(&Key::new(&key).unwrap(), NOW, |entry| entry.bump(NOW));
                         }
                         cost.measure(|| set(n));
                     }
@@ -335,9 +334,9 @@ fn load(store: &'static Store, mut rng: Rng, now: &AtomicU32, done: &AtomicBool,
     while !done.load(Relaxed) {
         let space = if rng.bool() { 50_000 } else { 8_000_000 };
         let key = format!("holds:{}", rng.u32(..space)).into_bytes();
-        let (now, hash) = (now.load(Relaxed), hash(&key));
+        let now = now.load(Relaxed);
         if rng.u8(..4) == 0 {
-            let _ = gets.measure(|| store.visit(&key, hash, now, |entry| entry.bump(now)));
+            let _ = gets.measure(|| store.visit(&Key::new(&key).unwrap(), now, |entry| entry.bump(now)));
             continue;
         }
         let len = match rng.u32(..10_000) {

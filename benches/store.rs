@@ -5,8 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use oxcached::hash::hash;
-use oxcached::store::{Config, GrowthStep, Lookup, Meta, Mode, SizeConfig, Store, Stored, Write};
+use oxcached::store::{Config, GrowthStep, Key, Lookup, Meta, Mode, SizeConfig, Store, Stored, Write};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -34,17 +33,17 @@ fn key(n: usize) -> Vec<u8> {
 
 fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
     let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
-    let mut reservation = store.reserve(key, &meta, NOW).unwrap();
+    let mut reservation = store.reserve(&Key::new(key).unwrap(), &meta, NOW).unwrap();
     reservation.write(value).unwrap();
     let write = Write::new(Mode::Set, store.next_cas());
-    store.commit(reservation, key, hash(key), write, NOW).0
+    store.commit(reservation, &Key::new(key).unwrap(), write, NOW).0
 }
 
 type Get = fn(&'static Store, &[u8], u32, &mut Vec<u8>) -> bool;
 
 /// An optimistic get, as most are.
 fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
-    let found = store.read(key, hash(key), now, true, |entry| {
+    let found = store.read(&Key::new(key).unwrap(), now, true, |entry| {
         out.clear();
         entry.copy_value(out);
     });
@@ -54,7 +53,7 @@ fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool 
 /// A get under the bucket lock.
 fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
     out.clear();
-    let found = store.visit(key, hash(key), now, |entry| {
+    let found = store.visit(&Key::new(key).unwrap(), now, |entry| {
         entry.bump(now);
         entry.copy_value(out);
     });

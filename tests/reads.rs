@@ -11,10 +11,9 @@
 
 mod support;
 
-use oxcached::hash::hash;
 use oxcached::proto::{Protocol, Shared};
 use oxcached::settings::Settings;
-use oxcached::store::{Lookup, Progress};
+use oxcached::store::{Key, Lookup, Progress};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex};
@@ -243,8 +242,8 @@ fn a_read_shows_one_whole_value_in_few_buckets() {
 /// Reads `key` optimistically, with `meddle` run in the middle of the first attempt. Returns the number of attempts,
 /// and the value shown.
 fn read_while(shared: &Shared, key: &str, mut meddle: impl FnMut()) -> (u32, Option<Lookup<Vec<u8>>>) {
-    let (mut tries, hash) = (0, hash(key.as_bytes()));
-    let found = shared.cache.store.read(key.as_bytes(), hash, shared.clock.now(), true, |entry| {
+    let (mut tries, key) = (0, Key::new(key.as_bytes()).unwrap());
+    let found = shared.cache.store.read(&key, shared.clock.now(), true, |entry| {
         tries += 1;
         let mut value = Vec::new();
         entry.copy_value(&mut value);
@@ -339,7 +338,7 @@ fn a_pinned_value_is_stable_during_changes_of_its_bucket() {
     let shared = support::shared_with(settings);
     let mut client = Client::new(&shared);
     let (store, now) = (shared.cache.store, shared.clock.now());
-    let version = |key: &str| store.visit(key.as_bytes(), hash(key.as_bytes()), now, |entry| entry.version());
+    let version = |key: &str| store.visit(&Key::new(key.as_bytes()).unwrap(), now, |entry| entry.version());
     let large = format!("set large 0 0 5000\r\n{}\r\n", "v".repeat(5000));
     client.ask(large.as_bytes());
     let before = version("large");

@@ -128,7 +128,7 @@ impl Verbs<'_> {
                 Some(ArithStep::Finished(adjusted)) => adjusted,
                 Some(ArithStep::MakeRoom) => {
                     let (store, wide) = (self.cache.store, adjust.chosen.is_some());
-                    match store.make_room(key.bytes(), key.hash(), adjust.touch, wide, self.now) {
+                    match store.make_room(key, adjust.touch, wide, self.now) {
                         Relayout::Retry => continue,
                         Relayout::NoMemory => Adjusted::Refused(ArithResult::NoMemory),
                     }
@@ -249,12 +249,12 @@ impl Verbs<'_> {
         write: Write,
     ) -> Result<Stored, OutOfMemory> {
         let store = self.cache.store;
-        let mut reservation = store.reserve(key.bytes(), meta, self.now).ok_or(OutOfMemory)?;
+        let mut reservation = store.reserve(key, meta, self.now).ok_or(OutOfMemory)?;
         reservation.write(value)?;
         if fetched {
             reservation.note_fetch();
         }
-        Ok(store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version))
+        Ok(store.commit_over(reservation, key, write, self.now, version))
     }
 
     /// Replaces the item by one that holds the longer number. `None` if it no longer has the value of `version`.
@@ -294,7 +294,7 @@ impl Verbs<'_> {
             iflags: if chosen.is_some() { iflag::CAS } else { 0 },
             cas: 0,
         };
-        let Some(mut reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(Adjusted::NotMade) };
+        let Some(mut reservation) = store.reserve(key, &meta, self.now) else { return Some(Adjusted::NotMade) };
         if reservation.write(digits).is_err() {
             return Some(Adjusted::NotMade);
         }

@@ -191,7 +191,7 @@ impl Verbs<'_> {
                     return true;
                 }
                 Lookup::Hit(None) => {
-                    let room = self.cache.store.make_room(key.bytes(), key.hash(), peek.touch, false, self.now);
+                    let room = self.cache.store.make_room(key, peek.touch, false, self.now);
                     // Without memory for the new time, the item gets the latest one that it has room for.
                     no_room = room == Relayout::NoMemory;
                     continue;
@@ -264,13 +264,13 @@ impl Verbs<'_> {
         let room = if chosen.is_some() { iflag::CAS } else { 0 };
         let meta =
             Meta { klen: key.bytes().len(), vlen: 0, flags: 0, exptime: vivify.exptime, iflags: token | room, cas: 0 };
-        let mut reservation = store.reserve(key.bytes(), &meta, self.now).ok_or(Stored::NoMemory)?;
+        let mut reservation = store.reserve(key, &meta, self.now).ok_or(Stored::NoMemory)?;
         if peek.bump {
             reservation.note_fetch();
         }
         let class = reservation.class();
         let write = self.write_choosing(Mode::Add, chosen);
-        let cas = match store.commit(reservation, key.bytes(), key.hash(), write, self.now).0 {
+        let cas = match store.commit(reservation, key, write, self.now).0 {
             Stored::Stored { cas, .. } => cas,
             refused => return Err(refused),
         };
@@ -316,7 +316,7 @@ impl Verbs<'_> {
                 Some(DeleteStep::MakeRoom) => {
                     let wide = discard.chosen.is_some();
                     let store = self.cache.store;
-                    match store.make_room(key.bytes(), key.hash(), discard.exptime, wide, self.now) {
+                    match store.make_room(key, discard.exptime, wide, self.now) {
                         Relayout::Retry => continue,
                         Relayout::NoMemory => MetaDeleted::NoMemory,
                     }
@@ -381,10 +381,10 @@ impl Verbs<'_> {
             iflags: stale | room,
             cas: 0,
         };
-        let Some(reservation) = store.reserve(key.bytes(), &meta, self.now) else { return Some(MetaDeleted::NoMemory) };
+        let Some(reservation) = store.reserve(key, &meta, self.now) else { return Some(MetaDeleted::NoMemory) };
         let shape = ItemShape { class: reservation.class(), size: 0, exptime: meta.exptime };
         let write = self.write_choosing(Mode::Set, chosen);
-        match store.commit_over(reservation, key.bytes(), key.hash(), write, self.now, version) {
+        match store.commit_over(reservation, key, write, self.now, version) {
             Stored::Stored { .. } => {}
             _ => return None,
         }

@@ -9,52 +9,17 @@ mod conditional;
 mod meta;
 mod watch_events;
 
+pub use crate::store::Key;
 pub use arith::{Adjust, Adjusted, Arith, ArithResult};
 pub use conditional::{Deleted, Initial};
 pub use meta::{MetaDelete, MetaDeleted, MetaGet, MetaSeen, MetaSet, Recache, Vivify};
 
 use crate::clock::Clock;
 use crate::events::Log;
-use crate::hash;
-use crate::limits::KEY_MAX;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
 use crate::store::{Dead, Entry, Lookup, Meta, Mode, Relayout, Reservation, Store, Stored, Write, state};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use watch_events::ItemShape;
-
-/// A valid key: 1..=250 bytes, with its hash.
-#[derive(Clone, Copy)]
-pub struct Key<'a> {
-    bytes: &'a [u8],
-    hash: u64,
-}
-
-impl<'a> Key<'a> {
-    /// Hashes the key; `None` if it is empty or too long.
-    #[inline]
-    pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        (!bytes.is_empty() && bytes.len() <= KEY_MAX).then(|| Self { bytes, hash: hash::hash(bytes) })
-    }
-
-    /// A valid key with a known hash.
-    #[inline]
-    pub fn hashed(bytes: &'a [u8], hash: u64) -> Self {
-        debug_assert!(hash == hash::hash(bytes) && !bytes.is_empty() && bytes.len() <= KEY_MAX);
-        Self { bytes, hash }
-    }
-
-    /// The key's bytes.
-    #[inline]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// The key's hash.
-    #[inline]
-    pub fn hash(&self) -> u64 {
-        self.hash
-    }
-}
 
 /// Items, and the state that belongs to them.
 pub struct Cache {
@@ -132,7 +97,7 @@ impl Verbs<'_> {
         let hit = self.look(key, touch, show);
         if self.cache.detail() {
             let event = if hit.is_some() { PrefixEvent::Hit } else { PrefixEvent::Miss };
-            self.cache.prefixes.record(key.bytes, event);
+            self.cache.prefixes.record(key.bytes(), event);
         }
         hit
     }
@@ -176,7 +141,7 @@ impl Verbs<'_> {
             match found {
                 Lookup::Hit(Some(shown)) => return Lookup::Hit(shown),
                 Lookup::Hit(None) => {
-                    let room = self.cache.store.make_room(key.bytes, key.hash, Some(exptime), false, self.now);
+                    let room = self.cache.store.make_room(key, Some(exptime), false, self.now);
                     no_room = room == Relayout::NoMemory;
                 }
                 Lookup::Miss => return Lookup::Miss,
@@ -248,7 +213,7 @@ impl Verbs<'_> {
     #[inline]
     pub fn reserve(&self, key: &Key<'_>, meta: &Meta, mode: Mode) -> Result<Reservation, Refused> {
         if self.cache.detail() {
-            self.cache.prefixes.record(key.bytes, PrefixEvent::Set);
+            self.cache.prefixes.record(key.bytes(), PrefixEvent::Set);
         }
         let taken = self.room(key, meta);
         if let Err(refused) = taken {
@@ -266,7 +231,7 @@ impl Verbs<'_> {
         if !store.sizes().fits(store.sizes().memcached_size(meta.klen, meta.vlen, meta.flags != 0)) {
             return Err(Refused::TooLarge);
         }
-        store.reserve(key.bytes, meta, self.now).ok_or(Refused::NoMemory)
+        store.reserve(key, meta, self.now).ok_or(Refused::NoMemory)
     }
 
     /// Counts a set that got memory, or its refusal.
@@ -329,7 +294,7 @@ impl Verbs<'_> {
     /// `delete`.
     pub fn delete(&self, key: &Key<'_>) -> Done {
         if self.cache.detail() {
-            self.cache.prefixes.record(key.bytes, PrefixEvent::Delete);
+            self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
         }
         let found = self.visit(key, |entry| {
             entry.unlink();

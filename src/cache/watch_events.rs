@@ -82,7 +82,7 @@ impl Verbs<'_> {
     ) -> Lookup<R> {
         let watched = self.log.wants(EventClass::FETCHERS) && !*reported;
         let mut shape = ItemShape::default();
-        let found = self.cache.store.visit(key.bytes, key.hash, self.now, |entry| {
+        let found = self.cache.store.visit(key, self.now, |entry| {
             if watched {
                 shape = ItemShape::of(entry);
             }
@@ -100,7 +100,7 @@ impl Verbs<'_> {
     pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Lookup<R>> {
         let watched = self.log.wants(EventClass::FETCHERS);
         let mut shape = ItemShape::default();
-        let found = self.cache.store.read(key.bytes, key.hash, self.now, bump, |entry| {
+        let found = self.cache.store.read(key, self.now, bump, |entry| {
             if watched {
                 shape = ItemShape::of(entry);
             }
@@ -124,7 +124,7 @@ impl Verbs<'_> {
 
     #[cold]
     pub(super) fn tell_lookup(&self, key: &Key<'_>, status: LookupStatus, ItemShape { class, size, .. }: ItemShape) {
-        self.log.put(&Event::ItemGet { key: key.bytes, status, class, fd: self.log.fd(), size });
+        self.log.put(&Event::ItemGet { key: key.bytes(), status, class, fd: self.log.fd(), size });
     }
 
     /// The store's `commit`, reported as a lookup and a store.
@@ -136,7 +136,7 @@ impl Verbs<'_> {
             size: reservation.vlen(),
             exptime: reservation.exptime(),
         });
-        let (stored, info) = self.cache.store.commit(reservation, key.bytes, key.hash, write, self.now);
+        let (stored, info) = self.cache.store.commit(reservation, key, write, self.now);
         if let Some(shape) = shape {
             self.tell_commit(key, write.mode, shape, stored, &info);
         }
@@ -165,7 +165,7 @@ impl Verbs<'_> {
         let ItemShape { class, size, exptime } = shape;
         // An item that expired before it was stored shows a TTL of 136 years, as in memcached.
         let ttl = if exptime == 0 { 0 } else { self.seconds_left(exptime) };
-        let (key, verb, fd) = (key.bytes, mode.into(), self.log.fd());
+        let (key, verb, fd) = (key.bytes(), mode.into(), self.log.fd());
         self.log.put(&Event::ItemStore { key, status, verb, ttl, class, fd, size });
     }
 
@@ -179,7 +179,7 @@ impl Verbs<'_> {
     #[inline]
     pub(super) fn tell_deleted(&self, key: &Key<'_>, meta: bool, ItemShape { class, size, .. }: ItemShape) {
         if self.log.wants(EventClass::DELETIONS) {
-            self.log.put(&Event::Deleted { key: key.bytes, meta, class, size });
+            self.log.put(&Event::Deleted { key: key.bytes(), meta, class, size });
         }
     }
 }

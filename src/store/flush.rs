@@ -184,8 +184,7 @@ impl Store {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::hash::hash;
-    use crate::store::item::Meta;
+    use crate::store::item::{Key, Meta};
     use crate::store::reservation::Reservation;
     use crate::store::slab::SizeConfig;
     use crate::store::store::{Config, Lookup};
@@ -209,18 +208,18 @@ mod tests {
 
     fn reserve(store: &'static Store, key: &[u8], iflags: u8) -> Reservation {
         let meta = Meta { klen: key.len(), vlen: 1, flags: 0, exptime: 0, iflags, cas: 0 };
-        let mut reservation = store.reserve(key, &meta, NOW).unwrap();
+        let mut reservation = store.reserve(&Key::new(key).unwrap(), &meta, NOW).unwrap();
         reservation.write(b"v").unwrap();
         reservation
     }
 
     fn commit(store: &'static Store, reservation: Reservation, key: &[u8], cas: u64) {
-        let (stored, _) = store.commit(reservation, key, hash(key), Write::new(Mode::Set, cas), NOW);
+        let (stored, _) = store.commit(reservation, &Key::new(key).unwrap(), Write::new(Mode::Set, cas), NOW);
         assert!(matches!(stored, Stored::Stored { .. }), "{stored:?}");
     }
 
     fn has(store: &'static Store, key: &[u8]) -> bool {
-        store.visit(key, hash(key), NOW, |_| ()) == Lookup::Hit(())
+        store.visit(&Key::new(key).unwrap(), NOW, |_| ()) == Lookup::Hit(())
     }
 
     #[test]

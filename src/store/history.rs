@@ -191,7 +191,7 @@ impl Slabs {
 mod tests {
     use super::*;
     use crate::store::evict::ClassStats;
-    use crate::store::item::Meta;
+    use crate::store::item::{Key, Meta};
     use crate::store::slab::Arena;
     use crate::store::slab::{SizeConfig, Sizes};
     use crate::store::store::{Config, Lookup, Store};
@@ -295,14 +295,15 @@ mod tests {
         let store = Store::leak(&config).unwrap();
         let put = |n: u32| {
             let key = n.to_be_bytes();
+            let key = Key::new(&key).unwrap();
             let meta = Meta { klen: 4, vlen: 50, flags: 0, exptime: 0, iflags: 0, cas: 0 };
             let mut item = store.reserve(&key, &meta, 0).unwrap();
             item.write(&[7; 50]).unwrap();
             let class = usize::from(item.class());
-            store.commit(item, &key, hash_of(n), Write::new(Mode::Set, store.next_cas()), 0);
+            store.commit(item, &key, Write::new(Mode::Set, store.next_cas()), 0);
             class
         };
-        let has = |n: u32| store.visit(&n.to_be_bytes(), hash_of(n), 0, |_| ()) != Lookup::Miss;
+        let has = |n: u32| store.visit(&Key::new(&n.to_be_bytes()).unwrap(), 0, |_| ()) != Lookup::Miss;
         let (class, mut last) = (put(0), 0);
         while has(0) {
             last += 1;

@@ -12,7 +12,7 @@
 //! evict/       choice of the victim: S3-FIFO with ghosts, or one LRU list
 //! file/        the memory file of `-e`, and its recovery
 //! slab/        address space, pages, chunks, size classes, magazines
-//! item/        layout of an item in its chunk, handles, atomic bytes
+//! item/        layout of an item in its chunk, keys, handles, atomic bytes
 //! ```
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. No `&[u8]` into an item
 //! leaves this directory, except for values under a [`Pinned`] guard or a [`Reservation`].
@@ -42,6 +42,7 @@ pub use entry::{Entry, Version};
 pub use file::memory_file::{Holds, MemoryFile};
 pub use file::recovery::Adopted;
 pub use index::GrowthStep;
+pub use item::key::Key;
 pub use item::layout::{Meta, iflag, state};
 pub use page_move::rescue::{Move, MoveCounts, Progress};
 pub use reservation::{Pinned, Reservation};

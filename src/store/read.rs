@@ -9,7 +9,7 @@
 
 use crate::point::point;
 use crate::store::entry::Entry;
-use crate::store::item::{Item, iflag};
+use crate::store::item::{Item, Key, iflag};
 use crate::store::store::{Lookup, Store};
 
 /// Failed optimistic reads before the caller must take the lock.
@@ -24,8 +24,7 @@ impl Store {
     #[inline]
     pub fn read<R>(
         &'static self,
-        key: &[u8],
-        hash: u64,
+        key: &Key<'_>,
         now: u32,
         bump: bool,
         mut look: impl FnMut(&Entry) -> R,
@@ -34,8 +33,8 @@ impl Store {
             return None; // a hit may move the item in the LRU list
         }
         for _ in 0..TRIES {
-            let bucket = self.index.begin_read(hash)?;
-            let found = bucket.find(hash, |raw| self.item(raw).filter(|(_, item)| item.key_is(key)));
+            let bucket = self.index.begin_read(key.hash())?;
+            let found = bucket.find(key.hash(), |raw| self.item(raw).filter(|(_, item)| item.key_is(key.bytes())));
             let Ok(found) = found else { continue };
             let Some((handle, item)) = found else { return Some(Lookup::Miss) };
             if self.needs_lock(&item, now) {

@@ -16,7 +16,7 @@
 
 use crate::limits::OUTPUT_PINS;
 use crate::store::item::Handle;
-use crate::store::item::{Header, Item, Meta, OPEN_BYTES, iflag, kind, state};
+use crate::store::item::{Header, Item, Key, Meta, OPEN_BYTES, iflag, kind, state};
 use crate::store::item::{Links, raw_of};
 use crate::store::item::{WORD, copy_in, exclusive_bytes, load_pair, stable_bytes, store_pair};
 use crate::store::store::Store;
@@ -84,7 +84,7 @@ pub struct Reservation {
 
 impl Reservation {
     /// Allocates a chunk for an item and writes all but the value. `None` if there is no memory.
-    pub(super) fn new(store: &'static Store, meta: &Meta, key: &[u8], now: u32) -> Option<Self> {
+    pub(super) fn new(store: &'static Store, meta: &Meta, key: &Key<'_>, now: u32) -> Option<Self> {
         let mut meta = *meta;
         if store.needs_wide_cas() {
             meta.iflags |= iflag::CAS;
@@ -100,12 +100,12 @@ impl Reservation {
             // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
             false => store.sizes.class_of(memcached_size, meta.footprint(iflags)),
         };
-        let chain = if class.is_none() { store.name_chain(crate::hash::hash(key)) } else { ChainName::default() };
+        let chain = if class.is_none() { store.name_chain(key.hash()) } else { ChainName::default() };
         let label = store.slabs.label_of(meta.exptime, now);
         let mut item = None;
         let handle = if let Some(class) = class {
             let (arena, need) = (&store.arena, meta.footprint(iflags));
-            let write = |handle| Item::write(arena.chunk(handle), &meta, key, iflags, now);
+            let write = |handle| Item::write(arena.chunk(handle), &meta, key.bytes(), iflags, now);
             let hot = label == state::HOT;
             let placed = if hot { store.slabs.place(arena, class, (need, memcached_size), write) } else { None };
             if let Some((handle, written)) = placed {
@@ -123,7 +123,7 @@ impl Reservation {
             let need = meta.footprint(iflags);
             let (largest, class) = (store.sizes.largest(), store.sizes.class_of_footprint(need));
             let handle = store.take_chunk(class, need, now)?;
-            let mut written = Item::write(store.arena.chunk(handle), &meta, key, iflags, now);
+            let mut written = Item::write(store.arena.chunk(handle), &meta, key.bytes(), iflags, now);
             let own = store.arena.class(handle) == largest;
             store.slabs.class(largest).enlist(&store.arena, handle, &mut written, memcached_size, own, label);
             item = Some(written);

@@ -11,7 +11,7 @@ use crate::store::file::{MemoryFile, PersistentCounters};
 use crate::store::index::{Bucket, GrowthStep, Index, Pace, Slot};
 use crate::store::item::Handle;
 use crate::store::item::Handles;
-use crate::store::item::{Item, SEQ_MASK, iflag, state};
+use crate::store::item::{Item, Key, SEQ_MASK, iflag, state};
 use crate::store::reservation::{ChainName, Pinned};
 use crate::store::slab::Arena;
 use crate::store::slab::MutexGuard;
@@ -242,10 +242,10 @@ impl Store {
 
     /// Finds the linked item of `key` in its locked bucket.
     #[inline]
-    pub(super) fn find(&self, bucket: &Bucket, key: &[u8], hash: u64) -> Option<(Slot, Handle, Item)> {
+    pub(super) fn find(&self, bucket: &Bucket, key: &Key<'_>) -> Option<(Slot, Handle, Item)> {
         let mut found = None;
-        let (slot, _) = bucket.find(hash, |raw| {
-            found = self.item(raw).filter(|(_, item)| item.key_is(key));
+        let (slot, _) = bucket.find(key.hash(), |raw| {
+            found = self.item(raw).filter(|(_, item)| item.key_is(key.bytes()));
             found.is_some()
         })?;
         found.map(|(handle, item)| (slot, handle, item))
@@ -265,9 +265,9 @@ impl Store {
     /// Calls `visit` with the live item of `key` under its bucket's lock. Removes an expired or flushed item.
     /// `visit` must not block, allocate much or call the store.
     #[inline]
-    pub fn visit<R>(&'static self, key: &[u8], hash: u64, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
-        let mut bucket = self.index.lock(hash);
-        let Some((slot, handle, item)) = self.find(&bucket, key, hash) else { return Lookup::Miss };
+    pub fn visit<R>(&'static self, key: &Key<'_>, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
+        let mut bucket = self.index.lock(key.hash());
+        let Some((slot, handle, item)) = self.find(&bucket, key) else { return Lookup::Miss };
         let flushes = self.calm();
         if let Some(dead) = self.dead(&item, now) {
             self.unlink(bucket, slot, handle, item);
@@ -462,9 +462,7 @@ impl Store {
         now: u32,
     ) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
-        class.key.clear();
-        item.copy_key(&mut class.key);
-        let hash = crate::hash::hash(&class.key);
+        let hash = Key::copied(&item, &mut class.key).hash();
         class.history.prefetch(hash);
         // A class holder never waits for a bucket (lock order); there are other victims.
         let mut bucket = self.index.try_lock(hash)?;
@@ -556,19 +554,15 @@ impl Store {
             }
             return if self.index.begin_growth(items, pace) { GrowthStep::Memory } else { GrowthStep::Over };
         }
-        let mut key = Vec::with_capacity(256 + 16);
+        let mut key = Vec::with_capacity(Key::CAPACITY);
         let ahead = |raw| {
             if let Some(handle) = Handle::from_raw(raw) {
                 self.arena.prefetch(handle);
             }
         };
-        let step = self.index.grow(buckets, ahead, |raw| {
-            key.clear();
-            if let Some((_, item)) = self.item(raw) {
-                item.copy_key(&mut key);
-            }
-            crate::hash::hash(&key)
-        });
+        let step = self
+            .index
+            .grow(buckets, ahead, |raw| self.item(raw).map_or(0, |(_, item)| Key::copied(&item, &mut key).hash()));
         self.growths.fetch_add(u64::from(step == GrowthStep::Over), Relaxed);
         step
     }

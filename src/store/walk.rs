@@ -8,17 +8,13 @@
 //! to another page. A walk in hash order visits each *key* that stays linked throughout exactly once, even if it is
 //! rewritten or moved. Items stored, removed or moved meanwhile may be visited, missed, or visited twice.
 
-use crate::limits::KEY_MAX;
 use crate::point::point;
 use crate::store::entry::Entry;
 use crate::store::item::Handle;
-use crate::store::item::{Item, state};
+use crate::store::item::{Item, Key, state};
 use crate::store::store::Store;
 use crate::store::write::Dead;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Capacity for a key and the spare bytes that copying needs.
-const KEY_CAPACITY: usize = KEY_MAX + 16;
 
 /// Maximum stale entries of a class's ring that the sweep drops in one step.
 const TRIM_MAX: usize = 1024;
@@ -73,15 +69,13 @@ impl Store {
     /// Calls `each` with live items, each under its bucket's lock, until it returns false or `slots` slots are passed.
     /// True at the end of the walk.
     pub fn walk(&'static self, walk: &mut Walk, slots: u32, now: u32, mut each: impl FnMut(&Entry) -> bool) -> bool {
-        let mut key = Vec::with_capacity(KEY_CAPACITY);
+        let mut key = Vec::with_capacity(Key::CAPACITY);
         self.pass(walk, slots, |walk, handle, item| {
             let class = self.lru_class(handle, &item);
             if walk.classes >> class & 1 == 0 {
                 return true;
             }
-            key.clear();
-            item.copy_key(&mut key);
-            let hash = crate::hash::hash(&key);
+            let hash = Key::copied(&item, &mut key).hash();
             let bucket = self.index.lock(hash);
             if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
                 return true; // unlinked meanwhile
@@ -104,13 +98,7 @@ impl Store {
     /// place. The first place is 0; `None` follows the last.
     pub fn walk_hashes(&'static self, place: u32, now: u32, mut each: impl FnMut(&Entry)) -> Option<u32> {
         let mut key = Vec::new();
-        let hash_of = |raw| {
-            key.clear();
-            if let Some((_, item)) = self.item(raw) {
-                item.copy_key(&mut key);
-            }
-            crate::hash::hash(&key)
-        };
+        let hash_of = |raw| self.item(raw).map_or(0, |(_, item)| Key::copied(&item, &mut key).hash());
         self.index.scan(place, hash_of, |raw| {
             if let Some((handle, item)) = self.item(raw)
                 && self.dead(&item, now).is_none()
@@ -130,7 +118,7 @@ impl Store {
         mut each: impl FnMut(usize, Seen) -> bool,
     ) -> bool {
         let (mut tally, mut current) = (WalkTally::default(), 0);
-        let mut key = Vec::with_capacity(KEY_CAPACITY);
+        let mut key = Vec::with_capacity(Key::CAPACITY);
         let over = self.pass(walk, slots, |walk, handle, item| {
             let class = self.lru_class(handle, &item);
             if walk.classes >> class & 1 == 0 {
@@ -167,7 +155,7 @@ impl Store {
 
     /// Tends all classes once, and lowers `soonest` to the earliest expiry among the live items that it checked.
     pub fn tend_until(&'static self, now: u32, soonest: &mut u32) -> bool {
-        let mut key = Vec::with_capacity(KEY_CAPACITY);
+        let mut key = Vec::with_capacity(Key::CAPACITY);
         let mut dead = Vec::new();
         let mut more = false;
         for id in 1..self.slabs.len() {
@@ -252,9 +240,7 @@ impl Store {
     /// Clamps the access time of an item that is still linked ([`Item::limit_idle`]).
     #[cold]
     fn limit_idle(&'static self, (handle, item): (Handle, Item), now: u32, key: &mut Vec<u8>) {
-        key.clear();
-        item.copy_key(key);
-        let hash = crate::hash::hash(key);
+        let hash = Key::copied(&item, key).hash();
         let bucket = self.index.lock(hash);
         if bucket.find(hash, |raw| raw == handle.raw()).is_some()
             && let Some(item) = Item::at(self.arena.chunk(handle))
@@ -271,10 +257,8 @@ impl Store {
         key: &mut Vec<u8>,
         tally: &mut WalkTally,
     ) -> bool {
-        key.clear();
-        item.copy_key(key);
+        let hash = Key::copied(&item, key).hash();
         point("a dead item is found");
-        let hash = crate::hash::hash(key);
         let bucket = self.index.lock(hash);
         let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
         let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };

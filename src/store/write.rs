@@ -5,7 +5,7 @@
 
 use crate::point::point;
 use crate::store::entry::Version;
-use crate::store::item::{EXPTIME_SHORT_MAX, Item, Meta, SEQ_MASK, iflag, state};
+use crate::store::item::{EXPTIME_SHORT_MAX, Item, Key, Meta, SEQ_MASK, iflag, state};
 use crate::store::reservation::{Pinned, Reservation};
 use crate::store::scratch::Scratch;
 use crate::store::store::{Lookup, Store, WIDE_MARGIN};
@@ -103,7 +103,7 @@ pub struct CommitInfo {
 
 impl Store {
     /// Reserves an item with room for `meta.vlen` bytes of value.
-    pub fn reserve(&'static self, key: &[u8], meta: &Meta, now: u32) -> Option<Reservation> {
+    pub fn reserve(&'static self, key: &Key<'_>, meta: &Meta, now: u32) -> Option<Reservation> {
         Reservation::new(self, meta, key, now)
     }
 
@@ -111,8 +111,7 @@ impl Store {
     pub fn commit(
         &'static self,
         reservation: Reservation,
-        key: &[u8],
-        hash: u64,
+        key: &Key<'_>,
         write: Write,
         now: u32,
     ) -> (Stored, CommitInfo) {
@@ -122,8 +121,8 @@ impl Store {
         };
         reservation.keep_time(now);
         match write.mode {
-            Mode::Append | Mode::Prepend => self.concatenate(reservation, key, hash, write, now),
-            _ => self.link(reservation, key, hash, write, now, None),
+            Mode::Append | Mode::Prepend => self.concatenate(reservation, key, write, now),
+            _ => self.link(reservation, key, write, now, None),
         }
     }
 
@@ -132,32 +131,30 @@ impl Store {
     pub fn commit_over(
         &'static self,
         reservation: Reservation,
-        key: &[u8],
-        hash: u64,
+        key: &Key<'_>,
         write: Write,
         now: u32,
         version: Version,
     ) -> Stored {
         debug_assert!(write.mode == Mode::Set && reservation.missing() == 0);
         let Some(reservation) = self.with_room_for(reservation, key, write, now) else { return Stored::NoMemory };
-        self.link(reservation, key, hash, write, now, Some(version)).0
+        self.link(reservation, key, write, now, Some(version)).0
     }
 
     /// Links `new` if the condition of `write.mode` holds and, with `only_over`, the key's item still has that version.
     fn link(
         &'static self,
         mut new: Reservation,
-        key: &[u8],
-        hash: u64,
+        key: &Key<'_>,
         write: Write,
         now: u32,
         only_over: Option<Version>,
     ) -> (Stored, CommitInfo) {
         let mut info = CommitInfo::default();
         point("a CAS id is drawn");
-        let mut bucket = self.index.lock(hash);
+        let mut bucket = self.index.lock(key.hash());
         let flushes = self.calm();
-        let found = self.find(&bucket, key, hash);
+        let found = self.find(&bucket, key);
         let live = found.as_ref().is_some_and(|(_, _, item)| {
             info.dead = self.dead(item, now);
             info.dead.is_none()
@@ -192,9 +189,9 @@ impl Store {
         item.set_atime(now);
         let Some((slot, old_handle, mut old)) = found else {
             let stats = self.slabs.stats(self.lru_class(handle, &item));
-            let known = bucket.take_ghost(hash).is_some_and(|ghost| stats.meet(ghost));
+            let known = bucket.take_ghost(key.hash()).is_some_and(|ghost| stats.meet(ghost));
             item.change_state(0, state::LINKED | u8::from(known));
-            if bucket.insert(hash, handle.raw(), |ghost| stats.worth(ghost)) {
+            if bucket.insert(key.hash(), handle.raw(), |ghost| stats.worth(ghost)) {
                 return (Stored::Stored { vlen, cas }, info);
             }
             item.change_state(state::LINKED, 0);
@@ -238,17 +235,10 @@ impl Store {
     }
 
     /// Appends or prepends: joins both values in a new item, and links it if the key's item is unchanged; else retries.
-    fn concatenate(
-        &'static self,
-        extra: Reservation,
-        key: &[u8],
-        hash: u64,
-        write: Write,
-        now: u32,
-    ) -> (Stored, CommitInfo) {
+    fn concatenate(&'static self, extra: Reservation, key: &Key<'_>, write: Write, now: u32) -> (Stored, CommitInfo) {
         loop {
             let mut info = CommitInfo::default();
-            let seen = self.visit(key, hash, now, |entry| {
+            let seen = self.visit(key, now, |entry| {
                 info.old_class = Some(entry.class());
                 info.old_vlen = entry.vlen();
                 if write.compare != 0 && write.compare != entry.cas() {
@@ -256,7 +246,7 @@ impl Store {
                 }
                 // The joined item loses the flag for a base64 key, as in memcached.
                 let meta = Meta {
-                    klen: key.len(),
+                    klen: key.bytes().len(),
                     vlen: entry.vlen() + extra.item().vlen(),
                     flags: entry.flags(),
                     exptime: entry.exptime(now),
@@ -275,7 +265,7 @@ impl Store {
                     if !write.vivify {
                         return (Stored::NotStored, info);
                     }
-                    match self.link_copy(&extra, key, hash, write, now) {
+                    match self.link_copy(&extra, key, write, now) {
                         Stored::NotStored => continue, // another writer came first
                         outcome => return (outcome, info),
                     }
@@ -286,7 +276,7 @@ impl Store {
             };
             let first = write.mode == Mode::Prepend;
             point("room for two values is there");
-            let Some(old_value) = self.value_of(key, hash, now, same) else { continue };
+            let Some(old_value) = self.value_of(key, now, same) else { continue };
             let parts = [ValueRef::New(&extra), ValueRef::Old(&old_value)];
             let order = if first { [0, 1] } else { [1, 0] };
             if order.iter().any(|&part| parts[part].copy_to(self, &mut joined).is_err()) {
@@ -294,7 +284,7 @@ impl Store {
             }
             let set = Write { mode: Mode::Set, compare: 0, ..write };
             let class = joined.class();
-            match self.link(joined, key, hash, set, now, Some(same)) {
+            match self.link(joined, key, set, now, Some(same)) {
                 (Stored::NotStored, _) => continue, // another writer came first
                 (stored, info) => return (stored, CommitInfo { joined: Some((class, meta.exptime)), ..info }),
             }
@@ -308,7 +298,7 @@ impl Store {
     fn with_room_for(
         &'static self,
         reservation: Reservation,
-        key: &[u8],
+        key: &Key<'_>,
         write: Write,
         now: u32,
     ) -> Option<Reservation> {
@@ -320,11 +310,11 @@ impl Store {
 
     /// Copies a reservation, with the item flags `room` added to its layout; `None` if there is no memory.
     #[cold]
-    fn copy_of(&'static self, from: &Reservation, key: &[u8], room: u8, now: u32) -> Option<Reservation> {
+    fn copy_of(&'static self, from: &Reservation, key: &Key<'_>, room: u8, now: u32) -> Option<Reservation> {
         const KEPT: u8 = iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN | iflag::EXT | iflag::CAS;
         let item = from.item();
         let meta = Meta {
-            klen: key.len(),
+            klen: key.bytes().len(),
             vlen: item.vlen(),
             flags: item.flags(),
             exptime: from.exptime(),
@@ -340,10 +330,10 @@ impl Store {
     }
 
     /// Links a copy of `extra` under `Add`: `extra` itself is still needed if another writer comes first.
-    fn link_copy(&'static self, extra: &Reservation, key: &[u8], hash: u64, write: Write, now: u32) -> Stored {
+    fn link_copy(&'static self, extra: &Reservation, key: &Key<'_>, write: Write, now: u32) -> Stored {
         let Some(copy) = self.copy_of(extra, key, write.room(), now) else { return Stored::NoMemory };
         let add = Write { mode: Mode::Add, compare: 0, ..write };
-        self.link(copy, key, hash, add, now, None).0
+        self.link(copy, key, add, now, None).0
     }
 
     /// Returns `meta` if the item would not exceed the item size limit.
@@ -352,8 +342,8 @@ impl Store {
     }
 
     /// Copies or pins the value of the key's item; `None` if the item no longer has version `same`.
-    fn value_of(&'static self, key: &[u8], hash: u64, now: u32, same: Version) -> Option<OldValue> {
-        let read = self.visit(key, hash, now, |entry| {
+    fn value_of(&'static self, key: &Key<'_>, now: u32, same: Version) -> Option<OldValue> {
+        let read = self.visit(key, now, |entry| {
             if entry.version() != same {
                 return None;
             }
@@ -374,8 +364,8 @@ impl Store {
 
     /// Rewrites the item of `key` with room for this expiry time (if any) and, if `cas`, for a CAS id chosen by the
     /// client. Nothing that a client can see changes.
-    pub fn make_room(&'static self, key: &[u8], hash: u64, exptime: Option<u32>, cas: bool, now: u32) -> Relayout {
-        let seen = self.visit(key, hash, now, |entry| {
+    pub fn make_room(&'static self, key: &Key<'_>, exptime: Option<u32>, cas: bool, now: u32) -> Relayout {
+        let seen = self.visit(key, now, |entry| {
             // Protects the item from the evictions of its own reservation.
             entry.hold_on();
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
@@ -385,7 +375,7 @@ impl Store {
                 _ => iflag::EXT,
             };
             let meta = Meta {
-                klen: key.len(),
+                klen: key.bytes().len(),
                 vlen: entry.vlen(),
                 flags: entry.flags(),
                 exptime: entry.exptime(now),
@@ -397,15 +387,15 @@ impl Store {
         let Lookup::Hit((meta, same)) = seen else { return Relayout::Retry };
         let Some(mut copy) = self.reserve(key, &meta, now) else { return Relayout::NoMemory };
         point("a roomier item is there");
-        let Some(value) = self.value_of(key, hash, now, same) else { return Relayout::Retry };
+        let Some(value) = self.value_of(key, now, same) else { return Relayout::Retry };
         if ValueRef::Old(&value).copy_to(self, &mut copy).is_err() {
             return Relayout::NoMemory;
         }
         point("a roomier item is written");
-        let mut bucket = self.index.lock(hash);
+        let mut bucket = self.index.lock(key.hash());
         let flushes = self.calm();
         let found = self
-            .find(&bucket, key, hash)
+            .find(&bucket, key)
             .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.dead(item, now).is_none());
         let Some((slot, old_handle, mut old)) = found else {
             drop(bucket);

@@ -13,7 +13,7 @@ use crate::proto::listing::{Conns, Prefixes, SizesReport};
 use crate::proto::report::{Form, Report, RowSink};
 use crate::proto::{CloseReason, Control};
 #[cfg(feature = "debug-commands")]
-use crate::store::Lookup;
+use crate::store::{Key, Lookup};
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -379,12 +379,12 @@ fn debugitem(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) {
     if tokens.len() < 3 {
         return run.reply("ERROR");
     }
-    let (key, store) = (tokens.get(2), run.verbs.cache.store);
-    let hash = crate::hash::hash(key);
+    let store = run.verbs.cache.store;
+    let Some(key) = Key::new(tokens.get(2)) else { return run.reply("ERROR") };
     match tokens.get(1) {
-        b"lock" => store.debug_lock(hash),
-        b"unlock" => store.debug_unlock(hash),
-        b"ref" => match store.visit(key, hash, run.verbs.now, |entry| entry.pin().map(std::mem::forget).is_some()) {
+        b"lock" => store.debug_lock(key.hash()),
+        b"unlock" => store.debug_unlock(key.hash()),
+        b"ref" => match store.visit(&key, run.verbs.now, |entry| entry.pin().map(std::mem::forget).is_some()) {
             Lookup::Hit(true) => {}
             Lookup::Hit(false) => return run.reply("SERVER_ERROR short values cannot be held"),
             _ => return run.reply("MISS"),

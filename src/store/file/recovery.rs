@@ -14,7 +14,7 @@ use crate::store::index::{GrowthStep, Pace};
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::WORD;
-use crate::store::item::{Header, Item, iflag, kind, state};
+use crate::store::item::{Header, Item, Key, iflag, kind, state};
 use crate::store::reservation::{CHAIN_HEADER, begin_link, chain_of};
 use crate::store::slab::PAGE_BYTES;
 use crate::store::store::Store;
@@ -204,11 +204,9 @@ impl Store {
     /// Inserts an item into the index; false if a newer item of its key is there, or the index is full. `key` is
     /// scratch space.
     fn index_item(&'static self, handle: Handle, item: Item, key: &mut Vec<u8>, parts: &mut HashSet<Handle>) -> bool {
-        key.clear();
-        item.copy_key(key);
-        let hash = crate::hash::hash(key);
-        let mut bucket = self.index.lock(hash);
-        if let Some((slot, _, old)) = self.find(&bucket, key, hash) {
+        let key = Key::copied(&item, key);
+        let mut bucket = self.index.lock(key.hash());
+        if let Some((slot, _, old)) = self.find(&bucket, &key) {
             // Both are linked because the process was killed during a replacement; the client has no reply yet, so
             // either is correct.
             if old.cas() >= item.cas() {
@@ -220,12 +218,12 @@ impl Store {
             });
             self.unmark_linked(old);
         }
-        if !bucket.insert(hash, handle.raw(), |_| 0) {
+        if !bucket.insert(key.hash(), handle.raw(), |_| 0) {
             return false;
         }
         item.forget_readers();
         // Chain names are unique per process, so the chain gets a new one.
-        let (chain, mut before) = (self.name_chain(hash), None);
+        let (chain, mut before) = (self.name_chain(key.hash()), None);
         self.for_each_part(&item, |part| {
             let chunk = self.arena.chunk(part);
             begin_link(Links { before, ..Links::of(chunk) }, chunk, chain);
@@ -253,7 +251,6 @@ impl Store {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::hash::hash;
     use crate::store::item::Meta;
     use crate::store::slab::SizeConfig;
     use crate::store::store::{Config, Lookup};
@@ -261,6 +258,10 @@ mod tests {
     use std::path::Path;
 
     const NOW: u32 = 1000;
+
+    fn of(bytes: &[u8]) -> Key<'_> {
+        Key::new(bytes).unwrap()
+    }
 
     fn store(path: &Path) -> &'static Store {
         let sizes = SizeConfig {
@@ -282,9 +283,9 @@ mod tests {
 
     fn put_expiring(store: &'static Store, key: &[u8], vlen: usize, exptime: u32) {
         let meta = Meta { klen: key.len(), vlen, flags: 0, exptime, iflags: 0, cas: 0 };
-        let mut reservation = store.reserve(key, &meta, NOW).unwrap();
+        let mut reservation = store.reserve(&of(key), &meta, NOW).unwrap();
         reservation.write(&vec![b'v'; vlen]).unwrap();
-        store.commit(reservation, key, hash(key), Write::new(Mode::Set, store.next_cas()), NOW);
+        store.commit(reservation, &of(key), Write::new(Mode::Set, store.next_cas()), NOW);
     }
 
     #[test]
@@ -299,7 +300,7 @@ mod tests {
         };
         let first = store(&before);
         put(first, b"single", 15_000);
-        assert_eq!(first.visit(b"single", hash(b"single"), NOW, |entry| entry.unlink()), Lookup::Hit(()));
+        assert_eq!(first.visit(&of(b"single"), NOW, |entry| entry.unlink()), Lookup::Hit(()));
         put(first, b"chain", 40_000);
         first.note_time(NOW, 0);
         assert_eq!(marked(first), 1, "the ring entry of the chunk's former item");
@@ -307,7 +308,7 @@ mod tests {
         let second = store(&after);
         assert_eq!(second.adopt(NOW), Adopted { items: 1, dropped: 0 });
         assert_eq!(marked(second), 0);
-        assert_eq!(second.visit(b"chain", hash(b"chain"), NOW, |entry| entry.vlen()), Lookup::Hit(40_000));
+        assert_eq!(second.visit(&of(b"chain"), NOW, |entry| entry.vlen()), Lookup::Hit(40_000));
     }
 
     #[test]
@@ -328,11 +329,11 @@ mod tests {
             second.adopt(now);
             for life in lives {
                 let key = format!("{life}");
-                let found = second.visit(key.as_bytes(), hash(key.as_bytes()), now, |entry| entry.exptime(now));
+                let found = second.visit(&of(key.as_bytes()), now, |entry| entry.exptime(now));
                 let expected = if days < life { Lookup::Hit(NOW + life * DAY) } else { Lookup::Miss };
                 assert_eq!(found, expected, "{life} days to live, {days} days off");
             }
-            let atime = second.visit(b"eternal", hash(b"eternal"), now, |entry| entry.atime(now));
+            let atime = second.visit(&of(b"eternal"), now, |entry| entry.atime(now));
             assert_eq!(atime, Lookup::Hit(NOW.max(now.saturating_sub(90 * DAY))), "{days} days off");
         }
     }
@@ -348,9 +349,9 @@ mod tests {
         std::fs::copy(&before, &after).unwrap();
         let second = store(&after);
         second.adopt(NOW);
-        assert_eq!(second.visit(b"old", hash(b"old"), NOW, |_| ()), Lookup::Miss);
+        assert_eq!(second.visit(&of(b"old"), NOW, |_| ()), Lookup::Miss);
         put(second, b"new", 10);
-        assert_eq!(second.visit(b"new", hash(b"new"), NOW, |_| ()), Lookup::Hit(()));
+        assert_eq!(second.visit(&of(b"new"), NOW, |_| ()), Lookup::Hit(()));
     }
 
     #[test]
@@ -365,14 +366,14 @@ mod tests {
             std::fs::copy(&before, &after).unwrap();
             let (second, now) = (store(&after), NOW + off);
             second.adopt(now);
-            assert_eq!(second.visit(b"old", hash(b"old"), now, |_| ()) == Lookup::Hit(()), lives, "{delay} {off}");
+            assert_eq!(second.visit(&of(b"old"), now, |_| ()) == Lookup::Hit(()), lives, "{delay} {off}");
             let (now, new) = (now + delay, b"new");
             second.settle(now);
             let meta = Meta { klen: 3, vlen: 0, flags: 0, exptime: 0, iflags: 0, cas: 0 };
-            let reservation = second.reserve(new, &meta, now).unwrap();
-            second.commit(reservation, new, hash(new), Write::new(Mode::Set, second.next_cas()), now);
-            assert_ne!(second.visit(b"old", hash(b"old"), now, |_| ()), Lookup::Hit(()));
-            assert_eq!(second.visit(new, hash(new), now, |_| ()), Lookup::Hit(()));
+            let reservation = second.reserve(&of(new), &meta, now).unwrap();
+            second.commit(reservation, &of(new), Write::new(Mode::Set, second.next_cas()), now);
+            assert_ne!(second.visit(&of(b"old"), now, |_| ()), Lookup::Hit(()));
+            assert_eq!(second.visit(&of(new), now, |_| ()), Lookup::Hit(()));
         }
     }
 }

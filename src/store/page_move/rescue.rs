@@ -24,7 +24,7 @@ use crate::store::index::{Bucket, Slot};
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::WORD;
-use crate::store::item::{Header, Item, iflag, kind, state};
+use crate::store::item::{Header, Item, Key, iflag, kind, state};
 use crate::store::reservation::{ChainName, Pinned, chain_head, chain_of};
 use crate::store::slab::Arena;
 use crate::store::slab::ChunkKind;
@@ -149,7 +149,7 @@ impl Move {
             starved: false,
             spare: None,
             in_use: Vec::with_capacity(SLICE_SLOTS as usize),
-            key: Vec::with_capacity(crate::limits::KEY_MAX + 16),
+            key: Vec::with_capacity(Key::CAPACITY),
             counts: MoveCounts::default(),
         }
     }
@@ -369,9 +369,7 @@ impl Store {
     /// Rescues an item, or the head of a large one.
     fn clear_item(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
         let item = Item::at(self.arena.chunk(from)).ok_or(Busy::Floating)?;
-        m.key.clear();
-        item.copy_key(&mut m.key);
-        let hash = crate::hash::hash(&m.key);
+        let hash = Key::copied(&item, &mut m.key).hash();
         let chunked = item.header().has(iflag::CHUNKED);
         // A value too long to be copied under locks is immutable, and stays while it is pinned.
         let copied = if item.header().is_large() && !chunked { m.spare } else { None };
@@ -479,9 +477,7 @@ impl Store {
             }
         });
         let (handle, item) = found?;
-        m.key.clear();
-        item.copy_key(&mut m.key);
-        let hash = crate::hash::hash(&m.key);
+        let hash = Key::copied(&item, &mut m.key).hash();
         let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
         Some((hash, slot, handle, item))
     }
@@ -632,11 +628,11 @@ mod tests {
         let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 };
         let store = Store::leak(&config).unwrap();
         let meta = Meta { klen: 3, vlen: 1000, flags: 0, exptime: 0, iflags: 0, cas: 0 };
-        let arriving = store.reserve(b"key", &meta, NOW).unwrap();
+        let arriving = store.reserve(&Key::new(b"key").unwrap(), &meta, NOW).unwrap();
         let class = usize::from(arriving.class());
         let mut others = Vec::new();
         while store.page_count(class) < 2 {
-            others.push(store.reserve(b"key", &meta, NOW).unwrap());
+            others.push(store.reserve(&Key::new(b"key").unwrap(), &meta, NOW).unwrap());
         }
         drop(others);
         let mut m = store.begin_move(class, 0).unwrap();

@@ -389,8 +389,7 @@ impl Class {
 mod tests {
     use super::super::size_classes::SizeConfig;
     use super::*;
-    use crate::hash::hash;
-    use crate::store::item::Meta;
+    use crate::store::item::{Key, Meta};
     use crate::store::page_move::rescue::{Move, Progress};
     use crate::store::slabs::ClassView;
     use crate::store::store::{Config, Lookup, Store};
@@ -420,22 +419,22 @@ mod tests {
     fn put(store: &'static Store, n: usize) -> bool {
         let key = format!("{n:08}").into_bytes();
         let meta = Meta { klen: key.len(), vlen: 100, flags: 0, exptime: 0, iflags: 0, cas: 0 };
-        let Some(mut reservation) = store.reserve(&key, &meta, NOW) else { return false };
+        let Some(mut reservation) = store.reserve(&Key::new(&key).unwrap(), &meta, NOW) else { return false };
         assert_eq!(usize::from(reservation.class()), CLASS);
         reservation.write(&[n as u8; 100]).unwrap();
         let write = Write::new(Mode::Set, store.next_cas());
-        matches!(store.commit(reservation, &key, hash(&key), write, NOW).0, Stored::Stored { vlen: 100, .. })
+        matches!(store.commit(reservation, &Key::new(&key).unwrap(), write, NOW).0, Stored::Stored { vlen: 100, .. })
     }
 
     fn delete(store: &'static Store, n: usize) -> bool {
         let key = format!("{n:08}").into_bytes();
-        store.visit(&key, hash(&key), NOW, |entry| entry.unlink()) == Lookup::Hit(())
+        store.visit(&Key::new(&key).unwrap(), NOW, |entry| entry.unlink()) == Lookup::Hit(())
     }
 
     fn has(store: &'static Store, n: usize) -> bool {
         let key = format!("{n:08}").into_bytes();
         let mut value = Vec::new();
-        let found = store.visit(&key, hash(&key), NOW, |entry| entry.copy_value(&mut value));
+        let found = store.visit(&Key::new(&key).unwrap(), NOW, |entry| entry.copy_value(&mut value));
         assert!(found == Lookup::Miss || value == [n as u8; 100], "a wrong value of {n}");
         found != Lookup::Miss
     }
