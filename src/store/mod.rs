@@ -6,7 +6,7 @@
 //! reservation  values being uploaded, and pinned values    write    conditional commits
 //! walk         stepwise walks: sweep, tending, dumps       scratch  per-thread value buffer
 //! slabs        slab classes and the page pool              upkeep   signals for background threads
-//! history      how often keys were evicted recently
+//! link         which item is the item of a key          history  how often keys were evicted recently
 //! index/       hash -> handle
 //! page_move/   moving a page from one class to another
 //! evict/       choice of the victim: S3-FIFO with ghosts, or one LRU list
@@ -26,6 +26,7 @@ mod flush;
 mod history;
 mod index;
 mod item;
+mod link;
 mod page_move;
 mod read;
 mod reservation;

@@ -8,7 +8,7 @@ use crate::events::{Event, EventClass, Events};
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
 use crate::store::file::{MemoryFile, PersistentCounters};
-use crate::store::index::{Bucket, GrowthStep, Index, Pace, Slot};
+use crate::store::index::{GrowthStep, Index, Pace};
 use crate::store::item::Handle;
 use crate::store::item::Handles;
 use crate::store::item::{Item, Key, SEQ_MASK, iflag, state};
@@ -234,23 +234,6 @@ impl Store {
         });
     }
 
-    #[inline]
-    pub(super) fn item(&self, raw: u64) -> Option<(Handle, Item)> {
-        let handle = Handle::from_raw(raw)?;
-        Some((handle, Item::at(self.arena.chunk(handle))?))
-    }
-
-    /// Finds the linked item of `key` in its locked bucket.
-    #[inline]
-    pub(super) fn find(&self, bucket: &Bucket, key: &Key<'_>) -> Option<(Slot, Handle, Item)> {
-        let mut found = None;
-        let (slot, _) = bucket.find(key.hash(), |raw| {
-            found = self.item(raw).filter(|(_, item)| item.key_is(key.bytes()));
-            found.is_some()
-        })?;
-        found.map(|(handle, item)| (slot, handle, item))
-    }
-
     /// Slab class in `stats` and eviction: a chunked item counts in the largest class, whatever class its head's chunk
     /// is of.
     #[inline]
@@ -267,27 +250,24 @@ impl Store {
     #[inline]
     pub fn visit<R>(&'static self, key: &Key<'_>, now: u32, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
         let mut bucket = self.index.lock(key.hash());
-        let Some((slot, handle, item)) = self.find(&bucket, key) else { return Lookup::Miss };
+        let Some(mut linked) = self.find(&bucket, key) else { return Lookup::Miss };
         let flushes = self.calm();
-        if let Some(dead) = self.dead(&item, now) {
-            self.unlink(bucket, slot, handle, item);
+        if let Some(dead) = self.dead(&linked.item, now) {
+            self.unlink(bucket, linked);
             return Lookup::Dead(dead);
         }
-        let mut entry = Entry::of(self, bucket.version(), handle, item);
+        let mut entry = Entry::of(self, bucket.version(), linked.handle, linked.item);
         let result = visit(&mut entry);
         if entry.changed {
             bucket.changed();
             entry.unlink |= self.is_flushed_since(flushes);
         }
         if entry.unlink {
-            bucket.remove(slot);
-            let mut item = entry.item;
-            item.change_state(state::LINKED, 0);
-            drop(bucket);
-            self.release(handle, item);
+            linked.item = entry.item;
+            self.unlink(bucket, linked);
         } else if entry.moves_back {
             drop(bucket);
-            self.move_back(handle, item);
+            self.move_back(linked.handle, linked.item);
         }
         Lookup::Hit(result)
     }
@@ -296,21 +276,6 @@ impl Store {
     #[cold]
     pub(super) fn move_back(&'static self, handle: Handle, item: Item) {
         self.slabs.class(self.lru_class(handle, &item)).whole(&self.arena).move_back(&self.arena, handle);
-    }
-
-    /// Removes an item from its locked bucket and frees it.
-    pub(super) fn unlink(&'static self, mut bucket: Bucket, slot: Slot, handle: Handle, mut item: Item) {
-        bucket.remove(slot);
-        item.change_state(state::LINKED, 0);
-        drop(bucket);
-        self.release(handle, item);
-    }
-
-    /// Frees an unlinked item, now or when its last pin drops. No bucket lock may be held.
-    pub(super) fn release(&'static self, handle: Handle, item: Item) {
-        if !Pinned::leave_to_readers(&item) {
-            self.free_item(handle, item);
-        }
     }
 
     /// Frees all chunks of an unlinked, unpinned item.
@@ -462,12 +427,12 @@ impl Store {
         now: u32,
     ) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
-        let hash = Key::copied(&item, &mut class.key).hash();
+        let key = Key::copied(&item, &mut class.key);
+        let hash = key.hash();
         class.history.prefetch(hash);
-        // A class holder never waits for a bucket (lock order); there are other victims.
-        let mut bucket = self.index.try_lock(hash)?;
-        let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
-        let mut item = Item::at(self.arena.chunk(handle))?;
+        // There are other victims than those of a locked bucket.
+        let (mut bucket, mut linked) = self.try_lock_item(&key, handle).ok()?;
+        let item = linked.item;
         let dead = self.dead(&item, now);
         if dead.is_none() && !self.slabs.may_leave(&item) {
             return None; // was dead when it was chosen, and lives now
@@ -479,8 +444,8 @@ impl Store {
         {
             return None;
         }
-        bucket.remove(slot);
-        item.change_state(state::LINKED, 0);
+        self.remove(&mut bucket, &mut linked);
+        let item = linked.item;
         if let (None, Some(part)) = (dead, part) {
             let stats = self.slabs.stats(self.lru_class(handle, &item));
             bucket.leave_ghost(hash, stats.ghost(part), |ghost| stats.worth(ghost));

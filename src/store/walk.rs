@@ -75,13 +75,8 @@ impl Store {
             if walk.classes >> class & 1 == 0 {
                 return true;
             }
-            let hash = Key::copied(&item, &mut key).hash();
-            let bucket = self.index.lock(hash);
-            if bucket.find(hash, |raw| raw == handle.raw()).is_none() {
-                return true; // unlinked meanwhile
-            }
-            let item = Item::at(self.arena.chunk(handle)).filter(|item| self.dead(item, now).is_none());
-            item.is_none_or(|item| each(&Entry::of(self, 0, handle, item)))
+            let Some((_bucket, linked)) = self.lock_item(&Key::copied(&item, &mut key), handle) else { return true };
+            self.dead(&linked.item, now).is_some() || each(&Entry::of(self, 0, handle, linked.item))
         })
     }
 
@@ -240,12 +235,8 @@ impl Store {
     /// Clamps the access time of an item that is still linked ([`Item::limit_idle`]).
     #[cold]
     fn limit_idle(&'static self, (handle, item): (Handle, Item), now: u32, key: &mut Vec<u8>) {
-        let hash = Key::copied(&item, key).hash();
-        let bucket = self.index.lock(hash);
-        if bucket.find(hash, |raw| raw == handle.raw()).is_some()
-            && let Some(item) = Item::at(self.arena.chunk(handle))
-        {
-            item.limit_idle(now);
+        if let Some((_bucket, linked)) = self.lock_item(&Key::copied(&item, key), handle) {
+            linked.item.limit_idle(now);
         }
     }
 
@@ -257,15 +248,13 @@ impl Store {
         key: &mut Vec<u8>,
         tally: &mut WalkTally,
     ) -> bool {
-        let hash = Key::copied(&item, key).hash();
+        let key = Key::copied(&item, key);
         point("a dead item is found");
-        let bucket = self.index.lock(hash);
-        let Some((slot, _)) = bucket.find(hash, |raw| raw == handle.raw()) else { return false };
-        let Some(item) = Item::at(self.arena.chunk(handle)) else { return false };
-        let Some(dead) = self.dead(&item, now) else { return false };
+        let Some((bucket, linked)) = self.lock_item(&key, handle) else { return false };
+        let Some(dead) = self.dead(&linked.item, now) else { return false };
         // An expired item that was never fetched counts as unfetched; a flushed one does not.
-        let is_wasted = dead == Dead::Expired && !item.header().is(state::FETCHED);
-        self.unlink(bucket, slot, handle, item);
+        let is_wasted = dead == Dead::Expired && !linked.item.header().is(state::FETCHED);
+        self.unlink(bucket, linked);
         self.note_upkeep();
         tally.reclaimed += 1;
         tally.unfetched += u64::from(is_wasted);

@@ -154,30 +154,29 @@ impl Store {
         point("a CAS id is drawn");
         let mut bucket = self.index.lock(key.hash());
         let flushes = self.calm();
-        let found = self.find(&bucket, key);
-        let live = found.as_ref().is_some_and(|(_, _, item)| {
-            info.dead = self.dead(item, now);
+        let mut found = self.find(&bucket, key);
+        let live = found.as_ref().is_some_and(|old| {
+            info.dead = self.dead(&old.item, now);
             info.dead.is_none()
         });
-        if let (true, Some((_, handle, old))) = (live, &found) {
-            info.old_class = Some(self.lru_class(*handle, old) as u8);
-            info.old_vlen = old.vlen();
-            let mut old = *old;
-            if let Some(outcome) = refuse(&mut old, &mut new, write, now) {
-                let moves = write.mode == Mode::Add && self.slabs.note_use(&old, now);
+        if let (true, Some(old)) = (live, &found) {
+            info.old_class = Some(self.lru_class(old.handle, &old.item) as u8);
+            info.old_vlen = old.item.vlen();
+            if let Some(outcome) = refuse(&old.item, &mut new, write, now) {
+                let moves = write.mode == Mode::Add && self.slabs.note_use(&old.item, now);
                 drop(bucket);
                 if moves {
-                    self.move_back(*handle, old);
+                    self.move_back(old.handle, old.item);
                 }
                 return (outcome, info);
             }
-            if only_over.is_some_and(|only| only != Version::of(&bucket, *handle, &old)) {
+            if only_over.is_some_and(|only| only != Version::of(&bucket, old.handle, &old.item)) {
                 drop(bucket);
                 return (Stored::NotStored, info);
             }
         } else if !stores_without_item(write.mode) || only_over.is_some() {
-            if let Some((slot, handle, item)) = found {
-                self.unlink(bucket, slot, handle, item);
+            if let Some(dead) = found {
+                self.unlink(bucket, dead);
             }
             let missing = if write.mode == Mode::Cas { Stored::NotFound } else { Stored::NotStored };
             return (missing, info);
@@ -187,35 +186,28 @@ impl Store {
         let (handle, mut item) = new.into_item();
         self.stamp(&item, cas);
         item.set_atime(now);
-        let Some((slot, old_handle, mut old)) = found else {
-            let stats = self.slabs.stats(self.lru_class(handle, &item));
-            let known = bucket.take_ghost(key.hash()).is_some_and(|ghost| stats.meet(ghost));
-            item.change_state(0, state::LINKED | u8::from(known));
-            if bucket.insert(key.hash(), handle.raw(), |ghost| stats.worth(ghost)) {
-                return (Stored::Stored { vlen, cas }, info);
-            }
-            item.change_state(state::LINKED, 0);
+        if !self.publish(&mut bucket, key, found.as_mut(), live, (handle, &mut item)) {
             drop(bucket);
             self.free_item(handle, item);
             return (Stored::NoMemory, info);
-        };
-        // The new item inherits the key's access frequency, and the write counts as an access.
-        let freq = if live { ((old.header().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
-        item.change_state(state::FREQ, state::LINKED | freq);
-        bucket.replace(slot, handle.raw());
-        old.change_state(state::LINKED, 0);
-        let unfetched = !old.header().is(state::FETCHED);
-        let old_class = self.lru_class(old_handle, &old);
-        if live && self.is_flushed_since(flushes) {
-            self.unlink(bucket, slot, handle, item);
+        }
+        if live
+            && self.is_flushed_since(flushes)
+            && let Some(linked) = self.find_handle(&bucket, key, handle)
+        {
+            self.unlink(bucket, linked);
         } else {
             drop(bucket);
         }
-        self.release(old_handle, old);
-        if info.dead.is_some() {
-            let counts = &mut self.slabs.class(old_class).counts;
-            counts.reclaimed += 1;
-            counts.expired_unfetched += u64::from(unfetched);
+        if let Some(old) = found {
+            let unfetched = !old.item.header().is(state::FETCHED);
+            let old_class = self.lru_class(old.handle, &old.item);
+            self.release(old);
+            if info.dead.is_some() {
+                let counts = &mut self.slabs.class(old_class).counts;
+                counts.reclaimed += 1;
+                counts.expired_unfetched += u64::from(unfetched);
+            }
         }
         (Stored::Stored { vlen, cas }, info)
     }
@@ -396,20 +388,19 @@ impl Store {
         let flushes = self.calm();
         let found = self
             .find(&bucket, key)
-            .filter(|(_, handle, item)| Version::of(&bucket, *handle, item) == same && self.dead(item, now).is_none());
-        let Some((slot, old_handle, mut old)) = found else {
+            .filter(|old| Version::of(&bucket, old.handle, &old.item) == same && self.dead(&old.item, now).is_none());
+        let Some(mut old) = found else {
             drop(bucket);
             return Relayout::Retry;
         };
         let (handle, mut item) = copy.into_item();
-        item.take_over(&old, now);
-        if item.can_hold_cas() && !old.can_hold_cas() {
+        item.take_over(&old.item, now);
+        if item.can_hold_cas() && !old.item.can_hold_cas() {
             item.set_seq(flushes);
         }
-        bucket.replace(slot, handle.raw());
-        old.change_state(state::LINKED, 0);
+        self.replace(&mut bucket, &mut old, handle);
         drop(bucket);
-        self.release(old_handle, old);
+        self.release(old);
         Relayout::Retry
     }
 }
@@ -459,7 +450,7 @@ fn stores_without_item(mode: Mode) -> bool {
 
 /// Checks a write against the key's live item: returns the refusal, or `None` if it may store. A stale write gets the
 /// old item's expiry time and win token.
-fn refuse(old: &mut Item, new: &mut Reservation, write: Write, now: u32) -> Option<Stored> {
+fn refuse(old: &Item, new: &mut Reservation, write: Write, now: u32) -> Option<Stored> {
     match write.mode {
         Mode::Add => Some(Stored::NotStored),
         Mode::Cas => {

@@ -206,17 +206,16 @@ impl Store {
     fn index_item(&'static self, handle: Handle, item: Item, key: &mut Vec<u8>, parts: &mut HashSet<Handle>) -> bool {
         let key = Key::copied(&item, key);
         let mut bucket = self.index.lock(key.hash());
-        if let Some((slot, _, old)) = self.find(&bucket, &key) {
+        if let Some(mut old) = self.find(&bucket, &key) {
             // Both are linked because the process was killed during a replacement; the client has no reply yet, so
             // either is correct.
-            if old.cas() >= item.cas() {
+            if old.item.cas() >= item.cas() {
                 return false;
             }
-            bucket.remove(slot);
-            self.for_each_part(&old, |part| {
+            self.remove(&mut bucket, &mut old);
+            self.for_each_part(&old.item, |part| {
                 parts.remove(&part);
             });
-            self.unmark_linked(old);
         }
         if !bucket.insert(key.hash(), handle.raw(), |_| 0) {
             return false;

@@ -20,11 +20,12 @@
 
 use super::drain::copy_words;
 use crate::store::evict::Part;
-use crate::store::index::{Bucket, Slot};
+use crate::store::index::Bucket;
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::WORD;
 use crate::store::item::{Header, Item, Key, iflag, kind, state};
+use crate::store::link::{Linked, NotLocked};
 use crate::store::reservation::{ChainName, Pinned, chain_head, chain_of};
 use crate::store::slab::Arena;
 use crate::store::slab::ChunkKind;
@@ -61,6 +62,15 @@ impl Busy {
             Self::Active => "busy_active",
             Self::Floating => "busy_floating",
             Self::Locked => "locked",
+        }
+    }
+}
+
+impl From<NotLocked> for Busy {
+    fn from(why: NotLocked) -> Self {
+        match why {
+            NotLocked::Contended => Self::Locked,
+            NotLocked::Unlinked => Self::Floating,
         }
     }
 }
@@ -351,33 +361,35 @@ impl Store {
     /// Empties a chunk of the page, unless it is in use.
     fn clear_chunk(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
         let header = Header::of(self.arena.chunk(from));
-        match header.kind() {
+        let mut key = std::mem::take(&mut m.key);
+        let cleared = match header.kind() {
             None if header.is(state::LINKED) => {
                 let need = Item::at(self.arena.chunk(from)).map_or(self.arena.stride(from), |item| item.words() * WORD);
                 self.ensure_spare(m, need);
-                self.clear_item(m, from, now)
+                self.clear_item(m, &mut key, from, now)
             }
             Some(kind::CHAIN) => {
                 self.ensure_spare(m, self.arena.stride(from));
-                self.clear_link(m, from, now)
+                self.clear_link(m, &mut key, from, now)
             }
             Some(kind::DRAINED) => Ok(()),
             _ => Err(Busy::Floating),
-        }
+        };
+        m.key = key;
+        cleared
     }
 
     /// Rescues an item, or the head of a large one.
-    fn clear_item(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
+    fn clear_item(&'static self, m: &mut Move, key: &mut Vec<u8>, from: Handle, now: u32) -> Result<(), Busy> {
         let item = Item::at(self.arena.chunk(from)).ok_or(Busy::Floating)?;
-        let hash = Key::copied(&item, &mut m.key).hash();
+        let key = Key::copied(&item, key);
         let chunked = item.header().has(iflag::CHUNKED);
         // A value too long to be copied under locks is immutable, and stays while it is pinned.
         let copied = if item.header().is_large() && !chunked { m.spare } else { None };
         let pin = match copied {
             Some(to) => {
-                let bucket = self.index.try_lock(hash).ok_or(Busy::Locked)?;
-                bucket.find(hash, |raw| raw == from.raw()).ok_or(Busy::Floating)?;
-                let pin = Pinned::new(self, from, &item);
+                let (bucket, linked) = self.try_lock_item(&key, from)?;
+                let pin = Pinned::new(self, from, &linked.item);
                 drop(bucket);
                 copy_words(&self.arena, from, to, item.header_words()..item.words());
                 pin
@@ -387,16 +399,15 @@ impl Store {
         // Declared after `pin`, so that both locks are released first: dropping the pin may free the item, which takes
         // a class lock.
         let mut class = self.slabs.class(if chunked { self.sizes.largest() } else { m.src });
-        let mut bucket = self.index.try_lock(hash).ok_or(Busy::Locked)?;
-        let (slot, _) = bucket.find(hash, |raw| raw == from.raw()).ok_or(Busy::Floating)?;
-        let item = Item::at(self.arena.chunk(from)).ok_or(Busy::Floating)?;
+        let (mut bucket, mut linked) = self.try_lock_item(&key, from)?;
+        let item = linked.item;
         if let Some(end) = self.must_end(m, &item, now) {
             drop(class);
-            return self.end(m, end, (bucket, slot), (from, item));
+            return self.end(m, end, bucket, linked);
         }
         let Some(to) = m.spare.take() else {
             drop(class);
-            return self.evict_for(m, item.words() * WORD, (bucket, slot), (from, item), now);
+            return self.evict_for(m, item.words() * WORD, &key, (bucket, linked), now);
         };
         let words = if copied.is_some() { item.header_words() } else { item.words() };
         copy_words(&self.arena, from, to, 1..words);
@@ -406,43 +417,40 @@ impl Store {
         } else {
             class.enlist_copy(&self.arena, from, to, self.memcached_size_of(&item));
         }
-        bucket.replace(slot, to.raw());
-        let mut old = item;
-        old.change_state(state::LINKED, 0);
+        self.replace(&mut bucket, &mut linked, to);
         drop((bucket, class));
         m.counts.rescues += 1;
         if chunked {
             // The chain continues with the new head.
             self.slabs.class(m.src).free(&self.arena, from);
         } else {
-            self.release(from, old);
+            self.release(linked);
         }
         drop(pin);
         Ok(())
     }
 
     /// Rescues a chunk of a chain.
-    fn clear_link(&'static self, m: &mut Move, from: Handle, now: u32) -> Result<(), Busy> {
+    fn clear_link(&'static self, m: &mut Move, key: &mut Vec<u8>, from: Handle, now: u32) -> Result<(), Busy> {
         let chain = ChainName::of(self.arena.chunk(from));
-        let place = chain.hash();
-        let bucket = self.index.try_lock(place).ok_or(Busy::Locked)?;
-        let (hash, slot, handle, item) = self.find_chain(m, &bucket, chain).ok_or(Busy::Floating)?;
+        let bucket = self.index.try_lock(chain.hash()).ok_or(Busy::Locked)?;
+        let (key, linked) = self.find_chain(key, &bucket, chain).ok_or(Busy::Floating)?;
+        let (handle, item) = (linked.handle, linked.item);
         if let Some(end) = self.must_end(m, &item, now) {
-            return self.end(m, end, (bucket, slot), (handle, item));
+            return self.end(m, end, bucket, linked);
         }
         let Some(to) = m.spare else {
-            return self.evict_for(m, self.arena.stride(from), (bucket, slot), (handle, item), now);
+            return self.evict_for(m, self.arena.stride(from), &key, (bucket, linked), now);
         };
         let pin = Pinned::new(self, handle, &item).ok_or(Busy::Floating)?;
         drop(bucket);
         copy_words(&self.arena, from, to, 1..usize::MAX);
-        let bucket = self.index.try_lock(place).ok_or(Busy::Locked)?;
+        let (bucket, _) = self.try_lock_item(&key, handle)?;
         // A chain that is in the index and has no reader may be changed; no reader can begin now, under the bucket
         // lock.
-        let still = bucket.find(hash, |raw| raw == handle.raw()).is_some();
-        if !still || pin.is_shared() {
+        if pin.is_shared() {
             drop(bucket);
-            return Err(if still { Busy::Active } else { Busy::Floating });
+            return Err(Busy::Active);
         }
         Header::claim(self.arena.chunk(to), kind::CHAIN);
         let links = Links::of(self.arena.chunk(from));
@@ -466,8 +474,8 @@ impl Store {
         Ok(())
     }
 
-    /// Finds the large item in a locked bucket that owns a chain; returns it with the hash of its key.
-    fn find_chain(&'static self, m: &mut Move, bucket: &Bucket, chain: ChainName) -> Option<(u64, Slot, Handle, Item)> {
+    /// Finds the large item in a locked bucket that owns a chain, and copies its key to `key`.
+    fn find_chain<'k>(&self, key: &'k mut Vec<u8>, bucket: &Bucket, chain: ChainName) -> Option<(Key<'k>, Linked)> {
         let mut found = None;
         bucket.for_each(|raw| {
             let item = self.item(raw).filter(|(_, item)| item.header().has(iflag::CHUNKED));
@@ -477,9 +485,8 @@ impl Store {
             }
         });
         let (handle, item) = found?;
-        let hash = Key::copied(&item, &mut m.key).hash();
-        let (slot, _) = bucket.find(hash, |raw| raw == handle.raw())?;
-        Some((hash, slot, handle, item))
+        let key = Key::copied(&item, key);
+        Some((key, self.find_handle(bucket, &key, handle)?))
     }
 
     /// Locks the bucket of `hash` until [`Store::debug_unlock`], for `debugitem lock`.
@@ -505,23 +512,17 @@ impl Store {
         read.then_some(if m.passes > PASSES_MAX { NoRescue::Deleted } else { NoRescue::Later })
     }
 
-    fn end(
-        &'static self,
-        m: &mut Move,
-        end: NoRescue,
-        (bucket, slot): (Bucket, Slot),
-        (handle, item): (Handle, Item),
-    ) -> Result<(), Busy> {
+    fn end(&'static self, m: &mut Move, end: NoRescue, bucket: Bucket, linked: Linked) -> Result<(), Busy> {
         match end {
             NoRescue::Later => return Err(Busy::Active),
             NoRescue::Dead => {
-                let class = self.lru_class(handle, &item);
-                self.unlink(bucket, slot, handle, item);
+                let class = self.lru_class(linked.handle, &linked.item);
+                self.unlink(bucket, linked);
                 self.slabs.class(class).counts.reclaimed += 1;
             }
             NoRescue::Deleted => {
                 m.counts.busy_deletes += 1;
-                self.unlink(bucket, slot, handle, item);
+                self.unlink(bucket, linked);
             }
         }
         Ok(())
@@ -533,21 +534,23 @@ impl Store {
         &'static self,
         m: &mut Move,
         need: usize,
-        (mut bucket, slot): (Bucket, Slot),
-        (handle, mut item): (Handle, Item),
+        key: &Key<'_>,
+        (mut bucket, mut linked): (Bucket, Linked),
         now: u32,
     ) -> Result<(), Busy> {
         if !self.slabs.may_evict() {
             return Err(Busy::NoMemory);
         }
+        let handle = linked.handle;
         if std::mem::take(&mut m.starved) {
-            bucket.remove(slot);
-            item.change_state(state::LINKED, 0);
+            self.remove(&mut bucket, &mut linked);
             drop(bucket);
-            self.note_eviction(&mut self.slabs.class(self.lru_class(handle, &item)).counts, &m.key, handle, &item, now);
-            self.release(handle, item);
+            let id = self.lru_class(handle, &linked.item);
+            self.note_eviction(&mut self.slabs.class(id).counts, key.bytes(), handle, &linked.item, now);
+            self.release(linked);
             return Ok(());
         }
+        let item = linked.item;
         drop(bucket);
         // The page is the oldest one: its unread items would be the next victims if the hand were here.
         let unread = item.header().is_unread_cold();

@@ -1,0 +1,125 @@
+//! Linking: which item is the item of a key.
+//!
+//! Owns the pairing of an index entry with the LINKED bit of its item, and the way from an item that was seen without
+//! a lock back to its entry. Both change under the bucket's lock, here only. Knows no verbs; called by the lookups,
+//! writes, walks and evictions of the store, and by the page mover.
+
+use crate::store::index::{Bucket, Slot};
+use crate::store::item::{Handle, Item, Key, state};
+use crate::store::reservation::Pinned;
+use crate::store::store::Store;
+
+/// A linked item and its slot in the index: valid while its bucket is locked and no other entry of the bucket changes.
+pub(super) struct Linked {
+    slot: Slot,
+    pub(super) handle: Handle,
+    pub(super) item: Item,
+}
+
+/// Why an item that was seen without a lock cannot be locked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotLocked {
+    /// Another thread holds its bucket.
+    Contended,
+    /// It is not in the index: not yet, or no longer.
+    Unlinked,
+}
+
+impl Store {
+    /// The item that a handle of the index refers to; `None` for the handle of no item.
+    #[inline]
+    pub(super) fn item(&self, raw: u64) -> Option<(Handle, Item)> {
+        let handle = Handle::from_raw(raw)?;
+        Some((handle, Item::at(self.arena.chunk(handle))?))
+    }
+
+    /// Finds the linked item of `key` in its locked bucket.
+    #[inline]
+    pub(super) fn find(&self, bucket: &Bucket, key: &Key<'_>) -> Option<Linked> {
+        let mut found = None;
+        let (slot, _) = bucket.find(key.hash(), |raw| {
+            found = self.item(raw).filter(|(_, item)| item.key_is(key.bytes()));
+            found.is_some()
+        })?;
+        found.map(|(handle, item)| Linked { slot, handle, item })
+    }
+
+    /// Finds the linked item of a handle in the locked bucket of its key. What was read of it before the lock was taken
+    /// may be of another item.
+    pub(super) fn find_handle(&self, bucket: &Bucket, key: &Key<'_>, handle: Handle) -> Option<Linked> {
+        let (slot, _) = bucket.find(key.hash(), |raw| raw == handle.raw())?;
+        Some(Linked { slot, handle, item: Item::at(self.arena.chunk(handle))? })
+    }
+
+    /// Locks the bucket of an item that was seen without a lock, and finds it there; `None` if it is not linked. `key`
+    /// was copied from it then. No class may be held.
+    pub(super) fn lock_item(&'static self, key: &Key<'_>, handle: Handle) -> Option<(Bucket, Linked)> {
+        let bucket = self.index.lock(key.hash());
+        let linked = self.find_handle(&bucket, key, handle)?;
+        Some((bucket, linked))
+    }
+
+    /// [`Store::lock_item`] for the holder of a class, which must not wait for a bucket.
+    pub(super) fn try_lock_item(&'static self, key: &Key<'_>, handle: Handle) -> Result<(Bucket, Linked), NotLocked> {
+        let bucket = self.index.try_lock(key.hash()).ok_or(NotLocked::Contended)?;
+        let linked = self.find_handle(&bucket, key, handle).ok_or(NotLocked::Unlinked)?;
+        Ok((bucket, linked))
+    }
+
+    /// Makes an item that no other thread knows the item of `key`: in place of `old`, or in a free slot. False if the
+    /// index is full. The bucket is locked; `old`, which the caller releases, is live if `inherits`.
+    #[inline]
+    pub(super) fn publish(
+        &self,
+        bucket: &mut Bucket,
+        key: &Key<'_>,
+        old: Option<&mut Linked>,
+        inherits: bool,
+        (handle, item): (Handle, &mut Item),
+    ) -> bool {
+        if let Some(old) = old {
+            // The new item inherits the key's access frequency, and the write counts as an access.
+            let freq = if inherits { ((old.item.header().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
+            item.change_state(state::FREQ, state::LINKED | freq);
+            self.replace(bucket, old, handle);
+            return true;
+        }
+        let stats = self.slabs.stats(self.lru_class(handle, item));
+        let known = bucket.take_ghost(key.hash()).is_some_and(|ghost| stats.meet(ghost));
+        item.change_state(0, state::LINKED | u8::from(known));
+        let has_room = bucket.insert(key.hash(), handle.raw(), |ghost| stats.worth(ghost));
+        if !has_room {
+            item.change_state(state::LINKED, 0);
+        }
+        has_room
+    }
+
+    /// Gives the slot of `old` to another item of its key, which has the LINKED bit already: at every moment one of
+    /// them is linked. The caller releases `old`.
+    #[inline]
+    pub(super) fn replace(&self, bucket: &mut Bucket, old: &mut Linked, handle: Handle) {
+        bucket.replace(old.slot, handle.raw());
+        old.item.change_state(state::LINKED, 0);
+    }
+
+    /// Removes an item from its locked bucket. The caller releases it.
+    #[inline]
+    pub(super) fn remove(&self, bucket: &mut Bucket, linked: &mut Linked) {
+        bucket.remove(linked.slot);
+        linked.item.change_state(state::LINKED, 0);
+    }
+
+    /// Removes an item from its locked bucket and releases it.
+    pub(super) fn unlink(&'static self, mut bucket: Bucket, mut linked: Linked) {
+        self.remove(&mut bucket, &mut linked);
+        drop(bucket);
+        self.release(linked);
+    }
+
+    /// Frees an unlinked item, now or when its last pin drops. No bucket lock may be held.
+    pub(super) fn release(&'static self, Linked { handle, item, .. }: Linked) {
+        if !Pinned::leave_to_readers(&item) {
+            self.free_item(handle, item);
+        }
+    }
+}
