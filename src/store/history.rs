@@ -11,8 +11,8 @@
 
 use crate::store::evict::{ClockPeriod, Part};
 use crate::store::index::place_of;
-use crate::store::slab::prefetch;
-use crate::store::slabs::{Class, Slabs, on_top};
+use crate::store::slab::{on_top, prefetch};
+use crate::store::slabs::{Class, Slabs};
 
 /// Entries per line.
 const ENTRIES: usize = 32;
@@ -151,7 +151,7 @@ impl Slabs {
     /// `needed` bytes are already taken; drops them if too little is left. Returns the bytes of all tables. Called
     /// regularly by the chores thread.
     pub fn fit_histories(&self, needed: u64) -> u64 {
-        let room = on_top(self.limit()).saturating_sub(needed);
+        let room = on_top(self.pages.limit()).saturating_sub(needed);
         let evicts = |id: usize| !self.is_flat() && self.stats(id).evicted() != 0;
         let mut kept = false;
         let mut items_of = |id: usize| {

@@ -1,6 +1,6 @@
 //! Slab classes: pages, free chunks and counters.
 //!
-//! Owns one [`Class`] per slab class, each under its own lock (rank: docs/locking.md), and the page pool that they
+//! Owns one [`Class`] per slab class, each under its own lock (rank: docs/locking.md), over the page pool that they
 //! share. `evict/queues` chooses victims; `page_move/drain` has the class's side of a page move. Knows items only by
 //! their header; the caller (the store) unlinks victims from the index.
 
@@ -16,8 +16,9 @@ use crate::store::slab::Magazines;
 use crate::store::slab::is_contention_simulated;
 use crate::store::slab::{ChunkKind, ChunkPool};
 use crate::store::slab::{ChunkLayout, SizeHistogram};
-use crate::store::slab::{HEADER, PAGE_BYTES, Sizes};
+use crate::store::slab::{HEADER, Sizes};
 use crate::store::slab::{Mutex, MutexGuard};
+use crate::store::slab::{NewPage, PagePool};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,112 +27,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ord
 /// Attempts to evict in eviction order for an item that needs a maximum-size chunk; after them only items in such
 /// chunks are victims. The former leave fitted chunks free, so they also end once a page of those is free.
 const ANY_VICTIM_TRIES: usize = 4;
-
-/// Pages that have memory before they are needed: two huge pages. The kernel may take 20 ms to clear one in a virtual
-/// machine.
-const READY_PAGES: u64 = 4;
-
-/// The page pool: pages in use and free, and the memory limit.
-pub struct Pages {
-    /// Number of the first page never handed out.
-    next: u32,
-    /// Numbers of the pages that exist as address space and may be handed out.
-    numbers: Range<u32>,
-    /// Pages with memory and no class (class 0, the global page pool), all zero.
-    pool: Vec<u32>,
-    /// Pages without memory: it was returned to the kernel.
-    released: Vec<u32>,
-    /// Touched pages for the classes that grow next, all zero; not counted as in use.
-    ready: Vec<u32>,
-    /// Pages that a thread is touching, without a lock, and will put into `ready`.
-    touching: u64,
-    /// Pages of the classes and of the global pool.
-    used: u64,
-    /// Bytes counted as allocated before the first page: `T_MEMD_INITIAL_MALLOC`, of memcached's tests.
-    precharged: u64,
-    limit: u64,
-    /// Overhead bytes charged to the limit: the part beyond [`on_top`].
-    charged: u64,
-    /// Overhead bytes once the index has grown, while its growth waits for them; 0 = no growth waits.
-    wanted: u64,
-    /// Classes must give up pages: the limit was lowered below the memory in use, or the charge has risen.
-    shrinking: bool,
-}
-
-impl Pages {
-    fn new(numbers: Range<u32>, limit: u64, precharged: u64) -> Self {
-        let [pool, released, ready] = [(); 3].map(|()| Vec::new());
-        Self {
-            next: numbers.start,
-            numbers,
-            pool,
-            released,
-            ready,
-            touching: 0,
-            used: 0,
-            precharged,
-            limit,
-            charged: 0,
-            wanted: 0,
-            shrinking: false,
-        }
-    }
-
-    /// Takes a pooled or a ready page for a class. A class's first page may exceed the limit, as in memcached.
-    fn take(&mut self, first: bool) -> Option<u32> {
-        if let Some(page) = self.pool.pop() {
-            return Some(page);
-        }
-        let page = if first || self.have_room(1) { self.ready.pop() } else { None }?;
-        self.used += 1;
-        Some(page)
-    }
-
-    /// Takes a page without memory, which the caller touches and hands to [`Slabs::touched`].
-    fn take_untouched(&mut self) -> Option<u32> {
-        let page = self.released.pop().or_else(|| {
-            (self.next < self.numbers.end).then(|| {
-                self.next += 1;
-                self.next - 1
-            })
-        })?;
-        self.touching += 1;
-        Some(page)
-    }
-
-    /// Pages touched, or being touched, ahead of use.
-    fn ahead(&self) -> u64 {
-        self.ready.len() as u64 + self.touching
-    }
-
-    /// Whether the limit allows `pages` more pages.
-    fn have_room(&self, pages: u64) -> bool {
-        self.malloced() + pages * PAGE_BYTES as u64 <= self.room()
-    }
-
-    /// Records the recovered pages (number, class), in the order of their numbers.
-    fn adopt(&mut self, used: &[(u32, usize)]) {
-        self.next = used.last().map_or(self.numbers.start, |(last, _)| last + 1);
-        self.used = used.len() as u64;
-        let taken: std::collections::HashSet<u32> = used.iter().map(|(number, _)| *number).collect();
-        self.released = (self.numbers.start..self.next).filter(|number| !taken.contains(number)).collect();
-    }
-
-    /// The limit on bytes of pages, less the overhead charged to it.
-    fn room(&self) -> u64 {
-        self.limit.saturating_sub(self.charged)
-    }
-
-    fn malloced(&self) -> u64 {
-        self.precharged + self.used * PAGE_BYTES as u64
-    }
-}
-
-/// Overhead in bytes that is not charged to a limit of `limit` bytes: a twentieth of it, and 10 of the 32 MiB that the
-/// process as a whole is allowed.
-pub(super) fn on_top(limit: u64) -> u64 {
-    limit / 20 + (10 << 20)
-}
 
 /// Counters of one class since the last reset, named as their `stats items` rows.
 #[derive(Clone, Copy, Default, Debug)]
@@ -182,7 +77,8 @@ pub struct ClassView {
 pub enum Take {
     /// A chunk, now the caller's.
     Chunk(Handle),
-    /// A page without memory: the caller unlocks the class, touches the page, calls [`Slabs::touched`], and retries.
+    /// A page without memory: the caller unlocks the class, touches the page, calls [`PagePool::touched`], and
+    /// retries.
     Untouched(u32),
     /// The victim to unlink and free, and the part of the class that it was in if it is to leave a ghost.
     Victim(Handle, Option<Part>),
@@ -326,7 +222,8 @@ pub struct Slabs {
     classes: Vec<Mutex<Class>>,
     /// Magazines of each class, for threads that do not hold its lock.
     pub(super) magazines: Vec<Option<Arc<Magazines>>>,
-    pages: Mutex<Pages>,
+    /// The pages that the classes share.
+    pub(super) pages: PagePool,
     may_evict: bool,
     /// Lock-free statistics, by class.
     stats: Vec<ClassStats>,
@@ -344,7 +241,7 @@ impl Slabs {
         Self {
             magazines: classes.iter().map(|class| class.magazines.clone()).collect(),
             classes: classes.into_iter().map(Mutex::new).collect(),
-            pages: Mutex::new(Pages::new(numbers, limit, precharged)),
+            pages: PagePool::new(numbers, limit, precharged),
             may_evict,
             stats: (0..=sizes.largest()).map(|_| ClassStats::default()).collect(),
             flat: AtomicBool::new(false),
@@ -401,15 +298,13 @@ impl Slabs {
         }
         if chunk.is_none() {
             if class.wants_page(need) {
-                let first = class.page_count() == 0;
-                let mut pages = self.pages.lock();
-                if let Some(page) = pages.take(first) {
-                    class.receive(arena, page, None);
-                    class.searches = 0;
-                } else if (first || pages.have_room(1))
-                    && let Some(page) = pages.take_untouched()
-                {
-                    return Take::Untouched(page);
+                match self.pages.take(class.page_count() == 0) {
+                    Some(NewPage::Ready(page)) => {
+                        class.receive(arena, page, None);
+                        class.searches = 0;
+                    }
+                    Some(NewPage::Untouched(page)) => return Take::Untouched(page),
+                    None => {}
                 }
             }
             chunk = class.take_kept(arena, need);
@@ -549,123 +444,9 @@ impl Slabs {
         self.class(id).whole(arena).view(arena, &self.stats[id], now)
     }
 
-    /// Number of the first page never handed out.
-    pub fn next_page(&self) -> u32 {
-        self.pages.lock().next
-    }
-
-    /// Records the pages (number, class) that classes have adopted, in the order of their numbers.
-    pub fn adopt_pages(&self, used: &[(u32, usize)]) {
-        self.pages.lock().adopt(used);
-    }
-
-    /// The limit on bytes of pages.
-    pub fn limit(&self) -> u64 {
-        self.pages.lock().limit
-    }
-
-    /// Bytes of pages in use, as reported by `total_malloced`.
-    pub fn malloced(&self) -> u64 {
-        self.pages.lock().malloced()
-    }
-
-    /// Number of pages in the global pool.
-    pub fn free_pages(&self) -> u64 {
-        self.pages.lock().pool.len() as u64
-    }
-
-    /// Whether the limit allows no further page.
-    pub fn is_full(&self) -> bool {
-        !self.pages.lock().have_room(1)
-    }
-
     /// Whether items may be evicted.
     pub fn may_evict(&self) -> bool {
         self.may_evict
-    }
-
-    /// Takes a page from the global pool, to be given to a class.
-    pub fn take_pooled(&self) -> Option<u32> {
-        self.pages.lock().pool.pop()
-    }
-
-    /// Puts a page of no class, all zero, into the global pool.
-    pub fn pool(&self, page: u32) {
-        self.pages.lock().pool.push(page);
-    }
-
-    /// Takes a page to touch ahead of use, if too few are ready. The caller touches it and calls [`Slabs::touched`].
-    pub fn take_to_touch(&self) -> Option<u32> {
-        let mut pages = self.pages.lock();
-        let ahead = pages.ahead();
-        if ahead < READY_PAGES && pages.have_room(ahead + 1) { pages.take_untouched() } else { None }
-    }
-
-    /// Makes a touched page ready.
-    pub fn touched(&self, page: u32) {
-        let mut pages = self.pages.lock();
-        pages.touching -= 1;
-        pages.ready.push(page);
-    }
-
-    /// Takes a ready or pooled page that exceeds the limit. The caller returns its memory to the kernel and calls
-    /// [`Slabs::released`].
-    pub fn take_surplus(&self) -> Option<u32> {
-        let mut pages = self.pages.lock();
-        let mut page = if pages.have_room(pages.ahead()) { None } else { pages.ready.pop() };
-        if page.is_none() && !pages.have_room(0) {
-            page = pages.pool.pop();
-            pages.used -= u64::from(page.is_some());
-        }
-        pages.shrinking &= !pages.have_room(0);
-        page
-    }
-
-    /// Records that a page's memory was returned to the kernel.
-    pub fn released(&self, page: u32) {
-        self.pages.lock().released.push(page);
-    }
-
-    /// Whether classes must give up pages: the limit was lowered, or the charge has risen.
-    pub fn is_shrinking(&self) -> bool {
-        self.pages.lock().shrinking
-    }
-
-    /// Changes the limit on bytes of pages. False if the address space is smaller.
-    pub fn set_limit(&self, limit: u64) -> bool {
-        let mut pages = self.pages.lock();
-        if limit / PAGE_BYTES as u64 > u64::from(pages.numbers.end - 1) {
-            return false;
-        }
-        pages.limit = limit;
-        pages.shrinking = !pages.have_room(0);
-        true
-    }
-
-    /// Sets the overhead in bytes; the part beyond [`on_top`] is charged to the limit. True if classes must give up
-    /// pages from now on.
-    pub fn charge(&self, bytes: u64) -> bool {
-        let mut pages = self.pages.lock();
-        let charged = bytes.max(pages.wanted).saturating_sub(on_top(pages.limit));
-        if charged < pages.charged && charged + PAGE_BYTES as u64 > pages.charged {
-            return false; // hysteresis: a small decrease would move a page to and fro
-        }
-        // Each class may have one page above the limit, so only a charge that grows makes classes give up pages.
-        let exceeds = charged > pages.charged && pages.malloced() > pages.limit.saturating_sub(charged);
-        let begins = exceeds && !pages.shrinking;
-        pages.shrinking |= exceeds;
-        pages.charged = charged;
-        begins
-    }
-
-    /// Sets the overhead in bytes that the index will need after its delayed growth; 0 = no growth is delayed.
-    pub fn want(&self, bytes: u64) {
-        self.pages.lock().wanted = bytes;
-    }
-
-    /// Whether an overhead of `bytes` would be charged to the limit in part.
-    pub fn would_charge(&self, bytes: u64) -> bool {
-        bytes > on_top(self.limit())
     }
 
     /// Whether evictions leave ghosts, and there has been one.

@@ -382,7 +382,7 @@ impl Store {
 
     fn touch(&self, page: u32) {
         self.arena.touch(page);
-        self.slabs.touched(page);
+        self.slabs.pages.touched(page);
     }
 
     /// Registers the calling thread as the one that is unparked when [`Store::touch_ahead`] may be due.
@@ -394,7 +394,7 @@ impl Store {
     /// Touches up to `TOUCH_PAGES` of the pages that classes need next, so that no worker waits for the kernel to
     /// clear them. True if there is more to do.
     pub fn touch_ahead(&self) -> bool {
-        (0..TOUCH_PAGES).all(|_| self.slabs.take_to_touch().map(|page| self.touch(page)).is_some())
+        (0..TOUCH_PAGES).all(|_| self.slabs.pages.take_to_touch().map(|page| self.touch(page)).is_some())
     }
 
     /// Evicts and frees a victim of class `class_id`. The class is unlocked in between if the item is chunked.
@@ -495,14 +495,14 @@ impl Store {
                 return GrowthStep::Memory;
             }
             if !self.index.wants_growth(items) {
-                self.slabs.want(0);
+                self.slabs.pages.want(0);
                 let grows = self.may_grow_for_ghosts(items) && self.index.begin_growth(items, Pace::Wide);
                 return if grows { GrowthStep::Memory } else { GrowthStep::Over };
             }
             let mut pace = Pace::Wide;
             if self.memory_file().is_none() {
                 let bytes = |pace| self.index.bytes_when_grown(items, pace) + self.slabs.queue_bytes();
-                if self.slabs.would_charge(bytes(pace)) {
+                if self.slabs.pages.would_charge(bytes(pace)) {
                     pace = Pace::Narrow;
                     if !self.index.is_crowded(items) {
                         return GrowthStep::Over;
@@ -510,12 +510,12 @@ impl Store {
                 }
                 let bytes = bytes(pace);
                 // Classes give up pages first; an overfull index grows without waiting for them.
-                self.slabs.want(bytes);
+                self.slabs.pages.want(bytes);
                 self.charge(bytes);
-                if self.slabs.is_shrinking() && !self.index.is_overfull(items) {
+                if self.slabs.pages.is_shrinking() && !self.index.is_overfull(items) {
                     return GrowthStep::Over;
                 }
-                self.slabs.want(0);
+                self.slabs.pages.want(0);
             }
             return if self.index.begin_growth(items, pace) { GrowthStep::Memory } else { GrowthStep::Over };
         }
@@ -539,7 +539,7 @@ impl Store {
             let rings = items * Handles::ENTRY as u64;
             self.index.bytes_when_grown(items, Pace::Wide) + rings.max(self.slabs.queue_bytes())
         };
-        self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.would_charge(bytes())
+        self.index.is_short_of_ghosts(items) && self.slabs.leaves_ghosts() && !self.slabs.pages.would_charge(bytes())
     }
 
     /// Whether the index is growing, its size in bytes and its number of slots.
@@ -564,23 +564,23 @@ impl Store {
 
     /// Bytes of pages in use, the global pool's included.
     pub fn malloced(&self) -> u64 {
-        self.slabs.malloced()
+        self.slabs.pages.malloced()
     }
 
     /// Pages in the global pool.
     pub fn free_pages(&self) -> u64 {
-        self.slabs.free_pages()
+        self.slabs.pages.pooled()
     }
 
     /// The memory limit in bytes; less than `Config::maxbytes` where address space is short.
     pub fn limit(&self) -> u64 {
-        self.slabs.limit()
+        self.slabs.pages.limit()
     }
 
     /// Changes the memory limit. False if address space is short, or the items are in a memory file.
     pub fn set_limit(&self, bytes: u64) -> bool {
         // The size of a memory file is fixed.
-        self.arena.memory_file().is_none() && self.slabs.set_limit(bytes)
+        self.arena.memory_file().is_none() && self.slabs.pages.set_limit(bytes)
     }
 
     /// Fixes the HOT ring's share of each class, in percent; `None` lets it adapt.

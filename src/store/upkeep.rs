@@ -32,7 +32,7 @@ impl Store {
 
     /// Sets the overhead in bytes. If classes must give up pages for it, that is work for the mover.
     pub(super) fn charge(&self, bytes: u64) {
-        if self.slabs.charge(bytes) {
+        if self.slabs.pages.charge(bytes) {
             self.note_upkeep();
         }
     }

@@ -53,7 +53,7 @@ struct WalkTally {
 impl Store {
     /// Whether any class has a page.
     pub fn has_pages(&self) -> bool {
-        self.slabs.next_page() > 1
+        self.slabs.pages.next() > 1
     }
 
     /// Allocations that a class has refused since the start.
@@ -63,7 +63,7 @@ impl Store {
 
     /// Begins a walk over the items of `classes`, one bit per class.
     pub fn begin_walk(&self, classes: u64) -> Walk {
-        Walk { classes, page: 1, slot: 0, end: self.slabs.next_page() }
+        Walk { classes, page: 1, slot: 0, end: self.slabs.pages.next() }
     }
 
     /// Calls `each` with live items, each under its bucket's lock, until it returns false or `slots` slots are passed.

@@ -617,7 +617,7 @@ mod tests {
         let mut class = slabs.class(1);
         let handle = loop {
             match slabs.take(&mut class, arena, 18, 0) {
-                Take::Untouched(page) => slabs.touched(page),
+                Take::Untouched(page) => slabs.pages.touched(page),
                 Take::Chunk(handle) => break handle,
                 _ => panic!("a chunk of a class that is empty"),
             }

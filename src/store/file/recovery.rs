@@ -137,7 +137,7 @@ impl Store {
         }
         // Most recently used first. Each class may keep one page whatever the limit is, as in memcached.
         pages.sort_by_key(|page| std::cmp::Reverse(page.atime));
-        let mut room = self.slabs.limit() / PAGE_BYTES as u64;
+        let mut room = self.slabs.pages.limit() / PAGE_BYTES as u64;
         let mut has_page = HashSet::new();
         pages.retain(|page| {
             let first = !has_page.contains(&page.class);
@@ -164,7 +164,7 @@ impl Store {
                 memory_file.enter(number, 0, 0);
             }
         }
-        self.slabs.adopt_pages(&used);
+        self.slabs.pages.adopt(&used);
         (pages, items)
     }
 
@@ -292,7 +292,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let marked = |store: &'static Store| {
-            let pages = (1..store.slabs.next_page())
+            let pages = (1..store.slabs.pages.next())
                 .flat_map(|page| store.slots(&FoundPage { number: page, class: 0, atime: 0 }));
             let heads = pages.map(|handle| Header::of(store.arena.chunk(handle)));
             heads.filter(|header| header.kind() == Some(kind::CHAIN) && header.is(state::RING)).count()

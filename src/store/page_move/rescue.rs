@@ -200,7 +200,7 @@ impl Store {
     /// no page to spare. Only one move may exist at a time.
     pub fn begin_move(&'static self, src: usize, dst: usize) -> Option<Move> {
         if src == 0 {
-            return Some(Move::new(src, dst, self.slabs.take_pooled()?, MoveStage::Give));
+            return Some(Move::new(src, dst, self.slabs.pages.take_pooled()?, MoveStage::Give));
         }
         let mut class = self.slabs.class(src);
         if let Some(page) = class.give_unused() {
@@ -247,7 +247,7 @@ impl Store {
                     self.arena.clear(m.page);
                 }
                 if m.dst == 0 {
-                    self.slabs.pool(m.page);
+                    self.slabs.pages.put(m.page);
                 } else {
                     self.slabs.class(m.dst).receive(&self.arena, m.page, m.resize);
                 }
@@ -281,33 +281,33 @@ impl Store {
 
     /// Returns the memory of one unused page above the limit to the system; false if there is none.
     pub fn release_page(&self) -> bool {
-        let Some(page) = self.slabs.take_surplus() else { return false };
+        let Some(page) = self.slabs.pages.take_surplus() else { return false };
         self.arena.release(page);
-        self.slabs.released(page);
+        self.slabs.pages.released(page);
         self.note_upkeep();
         true
     }
 
     /// Whether classes must give up pages because the limit was lowered.
     pub fn is_shrinking(&self) -> bool {
-        self.slabs.is_shrinking()
+        self.slabs.pages.is_shrinking()
     }
 
     /// Whether memory in use has reached the limit.
     pub fn is_full(&self) -> bool {
-        self.slabs.is_full()
+        self.slabs.pages.is_full()
     }
 
     /// Number of pages of a class, or of the pool (0).
     pub fn page_count(&self, class: usize) -> u64 {
-        if class == 0 { self.slabs.free_pages() } else { self.slabs.class(class).page_count() }
+        if class == 0 { self.slabs.pages.pooled() } else { self.slabs.class(class).page_count() }
     }
 
     /// Whether a move from `class` can succeed: it has a second page and, with eviction disabled, room on the other
     /// pages for the items of the first one.
     pub fn can_spare(&self, class: usize) -> bool {
         if class == 0 {
-            return self.slabs.free_pages() > 0;
+            return self.slabs.pages.pooled() > 0;
         }
         let mut class = self.slabs.class(class);
         if !self.slabs.may_evict() {
