@@ -29,6 +29,26 @@ pub enum Protocol {
     Binary,
 }
 
+/// Wire format of a connection whose protocol is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    /// Lines: text and meta commands.
+    Text,
+    /// Packets of the binary protocol.
+    Binary,
+}
+
+impl Wire {
+    /// Format of the connections of a listener with authentication.
+    fn with_login(auth: &Auth, protocol: Protocol) -> Self {
+        let is_binary = match protocol {
+            Protocol::Binary => auth.wants_sasl(),
+            Protocol::Ascii | Protocol::Negotiating => !auth.wants_tokens(),
+        };
+        if is_binary { Self::Binary } else { Self::Text }
+    }
+}
+
 /// What the session needs next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -105,8 +125,8 @@ struct Checking {
 /// Protocol state of one connection.
 pub struct Session {
     state: SessionState,
-    /// The connection uses the binary protocol.
-    binary: bool,
+    /// Wire format; [`Wire::Text`] until it is decided.
+    wire: Wire,
     /// Wrong passwords of text logins.
     failed_logins: u8,
     /// SASL login, if the connection needs one.
@@ -118,8 +138,8 @@ pub struct Session {
 impl Session {
     /// A session that has received nothing.
     pub fn new(protocol: Protocol) -> Self {
-        let binary = protocol == Protocol::Binary;
-        Self { state: SessionState::Opening(protocol), binary, failed_logins: 0, sasl: None, gave_way: false }
+        let wire = if protocol == Protocol::Binary { Wire::Binary } else { Wire::Text };
+        Self { state: SessionState::Opening(protocol), wire, failed_logins: 0, sasl: None, gave_way: false }
     }
 
     /// Runs complete commands from `input` and appends their replies to `out`, until the input is used up, `budget`
@@ -145,8 +165,10 @@ impl Session {
                 SessionState::Checking(checking) if !checking.is_over => Some(Step::Suspend),
                 SessionState::Checking(_) => self.conclude(cx, out),
                 SessionState::Negotiating => self.negotiate(cx, input),
-                SessionState::Command if self.binary => self.packets(cx, input, out, &mut turn),
-                SessionState::Command => self.command(cx, input, out, &mut turn),
+                SessionState::Command => match self.wire {
+                    Wire::Text => self.command(cx, input, out, &mut turn),
+                    Wire::Binary => self.packets(cx, input, out, &mut turn),
+                },
                 SessionState::LongLine(_) => self.long_line(cx, input, out),
                 SessionState::Value(_) => self.value(cx, input, out),
                 SessionState::Swallow(left) => {
@@ -175,9 +197,14 @@ impl Session {
     fn open(&mut self, cx: &Cx<'_>, protocol: Protocol) {
         self.state = match (&cx.shared.auth, protocol) {
             (Some(auth), _) => {
-                self.binary = is_packets(auth, protocol);
-                self.sasl = self.binary.then(Box::default);
-                if self.binary { SessionState::Command } else { SessionState::Login(None) }
+                self.wire = Wire::with_login(auth, protocol);
+                match self.wire {
+                    Wire::Text => SessionState::Login(None),
+                    Wire::Binary => {
+                        self.sasl = Some(Box::default());
+                        SessionState::Command
+                    }
+                }
             }
             (None, Protocol::Negotiating) => SessionState::Negotiating,
             (None, Protocol::Ascii | Protocol::Binary) => SessionState::Command,
@@ -279,9 +306,9 @@ impl Session {
 
     fn negotiate(&mut self, cx: &Cx<'_>, input: &Input) -> Option<Step> {
         let Some(first) = input.bytes().first() else { return Some(Step::Read) };
-        self.binary = *first == binary::REQUEST;
+        let (wire, name) = if *first == binary::REQUEST { (Wire::Binary, "binary") } else { (Wire::Text, "ascii") };
+        self.wire = wire;
         if cx.verbose() > 1 {
-            let name = if self.binary { "binary" } else { "ascii" };
             crate::sys::say(format_args!("{}: Client using the {name} protocol", cx.fd));
         }
         self.state = SessionState::Command;
@@ -558,15 +585,16 @@ impl Session {
 
     /// Appends the reply to a client that did not log in in time.
     pub fn refuse_late(&mut self, shared: &Shared, out: &mut Output) {
-        let packets = match (&self.state, &shared.auth) {
-            (SessionState::Opening(protocol), Some(auth)) => is_packets(auth, *protocol),
-            _ => self.binary,
+        let wire = match (&self.state, &shared.auth) {
+            (SessionState::Opening(protocol), Some(auth)) => Wire::with_login(auth, *protocol),
+            _ => self.wire,
         };
-        if packets {
-            binary::sasl::too_late(out);
-        } else {
-            out.put(b"CLIENT_ERROR unauthenticated\r\n");
-            out.end_of_reply();
+        match wire {
+            Wire::Text => {
+                out.put(b"CLIENT_ERROR unauthenticated\r\n");
+                out.end_of_reply();
+            }
+            Wire::Binary => binary::sasl::too_late(out),
         }
     }
 
@@ -608,14 +636,6 @@ impl Session {
             self.state,
             SessionState::Value(_) | SessionState::Swallow(_) | SessionState::Multiget(_) | SessionState::Watching(_)
         )
-    }
-}
-
-/// Whether connections of a listener with authentication use the binary protocol.
-fn is_packets(auth: &Auth, protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Binary => auth.wants_sasl(),
-        Protocol::Ascii | Protocol::Negotiating => !auth.wants_tokens(),
     }
 }
 
