@@ -184,8 +184,8 @@ fn key_and_value(line: &[u8]) -> (Option<u64>, usize) {
 fn meta_hash(rest: &[u8]) -> Option<(u64, &[u8])> {
     let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
     let behind = rest.get(end + 1..).unwrap_or_default();
-    let binary = behind.split(|&byte| byte == b' ').any(|word| word.first() == Some(&b'b'));
-    if binary { None } else { Some((hash(&rest[..end])?, behind)) }
+    let base64 = behind.split(|&byte| byte == b' ').any(|word| word.first() == Some(&b'b'));
+    if base64 { None } else { Some((hash(&rest[..end])?, behind)) }
 }
 
 #[inline]

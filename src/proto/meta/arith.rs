@@ -23,7 +23,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
         b'D' | b'-' => false,
         _ => return run.reply("CLIENT_ERROR invalid mode for ma M token"),
     };
-    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
+    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return };
     let arith = Arith { incr, delta: flags.delta, compare: flags.compare.unwrap_or(0) };
     let vivify = Vivify { exptime: flags.made_exptime(), chosen: flags.chosen };
     let adjusted = run.verbs.adjust(
@@ -55,7 +55,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     }
     run.out.put(status);
     for at in 2..tokens.len() {
-        echo(run.out, tokens.get(at), key.bytes(), flags.is_binary());
+        echo(run.out, tokens.get(at), key.bytes(), flags.is_base64());
     }
     run.out.put(b"\r\n");
 }
@@ -83,7 +83,7 @@ fn show(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, flags: &Flags<'_>, key: &Key
             (b'N', _, Some((_, made))) if shown.made => exptime = made,
             (b't', ..) => put_ttl(run.out, exptime, &run.verbs),
             (b'c', ..) => put_number(run.out, b" c", shown.cas),
-            _ => echo(run.out, word, key.bytes(), flags.is_binary()),
+            _ => echo(run.out, word, key.bytes(), flags.is_base64()),
         }
     }
     run.out.put(b"\r\n");

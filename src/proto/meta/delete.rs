@@ -12,7 +12,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     if flags.long_opaque.is_some() {
         return run.reply(LONG_OPAQUE);
     }
-    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
+    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return };
     let discarded = run.verbs.discard(
         &key,
         MetaDelete {
@@ -32,7 +32,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     };
     run.out.put(status);
     for at in 2..tokens.len() {
-        echo(run.out, tokens.get(at), key.bytes(), flags.is_binary());
+        echo(run.out, tokens.get(at), key.bytes(), flags.is_base64());
     }
     run.out.put(b"\r\n");
 }

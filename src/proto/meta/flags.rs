@@ -177,7 +177,7 @@ impl<'a> Flags<'a> {
 
     /// Whether the key was given as base64.
     #[inline]
-    pub fn is_binary(&self) -> bool {
+    pub fn is_base64(&self) -> bool {
         self.decoded.is_some()
     }
 

@@ -15,7 +15,7 @@ use crate::store::Entry;
 #[inline]
 pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     let Some(flags) = parse(run, tokens, 2) else { return };
-    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return };
+    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return };
     let (out, verbs) = (&mut *run.out, run.verbs);
     let start = out.bytes().len();
     let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| {
@@ -33,7 +33,7 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
     } else if !hit && !flags.quiet {
         run.out.put(b"EN");
         for at in 2..tokens.len() {
-            echo(run.out, tokens.get(at), key.bytes(), flags.is_binary());
+            echo(run.out, tokens.get(at), key.bytes(), flags.is_base64());
         }
         run.out.put(b"\r\n");
     }
@@ -73,7 +73,7 @@ fn show(
         out.put(b"HD");
     }
     let mut exptime = seen.exptime;
-    let binary = seen.binary || flags.is_binary() && !is_one_word(key.bytes());
+    let base64 = seen.binary || flags.is_base64() && !is_one_word(key.bytes());
     for at in 2..tokens.len() {
         let word = tokens.get(at);
         match (word[0], flags.touch, flags.vivify) {
@@ -85,7 +85,7 @@ fn show(
             (b'f', ..) => put_number(out, b" f", u64::from(seen.flags)),
             (b'l', ..) => put_number(out, b" l", u64::from(seen.idle)),
             (b'h', ..) => put_number(out, b" h", u64::from(seen.fetched)),
-            _ => echo(out, word, key.bytes(), binary),
+            _ => echo(out, word, key.bytes(), base64),
         }
     }
     for (shown, mark) in [(seen.sent, b" Z"), (seen.stale, b" X"), (seen.won, b" W")] {

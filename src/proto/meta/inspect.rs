@@ -29,8 +29,8 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
     let bytes = run.out.bytes();
     let hit = run.verbs.inspect(&key, |entry| {
         bytes.extend_from_slice(b"ME ");
-        let binary = entry.iflags() & iflag::KEY_BINARY != 0 || decoded.is_some() && !is_one_word(key.bytes());
-        put_key(bytes, key.bytes(), binary);
+        let base64 = entry.iflags() & iflag::KEY_BINARY != 0 || decoded.is_some() && !is_one_word(key.bytes());
+        put_key(bytes, key.bytes(), base64);
         let exptime = match entry.exptime(now) {
             0 => -1,
             // memcached prints 32 bits: a binary client's date beyond 2038 shows as a negative number.

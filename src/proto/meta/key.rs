@@ -33,8 +33,8 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 
 /// Appends a key in its client's encoding.
 #[inline]
-pub(super) fn put_key(out: &mut Vec<u8>, key: &[u8], binary: bool) {
-    if binary {
+pub(super) fn put_key(out: &mut Vec<u8>, key: &[u8], base64: bool) {
+    if base64 {
         out.extend_from_slice(general_purpose::STANDARD.encode(key).as_bytes());
     } else {
         out.extend_from_slice(key);

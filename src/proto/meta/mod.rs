@@ -57,7 +57,7 @@ fn is_sound(tokens: &Tokens<'_>, from: usize) -> bool {
 
 /// Appends `word` if it is a flag that every command echoes.
 #[inline]
-fn echo(out: &mut Output, word: &[u8], key: &[u8], binary: bool) {
+fn echo(out: &mut Output, word: &[u8], key: &[u8], base64: bool) {
     match word.first() {
         Some(b'O') => {
             out.put(b" ");
@@ -65,8 +65,8 @@ fn echo(out: &mut Output, word: &[u8], key: &[u8], binary: bool) {
         }
         Some(b'k') => {
             out.put(b" k");
-            put_key(out.bytes(), key, binary);
-            if binary {
+            put_key(out.bytes(), key, base64);
+            if base64 {
                 out.put(b" b");
             }
         }

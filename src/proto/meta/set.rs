@@ -16,7 +16,8 @@ use crate::store::{Meta, Mode, Reservation, Stored, iflag};
 pub struct PendingSet {
     put: MetaSet,
     vlen: usize,
-    binary: bool,
+    /// The key was given as base64.
+    base64: bool,
     /// Omit the reply to success.
     pub quiet: bool,
 }
@@ -40,7 +41,7 @@ pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -
     };
     let vlen = vlen as usize;
     let Some(flags) = parse(run, &tokens, 3) else { return swallow(rest, vlen) };
-    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_binary())) else { return swallow(rest, vlen) };
+    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return swallow(rest, vlen) };
     let Some((order, reservation)) = begin(run, &key, &flags, vlen) else { return swallow(rest, vlen) };
     run.noreply = order.quiet;
     Arrival::Meta(order, &text[tokens.offset(3)..]).receive(run, reservation, &key, rest)
@@ -60,7 +61,7 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
         vlen,
         flags: flags.flags,
         exptime: time.map_or(0, |(_, exptime)| exptime),
-        iflags: if flags.is_binary() { iflag::KEY_BINARY } else { 0 },
+        iflags: if flags.is_base64() { iflag::KEY_BINARY } else { 0 },
         cas: 0,
     };
     match run.verbs.begin_put(key, &meta, &put) {
@@ -69,7 +70,7 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
             run.reply(LONG_OPAQUE);
         }
         Ok(reservation) => {
-            let order = PendingSet { put, vlen, binary: flags.is_binary(), quiet: flags.quiet };
+            let order = PendingSet { put, vlen, base64: flags.is_base64(), quiet: flags.quiet };
             return Some((order, reservation));
         }
         Err(Refused::TooLarge) => run.reply("SERVER_ERROR object too large for cache"),
@@ -122,7 +123,7 @@ pub fn finish(run: &mut Run<'_, '_>, order: PendingSet, words: &[u8], key: &Key<
         match word.first() {
             Some(b'c') => put_number(run.out, b" c", cas),
             Some(b's') => put_number(run.out, b" s", vlen as u64),
-            _ => echo(run.out, word, key.bytes(), order.binary),
+            _ => echo(run.out, word, key.bytes(), order.base64),
         }
     }
     run.out.put(b"\r\n");
