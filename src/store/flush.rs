@@ -24,7 +24,8 @@ use crate::store::write::Dead;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl Store {
-    /// Returns why an item is dead; `None` if it is live. Every lookup asks, so the rules that few items need are calls.
+    /// Returns why an item is dead; `None` if it is live. Inlined in every lookup, but for the rules that few items
+    /// need.
     #[inline]
     pub(super) fn dead(&self, item: &Item, now: u32) -> Option<Dead> {
         let pending = self.persistent.pending.load(Acquire);
