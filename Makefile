@@ -30,12 +30,13 @@ run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, A
 test: unit loom clients conformance ## every test: Rust, real clients, memcached's own test files
 
 # What a store with handles of 40 bits must do as any other.
-LONG_TESTS = --lib --test model --test mover --test policy --test reads --test stress --test strides --test split --test magazines
+LONG_TESTS = engine::model engine::mover engine::policy engine::reads engine::stress engine::strides engine::magazines split::
 
 unit: ## the Rust tests alone
 	@mkdir -p $(RESULTS)
 	cargo test --no-fail-fast 2>&1 | tee $(RESULTS)/unit
-	cargo test --no-fail-fast --features long-handles $(LONG_TESTS) 2>&1 | tee -a $(RESULTS)/unit
+	cargo test --no-fail-fast --features long-handles --lib 2>&1 | tee -a $(RESULTS)/unit
+	cargo test --no-fail-fast --features long-handles --test it -- $(LONG_TESTS) 2>&1 | tee -a $(RESULTS)/unit
 
 loom: ## the store's protocols between threads, in every interleaving
 	@mkdir -p $(RESULTS)

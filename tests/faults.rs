@@ -25,6 +25,6 @@ mod memory;
 mod plan;
 #[path = "faults/start.rs"]
 mod start;
-#[path = "tls/harness.rs"]
+#[path = "it/tls/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of TLS")]
 mod tls;

@@ -6,10 +6,10 @@
 #![allow(unsafe_code, reason = "a global allocator cannot be had without")]
 
 #[allow(dead_code, reason = "the tests of the network layer use the rest")]
-#[path = "net/harness.rs"]
+#[path = "it/net/harness.rs"]
 mod harness;
 #[allow(dead_code, reason = "as above")]
-#[path = "net/script.rs"]
+#[path = "it/net/script.rs"]
 mod script;
 
 use harness::{Client, Server, settings, tcp, until};

@@ -1,7 +1,7 @@
 //! Owns the requests of hostile clients: a list of conversations that leave a connection in every possible state.
 //!
 //! Called by `hostile`, which draws how each is sent and how it ends, and by the tables of ends (`ends`,
-//! tests/ends.rs), which end the server during each. No conversation changes a key of the load, or a count that
+//! tests/it/lifecycle/ends.rs), which end the server during each. No conversation changes a key of the load, or a count that
 //! `sums` compares exactly.
 
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,7 @@
 //! What the fuzz targets do with an input, one module a target, and what must hold afterwards.
 //!
 //! A target's `run` panics when a promise is broken; it needs no fuzzer. `targets/*.rs` give it to libFuzzer,
-//! `tests/fuzz_corpus.rs` includes this file and runs every input that is kept.
+//! `tests/it/fuzz_corpus.rs` includes this file and runs every input that is kept.
 
 #![allow(clippy::unwrap_used, reason = "a test: what is not there fails it")]
 

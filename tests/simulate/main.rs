@@ -7,7 +7,7 @@
 //! ```
 //! `plan` holds the parameters of a run, `world` the scheduler, `background` the chores and the mover, `client` the
 //! connections, `commands` and `packets` their requests, `model` the permitted replies. Simulation cannot see races
-//! within a step (loom, stress), and sockets (tests/net, torture).
+//! within a step (loom, stress), and sockets (tests/it/net, torture).
 #![allow(clippy::unwrap_used)]
 
 mod background;

@@ -1,0 +1,5 @@
+//! The server's start and end, as a library and as a program.
+
+mod ends;
+mod process;
+mod server;

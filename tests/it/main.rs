@@ -1,0 +1,22 @@
+//! The integration tests: the server in process or as a program, one module a topic.
+//!
+//! One program, so that one link serves all of them, and `cargo test --test it engine::reads` runs a part. Tests share
+//! the process: none sets its limits, environment, allocator or panic hook, and none counts its threads, descriptors
+//! or memory. Tests that need that start the server's program, or are a program of their own (docs/testing.md).
+#![allow(clippy::unwrap_used, reason = "a test: what is not there fails it")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod auth;
+mod binary;
+mod engine;
+mod fuzz_corpus;
+mod lifecycle;
+mod limits;
+mod meta;
+mod net;
+mod split;
+mod tls;
+mod udp;
