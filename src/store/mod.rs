@@ -19,11 +19,11 @@
 
 #![allow(unsafe_code)] // tests/tidy.rs checks that every site has its SAFETY line
 
+mod class;
 mod entry;
 mod evict;
 mod file;
 mod flush;
-mod history;
 mod index;
 mod item;
 mod link;
@@ -39,6 +39,7 @@ mod upkeep;
 mod walk;
 mod write;
 
+pub use class::{ClassCounts, ClassView};
 pub use entry::{Entry, Version};
 pub use file::memory_file::{Holds, MemoryFile};
 pub use file::recovery::Adopted;
@@ -52,7 +53,6 @@ pub use scratch::Scratch;
 pub use slab::class_lock::take_holds;
 pub use slab::size_classes::{PAGE_BYTES, SizeConfig, Sizes};
 pub use slab::thread_slot::act_as;
-pub use slabs::{ClassCounts, ClassView};
 pub use store::{Config, Lookup, Store};
 pub use walk::{Seen, Walk};
 pub use write::{CommitInfo, Dead, Mode, OutOfMemory, Relayout, Stored, Write};

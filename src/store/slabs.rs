@@ -1,25 +1,14 @@
-//! Slab classes: pages, free chunks and counters.
+//! All slab classes, over one page pool.
 //!
-//! Owns one [`Class`] per slab class, each under its own lock (rank: docs/locking.md), over the page pool that they
-//! share. `evict/queues` chooses victims; `page_move/drain` has the class's side of a page move. Knows items only by
-//! their header; the caller (the store) unlinks victims from the index.
+//! Owns one [`Class`] per slab class, each under its own lock (rank: docs/locking.md), and what all of them share: the
+//! pages, the mode of eviction, the lock-free statistics. Owns the order in which a request for memory is served. The
+//! caller (the store) unlinks victims from the index.
 
-use crate::store::evict::LruList;
-use crate::store::evict::Ring;
-use crate::store::evict::{ClassStats, ClockPeriod, HotRatio, Part};
-use crate::store::evict::{Extra, segment};
-use crate::store::history::History;
-use crate::store::item::Handle;
-use crate::store::item::{Item, state};
-use crate::store::slab::Arena;
-use crate::store::slab::Magazines;
-use crate::store::slab::is_contention_simulated;
-use crate::store::slab::{ChunkKind, ChunkPool};
-use crate::store::slab::{ChunkLayout, SizeHistogram};
-use crate::store::slab::{HEADER, Sizes};
-use crate::store::slab::{Mutex, MutexGuard};
-use crate::store::slab::{NewPage, PagePool};
-use std::collections::VecDeque;
+use crate::store::class::magazine::Magazines;
+use crate::store::class::{Class, ClassView};
+use crate::store::evict::{ClassStats, EvictionMode, History, Part, lines_of};
+use crate::store::item::{Handle, Item, state};
+use crate::store::slab::{Arena, Mutex, MutexGuard, NewPage, PagePool, Sizes, on_top, thread_slot};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
@@ -27,51 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ord
 /// Attempts to evict in eviction order for an item that needs a maximum-size chunk; after them only items in such
 /// chunks are victims. The former leave fitted chunks free, so they also end once a page of those is free.
 const ANY_VICTIM_TRIES: usize = 4;
-
-/// Counters of one class since the last reset, named as their `stats items` rows.
-#[derive(Clone, Copy, Default, Debug)]
-#[allow(missing_docs)]
-pub struct ClassCounts {
-    pub evicted: u64,
-    pub evicted_nonzero: u64,
-    pub evicted_unfetched: u64,
-    pub evicted_active: u64,
-    /// Seconds since the last access of the last evicted item.
-    pub evicted_time: u32,
-    pub outofmemory: u64,
-    pub reclaimed: u64,
-    pub expired_unfetched: u64,
-    pub crawler_reclaimed: u64,
-    pub crawler_items_checked: u64,
-    pub lrutail_reflocked: u64,
-    pub moves_to_cold: u64,
-    pub moves_to_warm: u64,
-    pub moves_within_lru: u64,
-    pub direct_reclaims: u64,
-}
-
-/// Snapshot of one class.
-#[derive(Clone, Copy, Default, Debug)]
-#[allow(missing_docs)]
-pub struct ClassView {
-    pub counts: ClassCounts,
-    pub pages: u64,
-    pub used_chunks: u64,
-    pub total_chunks: u64,
-    pub items: u64,
-    pub hot: u64,
-    pub warm: u64,
-    pub cold: u64,
-    pub temp: u64,
-    /// Evicted keys stored again so soon that more memory would have kept them, since the start.
-    pub ghost_hits: u64,
-    /// Sum of the items' memcached_size, in bytes.
-    pub requested: u64,
-    /// Seconds since the last access of the next victim of each queue; 0 = none.
-    pub age_hot: u32,
-    pub age_warm: u32,
-    pub age_cold: u32,
-}
 
 /// Result of a class's search for memory.
 pub enum Take {
@@ -86,135 +30,6 @@ pub enum Take {
     Elsewhere,
     /// No memory and no victim.
     Nothing,
-}
-
-/// Position of a clock hand over the slots of a class's pages.
-#[derive(Clone, Copy, Default)]
-pub struct ClockHand {
-    /// Chunk pool, by `ChunkKind`.
-    pub(super) pool: usize,
-    /// Index of the page in the pool's list.
-    pub(super) page: usize,
-    pub(super) slot: u32,
-}
-
-/// A page that is leaving its class.
-pub struct DrainingPage {
-    pub(super) page: u32,
-    pub(super) kind: ChunkKind,
-    /// Slots ever used.
-    pub(super) slots: u32,
-    /// Of these, chunks not drained yet.
-    pub(super) left: u32,
-}
-
-/// One slab class, on cache lines of its own.
-#[derive(Default)]
-#[repr(align(128))]
-pub struct Class {
-    pub(super) id: usize,
-    pub(super) is_largest: bool,
-    /// Chunk pools, by `ChunkKind`.
-    pub(super) pools: [ChunkPool; 2],
-    /// Pages that the class has started to use.
-    pub(super) births: u64,
-    /// Sizes of the latest items.
-    pub(super) histogram: SizeHistogram,
-    /// Pages of fitted chunks are being given up, because another size suits the class better.
-    pub(super) retiring: bool,
-    /// Unused pages that may get chunks of either kind.
-    pub(super) given: Vec<u32>,
-    pub(super) draining: Option<DrainingPage>,
-    /// Free chunks of draining pages that allocation met and dropped.
-    pub(super) dropped: u64,
-    pub(super) ring: Ring,
-    /// Chunked items of the main part: their heads are in pages of other classes, where no clock hand of this class
-    /// finds them.
-    pub(super) chains: Ring,
-    pub(super) hand: ClockHand,
-    /// Clock hand over pages of maximum-size chunks only.
-    pub(super) max_size_hand: ClockHand,
-    /// Clock hand of the search for dead items where live ones may not be evicted.
-    pub(super) expired_hand: ClockHand,
-    /// Chunks that `expired_hand` has passed since it last found one.
-    pub(super) expired_passed: u64,
-    /// Accumulates `chains.len()` per step of the hand; once it reaches the chunks in use, a chunked item is examined
-    /// instead of the chunk under the hand.
-    pub(super) chain_turn: u64,
-    /// LRU list of the items stored in flat mode.
-    pub(super) lru: LruList,
-    pub(super) extra: Extra,
-    /// Handles of items that left the ring unread while there was room, oldest first. The chunk may hold another item
-    /// by now.
-    pub(super) idle: VecDeque<Handle>,
-    /// Evictions when the class was last tended.
-    pub(super) tended_at: u64,
-    /// In flat mode: items from segmented mode may be left.
-    pub(super) mixed: bool,
-    /// The threads' magazines; `None` if the class's chunks are too large for them.
-    pub(super) magazines: Option<Arc<Magazines>>,
-    /// Open magazines, one bit per thread.
-    pub(super) open_magazines: u64,
-    /// Searches that found no free chunk, modulo the number of which one recalls magazines.
-    pub(super) searches: u8,
-    /// Items by label. A hit that makes a COLD item WARM is counted in [`ClassStats`] instead, because the class is not
-    /// locked then: WARM here may be too low, and COLD too high, by the same number.
-    pub(super) items: [i64; 4],
-    pub(super) hot_ratio: HotRatio,
-    pub(super) period: ClockPeriod,
-    pub(super) history: History,
-    /// `ClassStats::rewarmed` at the last reset of the counters.
-    rewarmed_before: u64,
-    /// Sum of the items' memcached_size, in bytes.
-    pub(super) requested: i64,
-    /// Buffer for a victim's key.
-    pub key: Vec<u8>,
-    /// Counters since the last reset.
-    pub counts: ClassCounts,
-}
-
-impl Class {
-    pub(super) fn new(id: usize, sizes: &Sizes) -> Self {
-        let full = ChunkLayout::new(sizes.class(id).stride);
-        let histogram = SizeHistogram::new(if id > 1 { sizes.class(id - 1).stride } else { HEADER }, full);
-        let pools = [ChunkPool::new(full), ChunkPool::default()];
-        let hot_ratio = HotRatio::new(full.stride);
-        let is_largest = id == sizes.largest();
-        // The largest class has no magazines, whatever its chunk size: chunked items count in it.
-        let magazines = if is_largest { None } else { Magazines::new(full.stride) };
-        Self { id, is_largest, pools, histogram, magazines, hot_ratio, ..Self::default() }
-    }
-
-    /// Whether a chunk is on the draining page.
-    #[inline]
-    pub(super) fn is_draining(&self, handle: Handle) -> bool {
-        self.draining.as_ref().is_some_and(|draining| draining.page as usize == handle.page())
-    }
-
-    fn view(&self, arena: &Arena, stats: &ClassStats, now: u32) -> ClassView {
-        let rewarmed = stats.rewarmed() as i64;
-        let items = |label, more: i64| (self.items[segment(label)] + more).max(0) as u64;
-        let moves_to_warm = self.counts.moves_to_warm + stats.rewarmed() - self.rewarmed_before;
-        let idle = |handle: Option<Handle>| {
-            handle.and_then(|h| Item::at(arena.chunk(h))).map_or(0, |item| now.saturating_sub(item.atime(now)))
-        };
-        ClassView {
-            counts: ClassCounts { moves_to_warm, ..self.counts },
-            pages: self.page_count(),
-            used_chunks: self.used(),
-            total_chunks: self.chunk_count(),
-            items: self.len(),
-            hot: items(state::HOT, 0),
-            warm: items(state::WARM, rewarmed),
-            cold: items(state::COLD, -rewarmed),
-            temp: items(state::TEMP, 0),
-            ghost_hits: stats.ghost_hits(),
-            requested: self.requested.max(0) as u64,
-            age_hot: idle(self.ring.front()),
-            age_warm: idle(self.next_of(arena, state::WARM)),
-            age_cold: idle(self.next_of(arena, state::COLD)),
-        }
-    }
 }
 
 /// All classes, and the pages they share.
@@ -239,7 +54,7 @@ impl Slabs {
     pub fn new(sizes: &Sizes, numbers: Range<u32>, limit: u64, precharged: u64, may_evict: bool) -> Self {
         let classes: Vec<Class> = (0..=sizes.largest()).map(|id| Class::new(id, sizes)).collect();
         Self {
-            magazines: classes.iter().map(|class| class.magazines.clone()).collect(),
+            magazines: classes.iter().map(Class::magazines).collect(),
             classes: classes.into_iter().map(Mutex::new).collect(),
             pages: PagePool::new(numbers, limit, precharged),
             may_evict,
@@ -265,7 +80,7 @@ impl Slabs {
     pub fn class_contended(&self, id: usize) -> (MutexGuard<'_, Class>, bool) {
         if let Some(class) = self.classes[id].try_lock() {
             fence(Release);
-            return (class, is_contention_simulated());
+            return (class, thread_slot::is_contention_simulated());
         }
         (self.wait_for(id), true)
     }
@@ -279,7 +94,7 @@ impl Slabs {
     /// earlier attempts.
     pub fn take(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
         let take = self.search(class, arena, need, tries);
-        if matches!(take, Take::Nothing | Take::Elsewhere) && class.has_open_magazines() && !class.lacks(need) {
+        if matches!(take, Take::Nothing | Take::Elsewhere) && class.has_open_magazines() && !class.chunks.lacks(need) {
             return self.search_all(class, arena, need, tries);
         }
         take
@@ -292,49 +107,45 @@ impl Slabs {
     }
 
     fn search(&self, class: &mut Class, arena: &Arena, need: usize, tries: usize) -> Take {
-        let mut chunk = class.take_present(arena, need);
+        let mut chunk = class.chunks.take_present(arena, need);
         if chunk.is_none() && class.has_open_magazines() {
             chunk = class.take_from_magazines(arena, need);
         }
         if chunk.is_none() {
-            if class.wants_page(need) {
-                match self.pages.take(class.page_count() == 0) {
-                    Some(NewPage::Ready(page)) => {
-                        class.receive(arena, page, None);
-                        class.searches = 0;
-                    }
+            if class.chunks.wants_page(need) {
+                match self.pages.take(class.chunks.page_count() == 0) {
+                    Some(NewPage::Ready(page)) => class.grow(arena, page),
                     Some(NewPage::Untouched(page)) => return Take::Untouched(page),
                     None => {}
                 }
             }
-            chunk = class.take_kept(arena, need);
+            chunk = class.chunks.take_kept(arena, need);
         }
         if let Some(handle) = chunk {
-            class.histogram.note(need);
+            class.chunks.note_size(need);
             return Take::Chunk(handle);
         }
-        if class.lacks(need) {
+        if class.chunks.lacks(need) {
             // Noted so that the class gets maximum-size chunks again if many items need them.
-            class.histogram.note(need);
+            class.chunks.note_size(need);
             return Take::Elsewhere;
         }
         if !self.may_evict {
             return Take::Nothing;
         }
-        if class.is_choosy(need) && (tries >= ANY_VICTIM_TRIES || class.has_free_fitted_page()) {
+        if class.chunks.is_choosy(need) && (tries >= ANY_VICTIM_TRIES || class.chunks.has_free_fitted_page()) {
             let victim = class.victim_of_max_size(arena);
             return victim.map_or(Take::Elsewhere, |handle| Take::Victim(handle, Some(Part::Main)));
         }
-        self.victim(class, arena).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
+        self.victim(class, arena, false).map_or(Take::Nothing, |(handle, part)| Take::Victim(handle, part))
     }
 
-    /// Chooses the next victim of a class; also returns the part it was in, if it is to leave a ghost.
-    fn victim(&self, class: &mut Class, arena: &Arena) -> Option<(Handle, Option<Part>)> {
-        if self.is_flat() {
-            class.victim_flat(arena, &self.stats[class.id]).map(|handle| (handle, None))
-        } else {
-            class.victim(arena, &self.stats[class.id], self.hot_pct())
-        }
+    fn victim(&self, class: &mut Class, arena: &Arena, anywhere: bool) -> Option<(Handle, Option<Part>)> {
+        let mode = match self.is_flat() {
+            true => EvictionMode::Flat,
+            false => EvictionMode::Segmented { hot_pct: self.hot_pct() },
+        };
+        class.victim(arena, &self.stats[class.chunks.class()], mode, anywhere)
     }
 
     /// Chooses a victim for a chunk of `need` bytes outside the draining page. The victim may be on the draining page,
@@ -345,14 +156,32 @@ impl Slabs {
         arena: &Arena,
         need: usize,
     ) -> Option<(Handle, Option<Part>)> {
-        if class.is_choosy(need) {
+        if class.chunks.is_choosy(need) {
             // Evicting any other item frees no chunk that is large enough.
             return class.victim_of_max_size(arena).map(|handle| (handle, Some(Part::Main)));
         }
-        let draining = class.draining.take();
-        let victim = self.victim(class, arena);
-        class.draining = draining;
-        victim
+        self.victim(class, arena, true)
+    }
+
+    /// Writes a new item into a chunk of the calling thread's magazine, if that is open: see [`Magazines::place`].
+    #[inline]
+    pub fn place(
+        &self,
+        arena: &Arena,
+        id: usize,
+        sizes: (usize, usize),
+        write: impl FnOnce(Handle) -> Item,
+    ) -> Option<(Handle, Item)> {
+        // Most threads never wait for a class.
+        let number = thread_slot::current()?;
+        self.magazines[id].as_ref()?.place(number, arena, sizes, write)
+    }
+
+    /// Frees an item's chunk to the calling thread's magazine, if that is open: see [`Magazines::put`].
+    #[inline]
+    pub fn put(&self, arena: &Arena, id: usize, handle: Handle, memcached_size: usize) -> bool {
+        let Some(number) = thread_slot::current() else { return false };
+        self.magazines[id].as_ref().is_some_and(|all| all.put(number, arena, handle, memcached_size))
     }
 
     /// The ring's share in percent, if the operator has fixed it.
@@ -370,7 +199,7 @@ impl Slabs {
     pub fn set_flat(&self, flat: bool, arena: &Arena) {
         self.flat.store(flat, Relaxed);
         for mut class in self.classes.iter().map(Mutex::lock) {
-            class.whole(arena).mixed = true;
+            class.whole(arena).note_mode();
         }
     }
 
@@ -426,7 +255,7 @@ impl Slabs {
 
     /// Sum of the memcached_size of all items, in bytes.
     pub fn bytes(&self, arena: &Arena) -> u64 {
-        self.sum(arena, |class| class.requested as u64)
+        self.sum(arena, Class::requested)
     }
 
     fn sum(&self, arena: &Arena, of: impl Fn(&Class) -> u64) -> u64 {
@@ -449,6 +278,49 @@ impl Slabs {
         self.may_evict
     }
 
+    /// Whether a class has items that must not be evicted.
+    pub fn protects(&self, class: &Class) -> bool {
+        !self.may_evict || class.evictable() < class.len() as i64
+    }
+
+    /// Whether an item may be evicted before it expires.
+    pub fn may_leave(&self, item: &Item) -> bool {
+        self.may_evict && item.header().state() & state::SEGMENT != state::TEMP
+    }
+
+    /// Resizes the histories of classes that evict, within the overhead not charged to the limit (`on_top`), of which
+    /// `needed` bytes are already taken; drops them if too little is left. Returns the bytes of all tables. Called
+    /// regularly by the chores thread.
+    pub fn fit_histories(&self, needed: u64) -> u64 {
+        let room = on_top(self.pages.limit()).saturating_sub(needed);
+        let evicts = |id: usize| !self.is_flat() && self.stats(id).evicted() != 0;
+        let mut kept = false;
+        let mut items_of = |id: usize| {
+            let mut class = self.class(id);
+            kept |= class.history().is_kept();
+            if evicts(id) { class.len() } else { 0 }
+        };
+        let items: Vec<u64> = (0..self.len()).map(&mut items_of).collect();
+        lines_of(&items, room, kept).enumerate().map(|(id, lines)| self.fit_history(id, lines)).sum()
+    }
+
+    /// Gives a class a table of about `lines` lines and returns its bytes. One of the wrong size is replaced by an
+    /// empty one, which fills within a few evictions per item.
+    fn fit_history(&self, id: usize, lines: usize) -> u64 {
+        let mut class = self.class(id);
+        if class.history().fits(lines) {
+            return class.history().bytes();
+        }
+        // No lock is held while memory is freed and allocated; the old table is freed first.
+        let old = std::mem::take(class.history());
+        drop(class);
+        drop(old);
+        let new = History::new(lines);
+        let bytes = new.bytes();
+        *self.class(id).history() = new;
+        bytes
+    }
+
     /// Whether evictions leave ghosts, and there has been one.
     pub fn leaves_ghosts(&self) -> bool {
         !self.is_flat() && self.stats.iter().any(|stats| stats.evicted() != 0)
@@ -464,8 +336,95 @@ impl Slabs {
         for (class, stats) in self.classes.iter().zip(&self.stats) {
             let mut class = class.lock();
             crate::sys::panics::trap("locked");
-            class.counts = ClassCounts::default();
-            class.rewarmed_before = stats.rewarmed();
+            class.reset_counts(stats);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::item::{Key, Meta};
+    use crate::store::slab::SizeConfig;
+    use crate::store::store::{Config, Lookup, Store};
+    use crate::store::write::{Mode, Write};
+
+    /// Stores an item in a class.
+    fn put(slabs: &Slabs, arena: &Arena, class: usize) {
+        let mut class = slabs.class(class);
+        let handle = loop {
+            match slabs.take(&mut class, arena, 18, 0) {
+                Take::Untouched(page) => slabs.pages.touched(page),
+                Take::Chunk(handle) => break handle,
+                _ => panic!("there is memory"),
+            }
+        };
+        let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);
+        class.enlist(arena, handle, &mut item, 60, true, state::HOT);
+    }
+
+    #[test]
+    fn tables_of_classes_that_evict_stay_within_the_spare_overhead() {
+        let sizes = Sizes::new(SizeConfig::default());
+        let arena = Arena::reserve(64 << 20, true, 0).unwrap();
+        let slabs = Slabs::new(&sizes, arena.numbers(), 64 << 20, 0, true);
+        let room = on_top(64 << 20);
+        [1, 2].into_iter().for_each(|class| (0..100_000).for_each(|_| put(&slabs, &arena, class)));
+        assert_eq!(slabs.fit_histories(0), 0, "no class has evicted");
+        let evict = || _ = slabs.stats(1).ghost(Part::Ring);
+        evict();
+        assert_eq!(slabs.fit_histories(0), 800_000);
+        assert!(slabs.class(1).history().is_kept() && !slabs.class(2).history().is_kept());
+        for needed in (0..=room).step_by(10_000) {
+            let taken = slabs.fit_histories(needed);
+            assert!(taken + needed <= room && (taken > 0 || needed + 450_001 > room), "{taken} with {needed}");
+        }
+        assert_eq!(slabs.fit_histories(room - 599_000), 0, "the bounds have hysteresis");
+        assert!(slabs.fit_histories(room - 601_000) > 0);
+        assert_eq!(slabs.fit_histories(room), 0);
+        slabs.fit_histories(0);
+        slabs.set_flat(true, &arena);
+        assert_eq!(slabs.fit_histories(0), 0, "flat mode needs none");
+    }
+
+    #[test]
+    fn an_unread_item_of_a_key_that_was_evicted_often_is_not_evicted() {
+        let (maxbytes, initial_items) = (2 << 20, 40_000);
+        let sizes = SizeConfig::default();
+        let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow: true, exact: true, precharged: 0 };
+        let store = Store::leak(&config).unwrap();
+        let put = |n: u32| {
+            let key = n.to_be_bytes();
+            let key = Key::new(&key).unwrap();
+            let meta = Meta { klen: 4, vlen: 50, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+            let mut item = store.reserve(&key, &meta, 0).unwrap();
+            item.write(&[7; 50]).unwrap();
+            let class = usize::from(item.class());
+            store.commit(item, &key, Write::new(Mode::Set, store.next_cas()), 0);
+            class
+        };
+        let has = |n: u32| store.visit(&Key::new(&n.to_be_bytes()).unwrap(), 0, |_| ()) != Lookup::Miss;
+        let (class, mut last) = (put(0), 0);
+        while has(0) {
+            last += 1;
+            put(last);
+        }
+        let [never, often] = [last + 1, last + 2];
+        [never, often].into_iter().for_each(|n| _ = put(n));
+        {
+            let mut class = store.slabs.class(class);
+            *class.history() = History::new(20_000);
+            // Hashes differ between runs: the count is high enough after a halving, and the table so large that keys
+            // hardly ever share an entry.
+            (0..6).for_each(|_| _ = class.keeps(hash_of(often), Part::Main));
+        }
+        (1..=last * 3 / 2).for_each(|n| _ = put(often + n));
+        assert_eq!([never, often].map(has), [false, true]);
+    }
+
+    fn hash_of(n: u32) -> u64 {
+        crate::hash::hash(&n.to_be_bytes())
     }
 }

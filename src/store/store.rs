@@ -5,6 +5,7 @@
 //! after the bucket is unlocked. Knows no protocol and no settings table; called by `cache` and `maint`.
 
 use crate::events::{Event, EventClass, Events};
+use crate::store::class::{Class, ClassCounts, ClassView};
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
 use crate::store::file::{MemoryFile, PersistentCounters};
@@ -16,7 +17,7 @@ use crate::store::reservation::{ChainName, Pinned};
 use crate::store::slab::Arena;
 use crate::store::slab::MutexGuard;
 use crate::store::slab::{SizeConfig, Sizes};
-use crate::store::slabs::{ClassCounts, ClassView, Slabs, Take};
+use crate::store::slabs::{Slabs, Take};
 use crate::store::write::Dead;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -309,15 +310,15 @@ impl Store {
         class_id: usize,
         need: usize,
         now: u32,
-        then: impl FnOnce(&mut crate::store::slabs::Class, Handle),
+        then: impl FnOnce(&mut Class, Handle),
     ) -> Option<Handle> {
         let (mut class, contended) = self.slabs.class_contended(class_id);
-        let births = class.births;
+        let births = class.chunks.births();
         // An expired item is reclaimed before the class takes another page.
-        if class.would_grow(need) && self.oldest_expired(&class, now).is_some() {
+        if class.chunks.would_grow(need) && self.oldest_expired(&class, now).is_some() {
             // Until magazines are recalled, another thread may free the chunk and reuse it after the check.
             let mut whole = class.whole(&self.arena);
-            if whole.would_grow(need)
+            if whole.chunks.would_grow(need)
                 && let Some(oldest) = self.oldest_expired(&whole, now)
             {
                 whole.forget_oldest(&self.arena, oldest);
@@ -330,7 +331,7 @@ impl Store {
                 Take::Chunk(handle) => {
                     then(&mut class, handle);
                     class.renew_magazine(&self.arena, need, contended, self.slabs.is_flat());
-                    let grown = class.births != births;
+                    let grown = class.chunks.births() != births;
                     drop(class);
                     if grown && let Some(toucher) = self.toucher.get() {
                         toucher.unpark();
@@ -374,7 +375,7 @@ impl Store {
     }
 
     /// The oldest item of the class's queue, if it is dead.
-    fn oldest_expired(&self, class: &crate::store::slabs::Class, now: u32) -> Option<Handle> {
+    fn oldest_expired(&self, class: &Class, now: u32) -> Option<Handle> {
         let oldest = class.longest_here()?;
         let item = Item::at(self.arena.chunk(oldest)).filter(|item| item.header().is(state::LINKED))?;
         self.dead(&item, now).map(|_| oldest)
@@ -401,10 +402,10 @@ impl Store {
     pub(super) fn drop_victim(
         &'static self,
         class_id: usize,
-        mut class: MutexGuard<'static, crate::store::slabs::Class>,
+        mut class: MutexGuard<'static, Class>,
         (handle, part): (Handle, Option<Part>),
         now: u32,
-    ) -> MutexGuard<'static, crate::store::slabs::Class> {
+    ) -> MutexGuard<'static, Class> {
         let Some(item) = self.evict(&mut class, handle, part, now) else { return class };
         if item.header().has(iflag::CHUNKED) {
             drop(class);
@@ -419,17 +420,24 @@ impl Store {
 
     /// Unlinks a victim. `None` if its class's history keeps it, it was removed meanwhile, its bucket is locked, or it
     /// is pinned (the last pin frees it).
-    fn evict(
+    fn evict(&'static self, class: &mut Class, handle: Handle, part: Option<Part>, now: u32) -> Option<Item> {
+        let item = Item::at(self.arena.chunk(handle))?;
+        let mut buffer = std::mem::take(&mut class.key);
+        let evicted = self.evict_key(class, Key::copied(&item, &mut buffer), handle, part, now);
+        class.key = buffer;
+        evicted
+    }
+
+    fn evict_key(
         &'static self,
-        class: &mut crate::store::slabs::Class,
+        class: &mut Class,
+        key: Key<'_>,
         handle: Handle,
         part: Option<Part>,
         now: u32,
     ) -> Option<Item> {
-        let item = Item::at(self.arena.chunk(handle))?;
-        let key = Key::copied(&item, &mut class.key);
         let hash = key.hash();
-        class.history.prefetch(hash);
+        class.prefetch_departures(hash);
         // There are other victims than those of a locked bucket.
         let (mut bucket, mut linked) = self.try_lock_item(&key, handle).ok()?;
         let item = linked.item;
@@ -438,7 +446,7 @@ impl Store {
             return None; // was dead when it was chosen, and lives now
         }
         if let (None, Some(part)) = (dead, part)
-            && !class.is_draining(handle)
+            && !class.chunks.is_draining(handle)
             && !item.header().has(iflag::CHUNKED)
             && class.keeps(hash, part)
         {
@@ -457,7 +465,7 @@ impl Store {
             counts.reclaimed += 1;
             counts.expired_unfetched += u64::from(!item.header().is(state::FETCHED));
         } else {
-            self.note_eviction(counts, &class.key, handle, &item, now);
+            self.note_eviction(counts, key.bytes(), handle, &item, now);
         }
         if Pinned::leave_to_readers(&item) {
             counts.lrutail_reflocked += 1;

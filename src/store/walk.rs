@@ -160,7 +160,7 @@ impl Store {
                 continue;
             }
             dead.clear();
-            dead.extend(class.next_to_leave(TEND_AHEAD).filter_map(|handle| {
+            dead.extend(class.next_to_leave(&self.arena, TEND_AHEAD).filter_map(|handle| {
                 let item = Item::at(self.arena.chunk(handle))?;
                 if !item.header().is(state::LINKED) || self.lru_class(handle, &item) != id {
                     return None;

@@ -1,89 +1,78 @@
 //! Clock hands, which scan the chunks of a class's pages and resume where they stopped.
 //!
 //! Owns the movement of a hand, and two searches that need nothing else: for a victim in maximum-size chunks, and for
-//! an expired item when eviction is disabled. `queues` owns the eviction clock. Under the class lock; called by
-//! `queues`, `slabs` and the store.
+//! an expired item when eviction is disabled. `s3fifo` owns the eviction clock. Under the class lock; called by
+//! `s3fifo` and `queues`.
 
-use super::queues::{HAND_AHEAD, HAND_STEPS, SEARCH};
-use crate::store::item::Handle;
-use crate::store::item::{Header, Item, iflag, state};
-use crate::store::slab::Arena;
-use crate::store::slab::{ChunkKind, ChunkPool};
-use crate::store::slabs::{Class, ClockHand, Slabs};
+use super::{HAND_AHEAD, HAND_STEPS, SEARCH};
+use crate::store::item::{Handle, Item, iflag, state};
+use crate::store::slab::{ChunkKind, ChunkPool, ChunkView, Chunks};
+
+/// Position of a clock hand over the slots of a class's pages.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ClockHand {
+    kind: ChunkKind,
+    /// Position of the page in the pool.
+    page: usize,
+    slot: u32,
+}
 
 impl ClockHand {
     /// Returns the chunk under the hand and advances it, wrapping at the end.
-    pub(in crate::store) fn next(&mut self, pools: &[ChunkPool; 2]) -> Option<Handle> {
+    pub fn next(&mut self, chunks: &Chunks) -> Option<Handle> {
         // At the end of one pool the hand continues with the other, which may be empty.
         for _ in 0..3 {
-            if let Some(handle) = pools[self.pool].under(self) {
+            if let Some(handle) = self.next_in(chunks.pool(self.kind)) {
                 return Some(handle);
             }
-            *self = Self { pool: 1 - self.pool, ..Self::default() };
+            *self = Self { kind: self.kind.other(), ..Self::default() };
         }
         None
     }
-}
 
-impl ChunkPool {
-    /// Returns the chunk under a hand and advances it; `None` at the end.
-    fn under(&self, hand: &mut ClockHand) -> Option<Handle> {
-        let number = self.pages.get(hand.page)?.number;
-        let slot = hand.slot;
-        if slot + 1 < self.slots_used(number) {
-            hand.slot += 1;
+    /// Returns the chunk under the hand and advances it; `None` at the end of the pool.
+    fn next_in(&mut self, pool: &ChunkPool) -> Option<Handle> {
+        let (page, slot) = (pool.page_at(self.page)?, self.slot);
+        if slot + 1 < pool.slots_used(page) {
+            self.slot += 1;
         } else {
-            (hand.page, hand.slot) = (hand.page + 1, 0);
+            (self.page, self.slot) = (self.page + 1, 0);
         }
-        Some(Handle::new(number, slot))
-    }
-}
-
-impl Class {
-    /// Finds a small dead item, by `is_dead`, in a chunk of at least `need` bytes, for when eviction is disabled. One
-    /// call passes a limited number of chunks; the next one continues from there.
-    pub(in crate::store) fn next_expired(
-        &mut self,
-        arena: &Arena,
-        need: usize,
-        is_dead: impl Fn(&Item) -> bool,
-    ) -> Option<Handle> {
-        for _ in 0..HAND_STEPS {
-            let handle = self.expired_hand.next(&self.pools)?;
-            self.expired_passed += 1;
-            arena.prefetch_head(handle, HAND_AHEAD);
-            if arena.stride(handle) < need || self.is_draining(handle) {
-                continue;
-            }
-            let Some(item) = Item::at(arena.chunk(handle)) else { continue };
-            if item.header().is(state::LINKED) && !item.header().has(iflag::CHUNKED) && is_dead(&item) {
-                self.expired_passed = 0;
-                return Some(handle);
-            }
-        }
-        None
+        Some(Handle::new(page, slot))
     }
 
-    /// Whether the hand of [`Class::next_expired`] found an item in its last round.
-    pub(in crate::store) fn may_have_expired(&self) -> bool {
-        self.expired_passed <= self.chunk_count()
+    /// The chunks that are next under the hand, up to `slots` of them, on its page.
+    pub fn ahead(&self, chunks: &Chunks, slots: usize) -> impl Iterator<Item = Handle> + use<> {
+        let pool = chunks.pool(self.kind);
+        let slots = self.slot..pool.layout().per_page.min(self.slot + slots as u32);
+        pool.page_at(self.page).into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)))
+    }
+
+    /// Stays where it is although the first page of a kind leaves the class. A hand on that page goes to the next one.
+    pub fn lose_first_page(&mut self, kind: ChunkKind) {
+        if self.kind == kind {
+            *self = match self.page {
+                0 => Self { slot: 0, ..*self },
+                at => Self { page: at - 1, ..*self },
+            };
+        }
     }
 
     /// Returns a victim in a maximum-size chunk, for an item that needs such a chunk: the least frequently used of
-    /// some.
-    pub(in crate::store) fn victim_of_max_size(&mut self, arena: &Arena) -> Option<Handle> {
+    /// some. The hand passes pages of maximum-size chunks only.
+    pub fn victim_of_max_size(&mut self, view: &ChunkView) -> Option<Handle> {
+        let max_size = view.chunks.pool(ChunkKind::MaxSize);
         let mut least: Option<(u8, Handle)> = None;
         let mut seen = 0;
         for _ in 0..HAND_STEPS {
-            let max_size = &self.pools[ChunkKind::MaxSize as usize];
-            let Some(handle) = max_size.under(&mut self.max_size_hand).or_else(|| {
-                self.max_size_hand = ClockHand::default();
-                max_size.under(&mut self.max_size_hand)
+            let Some(handle) = self.next_in(max_size).or_else(|| {
+                *self = Self::default();
+                self.next_in(max_size)
             }) else {
                 break;
             };
-            arena.prefetch_head(handle, HAND_AHEAD);
-            let header = Header::of(arena.chunk(handle));
+            view.arena.prefetch_head(handle, HAND_AHEAD);
+            let header = view.header(handle);
             let evictable = header.state() & state::SEGMENT != state::TEMP && !header.has(iflag::CHUNKED);
             if header.klen() == 0 || !header.is(state::LINKED) || !evictable {
                 continue;
@@ -101,14 +90,67 @@ impl Class {
     }
 }
 
-impl Slabs {
-    /// Whether a class has items that must not be evicted.
-    pub fn protects(&self, class: &Class) -> bool {
-        !self.may_evict() || class.evictable() < class.len() as i64
+/// The search for dead items where live ones may not be evicted.
+#[derive(Default)]
+pub(super) struct ExpiredSearch {
+    pub hand: ClockHand,
+    /// Chunks that the hand has passed since it last found one.
+    passed: u64,
+}
+
+impl ExpiredSearch {
+    /// Finds a small dead item, by `is_dead`, in a chunk of at least `need` bytes. One call passes a limited number of
+    /// chunks; the next one continues from there.
+    pub fn next(&mut self, view: &ChunkView, need: usize, is_dead: impl Fn(&Item) -> bool) -> Option<Handle> {
+        for _ in 0..HAND_STEPS {
+            let handle = self.hand.next(view.chunks)?;
+            self.passed += 1;
+            view.arena.prefetch_head(handle, HAND_AHEAD);
+            if view.arena.stride(handle) < need || view.is_leaving(handle) {
+                continue;
+            }
+            let Some(item) = Item::at(view.arena.chunk(handle)) else { continue };
+            if item.header().is(state::LINKED) && !item.header().has(iflag::CHUNKED) && is_dead(&item) {
+                self.passed = 0;
+                return Some(handle);
+            }
+        }
+        None
     }
 
-    /// Whether an item may be evicted before it expires.
-    pub fn may_leave(&self, item: &Item) -> bool {
-        self.may_evict() && item.header().state() & state::SEGMENT != state::TEMP
+    /// Whether the hand found an item in its last round over `chunks` chunks.
+    pub fn may_find(&self, chunks: u64) -> bool {
+        self.passed <= chunks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::slab::{Arena, SizeConfig, Sizes};
+
+    #[test]
+    fn a_hand_goes_round_although_pages_leave() {
+        let arena = Arena::reserve(8 << 20, true, 0).unwrap();
+        let mut chunks = Chunks::new(30, &Sizes::new(SizeConfig::default()));
+        let per_page = chunks.pool(ChunkKind::MaxSize).layout().per_page as usize;
+        let mut hand = ClockHand::default();
+        assert_eq!(hand.next(&chunks), None, "there is no page");
+        for page in 1..=3 {
+            chunks.receive(&arena, page, None);
+            (0..per_page).for_each(|_| assert!(chunks.take_kept(&arena, 1 << 14).is_some()));
+        }
+        let mut round = || (0..3 * per_page).map(|_| hand.next(&chunks).unwrap().page()).collect::<Vec<_>>();
+        assert_eq!([round(), round()].concat(), [1, 2, 3, 1, 2, 3].map(|page| vec![page; per_page]).concat());
+        let mut at_second = ClockHand::default();
+        (0..=per_page).for_each(|_| _ = at_second.next(&chunks));
+        let ahead: Vec<Handle> = at_second.ahead(&chunks, 2).collect();
+        assert_eq!(ahead, [Handle::new(2, 1), Handle::new(2, 2)]);
+        let mut at_first = ClockHand::default();
+        at_first.next(&chunks);
+        assert_eq!(chunks.begin_drain(ChunkKind::MaxSize), Some(1));
+        [&mut at_first, &mut at_second].into_iter().for_each(|hand| hand.lose_first_page(ChunkKind::MaxSize));
+        assert_eq!(at_second.next(&chunks), Some(ahead[0]));
+        assert_eq!(at_first.next(&chunks), Some(Handle::new(2, 0)));
     }
 }

@@ -1,12 +1,29 @@
 //! Eviction: which item is evicted when memory is short.
 
 pub(in crate::store) mod class_stats;
-pub(in crate::store) mod clock_hand;
-pub(in crate::store) mod lru_list;
-pub(in crate::store) mod queues;
-pub(in crate::store) mod ring;
+mod clock_hand;
+mod history;
+mod labels;
+mod lru_list;
+mod queues;
+mod ring;
+mod s3fifo;
 
-pub(in crate::store) use class_stats::{ClassStats, ClockPeriod, HotRatio, Part};
-pub(in crate::store) use lru_list::LruList;
-pub(in crate::store) use queues::{Extra, segment, slots_of, unmark};
-pub(in crate::store) use ring::Ring;
+pub(in crate::store) use class_stats::{ClassStats, Part};
+pub(in crate::store) use history::{History, lines_of};
+pub(in crate::store) use labels::{ItemCounts, Moves, unmark};
+pub(in crate::store) use queues::{EvictionMode, Queues};
+
+/// Items examined in one search for a victim before the least frequently used one seen is taken.
+const SEARCH: usize = 64;
+
+/// Maximum slots that a clock hand passes in one search, free ones included: some 10 us. A request may need several
+/// searches.
+const HAND_STEPS: usize = 256;
+
+/// Distance in slots at which chunk heads are prefetched before a hand.
+const HAND_AHEAD: u32 = 8;
+
+/// Maximum queue entries on the draining page that one search skips: some 10 us. The searches of one request together
+/// must get past such a page, which has up to 32,768 slots.
+const DRAINING_STEPS: usize = 1024;

@@ -1,134 +1,95 @@
-//! Eviction queues of a slab class: S3-FIFO with ghosts, under the class lock.
+//! Eviction queues of a slab class, under the class lock.
 //!
-//! New items enter a FIFO ring (the HOT segment). An item that reaches the end of the ring moves to the main part if
-//! it was read, and is evicted if not. The main part is a clock: a hand walks the slots of the class's pages, takes
-//! one from each item's frequency and evicts at zero. An evicted item leaves a ghost in its bucket; a key that returns
-//! within a part of the clock period, the hand's round, counts as read once already, so it will reach the main part.
+//! Owns the labels and counts of the class's items, and both sets of queues: those of S3-FIFO (`s3fifo`) and the one
+//! of flat mode (`lru_list`), which holds items in the order of their last use, all of them COLD. A class has both and
+//! not one of the two: the mode changes while the server runs, without a pass over the items. An item stays where it is
+//! until it is evicted, or used in the other mode, so after a switch either set may be the one with items.
 //!
-//! ```text
-//! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> evicted
-//!              `--not read--> evicted, or to COLD while there is free memory
-//! new, short TTL --> TEMP: freed when it expires, no sooner
-//! ```
-//! The ring's share adapts: a ghost that returns right after it left the ring shows that the ring is too short, one
-//! that returns right after it left the main part shows the opposite. A share set by the operator takes precedence.
-//!
-//! Flat mode has one queue instead, in the order of the last use (`lru_list`). Its items are COLD.
-//!
-//! A ring entry outlives its item. The chunk's `RING` bit marks that an entry exists, so a chunk has at most one and
-//! the ring is never longer than the class. The main part holds no links at all.
-//!
-//! A large item counts in the largest class, but its head lies in a chunk of a small one. It is in the largest
-//! class's ring while its label is HOT and in `chains` while it is WARM or COLD, and is removed from them when it is
-//! freed. The `RING` bit of its head belongs to the small class. Its ring may still hold an entry of the chunk's
-//! former item.
-//!
-//! Knows items only by their head. Called by `slabs` and the store, which unlinks victims from the index. Source of
-//! the figures: docs/research/eviction.md.
+//! Knows items by their head, and of memory what a [`ChunkView`] shows; the caller unlinks victims from the index.
+//! Called by `class`, which sees to it that no magazine is open while the LRU list has an item: a free through a
+//! magazine would not remove it.
 
 use super::class_stats::{ClassStats, Part};
-use crate::store::item::{Handle, Header, Item, iflag, state};
-use crate::store::slab::{Arena, ChunkKind, WholeClass};
-use crate::store::slabs::Class;
-use std::sync::atomic::Ordering::Relaxed;
+use super::clock_hand::{ClockHand, ExpiredSearch};
+use super::history::History;
+use super::labels::{ItemCounts, Labels, Moves, unmark};
+use super::lru_list::LruList;
+use super::s3fifo::S3Fifo;
+use super::{DRAINING_STEPS, HAND_STEPS, SEARCH};
+use crate::store::item::{Handle, Item, iflag, state};
+use crate::store::slab::{Arena, ChunkKind, ChunkView};
 
-/// Items examined in one search for a victim before the least frequently used one seen is taken.
-pub(in crate::store) const SEARCH: usize = 64;
-
-/// Maximum ring entries that one call of `tend` takes out: some tens of microseconds.
-const TEND: usize = 256;
-
-/// Maximum length of a class's queue of idle items, which left the ring unread while there was free memory: 4 bytes
-/// each. The clock hand finds the others.
-const IDLE_MAX: usize = 1 << 16;
-
-/// Maximum slots that the hand passes in one search, free ones included: some 10 us. A request may need several
-/// searches.
-pub(in crate::store) const HAND_STEPS: usize = 256;
-
-/// Distance in slots at which chunk heads are prefetched before the hand.
-pub(in crate::store) const HAND_AHEAD: u32 = 8;
-
-/// Maximum queue entries on the draining page that one search skips: some 10 us. The searches of one request together
-/// must get past such a page, which has up to 32,768 slots.
-const DRAINING_STEPS: usize = 1024;
-
-/// Atomically replaces the state of a chunk's head by what `change` computes from the head; returns the previous
-/// head. `None`, and no change, if `change` returns `None`. A thread with a magazine may free and reuse the chunk at
-/// any moment, so counts kept under the class lock must be based on the head that was replaced.
-pub(in crate::store) fn change_if(
-    arena: &Arena,
-    handle: Handle,
-    change: impl Fn(Header) -> Option<u8>,
-) -> Option<Header> {
-    let word = arena.chunk(handle).first()?;
-    let with = |old| change(Header(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
-    word.fetch_update(Relaxed, Relaxed, with).ok().map(Header)
+/// Which queues new items enter.
+#[derive(Clone, Copy)]
+pub enum EvictionMode {
+    /// One LRU list.
+    Flat,
+    /// S3-FIFO.
+    Segmented {
+        /// The ring's share in percent, if the operator has fixed it.
+        hot_pct: Option<u32>,
+    },
 }
 
-/// Clears the chunk's `RING` bit: its class's ring has no entry of it.
-pub(in crate::store) fn unmark(arena: &Arena, handle: Handle) {
-    change_if(arena, handle, |header| Some(header.state() & !state::RING));
+/// The queues.
+#[derive(Default)]
+pub struct Queues {
+    labels: Labels,
+    s3fifo: S3Fifo,
+    /// Items stored or used in flat mode.
+    lru: LruList,
+    /// In flat mode: items from segmented mode may be left.
+    mixed: bool,
+    /// Clock hand over pages of maximum-size chunks only.
+    max_size_hand: ClockHand,
+    expired: ExpiredSearch,
+    /// `ClassStats::rewarmed` at the last reset of the counters.
+    rewarmed_before: u64,
 }
 
-/// Number of slots of the page that a chunk lies in.
-pub(in crate::store) fn slots_of(arena: &Arena, handle: Handle) -> usize {
-    arena.slots(handle.page() as u32) as usize
-}
+impl Queues {
+    /// Empty queues of a class of chunks of `stride` bytes.
+    pub fn new(stride: usize) -> Self {
+        Self { s3fifo: S3Fifo::new(stride), ..Self::default() }
+    }
 
-/// Chunks of large items beyond the first one of each item: those of items in the ring, and all.
-#[derive(Clone, Copy, Default)]
-pub(in crate::store) struct Extra {
-    ring: i64,
-    all: i64,
-}
-
-/// Index of a label in `Class::items`.
-pub(in crate::store) fn segment(label: u8) -> usize {
-    usize::from((label & state::SEGMENT) >> 2)
-}
-
-impl Class {
     /// Counts a new item and queues it by `label`. `item` is written and not yet linked; `own` is set if its chunk is
     /// of this class.
     pub fn enlist(
         &mut self,
-        arena: &Arena,
+        view: &ChunkView,
         handle: Handle,
         item: &mut Item,
         memcached_size: usize,
         own: bool,
         label: u8,
     ) {
-        self.items[segment(label)] += 1;
-        self.requested += memcached_size as i64;
-        self.count_extra(item, label, 1);
+        self.labels.counts.add(label, memcached_size);
+        self.s3fifo.count_extra(view, item, label, 1);
         let entered = own && item.header().is(state::RING);
         if label != state::HOT {
             item.change_state(state::SEGMENT, label);
             if label == state::COLD {
-                self.whole(arena).push_lru(arena, handle);
+                self.push_lru(view.arena, handle);
             }
         } else if !entered {
             if own {
                 item.change_state(0, state::RING);
             }
-            self.ring.push_back(handle);
+            self.s3fifo.push_hot(handle);
         }
     }
 
     /// Subtracts an item from the counts and removes it from the queues. It must be unlinked already.
-    pub fn delist(&mut self, arena: &Arena, handle: Handle, memcached_size: usize, chunked: bool) {
+    pub fn delist(&mut self, view: &ChunkView, handle: Handle, memcached_size: usize, chunked: bool) {
         // Re-read: the label may have changed before the class was locked.
-        let header = Header::of(arena.chunk(handle));
-        debug_assert!(self.has_open_magazines() || self.len() > 0 && self.requested >= memcached_size as i64);
-        self.items[segment(header.state())] -= 1;
-        self.requested -= memcached_size as i64;
-        if chunked && let Some(item) = Item::at(arena.chunk(handle)) {
-            self.count_extra(&item, header.state(), -1);
+        let header = view.header(handle);
+        self.labels.counts.remove(header.state(), memcached_size);
+        if chunked && let Some(item) = Item::at(view.arena.chunk(handle)) {
+            self.s3fifo.count_extra(view, &item, header.state(), -1);
         }
         if !(self.lru.len() > 0 && self.lru.remove(handle)) && chunked {
-            self.remove_from_queues(arena, handle, header.state());
+            self.s3fifo.remove_large(view, handle, header.state());
         }
     }
 
@@ -136,7 +97,7 @@ impl Class {
     /// of this class, `flat` in flat mode.
     pub fn adopt_item(
         &mut self,
-        arena: &Arena,
+        view: &ChunkView,
         handle: Handle,
         item: &mut Item,
         memcached_size: usize,
@@ -149,508 +110,443 @@ impl Class {
             label = state::COLD;
             item.change_state(state::SEGMENT, label);
         }
-        self.items[segment(label)] += 1;
-        self.requested += memcached_size as i64;
-        self.count_extra(item, label, 1);
+        self.labels.counts.add(label, memcached_size);
+        self.s3fifo.count_extra(view, item, label, 1);
         if label == state::HOT {
             item.change_state(0, if own { state::RING } else { 0 });
-            self.ring.push_back(handle);
+            self.s3fifo.push_hot(handle);
         } else if flat && label == state::COLD {
-            self.whole(arena).push_lru(arena, handle);
+            self.push_lru(view.arena, handle);
         } else if item.header().has(iflag::CHUNKED) && label != state::TEMP {
-            self.chains.push_back(handle);
+            self.s3fifo.push_chain(handle);
         }
     }
 
-    /// Removes a large item from the queues of its class. The head's chunk may be reused in another class, so no
-    /// entry may remain.
-    fn remove_from_queues(&mut self, arena: &Arena, handle: Handle, state: u8) {
-        let hot = state & state::SEGMENT == state::HOT;
-        let list = if hot { &mut self.ring } else { &mut self.chains };
-        if let Some(at) = list.position(handle) {
-            list.remove(at);
-        }
-        if hot && arena.class(handle) == self.id {
-            unmark(arena, handle);
-        }
+    /// Applies what a magazine has not applied yet: ring entries of marked chunks, oldest first, and counts.
+    pub fn absorb(&mut self, entries: &[Handle], counts: &mut ItemCounts) {
+        entries.iter().for_each(|&handle| self.s3fifo.push_hot(handle));
+        self.labels.counts.absorb(counts);
     }
 
-    /// Returns the least recently used item of flat mode and moves it to the end of the list, in case it cannot be
-    /// evicted now; freeing it removes it. Outside flat mode, an item read since it was queued joins the main part
-    /// instead.
-    fn oldest(&mut self, arena: &Arena, flat: bool) -> Option<Handle> {
-        for _ in 0..SEARCH {
-            // Evicting an item on the draining page yields no memory; the page move handles it.
-            let draining = self.draining.as_ref().map(|draining| draining.page as usize);
-            let handle = self.lru.oldest_off_page(draining, DRAINING_STEPS)?;
-            self.lru.remove(handle);
-            let Some(mut item) = Item::at(arena.chunk(handle)) else { continue };
-            if !item.header().is(state::LINKED) {
-                self.whole(arena).push_lru(arena, handle); // still being filled
-            } else if flat || !item.header().is(state::FREQ) {
-                self.whole(arena).push_lru(arena, handle);
-                return Some(handle);
-            } else {
-                let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
-                self.relabel(before & state::SEGMENT, state::WARM);
-                self.counts.moves_to_warm += 1;
-                if item.header().has(iflag::CHUNKED) {
-                    self.chains.push_back(handle);
-                }
-            }
-        }
-        None
-    }
-
-    /// Returns the next victim in flat mode. Items queued before flat mode was enabled are evicted first.
-    pub(in crate::store) fn victim_flat(&mut self, arena: &Arena, stats: &ClassStats) -> Option<Handle> {
-        self.mixed &= self.evictable() > self.lru.len() as i64;
-        let before = if self.mixed { self.victim_segmented(arena, stats, None) } else { None };
-        before.map(|(handle, _)| handle).or_else(|| self.oldest(arena, true))
-    }
-
-    /// Memory used by the queues, in bytes.
-    pub fn queue_bytes(&self) -> u64 {
-        let idle = self.idle.capacity() * size_of::<Handle>();
-        (self.ring.bytes() + self.chains.bytes() + self.lru.bytes() + idle) as u64
-    }
-
-    /// Number of items of the class.
-    pub fn len(&self) -> u64 {
-        // Errors of single labels cancel out: see `items`. An item stored through a magazine may be freed already.
-        self.items.iter().sum::<i64>().max(0) as u64
-    }
-
-    /// Number of items that are not TEMP.
-    pub fn evictable(&self) -> i64 {
-        self.len() as i64 - self.items[segment(state::TEMP)]
-    }
-
-    /// Whether the ring holds more than its share of the class's chunks.
-    fn ring_is_long(&self, fixed: Option<u32>) -> bool {
-        let share = fixed.map_or(self.hot_ratio.parts(), |percent| percent * 100);
-        let all = self.len() as i64 + self.extra.all;
-        self.ring.len() as i64 + self.extra.ring > (all * i64::from(share) / 10_000).max(1)
-    }
-
-    /// Adds (`sign` 1) or subtracts (`sign` -1) a large item's chunks beyond the first.
-    fn count_extra(&mut self, item: &Item, label: u8, sign: i64) {
-        if item.header().has(iflag::CHUNKED) {
-            self.extra.all += sign * self.chunks_beyond_one(item);
-            if label & state::SEGMENT == state::HOT {
-                self.extra.ring += sign * self.chunks_beyond_one(item);
-            }
-        }
-    }
-
-    /// Subtracts a large item's extra chunks from those of the ring if its label `before` was HOT.
-    fn uncount_ring_extra(&mut self, item: &Item, before: u8) {
-        if item.header().has(iflag::CHUNKED) && before & state::SEGMENT == state::HOT {
-            self.extra.ring -= self.chunks_beyond_one(item);
-        }
-    }
-
-    fn chunks_beyond_one(&self, item: &Item) -> i64 {
-        (item.vlen() / self.pool(ChunkKind::MaxSize).layout.stride) as i64
-    }
-
-    /// Returns the next victim. It is still linked, but no longer in the ring. `hot_pct` is the ring's share if the
-    /// operator fixed it.
-    pub(in crate::store) fn victim(
-        &mut self,
-        arena: &Arena,
-        stats: &ClassStats,
-        hot_pct: Option<u32>,
-    ) -> Option<(Handle, Option<Part>)> {
-        if self.lru.len() > 0
-            && let Some(handle) = self.oldest(arena, false)
-        {
-            return Some((handle, None));
-        }
-        self.victim_segmented(arena, stats, hot_pct).map(|(handle, part)| (handle, Some(part)))
-    }
-
-    fn victim_segmented(&mut self, arena: &Arena, stats: &ClassStats, hot_pct: Option<u32>) -> Option<(Handle, Part)> {
-        stats.note_items(self.len());
-        self.hot_ratio.adapt(stats);
-        // A ring of fixed share must not grow while idle items, which left it earlier, are evicted.
-        if hot_pct.is_some() && !self.idle.is_empty() && self.ring_is_long(hot_pct) {
-            self.demote_one(arena);
-        }
-        if let Some(handle) = self.pop_idle(arena) {
-            return Some((handle, Part::Ring));
-        }
-        if self.ring_is_long(hot_pct)
-            && let Some(handle) = self.ring_tail(arena)
-        {
-            return Some((handle, Part::Ring));
-        }
-        let under_hand = self.clock(arena).map(|handle| (handle, Part::Main));
-        self.period.measure(self.used(), stats, self.history.is_kept());
-        under_hand.or_else(|| self.ring_tail(arena).map(|handle| (handle, Part::Ring)))
-    }
-
-    /// Pops the idle item that left the ring longest ago and is still unread. It is older than every item in the
-    /// ring.
-    fn pop_idle(&mut self, arena: &Arena) -> Option<Handle> {
-        for _ in 0..SEARCH {
-            let handle = self.idle.pop_front()?;
-            if self.is_unread_idle(arena, handle) {
-                return Some(handle);
-            }
-        }
-        None
-    }
-
-    /// Whether an entry of `idle` still refers to an unread item.
-    fn is_unread_idle(&self, arena: &Arena, handle: Handle) -> bool {
-        let header = Header::of(arena.chunk(handle));
-        let mine = if header.has(iflag::CHUNKED) { self.is_largest } else { arena.class(handle) == self.id };
-        mine && header.klen() > 0 && header.is(state::LINKED) && header.is_unread_cold() && !self.is_draining(handle)
-    }
-
-    /// Pops the ring until an unread item comes, which becomes COLD; read items move to the main part.
-    fn ring_tail(&mut self, arena: &Arena) -> Option<Handle> {
-        let mut items = SEARCH.min(self.ring.len());
-        for _ in 0..DRAINING_STEPS + SEARCH {
-            if !self.is_draining(self.ring.front()?) {
-                items = items.checked_sub(1)?;
-            }
-            let found = self.ring_step(arena);
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    /// Returns the item that has been in its queue longest.
-    pub fn longest_here(&self) -> Option<Handle> {
-        self.ring.front().or_else(|| self.lru.first())
-    }
-
-    /// Pops the oldest ring entry if it is `oldest`. Its item becomes COLD, in case it is not freed after all. Flat
-    /// mode's list drops an item when it is freed.
-    pub fn forget_oldest(&mut self, arena: &Arena, oldest: Handle) {
-        if self.ring.front() == Some(oldest) {
-            self.ring.pop_front();
-            self.leave_ring(arena, oldest);
-        }
-    }
-
-    /// Makes a HOT item COLD after its ring entry was lost; otherwise the hand would always skip it.
-    pub(in crate::store) fn leave_ring(&mut self, arena: &Arena, handle: Handle) {
-        let mark = self.mark_of(arena, handle);
-        let before = change_if(arena, handle, |header| {
-            let label = if self.is_of_ring(header) { state::COLD } else { header.state() & state::SEGMENT };
-            Some(header.state() & !(mark | state::SEGMENT) | label)
-        });
-        if !before.is_some_and(|header| self.is_of_ring(header)) {
-            return;
-        }
-        self.relabel(state::HOT, state::COLD);
-        let Some(item) = Item::at(arena.chunk(handle)) else { return };
-        self.uncount_ring_extra(&item, state::HOT);
-        if item.header().has(iflag::CHUNKED) {
-            self.chains.push_front(handle);
-        }
-    }
-
-    /// Whether a chunk holds an item that this class's ring has an entry for.
-    fn is_of_ring(&self, header: Header) -> bool {
-        let here = self.is_largest || !header.has(iflag::CHUNKED);
-        header.klen() > 0 && here && header.state() & state::SEGMENT == state::HOT
-    }
-
-    /// The `RING` bit if the chunk is of this class, else 0.
-    fn mark_of(&self, arena: &Arena, handle: Handle) -> u8 {
-        if arena.class(handle) == self.id { state::RING } else { 0 }
-    }
-
-    /// Drops up to `count` entries of freed items at the end of the ring, so that the next items in their chunks do
-    /// not inherit their place.
-    pub fn trim_ring(&mut self, arena: &Arena, count: usize) {
-        for _ in 0..count {
-            match self.ring.front() {
-                Some(handle) if Header::of(arena.chunk(handle)).klen() == 0 => {
-                    self.ring.pop_front();
-                    let mark = self.mark_of(arena, handle);
-                    let left_over = |header| (!self.is_of_ring(header)).then_some(header.state() & !mark);
-                    if change_if(arena, handle, left_over).is_none() {
-                        self.ring.push_back(handle); // reused: the new item relies on the entry
-                    }
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Pops one ring entry; returns its item if that was not read.
-    fn ring_step(&mut self, arena: &Arena) -> Option<Handle> {
-        let handle = self.ring.pop_front()?;
-        if self.is_draining(handle) {
-            return None; // evicting it yields no memory; the page move handles it
-        }
-        if let Some(next) = self.ring.front() {
-            arena.prefetch(next);
-        }
-        let mark = self.mark_of(arena, handle);
-        let Some(before) = change_if(arena, handle, |header| {
-            let now = header.state();
-            if !self.is_of_ring(header) {
-                // A stale entry: a free chunk, one of a chain, a large item's head or an item of another queue.
-                return Some(now & !mark);
-            }
-            let freq = now & state::FREQ;
-            let label = if freq > 0 { state::WARM } else { state::COLD };
-            // One access pays for the move.
-            let moved = now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label;
-            header.is(state::LINKED).then_some(moved)
-        }) else {
-            self.ring.push_back(handle); // still being filled
-            return None;
-        };
-        if !self.is_of_ring(before) {
-            return None;
-        }
-        let read = before.is(state::FREQ);
-        self.relabel(state::HOT, if read { state::WARM } else { state::COLD });
-        if read {
-            self.counts.moves_to_warm += 1;
-        } else {
-            self.counts.moves_to_cold += 1;
-        }
-        if before.has(iflag::CHUNKED)
-            && let Some(item) = Item::at(arena.chunk(handle))
-        {
-            self.uncount_ring_extra(&item, state::HOT);
-            if read { self.chains.push_back(handle) } else { self.chains.push_front(handle) }
-        }
-        (!read).then_some(handle)
-    }
-
-    /// While there is free memory, takes items out of a ring that is too long, up to a bounded number of entries;
-    /// returns whether more may remain. Does nothing if the class has evicted since the last call and the share
-    /// adapts: evictions shorten the ring then, and must evict unread items, or the main part would fill with them
-    /// whenever the share falls.
-    pub(in crate::store) fn tend(&mut self, arena: &Arena, stats: &ClassStats, hot_pct: Option<u32>) -> bool {
-        let evicted = stats.evicted();
-        if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {
-            return false;
-        }
-        let entries = self.ring.len();
-        for _ in 0..TEND.min(entries) {
-            if !self.ring_is_long(hot_pct) {
-                return false;
-            }
-            self.demote_one(arena);
-        }
-        // Entries of items still being filled stay in the ring until the upload ends.
-        self.ring.len() < entries
-    }
-
-    /// Pops one ring entry. An unread item becomes COLD and is queued behind older idle items.
-    fn demote_one(&mut self, arena: &Arena) {
-        let Some(handle) = self.ring_step(arena) else { return };
-        if self.idle.len() < IDLE_MAX {
-            self.idle.push_back(handle);
-        }
-        if self.chains.front() == Some(handle) {
-            self.chains.pop_front();
-            self.chains.push_back(handle);
-        }
-    }
-
-    /// Estimates the next victim with this label, from the queues and the slots before the hand.
-    pub(in crate::store) fn next_of(&self, arena: &Arena, label: u8) -> Option<Handle> {
-        let mut idle = self.idle.iter().copied().take(SEARCH);
-        let first = idle.find(|&handle| label == state::COLD && self.is_unread_idle(arena, handle));
-        first.or_else(|| {
-            self.next_to_leave(HAND_STEPS).find(|&handle| {
-                let header = Header::of(arena.chunk(handle));
-                header.is(state::LINKED) && header.state() & state::SEGMENT == label
-            })
-        })
-    }
-
-    /// Returns some of the next victims: the oldest queued items and those in up to `slots` slots before the hand.
-    pub(in crate::store) fn next_to_leave(&self, slots: usize) -> impl Iterator<Item = Handle> + '_ {
-        let (pool, slot) = (&self.pools[self.hand.pool], self.hand.slot);
-        let page = pool.pages.get(self.hand.page).map(|page| page.number);
-        let slots = slot..pool.layout.per_page.min(slot + slots as u32);
-        let before_hand = page.into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)));
-        self.ring.front().into_iter().chain(self.lru.oldest().take(SEARCH / 8)).chain(before_hand)
-    }
-
-    fn relabel(&mut self, from: u8, to: u8) {
-        self.items[segment(from)] -= 1;
-        self.items[segment(to)] += 1;
-    }
-
-    /// Advances the hand to an item of frequency 0, taking one from the frequency of each item it passes.
-    fn clock(&mut self, arena: &Arena) -> Option<Handle> {
-        let mut least: Option<(u8, Handle)> = None;
-        let mut seen = 0;
-        for step in 0..HAND_STEPS {
-            // Pages and chains have the same clock period. If no item was seen, the last steps go to the chains.
-            let used = self.used();
-            self.chain_turn += self.chains.len() as u64;
-            let turn = self.chain_turn >= used || !self.has_pages() || seen == 0 && step + SEARCH >= HAND_STEPS;
-            let from_chains = turn && self.chains.len() > 0;
-            if turn {
-                self.chain_turn = self.chain_turn.saturating_sub(used);
-            }
-            let handle = if from_chains { self.chains.pop_front()? } else { self.hand_next()? };
-            self.period.pass();
-            if from_chains {
-                self.chains.push_back(handle);
-            } else {
-                arena.prefetch_head(handle, HAND_AHEAD);
-            }
-            let header = Header::of(arena.chunk(handle));
-            let label = header.state() & state::SEGMENT;
-            let mine = from_chains || !header.has(iflag::CHUNKED) && matches!(label, state::WARM | state::COLD);
-            // Not linked: deleted, but still pinned by a reader.
-            if header.klen() == 0 || !header.is(state::LINKED) || !mine {
-                continue;
-            }
-            if self.lru.len() > 0 && self.lru.contains(handle) {
-                continue;
-            }
-            let freq = header.state() & state::FREQ;
-            if freq == 0 {
-                return Some(handle);
-            }
-            self.second_chance(arena, handle);
-            if least.is_none_or(|(f, _)| freq < f) {
-                least = Some((freq, handle));
-            }
-            seen += 1;
-            if seen == SEARCH {
-                break;
-            }
-        }
-        least.map(|(_, handle)| handle)
-    }
-
-    /// Takes one from the frequency; an item that reaches 0 becomes COLD. A hit may change both at the same time.
-    fn second_chance(&mut self, arena: &Arena, handle: Handle) {
-        let chance = |now: u8| {
-            let freq = (now & state::FREQ).saturating_sub(1);
-            let label = if freq == 0 { state::COLD } else { now & state::SEGMENT };
-            now & !(state::FREQ | state::SEGMENT) | freq | label
-        };
-        let of_main = |header: Header| {
-            let label = header.state() & state::SEGMENT;
-            header.klen() > 0 && header.is(state::LINKED) && matches!(label, state::WARM | state::COLD)
-        };
-        let before = change_if(arena, handle, |header| of_main(header).then(|| chance(header.state())));
-        let Some(before) = before.map(Header::state) else { return };
-        let after = chance(before);
-        if (before ^ after) & state::SEGMENT == 0 {
-            self.counts.moves_within_lru += 1;
-        } else {
-            self.relabel(before, after);
-            self.counts.moves_to_cold += 1;
-        }
-    }
-
-    fn has_pages(&self) -> bool {
-        self.pools.iter().any(|pool| !pool.pages.is_empty())
-    }
-
-    /// Returns the chunk under the hand and advances the hand.
-    fn hand_next(&mut self) -> Option<Handle> {
-        self.hand.next(&self.pools)
-    }
-}
-
-impl WholeClass<'_> {
-    /// Appends an item to the LRU list of flat mode. A free through a magazine would not remove it from the list.
-    fn push_lru(&mut self, arena: &Arena, handle: Handle) {
-        self.lru.push(handle, slots_of(arena, handle));
-    }
-
-    /// Moves an item in use from any queue to the end of the LRU list. The chunk may hold another item by
-    /// now, or none; no thread frees it through a magazine meanwhile.
-    pub(in crate::store) fn move_back(&mut self, arena: &Arena, handle: Handle) {
-        let Some(mut item) = Item::at(arena.chunk(handle)) else { return };
+    /// Moves an item in use from any queue to the end of the LRU list. The chunk may hold another item by now, or
+    /// none; no thread frees it through a magazine meanwhile.
+    pub fn move_back(&mut self, view: &ChunkView, handle: Handle) {
+        let Some(mut item) = Item::at(view.arena.chunk(handle)) else { return };
         let chunked = item.header().has(iflag::CHUNKED);
-        let mine = if chunked { self.is_largest } else { arena.class(handle) == self.id };
+        let mine = if chunked { view.chunks.is_largest() } else { view.is_own(handle) };
         let state = item.header().state();
         if !mine || state & state::LINKED == 0 || state & state::SEGMENT == state::TEMP {
             return;
         }
         if !self.lru.remove(handle) {
             if chunked {
-                self.remove_from_queues(arena, handle, state);
+                self.s3fifo.remove_large(view, handle, state);
             }
             let before = item.change_state_by(|now| now & !state::SEGMENT | state::COLD);
-            self.relabel(before & state::SEGMENT, state::COLD);
-            self.uncount_ring_extra(&item, before);
+            self.labels.counts.relabel(before & state::SEGMENT, state::COLD);
+            self.s3fifo.uncount_ring_extra(view, &item, before);
         }
-        self.push_lru(arena, handle);
+        self.push_lru(view.arena, handle);
     }
+
+    fn push_lru(&mut self, arena: &Arena, handle: Handle) {
+        self.lru.push(handle, slots_of(arena, handle));
+    }
+
+    /// Returns the least recently used item of flat mode and moves it to the end of the list, in case it cannot be
+    /// evicted now; freeing it removes it. Outside flat mode, an item read since it was queued joins the main part
+    /// instead.
+    fn oldest(&mut self, view: &ChunkView, flat: bool) -> Option<Handle> {
+        for _ in 0..SEARCH {
+            // Evicting an item on the draining page yields no memory; the page move handles it.
+            let handle = self.lru.oldest_off_page(view.leaving_page(), DRAINING_STEPS)?;
+            self.lru.remove(handle);
+            let Some(mut item) = Item::at(view.arena.chunk(handle)) else { continue };
+            if !item.header().is(state::LINKED) {
+                self.push_lru(view.arena, handle); // still being filled
+            } else if flat || !item.header().is(state::FREQ) {
+                self.push_lru(view.arena, handle);
+                return Some(handle);
+            } else {
+                let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
+                self.labels.counts.relabel(before & state::SEGMENT, state::WARM);
+                self.labels.moves.to_warm += 1;
+                if item.header().has(iflag::CHUNKED) {
+                    self.s3fifo.push_chain(handle);
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the next victim, and the part that it was in if it is to leave a ghost. It is still linked, but no
+    /// longer in the ring. After a switch of the mode, items queued before it are evicted first.
+    pub fn victim(
+        &mut self,
+        view: &ChunkView,
+        stats: &ClassStats,
+        mode: EvictionMode,
+    ) -> Option<(Handle, Option<Part>)> {
+        match mode {
+            EvictionMode::Flat => {
+                self.mixed &= self.evictable() > self.lru.len() as i64;
+                let before = if self.mixed { self.victim_segmented(view, stats, None) } else { None };
+                let victim = before.map(|(handle, _)| handle).or_else(|| self.oldest(view, true));
+                victim.map(|handle| (handle, None))
+            }
+            EvictionMode::Segmented { hot_pct } => {
+                let before = if self.lru.len() > 0 { self.oldest(view, false) } else { None };
+                let victim = before.map(|handle| (handle, None));
+                victim
+                    .or_else(|| self.victim_segmented(view, stats, hot_pct).map(|(handle, part)| (handle, Some(part))))
+            }
+        }
+    }
+
+    fn victim_segmented(
+        &mut self,
+        view: &ChunkView,
+        stats: &ClassStats,
+        hot_pct: Option<u32>,
+    ) -> Option<(Handle, Part)> {
+        self.s3fifo.victim(view, &mut self.labels, &self.lru, stats, hot_pct)
+    }
+
+    /// Returns a victim in a maximum-size chunk, for an item that needs such a chunk: the least frequently used of
+    /// some.
+    pub fn victim_of_max_size(&mut self, view: &ChunkView) -> Option<Handle> {
+        self.max_size_hand.victim_of_max_size(view)
+    }
+
+    /// Finds a small dead item, by `is_dead`, in a chunk of at least `need` bytes, for when eviction is disabled.
+    pub fn next_expired(&mut self, view: &ChunkView, need: usize, is_dead: impl Fn(&Item) -> bool) -> Option<Handle> {
+        self.expired.next(view, need, is_dead)
+    }
+
+    /// Whether [`Queues::next_expired`] has found an item in its last round over `chunks` chunks.
+    pub fn may_have_expired(&self, chunks: u64) -> bool {
+        self.expired.may_find(chunks)
+    }
+
+    /// Notes a switch of the mode.
+    pub fn note_mode(&mut self) {
+        self.mixed = true;
+    }
+
+    /// Whether the LRU list of flat mode has items.
+    pub fn has_lru_items(&self) -> bool {
+        self.lru.len() > 0
+    }
+
+    /// Memory used by the queues, in bytes.
+    pub fn bytes(&self) -> u64 {
+        (self.s3fifo.bytes() + self.lru.bytes()) as u64
+    }
+
+    /// Number of items of the class.
+    pub fn len(&self) -> u64 {
+        self.labels.counts.len()
+    }
+
+    /// Number of items that are not TEMP.
+    pub fn evictable(&self) -> i64 {
+        self.len() as i64 - self.count_of(state::TEMP)
+    }
+
+    /// Number of items with this label: [`ItemCounts`].
+    pub fn count_of(&self, label: u8) -> i64 {
+        self.labels.counts.of(label)
+    }
+
+    /// Sum of the items' memcached_size, in bytes.
+    pub fn requested(&self) -> i64 {
+        self.labels.counts.requested()
+    }
+
+    /// Changes of labels since the last reset.
+    pub fn moves(&self, stats: &ClassStats) -> Moves {
+        let rewarmed = stats.rewarmed() - self.rewarmed_before;
+        Moves { to_warm: self.labels.moves.to_warm + rewarmed, ..self.labels.moves }
+    }
+
+    /// Resets the counts of [`Queues::moves`].
+    pub fn reset_moves(&mut self, stats: &ClassStats) {
+        self.labels.moves = Moves::default();
+        self.rewarmed_before = stats.rewarmed();
+    }
+
+    /// Returns the item that has been in its queue longest.
+    pub fn longest_here(&self) -> Option<Handle> {
+        self.s3fifo.front().or_else(|| self.lru.first())
+    }
+
+    /// The oldest entry of the ring.
+    pub fn oldest_hot(&self) -> Option<Handle> {
+        self.s3fifo.front()
+    }
+
+    /// Estimates the next victim with this label, from the queues and the slots before the hand.
+    pub fn next_of(&self, view: &ChunkView, label: u8) -> Option<Handle> {
+        let idle = if label == state::COLD { self.s3fifo.first_idle(view) } else { None };
+        idle.or_else(|| {
+            self.next_to_leave(view, HAND_STEPS).find(|&handle| {
+                let header = view.header(handle);
+                header.is(state::LINKED) && header.state() & state::SEGMENT == label
+            })
+        })
+    }
+
+    /// Returns some of the next victims: the oldest queued items and those in up to `slots` slots before the hand.
+    pub fn next_to_leave(&self, view: &ChunkView, slots: usize) -> impl Iterator<Item = Handle> + use<'_> {
+        let before_hand = self.s3fifo.ahead_of_hand(view, slots);
+        self.s3fifo.front().into_iter().chain(self.lru.oldest().take(SEARCH / 8)).chain(before_hand)
+    }
+
+    /// Pops the oldest ring entry if it is `oldest`. Its item becomes COLD, in case it is not freed after all. Flat
+    /// mode's list drops an item when it is freed.
+    pub fn forget_oldest(&mut self, view: &ChunkView, oldest: Handle) {
+        self.s3fifo.forget_oldest(view, &mut self.labels, oldest);
+    }
+
+    /// Drops up to `count` entries of freed items at the end of the ring.
+    pub fn trim_ring(&mut self, view: &ChunkView, count: usize) {
+        self.s3fifo.trim_ring(view, count);
+    }
+
+    /// While there is free memory, shortens a ring that is too long; returns whether more may remain to be done.
+    pub fn tend(&mut self, view: &ChunkView, stats: &ClassStats, hot_pct: Option<u32>) -> bool {
+        self.s3fifo.tend(view, &mut self.labels, stats, hot_pct)
+    }
+
+    /// Whether a small item chosen as victim is to be kept after all; it is then no longer in the ring. A large item
+    /// stays its queue's next victim.
+    pub fn keeps(&mut self, hash: u64, part: Part) -> bool {
+        let items = self.len();
+        self.s3fifo.keeps(hash, part, items)
+    }
+
+    /// The table of departures, to be resized.
+    pub fn history(&mut self) -> &mut History {
+        self.s3fifo.history()
+    }
+
+    /// Keeps the hands in place although the first page of a kind leaves the class.
+    pub fn lose_first_page(&mut self, kind: ChunkKind) {
+        self.s3fifo.lose_first_page(kind);
+        self.max_size_hand.lose_first_page(kind);
+        self.expired.hand.lose_first_page(kind);
+    }
+
+    /// Positions of the ring, for [`Queues::forget_entries`].
+    pub fn ring_span(&self) -> usize {
+        self.s3fifo.span()
+    }
+
+    /// Blanks the ring's entries of a page: examines up to `count` positions, downwards from `from`, and returns the
+    /// position for the next call, 0 at the end.
+    pub fn forget_entries(&mut self, page: u32, from: usize, count: usize) -> usize {
+        self.s3fifo.forget_entries(page, from, count)
+    }
+
+    /// Moves a HOT item to the main part after the ring has lost its entry.
+    pub fn settle(&mut self, view: &ChunkView, handle: Handle) {
+        self.s3fifo.leave_ring(view, &mut self.labels, handle);
+    }
+
+    /// Forgets a page that has left the class.
+    pub fn forget_page(&mut self, page: u32) {
+        self.lru.forget_page(page as usize);
+    }
+
+    /// Gives `to`, a copy of the item in `from`, the same place in the queues. `memcached_size` is the item's. `to`
+    /// is filled, but for the label and the `RING` bit; the item of `from` is counted until it is delisted.
+    pub fn enlist_copy(&mut self, view: &ChunkView, from: Handle, to: Handle, memcached_size: usize) {
+        let Some(mut item) = Item::at(view.arena.chunk(to)) else { return };
+        let label = view.header(from).state() & state::SEGMENT;
+        // An entry that the chunk's former item left in the ring serves as a new one.
+        let in_ring = item.header().is(state::RING);
+        item.change_state(state::SEGMENT, label);
+        self.labels.counts.add(label, memcached_size);
+        if label == state::HOT && !in_ring {
+            item.change_state(0, state::RING);
+            self.s3fifo.push_hot(to);
+        }
+        self.take_place(view, from, to);
+    }
+
+    /// Replaces the head `from` of a large item by `to` in the queues. `to` is filled, but for the label and, if it
+    /// is a chunk of this class, the `RING` bit.
+    pub fn rename_head(&mut self, view: &ChunkView, from: Handle, to: Handle) {
+        let Some(mut item) = Item::at(view.arena.chunk(to)) else { return };
+        debug_assert!(item.header().has(iflag::CHUNKED));
+        let label = view.header(from).state() & state::SEGMENT;
+        let own = view.is_own(to);
+        let hot = label == state::HOT;
+        let in_ring = own && item.header().is(state::RING);
+        item.change_state(state::SEGMENT, label);
+        if label == state::TEMP || self.take_place(view, from, to) {
+            return;
+        }
+        self.s3fifo.replace_head(from, to, hot, in_ring);
+        if own && hot {
+            unmark(view.arena, from);
+            item.change_state(0, state::RING);
+        }
+    }
+
+    /// Replaces `from` by `to` in flat mode's LRU list, if `from` is in it.
+    fn take_place(&mut self, view: &ChunkView, from: Handle, to: Handle) -> bool {
+        self.lru.len() > 0 && self.lru.replace(from, to, slots_of(view.arena, to))
+    }
+
+    #[cfg(test)]
+    pub fn ring_len(&self) -> usize {
+        self.s3fifo.ring_len()
+    }
+
+    #[cfg(test)]
+    pub fn lru_len(&self) -> u64 {
+        self.lru.len()
+    }
+}
+
+/// Number of slots of the page that a chunk lies in.
+fn slots_of(arena: &Arena, handle: Handle) -> usize {
+    arena.slots(handle.page() as u32) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::item::Meta;
-    use crate::store::slab::{SizeConfig, Sizes};
-    use crate::store::slabs::{Slabs, Take};
+    use crate::store::slab::{Chunks, SizeConfig, Sizes};
 
-    fn slabs(arena: &Arena) -> Slabs {
-        let config = SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 512 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        };
-        Slabs::new(&Sizes::new(config), arena.numbers(), 64 << 20, 0, true)
+    /// `memcached_size` of the items of these tests.
+    const SIZE: usize = 60;
+
+    /// The parts of a class that eviction needs.
+    struct Class {
+        arena: Arena,
+        chunks: Chunks,
+        queues: Queues,
+        stats: ClassStats,
     }
 
-    /// An item in a new chunk of class 1.
-    fn put(slabs: &Slabs, arena: &Arena, label: u8) -> Handle {
-        let mut class = slabs.class(1);
-        let handle = loop {
-            match slabs.take(&mut class, arena, 18, 0) {
-                Take::Untouched(page) => slabs.pages.touched(page),
-                Take::Chunk(handle) => break handle,
-                _ => panic!("a chunk of a class that is empty"),
-            }
-        };
-        let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
-        let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);
-        class.enlist(arena, handle, &mut item, 60, true, label);
-        item.change_state(0, state::LINKED);
-        handle
+    impl Class {
+        fn new() -> Self {
+            let (arena, sizes) = (Arena::reserve(4 << 20, true, 0).unwrap(), Sizes::new(SizeConfig::default()));
+            let mut chunks = Chunks::new(1, &sizes);
+            chunks.receive(&arena, 1, None);
+            Self { arena, chunks, queues: Queues::new(sizes.class(1).stride), stats: ClassStats::default() }
+        }
+
+        /// Stores an item.
+        fn put(&mut self, label: u8) -> Handle {
+            let chunk = self.chunks.take_present(&self.arena, 18).or_else(|| self.chunks.take_kept(&self.arena, 18));
+            let handle = chunk.unwrap();
+            let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+            let mut item = Item::write(self.arena.chunk(handle), &meta, b"k", 0, 10);
+            self.queues.enlist(&self.chunks.view(&self.arena), handle, &mut item, SIZE, true, label);
+            item.change_state(0, state::LINKED);
+            handle
+        }
+
+        /// Notes `count` reads of an item.
+        fn read(&self, handle: Handle, count: u8) {
+            let mut item = Item::at(self.arena.chunk(handle)).unwrap();
+            item.change_state(0, state::FETCHED | count);
+        }
+
+        /// Unlinks and frees an item.
+        fn free(&mut self, handle: Handle) {
+            Item::at(self.arena.chunk(handle)).unwrap().change_state(state::LINKED, 0);
+            self.queues.delist(&self.chunks.view(&self.arena), handle, SIZE, false);
+            self.chunks.free(&self.arena, handle);
+        }
+
+        fn victim(&mut self) -> Option<(Handle, Option<Part>)> {
+            let mode = EvictionMode::Segmented { hot_pct: None };
+            self.queues.victim(&self.chunks.view(&self.arena), &self.stats, mode)
+        }
+
+        fn victim_flat(&mut self) -> Option<Handle> {
+            let victim = self.queues.victim(&self.chunks.view(&self.arena), &self.stats, EvictionMode::Flat);
+            victim.map(|(handle, _)| handle)
+        }
+
+        fn counts(&self) -> [i64; 4] {
+            [state::HOT, state::WARM, state::COLD, state::TEMP].map(|label| self.queues.count_of(label))
+        }
     }
 
     #[test]
     fn an_item_forgotten_by_the_ring_can_be_evicted() {
-        let arena = Arena::reserve(64 << 20, true, 0).unwrap();
-        let slabs = slabs(&arena);
-        let handle = put(&slabs, &arena, state::HOT);
-        let mut class = slabs.class(1);
-        class.forget_oldest(&arena, handle);
-        let victim = class.victim(&arena, slabs.stats(1), None);
-        assert_eq!(victim, Some((handle, Some(Part::Main))));
-        assert_eq!(class.items[segment(state::COLD)], 1);
+        let mut class = Class::new();
+        let handle = class.put(state::HOT);
+        class.queues.forget_oldest(&class.chunks.view(&class.arena), handle);
+        assert_eq!(class.victim(), Some((handle, Some(Part::Main))));
+        assert_eq!(class.counts(), [0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn an_unread_item_leaves_the_ring_and_a_read_one_joins_the_main_part() {
+        let mut class = Class::new();
+        let [unread, read, temp] = [state::HOT, state::HOT, state::TEMP].map(|label| class.put(label));
+        class.read(read, 2);
+        assert_eq!(class.victim(), Some((unread, Some(Part::Ring))));
+        class.free(unread);
+        assert_eq!((class.counts(), class.queues.requested()), ([1, 0, 0, 1], 2 * SIZE as i64));
+        assert_eq!((class.victim(), class.counts()), (None, [0, 1, 0, 1]), "the only item of the ring was read");
+        assert_eq!(class.victim(), Some((read, Some(Part::Main))), "the hand uses up its frequency");
+        assert_eq!(class.counts(), [0, 0, 1, 1]);
+        let moves = class.queues.moves(&class.stats);
+        assert_eq!(moves, Moves { to_warm: 1, to_cold: 2, within_lru: 0 });
+        class.free(read);
+        assert_eq!(class.victim(), None, "TEMP items stay");
+        class.free(temp);
+        assert_eq!((class.queues.len(), class.queues.requested(), class.chunks.used()), (0, 0, 0));
     }
 
     #[test]
     fn a_flat_mode_victim_that_was_not_evicted_is_offered_again() {
-        let arena = Arena::reserve(64 << 20, true, 0).unwrap();
-        let slabs = slabs(&arena);
-        let handles = [(); 3].map(|()| put(&slabs, &arena, state::COLD));
-        let mut class = slabs.class(1);
+        let mut class = Class::new();
+        let handles = [(); 3].map(|()| class.put(state::COLD));
         for round in 0..3 {
             // Each victim's bucket is locked, so none is evicted.
-            let victims = [(); 3].map(|()| class.victim_flat(&arena, slabs.stats(1)));
+            let victims = [(); 3].map(|()| class.victim_flat());
             assert_eq!(victims, handles.map(Some), "round {round}");
         }
+    }
+
+    #[test]
+    fn items_of_both_modes_are_evicted_after_a_switch() {
+        let mut class = Class::new();
+        let before = [(); 2].map(|()| class.put(state::HOT));
+        class.queues.note_mode();
+        let after = [(); 2].map(|()| class.put(state::COLD));
+        for expected in before.into_iter().chain(after) {
+            assert_eq!(class.victim_flat(), Some(expected));
+            class.free(expected);
+        }
+        let listed = [(); 2].map(|()| class.put(state::COLD));
+        class.read(listed[0], 1);
+        class.put(state::HOT);
+        assert_eq!(class.victim(), Some((listed[1], None)), "the other one was read, so it joins the main part");
+        class.free(listed[1]);
+        assert_eq!(class.counts(), [1, 1, 0, 0]);
+        assert_eq!(class.victim(), Some((listed[0], Some(Part::Main))));
+    }
+
+    #[test]
+    fn a_copy_has_the_place_of_its_original() {
+        let mut class = Class::new();
+        let [first, second] = [(); 2].map(|()| class.put(state::COLD));
+        let copy = class.chunks.take_present(&class.arena, 18).unwrap();
+        let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        Item::write(class.arena.chunk(copy), &meta, b"k", 0, 10).change_state(0, state::LINKED);
+        class.queues.enlist_copy(&class.chunks.view(&class.arena), first, copy, SIZE);
+        class.free(first);
+        assert_eq!([(); 2].map(|()| class.victim_flat()), [copy, second].map(Some));
+        assert_eq!((class.counts(), class.queues.len()), ([0, 0, 2, 0], 2));
     }
 }

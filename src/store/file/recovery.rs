@@ -77,7 +77,7 @@ impl Store {
         for page in &pages {
             let mut class = self.slabs.class(page.class);
             for handle in self.slots(page) {
-                class.adopt_chunk(&self.arena, handle);
+                class.chunks.adopt_chunk(&self.arena, handle);
                 match self.linked(handle) {
                     Some(mut item) => {
                         adopted.items += 1;
@@ -143,7 +143,7 @@ impl Store {
             let first = !has_page.contains(&page.class);
             let kept = (room > 0 || first) && {
                 let stride = self.arena.stride(Handle::new(page.number, 0));
-                self.slabs.class(page.class).adopt_page(page.number, stride)
+                self.slabs.class(page.class).chunks.adopt_page(page.number, stride)
             };
             if kept {
                 has_page.insert(page.class);
@@ -154,7 +154,7 @@ impl Store {
             kept
         });
         for id in has_page {
-            self.slabs.class(id).end_adoption();
+            self.slabs.class(id).chunks.end_adoption();
         }
         let mut used: Vec<(u32, usize)> = pages.iter().map(|page| (page.number, page.class)).collect();
         used.sort_unstable();

@@ -18,7 +18,7 @@
 //! The page's chunks are not reused while it drains: a chunk that holds an item holds that same item until it is
 //! drained.
 
-use super::drain::copy_words;
+use crate::store::class::Class;
 use crate::store::evict::Part;
 use crate::store::index::Bucket;
 use crate::store::item::Handle;
@@ -29,7 +29,6 @@ use crate::store::link::{Linked, NotLocked};
 use crate::store::reservation::{ChainName, Pinned, chain_head, chain_of};
 use crate::store::slab::Arena;
 use crate::store::slab::ChunkKind;
-use crate::store::slabs::Class;
 use crate::store::store::Store;
 
 /// Slots examined under one hold of the class lock.
@@ -167,7 +166,7 @@ impl Move {
     /// Takes a free chunk of `need` bytes. While a maximum-size page drains to be laid out for fitted chunks, no new
     /// maximum-size page is begun: it would be the next one to drain.
     fn take_spare(&self, class: &mut Class, arena: &Arena, need: usize) -> Option<Handle> {
-        if self.resize == Some(ChunkKind::Fitted) && class.is_choosy(need) {
+        if self.resize == Some(ChunkKind::Fitted) && class.chunks.is_choosy(need) {
             class.take_recalled(arena, need)
         } else {
             class.take_free(arena, need)
@@ -203,12 +202,12 @@ impl Store {
             return Some(Move::new(src, dst, self.slabs.pages.take_pooled()?, MoveStage::Give));
         }
         let mut class = self.slabs.class(src);
-        if let Some(page) = class.give_unused() {
+        if let Some(page) = class.chunks.give_unused() {
             return Some(Move::new(src, dst, page, MoveStage::Give));
         }
-        let kind = class.kind_of_oldest();
+        let kind = class.chunks.kind_of_oldest();
         let page = class.whole(&self.arena).begin_drain(kind)?;
-        Some(Move { slots: class.draining_slots(), ..Move::new(src, dst, page, MoveStage::Clear) })
+        Some(Move { slots: class.chunks.draining_slots(), ..Move::new(src, dst, page, MoveStage::Clear) })
     }
 
     /// Begins to lay out a page of `class` for the other kind of chunk, if that is due; until the move is done the
@@ -216,13 +215,13 @@ impl Store {
     pub fn begin_resize(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
         let mut class = class.whole(&self.arena);
-        let kind = class.kind_to_resize()?;
-        if !self.slabs.may_evict() && !class.has_room_for_a_page(kind) {
+        let kind = class.chunks.kind_to_resize()?;
+        if !self.slabs.may_evict() && !class.chunks.has_room_for_a_page(kind) {
             return None;
         }
         let page = class.begin_drain(kind)?;
         let resize = Some(kind.other());
-        Some(Move { slots: class.draining_slots(), resize, ..Move::new(id, id, page, MoveStage::Clear) })
+        Some(Move { slots: class.chunks.draining_slots(), resize, ..Move::new(id, id, page, MoveStage::Clear) })
     }
 
     /// Runs the next slice of a move.
@@ -233,8 +232,7 @@ impl Store {
                 let mut class = self.slabs.class(m.src);
                 match class.forget_entries(from, SLICE_ENTRIES) {
                     0 => {
-                        class.end_drain();
-                        m.counts.inline_reclaim += std::mem::take(&mut class.dropped);
+                        m.counts.inline_reclaim += class.end_drain();
                         m.stage = MoveStage::Give;
                     }
                     next => m.stage = MoveStage::Forget(next),
@@ -249,7 +247,7 @@ impl Store {
                 if m.dst == 0 {
                     self.slabs.pages.put(m.page);
                 } else {
-                    self.slabs.class(m.dst).receive(&self.arena, m.page, m.resize);
+                    self.slabs.class(m.dst).chunks.receive(&self.arena, m.page, m.resize);
                 }
                 m.stage = MoveStage::Over;
                 Progress::Done
@@ -267,7 +265,7 @@ impl Store {
             while self.step_move(&mut m, 0) != Progress::Done {}
             return;
         }
-        let mut entries = self.slabs.class(m.src).ring.span();
+        let mut entries = self.slabs.class(m.src).ring_span();
         while entries > 0 {
             entries = self.slabs.class(m.src).forget_entries(entries, SLICE_ENTRIES);
         }
@@ -275,8 +273,8 @@ impl Store {
         let slices = || (0..slots).step_by(SLICE_SLOTS as usize).map(|from| from..(from + SLICE_SLOTS).min(slots));
         // While the page drains none of its chunks is reused, so none gets a new ring entry.
         slices().for_each(|slice| self.slabs.class(m.src).settle(&self.arena, slice));
-        self.slabs.class(m.src).keep_page();
-        slices().for_each(|slice| self.slabs.class(m.src).regain(&self.arena, m.page, m.slots, slice));
+        self.slabs.class(m.src).chunks.keep_page();
+        slices().for_each(|slice| self.slabs.class(m.src).chunks.regain(&self.arena, m.page, m.slots, slice));
     }
 
     /// Returns the memory of one unused page above the limit to the system; false if there is none.
@@ -300,7 +298,7 @@ impl Store {
 
     /// Number of pages of a class, or of the pool (0).
     pub fn page_count(&self, class: usize) -> u64 {
-        if class == 0 { self.slabs.pages.pooled() } else { self.slabs.class(class).page_count() }
+        if class == 0 { self.slabs.pages.pooled() } else { self.slabs.class(class).chunks.page_count() }
     }
 
     /// Whether a move from `class` can succeed: it has a second page and, with eviction disabled, room on the other
@@ -313,7 +311,8 @@ impl Store {
         if !self.slabs.may_evict() {
             class.whole(&self.arena);
         }
-        class.page_count() > 1 && (self.slabs.may_evict() || class.has_room_for_a_page(class.kind_of_oldest()))
+        let chunks = &class.chunks;
+        chunks.page_count() > 1 && (self.slabs.may_evict() || chunks.has_room_for_a_page(chunks.kind_of_oldest()))
     }
 
     fn clear_slice(&'static self, m: &mut Move, now: u32) -> Progress {
@@ -322,9 +321,9 @@ impl Store {
         let mut in_use = std::mem::take(&mut m.in_use);
         {
             let mut class = self.slabs.class(m.src);
-            class.clear_free(&self.arena, m.slot..to, &mut in_use);
-            if class.is_drained() {
-                m.stage = MoveStage::Forget(class.ring.span());
+            class.chunks.clear_free(&self.arena, m.slot..to, &mut in_use);
+            if class.chunks.is_drained() {
+                m.stage = MoveStage::Forget(class.ring_span());
                 in_use.clear();
             }
         }
@@ -391,7 +390,7 @@ impl Store {
                 let (bucket, linked) = self.try_lock_item(&key, from)?;
                 let pin = Pinned::new(self, from, &linked.item);
                 drop(bucket);
-                copy_words(&self.arena, from, to, item.header_words()..item.words());
+                self.arena.copy_words(from, to, item.header_words()..item.words());
                 pin
             }
             None => None,
@@ -410,7 +409,7 @@ impl Store {
             return self.evict_for(m, item.words() * WORD, &key, (bucket, linked), now);
         };
         let words = if copied.is_some() { item.header_words() } else { item.words() };
-        copy_words(&self.arena, from, to, 1..words);
+        self.arena.copy_words(from, to, 1..words);
         item.copy_head(self.arena.chunk(to));
         if chunked {
             class.rename_head(&self.arena, from, to);
@@ -444,7 +443,7 @@ impl Store {
         };
         let pin = Pinned::new(self, handle, &item).ok_or(Busy::Floating)?;
         drop(bucket);
-        copy_words(&self.arena, from, to, 1..usize::MAX);
+        self.arena.copy_words(from, to, 1..usize::MAX);
         let (bucket, _) = self.try_lock_item(&key, handle)?;
         // A chain that is in the index and has no reader may be changed; no reader can begin now, under the bucket
         // lock.

@@ -117,6 +117,14 @@ impl Arena {
         self.region.discard(start, start + words);
     }
 
+    /// Copies words `range` of a chunk to the same place in another one, to which no other thread writes.
+    pub fn copy_words(&self, from: Handle, to: Handle, range: Range<usize>) {
+        let (from, to) = (self.chunk(from), self.chunk(to));
+        for (from, to) in from.iter().zip(to).take(range.end).skip(range.start) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+    }
+
     fn words_of(&self, page: u32) -> &'static [AtomicU32] {
         let start = (page as usize - 1) * PAGE_WORDS;
         &self.region.halves()[start..start + PAGE_WORDS]

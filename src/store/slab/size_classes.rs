@@ -48,6 +48,14 @@ pub struct SizeConfig {
     pub use_cas: bool,
 }
 
+impl Default for SizeConfig {
+    /// memcached's defaults.
+    fn default() -> Self {
+        let (chunk_size, growth_factor, slab_sizes, use_cas) = (48, 1.25, Vec::new(), true);
+        Self { chunk_size, growth_factor, chunk_max: 512 << 10, item_size_max: 1 << 20, slab_sizes, use_cas }
+    }
+}
+
 /// Sizes of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassSize {

@@ -6,7 +6,7 @@
 //! and the thread uses the class directly until it has to wait again. So a single active thread has no magazine, and
 //! of two threads that contend for a class one stops contending.
 //!
-//! Code that needs the state of the whole class takes a [`WholeClass`], which recalls the magazines and closes them:
+//! Code that needs the state of the whole class takes a `WholeClass`, which recalls the magazines and closes them:
 //! views, growth, page moves, tending, a switch of the mode. No magazine is open in flat mode, and none takes a chunk
 //! of a draining page.
 //!
@@ -16,18 +16,14 @@
 //! before the page drains.
 //!
 //! Classes of large chunks have no magazines. Large items, TEMP items and items of threads beyond the first
-//! [`THREADS`] use the class directly. Called by `slabs`, `reservation` and the store.
+//! [`THREADS`] use the class directly. Owns magazines, and which are open; knows the class by its allocator and its
+//! queues. Called by `class`, and by `slabs` for threads that do not hold the class.
 
-use super::arena::Arena;
-use super::chunk_layout::SizeHistogram;
-use super::chunk_pool::ChunkKind;
-use super::class_lock::{Mutex, MutexGuard};
-use super::thread_slot::{self, THREADS};
-use crate::store::evict::segment;
+use crate::store::evict::{ItemCounts, Queues};
 use crate::store::item::Handle;
 use crate::store::item::{Header, Item, state};
-use crate::store::slabs::{Class, Slabs};
-use std::ops::{Deref, DerefMut};
+use crate::store::slab::thread_slot::{self, THREADS};
+use crate::store::slab::{Arena, ChunkKind, Chunks, Mutex, MutexGuard, SizeHistogram};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::Release, fence};
 use std::sync::{Arc, OnceLock};
 
@@ -92,14 +88,13 @@ pub struct Magazine {
     free: [Handful; 2],
     /// Entries for the ring, oldest first.
     entries: Handful,
-    items: [i64; 4],
-    requested: i64,
+    counts: ItemCounts,
     histogram: SizeHistogram,
 }
 
 impl Magazine {
-    fn of(class: &Class) -> Self {
-        let max_size = class.pool(ChunkKind::MaxSize).layout.stride;
+    fn new(chunks: &Chunks) -> Self {
+        let max_size = chunks.pool(ChunkKind::MaxSize).layout().stride;
         let [free, fitted, entries] = [(); 3].map(|()| Handful { handles: [Handle::NOWHERE; ROOM], len: 0 });
         Self {
             uses: 0,
@@ -112,9 +107,8 @@ impl Magazine {
             draining: 0,
             free: [free, fitted],
             entries,
-            items: [0; 4],
-            requested: 0,
-            histogram: class.histogram.like(),
+            counts: ItemCounts::default(),
+            histogram: chunks.new_histogram(),
         }
     }
 
@@ -140,8 +134,7 @@ impl Magazine {
         self.uses -= 1;
         self.histogram.note(need);
         let mut item = write(handle);
-        self.items[segment(state::HOT)] += 1;
-        self.requested += memcached_size as i64;
+        self.counts.add(state::HOT, memcached_size);
         // A thread that pops a ring entry clears the bit only while no item relies on it: as written, it is valid.
         if !item.header().is(state::RING) {
             item.change_state(0, state::RING);
@@ -164,66 +157,42 @@ impl Magazine {
         debug_assert!(header.klen() > 0 && !header.is(state::LINKED), "freed twice, or while in the index");
         free.push(handle);
         self.uses -= 1;
-        self.items[segment(header.state())] -= 1;
-        self.requested -= memcached_size as i64;
+        self.counts.remove(header.state(), memcached_size);
         true
     }
 
     /// Applies all pending changes to the class, and returns all but `keep` chunks of each kind to it.
-    fn settle(&mut self, class: &mut Class, arena: &Arena, keep: usize) {
+    fn settle(&mut self, chunks: &mut Chunks, queues: &mut Queues, arena: &Arena, keep: usize) {
         for free in &mut self.free {
             while free.len > keep
                 && let Some(handle) = free.pop()
             {
-                class.free(arena, handle);
+                chunks.free(arena, handle);
             }
         }
-        let entries = &mut self.entries;
-        entries.handles[..entries.len].iter().for_each(|&handle| class.ring.push_back(handle));
-        entries.len = 0;
-        for (of_class, own) in class.items.iter_mut().zip(&mut self.items) {
-            *of_class += std::mem::take(own);
-        }
-        class.requested += std::mem::take(&mut self.requested);
-        class.histogram.absorb(&mut self.histogram);
+        queues.absorb(&self.entries.handles[..self.entries.len], &mut self.counts);
+        self.entries.len = 0;
+        chunks.note_sizes(&mut self.histogram);
     }
 
     /// Takes chunks for items of `need` bytes, a few of those that the class has free.
-    fn fill(&mut self, class: &mut Class, arena: &Arena, need: usize) {
-        let count = self.batch.min((class.at_hand() / FILL_PART) as usize);
+    fn fill(&mut self, chunks: &mut Chunks, arena: &Arena, need: usize) {
+        let count = self.batch.min((chunks.at_hand() / FILL_PART) as usize);
         self.batch = (2 * self.batch).min(ROOM / 2);
         for _ in 0..count {
             if self.free.iter().any(|free| free.len >= self.room) {
                 return;
             }
-            let Some(handle) = class.take_present(arena, need) else { return };
-            self.free[class.kind_of(arena, handle) as usize].push(handle);
+            let Some(handle) = chunks.take_present(arena, need) else { return };
+            self.free[chunks.kind_of(arena, handle) as usize].push(handle);
         }
-    }
-}
-
-/// A locked class without open magazines: its counts, lists and free chunks are complete. Magazines open under the
-/// class's lock alone, so this holds while the borrow does.
-pub(in crate::store) struct WholeClass<'a>(&'a mut Class);
-
-impl Deref for WholeClass<'_> {
-    type Target = Class;
-
-    fn deref(&self) -> &Class {
-        self.0
-    }
-}
-
-impl DerefMut for WholeClass<'_> {
-    fn deref_mut(&mut self) -> &mut Class {
-        self.0
     }
 }
 
 /// One thread's magazine, on cache lines of its own.
 #[repr(align(128))]
 struct MagazineCell {
-    /// Copy of the class's `open_magazines` bit, for the owner.
+    /// Copy of its bit in [`OpenMagazines`], for the owner.
     open: AtomicBool,
     magazine: Mutex<Magazine>,
 }
@@ -254,110 +223,116 @@ impl Magazines {
         let cell = self.cells[number].get()?;
         cell.open.load(Relaxed).then(|| cell.lock())
     }
-}
 
-impl Slabs {
-    /// Writes a new item into a chunk of the calling thread's magazine, if that is open: see [`Magazine::place`].
-    #[inline]
-    pub fn place(
-        &self,
-        arena: &Arena,
-        id: usize,
-        (need, memcached_size): (usize, usize),
-        write: impl FnOnce(Handle) -> Item,
-    ) -> Option<(Handle, Item)> {
-        // Most threads never wait for a class.
-        let number = thread_slot::current()?;
-        self.place_as(number, arena, id, (need, memcached_size), write)
-    }
-
+    /// Writes a new item into a chunk of the magazine of thread `number`, if that is open: see [`Magazine::place`].
     #[inline(never)]
-    fn place_as(
+    pub fn place(
         &self,
         number: usize,
         arena: &Arena,
-        id: usize,
         (need, memcached_size): (usize, usize),
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
-        self.magazines[id].as_ref()?.own(number)?.place(arena, need, memcached_size, write)
+        self.own(number)?.place(arena, need, memcached_size, write)
     }
 
-    /// Frees an item's chunk to the calling thread's magazine, if that is open: see [`Magazine::put`].
-    #[inline]
-    pub fn put(&self, arena: &Arena, id: usize, handle: Handle, memcached_size: usize) -> bool {
-        thread_slot::current().is_some_and(|number| self.put_as(number, arena, id, handle, memcached_size))
-    }
-
+    /// Frees an item's chunk to the magazine of thread `number`, if that is open: see [`Magazine::put`].
     #[inline(never)]
-    fn put_as(&self, number: usize, arena: &Arena, id: usize, handle: Handle, memcached_size: usize) -> bool {
-        let own = self.magazines[id].as_ref().and_then(|magazines| magazines.own(number));
-        own.is_some_and(|mut own| own.put(arena, handle, memcached_size))
+    pub fn put(&self, number: usize, arena: &Arena, handle: Handle, memcached_size: usize) -> bool {
+        self.own(number).is_some_and(|mut own| own.put(arena, handle, memcached_size))
     }
 }
 
-impl Class {
-    /// Whether magazines of the class are open.
-    pub(in crate::store) fn has_open_magazines(&self) -> bool {
-        self.open_magazines != 0
+/// Which magazines of a class are open; part of the class.
+#[derive(Default)]
+pub struct OpenMagazines {
+    /// The magazines; `None` if the class's chunks are too large for them.
+    all: Option<Arc<Magazines>>,
+    /// One bit per thread.
+    open: u64,
+    /// Searches that found no free chunk, modulo the number of which one recalls magazines.
+    searches: u8,
+}
+
+impl OpenMagazines {
+    /// None is open.
+    pub fn new(all: Option<Arc<Magazines>>) -> Self {
+        Self { all, ..Self::default() }
+    }
+
+    /// The magazines, for their threads.
+    pub fn all(&self) -> Option<Arc<Magazines>> {
+        self.all.clone()
+    }
+
+    /// Whether any magazine is open.
+    #[inline]
+    pub fn any(&self) -> bool {
+        self.open != 0
     }
 
     /// Applies and closes all magazines.
-    #[inline]
-    pub(in crate::store) fn whole(&mut self, arena: &Arena) -> WholeClass<'_> {
-        if self.has_open_magazines() {
-            self.recall_all(arena);
-        }
-        WholeClass(self)
-    }
-
     #[cold]
-    fn recall_all(&mut self, arena: &Arena) {
-        let magazines = self.magazines.clone();
-        for cell in magazines.iter().flat_map(|all| all.cells.iter().enumerate()) {
-            if let (number, Some(cell)) = (cell.0, cell.1.get())
-                && self.open_magazines >> number & 1 != 0
+    pub fn recall(&mut self, chunks: &mut Chunks, queues: &mut Queues, arena: &Arena) {
+        for (number, cell) in self.all.iter().flat_map(|all| all.cells.iter().enumerate()) {
+            if let Some(cell) = cell.get()
+                && self.open >> number & 1 != 0
             {
                 let mut magazine = cell.lock();
-                magazine.settle(self, arena, 0);
+                magazine.settle(chunks, queues, arena, 0);
                 magazine.uses = 0;
                 cell.open.store(false, Relaxed);
             }
         }
-        self.open_magazines = 0;
+        self.open = 0;
     }
 
-    /// After a failed search, recalls the magazines and takes a free chunk of `need` bytes: one call in [`SEARCHES`]
-    /// does so.
-    #[cold]
-    pub(in crate::store) fn take_from_magazines(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
+    /// Whether a search that found no free chunk is to recall the magazines: one in [`SEARCHES`].
+    pub fn is_recall_due(&mut self) -> bool {
         self.searches = (self.searches + 1) % SEARCHES;
-        if self.searches != 1 {
-            return None;
-        }
-        self.whole(arena).take_present(arena, need)
+        self.searches == 1
+    }
+
+    /// Begins to count searches, at a new page of the class.
+    pub fn count_searches(&mut self) {
+        self.searches = 0;
     }
 
     /// Completes an operation that the calling thread's magazine could not serve: an item of `need` bytes has its
     /// chunk, or (0) one is freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays
     /// open; otherwise it closes when its uses are spent.
     #[inline]
-    pub(in crate::store) fn renew_magazine(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
-        if contended || self.has_open_magazines() && thread_slot::current().is_some() {
-            self.renew_cold(arena, need, contended, flat);
+    pub fn renew(
+        &mut self,
+        (chunks, queues): (&mut Chunks, &mut Queues),
+        arena: &Arena,
+        need: usize,
+        contended: bool,
+        flat: bool,
+    ) {
+        if contended || self.any() && thread_slot::current().is_some() {
+            self.renew_cold((chunks, queues), arena, need, contended, flat);
         }
     }
 
     #[cold]
-    fn renew_cold(&mut self, arena: &Arena, need: usize, contended: bool, flat: bool) {
+    fn renew_cold(
+        &mut self,
+        (chunks, queues): (&mut Chunks, &mut Queues),
+        arena: &Arena,
+        need: usize,
+        contended: bool,
+        flat: bool,
+    ) {
         let Some(number) = (if contended { thread_slot::take() } else { thread_slot::current() }) else { return };
-        let was_open = self.open_magazines >> number & 1 != 0;
+        let was_open = self.open >> number & 1 != 0;
         // An item in flat mode's list must be removed from it when it is freed.
-        if !was_open && (!contended || flat || self.lru.len() > 0) {
+        if !was_open && (!contended || flat || queues.has_lru_items()) {
             return;
         }
-        let Some(magazines) = self.magazines.clone() else { return };
-        let new = || Box::new(MagazineCell { open: AtomicBool::new(false), magazine: Mutex::new(Magazine::of(self)) });
+        let Some(magazines) = &self.all else { return };
+        let new =
+            || Box::new(MagazineCell { open: AtomicBool::new(false), magazine: Mutex::new(Magazine::new(chunks)) });
         let cell = magazines.cells[number].get_or_init(new);
         let mut magazine = cell.lock();
         if !std::mem::take(&mut magazine.refused) && !contended {
@@ -365,20 +340,20 @@ impl Class {
         }
         let stays = contended || magazine.uses > 0;
         let keep = if stays { magazine.room / 2 } else { 0 };
-        magazine.settle(self, arena, keep);
+        magazine.settle(chunks, queues, arena, keep);
         if stays {
             if magazine.uses == 0 {
                 (magazine.uses, magazine.batch) = (USES, 2);
             }
-            magazine.draining = self.draining.as_ref().map_or(0, |draining| draining.page as usize);
-            let fitted = self.pool(ChunkKind::Fitted);
-            (magazine.fitted, magazine.loose) = (fitted.layout.stride, fitted.at_hand() == 0);
+            magazine.draining = chunks.draining_page().map_or(0, |page| page as usize);
+            let fitted = chunks.pool(ChunkKind::Fitted);
+            (magazine.fitted, magazine.loose) = (fitted.layout().stride, fitted.at_hand() == 0);
             if need > 0 {
-                magazine.fill(self, arena, need);
+                magazine.fill(chunks, arena, need);
             }
-            self.open_magazines |= 1 << number;
+            self.open |= 1 << number;
         } else {
-            self.open_magazines &= !(1 << number);
+            self.open &= !(1 << number);
         }
         cell.open.store(stays, Relaxed);
     }
@@ -387,11 +362,11 @@ impl Class {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::size_classes::SizeConfig;
     use super::*;
+    use crate::store::class::ClassView;
     use crate::store::item::{Key, Meta};
     use crate::store::page_move::rescue::{Move, Progress};
-    use crate::store::slabs::ClassView;
+    use crate::store::slab::SizeConfig;
     use crate::store::store::{Config, Lookup, Store};
     use crate::store::write::{Mode, Stored, Write};
     use std::thread;
@@ -404,14 +379,7 @@ mod tests {
     const MOST: usize = ROOM;
 
     fn store(megabytes: u64, evict: bool) -> &'static Store {
-        let sizes = SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 512 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        };
+        let sizes = SizeConfig::default();
         let (maxbytes, initial_items, may_grow) = (megabytes << 20, 40_000, true);
         Store::leak(&Config { sizes, maxbytes, evict, initial_items, may_grow, exact: true, precharged: 0 }).unwrap()
     }
@@ -529,9 +497,14 @@ mod tests {
         open(store);
         (0..2000).for_each(|n| assert!(put(store, n % 100)));
         view(store);
-        let chunks = |class: &Class| class.pools.iter().map(|pool| pool.used + pool.free_len).sum::<u64>();
         let class = store.slabs.class(CLASS);
-        assert!(class.ring.len() >= 100 && class.ring.len() as u64 <= chunks(&class), "{} entries", class.ring.len());
+        let chunks = class.chunks.used()
+            + [ChunkKind::MaxSize, ChunkKind::Fitted]
+                .map(|kind| class.chunks.pool(kind).free_len())
+                .iter()
+                .sum::<u64>();
+        let entries = class.queues.ring_len();
+        assert!(entries >= 100 && entries as u64 <= chunks, "{entries} entries");
     }
 
     #[test]
@@ -550,7 +523,7 @@ mod tests {
         assert_eq!(seen.items + seen.counts.evicted, 4 * count as u64);
         assert_eq!(seen.used_chunks, seen.items);
         let (class, mut left) = (store.slabs.class(CLASS), 0);
-        let in_ring = class.ring.len() as u64;
+        let in_ring = class.queues.ring_len() as u64;
         drop(class);
         (0..4 * count).for_each(|n| left += u64::from(delete(store, n)));
         assert!(in_ring >= seen.hot && left == seen.items, "every HOT item has its entry");
@@ -578,7 +551,7 @@ mod tests {
             (0..MOST).for_each(|n| assert!(delete(store, n)));
             assert_eq!(held(store), MOST);
             // One search in 64 recalls the magazines anyway: vary at which of them that happens.
-            store.slabs.class(CLASS).searches = round;
+            store.slabs.class(CLASS).magazines.searches = round;
             thread::scope(|scope| {
                 scope.spawn(|| (0..MOST).for_each(|n| assert!(put(store, n), "memory is out early")));
             });
@@ -606,7 +579,10 @@ mod tests {
         assert_eq!((view(store).pages, store.free_pages()), (2, 1));
         assert!((2 * MOST..count - MOST).all(|n| has(store, n)));
         let class = store.slabs.class(CLASS);
-        assert!(class.next_to_leave(64).all(|handle| store.arena.class(handle) == CLASS), "no entry of the page");
+        assert!(
+            class.next_to_leave(&store.arena, 64).all(|handle| store.arena.class(handle) == CLASS),
+            "no entry of the page"
+        );
     }
 
     #[test]
@@ -629,7 +605,7 @@ mod tests {
     #[test]
     fn there_are_no_magazines_in_flat_mode() {
         let store = store(8, true);
-        let queued = || store.slabs.class(CLASS).lru.len();
+        let queued = || store.slabs.class(CLASS).queues.lru_len();
         assert!(put(store, 0));
         open(store);
         assert!((1..100).all(|n| put(store, n)) && is_open(store));
@@ -650,10 +626,10 @@ mod tests {
     #[test]
     fn queueing_an_item_in_the_lru_list_closes_magazines() {
         let store = store(8, true);
-        let queued = || store.slabs.class(CLASS).lru.len();
+        let queued = || store.slabs.class(CLASS).queues.lru_len();
         assert!(put(store, 0));
         open(store);
-        let first = store.slabs.class(CLASS).ring.front().unwrap();
+        let first = store.slabs.class(CLASS).longest_here().unwrap();
         store.move_back(first, Item::at(store.arena.chunk(first)).unwrap());
         assert!(!is_open(store) && queued() == 1);
         assert!(delete(store, 0));

@@ -5,14 +5,13 @@
 //! that the hand finds unread after a whole period. Counts are halved every two periods, so they mean the same for
 //! lasting and for passing popularity.
 //!
-//! Owns the table and its size. Uses only memory that is not taken from items, so a class may have no history, or lose
-//! it. Used under the class lock; tables are allocated without it. Knows no items. Called by the store, which evicts,
-//! and by the chores thread.
+//! Owns the table and the rule for its size. Uses only memory that is not taken from items, so a class may have no
+//! history, or lose it. Used under the class lock; tables are allocated without it. Knows no items. Called by `s3fifo`,
+//! and by `slabs`, which resizes tables.
 
-use crate::store::evict::{ClockPeriod, Part};
+use super::class_stats::{ClockPeriod, Part};
 use crate::store::index::place_of;
-use crate::store::slab::{on_top, prefetch};
-use crate::store::slabs::{Class, Slabs};
+use crate::store::slab::prefetch;
 
 /// Entries per line.
 const ENTRIES: usize = 32;
@@ -53,7 +52,8 @@ const LINES_MAX: u64 = 1 << 32;
 #[repr(align(64))]
 struct Line([u16; ENTRIES]);
 
-const LINE_BYTES: u64 = size_of::<Line>() as u64;
+/// Bytes of a line.
+pub const LINE_BYTES: u64 = size_of::<Line>() as u64;
 
 /// Departure counts of one class, by key hash; empty if there is no spare memory for a table.
 #[derive(Default)]
@@ -71,7 +71,7 @@ pub struct History {
 
 impl History {
     /// An empty table of `lines` lines; of none if there is no memory.
-    fn new(lines: usize) -> Self {
+    pub fn new(lines: usize) -> Self {
         let mut new = Self::default();
         if new.lines.try_reserve_exact(lines).is_ok() {
             new.lines.resize(lines, Line([UNUSED; ENTRIES]));
@@ -82,6 +82,17 @@ impl History {
     /// Whether there is a table.
     pub fn is_kept(&self) -> bool {
         !self.lines.is_empty()
+    }
+
+    /// Bytes of the table.
+    pub fn bytes(&self) -> u64 {
+        self.lines.len() as u64 * LINE_BYTES
+    }
+
+    /// Whether the table need not be replaced by one of `lines` lines.
+    pub fn fits(&self, lines: usize) -> bool {
+        let now = self.lines.len();
+        now <= lines + lines / 2 && now >= lines - lines / 5
     }
 
     /// Prefetches the key's line for [`History::depart`].
@@ -137,65 +148,20 @@ impl History {
     }
 }
 
-impl Class {
-    /// Whether a small item chosen as victim is to be kept after all; it is then no longer in the ring. A large item
-    /// stays its queue's next victim.
-    pub fn keeps(&mut self, hash: u64, part: Part) -> bool {
-        let items = self.len();
-        !self.history.depart(hash, part, &self.period, items)
-    }
-}
-
-impl Slabs {
-    /// Resizes the histories of classes that evict, within the overhead not charged to the limit (`on_top`), of which
-    /// `needed` bytes are already taken; drops them if too little is left. Returns the bytes of all tables. Called
-    /// regularly by the chores thread.
-    pub fn fit_histories(&self, needed: u64) -> u64 {
-        let room = on_top(self.pages.limit()).saturating_sub(needed);
-        let evicts = |id: usize| !self.is_flat() && self.stats(id).evicted() != 0;
-        let mut kept = false;
-        let mut items_of = |id: usize| {
-            let class = self.class(id);
-            kept |= class.history.is_kept();
-            if evicts(id) { class.len() } else { 0 }
-        };
-        let items: Vec<u64> = (0..self.len()).map(&mut items_of).collect();
-        // A table is replaced only if it exceeds its size by more than half, so two thirds of the room are shared out.
-        let share = (room / 3 * 2).checked_div(items.iter().sum()).unwrap_or(0).min(BYTES_MAX);
-        let least = if kept { BYTES_LEFT } else { BYTES_MIN };
-        let share = if share < least { 0 } else { share };
-        let fit =
-            |(id, items): (usize, &u64)| self.fit_history(id, (items * share / LINE_BYTES).min(LINES_MAX) as usize);
-        items.iter().enumerate().map(fit).sum()
-    }
-
-    /// Gives a class a table of about `lines` lines and returns its bytes. One of the wrong size is replaced by an
-    /// empty one, which fills within a few evictions per item.
-    fn fit_history(&self, id: usize, lines: usize) -> u64 {
-        let fits = |now: usize| now <= lines + lines / 2 && now >= lines - lines / 5;
-        let now = self.class(id).history.lines.len();
-        if fits(now) {
-            return now as u64 * LINE_BYTES;
-        }
-        // No lock is held while memory is freed and allocated; the old table is freed first.
-        let old = std::mem::take(&mut self.class(id).history);
-        drop(old);
-        let new = History::new(lines);
-        let bytes = new.lines.len() as u64 * LINE_BYTES;
-        self.class(id).history = new;
-        bytes
-    }
+/// Lines for the tables of classes with `items` items each, within `room` bytes; none for any class if too little is
+/// left. `kept` is set while any class has a table.
+pub fn lines_of(items: &[u64], room: u64, kept: bool) -> impl Iterator<Item = usize> {
+    // A table is replaced only if it exceeds its size by more than half, so two thirds of the room are shared out.
+    let share = (room / 3 * 2).checked_div(items.iter().sum()).unwrap_or(0).min(BYTES_MAX);
+    let least = if kept { BYTES_LEFT } else { BYTES_MIN };
+    let share = if share < least { 0 } else { share };
+    items.iter().map(move |items| (items * share / LINE_BYTES).min(LINES_MAX) as usize)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::class_stats::ClassStats;
     use super::*;
-    use crate::store::evict::ClassStats;
-    use crate::store::item::{Key, Meta};
-    use crate::store::slab::Arena;
-    use crate::store::slab::{SizeConfig, Sizes};
-    use crate::store::store::{Config, Lookup, Store};
-    use crate::store::write::{Mode, Write};
 
     const ITEMS: u64 = 1000;
 
@@ -263,77 +229,18 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_classes_that_evict_stay_within_the_spare_overhead() {
-        let sizes = Sizes::new(sizes());
-        let arena = Arena::reserve(64 << 20, true, 0).unwrap();
-        let slabs = Slabs::new(&sizes, arena.numbers(), 64 << 20, 0, true);
-        let room = on_top(64 << 20);
-        slabs.class(1).items[0] = 100_000;
-        slabs.class(2).items[0] = 100_000;
-        assert_eq!(slabs.fit_histories(0), 0, "no class has evicted");
-        let evict = || _ = slabs.stats(1).ghost(Part::Ring);
-        evict();
-        assert_eq!(slabs.fit_histories(0), 800_000);
-        assert!(slabs.class(1).history.is_kept() && !slabs.class(2).history.is_kept());
-        for needed in (0..=room).step_by(10_000) {
-            let taken = slabs.fit_histories(needed);
-            assert!(taken + needed <= room && (taken > 0 || needed + 450_001 > room), "{taken} with {needed}");
-        }
-        assert_eq!(slabs.fit_histories(room - 599_000), 0, "the bounds have hysteresis");
-        assert!(slabs.fit_histories(room - 601_000) > 0);
-        assert_eq!(slabs.fit_histories(room), 0);
-        slabs.fit_histories(0);
-        slabs.set_flat(true, &arena);
-        assert_eq!(slabs.fit_histories(0), 0, "flat mode needs none");
-    }
-
-    #[test]
-    fn an_unread_item_of_a_key_that_was_evicted_often_is_not_evicted() {
-        let (maxbytes, initial_items) = (2 << 20, 40_000);
-        let sizes = sizes();
-        let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow: true, exact: true, precharged: 0 };
-        let store = Store::leak(&config).unwrap();
-        let put = |n: u32| {
-            let key = n.to_be_bytes();
-            let key = Key::new(&key).unwrap();
-            let meta = Meta { klen: 4, vlen: 50, flags: 0, exptime: 0, iflags: 0, cas: 0 };
-            let mut item = store.reserve(&key, &meta, 0).unwrap();
-            item.write(&[7; 50]).unwrap();
-            let class = usize::from(item.class());
-            store.commit(item, &key, Write::new(Mode::Set, store.next_cas()), 0);
-            class
-        };
-        let has = |n: u32| store.visit(&Key::new(&n.to_be_bytes()).unwrap(), 0, |_| ()) != Lookup::Miss;
-        let (class, mut last) = (put(0), 0);
-        while has(0) {
-            last += 1;
-            put(last);
-        }
-        let [never, often] = [last + 1, last + 2];
-        [never, often].into_iter().for_each(|n| _ = put(n));
-        {
-            let mut class = store.slabs.class(class);
-            class.history = History::new(20_000);
-            // Hashes differ between runs: the count is high enough after a halving, and the table so large that keys
-            // hardly ever share an entry.
-            (0..6).for_each(|_| _ = class.keeps(hash_of(often), Part::Main));
-        }
-        (1..=last * 3 / 2).for_each(|n| _ = put(often + n));
-        assert_eq!([never, often].map(has), [false, true]);
-    }
-
-    fn hash_of(n: u32) -> u64 {
-        crate::hash::hash(&n.to_be_bytes())
-    }
-
-    fn sizes() -> SizeConfig {
-        SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 512 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        }
+    fn tables_share_the_room_with_hysteresis() {
+        let items = [100_000, 0, 100_000];
+        let lines = |room, kept| lines_of(&items, room, kept).collect::<Vec<_>>();
+        let most = 100_000 * BYTES_MAX / LINE_BYTES;
+        assert_eq!(lines(1 << 40, false), [most as usize, 0, most as usize]);
+        let room = 200_000 * BYTES_MIN / 2 * 3;
+        assert_eq!(lines(room, false), [(100_000 * BYTES_MIN / LINE_BYTES) as usize, 0, 6250]);
+        assert_eq!(lines(room - 3, false), [0; 3]);
+        assert_eq!(lines(room - 3, true), [(100_000 * BYTES_LEFT / LINE_BYTES) as usize, 0, 4687]);
+        assert_eq!(lines(200_000 * BYTES_LEFT / 2 * 3 - 3, true), [0; 3]);
+        let table = History::new(1000);
+        assert!([667, 1000, 1250].iter().all(|&lines| table.fits(lines)));
+        assert!([0, 666, 1251].iter().all(|&lines| !table.fits(lines)));
     }
 }
