@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`sys`] [`settings`] [`stats`] [`events`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
@@ -33,6 +33,7 @@
 pub mod auth;
 pub mod cache;
 pub mod clock;
+pub mod conns;
 pub mod decimal;
 pub mod events;
 pub mod hash;

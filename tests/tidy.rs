@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may use itself and the rows above its own.
 const LAYERS: &[&[&str]] = &[
-    &["limits", "clock", "hash", "decimal", "point", "printable", "sys", "settings", "stats", "events"],
+    &["limits", "clock", "hash", "decimal", "point", "printable", "sys", "settings", "stats", "conns", "events"],
     &["store", "tls", "auth"],
     &["cache"],
     &["maint"],

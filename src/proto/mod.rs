@@ -1,8 +1,6 @@
 //! Protocols: bytes to verbs and back. Knows no sockets: `net` supplies the input and writes the output.
 
-mod addresses;
 mod binary;
-mod conn_state;
 mod input;
 mod listing;
 mod lookahead;
@@ -14,11 +12,10 @@ mod shared;
 mod text;
 mod upload;
 
+pub use crate::conns::{AddressPlace, ConnInfo, ConnState, ConnTable};
 pub use crate::events::CloseReason;
-pub use addresses::AddressPlace;
-pub use conn_state::ConnState;
 pub use input::Input;
 pub use output::Output;
 pub use report::hash_power;
 pub use session::{NO_READ_MEMORY, Protocol, Session, Step};
-pub use shared::{ConnInfo, ConnTable, Control, Cx, Shared, size_config};
+pub use shared::{Control, Cx, Shared, size_config};
