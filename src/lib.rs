@@ -20,13 +20,14 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
-//! | 4 | [`proto`] | bytes to verbs and back, no sockets |
-//! | 5 | [`net`] | sockets, workers, connections |
-//! | 6 | [`server`] | wires all of them; `main` |
+//! | 4 | [`report`] | statistics as data |
+//! | 5 | [`proto`] | bytes to verbs and back, no sockets |
+//! | 6 | [`net`] | sockets, workers, connections |
+//! | 7 | [`server`] | wires all of them; `main` |
 //!
 //! `docs/architecture.md` follows one request through all of them.
 
@@ -39,10 +40,12 @@ pub mod events;
 pub mod hash;
 pub mod limits;
 pub mod maint;
+pub mod metric;
 pub mod net;
 pub mod point;
 pub mod printable;
 pub mod proto;
+pub mod report;
 pub mod server;
 pub mod settings;
 pub mod stats;

@@ -5,13 +5,13 @@
 //! memory. Other memory of a report counts against one budget shared by all clients. Independent of the wire format,
 //! as `report` is; the calling protocol supplies the form of the rows.
 
-use super::report::{Form, RowSink, conn_rows};
-use super::{Cx, Output};
-use crate::limits::{HEADROOM, REPORT_STEP};
-use crate::stats::{BudgetShare, PREFIX_LINE_MAX, PrefixPlace};
-use crate::store::Walk;
+use super::report::{Form, row};
+use super::{ConnState, Cx, Output};
+use crate::decimal;
+use crate::limits::{HEADROOM, KEY_MAX, REPORT_STEP};
+use crate::report::{SizeCount, connection};
+use crate::stats::{PrefixCounts, PrefixPlace};
 use crate::sys::headroom;
-use std::collections::HashMap;
 
 /// Connections listed per acquisition of the connection table's lock.
 const CONNS: usize = 32;
@@ -24,6 +24,12 @@ const SLOTS: u32 = 8192;
 
 /// Upper bound for a row of the histogram.
 const SIZE_ROW_MAX: usize = 128;
+
+/// Upper bound for a prefix's line without the prefix: five words and four numbers of 20 digits.
+const PREFIX_WORDS_MAX: usize = "PREFIX  get  hit  set  del \r\n".len() + 4 * 20;
+
+/// Upper bound for a prefix's line.
+const PREFIX_LINE_MAX: usize = KEY_MAX + PREFIX_WORDS_MAX;
 
 /// A reply that is sent in steps.
 pub(super) trait Listing: Send {
@@ -69,16 +75,17 @@ impl<F: Form> Conns<F> {
 impl<F: Form> Listing for Conns<F> {
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
         let Some(full) = room(out, CONNS_BYTES) else { return Listed::NoMemory };
-        let mut sink = RowSink { form: &self.form, out: out.bytes() };
-        while sink.out.len() < full {
-            let cards = cx.shared.conns.list_after(self.after, CONNS);
-            let Some((last, _)) = cards.last() else {
-                self.form.end(sink.out);
+        let (bytes, now) = (out.bytes(), cx.shared.clock.now());
+        while bytes.len() < full {
+            let conns = cx.shared.conns.list_after(self.after, CONNS);
+            let Some((last, _)) = conns.last() else {
+                self.form.end(bytes);
                 return Listed::Done;
             };
             self.after = *last;
-            for (fd, info) in &cards {
-                conn_rows(cx, *fd, info, &mut sink);
+            for (fd, info) in &conns {
+                let state = if *fd == cx.fd { ConnState::ParseCmd } else { info.state() };
+                connection(*fd, info, state, now, &mut |metric| row(&self.form, "", metric, bytes));
             }
         }
         Listed::More
@@ -88,48 +95,22 @@ impl<F: Form> Listing for Conns<F> {
 /// `stats sizes`: number of items by memcached_size in steps of 32 bytes. Walks all memory before the first row.
 pub(super) struct SizesReport<F> {
     form: F,
-    walk: Walk,
-    counts: HashMap<usize, u64>,
+    count: SizeCount,
     /// Remaining rows in reverse order; `None` until all items are counted.
     rows: Option<Vec<(usize, u64)>>,
-    taken: BudgetShare,
 }
 
 impl<F: Form> SizesReport<F> {
     pub(super) fn new(cx: &Cx<'_>, form: F) -> Self {
-        let walk = cx.shared.cache.store.begin_walk(u64::MAX << 1);
-        let taken = cx.shared.stats.globals.reports.share();
-        Self { form, walk, counts: HashMap::new(), rows: None, taken }
-    }
-
-    /// Counts the next items; true when all are counted. `None` if the counts cannot grow.
-    fn count(&mut self, cx: &Cx<'_>) -> Option<bool> {
-        let mut fits = true;
-        let over = cx.shared.cache.store.walk_sizes(&mut self.walk, SLOTS, |size| {
-            fits = fits && self.counts.try_reserve(1).is_ok();
-            if fits {
-                *self.counts.entry(size.div_ceil(32) * 32).or_insert(0) += 1;
-            }
-        });
-        let bytes = 2 * self.counts.capacity() * size_of::<(usize, u64)>();
-        (fits && self.taken.grow_to(bytes)).then_some(over)
-    }
-
-    fn sort(&mut self) -> Option<()> {
-        let mut rows = Vec::new();
-        rows.try_reserve_exact(self.counts.len()).ok()?;
-        rows.extend(std::mem::take(&mut self.counts));
-        rows.sort_unstable_by(|one, other| other.cmp(one));
-        self.rows = Some(rows);
-        Some(())
+        Self { form, count: SizeCount::new(cx.shared.cache.store, &cx.shared.stats), rows: None }
     }
 
     fn try_step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Listed> {
         if self.rows.is_none() {
-            if !self.count(cx)? {
+            if !self.count.step(cx.shared.cache.store, SLOTS)? {
                 return Some(Listed::More);
             }
-            self.sort()?;
+            self.rows = Some(self.count.take_rows()?);
         }
         let full = room(out, SIZE_ROW_MAX)?;
         let bytes = out.bytes();
@@ -159,18 +140,25 @@ pub(super) struct Prefixes {
 impl Prefixes {
     /// Begins a dump; `end` is its last line.
     pub(super) fn new(cx: &Cx<'_>, end: &'static [u8]) -> Self {
-        Self { place: cx.shared.cache.prefixes.begin_dump(), end }
+        Self { place: cx.shared.cache.prefixes.begin_walk(), end }
     }
 
     /// Upper bound for the whole dump in bytes.
     pub(super) fn bytes_max(&self) -> usize {
-        self.place.bytes_max() + self.end.len()
+        let (rows, bytes) = self.place.left();
+        bytes + rows * PREFIX_WORDS_MAX + self.end.len()
     }
 
     /// Appends lines until `out` has `full` bytes; the caller reserves room for one more line. True after the last
     /// line.
     pub(super) fn put(&mut self, cx: &Cx<'_>, out: &mut Vec<u8>, full: usize) -> bool {
-        let over = cx.shared.cache.prefixes.dump(&mut self.place, out, full);
+        if out.len() >= full {
+            return false;
+        }
+        let over = cx.shared.cache.prefixes.walk(&mut self.place, |name, counts| {
+            prefix_line(name, counts, out);
+            out.len() < full
+        });
         if over {
             out.extend_from_slice(self.end);
         }
@@ -178,9 +166,34 @@ impl Prefixes {
     }
 }
 
+/// Appends `PREFIX … get … hit … set … del …`.
+fn prefix_line(name: &[u8], counts: &PrefixCounts, out: &mut Vec<u8>) {
+    let PrefixCounts { gets, hits, sets, deletes } = *counts;
+    out.extend_from_slice(b"PREFIX ");
+    out.extend_from_slice(name);
+    for (word, number) in [(" get ", gets), (" hit ", hits), (" set ", sets), (" del ", deletes)] {
+        out.extend_from_slice(word.as_bytes());
+        decimal::put(out, number);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 impl Listing for Prefixes {
     fn step(&mut self, cx: &Cx<'_>, out: &mut Output) -> Listed {
         let Some(full) = room(out, PREFIX_LINE_MAX + self.end.len()) else { return Listed::NoMemory };
         if self.put(cx, out.bytes(), full) { Listed::Done } else { Listed::More }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_line_of_a_prefix_is_within_its_bound() {
+        let mut line = Vec::new();
+        let most = PrefixCounts { gets: u64::MAX, hits: u64::MAX, sets: u64::MAX, deletes: u64::MAX };
+        prefix_line(&[b'p'; KEY_MAX], &most, &mut line);
+        assert_eq!(line.len(), PREFIX_LINE_MAX);
     }
 }

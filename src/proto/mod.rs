@@ -16,6 +16,5 @@ pub use crate::conns::{AddressPlace, ConnInfo, ConnState, ConnTable};
 pub use crate::events::CloseReason;
 pub use input::Input;
 pub use output::Output;
-pub use report::hash_power;
 pub use session::{NO_READ_MEMORY, Protocol, Session, Step};
 pub use shared::{Control, Cx, Shared, size_config};

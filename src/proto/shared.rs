@@ -10,6 +10,7 @@ use crate::events::{Events, Log};
 use crate::limits::{REPLY_CHARGE, TURN_KEYS};
 use crate::maint::{ChoreInput, Crawler, Mover, Tuning, Watchers};
 use crate::point::point;
+use crate::report::Collector;
 use crate::settings::{self, Runtime, Settings};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, MemoryFile, Store};
@@ -135,6 +136,21 @@ impl Shared {
             control,
             runtime: Runtime::new(&settings),
             settings,
+        }
+    }
+
+    /// The parts that statistics are read from.
+    pub fn collector(&self) -> Collector<'_> {
+        Collector {
+            settings: &self.settings,
+            runtime: &self.runtime,
+            clock: &self.clock,
+            stats: &self.stats,
+            store: self.cache.store,
+            mover: &self.mover,
+            crawler: &self.crawler,
+            tls: self.tls.as_ref(),
+            auth: self.auth.is_some(),
         }
     }
 

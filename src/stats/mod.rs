@@ -11,7 +11,7 @@ mod prefix;
 pub use budget::{Budget, BudgetShare};
 pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
-pub use prefix::{PREFIX_LINE_MAX, PrefixEvent, PrefixPlace, PrefixStats};
+pub use prefix::{PrefixCounts, PrefixEvent, PrefixPlace, PrefixStats};
 
 use crate::point::point;
 use parking_lot::Mutex;

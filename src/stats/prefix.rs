@@ -3,13 +3,12 @@
 //! Owns the table; knows nothing of keys but the delimiter. Off by default, so its lock (rank: docs/locking.md) costs
 //! nothing in ordinary service.
 //!
-//! Rows are only added, until all are cleared: a row's index stays valid between two steps of a dump. The table is
+//! Rows are only added, until all are cleared: a row's index stays valid between two steps of a walk. The table is
 //! bounded in rows, and a prefix in bytes by the longest key. A prefix without a row, or without memory for one, is
 //! not counted.
 
-use crate::decimal;
 use crate::hash::hash;
-use crate::limits::{HEADROOM, KEY_MAX};
+use crate::limits::HEADROOM;
 use crate::printable::is_printable;
 use crate::sys::headroom;
 use parking_lot::{Mutex, MutexGuard};
@@ -23,21 +22,17 @@ const SLOTS: usize = 2 * PREFIXES_MAX;
 /// Rows added per check for free memory: 100 KB.
 const ROWS_ASKED: usize = 256;
 
-/// Rows printed under one hold of the lock: some 10 us.
+/// Rows visited under one hold of the lock: some 10 us.
 const BATCH: usize = 64;
 
-/// Maximum bytes of a row's line without the prefix: five words and four numbers of 20 digits.
-const WORDS_MAX: usize = "PREFIX  get  hit  set  del \r\n".len() + 4 * 20;
-
-/// Longest line of a dump.
-pub const PREFIX_LINE_MAX: usize = KEY_MAX + WORDS_MAX;
-
-#[derive(Default, Clone, Copy)]
-struct Prefix {
-    gets: u64,
-    hits: u64,
-    sets: u64,
-    deletes: u64,
+/// Counts of one prefix.
+#[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct PrefixCounts {
+    pub gets: u64,
+    pub hits: u64,
+    pub sets: u64,
+    pub deletes: u64,
 }
 
 /// Counter to increment.
@@ -58,7 +53,7 @@ pub struct PrefixStats {
 
 #[derive(Default)]
 struct PrefixTable {
-    rows: Vec<(Box<[u8]>, Prefix)>,
+    rows: Vec<(Box<[u8]>, PrefixCounts)>,
     /// Row numbers, from 1 on, by the hash of their prefix; 0 = none. Empty before the first row.
     index: Vec<u32>,
     /// Bytes of all prefixes.
@@ -69,7 +64,7 @@ struct PrefixTable {
     generation: u64,
 }
 
-/// Position of a dump. The dump prints the rows that existed when it began.
+/// Position of a walk over the rows that existed when it began.
 pub struct PrefixPlace {
     next: usize,
     end: usize,
@@ -78,9 +73,9 @@ pub struct PrefixPlace {
 }
 
 impl PrefixPlace {
-    /// Maximum bytes of the remaining lines of the dump.
-    pub fn bytes_max(&self) -> usize {
-        self.bytes + (self.end - self.next) * WORDS_MAX
+    /// Number of rows left, and the bytes of all prefixes.
+    pub fn left(&self) -> (usize, usize) {
+        (self.end - self.next, self.bytes)
     }
 }
 
@@ -112,33 +107,30 @@ impl PrefixStats {
         }
     }
 
-    /// Begins a dump of all rows, for [`PrefixStats::dump`].
-    pub fn begin_dump(&self) -> PrefixPlace {
+    /// Begins a walk over all rows, for [`PrefixStats::walk`].
+    pub fn begin_walk(&self) -> PrefixPlace {
         let table = self.table.lock();
         PrefixPlace { next: 0, end: table.rows.len(), generation: table.generation, bytes: table.bytes }
     }
 
-    /// Appends the next `PREFIX …` lines until `out` has `full` bytes; the last line may exceed them by
-    /// [`PREFIX_LINE_MAX`], which the caller has reserved. True when none is left.
-    pub fn dump(&self, place: &mut PrefixPlace, out: &mut Vec<u8>, full: usize) -> bool {
-        while out.len() < full {
+    /// Passes the next prefixes to `each` until it returns false; true when none is left. `each` runs under the lock:
+    /// it must not allocate.
+    pub fn walk(&self, place: &mut PrefixPlace, mut each: impl FnMut(&[u8], &PrefixCounts) -> bool) -> bool {
+        loop {
             let table = self.table.lock();
             if table.generation != place.generation {
                 return true;
             }
-            let rows = &table.rows[place.next..place.end];
-            for (name, counts) in rows.iter().take(BATCH) {
-                if out.len() >= full {
-                    return false;
-                }
-                counts.put(name, out);
+            for (name, counts) in table.rows[place.next..place.end].iter().take(BATCH) {
                 place.next += 1;
+                if !each(name, counts) {
+                    return place.next == place.end;
+                }
             }
             if place.next == place.end {
                 return true;
             }
         }
-        false
     }
 
     /// Clears the table.
@@ -149,20 +141,6 @@ impl PrefixStats {
         // Thousands of rows are freed without the lock.
         drop(table);
         drop(old);
-    }
-}
-
-impl Prefix {
-    fn put(&self, name: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(b"PREFIX ");
-        out.extend_from_slice(name);
-        for (word, number) in
-            [(" get ", self.gets), (" hit ", self.hits), (" set ", self.sets), (" del ", self.deletes)]
-        {
-            out.extend_from_slice(word.as_bytes());
-            decimal::put(out, number);
-        }
-        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -216,7 +194,7 @@ impl PrefixTable {
         copy.extend_from_slice(name);
         let slot = self.slot(name);
         self.index[slot] = at as u32 + 1;
-        self.rows.push((copy.into_boxed_slice(), Prefix::default()));
+        self.rows.push((copy.into_boxed_slice(), PrefixCounts::default()));
         self.bytes += name.len();
         self.granted = self.granted.saturating_sub(1);
         Some(at)
@@ -228,22 +206,26 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn dump(stats: &PrefixStats, step: usize) -> String {
-        let (mut place, mut out) = (stats.begin_dump(), Vec::new());
-        let most = place.bytes_max();
+    /// All prefixes, from a walk in steps of `step` rows.
+    fn rows(stats: &PrefixStats, step: usize) -> Vec<(String, PrefixCounts)> {
+        let (mut place, mut rows) = (stats.begin_walk(), Vec::new());
+        let mut left = place.left().0;
         loop {
-            let full = out.len() + step;
-            let over = stats.dump(&mut place, &mut out, full);
-            assert!(out.len() < full + PREFIX_LINE_MAX, "a step is bounded");
+            let full = rows.len() + step;
+            let over = stats.walk(&mut place, |name, counts| {
+                rows.push((String::from_utf8(name.to_vec()).unwrap(), *counts));
+                rows.len() < full
+            });
+            assert!(rows.len() <= full && place.left().0 < left, "a step is bounded and moves on");
+            left = place.left().0;
             if over {
-                assert!(out.len() <= most);
-                return String::from_utf8(out).unwrap();
+                return rows;
             }
         }
     }
 
     #[test]
-    fn a_dump_lists_each_prefix_once_at_any_step_size() {
+    fn a_walk_passes_each_prefix_once_at_any_step_size() {
         let stats = PrefixStats::new(b':');
         for n in 0..1000 {
             stats.record(format!("p{n}:k").as_bytes(), PrefixEvent::Miss);
@@ -251,22 +233,14 @@ mod tests {
         }
         stats.record(b":", PrefixEvent::Hit);
         stats.record(b"no delimiter", PrefixEvent::Hit);
-        let whole = dump(&stats, usize::MAX / 2);
-        let lines: BTreeSet<&str> = whole.lines().collect();
-        assert_eq!((whole.lines().count(), lines.len()), (1001, 1001));
-        assert!(lines.contains("PREFIX p999 get 1 hit 0 set 1 del 0"));
-        assert!(lines.contains("PREFIX  get 1 hit 1 set 0 del 0"));
-        for step in [1, 100, 5000] {
-            assert_eq!(dump(&stats, step), whole);
+        let whole = rows(&stats, usize::MAX / 2);
+        let names: BTreeSet<&str> = whole.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!((whole.len(), names.len()), (1001, 1001));
+        assert_eq!(whole[999], ("p999".into(), PrefixCounts { gets: 1, sets: 1, ..PrefixCounts::default() }));
+        assert_eq!(whole[1000], (String::new(), PrefixCounts { gets: 1, hits: 1, ..PrefixCounts::default() }));
+        for step in [1, 7, BATCH, 1000] {
+            assert_eq!(rows(&stats, step), whole);
         }
-    }
-
-    #[test]
-    fn the_longest_line_is_within_its_bound() {
-        let mut line = Vec::new();
-        let most = Prefix { gets: u64::MAX, hits: u64::MAX, sets: u64::MAX, deletes: u64::MAX };
-        most.put(&[b'p'; KEY_MAX], &mut line);
-        assert_eq!(line.len(), PREFIX_LINE_MAX);
     }
 
     #[test]
@@ -276,9 +250,10 @@ mod tests {
             stats.record(format!("{n}:").as_bytes(), PrefixEvent::Set);
         }
         stats.record(b"7:", PrefixEvent::Delete);
-        let dump = dump(&stats, 32 * 1024);
-        assert_eq!(dump.lines().count(), PREFIXES_MAX);
-        assert!(dump.contains("PREFIX 7 get 0 hit 0 set 1 del 1\r\n"));
+        let rows = rows(&stats, 1000);
+        assert_eq!(rows.len(), PREFIXES_MAX);
+        let counts = PrefixCounts { sets: 1, deletes: 1, ..PrefixCounts::default() };
+        assert!(rows.contains(&("7".to_owned(), counts)));
     }
 
     #[test]
@@ -287,25 +262,32 @@ mod tests {
         for key in [&b"a\r\nEND\r\n:x"[..], b"a b:x", b"\0:x", b"fine:x\n"] {
             stats.record(key, PrefixEvent::Set);
         }
-        assert_eq!(dump(&stats, 1), "PREFIX fine get 0 hit 0 set 1 del 0\r\n");
+        let names: Vec<_> = rows(&stats, 1).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["fine"]);
     }
 
     #[test]
-    fn a_dump_ends_when_rows_are_cleared_and_omits_new_rows() {
+    fn a_walk_ends_when_rows_are_cleared_and_omits_new_rows() {
         let stats = PrefixStats::new(b':');
         let fill = || (0..100).for_each(|n| stats.record(format!("p{n}:").as_bytes(), PrefixEvent::Set));
+        let count = |place: &mut PrefixPlace| {
+            let mut rows = 0;
+            assert!(stats.walk(place, |_, _| {
+                rows += 1;
+                true
+            }));
+            rows
+        };
         fill();
-        let (mut place, mut out) = (stats.begin_dump(), Vec::new());
-        assert!(!stats.dump(&mut place, &mut out, 1));
+        let mut place = stats.begin_walk();
+        assert!(!stats.walk(&mut place, |_, _| false));
         stats.record(b"late:", PrefixEvent::Set);
-        assert!(stats.dump(&mut place, &mut out, usize::MAX));
-        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 100);
+        assert_eq!(count(&mut place), 99);
 
-        let (mut place, mut out) = (stats.begin_dump(), Vec::new());
-        assert!(!stats.dump(&mut place, &mut out, 1));
+        let mut place = stats.begin_walk();
+        assert!(!stats.walk(&mut place, |_, _| false));
         stats.clear();
         fill();
-        assert!(stats.dump(&mut place, &mut out, usize::MAX));
-        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
+        assert_eq!(count(&mut place), 0);
     }
 }

@@ -6,8 +6,9 @@ use super::header::{Head, Parts, SIZE};
 use super::{Run, Status};
 use crate::limits::{HEADROOM, REPORT_STEP};
 use crate::proto::listing::{self, Listed, Listing, Prefixes, SizesReport};
-use crate::proto::report::{Form, Report, RowSink};
+use crate::proto::report::{self, Form};
 use crate::proto::{Cx, Output};
+use crate::report::Report;
 use crate::settings::VERSION;
 use crate::stats::{BudgetShare, Counter};
 use crate::sys::headroom;
@@ -68,32 +69,36 @@ impl Form for Packets {
 /// Appends statistics, ended by an empty packet. `reset`, `settings` and `detail` match by prefix, other arguments
 /// exactly. A report that may be long is returned, for the session to send in steps.
 pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing>> {
-    let cx = run.cx;
-    let report = Report { cx, verbs: run.verbs };
-    let form = Packets(run.head);
-    let rows = &mut RowSink { form: &form, out: run.out.bytes() };
-    match word {
-        b"" => report.general(rows),
-        _ if word.starts_with(b"reset") => cx.shared.reset_stats(),
-        _ if word.starts_with(b"settings") => report.settings(rows),
+    let (cx, form) = (run.cx, Packets(run.head));
+    let report = match word {
+        b"" => Some(Report::General),
+        _ if word.starts_with(b"reset") => {
+            cx.shared.reset_stats();
+            None
+        }
+        _ if word.starts_with(b"settings") => Some(Report::Settings),
         _ if word.starts_with(b"detail") => match detail(cx, &word[b"detail".len()..]) {
             Detail::Refused => {
                 run.fail(Status::NotFound);
                 return None;
             }
-            Detail::Switched => {}
+            Detail::Switched => None,
             Detail::Dump => return Some(Box::new(PrefixPacket::new(cx, form))),
         },
-        b"items" => report.items(rows),
-        b"slabs" => report.slabs(rows),
+        b"items" => Some(Report::Items),
+        b"slabs" => Some(Report::Slabs),
         b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(SizesReport::new(cx, form))),
-        b"sizes" => report.no_sizes(rows),
+        b"sizes" => Some(Report::NoSizes),
         _ => {
             run.fail(Status::NotFound);
             return None;
         }
+    };
+    let out = run.out.bytes();
+    if let Some(report) = report {
+        report::put(cx.shared, report, &form, out);
     }
-    form.end(run.out.bytes());
+    form.end(out);
     None
 }
 

@@ -10,8 +10,9 @@ use crate::events::EventClass;
 use crate::limits::CLASSES;
 use crate::maint::{Refusal, Seat, WatchRefused};
 use crate::proto::listing::{Conns, Prefixes, SizesReport};
-use crate::proto::report::{Form, Report, RowSink};
+use crate::proto::report::{self, Form};
 use crate::proto::{CloseReason, Control};
+use crate::report::Report;
 #[cfg(feature = "debug-commands")]
 use crate::store::{Key, Lookup};
 use std::fmt::Display;
@@ -277,10 +278,8 @@ impl Form for TextRows {
 /// `stats` with all its arguments. Returns a report that may be long, for the session to send in steps.
 pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
-    let report = Report { cx, verbs: run.verbs };
-    let rows = &mut RowSink { form: &TextRows, out: run.out.bytes() };
-    if tokens.len() == 1 {
-        report.general(rows);
+    let report = if tokens.len() == 1 {
+        Report::General
     } else if tokens.is(1, "reset") {
         cx.shared.reset_stats();
         run.reply("RESET");
@@ -288,25 +287,26 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
     } else if tokens.is(1, "detail") {
         return detail(run, tokens);
     } else if tokens.is(1, "settings") {
-        report.settings(rows);
+        Report::Settings
     } else if tokens.is(1, "cachedump") {
         return cachedump(run, tokens);
     } else if tokens.is(1, "conns") {
         return AfterCommand::Report(Box::new(Conns::new(TextRows)));
     } else {
         match tokens.get(1) {
-            b"items" => report.items(rows),
-            b"slabs" => report.slabs(rows),
+            b"items" => Report::Items,
+            b"slabs" => Report::Slabs,
             b"sizes" if cx.shared.settings.track_sizes => {
                 return AfterCommand::Report(Box::new(SizesReport::new(cx, TextRows)));
             }
-            b"sizes" => report.no_sizes(rows),
+            b"sizes" => Report::NoSizes,
             _ => {
                 run.reply("ERROR");
                 return AfterCommand::Line;
             }
         }
-    }
+    };
+    report::put(cx.shared, report, &TextRows, run.out.bytes());
     run.out.put(END);
     AfterCommand::Line
 }

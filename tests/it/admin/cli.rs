@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 
+use oxcached::metric::{Metric, MetricSink};
 use oxcached::settings::{
     Action, Exit, HashAlgorithm, ProtocolChoice, Runtime, Settings, VERSION, check_start, check_user, parse,
     unsupported,
@@ -468,7 +469,8 @@ fn a_test_build_takes_the_test_suite_option() {
 fn rows(words: &[&str]) -> String {
     let settings = settings(words);
     let mut rows = Vec::new();
-    settings.report(&Runtime::new(&settings), &mut |name, value| rows.push(format!("{name}={value}")));
+    let mut visit = |metric: &Metric<'_>| rows.push(format!("{}={}", metric.name, metric.value));
+    settings.report(&Runtime::new(&settings), &mut MetricSink::new(&mut visit));
     rows.join(" ")
 }
 
@@ -521,7 +523,7 @@ fn stats_settings_follow_options_and_changes() {
     rt.set_verbose(2);
     rt.set_maxbytes(7);
     let mut shown = Vec::new();
-    settings.report(&rt, &mut |name, value| shown.push((name.to_owned(), value.to_owned())));
-    assert_eq!(shown[0], ("maxbytes".to_owned(), "7".to_owned()));
-    assert_eq!(shown[5], ("verbosity".to_owned(), "2".to_owned()));
+    settings.report(&rt, &mut MetricSink::new(&mut |metric| shown.push((metric.name, metric.value.to_string()))));
+    assert_eq!(shown[0], ("maxbytes", "7".to_owned()));
+    assert_eq!(shown[5], ("verbosity", "2".to_owned()));
 }
