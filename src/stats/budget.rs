@@ -1,8 +1,8 @@
-//! A limit on the bytes that many clients take together.
+//! A limit on the bytes that the reports of many clients take together.
 //!
-//! Owns the count. A user of bytes holds a [`BudgetShare`], which returns them when it is dropped. Knows nothing of
-//! their use.
+//! Owns the count. A report holds a [`BudgetShare`], which returns its bytes when it is dropped.
 
+use crate::limits::REPORTS_MAX;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -19,12 +19,13 @@ pub struct BudgetShare {
     bytes: u64,
 }
 
-impl Budget {
-    /// A budget of `max` bytes.
-    pub fn new(max: usize) -> Self {
-        Self { used: Arc::default(), max: max as u64 }
+impl Default for Budget {
+    fn default() -> Self {
+        Self { used: Arc::default(), max: REPORTS_MAX as u64 }
     }
+}
 
+impl Budget {
     /// Bytes taken now.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn shares_together_keep_to_the_budget() {
-        let budget = Budget::new(100);
+        let budget = Budget { max: 100, ..Budget::default() };
         let (mut one, mut other) = (budget.share(), budget.share());
         assert!(one.grow_to(60) && one.grow_to(10));
         assert!(!other.grow_to(41));

@@ -1,10 +1,10 @@
 //! Gauges and rare counters with several writers: connections, the accept pause, buffers.
 
 use super::Budget;
-use crate::limits::REPORTS_MAX;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Process-wide numbers; each is the `stats` row of the same name unless its comment says otherwise.
+#[derive(Default)]
 #[allow(missing_docs)]
 pub struct Globals {
     /// Open connections, listeners included (`curr_connections` prints one less).
@@ -32,35 +32,6 @@ pub struct Globals {
     pub log_watcher_skipped: AtomicU64,
     pub log_watcher_sent: AtomicU64,
     pub log_watchers: AtomicU64,
-}
-
-impl Default for Globals {
-    fn default() -> Self {
-        Self {
-            curr_conns: AtomicU64::new(0),
-            total_conns: AtomicU64::new(0),
-            rejected_conns: AtomicU64::new(0),
-            rejected_conns_per_ip: AtomicU64::new(0),
-            conn_structs: AtomicU64::new(0),
-            reserved_fds: AtomicU64::new(0),
-            accepting_conns: AtomicBool::new(true),
-            listen_disabled_num: AtomicU64::new(0),
-            time_in_listen_disabled_us: AtomicU64::new(0),
-            malloc_fails: AtomicU64::new(0),
-            response_obj_count: AtomicU64::new(0),
-            response_obj_bytes: AtomicU64::new(0),
-            reports: Budget::new(REPORTS_MAX),
-            read_buf_count: AtomicU64::new(0),
-            read_buf_bytes: AtomicU64::new(0),
-            read_buf_bytes_free: AtomicU64::new(0),
-            long_input_bytes: AtomicU64::new(0),
-            log_worker_dropped: AtomicU64::new(0),
-            log_worker_written: AtomicU64::new(0),
-            log_watcher_skipped: AtomicU64::new(0),
-            log_watcher_sent: AtomicU64::new(0),
-            log_watchers: AtomicU64::new(0),
-        }
-    }
 }
 
 impl Globals {

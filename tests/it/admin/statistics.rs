@@ -4,11 +4,13 @@
 use crate::support::{self, Client, settings, shared};
 use oxcached::auth::{Auth, Credentials, Format, Seed};
 use oxcached::clock::Clock;
+use oxcached::metric::{Metric, MetricKind, MetricValue};
 use oxcached::proto::{ConnInfo, ConnState, Shared};
+use oxcached::report::{Collector, Report, connection};
 use oxcached::stats::{ClassCounter, Counter};
 use oxcached::store::ClassView;
 use oxcached::tls::Tls;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,6 +32,22 @@ fn client(shared: &Arc<Shared>) -> Client {
     shared.clock.advance(10);
     client.ask(b"get c\r\n");
     client
+}
+
+/// A server with short memory after thousands of items, some of which have expired.
+fn evicting() -> (Arc<Shared>, Client) {
+    let shared = shared("-t 1 -m 4 -o temporary_ttl=61");
+    let mut client = client(&shared);
+    for n in 0..3000 {
+        let (key, ttl) = (n % 1500, [0, 5, 3000][n % 3]);
+        client.ask(&[format!("set k{key} 0 {ttl} 4000\r\n").as_bytes(), &[b'v'; 4000], b"\r\n"].concat());
+        if n % 4 == 0 {
+            client.ask(format!("get k{}\r\n", key / 2).as_bytes());
+        }
+        shared.clock.advance(i64::from(n % 50 == 0));
+    }
+    support::sweep(shared.cache.store, shared.clock.now());
+    (shared, client)
 }
 
 /// Rows of `stats <report>`, `name=value`.
@@ -91,7 +109,7 @@ const GENERAL: &str = "\
     get_expired=1021 get_flushed=1030 delete_misses=1081 delete_hits=237 incr_misses=1091 incr_hits=257 \
     decr_misses=1101 decr_hits=277 cas_misses=1111 cas_hits=296 cas_badval=317 touch_hits=338 touch_misses=1051 \
     store_too_large=1121 store_no_memory=1130 auth_cmds=1140 auth_errors=1150 bytes_read=1190 bytes_written=1200 \
-    limit_maxbytes=67108864 accepting_conns=1 listen_disabled_num=2006 time_in_listen_disabled_us=2007 threads=1 \
+    limit_maxbytes=67108864 accepting_conns=0 listen_disabled_num=2006 time_in_listen_disabled_us=2007 threads=1 \
     conn_yields=1210 hash_power_level=16 hash_bytes=* hash_is_expanding=0 slab_reassign_rescues=0 \
     slab_reassign_chunk_rescues=0 slab_reassign_inline_reclaim=0 slab_reassign_busy_items=0 \
     slab_reassign_busy_deletes=0 slab_reassign_busy_nomem=0 slab_reassign_last_busy_status=none \
@@ -156,17 +174,7 @@ const ONLY_OF_CLASSES: [&str; 3] = ["evicted_nonzero", "evicted_time", "outofmem
 
 #[test]
 fn counts_of_a_class_are_its_own_and_their_sums_those_of_the_server() {
-    let shared = shared("-t 1 -m 4 -o temporary_ttl=61");
-    let mut client = client(&shared);
-    for n in 0..3000 {
-        let (key, ttl) = (n % 1500, [0, 5, 3000][n % 3]);
-        client.ask(&[format!("set k{key} 0 {ttl} 4000\r\n").as_bytes(), &[b'v'; 4000], b"\r\n"].concat());
-        if n % 4 == 0 {
-            client.ask(format!("get k{}\r\n", key / 2).as_bytes());
-        }
-        shared.clock.advance(i64::from(n % 50 == 0));
-    }
-    support::sweep(shared.cache.store, shared.clock.now());
+    let (shared, mut client) = evicting();
     let (general, items) = (rows(&mut client, ""), rows(&mut client, "items"));
     let views = shared.cache.store.classes(shared.clock.now());
     let class = views.iter().position(|view| view.counts.evicted > 0).unwrap();
@@ -435,5 +443,77 @@ fn number(shared: &Shared) {
     ];
     for (n, gauge) in gauges.into_iter().enumerate() {
         gauge.store(2000 + n as u64, Relaxed);
+    }
+}
+
+/// Prints a metric as another format might: kind, name, labels, value.
+fn plain(metric: &Metric<'_>) -> String {
+    let labels: Vec<_> = metric.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    format!("{:?} {}{labels} {}", metric.kind, metric.name, metric.value)
+}
+
+/// Metrics of a report, read without a session.
+fn metrics(collector: Collector<'_>, report: Report) -> Vec<String> {
+    let mut all = Vec::new();
+    collector.visit(report, &mut |metric| all.push(plain(metric)));
+    all
+}
+
+#[test]
+fn another_format_needs_no_session() {
+    let shared = shared("-t 1");
+    client(&shared);
+    let collector = shared.collector();
+    let has = |report, expected: &[&str]| {
+        let all = metrics(collector, report);
+        for metric in expected {
+            assert!(all.iter().any(|other| other == metric), "{metric}: {all:?}");
+        }
+    };
+    has(
+        Report::General,
+        &["Counter cmd_get 8", "Gauge curr_items 4", "Info version 1.6.45", "Info slab_reassign_last_busy_status none"],
+    );
+    has(Report::Items, &["Gauge number{class=\"1\"} 3", "Counter hits_to_hot{class=\"1\"} 5"]);
+    has(Report::Slabs, &["Gauge chunk_size{class=\"15\"} 2320", "Gauge active_slabs 2"]);
+    has(
+        Report::Settings,
+        &["Gauge lru_crawler yes", "Gauge growth_factor 1.25", "Gauge tcpport 11211", "Info inter NULL"],
+    );
+    has(Report::NoSizes, &["Info sizes_status disabled"]);
+
+    let local = Some("127.0.0.1:11211".parse().unwrap());
+    let (mut all, listener) = (Vec::new(), ConnInfo::new(None, local, ConnState::Listening, 62));
+    connection(5, &listener, listener.state(), 65, &mut |metric| all.push(plain(metric)));
+    let [state, seconds] = ["Info state{fd=\"5\"} conn_listening", "Gauge secs_since_last_cmd{fd=\"5\"} 3"];
+    assert_eq!(all, ["Info addr{fd=\"5\"} tcp:127.0.0.1:11211", state, seconds]);
+}
+
+#[test]
+fn each_metric_has_the_kind_of_its_value() {
+    let (shared, _) = evicting();
+    number(&shared);
+    let collector = shared.collector();
+    let counters = || {
+        let mut all = BTreeMap::new();
+        for report in [Report::General, Report::Items, Report::Slabs, Report::Settings] {
+            collector.visit(report, &mut |metric| {
+                let text = matches!(metric.value, MetricValue::Text(_));
+                assert_eq!(metric.kind == MetricKind::Info, text, "{metric:?}");
+                let key = (metric.name, metric.labels.iter().map(|(_, class)| class.to_string()).collect::<String>());
+                assert!(all.insert((report as u8, key), (metric.kind, metric.value.to_string())).is_none());
+            });
+        }
+        all
+    };
+    // `stats reset` sets to zero each counter and nothing else, but for these.
+    let other = ["uptime", "rusage_user", "rusage_system", "thread_panics", "log_lines_dropped", "evicted_time"];
+    let before = counters();
+    shared.reset_stats();
+    for (key, (kind, value)) in counters() {
+        let (name, is_counter) = (key.1.0, kind == MetricKind::Counter);
+        let expected = if is_counter { "0" } else { before[&key].1.as_str() };
+        assert!(other.contains(&name) || value == expected, "{name}: {value}");
     }
 }
