@@ -1,7 +1,20 @@
 //! Protocols: bytes to verbs and back. Knows no sockets: `net` supplies the input and writes the output.
+//!
+//! Imports follow this order, from the top down; no two files import each other:
+//!
+//! ```text
+//! session                       states of a conversation; passes a complete upload to its protocol
+//! text > meta      binary       commands: parsed from bytes alone, then run against the verbs
+//! command_result                what a command leaves to the session
+//! upload   listing > report     an arriving value and its end, as plain data; replies sent in steps
+//! line                          context and reply of a running line
+//! input > lookahead   tokens   output   shared
+//! ```
 
 mod binary;
+mod command_result;
 mod input;
+mod line;
 mod listing;
 mod lookahead;
 mod meta;
@@ -10,6 +23,7 @@ mod report;
 mod session;
 mod shared;
 mod text;
+mod tokens;
 mod upload;
 
 pub use crate::conns::{AddressPlace, ConnInfo, ConnState, ConnTable};

@@ -3,11 +3,14 @@
 //! `net` supplies received bytes ([`Input`]) and sends the replies ([`Output`]); [`Session::run`] returns what must
 //! happen next. Knows no sockets, threads or timers.
 
+use super::command_result::{AfterCommand, CommandResult};
+use super::line::Run;
 use super::listing::{Listed, Listing};
-use super::text::{self, AfterCommand, login};
-use super::upload::{Origin, Upload};
-use super::{ConnState, Cx, Input, Output, Shared, binary};
+use super::text::{self, login};
+use super::upload::{Finish, Upload};
+use super::{ConnState, Cx, Input, Output, Shared, binary, meta};
 use crate::auth::{Answer, Auth, Check, Ticket};
+use crate::cache::Key;
 use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
 use crate::maint::{Seat, WatchSink};
@@ -351,15 +354,7 @@ impl Session {
             out.end_of_reply();
             cx.piped.set(true);
             match ran.next {
-                AfterCommand::Line => {}
-                AfterCommand::Upload(upload) => {
-                    self.state = SessionState::Value(upload);
-                    return None;
-                }
-                AfterCommand::Swallow(left) => {
-                    self.state = SessionState::Swallow(left);
-                    return None;
-                }
+                AfterCommand::Next => {}
                 AfterCommand::Dump(ask) => {
                     // A dump is refused while replies of this or an earlier turn wait.
                     let first = turn.is_first && *turn.left + 1 == turn.granted && out.is_empty();
@@ -369,16 +364,28 @@ impl Session {
                     }
                     out.end_of_reply();
                 }
-                AfterCommand::GiveWay => return Some(self.give_way(0)),
-                AfterCommand::Report(listing) => return self.begin_report(listing, 0, out),
-                AfterCommand::Close(reason) => return Some(Step::Close(reason)),
-                AfterCommand::Watch(seat) => {
-                    self.state = SessionState::Watching(Some(seat));
-                    return Some(Step::HandOver);
-                }
-                AfterCommand::Multiget(_) => {}
+                next => return self.follow(next, ran.unwanted, out),
             }
         }
+    }
+
+    /// Carries out what a command leaves to the session, unless another command or a dump is next.
+    fn follow(&mut self, next: AfterCommand, unwanted: u64, out: &Output) -> Option<Step> {
+        let (state, step) = match next {
+            AfterCommand::Upload(upload) => (SessionState::Value(upload), None),
+            AfterCommand::Swallow => (SessionState::Swallow(unwanted), None),
+            AfterCommand::Report(listing) => {
+                let state = SessionState::Listing(Box::new(Telling { listing, is_dump: false, unwanted }));
+                // Datagrams of the report wait until it is complete; those of earlier replies are sent now.
+                (state, (out.is_datagrams() && !out.is_empty()).then_some(Step::Flush))
+            }
+            AfterCommand::Watch(seat) => (SessionState::Watching(Some(seat)), Some(Step::HandOver)),
+            AfterCommand::GiveWay => return Some(self.give_way(unwanted)),
+            AfterCommand::Close(reason) => return Some(Step::Close(reason)),
+            AfterCommand::Next | AfterCommand::Dump(_) | AfterCommand::Multiget(_) => return None,
+        };
+        self.state = state;
+        step
     }
 
     /// Runs packets until the state changes or a step is due.
@@ -401,21 +408,17 @@ impl Session {
                 match binary::sasl::guard(cx, login, head, bytes, out) {
                     binary::sasl::Guarded::Pass => {}
                     binary::sasl::Guarded::Wait => return Some(Step::Read),
-                    binary::sasl::Guarded::Ran(used, next) => {
+                    binary::sasl::Guarded::Ran(CommandResult { used, unwanted, next }) => {
                         *turn.left -= 1;
                         input.consume(used);
                         out.end_of_reply();
                         if login.is_spent() {
                             return Some(Step::Close(CloseReason::Error));
                         }
-                        match next {
-                            binary::AfterPacket::Swallow(left) => {
-                                self.state = SessionState::Swallow(left);
-                                return None;
-                            }
-                            binary::AfterPacket::Close(reason) => return Some(Step::Close(reason)),
-                            _ => continue,
+                        if matches!(next, AfterCommand::Next) {
+                            continue;
                         }
+                        return self.follow(next, unwanted, out);
                     }
                     binary::sasl::Guarded::Check(used, check) => {
                         *turn.left -= 1;
@@ -427,32 +430,13 @@ impl Session {
             }
             let hash = ahead.packet(bytes, *turn.left, &cx.shared.cache, binary::guess);
             *turn.left -= 1;
-            let (used, next) = binary::run(cx, head, bytes, out, hash);
-            input.consume(used);
+            let ran = binary::run(cx, head, bytes, out, hash);
+            input.consume(ran.used);
             out.end_of_reply();
-            match next {
-                binary::AfterPacket::Packet => {}
-                binary::AfterPacket::GiveWay(unwanted) => {
-                    return Some(self.give_way(unwanted));
-                }
-                binary::AfterPacket::Upload(upload) => {
-                    self.state = SessionState::Value(upload);
-                    return None;
-                }
-                binary::AfterPacket::Report(listing, unwanted) => return self.begin_report(listing, unwanted, out),
-                binary::AfterPacket::Swallow(left) => {
-                    self.state = SessionState::Swallow(left);
-                    return None;
-                }
-                binary::AfterPacket::Close(reason) => return Some(Step::Close(reason)),
+            if !matches!(ran.next, AfterCommand::Next) {
+                return self.follow(ran.next, ran.unwanted, out);
             }
         }
-    }
-
-    fn begin_report(&mut self, listing: Box<dyn Listing>, unwanted: u64, out: &Output) -> Option<Step> {
-        self.state = SessionState::Listing(Box::new(Telling { listing, is_dump: false, unwanted }));
-        // Datagrams of the report wait until it is complete; those of earlier replies are sent now.
-        (out.is_datagrams() && !out.is_empty()).then_some(Step::Flush)
     }
 
     /// Appends the next part of a reply that is sent in steps.
@@ -491,10 +475,7 @@ impl Session {
             return Some(Step::Read);
         }
         if let SessionState::Value(upload) = std::mem::take(&mut self.state) {
-            match upload.origin {
-                Origin::Binary(..) => binary::finish_upload(cx, *upload, out),
-                Origin::Text { .. } | Origin::Meta(..) => text::finish_upload(cx, *upload, out),
-            }
+            finish_upload(cx, *upload, out);
             out.end_of_reply();
             cx.piped.set(true);
         }
@@ -670,6 +651,19 @@ impl<'a> Turn<'a> {
             return Some(Step::Flush);
         }
         (!out.make_room()).then(|| starved(cx, out))
+    }
+}
+
+/// Passes a complete upload to the protocol that began it.
+fn finish_upload(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
+    let Upload { reservation, end, key, finish, .. } = upload;
+    let Some(key) = Key::new(&key) else { return };
+    match finish {
+        Finish::Text(set) => text::finish(&mut Run::new(cx, out, set.noreply), set, &key, reservation, end),
+        Finish::Meta(set, words) => {
+            meta::finish(&mut Run::new(cx, out, set.quiet), &set, &words, &key, reservation, end);
+        }
+        Finish::Packet(set) => binary::finish(cx, set, &key, reservation, out),
     }
 }
 

@@ -1,27 +1,57 @@
 //! An incomplete value upload.
 //!
-//! Owns the reservation and counts missing bytes; carries what its protocol needs to finish the command. The session
-//! fills it, from the input or directly from the socket.
+//! Owns the reservation, counts missing bytes and carries, as plain data, what the command's end needs. Knows no
+//! protocol: the session fills an upload, from the input or directly from the socket, and passes a complete one to the
+//! protocol of its [`Finish`].
 
-use super::{binary, meta};
-use crate::cache::Key;
+use crate::cache::{Key, MetaSet};
 use crate::store::{Mode, OutOfMemory, Reservation};
 
-/// Protocol command that an upload belongs to.
-pub(super) enum Origin {
+/// Command that ends with the value.
+pub(super) enum Finish {
     /// A storage line; two bytes follow the value.
-    Text {
-        /// The verb.
-        mode: Mode,
-        /// CAS id to compare with.
-        compare: u64,
-        /// No reply is sent.
-        noreply: bool,
-    },
-    /// An `ms` line with its flags; two bytes follow the value.
-    Meta(meta::PendingSet, Box<[u8]>),
-    /// A packet with this header, its verb and the CAS id to compare with.
-    Binary(binary::Head, Mode, u64),
+    Text(TextSet),
+    /// An `ms` line and its flags; two bytes follow the value.
+    Meta(PendingSet, Box<[u8]>),
+    /// A packet.
+    Packet(PacketSet),
+}
+
+/// A storage line that waits for its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextSet {
+    /// The verb.
+    pub mode: Mode,
+    /// CAS id to compare with.
+    pub compare: u64,
+    /// No reply is sent.
+    pub noreply: bool,
+}
+
+/// An `ms` line that waits for its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingSet {
+    /// Mode and conditions.
+    pub set: MetaSet,
+    /// Value length in bytes.
+    pub vlen: usize,
+    /// The key was given as base64.
+    pub base64: bool,
+    /// Omit the reply to success.
+    pub quiet: bool,
+}
+
+/// A packet that waits for its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PacketSet {
+    /// The packet's opcode.
+    pub opcode: u8,
+    /// Opaque value, echoed in the reply.
+    pub opaque: [u8; 4],
+    /// The verb.
+    pub mode: Mode,
+    /// CAS id to compare with.
+    pub compare: u64,
 }
 
 /// An incomplete value upload.
@@ -34,27 +64,27 @@ pub struct Upload {
     pub(super) end: [u8; 2],
     end_len: usize,
     pub(super) key: Box<[u8]>,
-    pub(super) origin: Origin,
+    pub(super) finish: Finish,
 }
 
 impl Upload {
     /// An upload of which nothing has arrived.
-    pub(super) fn new(reservation: Reservation, key: &Key<'_>, origin: Origin) -> Self {
+    pub(super) fn new(reservation: Reservation, key: &Key<'_>, finish: Finish) -> Self {
         Self {
             missing: reservation.missing(),
             reservation: Some(reservation),
             end: [0; 2],
             end_len: 0,
             key: key.bytes().into(),
-            origin,
+            finish,
         }
     }
 
     /// Number of bytes that follow the value.
     fn end_size(&self) -> usize {
-        match self.origin {
-            Origin::Text { .. } | Origin::Meta(..) => self.end.len(),
-            Origin::Binary(..) => 0,
+        match self.finish {
+            Finish::Text(_) | Finish::Meta(..) => self.end.len(),
+            Finish::Packet(_) => 0,
         }
     }
 
@@ -100,6 +130,56 @@ impl Upload {
         if let Some(reservation) = &mut self.reservation {
             reservation.advance(n);
             self.missing -= n;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::proto::{Cx, Shared};
+    use crate::settings::Settings;
+    use crate::stats::Counters;
+    use crate::store::Meta;
+
+    const VALUE: &[u8] = b"twelve bytes";
+
+    /// Feeds `bytes` to an upload in parts of `size` bytes; returns the bytes that it took.
+    fn feed(upload: &mut Upload, bytes: &[u8], size: usize) -> usize {
+        let mut taken = 0;
+        for part in bytes.chunks(size) {
+            taken += upload.take(part);
+            if upload.is_complete() {
+                break;
+            }
+        }
+        taken
+    }
+
+    #[test]
+    fn a_value_and_its_end_arrive_in_parts_of_any_size() {
+        let settings = Settings { num_threads: 1, ..Settings::default() };
+        let shared = Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap();
+        let counters = Counters::default();
+        let cx = Cx::new(&shared, &counters, 0);
+        let key = Key::new(b"key").unwrap();
+        let meta = Meta { klen: 3, vlen: VALUE.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let line = || Finish::Text(TextSet { mode: Mode::Set, compare: 0, noreply: false });
+        let packet = || Finish::Packet(PacketSet { opcode: 1, opaque: [0; 4], mode: Mode::Set, compare: 0 });
+        let rest = [VALUE, b"\r\nget key\r\n"].concat();
+        for size in 1..=rest.len() {
+            for (finish, end) in [(line(), &b"\r\n"[..]), (packet(), b"")] {
+                let reservation = cx.verbs().begin(&key, &meta, Mode::Set).unwrap();
+                let mut upload = Upload::new(reservation, &key, finish);
+                let whole = VALUE.len() + end.len();
+                assert_eq!(feed(&mut upload, &rest[..whole - 1], size), whole - 1);
+                assert!(!upload.is_complete());
+                assert_eq!(feed(&mut upload, &rest[whole - 1..], size), 1, "nothing of the next command");
+                assert!(upload.is_complete());
+                assert_eq!((&upload.end[..end.len()], &*upload.key), (end, &b"key"[..]));
+                assert_eq!(upload.reservation.unwrap().missing(), 0);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the arguments of `stat` and its rows as packets. A cold path: favours clarity over speed.
 
 use super::header::{Head, Parts, SIZE};
-use super::{Run, Status};
+use super::reply::{PacketRun, Status};
 use crate::limits::{HEADROOM, REPORT_STEP};
 use crate::proto::listing::{self, Listed, Listing, Prefixes, SizesReport};
 use crate::proto::report::{self, Form};
@@ -14,13 +14,13 @@ use crate::stats::{BudgetShare, Counter};
 use crate::sys::headroom;
 use std::fmt::Display;
 
-pub(super) fn version(run: &mut Run<'_, '_>) {
+pub(super) fn version(run: &mut PacketRun<'_, '_>) {
     run.begin_reply(&Parts { body: VERSION.len() as u32, ..Parts::default() });
     run.out.put(VERSION.as_bytes());
 }
 
 /// Optional extras: the expiry time at which the flush takes effect.
-pub(super) fn flush(run: &mut Run<'_, '_>, extras: &[u8]) {
+pub(super) fn flush(run: &mut PacketRun<'_, '_>, extras: &[u8]) {
     if !run.cx.shared.settings.flush_enabled {
         return run.fail(Status::Refused);
     }
@@ -68,7 +68,7 @@ impl Form for Packets {
 
 /// Appends statistics, ended by an empty packet. `reset`, `settings` and `detail` match by prefix, other arguments
 /// exactly. A report that may be long is returned, for the session to send in steps.
-pub(super) fn stat(run: &mut Run<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing>> {
+pub(super) fn stat(run: &mut PacketRun<'_, '_>, word: &[u8]) -> Option<Box<dyn Listing>> {
     let (cx, form) = (run.cx, Packets(run.head));
     let report = match word {
         b"" => Some(Report::General),

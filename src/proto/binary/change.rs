@@ -3,13 +3,13 @@
 //! Owns their extras and replies; the rules are in `cache`.
 
 use super::header::Parts;
-use super::{Run, Status};
+use super::reply::{PacketRun, Status};
 use crate::cache::{Arith, ArithResult, Deleted, Initial, Key};
 
 /// Expiry time with which arithmetic creates no item.
 const NO_CREATION: u32 = u32::MAX;
 
-pub(super) fn delete(run: &mut Run<'_, '_>, key: &Key<'_>) {
+pub(super) fn delete(run: &mut PacketRun<'_, '_>, key: &Key<'_>) {
     match run.verbs.delete_if(key, run.head.cas) {
         Deleted::Deleted => run.done(0),
         Deleted::Exists => run.fail(Status::Exists),
@@ -18,7 +18,7 @@ pub(super) fn delete(run: &mut Run<'_, '_>, key: &Key<'_>) {
 }
 
 /// Extras: delta u64, initial number u64, expiry time u32.
-pub(super) fn arith(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], incr: bool) {
+pub(super) fn arith(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], incr: bool) {
     let Some((delta, rest)) = extras.split_first_chunk() else { return };
     let Some((initial, rest)) = rest.split_first_chunk() else { return };
     let Some(exptime) = rest.first_chunk() else { return };

@@ -4,27 +4,18 @@
 //! reply to a miss, not to a hit.
 
 use super::header::{Parts, SIZE};
-use super::{Run, Status, trace};
+use super::parse::GetVariant;
+use super::reply::{PacketRun, Status};
+use super::trace;
 use crate::cache::Key;
 use crate::limits::COPY_MAX;
 use crate::store::Entry;
-
-/// Variant of get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GetVariant {
-    /// Sets the expiry time of the extras on a hit.
-    pub touch: bool,
-    /// The reply contains the key.
-    pub key: bool,
-    /// The reply contains the value.
-    pub value: bool,
-}
 
 /// Length of the extras of a hit.
 const EXTRAS: usize = 4;
 
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: GetVariant) {
+pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], kind: GetVariant) {
     // Unlike in the text protocol, expiry times are unsigned: the largest is a far date.
     let exptime = extras.first_chunk().map(|bytes| run.cx.shared.clock.expiry(i64::from(u32::from_be_bytes(*bytes))));
     let verbs = run.verbs;
@@ -46,7 +37,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], kind: Get
 }
 
 #[inline]
-fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: GetVariant) {
+fn hit(run: &mut PacketRun<'_, '_>, key: &Key<'_>, entry: &Entry, kind: GetVariant) {
     let shown_key = if kind.key { key.bytes() } else { &[] };
     let vlen = if kind.value { entry.vlen() } else { 0 };
     let header = run.head.reply(&Parts {
@@ -71,7 +62,7 @@ fn hit(run: &mut Run<'_, '_>, key: &Key<'_>, entry: &Entry, kind: GetVariant) {
 }
 
 /// Replies to a miss: with the key alone if the key was requested.
-fn miss(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetVariant) {
+fn miss(run: &mut PacketRun<'_, '_>, key: &Key<'_>, kind: GetVariant) {
     if !kind.key {
         return run.fail(Status::NotFound);
     }

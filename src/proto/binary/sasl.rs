@@ -3,10 +3,13 @@
 //! Owns which packets are allowed before a login, and the packets of a login. Must not know users or mechanisms:
 //! those are `auth`'s. Called by the session before every packet of a server with `-S`.
 
-use super::header::{Parts, SIZE};
-use super::{AfterPacket, BODY_MAX, Head, KEY_MAX, Op, PacketResult, Run, Status, decode, trace};
+use super::header::{Head, Parts, SIZE};
+use super::parse::{Op, decode};
+use super::reply::{PacketRun, Status};
+use super::trace;
 use crate::auth::{Answer, Auth, Check, Exchange, Mechanism, Outcome};
-use crate::limits::{LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
+use crate::limits::{BODY_MAX, KEY_MAX, LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
+use crate::proto::command_result::{AfterCommand, CommandResult};
 use crate::proto::{CloseReason, Cx, Output};
 use crate::stats::Counter;
 
@@ -43,8 +46,8 @@ pub(in crate::proto) enum Guarded {
     Pass,
     /// It is incomplete.
     Wait,
-    /// It is answered: bytes consumed, and the next action.
-    Ran(usize, AfterPacket),
+    /// It is answered.
+    Ran(CommandResult),
     /// The reply needs a password check first: bytes consumed.
     Check(usize, Check),
 }
@@ -62,27 +65,28 @@ pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes:
         Some(Op::SaslList) => {
             let mut run = begin(cx, head, bytes, out);
             list(&mut run, login);
-            Guarded::Ran(SIZE, AfterPacket::Packet)
+            Guarded::Ran(CommandResult { used: SIZE, ..CommandResult::done() })
         }
         Some(Op::Sasl) => message(cx, login, head, bytes, out),
         _ if login.granted => Guarded::Pass,
         _ => {
             begin(cx, head, bytes, out).fail(Status::Refused);
             // The key of a refused packet may not have arrived.
-            Guarded::Ran(SIZE, AfterPacket::Close(CloseReason::Error))
+            let close = CommandResult::then(AfterCommand::Close(CloseReason::Error));
+            Guarded::Ran(CommandResult { used: SIZE, ..close })
         }
     }
 }
 
-fn begin<'a, 'b>(cx: &'a Cx<'b>, head: Head, bytes: &[u8], out: &'a mut Output) -> Run<'a, 'b> {
+fn begin<'a, 'b>(cx: &'a Cx<'b>, head: Head, bytes: &[u8], out: &'a mut Output) -> PacketRun<'a, 'b> {
     if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
-    Run { cx, verbs: cx.verbs(), out, head, quiet: false }
+    PacketRun { cx, verbs: cx.verbs(), out, head, quiet: false }
 }
 
 /// Lists the mechanisms. As in memcached, this logs the client out.
-fn list(run: &mut Run<'_, '_>, login: &mut Login) {
+fn list(run: &mut PacketRun<'_, '_>, login: &mut Login) {
     login.granted = false;
     let names: Vec<_> = match run.cx.shared.auth.as_ref().and_then(|auth| Some((auth, auth.sasl()?))) {
         Some((auth, credentials)) => auth.mechanisms(&credentials).map(Mechanism::name).collect(),
@@ -91,7 +95,7 @@ fn list(run: &mut Run<'_, '_>, login: &mut Login) {
     body(run, 0, names.join(" ").as_bytes());
 }
 
-fn body(run: &mut Run<'_, '_>, status: u16, body: &[u8]) {
+fn body(run: &mut PacketRun<'_, '_>, status: u16, body: &[u8]) {
     run.begin_reply(&Parts { status, body: body.len() as u32, ..Parts::default() });
     run.out.put(body);
 }
@@ -108,8 +112,8 @@ fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut O
     };
     if let Some(status) = refused {
         begin(cx, head, bytes, out).fail(status);
-        let ran = PacketResult::past(size, rest.len());
-        return Guarded::Ran(start + ran.used, ran.next);
+        let past = CommandResult::past(size, rest.len());
+        return Guarded::Ran(CommandResult { used: start + past.used, ..past });
     }
     let (Some(message), Some(auth)) = (rest.get(..size), &cx.shared.auth) else { return Guarded::Wait };
     let mut run = begin(cx, head, bytes, out);
@@ -121,7 +125,7 @@ fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut O
     };
     match reply(&mut run, auth, login, outcome) {
         Some(check) => Guarded::Check(start + size, check),
-        None => Guarded::Ran(start + size, AfterPacket::Packet),
+        None => Guarded::Ran(CommandResult { used: start + size, ..CommandResult::done() }),
     }
 }
 
@@ -134,7 +138,7 @@ pub(in crate::proto) fn conclude(
     out: &mut Output,
 ) {
     let Some(auth) = &cx.shared.auth else { return };
-    let mut run = Run { cx, verbs: cx.verbs(), out, head, quiet: false };
+    let mut run = PacketRun { cx, verbs: cx.verbs(), out, head, quiet: false };
     let Some(answer) = answer else {
         login.exchange = Exchange::default();
         count(&run, auth, true);
@@ -145,7 +149,7 @@ pub(in crate::proto) fn conclude(
     let _ = reply(&mut run, auth, login, outcome);
 }
 
-fn reply(run: &mut Run<'_, '_>, auth: &Auth, login: &mut Login, outcome: Outcome) -> Option<Check> {
+fn reply(run: &mut PacketRun<'_, '_>, auth: &Auth, login: &mut Login, outcome: Outcome) -> Option<Check> {
     match outcome {
         Outcome::Granted => {
             login.granted = true;
@@ -164,7 +168,7 @@ fn reply(run: &mut Run<'_, '_>, auth: &Auth, login: &mut Login, outcome: Outcome
     None
 }
 
-fn count(run: &Run<'_, '_>, auth: &Auth, failed: bool) {
+fn count(run: &PacketRun<'_, '_>, auth: &Auth, failed: bool) {
     run.verbs.counters.add(Counter::AuthCmds, 1);
     if failed {
         run.verbs.counters.add(Counter::AuthErrors, 1);

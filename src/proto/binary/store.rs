@@ -1,17 +1,20 @@
 //! Set, add, replace, append, prepend.
 //!
 //! Owns how a packet becomes a stored value. A complete value is stored at once; for an incomplete one the
-//! reservation becomes an [`Upload`] that the session fills.
+//! reservation becomes an upload, which the session fills and returns to [`finish`].
 
-use super::{AfterPacket, PacketResult, Run, Status};
+use super::header::Head;
+use super::parse::decode;
+use super::reply::{PacketRun, Status};
 use crate::cache::{Key, Refused};
-use crate::proto::upload::{Origin, Upload};
+use crate::proto::command_result::CommandResult;
+use crate::proto::upload::{Finish, PacketSet};
 use crate::proto::{Cx, Output};
 use crate::store::{Meta, Mode, Reservation, Stored};
 
 /// Set, add and replace; with a CAS id each is a compare-and-swap.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u8], mode: Mode) -> PacketResult {
+pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u8], mode: Mode) -> CommandResult {
     let (mut flags, mut exptime) = (0, 0);
     if let Some([f0, f1, f2, f3, e0, e1, e2, e3]) = extras.first_chunk::<8>() {
         flags = u32::from_be_bytes([*f0, *f1, *f2, *f3]);
@@ -23,13 +26,13 @@ pub(super) fn run(run: &mut Run<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u
 
 /// Append and prepend.
 #[inline]
-pub(super) fn run_join(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], mode: Mode) -> PacketResult {
+pub(super) fn run_join(run: &mut PacketRun<'_, '_>, key: &Key<'_>, rest: &[u8], mode: Mode) -> CommandResult {
     let meta = Meta { klen: key.bytes().len(), vlen: run.head.value(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
     take(run, key, rest, &meta, mode)
 }
 
 #[inline]
-fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> PacketResult {
+fn take(run: &mut PacketRun<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> CommandResult {
     let mut reservation = match run.verbs.reserve(key, meta, mode) {
         Ok(reservation) => reservation,
         Err(refused) => {
@@ -37,7 +40,7 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
                 Refused::TooLarge => run.fail(Status::TooLarge),
                 Refused::NoMemory => run.fail_saying(Status::NoMemory, "Out of memory allocating item"),
             }
-            return PacketResult::past(meta.vlen, rest.len());
+            return CommandResult::past(meta.vlen, rest.len());
         }
     };
     // Without CAS ids (-C) a requested one is ignored.
@@ -45,27 +48,32 @@ fn take(run: &mut Run<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mo
     let swaps = compare != 0 && !matches!(mode, Mode::Append | Mode::Prepend);
     let mode = if swaps { Mode::Cas } else { mode };
     if rest.len() < meta.vlen {
-        let mut upload = Upload::new(reservation, key, Origin::Binary(run.head, mode, compare));
-        let used = upload.take(rest);
-        return PacketResult { used, next: AfterPacket::Upload(Box::new(upload)) };
+        let set = PacketSet { opcode: run.head.opcode, opaque: run.head.opaque, mode, compare };
+        return CommandResult::upload(reservation, key, Finish::Packet(set), rest);
     }
     let written = reservation.write(&rest[..meta.vlen]);
     commit(run, written.is_ok().then_some(reservation), key, mode, compare);
-    PacketResult { used: meta.vlen, next: AfterPacket::Packet }
+    CommandResult::stored(meta.vlen)
 }
 
 /// Finishes a packet after its upload is complete.
-pub(in crate::proto) fn finish(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
-    let Origin::Binary(head, mode, compare) = upload.origin else { return };
-    let quiet = super::decode(head.opcode).is_some_and(|(_, quiet)| quiet);
-    let mut run = Run { cx, verbs: cx.verbs(), out, head, quiet };
-    let Some(key) = Key::new(&upload.key) else { return };
-    commit(&mut run, upload.reservation, &key, mode, compare);
+pub(in crate::proto) fn finish(
+    cx: &Cx<'_>,
+    set: PacketSet,
+    key: &Key<'_>,
+    full: Option<Reservation>,
+    out: &mut Output,
+) {
+    let PacketSet { opcode, opaque, mode, compare } = set;
+    // A reply echoes opcode and opaque; nothing reads the rest of the header.
+    let head = Head { opcode, opaque, extras: 0, key: 0, body: 0, cas: 0 };
+    let quiet = decode(opcode).is_some_and(|(_, quiet)| quiet);
+    commit(&mut PacketRun { cx, verbs: cx.verbs(), out, head, quiet }, full, key, mode, compare);
 }
 
 /// Stores the value; `None` means that memory ran out during the upload.
 #[inline]
-fn commit(run: &mut Run<'_, '_>, reservation: Option<Reservation>, key: &Key<'_>, mode: Mode, compare: u64) {
+fn commit(run: &mut PacketRun<'_, '_>, reservation: Option<Reservation>, key: &Key<'_>, mode: Mode, compare: u64) {
     let Some(reservation) = reservation else {
         return run.fail_saying(Status::NoMemory, "Out of memory during read");
     };

@@ -1,9 +1,10 @@
 //! `ma`: increment and decrement.
 
 use super::flags::{Flags, LONG_OPAQUE};
-use super::{echo, put_number, put_ttl};
+use super::reply::{echo, put_number, put_ttl};
 use crate::cache::{Adjust, Adjusted, Arith, ArithResult, Key, Vivify};
-use crate::proto::text::{Run, Tokens};
+use crate::proto::line::Run;
+use crate::proto::tokens::Tokens;
 
 /// Result of the arithmetic, for the reply.
 struct Shown {

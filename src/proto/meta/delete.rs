@@ -1,9 +1,10 @@
 //! `md`: delete, empty or mark stale.
 
-use super::flags::LONG_OPAQUE;
-use super::{echo, parse};
+use super::flags::{LONG_OPAQUE, parse};
+use super::reply::echo;
 use crate::cache::{MetaDelete, MetaDeleted};
-use crate::proto::text::{Run, Tokens};
+use crate::proto::line::Run;
+use crate::proto::tokens::Tokens;
 
 /// Runs the command; `hash` is that of the second word, if known.
 #[inline]

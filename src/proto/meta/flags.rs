@@ -8,7 +8,8 @@ use super::key;
 use crate::clock::Clock;
 use crate::decimal;
 use crate::limits::KEY_MAX;
-use crate::proto::text::{BAD_FORMAT, Tokens};
+use crate::proto::line::{BAD_FORMAT, Run};
+use crate::proto::tokens::Tokens;
 
 /// Maximum words of a command.
 const WORDS_MAX: usize = 20;
@@ -192,6 +193,26 @@ impl<'a> Flags<'a> {
         let last = self.in_effect(self.touch).max(self.in_effect(self.vivify));
         last.map_or(0, |(_, exptime)| exptime)
     }
+}
+
+/// Parses the words from `from` on as flags; appends the error reply on failure.
+#[inline]
+pub(super) fn parse<'a>(run: &mut Run<'_, '_>, tokens: &Tokens<'a>, from: usize) -> Option<Flags<'a>> {
+    match Flags::parse(tokens, from, &run.cx.shared.clock) {
+        Ok(flags) => Some(flags),
+        Err(error) => {
+            run.reply(error);
+            None
+        }
+    }
+}
+
+/// Whether a line has a key and each flag begins as a flag can. A failure is a malformed line, not an invalid flag.
+#[inline]
+pub(super) fn is_sound(tokens: &Tokens<'_>, from: usize) -> bool {
+    // memcached's range of letters includes the six characters between `Z` and `a`.
+    let begins_flag = |token: &[u8]| matches!(token.first(), Some(b'A'..=b'z' | b'0'..=b'9'));
+    tokens.len() >= from && (from..tokens.len()).all(|at| begins_flag(tokens.get(at)))
 }
 
 /// Error of a flag.

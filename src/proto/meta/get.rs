@@ -2,13 +2,14 @@
 //!
 //! Owns the reply's words and their order. [`MetaGet`] defines the effect on the item.
 
-use super::flags::{Flags, LONG_OPAQUE};
-use super::{echo, parse, put_number, put_ttl};
+use super::flags::{Flags, LONG_OPAQUE, parse};
+use super::reply::{echo, put_number, put_ttl};
 use crate::cache::{Key, MetaGet, MetaSeen, Recache, Verbs, Vivify};
 use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
 use crate::proto::Output;
-use crate::proto::text::{Run, Tokens};
+use crate::proto::line::Run;
+use crate::proto::tokens::Tokens;
 use crate::store::Entry;
 
 /// Runs the command; `hash` is that of the second word, if known.

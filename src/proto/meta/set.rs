@@ -1,33 +1,18 @@
 //! `ms`: store with options.
 //!
-//! Owns the modes and the reply. `text::storage` receives the value, as for every storage command, then calls
-//! [`finish`].
+//! Owns the modes and the reply. A complete value is stored at once; for an incomplete one the reservation becomes an
+//! upload, which the session fills and returns to [`finish`].
 
-use super::flags::{Flags, LONG_OPAQUE};
-use super::{echo, is_sound, parse, put_number};
+use super::flags::{Flags, LONG_OPAQUE, is_sound, parse};
+use super::reply::{echo, put_number};
 use crate::cache::{Key, MetaSet, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
-use crate::proto::text::{Arrival, BAD_FORMAT, CommandResult, Run, Tokens, strip_end, swallow};
+use crate::proto::command_result::CommandResult;
+use crate::proto::line::{BAD_DATA_CHUNK, BAD_FORMAT, MEMORY_RAN_OUT, Run, strip_end, value_and_end};
+use crate::proto::tokens::Tokens;
+use crate::proto::upload::{Finish, PendingSet};
 use crate::store::{Meta, Mode, Reservation, Stored, iflag};
-
-/// A store that waits for its value.
-#[derive(Clone, Copy, Debug)]
-pub struct PendingSet {
-    put: MetaSet,
-    vlen: usize,
-    /// The key was given as base64.
-    base64: bool,
-    /// Omit the reply to success.
-    pub quiet: bool,
-}
-
-impl PendingSet {
-    /// Ends the command without storing the value.
-    pub fn abandon(&self, run: &Run<'_, '_>) {
-        run.verbs.abandon_put(&self.put);
-    }
-}
 
 /// Runs the command in `line`; `rest` begins with the value. `hash` is that of the second word, if known.
 #[inline]
@@ -37,14 +22,21 @@ pub fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], hash: Option<u64>) -
     let vlen = decimal::token_i32(tokens.get(2)).and_then(|n| u32::try_from(n).ok()).filter(|&n| n <= VALUE_LEN_MAX);
     let (Some(vlen), true) = (vlen, is_sound(&tokens, 3)) else {
         run.reply(BAD_FORMAT);
-        return CommandResult::line();
+        return CommandResult::done();
     };
     let vlen = vlen as usize;
-    let Some(flags) = parse(run, &tokens, 3) else { return swallow(rest, vlen) };
-    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return swallow(rest, vlen) };
-    let Some((order, reservation)) = begin(run, &key, &flags, vlen) else { return swallow(rest, vlen) };
-    run.noreply = order.quiet;
-    Arrival::Meta(order, &text[tokens.offset(3)..]).receive(run, reservation, &key, rest)
+    let past = CommandResult::past(vlen + 2, rest.len());
+    let Some(flags) = parse(run, &tokens, 3) else { return past };
+    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return past };
+    let Some((pending, mut reservation)) = begin(run, &key, &flags, vlen) else { return past };
+    let words = &text[tokens.offset(3)..];
+    let Some((value, end)) = value_and_end(rest, vlen) else {
+        return CommandResult::upload(reservation, &key, Finish::Meta(pending, words.into()), rest);
+    };
+    run.noreply = pending.quiet;
+    let full = reservation.write(value).is_ok().then_some(reservation);
+    finish(run, &pending, words, &key, full, end);
+    CommandResult::stored(vlen + 2)
 }
 
 /// Reserves memory by the mode's rules; appends the error reply on failure.
@@ -70,8 +62,8 @@ fn begin(run: &mut Run<'_, '_>, key: &Key<'_>, flags: &Flags<'_>, vlen: usize) -
             run.reply(LONG_OPAQUE);
         }
         Ok(reservation) => {
-            let order = PendingSet { put, vlen, base64: flags.is_base64(), quiet: flags.quiet };
-            return Some((order, reservation));
+            let pending = PendingSet { set: put, vlen, base64: flags.is_base64(), quiet: flags.quiet };
+            return Some((pending, reservation));
         }
         Err(Refused::TooLarge) => run.reply("SERVER_ERROR object too large for cache"),
         Err(Refused::NoMemory) => run.reply("SERVER_ERROR out of memory storing object"),
@@ -103,16 +95,30 @@ fn put(flags: &Flags<'_>) -> Option<MetaSet> {
     })
 }
 
-/// Stores a complete value; `words` are the line's flags.
+/// Finishes the command: `full` is `None` if memory ran out, `end` holds the two bytes after the value, `words` are the
+/// line's flags.
 #[inline]
-pub fn finish(run: &mut Run<'_, '_>, order: PendingSet, words: &[u8], key: &Key<'_>, reservation: Reservation) {
-    let (stored, cas) = run.verbs.commit_put(reservation, key, &order.put);
+pub fn finish(
+    run: &mut Run<'_, '_>,
+    pending: &PendingSet,
+    words: &[u8],
+    key: &Key<'_>,
+    full: Option<Reservation>,
+    end: [u8; 2],
+) {
+    let Some(reservation) = full else { return run.reply(MEMORY_RAN_OUT) };
+    if end != *b"\r\n" {
+        run.noreply = false; // `ms` is never quiet about this
+        run.verbs.abandon_put(&pending.set);
+        return run.reply(BAD_DATA_CHUNK);
+    }
+    let (stored, cas) = run.verbs.commit_put(reservation, key, &pending.set);
     let (status, vlen) = match stored {
-        Stored::Stored { .. } if order.quiet => return,
+        Stored::Stored { .. } if pending.quiet => return,
         Stored::Stored { vlen, .. } => (b"HD", vlen),
-        Stored::NotStored => (b"NS", order.vlen),
-        Stored::Exists => (b"EX", order.vlen),
-        Stored::NotFound => (b"NF", order.vlen),
+        Stored::NotStored => (b"NS", pending.vlen),
+        Stored::Exists => (b"EX", pending.vlen),
+        Stored::NotFound => (b"NF", pending.vlen),
         Stored::NoMemory => {
             run.noreply = false;
             return run.reply("SERVER_ERROR out of memory storing object");
@@ -123,7 +129,7 @@ pub fn finish(run: &mut Run<'_, '_>, order: PendingSet, words: &[u8], key: &Key<
         match word.first() {
             Some(b'c') => put_number(run.out, b" c", cas),
             Some(b's') => put_number(run.out, b" s", vlen as u64),
-            _ => echo(run.out, word, key.bytes(), order.base64),
+            _ => echo(run.out, word, key.bytes(), pending.base64),
         }
     }
     run.out.put(b"\r\n");

@@ -4,13 +4,15 @@
 //! answer as memcached does with that engine switched off.
 
 use super::dump::CacheDump;
-use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
 use crate::decimal;
 use crate::events::EventClass;
 use crate::limits::CLASSES;
 use crate::maint::{Refusal, Seat, WatchRefused};
+use crate::proto::command_result::AfterCommand;
+use crate::proto::line::{BAD_FORMAT, Run};
 use crate::proto::listing::{Conns, Prefixes, SizesReport};
 use crate::proto::report::{self, Form};
+use crate::proto::tokens::Tokens;
 use crate::proto::{CloseReason, Control};
 use crate::report::Report;
 #[cfg(feature = "debug-commands")]
@@ -35,20 +37,20 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<AfterCom
         b"debugitem" => debugitem(run, tokens),
         _ => return None,
     }
-    Some(AfterCommand::Line)
+    Some(AfterCommand::Next)
 }
 
 fn shutdown(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     if !run.cx.shared.settings.shutdown_command {
         run.reply("SERVER_ERROR: shutdown not enabled");
-        return AfterCommand::Line;
+        return AfterCommand::Next;
     }
     let control = match tokens.len() {
         1 => Control::Shutdown,
         2 if tokens.is(1, "graceful") => Control::ShutdownGraceful,
         _ => {
             run.reply("CLIENT_ERROR invalid shutdown mode");
-            return AfterCommand::Line;
+            return AfterCommand::Next;
         }
     };
     (run.cx.shared.control)(control);
@@ -238,7 +240,7 @@ pub(super) fn watch(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
         Err(refusal) => refusal,
     };
     run.reply(refusal);
-    AfterCommand::Line
+    AfterCommand::Next
 }
 
 fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static str> {
@@ -283,7 +285,7 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
     } else if tokens.is(1, "reset") {
         cx.shared.reset_stats();
         run.reply("RESET");
-        return AfterCommand::Line;
+        return AfterCommand::Next;
     } else if tokens.is(1, "detail") {
         return detail(run, tokens);
     } else if tokens.is(1, "settings") {
@@ -302,20 +304,20 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
             b"sizes" => Report::NoSizes,
             _ => {
                 run.reply("ERROR");
-                return AfterCommand::Line;
+                return AfterCommand::Next;
             }
         }
     };
     report::put(cx.shared, report, &TextRows, run.out.bytes());
     run.out.put(END);
-    AfterCommand::Line
+    AfterCommand::Next
 }
 
 fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     let cx = run.cx;
     if !cx.shared.settings.dump_enabled {
         run.reply("CLIENT_ERROR stats detail not allowed");
-        return AfterCommand::Line;
+        return AfterCommand::Next;
     }
     let switch = |on| {
         cx.shared.cache.set_detail(on);
@@ -332,7 +334,7 @@ fn detail(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
     } else {
         run.reply("CLIENT_ERROR usage: stats detail on|off|dump");
     }
-    AfterCommand::Line
+    AfterCommand::Next
 }
 
 fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
@@ -350,7 +352,7 @@ fn cachedump(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
         }
     };
     run.reply(refusal);
-    AfterCommand::Line
+    AfterCommand::Next
 }
 
 #[cfg(feature = "debug-commands")]

@@ -5,10 +5,12 @@
 
 use super::admin::number;
 use super::dump::{Ask, DumpKind, Of};
-use super::{AfterCommand, BAD_FORMAT, Run, Tokens};
 use crate::decimal;
 use crate::limits::CLASSES;
 use crate::maint::all_classes;
+use crate::proto::command_result::AfterCommand;
+use crate::proto::line::{BAD_FORMAT, Run};
+use crate::proto::tokens::Tokens;
 
 /// Length to which memcached truncates a class list.
 const LIST_MAX: usize = 511;
@@ -67,7 +69,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand {
         },
         _ => run.reply("ERROR"),
     }
-    AfterCommand::Line
+    AfterCommand::Next
 }
 
 fn enable(run: &mut Run<'_, '_>) {
@@ -111,7 +113,7 @@ fn dump(run: &mut Run<'_, '_>, kind: DumpKind, list: &[u8]) -> AfterCommand {
     } else {
         return AfterCommand::Dump(Ask { kind, of: classes(list), noreply: run.noreply });
     }
-    AfterCommand::Line
+    AfterCommand::Next
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! kilobytes, then other connections run, so a slow or vanished reader holds at most one step's bytes. Knows no
 //! sockets. Begun and stepped by the session.
 
-use super::Run;
 use crate::clock::Clock;
 use crate::decimal;
 use crate::limits::KEY_MAX;
 use crate::printable::is_printable;
+use crate::proto::line::Run;
 use crate::proto::listing::{Listed, Listing, room};
 use crate::proto::{Cx, Output};
 use crate::store::{Entry, Walk, iflag};
@@ -107,7 +107,7 @@ pub(in crate::proto) fn begin(cx: &Cx<'_>, ask: &Ask, first: bool, out: &mut Out
             return Some(Box::new(Dump { kind: ask.kind, position }));
         }
     };
-    Run { cx, verbs: cx.verbs(), out, noreply: ask.noreply }.reply(refusal);
+    Run::new(cx, out, ask.noreply).reply(refusal);
     None
 }
 

@@ -4,9 +4,10 @@
 //! `noreply` are ignored, and the bytes after a refused line count as the next line. Knows no users. Called by the
 //! session until the client has logged in.
 
-use super::{Run, Tokens};
 use crate::decimal;
 use crate::limits::{LINE_MAX, LINE_WAIT_MAX, TOKEN_MAX};
+use crate::proto::line::Run;
+use crate::proto::tokens::Tokens;
 use crate::proto::{Cx, Output};
 
 /// Bytes that memcached waits for before it parses.
@@ -65,7 +66,7 @@ pub(in crate::proto) fn user_and_password(value: &[u8]) -> Result<(&[u8], &[u8])
 
 /// Appends a one-line reply.
 pub(in crate::proto) fn reply(cx: &Cx<'_>, out: &mut Output, line: &str) {
-    Run { cx, verbs: cx.verbs(), out, noreply: false }.reply(line);
+    Run::new(cx, out, false).reply(line);
     out.end_of_reply();
     cx.piped.set(true);
 }

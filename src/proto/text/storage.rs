@@ -1,15 +1,15 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`.
 //!
-//! Owns the storage line and the value after it, also after an `ms` line. A complete value is stored at once; for an
-//! incomplete one the reservation becomes an [`Upload`] that the session fills. The two bytes after the value must be
-//! CRLF and are never stored.
+//! Owns the storage line and its end. A complete value is stored at once; for an incomplete one the reservation becomes
+//! an upload, which the session fills and returns to [`finish`].
 
-use super::{AfterCommand, BAD_FORMAT, CommandResult, Run, Tokens};
 use crate::cache::{Key, Refused};
 use crate::decimal;
 use crate::limits::VALUE_LEN_MAX;
-use crate::proto::meta;
-use crate::proto::upload::{Origin, Upload};
+use crate::proto::command_result::CommandResult;
+use crate::proto::line::{BAD_DATA_CHUNK, BAD_FORMAT, MEMORY_RAN_OUT, Run, strip_end, value_and_end};
+use crate::proto::tokens::Tokens;
+use crate::proto::upload::{Finish, TextSet};
 use crate::store::{Meta, Mode, Reservation, Stored};
 
 /// A storage verb.
@@ -29,97 +29,44 @@ pub const PREPEND: Verb = Verb(Mode::Prepend);
 /// `cas`
 pub const CAS: Verb = Verb(Mode::Cas);
 
-/// Command that a value belongs to.
-#[derive(Clone, Copy)]
-pub(in crate::proto) enum Arrival<'a> {
-    /// A storage verb, and the CAS id it compares with.
-    Text(Mode, u64),
-    /// `ms`, with the line's flags.
-    Meta(meta::PendingSet, &'a [u8]),
-}
-
 /// Runs a storage command; `rest` begins with the value.
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, line: &[u8], rest: &[u8], verb: Verb, hash: Option<u64>) -> CommandResult {
-    let tokens = Tokens::split(super::strip_end(line));
+    let tokens = Tokens::split(strip_end(line));
     let vlen = decimal::token_i32(tokens.get(4)).and_then(|n| u32::try_from(n).ok()).filter(|&n| n <= VALUE_LEN_MAX);
     let (Some(vlen), true) = (vlen, tokens.len() >= 5) else {
         run.reply(BAD_FORMAT);
-        return CommandResult::line();
+        return CommandResult::done();
     };
     let vlen = vlen as usize;
     run.noreply = tokens.last() == b"noreply";
-    let Some((key, reservation, compare)) = begin(run, line, &tokens, vlen, verb.0, hash) else {
-        return swallow(rest, vlen);
+    let Some((key, mut reservation, compare)) = begin(run, line, &tokens, vlen, verb.0, hash) else {
+        return CommandResult::past(vlen + 2, rest.len());
     };
-    Arrival::Text(verb.0, compare).receive(run, reservation, &key, rest)
+    let set = TextSet { mode: verb.0, compare, noreply: run.noreply };
+    let Some((value, end)) = value_and_end(rest, vlen) else {
+        return CommandResult::upload(reservation, &key, Finish::Text(set), rest);
+    };
+    let full = reservation.write(value).is_ok().then_some(reservation);
+    finish(run, set, &key, full, end);
+    CommandResult::stored(vlen + 2)
 }
 
-impl Arrival<'_> {
-    /// Consumes the value at the front of `rest` and finishes the command, or leaves both to an [`Upload`].
-    #[inline]
-    pub fn receive(
-        self,
-        run: &mut Run<'_, '_>,
-        mut reservation: Reservation,
-        key: &Key<'_>,
-        rest: &[u8],
-    ) -> CommandResult {
-        let vlen = reservation.missing();
-        if rest.len() < vlen + 2 {
-            let mut upload = Upload::new(reservation, key, self.keep(run.noreply));
-            let used = upload.take(rest);
-            return CommandResult { used, next: AfterCommand::Upload(Box::new(upload)) };
-        }
-        let full = reservation.write(&rest[..vlen]).is_ok().then_some(reservation);
-        self.finish(run, key, full, &rest[vlen..vlen + 2]);
-        CommandResult { used: vlen + 2, next: AfterCommand::Line }
+/// Finishes the command: `full` is `None` if memory ran out, `end` holds the two bytes after the value.
+#[inline]
+pub(in crate::proto) fn finish(
+    run: &mut Run<'_, '_>,
+    set: TextSet,
+    key: &Key<'_>,
+    full: Option<Reservation>,
+    end: [u8; 2],
+) {
+    let Some(reservation) = full else { return run.reply(MEMORY_RAN_OUT) };
+    if end != *b"\r\n" {
+        return run.reply(BAD_DATA_CHUNK);
     }
-
-    /// Finishes the command: `full` is `None` if memory ran out, `end` holds the two bytes after the value.
-    #[inline]
-    fn finish(self, run: &mut Run<'_, '_>, key: &Key<'_>, full: Option<Reservation>, end: &[u8]) {
-        let Some(reservation) = full else { return run.reply("SERVER_ERROR Out of memory during read") };
-        if end != b"\r\n" {
-            if let Self::Meta(order, _) = self {
-                run.noreply = false; // `ms` is never quiet about this
-                order.abandon(run);
-            }
-            return run.reply("CLIENT_ERROR bad data chunk");
-        }
-        match self {
-            Self::Text(mode, compare) => {
-                let stored = run.verbs.commit(reservation, key, mode, compare);
-                run.reply(reply_to(stored));
-            }
-            Self::Meta(order, words) => meta::finish_set(run, order, words, key, reservation),
-        }
-    }
-
-    fn keep(self, noreply: bool) -> Origin {
-        match self {
-            Self::Text(mode, compare) => Origin::Text { mode, compare, noreply },
-            Self::Meta(order, words) => Origin::Meta(order, words.into()),
-        }
-    }
-}
-
-/// Finishes a complete upload.
-pub(in crate::proto) fn finish(cx: &super::Cx<'_>, upload: Upload, out: &mut super::Output) {
-    let mut run = Run { cx, verbs: cx.verbs(), out, noreply: false };
-    let Some(key) = Key::new(&upload.key) else { return };
-    let arrival = match &upload.origin {
-        Origin::Text { mode, compare, noreply } => {
-            run.noreply = *noreply;
-            Arrival::Text(*mode, *compare)
-        }
-        Origin::Meta(order, words) => {
-            run.noreply = order.quiet;
-            Arrival::Meta(*order, words)
-        }
-        Origin::Binary(..) => return, // handled by `binary::finish_upload`
-    };
-    arrival.finish(&mut run, &key, upload.reservation, &upload.end);
+    let stored = run.verbs.commit(reservation, key, set.mode, set.compare);
+    run.reply(reply_to(stored));
 }
 
 #[inline]
@@ -171,15 +118,5 @@ fn begin<'k>(
             });
             None
         }
-    }
-}
-
-/// Discards a value of `vlen` bytes.
-pub(in crate::proto) fn swallow(rest: &[u8], vlen: usize) -> CommandResult {
-    let unwanted = vlen + 2;
-    let used = unwanted.min(rest.len());
-    CommandResult {
-        used,
-        next: if used < unwanted { AfterCommand::Swallow((unwanted - used) as u64) } else { AfterCommand::Line },
     }
 }
