@@ -1,7 +1,7 @@
 //! Packets: where they end, and which commands they are.
 //!
-//! Owns the opcodes, and which lengths each command allows. Reads bytes alone. Called by the session and by the commands
-//! of the binary protocol.
+//! Owns the opcodes, and which lengths each command allows. Reads bytes alone. Called by the session and by the
+//! commands of the binary protocol.
 
 use super::header::{Head, REQUEST, SIZE};
 use crate::limits::{BODY_MAX, KEY_MAX};

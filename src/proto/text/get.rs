@@ -1,8 +1,8 @@
 //! `get`, `gets`, `gat`, `gats`.
 //!
 //! Owns multigets: keys are hashed and their memory prefetched in groups before the first of a group is looked up. A
-//! line stops when the output is full or the run has used up its keys or bytes, and resumes there in a later run. Called
-//! by the text dispatcher and, for a stopped line, by the session.
+//! line stops when the output is full or the run has used up its keys or bytes, and resumes there in a later run.
+//! Called by the text dispatcher and, for a stopped line, by the session.
 
 use super::keys::{LongKey, Multiget, next_key};
 use crate::cache::Key;
