@@ -5,7 +5,7 @@
 //! in memcached, `stats detail` does not count meta commands.
 
 use super::watch_events::ItemShape;
-use super::{Key, Refused, Verbs};
+use super::{Fetched, Key, Refused, Verbs};
 use crate::events::{LookupStatus, StoreStatus};
 use crate::stats::{ClassCounter, Counter};
 use crate::store::{Entry, Lookup, Meta, Mode, Relayout, Reservation, Stored, Version, Write, iflag, state};
@@ -159,7 +159,7 @@ impl Verbs<'_> {
     ///
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
-    pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&MetaSeen, Option<&Entry>)) -> bool {
+    pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&MetaSeen, Option<&Entry>)) -> Fetched<()> {
         let (mut no_room, mut reported) = (false, false);
         let mut read = None;
         if peek.only_looks() {
@@ -188,7 +188,7 @@ impl Verbs<'_> {
                     if !peek.spoilt {
                         self.count_fetch(peek.touch.is_some(), Some(place));
                     }
-                    return true;
+                    return Fetched::Hit(());
                 }
                 Lookup::Hit(None) => {
                     let room = self.cache.store.make_room(key, peek.touch, false, self.now);
@@ -199,17 +199,22 @@ impl Verbs<'_> {
                 Lookup::Dead(dead) => self.count_dead(dead),
                 Lookup::Miss => {}
             }
+            if !peek.spoilt
+                && let Some(load) = self.load(key)
+            {
+                return Fetched::Pending(load);
+            }
             match peek.vivify.map(|vivify| self.make(key, peek, vivify)) {
                 Some(Ok(seen)) => {
                     if !peek.spoilt {
                         show(&seen, None);
                     }
-                    return true;
+                    return Fetched::Hit(());
                 }
                 Some(Err(Stored::NotStored)) => {} // another client created it meanwhile
                 _ => {
                     self.count_fetch(false, None);
-                    return false;
+                    return Fetched::Miss;
                 }
             }
         }

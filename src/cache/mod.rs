@@ -7,17 +7,20 @@
 mod arith;
 mod conditional;
 mod meta;
+mod source;
 mod watch_events;
 
 pub use crate::store::Key;
 pub use arith::{Adjust, Adjusted, Arith, ArithResult};
 pub use conditional::{Deleted, Initial};
 pub use meta::{MetaDelete, MetaDeleted, MetaGet, MetaSeen, MetaSet, Recache, Vivify};
+pub use source::{Completion, Fetched, Load, Source};
 
 use crate::clock::Clock;
 use crate::events::Log;
 use crate::stats::{ClassCounter, Counter, Counters, PrefixEvent, PrefixStats};
 use crate::store::{Dead, Entry, Lookup, Meta, Mode, Relayout, Reservation, Store, Stored, Write, state};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use watch_events::ItemShape;
 
@@ -30,12 +33,20 @@ pub struct Cache {
     /// Counts of `stats detail`.
     pub prefixes: PrefixStats,
     detail: AtomicBool,
+    /// Where items that memory does not hold are looked for.
+    source: OnceLock<Box<dyn Source>>,
 }
 
 impl Cache {
     /// Creates a cache over `store`.
     pub fn new(store: &'static Store, use_cas: bool, prefix_delimiter: u8, detail: bool) -> Self {
-        Self { store, use_cas, prefixes: PrefixStats::new(prefix_delimiter), detail: AtomicBool::new(detail) }
+        let prefixes = PrefixStats::new(prefix_delimiter);
+        Self { store, use_cas, prefixes, detail: AtomicBool::new(detail), source: OnceLock::new() }
+    }
+
+    /// Sets the source of items that memory does not hold; the first call wins.
+    pub fn load_from(&self, source: Box<dyn Source>) {
+        let _ = self.source.set(source);
     }
 
     /// Switches `stats detail` on or off.
@@ -79,6 +90,8 @@ pub struct Verbs<'a> {
     pub life_begin: u32,
     /// Log of the events for watchers.
     pub log: Log<'a>,
+    /// A fetch that misses may load the item from the source.
+    pub loads: bool,
 }
 
 impl Verbs<'_> {
@@ -93,17 +106,30 @@ impl Verbs<'_> {
     ///
     /// `show` may run more than once, and also before a miss: see [`Store::read`]. Only the last run counts.
     #[inline]
-    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Option<R> {
+    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Fetched<R> {
         let hit = self.look(key, touch, show);
+        if hit.is_none()
+            && let Some(load) = self.load(key)
+        {
+            return Fetched::Pending(load);
+        }
+        self.count_fetch(touch.is_some(), hit.as_ref().map(|(_, place)| *place));
         if self.cache.detail() {
             let event = if hit.is_some() { PrefixEvent::Hit } else { PrefixEvent::Miss };
             self.cache.prefixes.record(key.bytes(), event);
         }
-        hit
+        hit.map_or(Fetched::Miss, |(result, _)| Fetched::Hit(result))
     }
 
+    /// Begins to load an item that memory does not hold, if there is a source that has it.
     #[inline]
-    fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, mut show: impl FnMut(&Entry) -> R) -> Option<R> {
+    fn load(&self, key: &Key<'_>) -> Option<Load> {
+        if self.loads { self.cache.source.get()?.load(key) } else { None }
+    }
+
+    /// Looks `key` up without counting; also returns the class and state of a hit.
+    #[inline]
+    fn look<R>(&self, key: &Key<'_>, touch: Option<u32>, mut show: impl FnMut(&Entry) -> R) -> Option<(R, (u8, u8))> {
         let place = |entry: &Entry| (entry.class(), entry.state());
         let read = match touch {
             None => self.read(key, true, |entry| (show(entry), place(entry))),
@@ -120,9 +146,7 @@ impl Verbs<'_> {
                 Some(exptime) => self.visit_touching(key, exptime, show),
             }
         });
-        let hit = self.live(found);
-        self.count_fetch(touch.is_some(), hit.as_ref().map(|(_, place)| *place));
-        hit.map(|(result, _)| result)
+        self.live(found)
     }
 
     /// Sets the expiry time of `key`'s item and shows it, in one step. Without memory for the time, the item gets the
@@ -316,6 +340,7 @@ impl Verbs<'_> {
     /// `touch`: sets a new expiry time.
     pub fn touch(&self, key: &Key<'_>, exptime: u32) -> Done {
         let hit = self.look(key, Some(exptime), |_| ());
+        self.count_fetch(true, hit.as_ref().map(|(_, place)| *place));
         if hit.is_some() { Done::Done } else { Done::NotFound }
     }
 

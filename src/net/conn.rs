@@ -10,6 +10,7 @@
 //!    ▲  ▲                                 │ Yield ─► Requeue
 //!    │  └── writable: the rest is sent ───┤ Flush, or a write that blocks ─► Wait (blocked)
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
+//!                                         ├ Flush, but a slot waits ─► Wait (until it is filled)
 //!                                         ├ HandOver ─► HandOver
 //!                                         ├ Close ─► Close, once every reply is written
 //!                                         └ Abort, end of stream, error ─► Close
@@ -17,18 +18,18 @@
 
 use super::deadlines::Since;
 use super::handler::Handler;
-use super::notify::NewConn;
+use super::notify::{NewConn, SlotsOf};
 use super::shared_buffers::ParkedBuffers;
 use super::transport::Transport;
 use super::watcher_socket::{WatcherSocket, leave};
-use super::worker_context::{WorkerContext, say};
+use super::worker_context::{WorkerContext, recycle, say};
 use crate::events::Event;
 use crate::limits::{HEADROOM, READ_BUF, REQUEST_CHARGE};
-use crate::proto::{CloseReason, ConnInfo, ConnState, Cx, NO_READ_MEMORY, Output, Step};
+use crate::proto::{CloseReason, ConnInfo, ConnState, Cx, NO_READ_MEMORY, Output, Session, SlotName, Step};
 use crate::stats::Counter;
 use crate::sys::headroom;
 use mio::{Interest, Token};
-use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::io::{ErrorKind, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -75,6 +76,8 @@ pub(super) struct Conn<S> {
     pub(super) blocked: bool,
     /// Parked until a late reply.
     pub(super) suspended: bool,
+    /// Replies wait behind a slot that is not filled.
+    pub(super) awaits: bool,
     /// In the worker's ready queue.
     pub(super) queued: bool,
     /// Closes once the peer has taken its replies: nothing more is read or run.
@@ -131,6 +134,7 @@ impl<S: Handler> Conn<S> {
             peer: Peer::Open,
             blocked: false,
             suspended: false,
+            awaits: false,
             queued: false,
             closing: None,
             run_first: false,
@@ -160,6 +164,7 @@ impl<S: Handler> Conn<S> {
     /// One turn: processes the available bytes within the budget of one event.
     pub(super) fn turn(&mut self, token: usize, context: &mut WorkerContext) -> After {
         let mut after = self.steps(token, context);
+        self.awaits = !self.blocked && after == After::Wait && !context.buffers.output.is_empty();
         if after == After::Wait && self.closing.is_none() && !self.charge(context) {
             after = self.refuse(token, context);
         }
@@ -196,10 +201,11 @@ impl<S: Handler> Conn<S> {
     }
 
     fn steps(&mut self, token: usize, context: &mut WorkerContext) -> After {
-        if self.blocked {
+        if self.blocked || self.closing.is_some() {
             match (self.write(token, context), self.closing) {
                 (WriteOutcome::All, None) => {}
-                (WriteOutcome::All, Some(reason)) => return After::Close(reason),
+                (WriteOutcome::All, Some(reason)) if context.buffers.output.is_empty() => return After::Close(reason),
+                (WriteOutcome::All, Some(_)) => return After::Wait,
                 (WriteOutcome::Blocked, _) => return After::Wait,
                 (WriteOutcome::Failed, _) => return After::Close(CloseReason::Error),
             }
@@ -210,11 +216,15 @@ impl<S: Handler> Conn<S> {
         let mut budget = context.reqs_per_event;
         let mut reads = READS_MAX;
         context.begin_turn();
-        let mut step = if self.run_first { self.run(context, &mut budget) } else { Step::Read };
+        let mut step = if self.run_first { self.run(token, context, &mut budget) } else { Step::Read };
         loop {
             self.run_first = !matches!(step, Step::Read);
             match step {
                 Step::Read | Step::Flush => match self.write(token, context) {
+                    // Behind a slot there is no room for more: its reply gives the next turn.
+                    WriteOutcome::All if step == Step::Flush && !context.buffers.output.is_empty() => {
+                        return After::Wait;
+                    }
                     WriteOutcome::All => {}
                     WriteOutcome::Blocked => return After::Wait,
                     WriteOutcome::Failed => return After::Close(CloseReason::Error),
@@ -228,7 +238,7 @@ impl<S: Handler> Conn<S> {
                 Step::Suspend => return self.suspend(token, context),
                 Step::HandOver => {
                     // The new owner does not know replies: they are sent now or lost.
-                    let sent = self.write(token, context) == WriteOutcome::All;
+                    let sent = self.write(token, context) == WriteOutcome::All && context.buffers.output.is_empty();
                     return if sent { After::HandOver } else { After::Close(CloseReason::Error) };
                 }
                 Step::Close(reason) => return self.finish(token, context, reason),
@@ -262,12 +272,12 @@ impl<S: Handler> Conn<S> {
                         return After::Close(CloseReason::Error);
                     }
                     Fill::Drained => return After::Wait,
-                    Fill::Ended => return After::Close(CloseReason::Normal),
+                    Fill::Ended => return self.finish(token, context, CloseReason::Normal),
                     Fill::Failed => return After::Close(CloseReason::Error),
                     Fill::NoMemory => return self.refuse(token, context),
                 }
             }
-            step = self.run(context, &mut budget);
+            step = self.run(token, context, &mut budget);
         }
     }
 
@@ -297,8 +307,8 @@ impl<S: Handler> Conn<S> {
         context.buffers.input.reset();
         self.recharge(context, 0);
         match self.write(token, context) {
-            WriteOutcome::All => After::Close(reason),
-            WriteOutcome::Blocked => {
+            WriteOutcome::All if context.buffers.output.is_empty() => After::Close(reason),
+            WriteOutcome::All | WriteOutcome::Blocked => {
                 self.closing = Some(reason);
                 After::Wait
             }
@@ -330,15 +340,27 @@ impl<S: Handler> Conn<S> {
         self.session.resume(reply, out);
     }
 
-    /// Runs the session until the late reply is complete, and no later command.
-    pub(super) fn conclude(&mut self, context: &mut WorkerContext) {
-        self.run(context, &mut 0);
-    }
-
-    fn run(&mut self, context: &mut WorkerContext, budget: &mut u32) -> Step {
-        let before = *budget;
+    /// Runs the command in a slot again; the caller gives a turn next. False if the connection must be closed.
+    pub(super) fn complete(&mut self, slot: SlotName, context: &mut WorkerContext) -> bool {
         let WorkerContext { shared, counters, number, buffers, .. } = context;
         let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number);
+        let completed = Session::complete(&mut cx, slot, &mut buffers.output);
+        if !completed {
+            counters.add(Counter::ResponseOom, 1);
+        }
+        completed
+    }
+
+    /// Runs the session until the late reply is complete, and no later command.
+    pub(super) fn conclude(&mut self, token: usize, context: &mut WorkerContext) {
+        self.run(token, context, &mut 0);
+    }
+
+    fn run(&mut self, token: usize, context: &mut WorkerContext, budget: &mut u32) -> Step {
+        let before = *budget;
+        let WorkerContext { shared, counters, number, buffers, mailbox, .. } = context;
+        let slots = SlotsOf { mailbox, token };
+        let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number).with_slots(&slots);
         let step = self.session.run(&mut cx, &mut buffers.input, &mut buffers.output, budget);
         if *budget != before {
             let now = context.clock.now();
@@ -417,7 +439,7 @@ impl<S: Handler> Conn<S> {
 
     fn write(&mut self, token: usize, context: &mut WorkerContext) -> WriteOutcome {
         let mut moved = false;
-        while !context.buffers.output.is_empty() {
+        while context.buffers.output.can_write() {
             let (result, offered) = match context.buffers.output.plain() {
                 Some(bytes) => (self.transport.write(bytes), bytes.len()),
                 None => {
@@ -523,7 +545,7 @@ impl<S: Handler> Conn<S> {
             write: self.blocked_since(),
             idle: self.transport.is_tcp().then_some(self.last_cmd),
             is_checking: self.suspended && self.peer == Peer::Open,
-            is_busy: self.blocked || self.suspended || self.queued || !waits,
+            is_busy: self.blocked || self.suspended || self.awaits || self.queued || !waits,
         }
     }
 
@@ -611,18 +633,12 @@ fn grow(context: &mut WorkerContext) -> bool {
     grown
 }
 
-/// Reuses the allocation for slices of another lifetime: an empty vector collects into itself.
-fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
-    slices.clear();
-    slices.into_iter().map(|_| IoSlice::new(&[])).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::net::notify::mailbox;
-    use crate::proto::{Protocol, Session, Shared};
+    use crate::proto::{Protocol, Shared};
     use crate::settings::Settings;
     use mio::net::{TcpStream, UnixStream};
     use std::io::Write;
@@ -675,18 +691,5 @@ mod tests {
         client.write_all(b"mn\r\n").unwrap();
         assert!(matches!(conn.fill(0, &mut context), Fill::Some) && conn.readable);
         assert!(matches!(conn.fill(0, &mut context), Fill::Drained) && !conn.readable);
-    }
-
-    #[test]
-    fn a_vectored_write_allocates_once() {
-        let mut slices: Vec<IoSlice<'static>> = Vec::with_capacity(7);
-        let before = slices.as_ptr();
-        for _ in 0..3 {
-            let bytes = [1, 2, 3];
-            let mut here = recycle(slices);
-            here.push(IoSlice::new(&bytes));
-            slices = recycle(here);
-        }
-        assert_eq!((slices.as_ptr(), slices.capacity()), (before, 7));
     }
 }

@@ -1,11 +1,13 @@
 //! How other threads reach a worker: channels, one waker, and the handle for a late reply.
 //!
 //! Owns messages in flight. A message owns its socket, so dropping a message closes the socket. Must not know what the
-//! worker does with it. `acceptor` sends connections, [`Remote`] sends late replies, `workers` asks for the end.
+//! worker does with it. `acceptor` sends connections, [`Remote`] and [`Completion`] report late replies, `workers` asks
+//! for the end.
 
 use super::transport::Transport;
+use crate::cache::Completion;
 use crate::limits::WORKER_QUEUE;
-use crate::proto::{ConnInfo, Protocol};
+use crate::proto::{Completions, ConnInfo, Protocol, SlotName};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::net::UdpSocket;
 use mio::{Registry, Token};
@@ -37,10 +39,18 @@ pub(super) enum Message {
     Udp(NewUdp),
 }
 
-/// A late reply; `None` if its source was dropped without one.
+/// What a connection waited for.
+pub(super) enum LateEvent {
+    /// The reply of a suspended connection; `None` if its source was dropped without one.
+    Reply(Option<Vec<u8>>),
+    /// The command in this slot must run again.
+    Slot(SlotName),
+}
+
+/// A late event and its connection.
 pub(super) struct Resume {
     pub(super) token: usize,
-    pub(super) reply: Option<Vec<u8>>,
+    pub(super) event: LateEvent,
 }
 
 /// Whether and how a worker ends.
@@ -70,7 +80,7 @@ pub(super) struct Mailbox {
 /// The worker's side.
 pub(super) struct Inbox {
     pub(super) messages: Receiver<Message>,
-    /// Unbounded, but each parked connection has at most one reply in flight.
+    /// Unbounded, but each connection has at most one reply and `OUTPUT_PINS` slots in flight.
     pub(super) replies: Receiver<Resume>,
     waker: Arc<Waker>,
 }
@@ -105,6 +115,25 @@ impl Mailbox {
     /// Handle for the late reply of connection `token`.
     pub(super) fn remote(&self, token: usize) -> Remote {
         Remote { mailbox: self.clone(), token, answered: false }
+    }
+
+    fn post(&self, token: usize, event: LateEvent) {
+        if self.replies.send(Resume { token, event }).is_ok() {
+            self.waker.ring();
+        }
+    }
+}
+
+/// Makes the completions of one connection's slots.
+pub(super) struct SlotsOf<'a> {
+    pub(super) mailbox: &'a Mailbox,
+    pub(super) token: usize,
+}
+
+impl Completions for SlotsOf<'_> {
+    fn completion(&self, slot: SlotName) -> Completion {
+        let (mailbox, token) = (self.mailbox.clone(), self.token);
+        Completion::new(move || mailbox.post(token, LateEvent::Slot(slot)))
     }
 }
 
@@ -153,20 +182,14 @@ impl Remote {
     /// Delivers the reply; never blocks.
     pub fn resume(mut self, reply: Vec<u8>) {
         self.answered = true;
-        self.post(Some(reply));
-    }
-
-    fn post(&self, reply: Option<Vec<u8>>) {
-        if self.mailbox.replies.send(Resume { token: self.token, reply }).is_ok() {
-            self.mailbox.waker.ring();
-        }
+        self.mailbox.post(self.token, LateEvent::Reply(Some(reply)));
     }
 }
 
 impl Drop for Remote {
     fn drop(&mut self) {
         if !self.answered {
-            self.post(None);
+            self.mailbox.post(self.token, LateEvent::Reply(None));
         }
     }
 }

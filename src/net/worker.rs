@@ -7,11 +7,11 @@ use super::conn::{After, Conn, Peer};
 use super::conns::ConnSlots;
 use super::deadlines::{Deadlines, Limit, Verdict};
 use super::handler::Handler;
-use super::notify::{BELL, Inbox, Mailbox, Message, NewConn, Resume, WorkerEnd};
+use super::notify::{BELL, Inbox, LateEvent, Mailbox, Message, NewConn, Resume, WorkerEnd};
 use super::shared_buffers::NoMemory;
 use super::udp::Datagrams;
 use super::worker_context::{WorkerContext, is_verbose, say};
-use crate::proto::{CloseReason, Protocol, Shared};
+use crate::proto::{CloseReason, Protocol, Shared, SlotName};
 use crate::stats::Counter;
 use crate::sys::panics::{contain, trap};
 use mio::event::Event;
@@ -153,7 +153,7 @@ impl<S: Handler> Worker<S> {
         conn.urgent |= event.is_priority();
         // Writable events are ignored while nothing is blocked: a write that blocks causes its own event.
         let writable = event.is_writable() || conn.peer == Peer::Gone;
-        if conn.suspended && conn.peer == Peer::Gone {
+        if (conn.suspended || conn.awaits) && conn.peer == Peer::Gone {
             // No late reply can reach the peer.
             return self.close(token, CloseReason::Error);
         }
@@ -288,7 +288,34 @@ impl<S: Handler> Worker<S> {
         self.judge_one(token);
     }
 
-    fn resume(&mut self, Resume { token, reply }: Resume) {
+    fn resume(&mut self, Resume { token, event }: Resume) {
+        match event {
+            LateEvent::Reply(reply) => self.answer(token, reply),
+            LateEvent::Slot(slot) => self.complete(token, slot),
+        }
+    }
+
+    /// Runs the command in a slot again and sends what no longer waits.
+    fn complete(&mut self, token: usize, slot: SlotName) {
+        if self.conns.get_mut(token).is_none() {
+            return;
+        }
+        let filled = contain(|| {
+            self.seat(token);
+            self.conns.get_mut(token).is_some_and(|conn| conn.complete(slot, &mut self.context))
+        });
+        match filled {
+            Ok(true) => self.drive(token),
+            Ok(false) => self.close(token, CloseReason::Error),
+            Err(_) => {
+                log::error!("a late reply made its worker panic; its connection is closed");
+                self.close(token, CloseReason::Error);
+            }
+        }
+    }
+
+    /// Gives a suspended connection its reply.
+    fn answer(&mut self, token: usize, reply: Option<Vec<u8>>) {
         if !self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
             return;
         }
@@ -303,7 +330,7 @@ impl<S: Handler> Worker<S> {
                     return false;
                 }
                 // The check began in time, so its result decides; after a failed one there is no other attempt.
-                conn.conclude(&mut self.context);
+                conn.conclude(token, &mut self.context);
                 conn.awaits_login(&self.context)
             })
         });

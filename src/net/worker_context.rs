@@ -142,3 +142,27 @@ pub(super) fn is_verbose(shared: &Shared, level: i32) -> bool {
 pub(super) fn say(line: &str) {
     crate::sys::say(format_args!("{line}"));
 }
+
+/// Reuses the allocation for slices of another lifetime: an empty vector collects into itself.
+pub(super) fn recycle<'a>(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'a>> {
+    slices.clear();
+    slices.into_iter().map(|_| IoSlice::new(&[])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vectored_write_allocates_once() {
+        let mut slices: Vec<IoSlice<'static>> = Vec::with_capacity(7);
+        let before = slices.as_ptr();
+        for _ in 0..3 {
+            let bytes = [1, 2, 3];
+            let mut here = recycle(slices);
+            here.push(IoSlice::new(&bytes));
+            slices = recycle(here);
+        }
+        assert_eq!((slices.as_ptr(), slices.capacity()), (before, 7));
+    }
+}

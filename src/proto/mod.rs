@@ -8,12 +8,13 @@
 //! command_result                what a command leaves to the session
 //! upload   listing > report     an arriving value and its end, as plain data; replies sent in steps
 //! line                          context and reply of a running line
-//! input > lookahead   tokens   output   shared
+//! input > lookahead   tokens   output   shared > late
 //! ```
 
 mod binary;
 mod command_result;
 mod input;
+mod late;
 mod line;
 mod listing;
 mod lookahead;
@@ -29,6 +30,7 @@ mod upload;
 pub use crate::conns::{AddressPlace, ConnInfo, ConnState, ConnTable};
 pub use crate::events::CloseReason;
 pub use input::Input;
+pub use late::{Completions, SlotName, Waits};
 pub use output::Output;
 pub use session::{NO_READ_MEMORY, Protocol, Session, Step};
 pub use shared::{Control, Cx, Shared, size_config};

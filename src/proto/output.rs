@@ -1,9 +1,15 @@
-//! Replies waiting to be written: literal bytes interleaved with pinned values.
+//! Replies waiting to be written: literal bytes interleaved with pinned values and reserved slots.
 //!
 //! Owns order and the write cursor; knows no socket. Sessions append; `net` writes the slices with one
 //! `write_vectored` and reports how many bytes were written. Small values are copied into the bytes; values above
 //! `COPY_MAX` stay in their item under a [`Pinned`] guard.
+//!
+//! A command that waits ([`late`](super::late)) gets a slot, with its request. Replies appended behind it stay behind
+//! it, however early they are ready: nothing behind a slot is written before the slot is filled. Datagrams have no
+//! slots: a datagram session ends with its request.
 
+use super::late::{LateRequest, SlotName, Waits};
+use crate::cache::Load;
 use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, REPLY_ROOM, WRITE_SLICES};
 use crate::store::Pinned;
 use std::collections::VecDeque;
@@ -13,26 +19,49 @@ use std::io::IoSlice;
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
-    /// Pinned values, each with the offset in `bytes` before which it goes; offsets ascend.
-    pins: VecDeque<(usize, Pinned)>,
-    pinned_bytes: usize,
+    /// What is not literal, each with the offset in `bytes` before which it goes; offsets ascend.
+    pieces: VecDeque<(usize, Piece)>,
+    /// Unsent bytes of `pieces`.
+    piece_bytes: usize,
+    /// Slots reserved so far, modulo 2^32: the name of the next one.
+    slots: u32,
     /// Number of unsent bytes at which the output is full.
     high: usize,
     /// Ends of replies as offsets in `bytes`; `None` unless replies are datagrams (one series per reply).
     ends: Option<VecDeque<usize>>,
 }
 
+/// A part of the replies that is not literal.
+enum Piece {
+    /// A value that stays in its item.
+    Value(Pinned),
+    /// A command that waits.
+    Awaited(SlotName, LateRequest),
+    /// A slot's reply.
+    Late(Box<Output>),
+}
+
+impl Piece {
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Value(value) => value.remaining(),
+            Self::Awaited(..) => 0,
+            Self::Late(reply) => reply.remaining(),
+        }
+    }
+}
+
 /// A position in the output, for [`Output::rewind`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     bytes: usize,
-    pins: usize,
+    pieces: usize,
 }
 
 impl Default for Output {
     fn default() -> Self {
-        let (bytes, pins) = (Vec::new(), VecDeque::new());
-        Self { bytes, sent: 0, pins, pinned_bytes: 0, high: OUTPUT_HIGH, ends: None }
+        let (bytes, pieces) = (Vec::new(), VecDeque::new());
+        Self { bytes, sent: 0, pieces, piece_bytes: 0, slots: 0, high: OUTPUT_HIGH, ends: None }
     }
 }
 
@@ -48,8 +77,8 @@ impl Output {
         let ends = self.ends.as_mut()?;
         loop {
             let end = *ends.front()?;
-            let pinned: usize = self.pins.iter().take_while(|pin| pin.0 <= end).map(|pin| pin.1.remaining()).sum();
-            match end - self.sent + pinned {
+            let pieces = self.pieces.iter().take_while(|(before, _)| *before <= end);
+            match end - self.sent + pieces.map(|(_, piece)| piece.remaining()).sum::<usize>() {
                 0 => ends.pop_front(),
                 left => return Some(left),
             };
@@ -64,10 +93,13 @@ impl Output {
             n
         };
         let (mut at, mut copied) = (self.sent, 0);
-        for (before, value) in &self.pins {
+        for (before, piece) in &self.pieces {
             copied += copy(&self.bytes[at..*before], &mut to[copied..]);
             at = *before;
-            copied += value.copy_front(&mut to[copied..]);
+            copied += match piece {
+                Piece::Value(value) => value.copy_front(&mut to[copied..]),
+                Piece::Awaited(..) | Piece::Late(_) => 0, // none in datagrams
+            };
             if copied == to.len() {
                 return copied;
             }
@@ -85,7 +117,7 @@ impl Output {
     pub fn compact(&mut self) {
         self.forget_sent();
         self.bytes.shrink_to_fit();
-        self.pins.shrink_to_fit();
+        self.pieces.shrink_to_fit();
     }
 
     /// Drops sent bytes now instead of when all are sent: needed before a run that appends to incomplete replies.
@@ -94,7 +126,7 @@ impl Output {
         let sent = std::mem::take(&mut self.sent);
         self.bytes.drain(..sent);
         // Bytes are sent in order, so no remaining offset lies before `sent`.
-        self.pins.iter_mut().for_each(|(before, _)| *before -= sent);
+        self.pieces.iter_mut().for_each(|(before, _)| *before -= sent);
         self.ends.iter_mut().flatten().for_each(|end| *end = end.saturating_sub(sent));
     }
 
@@ -108,14 +140,14 @@ impl Output {
     #[inline]
     #[must_use]
     pub fn make_room(&mut self) -> bool {
-        self.bytes.capacity() - self.bytes.len() >= REPLY_ROOM || self.reserve()
+        self.bytes.capacity() - self.bytes.len() >= REPLY_ROOM || self.grow()
     }
 
-    /// Reserves all pins together with the first bytes, so that `make_room` has only one capacity to check.
+    /// Reserves all pieces together with the first bytes, so that `make_room` has only one capacity to check.
     #[cold]
-    fn reserve(&mut self) -> bool {
-        let pins = OUTPUT_PINS.saturating_sub(self.pins.len());
-        self.pins.try_reserve(pins).is_ok() && self.bytes.try_reserve(REPLY_ROOM).is_ok()
+    fn grow(&mut self) -> bool {
+        let pieces = OUTPUT_PINS.saturating_sub(self.pieces.len());
+        self.pieces.try_reserve(pieces).is_ok() && self.bytes.try_reserve(REPLY_ROOM).is_ok()
     }
 
     /// The literal bytes, to append to.
@@ -132,14 +164,59 @@ impl Output {
 
     /// Appends a pinned value.
     pub fn pin(&mut self, value: Pinned) {
-        self.pinned_bytes += value.remaining();
-        self.pins.push_back((self.bytes.len(), value));
+        self.piece_bytes += value.remaining();
+        self.pieces.push_back((self.bytes.len(), Piece::Value(value)));
+    }
+
+    /// Keeps `request` in a slot until `load` has ended. False if the command must reply an error instead.
+    #[cold]
+    #[must_use]
+    pub(super) fn wait(&mut self, waits: Waits<'_>, load: Load, request: LateRequest) -> bool {
+        let Waits::InSlot(completions) = waits else { return false };
+        let slot = self.reserve(request);
+        load.then(completions.completion(slot));
+        true
+    }
+
+    /// Reserves a slot at the end for the reply to `request`, which [`Output::fill`] supplies.
+    fn reserve(&mut self, request: LateRequest) -> SlotName {
+        debug_assert!(!self.is_datagrams());
+        let name = SlotName(self.slots);
+        self.slots = self.slots.wrapping_add(1);
+        self.pieces.push_back((self.bytes.len(), Piece::Awaited(name, request)));
+        name
+    }
+
+    fn place_of(&self, slot: SlotName) -> Option<usize> {
+        self.pieces.iter().position(|(_, piece)| matches!(piece, Piece::Awaited(name, _) if *name == slot))
+    }
+
+    /// The request in a slot; `None` if the slot is gone because its replies were dropped ([`Output::rewind`]).
+    pub(super) fn request_in(&self, slot: SlotName) -> Option<&LateRequest> {
+        match &self.pieces.get(self.place_of(slot)?)?.1 {
+            Piece::Awaited(_, request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Puts `reply` into a slot, unless the slot is gone.
+    pub(super) fn fill(&mut self, slot: SlotName, reply: Output) {
+        let Some(at) = self.place_of(slot) else { return };
+        if reply.is_empty() {
+            self.pieces.remove(at);
+            if self.is_empty() {
+                self.clear();
+            }
+        } else {
+            self.piece_bytes += reply.remaining();
+            self.pieces[at].1 = Piece::Late(Box::new(reply));
+        }
     }
 
     /// Position of the next reply.
     #[inline]
     pub fn mark(&self) -> Mark {
-        Mark { bytes: self.bytes.len(), pins: self.pins.len() }
+        Mark { bytes: self.bytes.len(), pieces: self.pieces.len() }
     }
 
     /// Removes everything appended since `mark`.
@@ -149,9 +226,9 @@ impl Output {
         if let Some(ends) = &mut self.ends {
             ends.retain(|end| *end <= mark.bytes);
         }
-        while self.pins.len() > mark.pins {
-            if let Some((_, value)) = self.pins.pop_back() {
-                self.pinned_bytes -= value.remaining();
+        while self.pieces.len() > mark.pieces {
+            if let Some((_, piece)) = self.pieces.pop_back() {
+                self.piece_bytes -= piece.remaining();
             }
         }
     }
@@ -159,24 +236,38 @@ impl Output {
     /// Number of unsent bytes.
     #[inline]
     pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.sent + self.pinned_bytes
+        self.bytes.len() - self.sent + self.piece_bytes
     }
 
-    /// Memory of the output in bytes, pinned values included.
+    /// Memory of the output in bytes, pinned values, late replies and waiting requests included.
     pub fn memory(&self) -> usize {
-        self.bytes.capacity() + self.pinned_bytes
+        let requests = self.pieces.iter().map(|(_, piece)| match piece {
+            Piece::Awaited(_, request) => request.memory(),
+            _ => 0,
+        });
+        self.bytes.capacity() + self.piece_bytes + requests.sum::<usize>()
     }
 
-    /// Whether no bytes are unsent.
+    /// Whether no bytes are unsent and no slot waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.remaining() == 0
+        self.bytes.len() == self.sent && self.pieces.is_empty()
+    }
+
+    /// Whether some bytes can be written now: all but those behind a slot that is not filled.
+    #[inline]
+    pub fn can_write(&self) -> bool {
+        match self.pieces.front() {
+            None => self.bytes.len() > self.sent,
+            Some((before, Piece::Awaited(..))) => *before > self.sent,
+            Some(_) => true,
+        }
     }
 
     /// Whether the output must be written before another command may run.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.remaining() >= self.high || self.pins.len() >= OUTPUT_PINS
+        self.remaining() >= self.high || self.pieces.len() >= OUTPUT_PINS
     }
 
     /// Sets the number of unsent bytes at which the output is full; lower while all connections together hold too
@@ -194,15 +285,19 @@ impl Output {
         }
     }
 
-    /// Unsent bytes as slices for one vectored write, at most `WRITE_SLICES`.
+    /// Unsent bytes that can be written now, as slices for one vectored write, about `WRITE_SLICES` at most.
     pub fn io_slices<'a>(&'a self, slices: &mut Vec<IoSlice<'a>>) {
         let mut at = self.sent;
-        for (before, value) in &self.pins {
+        for (before, piece) in &self.pieces {
             if at < *before {
                 slices.push(IoSlice::new(&self.bytes[at..*before]));
                 at = *before;
             }
-            value.io_slices(slices, WRITE_SLICES);
+            match piece {
+                Piece::Value(value) => value.io_slices(slices, WRITE_SLICES),
+                Piece::Late(reply) => reply.io_slices(slices),
+                Piece::Awaited(..) => return,
+            }
             if slices.len() >= WRITE_SLICES {
                 return;
             }
@@ -212,28 +307,32 @@ impl Output {
         }
     }
 
-    /// The unsent bytes if no value is pinned among them: one plain `write` suffices.
+    /// The unsent bytes if all are literal: one plain `write` suffices.
     pub fn plain(&self) -> Option<&[u8]> {
-        self.pins.is_empty().then(|| &self.bytes[self.sent..])
+        self.pieces.is_empty().then(|| &self.bytes[self.sent..])
     }
 
-    /// Records that the first `n` unsent bytes were written.
+    /// Records that the first `n` unsent bytes were written; all of them can be written now.
     pub fn advance(&mut self, mut n: usize) {
         while n > 0 {
-            let before = self.pins.front().map_or(self.bytes.len(), |(before, _)| *before);
+            let before = self.pieces.front().map_or(self.bytes.len(), |(before, _)| *before);
             let literal = n.min(before - self.sent);
             self.sent += literal;
             n -= literal;
             if n == 0 {
                 break;
             }
-            let Some((_, value)) = self.pins.front_mut() else { break };
-            let taken = n.min(value.remaining());
-            value.advance(taken);
-            self.pinned_bytes -= taken;
+            let Some((_, piece)) = self.pieces.front_mut() else { break };
+            let taken = n.min(piece.remaining());
+            match piece {
+                Piece::Value(value) => value.advance(taken),
+                Piece::Late(reply) => reply.advance(taken),
+                Piece::Awaited(..) => break,
+            }
+            self.piece_bytes -= taken;
             n -= taken;
-            if value.remaining() == 0 {
-                self.pins.pop_front();
+            if piece.remaining() == 0 {
+                self.pieces.pop_front();
             }
         }
         if self.is_empty() {
@@ -245,13 +344,113 @@ impl Output {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
-        self.pins.clear();
-        self.pinned_bytes = 0;
+        self.pieces.clear();
+        self.piece_bytes = 0;
         if let Some(ends) = &mut self.ends {
             ends.clear();
         }
         if self.bytes.capacity() > 2 * OUTPUT_HIGH {
             self.bytes.shrink_to(OUTPUT_HIGH);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::late::LateRequest;
+
+    fn literal(bytes: &[u8]) -> Output {
+        let mut out = Output::default();
+        out.put(bytes);
+        out
+    }
+
+    fn reserve(out: &mut Output) -> SlotName {
+        out.reserve(LateRequest::Line(b"mg k v".as_slice().into()))
+    }
+
+    /// Writes all that can be written, at most `most` bytes at a time.
+    fn write(out: &mut Output, most: usize) -> String {
+        let mut sent = Vec::new();
+        while out.can_write() {
+            let mut slices = Vec::new();
+            out.io_slices(&mut slices);
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
+            assert!(!bytes.is_empty());
+            out.advance(bytes.len());
+            sent.extend(bytes);
+        }
+        String::from_utf8(sent).unwrap()
+    }
+
+    #[test]
+    fn replies_behind_a_slot_wait_until_it_is_filled() {
+        for most in [1, 2, 3, 100] {
+            let mut out = literal(b"one ");
+            let slots = [(); 3].map(|()| {
+                let slot = reserve(&mut out);
+                out.put(b"then ");
+                slot
+            });
+            assert_eq!((write(&mut out, most).as_str(), out.remaining()), ("one ", 15));
+            out.fill(slots[2], literal(b"third "));
+            out.fill(slots[1], literal(b"second "));
+            assert_eq!((write(&mut out, most).as_str(), out.is_empty()), ("", false));
+            out.fill(slots[0], literal(b"first "));
+            assert_eq!(write(&mut out, most), "first then second then third then ");
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_slot_filled_with_nothing_leaves_nothing() {
+        let mut out = Output::default();
+        let slots = [(); 2].map(|()| reserve(&mut out));
+        assert!(!out.is_empty() && !out.can_write());
+        out.fill(slots[1], Output::default());
+        out.fill(slots[0], Output::default());
+        assert!(out.is_empty());
+        out.put(b"next");
+        assert_eq!(write(&mut out, 9), "next");
+    }
+
+    #[test]
+    fn a_rewound_slot_is_not_filled_and_its_successor_is() {
+        let mut out = literal(b"kept ");
+        let start = out.mark();
+        let gone = reserve(&mut out);
+        out.put(b"dropped ");
+        out.rewind(start);
+        let next = reserve(&mut out);
+        out.fill(gone, literal(b"late "));
+        assert!(!out.can_write() || out.remaining() == 5);
+        out.fill(next, literal(b"next"));
+        assert_eq!(write(&mut out, 9), "kept next");
+    }
+
+    #[test]
+    fn a_partly_sent_late_reply_goes_on_after_sent_bytes_are_forgotten() {
+        let mut out = literal(b"one ");
+        let slot = reserve(&mut out);
+        out.put(b"three");
+        out.fill(slot, literal(b"two "));
+        out.advance(6);
+        out.forget_sent();
+        out.compact();
+        out.put(b" four");
+        assert_eq!(write(&mut out, 100), "o three four");
+    }
+
+    #[test]
+    fn slots_fill_an_output_and_names_repeat_only_after_all_numbers() {
+        let mut out = Output { slots: u32::MAX - 3, ..Output::default() };
+        let slots: Vec<_> = (0..OUTPUT_PINS).map(|_| reserve(&mut out)).collect();
+        assert!(out.is_full() && !out.can_write());
+        for (number, slot) in slots.into_iter().enumerate().rev() {
+            out.fill(slot, literal(format!("{number} ").as_bytes()));
+        }
+        let expected: String = (0..OUTPUT_PINS).map(|number| format!("{number} ")).collect();
+        assert_eq!(write(&mut out, 7), expected);
     }
 }

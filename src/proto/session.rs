@@ -4,6 +4,7 @@
 //! happen next. Knows no sockets, threads or timers.
 
 use super::command_result::{AfterCommand, CommandResult};
+use super::late::{LateRequest, SlotName, Waits};
 use super::line::Run;
 use super::listing::{Listed, Listing};
 use super::text::{self, login};
@@ -587,6 +588,25 @@ impl Session {
         }
         out.put(reply);
         out.end_of_reply();
+    }
+
+    /// Runs the command in `slot` again and fills the slot. False without memory: the connection must be closed.
+    #[must_use]
+    pub fn complete(cx: &mut Cx<'_>, slot: SlotName, out: &mut Output) -> bool {
+        let Some(request) = out.request_in(slot) else { return true };
+        cx.waits = Waits::Over;
+        let mut reply = Output::default();
+        let fits = reply.make_room();
+        match request {
+            _ if !fits => return false,
+            LateRequest::Fetch { key, cas, touch } => text::fetch_late(cx, key, *cas, *touch, &mut reply),
+            LateRequest::Line(line) => text::run_late(cx, line, &mut reply),
+            LateRequest::Packet { opcode, opaque, extras, body } => {
+                binary::run_late(cx, *opcode, *opaque, body.split_at((*extras).into()), &mut reply);
+            }
+        }
+        out.fill(slot, reply);
+        true
     }
 
     /// After [`Step::HandOver`]: passes the connection's socket to the logger thread.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::late::{Completions, Waits};
 /// Shared state of one server.
 pub struct Shared {
     /// Settings fixed at start.
@@ -220,6 +221,8 @@ pub struct Cx<'a> {
     pub piped: Cell<bool>,
     /// Keys that multigets may still look up in this run.
     keys: Cell<u32>,
+    /// What a command does while its item is being loaded.
+    pub waits: Waits<'a>,
 }
 
 impl<'a> Cx<'a> {
@@ -227,7 +230,15 @@ impl<'a> Cx<'a> {
     #[inline]
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
-        Self { shared, counters, fd, verbose, log, piped: Cell::new(false), keys: Cell::new(TURN_KEYS) }
+        let (piped, keys) = (Cell::new(false), Cell::new(TURN_KEYS));
+        Self { shared, counters, fd, verbose, log, piped, keys, waits: Waits::Refused }
+    }
+
+    /// Lets commands wait in slots.
+    #[inline]
+    #[must_use]
+    pub fn with_slots(self, completions: &'a dyn Completions) -> Self {
+        Self { waits: Waits::InSlot(completions), ..self }
     }
 
     /// Subtracts `keys` from the keys left in this run; true if none are left.
@@ -282,6 +293,7 @@ impl<'a> Cx<'a> {
         self.shared.cache.store.settle(now);
         point("a command has read the clock");
         let life_begin = now.saturating_add(self.shared.clock.begun());
-        Verbs { cache: &self.shared.cache, counters: self.counters, now, life_begin, log: self.log }
+        let loads = !matches!(self.waits, Waits::Over);
+        Verbs { cache: &self.shared.cache, counters: self.counters, now, life_begin, log: self.log, loads }
     }
 }

@@ -33,6 +33,11 @@ impl<'a> Tokens<'a> {
         tokens
     }
 
+    /// The line.
+    pub fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
     /// Number of tokens.
     #[inline]
     pub fn len(&self) -> usize {

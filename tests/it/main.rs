@@ -13,6 +13,7 @@ mod auth;
 mod binary;
 mod engine;
 mod fuzz_corpus;
+mod late;
 mod lifecycle;
 mod limits;
 mod meta;

@@ -3,12 +3,13 @@
 //! Owns their replies: flags as extras, then the key if requested, then the value. A quiet command suppresses the
 //! reply to a miss, not to a hit.
 
-use super::header::{Parts, SIZE};
+use super::header::{Head, Parts, SIZE};
 use super::parse::GetVariant;
 use super::reply::{PacketRun, Status};
 use super::trace;
-use crate::cache::Key;
+use crate::cache::{Fetched, Key};
 use crate::limits::COPY_MAX;
+use crate::proto::late::{self, LateRequest};
 use crate::store::Entry;
 
 /// Length of the extras of a hit.
@@ -24,8 +25,16 @@ pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], kin
         run.out.bytes().truncate(start);
         hit(run, key, entry, kind);
     });
-    if found.is_none() {
+    if !matches!(found, Fetched::Hit(())) {
         run.out.bytes().truncate(start);
+    }
+    if let Fetched::Pending(load) = found {
+        let Head { opcode, opaque, extras: len, .. } = run.head;
+        let body = [extras, key.bytes()].concat().into();
+        if !run.out.wait(run.cx.waits, load, LateRequest::Packet { opcode, opaque, extras: len, body }) {
+            run.fail_saying(Status::Busy, late::REFUSED);
+        }
+    } else if matches!(found, Fetched::Miss) {
         if !run.quiet {
             miss(run, key, kind);
         }

@@ -64,6 +64,15 @@ pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash:
     CommandResult { used: start + ran.used, ..ran }
 }
 
+/// Runs a get again, after it waited.
+pub(super) fn run_late(cx: &Cx<'_>, opcode: u8, opaque: [u8; 4], body: (&[u8], &[u8]), out: &mut Output) {
+    let (extras, key) = body;
+    if let (Some((Op::Get(kind), quiet)), Some(key)) = (decode(opcode), Key::new(key)) {
+        let head = Head { opcode, extras: 0, key: 0, body: 0, opaque, cas: 0 };
+        get::run(&mut PacketRun { cx, verbs: cx.verbs(), out, head, quiet }, &key, extras, kind);
+    }
+}
+
 #[inline]
 fn dispatch(
     run: &mut PacketRun<'_, '_>,

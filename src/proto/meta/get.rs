@@ -4,10 +4,11 @@
 
 use super::flags::{Flags, LONG_OPAQUE, parse};
 use super::reply::{echo, put_number, put_ttl};
-use crate::cache::{Key, MetaGet, MetaSeen, Recache, Verbs, Vivify};
+use crate::cache::{Fetched, Key, MetaGet, MetaSeen, Recache, Verbs, Vivify};
 use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
 use crate::proto::Output;
+use crate::proto::late::{self, LateRequest};
 use crate::proto::line::Run;
 use crate::proto::tokens::Tokens;
 use crate::store::Entry;
@@ -23,15 +24,22 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
         out.bytes().truncate(start);
         show(out, tokens, &flags, &key, seen, entry, &verbs);
     });
-    if !hit {
+    let is_hit = matches!(hit, Fetched::Hit(()));
+    if !is_hit {
         run.out.bytes().truncate(start);
     }
+    if let Fetched::Pending(load) = hit {
+        if !run.out.wait(run.cx.waits, load, LateRequest::Line(tokens.text().into())) {
+            run.reply(late::REFUSED);
+        }
+        return;
+    }
     if run.cx.verbose() > 2 {
-        run.log_lookup(&key, hit);
+        run.log_lookup(&key, is_hit);
     }
     if flags.long_opaque.is_some() {
         run.reply(LONG_OPAQUE);
-    } else if !hit && !flags.quiet {
+    } else if !is_hit && !flags.quiet {
         run.out.put(b"EN");
         for at in 2..tokens.len() {
             echo(run.out, tokens.get(at), key.bytes(), flags.is_base64());

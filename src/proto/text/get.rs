@@ -5,11 +5,12 @@
 //! Called by the text dispatcher and, for a stopped line, by the session.
 
 use super::keys::{LongKey, Multiget, next_key};
-use crate::cache::Key;
+use crate::cache::{Fetched, Key};
 use crate::decimal;
 use crate::limits::{COPY_MAX, KEY_MAX, TURN_LINE};
 use crate::point::point;
 use crate::proto::command_result::{AfterCommand, CommandResult};
+use crate::proto::late::{self, LateRequest};
 use crate::proto::line::{BAD_FORMAT, Run, strip_end};
 use crate::proto::output::Mark;
 use crate::proto::tokens::Tokens;
@@ -202,11 +203,25 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
         }
         out.put(b"\r\n");
     });
-    if hit.is_none() {
+    let is_hit = matches!(hit, Fetched::Hit(()));
+    if !is_hit {
         out.bytes().truncate(start);
     }
-    if run.cx.verbose() > 1 {
-        log_lookup(run, key, hit.is_some());
+    if let Fetched::Pending(load) = hit {
+        let request = LateRequest::Fetch { key: key.bytes().into(), cas: kind.cas, touch: kind.touch };
+        if !run.out.wait(run.cx.waits, load, request) {
+            run.reply(late::REFUSED);
+        }
+    } else if run.cx.verbose() > 1 {
+        log_lookup(run, key, is_hit);
+    }
+}
+
+/// Runs the fetch of one key again, after it waited.
+pub(in crate::proto) fn fetch_late(cx: &Cx<'_>, key: &[u8], cas: bool, touch: Option<u32>, out: &mut Output) {
+    let kind = GetKind { cas, touch };
+    if let Some(key) = Key::new(key) {
+        fetch(&mut Run { cx, verbs: cx.verbs(), out, noreply: false }, &key, kind);
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) mod login;
 mod storage;
 
 pub(super) use dump::{Ask, begin as begin_dump};
-pub(super) use get::resume as resume_multiget;
+pub(super) use get::{fetch_late, resume as resume_multiget};
 pub(super) use keys::{LongLine, Multiget, is_get_line};
 pub(super) use storage::finish;
 
@@ -68,6 +68,11 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         b"watch" => CommandResult::then(admin::watch(&mut run, &Tokens::split(text))),
         _ => unknown(&mut run, text),
     }
+}
+
+/// Runs a meta line again, after it waited.
+pub(super) fn run_late(cx: &Cx<'_>, text: &[u8], out: &mut Output) {
+    meta::run(&mut Run { cx, verbs: cx.verbs(), out, noreply: false }, text, None);
 }
 
 /// Runs a command with a key: at least `min` tokens, `noreply` as the last one.

@@ -1,0 +1,58 @@
+//! Commands whose item is being loaded.
+//!
+//! Owns how such a command waits, as plain data: its request stays in a slot of the output, and runs again when the
+//! load has ended; what it replies then fills the slot. Other commands of the connection run meanwhile, and their
+//! replies wait behind the slot. A command waits only once: if the item is not in memory then, it is a miss. Knows no
+//! protocol and no sockets. Used by the output, by the commands that fetch, and by the session that runs them again.
+
+use crate::cache::Completion;
+
+/// Text of the error where no command can wait.
+pub(super) const REFUSED: &str = "SERVER_ERROR the item is being loaded";
+
+/// Name of a slot. It repeats after 2^32 slots of one connection, of which `OUTPUT_PINS` may wait at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotName(pub(super) u32);
+
+/// Makes the completions of one connection's slots.
+pub trait Completions {
+    /// Reports, from any thread, that the command in `slot` must run again.
+    fn completion(&self, slot: SlotName) -> Completion;
+}
+
+/// What a command does while its item is being loaded.
+#[derive(Clone, Copy)]
+pub enum Waits<'a> {
+    /// It waits in a slot.
+    InSlot(&'a dyn Completions),
+    /// It is refused: nothing would deliver its reply.
+    Refused,
+    /// It has waited, so nothing is loaded.
+    Over,
+}
+
+/// A request that runs again.
+#[derive(Debug)]
+pub(super) enum LateRequest {
+    /// A key of a text get.
+    Fetch {
+        key: Box<[u8]>,
+        /// Show the CAS id.
+        cas: bool,
+        /// Set this expiry time.
+        touch: Option<u32>,
+    },
+    /// A meta line, without its line end.
+    Line(Box<[u8]>),
+    /// A packet's get; `body` holds extras and key.
+    Packet { opcode: u8, opaque: [u8; 4], extras: u8, body: Box<[u8]> },
+}
+
+impl LateRequest {
+    /// Memory that it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Fetch { key: bytes, .. } | Self::Line(bytes) | Self::Packet { body: bytes, .. } => bytes.len(),
+        }
+    }
+}
