@@ -54,6 +54,11 @@ pub const LEADING_SPACES_MAX: usize = 100;
 /// Unit: bytes. Beyond: the rest is read in the next turn.
 pub const READ_BUF: usize = 64 * 1024;
 
+/// Spare buffers of each kind, for requests and for replies, of `READ_BUF` bytes at most, that one worker keeps.
+///
+/// Unit: buffers. Beyond: the buffer is freed.
+pub const SPARE_BUFFERS: usize = 16;
+
 /// Unsent reply bytes (pinned values included) at which a connection stops running commands.
 ///
 /// Unit: bytes. Beyond: no command runs and nothing is read until the peer has taken replies.

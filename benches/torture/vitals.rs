@@ -1,6 +1,7 @@
 //! Owns the resources that a server holds for its clients, and the check that all are released after the clients have
 //! gone. Called by every module here that ends clients.
 
+use oxcached::limits::{READ_BUF, SPARE_BUFFERS};
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Resident memory other than items and index.
 const RSS_SLACK: u64 = 96 << 20;
 
-/// Buffers that may remain: each worker keeps some for reuse.
-const BUFFERS_SLACK: u64 = 1 << 20;
+/// Bytes of buffers of each kind that one worker keeps for reuse.
+const SPARES: u64 = (SPARE_BUFFERS * READ_BUF) as u64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Vitals {
@@ -28,6 +29,7 @@ pub struct Vitals {
     /// Bytes of replies and of requests in buffers.
     replies: u64,
     requests: u64,
+    workers: u64,
 }
 
 impl Vitals {
@@ -43,6 +45,7 @@ impl Vitals {
             memory: malloced.unwrap_or(0) + of("hash_bytes")?,
             replies: of("response_obj_bytes")?,
             requests: of("read_buf_bytes")?,
+            workers: of("threads")?,
         })
     }
 
@@ -72,8 +75,8 @@ impl Vitals {
         let memory = self.memory.saturating_sub(base.memory);
         hold("resident bytes", self.rss, base.rss + memory + RSS_SLACK);
         if buffers {
-            hold("response_obj_bytes", self.replies, base.replies + BUFFERS_SLACK);
-            hold("read_buf_bytes", self.requests, base.requests + BUFFERS_SLACK);
+            hold("response_obj_bytes", self.replies, base.replies + self.workers * SPARES);
+            hold("read_buf_bytes", self.requests, base.requests + self.workers * SPARES);
         }
         left
     }

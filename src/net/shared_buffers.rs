@@ -5,7 +5,7 @@
 //! buffers are vacated only when another connection needs them, so a connection that has them to itself moves no byte.
 //! Must not know sockets or sessions; `worker` calls it.
 
-use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF};
+use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF, SPARE_BUFFERS};
 use crate::proto::{Input, Output};
 use crate::stats::Globals;
 use std::mem::replace;
@@ -17,9 +17,6 @@ const COPY_REST_MAX: usize = 4096;
 /// Maximum number of whole buffers lent at a time; beyond it rests are copied. Bounds memory under many pipelining
 /// clients.
 const LENT_MAX: usize = 32;
-
-/// Maximum number of spares of each kind.
-const SPARES: usize = 16;
 
 /// What a connection keeps while another one owns the shared buffers.
 pub(super) struct ParkedBuffers {
@@ -186,14 +183,15 @@ impl SharedBuffers {
 
     fn spare_input(&mut self, mut input: Input) {
         input.reset();
-        if self.inputs.len() < SPARES && input.size() == READ_BUF {
+        if self.inputs.len() < SPARE_BUFFERS && input.size() == READ_BUF {
             self.inputs.push(input);
         }
     }
 
+    /// Keeps an output for reuse, unless it has grown: a burst of long replies must not keep its memory.
     fn spare_output(&mut self, mut output: Output) {
-        if self.outputs.len() < SPARES {
-            output.clear();
+        output.clear();
+        if self.outputs.len() < SPARE_BUFFERS && output.memory() <= READ_BUF {
             self.outputs.push(output);
         }
     }
@@ -332,6 +330,17 @@ mod tests {
         for kept in all {
             buffers.discard(*kept);
         }
-        assert_eq!((buffers.lent, buffers.inputs.len()), (0, SPARES));
+        assert_eq!((buffers.lent, buffers.inputs.len()), (0, SPARE_BUFFERS));
+    }
+
+    #[test]
+    fn outputs_that_have_grown_are_not_kept() {
+        let mut buffers = SharedBuffers::new();
+        for (bytes, kept) in [(100, 1), (READ_BUF + 1, 1), (OUTPUT_HIGH, 1), (READ_BUF / 2, 2)] {
+            let mut output = Output::default();
+            output.put(&vec![b'x'; bytes]);
+            buffers.spare_output(output);
+            assert_eq!(buffers.outputs.len(), kept, "{bytes}");
+        }
     }
 }
