@@ -4,6 +4,7 @@
 //! Behind a shared reference the item may change concurrently (`Store::read`): the function that created the entry
 //! validates what was read.
 
+use crate::store::change::ChangeOp;
 use crate::store::index::Bucket;
 use crate::store::item::Handle;
 use crate::store::item::{EXPTIME_SHORT_MAX, Item, iflag, state};
@@ -42,8 +43,8 @@ pub struct Entry {
     pub(super) item: Item,
     /// Version of the item's bucket.
     bucket: u32,
-    /// The item was changed in place, so the bucket's version must change too.
-    pub(super) changed: bool,
+    /// How the item was changed in place. The bucket's version must change too, then.
+    pub(super) changed: Option<ChangeOp>,
     pub(super) unlink: bool,
     /// In flat mode: the item must move to the tail of its class's LRU list.
     pub(super) moves_back: bool,
@@ -53,13 +54,15 @@ impl Entry {
     /// Creates the entry of an item in a bucket with version `bucket`; 0 where the caller does not use the version.
     #[inline]
     pub(super) fn of(store: &'static Store, bucket: u32, handle: Handle, item: Item) -> Self {
-        Self { store, handle, item, bucket, changed: false, unlink: false, moves_back: false }
+        Self { store, handle, item, bucket, changed: None, unlink: false, moves_back: false }
     }
 
     /// Returns the item for an in-place change. Every such change goes through here, so that concurrent optimistic
     /// reads fail. State and access time are exempt, since readers may see any age of them.
-    fn change(&mut self) -> &mut Item {
-        self.changed = true;
+    fn change(&mut self, op: ChangeOp) -> &mut Item {
+        if self.changed != Some(ChangeOp::Set) {
+            self.changed = Some(op);
+        }
         &mut self.item
     }
 
@@ -85,7 +88,7 @@ impl Entry {
     /// true.
     pub fn set_cas(&mut self, cas: u64) {
         let store = self.store;
-        store.stamp(self.change(), cas);
+        store.stamp(self.change(ChangeOp::Set), cas);
     }
 
     /// Whether the layout can hold this expiry time, if any; if not, [`Store::make_room`] rewrites the item.
@@ -113,7 +116,7 @@ impl Entry {
     pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
         let fits = self.item.can_hold_exptime(exptime, now);
         if fits {
-            self.change().set_exptime(exptime, now);
+            self.change(ChangeOp::Touch).set_exptime(exptime, now);
         }
         fits
     }
@@ -142,7 +145,7 @@ impl Entry {
 
     /// Clears and sets the `STALE` and `TOKEN` flags.
     pub fn change_flags(&mut self, clear: u8, set: u8) {
-        self.change().change_flags(clear, set);
+        self.change(ChangeOp::Touch).change_flags(clear, set);
     }
 
     /// State bits (`state`).
@@ -201,7 +204,7 @@ impl Entry {
     /// Overwrites the first bytes of the value in place; the value must not be pinned.
     pub fn overwrite(&mut self, bytes: &[u8]) {
         let kept = self.store.memory_file().is_some();
-        let item = self.change();
+        let item = self.change(ChangeOp::Set);
         if kept {
             // Unlinked meanwhile: a process that is killed in between must not leave a torn value in the memory file.
             item.change_state(state::LINKED, 0);

@@ -130,6 +130,7 @@ impl Store {
         // it.
         persistent.flushes.fetch_add(1, SeqCst);
         persistent.flush_seq.store(persistent.seq.load(SeqCst), Release);
+        self.emit_flush();
         persistent.flushes.fetch_add(1, Release);
     }
 

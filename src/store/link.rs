@@ -1,13 +1,16 @@
 //! Linking: which item is the item of a key.
 //!
 //! Owns the pairing of an index entry with the LINKED bit of its item, and the way from an item that was seen without
-//! a lock back to its entry. Both change under the bucket's lock, here only. Knows no verbs; called by the lookups,
-//! writes, walks and evictions of the store, and by the page mover.
+//! a lock back to its entry. Both change under the bucket's lock, here only, and every publication and removal is
+//! reported as a [`ChangeOp`]. Knows no verbs; called by the lookups, writes, walks and evictions of the store, and by
+//! the page mover.
 
+use crate::store::change::ChangeOp;
 use crate::store::index::{Bucket, Slot};
 use crate::store::item::{Handle, Item, Key, state};
 use crate::store::reservation::Pinned;
 use crate::store::store::Store;
+use crate::store::write::Dead;
 
 /// A linked item and its slot in the index: valid while its bucket is locked and no other entry of the bucket changes.
 pub(super) struct Linked {
@@ -23,6 +26,23 @@ pub(super) enum NotLocked {
     Contended,
     /// It is not in the index: not yet, or no longer.
     Unlinked,
+}
+
+impl Linked {
+    /// Gives the slot to another item of the key, which has the LINKED bit already: at every moment one of them is
+    /// linked. The caller releases the old item.
+    #[inline]
+    pub(super) fn replace(&mut self, bucket: &mut Bucket, handle: Handle) {
+        bucket.replace(self.slot, handle.raw());
+        self.item.change_state(state::LINKED, 0);
+    }
+
+    /// Removes the item from the index, without a report. The caller releases it.
+    #[inline]
+    pub(super) fn remove(&mut self, bucket: &mut Bucket) {
+        bucket.remove(self.slot);
+        self.item.change_state(state::LINKED, 0);
+    }
 }
 
 impl Store {
@@ -66,52 +86,56 @@ impl Store {
         Ok((bucket, linked))
     }
 
-    /// Makes an item that no other thread knows the item of `key`: in place of `old`, or in a free slot. False if the
-    /// index is full. The bucket is locked; `old`, which the caller releases, is live if `inherits`.
+    /// Makes an item that no other thread knows the item of `key`, in place of `old` or in a free slot, and unlocks the
+    /// bucket. False if the index is full; the item is freed then. The caller releases `old`, which is live if
+    /// `inherits`. `flushes` is what [`Store::calm`] returned under the lock.
     #[inline]
     pub(super) fn publish(
-        &self,
-        bucket: &mut Bucket,
+        &'static self,
+        mut bucket: Bucket,
         key: &Key<'_>,
-        old: Option<&mut Linked>,
-        inherits: bool,
-        (handle, item): (Handle, &mut Item),
+        (old, inherits): (Option<&mut Linked>, bool),
+        (handle, mut item): (Handle, Item),
+        flushes: u64,
     ) -> bool {
         if let Some(old) = old {
             // The new item inherits the key's access frequency, and the write counts as an access.
             let freq = if inherits { ((old.item.header().state() & state::FREQ) + 1).min(state::FREQ) } else { 0 };
             item.change_state(state::FREQ, state::LINKED | freq);
-            self.replace(bucket, old, handle);
-            return true;
+            old.replace(&mut bucket, handle);
+        } else {
+            let stats = self.slabs.stats(self.lru_class(handle, &item));
+            let known = bucket.take_ghost(key.hash()).is_some_and(|ghost| stats.meet(ghost));
+            item.change_state(0, state::LINKED | u8::from(known));
+            if !bucket.insert(key.hash(), handle.raw(), |ghost| stats.worth(ghost)) {
+                item.change_state(state::LINKED, 0);
+                drop(bucket);
+                self.free_item(handle, item);
+                return false;
+            }
         }
-        let stats = self.slabs.stats(self.lru_class(handle, item));
-        let known = bucket.take_ghost(key.hash()).is_some_and(|ghost| stats.meet(ghost));
-        item.change_state(0, state::LINKED | u8::from(known));
-        let has_room = bucket.insert(key.hash(), handle.raw(), |ghost| stats.worth(ghost));
-        if !has_room {
-            item.change_state(state::LINKED, 0);
+        let reported = self.emit(key, ChangeOp::Set, handle, &item);
+        // A write over a live item comes before a flush that has begun meanwhile, and so does a reported one, for the
+        // order of the numbers. For any other item its own sequence number decides.
+        if (inherits || reported)
+            && self.is_flushed_since(flushes)
+            && let Some(linked) = self.find_handle(&bucket, key, handle)
+        {
+            self.unlink(bucket, key, linked, ChangeOp::Reclaim(Dead::Flushed));
         }
-        has_room
+        true
     }
 
-    /// Gives the slot of `old` to another item of its key, which has the LINKED bit already: at every moment one of
-    /// them is linked. The caller releases `old`.
+    /// Removes an item from its locked bucket, for the reason `op`. The caller releases it.
     #[inline]
-    pub(super) fn replace(&self, bucket: &mut Bucket, old: &mut Linked, handle: Handle) {
-        bucket.replace(old.slot, handle.raw());
-        old.item.change_state(state::LINKED, 0);
+    pub(super) fn remove(&'static self, bucket: &mut Bucket, key: &Key<'_>, linked: &mut Linked, op: ChangeOp) {
+        linked.remove(bucket);
+        self.emit(key, op, linked.handle, &linked.item);
     }
 
-    /// Removes an item from its locked bucket. The caller releases it.
-    #[inline]
-    pub(super) fn remove(&self, bucket: &mut Bucket, linked: &mut Linked) {
-        bucket.remove(linked.slot);
-        linked.item.change_state(state::LINKED, 0);
-    }
-
-    /// Removes an item from its locked bucket and releases it.
-    pub(super) fn unlink(&'static self, mut bucket: Bucket, mut linked: Linked) {
-        self.remove(&mut bucket, &mut linked);
+    /// Removes an item from its locked bucket, for the reason `op`, unlocks the bucket and releases the item.
+    pub(super) fn unlink(&'static self, mut bucket: Bucket, key: &Key<'_>, mut linked: Linked, op: ChangeOp) {
+        self.remove(&mut bucket, key, &mut linked, op);
         drop(bucket);
         self.release(linked);
     }

@@ -6,7 +6,7 @@
 //! reservation  values being uploaded, and pinned values    write    conditional commits
 //! walk         stepwise walks: sweep, tending, dumps       scratch  per-thread value buffer
 //! slabs        slab classes and the page pool              upkeep   signals for background threads
-//! link         which item is the item of a key          history  how often keys were evicted recently
+//! link         which item is the item of a key          change   changes of items, for a sink
 //! index/       hash -> handle
 //! page_move/   moving a page from one class to another
 //! evict/       choice of the victim: S3-FIFO with ghosts, or one LRU list
@@ -19,6 +19,7 @@
 
 #![allow(unsafe_code)] // tests/tidy.rs checks that every site has its SAFETY line
 
+mod change;
 mod class;
 mod entry;
 mod evict;
@@ -39,6 +40,7 @@ mod upkeep;
 mod walk;
 mod write;
 
+pub use change::{Change, ChangeOp, ChangeSink};
 pub use class::{ClassCounts, ClassView};
 pub use entry::{Entry, Version};
 pub use file::memory_file::{Holds, MemoryFile};

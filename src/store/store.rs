@@ -5,6 +5,7 @@
 //! after the bucket is unlocked. Knows no protocol and no settings table; called by `cache` and `maint`.
 
 use crate::events::{Event, EventClass, Events};
+use crate::store::change::{ChangeOp, Changes};
 use crate::store::class::{Class, ClassCounts, ClassView};
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
@@ -75,6 +76,8 @@ pub struct Store {
     pub(super) juggles: AtomicU64,
     /// Background work done that may be work for another background thread.
     pub(super) upkeep: AtomicU64,
+    /// Sink of changes.
+    pub(super) changes: Changes,
     /// Sink of eviction events, and the seconds by which stored expiry times exceed those shown to clients.
     events: OnceLock<(Arc<Events>, u32)>,
     /// Thread that pre-faults pages before a class needs them (the chores).
@@ -123,6 +126,7 @@ impl Store {
             flushing: Mutex::new(()),
             juggles: AtomicU64::new(0),
             upkeep: AtomicU64::new(0),
+            changes: Changes::default(),
             events: OnceLock::new(),
             toucher: OnceLock::new(),
         })))
@@ -254,18 +258,22 @@ impl Store {
         let Some(mut linked) = self.find(&bucket, key) else { return Lookup::Miss };
         let flushes = self.calm();
         if let Some(dead) = self.dead(&linked.item, now) {
-            self.unlink(bucket, linked);
+            self.unlink(bucket, key, linked, ChangeOp::Reclaim(dead));
             return Lookup::Dead(dead);
         }
         let mut entry = Entry::of(self, bucket.version(), linked.handle, linked.item);
         let result = visit(&mut entry);
-        if entry.changed {
+        let mut removed = entry.unlink.then_some(ChangeOp::Delete);
+        if let Some(op) = entry.changed {
             bucket.changed();
-            entry.unlink |= self.is_flushed_since(flushes);
+            self.emit(key, op, entry.handle, &entry.item);
+            if self.is_flushed_since(flushes) {
+                removed.get_or_insert(ChangeOp::Reclaim(Dead::Flushed));
+            }
         }
-        if entry.unlink {
+        if let Some(op) = removed {
             linked.item = entry.item;
-            self.unlink(bucket, linked);
+            self.unlink(bucket, key, linked, op);
         } else if entry.moves_back {
             drop(bucket);
             self.move_back(linked.handle, linked.item);
@@ -452,7 +460,8 @@ impl Store {
         {
             return None;
         }
-        self.remove(&mut bucket, &mut linked);
+        let op = dead.map_or(ChangeOp::Evict, ChangeOp::Reclaim);
+        self.remove(&mut bucket, &key, &mut linked, op);
         let item = linked.item;
         if let (None, Some(part)) = (dead, part) {
             let stats = self.slabs.stats(self.lru_class(handle, &item));

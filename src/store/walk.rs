@@ -9,6 +9,7 @@
 //! rewritten or moved. Items stored, removed or moved meanwhile may be visited, missed, or visited twice.
 
 use crate::point::point;
+use crate::store::change::ChangeOp;
 use crate::store::entry::Entry;
 use crate::store::item::Handle;
 use crate::store::item::{Item, Key, state};
@@ -254,7 +255,7 @@ impl Store {
         let Some(dead) = self.dead(&linked.item, now) else { return false };
         // An expired item that was never fetched counts as unfetched; a flushed one does not.
         let is_wasted = dead == Dead::Expired && !linked.item.header().is(state::FETCHED);
-        self.unlink(bucket, linked);
+        self.unlink(bucket, &key, linked, ChangeOp::Reclaim(dead));
         self.note_upkeep();
         tally.reclaimed += 1;
         tally.unfetched += u64::from(is_wasted);

@@ -4,6 +4,7 @@
 //! Knows no protocol; called by `cache` for every mutation that stores a value.
 
 use crate::point::point;
+use crate::store::change::ChangeOp;
 use crate::store::entry::Version;
 use crate::store::item::{EXPTIME_SHORT_MAX, Item, Key, Meta, SEQ_MASK, iflag, state};
 use crate::store::reservation::{Pinned, Reservation};
@@ -152,7 +153,7 @@ impl Store {
     ) -> (Stored, CommitInfo) {
         let mut info = CommitInfo::default();
         point("a CAS id is drawn");
-        let mut bucket = self.index.lock(key.hash());
+        let bucket = self.index.lock(key.hash());
         let flushes = self.calm();
         let mut found = self.find(&bucket, key);
         let live = found.as_ref().is_some_and(|old| {
@@ -175,29 +176,19 @@ impl Store {
                 return (Stored::NotStored, info);
             }
         } else if !stores_without_item(write.mode) || only_over.is_some() {
-            if let Some(dead) = found {
-                self.unlink(bucket, dead);
+            if let (Some(old), Some(dead)) = (found, info.dead) {
+                self.unlink(bucket, key, old, ChangeOp::Reclaim(dead));
             }
             let missing = if write.mode == Mode::Cas { Stored::NotFound } else { Stored::NotStored };
             return (missing, info);
         }
         let vlen = new.item().vlen();
         let cas = self.not_flushed(new.item(), write);
-        let (handle, mut item) = new.into_item();
+        let (handle, item) = new.into_item();
         self.stamp(&item, cas);
         item.set_atime(now);
-        if !self.publish(&mut bucket, key, found.as_mut(), live, (handle, &mut item)) {
-            drop(bucket);
-            self.free_item(handle, item);
+        if !self.publish(bucket, key, (found.as_mut(), live), (handle, item), flushes) {
             return (Stored::NoMemory, info);
-        }
-        if live
-            && self.is_flushed_since(flushes)
-            && let Some(linked) = self.find_handle(&bucket, key, handle)
-        {
-            self.unlink(bucket, linked);
-        } else {
-            drop(bucket);
         }
         if let Some(old) = found {
             let unfetched = !old.item.header().is(state::FETCHED);
@@ -398,7 +389,7 @@ impl Store {
         if item.can_hold_cas() && !old.item.can_hold_cas() {
             item.set_seq(flushes);
         }
-        self.replace(&mut bucket, &mut old, handle);
+        old.replace(&mut bucket, handle);
         drop(bucket);
         self.release(old);
         Relayout::Retry

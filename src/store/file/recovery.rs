@@ -212,7 +212,7 @@ impl Store {
             if old.item.cas() >= item.cas() {
                 return false;
             }
-            self.remove(&mut bucket, &mut old);
+            old.remove(&mut bucket);
             self.for_each_part(&old.item, |part| {
                 parts.remove(&part);
             });

@@ -18,6 +18,7 @@
 //! The page's chunks are not reused while it drains: a chunk that holds an item holds that same item until it is
 //! drained.
 
+use crate::store::change::ChangeOp;
 use crate::store::class::Class;
 use crate::store::evict::Part;
 use crate::store::index::Bucket;
@@ -30,6 +31,7 @@ use crate::store::reservation::{ChainName, Pinned, chain_head, chain_of};
 use crate::store::slab::Arena;
 use crate::store::slab::ChunkKind;
 use crate::store::store::Store;
+use crate::store::write::Dead;
 
 /// Slots examined under one hold of the class lock.
 const SLICE_SLOTS: u32 = 32;
@@ -402,7 +404,7 @@ impl Store {
         let item = linked.item;
         if let Some(end) = self.must_end(m, &item, now) {
             drop(class);
-            return self.end(m, end, bucket, linked);
+            return self.end(m, end, &key, (bucket, linked));
         }
         let Some(to) = m.spare.take() else {
             drop(class);
@@ -416,7 +418,7 @@ impl Store {
         } else {
             class.enlist_copy(&self.arena, from, to, self.memcached_size_of(&item));
         }
-        self.replace(&mut bucket, &mut linked, to);
+        linked.replace(&mut bucket, to);
         drop((bucket, class));
         m.counts.rescues += 1;
         if chunked {
@@ -436,7 +438,7 @@ impl Store {
         let (key, linked) = self.find_chain(key, &bucket, chain).ok_or(Busy::Floating)?;
         let (handle, item) = (linked.handle, linked.item);
         if let Some(end) = self.must_end(m, &item, now) {
-            return self.end(m, end, bucket, linked);
+            return self.end(m, end, &key, (bucket, linked));
         }
         let Some(to) = m.spare else {
             return self.evict_for(m, self.arena.stride(from), &key, (bucket, linked), now);
@@ -503,25 +505,31 @@ impl Store {
 
     /// Returns why an item must not be rescued, if so.
     fn must_end(&self, m: &Move, item: &Item, now: u32) -> Option<NoRescue> {
-        if self.dead(item, now).is_some() {
-            return Some(NoRescue::Dead);
+        if let Some(dead) = self.dead(item, now) {
+            return Some(NoRescue::Dead(dead));
         }
         // Readers of a chain hold handles of its chunks.
         let read = item.header().has(iflag::CHUNKED) && Pinned::is_pinned(item);
         read.then_some(if m.passes > PASSES_MAX { NoRescue::Deleted } else { NoRescue::Later })
     }
 
-    fn end(&'static self, m: &mut Move, end: NoRescue, bucket: Bucket, linked: Linked) -> Result<(), Busy> {
+    fn end(
+        &'static self,
+        m: &mut Move,
+        end: NoRescue,
+        key: &Key<'_>,
+        (bucket, linked): (Bucket, Linked),
+    ) -> Result<(), Busy> {
         match end {
             NoRescue::Later => return Err(Busy::Active),
-            NoRescue::Dead => {
+            NoRescue::Dead(dead) => {
                 let class = self.lru_class(linked.handle, &linked.item);
-                self.unlink(bucket, linked);
+                self.unlink(bucket, key, linked, ChangeOp::Reclaim(dead));
                 self.slabs.class(class).counts.reclaimed += 1;
             }
             NoRescue::Deleted => {
                 m.counts.busy_deletes += 1;
-                self.unlink(bucket, linked);
+                self.unlink(bucket, key, linked, ChangeOp::Evict);
             }
         }
         Ok(())
@@ -542,7 +550,7 @@ impl Store {
         }
         let handle = linked.handle;
         if std::mem::take(&mut m.starved) {
-            self.remove(&mut bucket, &mut linked);
+            self.remove(&mut bucket, key, &mut linked, ChangeOp::Evict);
             drop(bucket);
             let id = self.lru_class(handle, &linked.item);
             self.note_eviction(&mut self.slabs.class(id).counts, key.bytes(), handle, &linked.item, now);
@@ -589,7 +597,7 @@ impl Store {
 
 /// Reason that an item of the page is not rescued.
 enum NoRescue {
-    Dead,
+    Dead(Dead),
     /// A chain that is being read: retried in a later pass.
     Later,
     /// A chain that has been read for too many passes.

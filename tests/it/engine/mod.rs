@@ -1,5 +1,6 @@
 //! Item memory: every size, page moves, eviction, expiry, threads, the background threads, restart.
 
+mod changes;
 mod crawler;
 mod idle;
 mod magazines;
