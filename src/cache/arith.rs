@@ -3,7 +3,8 @@
 //! Owns memcached's arithmetic rules: increments wrap at 2^64, decrements stop at 0, a shorter result is padded with
 //! spaces in place, a longer one goes into a new item. Called through [`Verbs`] by every protocol.
 
-use super::{Key, Verbs, Vivify};
+use super::store::Vivify;
+use super::{Key, Verbs};
 use crate::decimal;
 use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
@@ -25,6 +26,15 @@ impl Arith {
     fn of(self, old: u64) -> u64 {
         if self.incr { old.wrapping_add(self.delta) } else { old.saturating_sub(self.delta) }
     }
+}
+
+/// Number that arithmetic stores on a miss.
+#[derive(Clone, Copy, Debug)]
+pub struct Initial {
+    /// The number.
+    pub number: u64,
+    /// Expiry time of its item.
+    pub exptime: u32,
 }
 
 /// Outcome of an increment or decrement.
@@ -151,6 +161,20 @@ impl Verbs<'_> {
                 self.counters.add_class(class, counter);
             }
             return adjusted;
+        }
+    }
+
+    /// Arithmetic that stores `initial` on a miss. Storing it counts neither as hit nor as miss.
+    ///
+    /// # Errors
+    /// No memory for the new item.
+    pub fn arith_or_create(&self, key: &Key<'_>, arith: Arith, initial: Initial) -> Result<ArithResult, OutOfMemory> {
+        let vivify = Some((Vivify { exptime: initial.exptime, chosen: None }, initial.number));
+        match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify }) {
+            Adjusted::Number { number, cas, .. } => Ok(ArithResult::Number(number, cas)),
+            Adjusted::Made { cas } => Ok(ArithResult::Number(initial.number, cas)),
+            Adjusted::NotMade => Err(OutOfMemory),
+            Adjusted::Refused(sum) => Ok(sum),
         }
     }
 

@@ -1,0 +1,218 @@
+//! Deletions: of an item, of its value, of the claim that it is fresh, of all items.
+//!
+//! Owns stale marks and the end of win tokens. Hits and misses are counted as for `delete`, except that a CAS mismatch
+//! of [`Verbs::delete_if`] counts as neither. Called through [`Verbs`] by every protocol.
+
+use super::watch_events::ItemShape;
+use super::{Done, Key, Verbs};
+use crate::clock::Clock;
+use crate::events::{LookupStatus, StoreStatus};
+use crate::stats::{ClassCounter, Counter, PrefixEvent};
+use crate::store::{Entry, Meta, Mode, Relayout, Stored, Version, iflag};
+
+/// Outcome of a delete with a CAS id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Deleted {
+    Deleted,
+    Exists,
+    NotFound,
+}
+
+/// Options of a meta delete.
+#[derive(Clone, Copy, Debug)]
+pub struct MetaDelete {
+    /// CAS id the item must have.
+    pub compare: Option<u64>,
+    /// Mark the item stale and revoke its token instead of removing it.
+    pub stale: bool,
+    /// Replace the item by an empty one with these client flags.
+    pub empty: Option<u32>,
+    /// Expiry time of the remaining item.
+    pub exptime: Option<u32>,
+    /// CAS id of the remaining item.
+    pub chosen: Option<u64>,
+}
+
+/// Outcome of a meta delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the protocol's terms
+pub enum MetaDeleted {
+    Done,
+    NotFound,
+    Exists,
+    NoMemory,
+}
+
+/// Next step after inspecting the item under its bucket's lock.
+enum DeleteStep {
+    Finished(MetaDeleted),
+    Removed(ItemShape),
+    MakeRoom,
+    /// An empty item replaces it.
+    Empty {
+        cas: u64,
+        version: Version,
+        shape: ItemShape,
+    },
+}
+
+impl Verbs<'_> {
+    /// `delete`.
+    pub fn delete(&self, key: &Key<'_>) -> Done {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
+        }
+        let found = self.visit(key, |entry| {
+            entry.unlink();
+            ItemShape { class: entry.class(), size: entry.vlen(), exptime: 0 }
+        });
+        match self.live(found) {
+            Some(shape) => {
+                self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                self.tell_deleted(key, false, shape);
+                Done::Done
+            }
+            None => {
+                self.counters.add(Counter::DeleteMisses, 1);
+                Done::NotFound
+            }
+        }
+    }
+
+    /// `delete` of the item with CAS id `compare`; 0 = any. A mismatch counts neither as hit nor as miss.
+    pub fn delete_if(&self, key: &Key<'_>, compare: u64) -> Deleted {
+        if self.cache.detail() {
+            self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
+        }
+        let found = self.visit(key, |entry| {
+            if compare != 0 && compare != self.shown_cas(entry.cas()) {
+                return None;
+            }
+            entry.unlink();
+            Some(entry.class())
+        });
+        match self.live(found) {
+            Some(Some(class)) => {
+                self.counters.add_class(class, ClassCounter::DeleteHits);
+                Deleted::Deleted
+            }
+            Some(None) => Deleted::Exists,
+            None => {
+                self.counters.add(Counter::DeleteMisses, 1);
+                Deleted::NotFound
+            }
+        }
+    }
+
+    /// Removes an item without counting a delete.
+    pub fn remove(&self, key: &Key<'_>) {
+        let found = self.visit(key, Entry::unlink);
+        self.live(found);
+    }
+
+    /// Deletes an item, empties it or marks it stale.
+    pub fn discard(&self, key: &Key<'_>, discard: MetaDelete) -> MetaDeleted {
+        let discard = MetaDelete { chosen: self.chosen(discard.chosen), ..discard };
+        let mut reported = false;
+        loop {
+            let found = self.visit_once(key, &mut reported, |entry| self.discard_entry(discard, entry));
+            let done = match self.live(found) {
+                None => MetaDeleted::NotFound,
+                Some(DeleteStep::Finished(done)) => done,
+                Some(DeleteStep::Removed(shape)) => {
+                    self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+                    self.tell_deleted(key, true, shape);
+                    MetaDeleted::Done
+                }
+                Some(DeleteStep::MakeRoom) => {
+                    let wide = discard.chosen.is_some();
+                    let store = self.cache.store;
+                    match store.make_room(key, discard.exptime, wide, self.now) {
+                        Relayout::Retry => continue,
+                        Relayout::NoMemory => MetaDeleted::NoMemory,
+                    }
+                }
+                Some(DeleteStep::Empty { cas, version, shape }) => {
+                    match self.empty(key, discard, cas, version, shape) {
+                        Some(done) => done,
+                        None => continue, // another writer came first
+                    }
+                }
+            };
+            if matches!(done, MetaDeleted::NotFound | MetaDeleted::Exists) {
+                self.counters.add(Counter::DeleteMisses, 1);
+            }
+            return done;
+        }
+    }
+
+    fn discard_entry(&self, discard: MetaDelete, entry: &mut Entry) -> DeleteStep {
+        let cas = self.shown_cas(entry.cas());
+        if discard.compare.is_some_and(|compare| compare != cas) {
+            return DeleteStep::Finished(MetaDeleted::Exists);
+        }
+        let shape = ItemShape { class: entry.class(), size: entry.vlen(), exptime: 0 };
+        if discard.empty.is_some() {
+            return DeleteStep::Empty { cas, version: entry.version(), shape };
+        }
+        if !discard.stale {
+            entry.unlink();
+            return DeleteStep::Removed(shape);
+        }
+        if !entry.has_room(discard.exptime, self.now) || !entry.has_room_for_cas(discard.chosen.is_some()) {
+            return DeleteStep::MakeRoom;
+        }
+        if let Some(exptime) = discard.exptime {
+            entry.set_exptime(exptime, self.now);
+        }
+        entry.change_flags(iflag::TOKEN, iflag::STALE);
+        entry.set_cas(discard.chosen.unwrap_or_else(|| self.cache.store.next_cas()));
+        DeleteStep::Finished(MetaDeleted::Done)
+    }
+
+    /// Replaces the item with CAS id `cas` by an empty one; `None` if its value is no longer that of `version`.
+    fn empty(
+        &self,
+        key: &Key<'_>,
+        discard: MetaDelete,
+        cas: u64,
+        version: Version,
+        old: ItemShape,
+    ) -> Option<MetaDeleted> {
+        let store = self.cache.store;
+        let kept = if discard.stale { None } else { self.chosen(Some(cas)) };
+        let chosen = discard.chosen.or(kept);
+        let stale = if discard.stale { iflag::STALE } else { 0 };
+        let room = if chosen.is_some() { iflag::CAS } else { 0 };
+        let meta = Meta {
+            klen: key.bytes().len(),
+            vlen: 0,
+            flags: discard.empty.unwrap_or(0),
+            exptime: discard.exptime.unwrap_or(0),
+            iflags: stale | room,
+            cas: 0,
+        };
+        let Some(reservation) = store.reserve(key, &meta, self.now) else { return Some(MetaDeleted::NoMemory) };
+        let shape = ItemShape { class: reservation.class(), size: 0, exptime: meta.exptime };
+        let write = self.write_choosing(Mode::Set, chosen);
+        match store.commit_over(reservation, key, write, self.now, version) {
+            Stored::Stored { .. } => {}
+            _ => return None,
+        }
+        self.counters.add(Counter::TotalItems, 1);
+        self.tell_lookup(key, LookupStatus::Found, old);
+        self.tell_store(key, Mode::Set, StoreStatus::Stored, shape);
+        if !discard.stale {
+            self.counters.add_class(shape.class, ClassCounter::DeleteHits);
+            self.tell_deleted(key, true, shape);
+        }
+        Some(MetaDeleted::Done)
+    }
+
+    /// `flush_all`; `exptime` as given by the client, 0 or less = now.
+    pub fn flush(&self, exptime: i64, clock: &Clock) {
+        let oldest = if exptime > 0 { clock.moment(exptime).wrapping_sub(1) } else { self.now - 1 };
+        self.cache.store.flush(oldest, self.now);
+    }
+}

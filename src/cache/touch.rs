@@ -1,0 +1,41 @@
+//! `touch`: a new expiry time.
+//!
+//! Owns what happens if the item's layout has no room for the time. Called through [`Verbs`] by every protocol.
+
+use super::{Done, Key, Verbs};
+use crate::store::{Entry, Lookup, Relayout};
+
+impl Verbs<'_> {
+    /// `touch`: sets a new expiry time.
+    pub fn touch(&self, key: &Key<'_>, exptime: u32) -> Done {
+        let hit = self.look(key, Some(exptime), |_| ());
+        self.count_fetch(true, hit.as_ref().map(|(_, place)| *place));
+        if hit.is_some() { Done::Done } else { Done::NotFound }
+    }
+
+    /// Visits the item of `key` once its layout has room for expiry time `touch`, if any, or there is no memory for one
+    /// that has. Then [`Entry::set_exptime_nearly`] sets the latest time that it can hold.
+    #[inline]
+    pub(super) fn visit_with_room<R>(
+        &self,
+        key: &Key<'_>,
+        touch: Option<u32>,
+        reported: &mut bool,
+        mut visit: impl FnMut(&mut Entry) -> R,
+    ) -> Lookup<R> {
+        let mut no_room = false;
+        loop {
+            let found = self
+                .visit_once(key, reported, |entry| (no_room || entry.has_room(touch, self.now)).then(|| visit(entry)));
+            match found {
+                Lookup::Hit(Some(shown)) => return Lookup::Hit(shown),
+                Lookup::Hit(None) => {
+                    let room = self.cache.store.make_room(key, touch, false, self.now);
+                    no_room = room == Relayout::NoMemory;
+                }
+                Lookup::Miss => return Lookup::Miss,
+                Lookup::Dead(dead) => return Lookup::Dead(dead),
+            }
+        }
+    }
+}
