@@ -1,26 +1,13 @@
 //! Ghosts: entries of evicted keys in otherwise free slots of a bucket.
 //!
-//! Owns the encoding of a ghost and where it may be: in the free slots of a bucket's first line. Called by the store
+//! Owns what is stored of a ghost and where it may be: in the free slots of a bucket's first line. Called by the store
 //! with the bucket locked. Does not know what a ghost's 16 bits mean: `evict/class_stats` does.
 
 use super::Bucket;
-use super::line::slots;
+use super::line::{GHOST_TAG, Ghost, slots};
 
-/// Tag of a ghost. The last slot has the same tag while it links to an overflow line, and is not searched for ghosts
-/// then.
-pub(super) const GHOST_TAG: u8 = 255;
-
-/// Entry of an evicted key in its bucket: 16 bits of the hash (added when it is stored), and 16 bits from
-/// `evict/class_stats`, which are here.
-///
-/// A false match occurs in one of 2^16 comparisons; it costs a wrong eviction hint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ghost(pub u16);
-
-impl Ghost {
-    fn raw(self, hash: u64) -> u64 {
-        u64::from(fingerprint(hash)) << 16 | u64::from(self.0)
-    }
+fn raw(ghost: Ghost, hash: u64) -> u64 {
+    u64::from(fingerprint(hash)) << 16 | u64::from(ghost.0)
 }
 
 /// Hash bits used neither for the bucket's number nor for the tag.
@@ -46,7 +33,7 @@ impl Bucket {
     pub fn leave_ghost(&mut self, hash: u64, ghost: Ghost, worth: impl Fn(Ghost) -> u64) {
         let free = slots(self.line.matching(0) & self.line.own_slots()).next();
         if let Some(slot) = free.or_else(|| self.least_ghost(worth)) {
-            self.line.set(slot, GHOST_TAG, ghost.raw(hash));
+            self.line.set(slot, GHOST_TAG, raw(ghost, hash));
         }
     }
 

@@ -4,12 +4,9 @@
 //! one of the two tables meanwhile (`Index::lock`). Called by the store.
 
 use super::line::{Line, slots};
-use super::{BUCKET_BYTES, Index, LOW_HALF, MOVED, TABLES_MAX, Table};
+use super::{BUCKET_BYTES, GROW_AT, Index, LOW_HALF, MOVED, TABLES_MAX, Table};
 use crate::store::slab::touch;
 use std::sync::atomic::Ordering::*;
-
-/// Fill of the slots at which the table grows.
-pub(super) const GROW_AT: f64 = 0.8;
 
 /// Fill at which the table grows to have room for ghosts.
 const GROW_FOR_GHOSTS: f64 = 0.6;

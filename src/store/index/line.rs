@@ -22,7 +22,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Tag of the slot that holds the number of the chain's next line.
 pub(super) const LINK_TAG: u8 = 255;
 
+/// Tag of a ghost. The last slot has the same tag while it links to an overflow line, and is not searched for ghosts
+/// then.
+pub(super) const GHOST_TAG: u8 = 255;
+
 const LOW_HALF: u64 = 0xffff_ffff;
+
+/// Entry of an evicted key in its bucket: 16 bits of the hash (added when it is stored), and 16 bits from
+/// `evict/class_stats`, which are here.
+///
+/// A false match occurs in one of 2^16 comparisons; it costs a wrong eviction hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ghost(pub u16);
 
 /// The words of a line.
 #[derive(Clone, Copy)]

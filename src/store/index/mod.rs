@@ -20,19 +20,20 @@ mod optimistic;
 mod overflow;
 mod scan;
 
-pub use ghost::Ghost;
 pub use growth::{GrowthStep, Pace};
+pub use line::Ghost;
 
 use crate::store::slab::{Region, prefetch};
 use crate::sys::panics::{lock_released, lock_taken};
-use ghost::GHOST_TAG;
-use growth::GROW_AT;
-use line::{Line, slots};
+use line::{GHOST_TAG, Line, slots};
 use overflow::{LINE_BYTES, Overflow};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
 const BUCKET_BYTES: usize = Line::BUCKET * 8;
+
+/// Fill of the slots at which the table grows.
+const GROW_AT: f64 = 0.8;
 
 /// Alignment of the parts of a table: no huge page holds the end of one part and the beginning of another, since memory
 /// is returned to the kernel in pages.
