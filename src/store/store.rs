@@ -9,11 +9,9 @@ use crate::store::change::{ChangeOp, Changes};
 use crate::store::class::{Class, ClassCounts, ClassView};
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
-use crate::store::file::{MemoryFile, PersistentCounters};
 use crate::store::index::{GrowthStep, Index, Pace};
-use crate::store::item::Handle;
-use crate::store::item::Handles;
-use crate::store::item::{Item, Key, SEQ_MASK, iflag, state};
+use crate::store::item::{Handle, Handles, Item, Key, SEQ_MASK, iflag, state};
+use crate::store::memory_file::{MemoryFile, PersistentCounters};
 use crate::store::reservation::{ChainName, Pinned};
 use crate::store::slab::Arena;
 use crate::store::slab::MutexGuard;
@@ -64,6 +62,7 @@ pub struct Store {
     pub(super) sizes: Sizes,
     pub(super) slabs: Slabs,
     pub(super) index: Index,
+    memory_file: Option<MemoryFile>,
     /// Counters that survive a restart.
     pub(super) persistent: PersistentCounters,
     /// Completed index growths.
@@ -99,19 +98,20 @@ impl Store {
     /// Reserves address space and creates an empty store. `None` if too little address space is available.
     pub fn leak(config: &Config) -> Option<&'static Self> {
         let index_bytes = Index::least_bytes(config.initial_items, true);
-        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, index_bytes)?, PersistentCounters::leak())
+        Self::leak_over(config, Arena::reserve(config.maxbytes, config.exact, index_bytes)?, None)
     }
 
     /// Creates a store over a memory file. [`Store::adopt`] recovers the items that the file holds.
     pub fn leak_in(config: &Config, memory_file: MemoryFile) -> Option<&'static Self> {
-        let persistent = memory_file.persistent();
-        Self::leak_over(config, Arena::of_file(memory_file), persistent)
+        let arena = Arena::of_file(memory_file.pages(), memory_file.entries());
+        Self::leak_over(config, arena, Some(memory_file))
     }
 
-    fn leak_over(config: &Config, arena: Arena, persistent: PersistentCounters) -> Option<&'static Self> {
+    fn leak_over(config: &Config, arena: Arena, memory_file: Option<MemoryFile>) -> Option<&'static Self> {
+        let persistent = memory_file.as_ref().map_or_else(PersistentCounters::leak, MemoryFile::persistent);
         let sizes = Sizes::new(config.sizes.clone());
         // A memory file has room for all of `maxbytes`.
-        let limit = if arena.memory_file().is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
+        let limit = if memory_file.is_some() { config.maxbytes } else { config.maxbytes.min(arena.room()) };
         let slabs = Slabs::new(&sizes, arena.numbers(), limit, config.precharged, config.evict);
         let expected = config.initial_items.max(persistent.items.load(Relaxed));
         let index = Index::new(expected, config.may_grow, arena.has_long_handles(), config.exact)?;
@@ -120,6 +120,7 @@ impl Store {
             sizes,
             slabs,
             index,
+            memory_file,
             persistent,
             growths: AtomicU64::new(0),
             chains: AtomicU64::new(0),
@@ -160,7 +161,7 @@ impl Store {
 
     /// The memory file, if the items are in one.
     pub fn memory_file(&self) -> Option<&MemoryFile> {
-        self.arena.memory_file()
+        self.memory_file.as_ref()
     }
 
     /// Applies a flush that is due, and records the time and the number of items in the memory file for the next
@@ -597,7 +598,7 @@ impl Store {
     /// Changes the memory limit. False if address space is short, or the items are in a memory file.
     pub fn set_limit(&self, bytes: u64) -> bool {
         // The size of a memory file is fixed.
-        self.arena.memory_file().is_none() && self.slabs.pages.set_limit(bytes)
+        self.memory_file.is_none() && self.slabs.pages.set_limit(bytes)
     }
 
     /// Fixes the HOT ring's share of each class, in percent; `None` lets it adapt.

@@ -3,12 +3,10 @@
 //! Owns the reservation and the page table; `atomic_bytes` reads and writes bytes through its words. Knows nothing of
 //! items. A wrong or stale handle yields wrong bytes, never an access outside the region. Used by all of `store`.
 
+use super::page_entries::PageEntries;
 use super::region::{Region, prefetch};
 use super::size_classes::{CLASSES_PAGES, PAGE_BYTES};
-use crate::store::file::MemoryFile;
-use crate::store::item::Handle;
-use crate::store::item::WORD;
-use crate::store::item::{FIRST_PAGE, LONG_PAGES, SHORT_PAGES};
+use crate::store::item::{FIRST_PAGE, Handle, LONG_PAGES, SHORT_PAGES, WORD};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -26,8 +24,8 @@ const RESIZE: u32 = 1 << 31;
 /// The pages. Pages are numbered from 1 and handed out in order; the page table holds each one's class.
 pub struct Arena {
     region: Region,
-    /// The memory file that holds the pages, if any: every assignment of a page is entered there.
-    memory_file: Option<MemoryFile>,
+    /// Entries of the memory file that holds the pages, if any: every assignment of a page is entered there.
+    entries: Option<PageEntries>,
     /// [`RESIZE`] | a page's stride in words << 8 | class; a page without the latter two is not in use.
     table: Box<[AtomicU32]>,
     pages: usize,
@@ -51,7 +49,7 @@ impl Arena {
             let bytes = pages * PAGE_BYTES;
             if let Some(region) = Region::reserve(bytes, bytes.min(SPARE_MAX).checked_add(index_bytes)?) {
                 let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
-                return Some(Self { region, memory_file: None, table, pages });
+                return Some(Self { region, entries: None, table, pages });
             }
             pages = if pages > wanted { (pages / 2).max(wanted) } else { pages - pages.div_ceil(8) };
         }
@@ -63,21 +61,16 @@ impl Arena {
         ((self.pages + 1 - FIRST_PAGE as usize).saturating_sub(CLASSES_PAGES) * PAGE_BYTES) as u64
     }
 
-    /// The pages of a memory file.
-    pub fn of_file(memory_file: MemoryFile) -> Self {
-        let pages = memory_file.page_count();
+    /// The pages of a memory file: its memory and its entries.
+    pub fn of_file(region: Region, entries: PageEntries) -> Self {
+        let pages = region.words().len() / (PAGE_BYTES / 8);
         let table = (0..=pages).map(|_| AtomicU32::new(0)).collect();
-        Self { region: memory_file.pages(), memory_file: Some(memory_file), table, pages }
-    }
-
-    /// The memory file, if the pages lie in one.
-    pub fn memory_file(&self) -> Option<&MemoryFile> {
-        self.memory_file.as_ref()
+        Self { region, entries: Some(entries), table, pages }
     }
 
     /// Numbers of the pages that may be handed out. Handles of a memory file are always short.
     pub fn numbers(&self) -> Range<u32> {
-        let first = if self.memory_file.is_some() { 1 } else { FIRST_PAGE };
+        let first = if self.entries.is_some() { 1 } else { FIRST_PAGE };
         first..self.pages as u32 + 1
     }
 
@@ -88,8 +81,8 @@ impl Arena {
 
     /// Assigns page `page`, which must be all zero, to a class, with chunks of `stride` bytes.
     pub fn assign(&self, page: u32, class: usize, stride: usize) {
-        if let Some(memory_file) = &self.memory_file {
-            memory_file.enter(page, class, stride);
+        if let Some(entries) = &self.entries {
+            entries.enter(page, class, stride);
         }
         let entry = &self.table[page as usize];
         entry.store(entry.load(Relaxed) & RESIZE | ((stride / WORD) << 8 | class) as u32, Relaxed);
@@ -98,8 +91,8 @@ impl Arena {
     /// Takes page `page` from its class: it has no chunks until it is assigned again. Zeroes its memory, as a class
     /// expects of a new page.
     pub fn clear(&self, page: u32) {
-        if let Some(memory_file) = &self.memory_file {
-            memory_file.enter(page, 0, 0);
+        if let Some(entries) = &self.entries {
+            entries.enter(page, 0, 0);
         }
         self.table[page as usize].store(RESIZE, Relaxed);
         self.words_of(page).iter().for_each(|word| word.store(0, Relaxed));

@@ -3,7 +3,7 @@
 //! ```text
 //! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and the stamp
 //! words 16..48    persistent counters
-//! words 512..     one entry per page: class u8 | stride/4 u24 | checksum u32
+//! words 512..     one entry per page (`page_entries`)
 //! byte 2 MiB..    page 1, page 2, ...
 //! ```
 //! The header is written word by word while the server runs, so the file is as complete after SIGKILL as after an
@@ -14,8 +14,7 @@
 
 use crate::store::item::SHORT_PAGES;
 use crate::store::item::WORD;
-use crate::store::slab::PAGE_BYTES;
-use crate::store::slab::Region;
+use crate::store::slab::{CLASSES_PAGES, PAGE_BYTES, PageEntries, Region};
 use crate::sys;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -26,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Bytes of the header: twice the entries of all pages that a short handle can name.
 const HEADER_BYTES: usize = 2 << 20;
 
-/// Word of page 0's entry. Pages are numbered from 1, so it is unused.
+/// Word of page 0's entry.
 const ENTRIES: usize = 512;
 
 /// `oxcache3`; the digit is the version of the header's layout and of its counters' meaning.
@@ -154,7 +153,7 @@ impl MemoryFile {
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
             TryLockError::Error(e) => in_context("failed to lock the memory file")(e),
         })?;
-        let wanted = bytes as usize / PAGE_BYTES + crate::store::slab::CLASSES_PAGES;
+        let wanted = bytes as usize / PAGE_BYTES + CLASSES_PAGES;
         if wanted >= SHORT_PAGES {
             return Err(io::Error::other("a memory file has 128 GB at most"));
         }
@@ -224,9 +223,7 @@ impl MemoryFile {
     /// Drops all items and resets the header, for an empty store.
     pub fn clear(&mut self) {
         self.set_state(condition::VOID);
-        for entry in &self.header[ENTRIES..] {
-            entry.store(0, Relaxed);
-        }
+        self.entries().clear();
         self.persistent().clear();
         // Pages that `open` has added are zero already.
         for page in 1..=self.old_pages.min(self.page_count()) {
@@ -274,19 +271,9 @@ impl MemoryFile {
         self.pages.words().len() / (PAGE_BYTES / 8)
     }
 
-    /// Records a page's class and its stride in bytes; class 0 = not in use.
-    pub fn enter(&self, page: u32, class: usize, stride: usize) {
-        let entry = (class | (stride / WORD) << 8) as u32;
-        let word = u64::from(entry) | u64::from(entry_checksum(page, entry)) << 32;
-        self.header[ENTRIES + page as usize].store(word, Relaxed);
-    }
-
-    /// Class and stride of a page; `None` if it is not in use, or the checksum of its entry is wrong.
-    pub fn entry(&self, page: u32) -> Option<(usize, usize)> {
-        let word = self.header[ENTRIES + page as usize].load(Relaxed);
-        let (entry, check) = (word as u32, (word >> 32) as u32);
-        let (class, stride) = ((entry & 0xff) as usize, (entry >> 8) as usize * WORD);
-        (class != 0 && check == entry_checksum(page, entry)).then_some((class, stride))
+    /// Class and stride of each page.
+    pub fn entries(&self) -> PageEntries {
+        PageEntries::over(&self.header[ENTRIES..])
     }
 
     /// Zeroes a page.
@@ -306,11 +293,6 @@ impl Drop for MemoryFile {
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }
-}
-
-/// Checksum of a page's entry, different for each page.
-fn entry_checksum(page: u32, entry: u32) -> u32 {
-    crate::hash::checksum(&(u64::from(page) << 32 | u64::from(entry)).to_le_bytes()) as u32
 }
 
 /// Fingerprint of the machine's boot id; 0 where it is not available.
@@ -335,12 +317,12 @@ mod tests {
         memory_file.begin(1000);
         memory_file.persistent().seq.store(99, Relaxed);
         memory_file.note_time(70, 1070);
-        memory_file.enter(2, 5, 152);
+        memory_file.entries().enter(2, 5, 152);
         drop(memory_file);
         let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
         assert_eq!((memory_file.holds(), memory_file.last_seen()), (Holds::Live, (70, 1070)));
         assert_eq!(memory_file.persistent().seq.load(Relaxed), 99);
-        assert_eq!((memory_file.entry(1), memory_file.entry(2)), (None, Some((5, 152))));
+        assert_eq!([1, 2].map(|page| memory_file.entries().get(page)), [None, Some((5, 152))]);
     }
 
     #[test]
@@ -370,10 +352,6 @@ mod tests {
         let path = dir.path().join("memory");
         let memory_file = MemoryFile::open(&path, 7, 1 << 20).unwrap();
         memory_file.begin(1000);
-        memory_file.enter(3, 1, 56);
-        let entry = memory_file.word(ENTRIES + 3);
-        entry.store(entry.load(Relaxed) ^ 1 << 9, Relaxed);
-        assert_eq!(memory_file.entry(3), None);
         memory_file.word(at::ORIGIN).store(5, Relaxed);
         drop(memory_file);
         assert_eq!(MemoryFile::open(&path, 7, 1 << 20).unwrap().holds(), Holds::Nothing);

@@ -7,14 +7,11 @@
 //!
 //! Owns that scan. Runs once, before any other thread knows the store; called by `maint` at start.
 
-use super::memory_file::MemoryFile;
 use crate::limits::KEY_MAX;
 use crate::store::evict::unmark;
 use crate::store::index::{GrowthStep, Pace};
-use crate::store::item::Handle;
-use crate::store::item::Links;
-use crate::store::item::WORD;
-use crate::store::item::{Header, Item, Key, iflag, kind, state};
+use crate::store::item::{Handle, Header, Item, Key, Links, WORD, iflag, kind, state};
+use crate::store::memory_file::MemoryFile;
 use crate::store::reservation::{CHAIN_HEADER, begin_link, chain_of};
 use crate::store::slab::PAGE_BYTES;
 use crate::store::store::Store;
@@ -48,7 +45,7 @@ impl Store {
     /// 24-bit times are extended with the last tick of the previous process, and the results compared with `now`:
     /// however old the file is, no item looks younger than it is.
     pub fn adopt(&'static self, now: u32) -> Adopted {
-        let Some(memory_file) = self.arena.memory_file() else { return Adopted::default() };
+        let Some(memory_file) = self.memory_file() else { return Adopted::default() };
         let left = self.time_left();
         debug_assert!(left <= now);
         self.finish_flush();
@@ -122,7 +119,7 @@ impl Store {
         let mut items = 0;
         let mut pages: Vec<FoundPage> = Vec::new();
         for number in 1..=memory_file.page_count() as u32 {
-            let known = memory_file.entry(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
+            let known = memory_file.entries().get(number).filter(|&(class, stride)| self.sizes.cuts(class, stride));
             let Some((class, stride)) = known else { continue };
             self.arena.assign(number, class, stride);
             let mut page = FoundPage { number, class, atime: now };
@@ -161,7 +158,7 @@ impl Store {
         for number in 1..=memory_file.page_count() as u32 {
             if used.binary_search_by_key(&number, |(number, _)| *number).is_err() {
                 memory_file.clear_page(number);
-                memory_file.enter(number, 0, 0);
+                memory_file.entries().enter(number, 0, 0);
             }
         }
         self.slabs.pages.adopt(&used);
@@ -263,14 +260,7 @@ mod tests {
     }
 
     fn store(path: &Path) -> &'static Store {
-        let sizes = SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 16 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        };
+        let sizes = SizeConfig { chunk_max: 16 << 10, ..SizeConfig::default() };
         let (maxbytes, initial_items) = (2 << 20, 1000);
         let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow: true, exact: true, precharged: 0 };
         Store::leak_in(&config, MemoryFile::open(path, 1, maxbytes).unwrap()).unwrap()
