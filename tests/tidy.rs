@@ -9,6 +9,8 @@
 mod docs;
 #[path = "tidy/lists.rs"]
 mod lists;
+#[path = "tidy/rooms.rs"]
+mod rooms;
 #[path = "tidy/words.rs"]
 mod words;
 

@@ -1,19 +1,32 @@
 //! The storage engine: items in slab memory, the hash index, eviction and expiry.
 //!
-//! ```text
-//! store        Store: lookup, unlink, allocation           entry    an item under its bucket's lock
-//! flush        expired and flushed items                   read     optimistic reads
-//! reservation  values being uploaded, and pinned values    write    conditional commits
-//! walk         stepwise walks: sweep, tending, dumps       scratch  per-thread value buffer
-//! slabs        slab classes and the page pool              upkeep   signals for background threads
-//! link         which item is the item of a key          change   changes of items, for a sink
-//! index/       hash -> handle
-//! page_move/   moving a page from one class to another
-//! evict/       choice of the victim: S3-FIFO with ghosts, or one LRU list
-//! file/        the memory file of `-e`, and its recovery
-//! slab/        address space, pages, chunks, size classes, magazines
-//! item/        layout of an item in its chunk, keys, handles, atomic bytes
-//! ```
+//! Rooms, from the bottom; a file names files of its own room and of lower ones only (`tests/tidy/rooms.rs` holds the
+//! table):
+//!
+//! | room | files | what |
+//! |---|---|---|
+//! | 0 | `item` | layout of an item in its chunk, keys, handles, atomic bytes |
+//! | 1 | `slab` | address space, page pool, chunks and their sizes, a page that drains, locks of classes |
+//! | 2 | `memory_file` | the memory file of `-e` |
+//! | 3 | `index` | hash -> handle; ghosts of evicted keys |
+//! | 4 | `evict` | choice of the victim: S3-FIFO with ghosts, or one LRU list; labels of items |
+//! | 5 | `class` | a class: its chunks, its queues, its threads' magazines, and how these meet |
+//! | 6 | `slabs` | all classes over one page pool |
+//! | 7 | `store` `entry` `flush` `link` `read` `reservation` `scratch` `upkeep` `walk` `write` `change` | the [`Store`] |
+//! | 8 | `page_move` `recovery` | work on all parts of a store: moving pages, rebuilding it from a memory file |
+//!
+//! A class consists of parts with private fields, each tested alone. `slab::Chunks` allocates chunks and knows no
+//! queues. `evict::Queues` has the labels and counts of items and both sets of queues, and sees memory through a
+//! `slab::ChunkView`. The draining page is part of `Chunks`, because every allocation and every free asks for it. A
+//! magazine holds a thread's share of both parts. Only `class`, `slabs`, the store and the page mover know how the
+//! parts meet; code that needs all of a class, magazines included, holds a `class::WholeClass`.
+//!
+//! The files of room 7 are one type. `store` has lookups, unlinking, allocation; `entry` an item under its bucket's
+//! lock; `link` which item is the item of a key; `change` the changes of items, for a sink; `read` optimistic reads;
+//! `write` conditional commits; `reservation` values being uploaded, and pinned values; `flush` expired and flushed
+//! items; `walk` the sweep, tending and dumps; `scratch` a thread's value buffer; `upkeep` signals for background
+//! threads.
+//!
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. No `&[u8]` into an item
 //! leaves this directory, except for values under a [`Pinned`] guard or a [`Reservation`].
 
