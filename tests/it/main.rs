@@ -8,6 +8,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+/// One test a script: its name, the server's options, the conversation (see [`support::script`]).
+macro_rules! scripts {
+    ($($name:ident $args:literal $script:literal)*) => {
+        $(#[test]
+        fn $name() {
+            crate::support::script::run($args, $script);
+        })*
+    };
+}
+
 mod admin;
 mod auth;
 mod binary;

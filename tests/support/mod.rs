@@ -5,10 +5,12 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod script;
+
 use oxcached::auth::Auth;
 use oxcached::clock::Clock;
 use oxcached::net::{Allowance, Answerer, SendOutcome, TurnEnd};
-use oxcached::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
+use oxcached::proto::{CloseReason, ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use oxcached::settings::{Action, Settings, parse};
 use oxcached::stats::Counters;
 use oxcached::store::{Move, Progress, Store};
@@ -127,6 +129,8 @@ pub struct Client {
     pub got: Vec<u8>,
     /// The session ended the connection.
     pub closed: bool,
+    /// The reason of an orderly end.
+    pub reason: Option<CloseReason>,
     /// Does not read its replies: they stay in the output, and nothing runs once it is full.
     pub deaf: bool,
     /// Bytes that a deaf client has sent and the server has not read.
@@ -153,6 +157,7 @@ impl Client {
             out: Output::default(),
             got: Vec::new(),
             closed: false,
+            reason: None,
             deaf: false,
             waiting: Vec::new(),
         }
@@ -165,6 +170,7 @@ impl Client {
         self.out.clear();
         self.got.clear();
         self.closed = false;
+        self.reason = None;
         self.deaf = false;
         self.waiting.clear();
     }
@@ -239,8 +245,13 @@ impl Client {
                     self.session.resume(&[], &mut self.out);
                 }
                 // A watcher ends at once.
-                Step::HandOver | Step::Close(_) => {
+                Step::HandOver => {
                     self.closed = true;
+                    return true;
+                }
+                Step::Close(reason) => {
+                    self.closed = true;
+                    self.reason = Some(reason);
                     return true;
                 }
                 Step::Abort(_) => {
