@@ -1,8 +1,9 @@
 //! Invalid lengths, bytes that are not packets, and packets in pieces.
 
-use super::harness::{Talk, shared};
-use super::packet::{all, arith, err, get, req, res, set, store};
-use oxcached::proto::{CloseReason, Step};
+use super::harness::{ends, talk};
+use super::packet::{all, arith, err, get, hit, req, res, set, store};
+use crate::support::{Client, shared};
+use oxcached::proto::CloseReason;
 
 #[test]
 fn lengths_invalid_for_every_command_are_unknown_commands() {
@@ -10,17 +11,16 @@ fn lengths_invalid_for_every_command_are_unknown_commands() {
     for (at, byte) in [(3, 2), (4, 9)] {
         let mut bytes = get("a").bytes();
         bytes[at] = byte;
-        Talk::new("").expect_end(&bytes, &[err(0x00, 0x81)], CloseReason::Error);
+        ends(&bytes, &[err(0x00, 0x81)], CloseReason::Error);
     }
     let body = (1u32 << 30) + 1;
     for (body, closes) in [(body, true), (body - 1, false)] {
         let mut bytes = set("a", "").bytes();
         bytes[8..12].copy_from_slice(&body.to_be_bytes());
-        let mut talk = Talk::new("");
         if closes {
-            talk.expect_end(&bytes, &[err(0x01, 0x04)], CloseReason::Error);
+            ends(&bytes, &[err(0x01, 0x04)], CloseReason::Error);
         } else {
-            assert_eq!(talk.feed(&bytes), (err(0x01, 0x03).bytes(), None));
+            talk("", |talk| talk.expect(&bytes, &err(0x01, 0x03)));
         }
     }
 }
@@ -58,26 +58,25 @@ fn lengths_invalid_for_the_command_close_the_connection() {
     for packet in packets {
         let bytes = packet.bytes();
         let stream = [bytes.clone(), req(0x0a).bytes()].concat();
-        Talk::new("").expect_end(&stream, &[err(bytes[1], 0x04)], CloseReason::Error);
+        ends(&stream, &[err(bytes[1], 0x04)], CloseReason::Error);
     }
-    let mut talk = Talk::new("");
-    talk.answers(&[set(&long[1..], "x"), get(&long[1..])]);
+    talk("", |talk| {
+        talk.expect(&[set(&long[1..], "x"), get(&long[1..])], &[res(0x01).cas(2), hit(0x00, 2, 0, "x")]);
+    });
 }
 
 #[test]
 fn touches_ignore_a_value() {
-    let mut talk = Talk::new("");
-    talk.expect(&[req(0x1d).u32(0).key("a").value("left over"), req(0x0a)], &[err(0x1d, 0x01), res(0x0a)]);
+    talk("", |talk| {
+        talk.expect(&[req(0x1d).u32(0).key("a").value("left over"), req(0x0a)], &[err(0x1d, 0x01), res(0x0a)]);
+    });
 }
 
 #[test]
 fn bytes_that_are_not_a_packet_close_without_a_reply() {
-    let mut talk = Talk::new("");
-    let stream = [req(0x0a).bytes(), b"get a\r\nand more than a header".to_vec()].concat();
-    talk.expect_end(&stream, &[res(0x0a)], CloseReason::Error);
-    let mut talk = Talk::new("");
-    talk.expect(&[req(0x0a)], &[res(0x0a)]);
-    talk.expect_end(&[0x81; 24], &[], CloseReason::Error);
+    for noise in [&b"get a\r\nand more than a header"[..], &[0x81; 24]] {
+        ends(&[&req(0x0a).bytes(), noise].concat(), &[res(0x0a)], CloseReason::Error);
+    }
 }
 
 /// A conversation that reaches every state.
@@ -108,8 +107,7 @@ fn conversation() -> Vec<u8> {
 #[test]
 fn replies_do_not_depend_on_arrival_boundaries() {
     let stream = conversation();
-    let whole = Talk::new("").feed(&stream);
-    assert_eq!(whole.1, Some(Step::Close(CloseReason::Normal)));
+    let whole = Client::new(&shared("")).ask(&stream);
     let state = shared("-m 1024");
     let reset = req(0x08).bytes();
     // CAS ids continue to count: only they are blanked.
@@ -123,19 +121,13 @@ fn replies_do_not_depend_on_arrival_boundaries() {
         }
         replies
     };
-    let expected = blank(&whole.0);
+    let expected = blank(&whole);
     let cut = |pieces: &[&[u8]]| {
-        Talk::with(std::sync::Arc::clone(&state)).feed(&reset);
-        let mut talk = Talk::with(std::sync::Arc::clone(&state));
-        let mut replies = Vec::new();
-        let mut end = None;
-        for piece in pieces {
-            let (more, step) = talk.feed(piece);
-            replies.extend(more);
-            end = end.or(step);
-        }
-        assert_eq!(end, whole.1);
-        assert!(blank(&replies) == expected, "{:?}", pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>());
+        Client::new(&state).feed(&reset);
+        let mut client = Client::new(&state);
+        pieces.iter().for_each(|piece| client.feed(piece));
+        assert_eq!(client.reason, Some(CloseReason::Normal));
+        assert!(blank(&client.got) == expected, "{:?}", pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>());
     };
     // Within the large value all splits are alike.
     for at in (1..600).chain((600..stream.len() - 700).step_by(1009)).chain(stream.len() - 700..stream.len()) {

@@ -1,7 +1,7 @@
 //! Through real sockets: the protocol of a connection, and datagrams.
 
-use super::harness::settings;
 use super::packet::{all, err, get, hit, req, res, set, store};
+use crate::support::settings;
 use oxcached::server::{Running, Server};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
