@@ -29,5 +29,6 @@ mod limits;
 mod meta;
 mod net;
 mod split;
+mod text;
 mod tls;
 mod udp;
