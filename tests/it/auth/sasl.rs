@@ -3,6 +3,8 @@
 use super::harness::{AUTH, LIST, STEP, Scram, counts, cram, hashed, packet_server, plain};
 use crate::binary::packet::{Packet, all, err, get, req, res, rows, set};
 use crate::support::Client;
+use crate::support::script::{Conversation, in_every_cut};
+use std::sync::Arc;
 
 const USERS: &str = "testuser:testpass\nann@realm:x\n";
 
@@ -12,6 +14,11 @@ fn ok(opcode: u8) -> Packet {
 
 fn more(opcode: u8, challenge: impl AsRef<[u8]>) -> Packet {
     res(opcode).status(0x21).value(challenge)
+}
+
+/// Runs `talk` in every cutting, each time with a new server.
+fn talk(talk: impl Fn(&mut Conversation)) {
+    in_every_cut(|| Client::new(&packet_server(USERS)), talk);
 }
 
 #[track_caller]
@@ -83,39 +90,40 @@ fn a_key_that_is_too_long_is_refused_with_the_header_alone() {
 
 #[test]
 fn a_login_applies_to_one_connection() {
-    let shared = packet_server(USERS);
-    let (mut client, mut other) = (Client::new(&shared), Client::new(&shared));
-    expect(&mut client, &req(AUTH).key("X".repeat(40)).value("\0testuser\0testpass"), &err(AUTH, 0x04));
-    expect(&mut client, &plain("testuser", "wrongpassword"), &err(AUTH, 0x20));
-    assert_eq!(counts(&shared), (1, 1), "a name that is too long is no attempt");
-    login(&mut client);
-    expect(&mut client, &set("x", "somevalue"), &res(0x01).cas(2));
-    expect(&mut client, &get("x"), &res(0x00).cas(2).u32(0).value("somevalue"));
-    expect(&mut client, &req(0x04).key("x"), &res(0x04));
-    expect(&mut client, &get("x"), &err(0x00, 0x01));
-    expect(&mut client, &req(0x08), &res(0x08));
-    expect(&mut other, &plain("testuser", "wrongpassword"), &err(AUTH, 0x20));
-    expect(&mut other, &set("x", "somevalue"), &err(0x01, 0x20));
-    assert!(other.closed && !client.closed);
-    expect(&mut client, &set("x", "somevalue"), &res(0x01).cas(3));
-    assert_eq!(counts(&shared), (3, 2));
+    talk(|talk| {
+        talk.expect(&req(AUTH).key("X".repeat(40)).value("\0testuser\0testpass"), &err(AUTH, 0x04));
+        talk.expect(&plain("testuser", "wrongpassword"), &err(AUTH, 0x20));
+        let shared = Arc::clone(&talk.peer().shared);
+        assert_eq!(counts(&shared), (1, 1), "a name that is too long is no attempt");
+        talk.expect(&plain("testuser", "testpass"), &ok(AUTH));
+        talk.expect(
+            &[set("x", "somevalue"), get("x"), req(0x04).key("x"), get("x"), req(0x08)],
+            &[res(0x01).cas(2), res(0x00).cas(2).u32(0).value("somevalue"), res(0x04), err(0x00, 0x01), res(0x08)],
+        );
+        talk.settle();
+        let mut other = Client::new(&shared);
+        expect(&mut other, &plain("testuser", "wrongpassword"), &err(AUTH, 0x20));
+        expect(&mut other, &set("x", "somevalue"), &err(0x01, 0x20));
+        assert!(other.closed);
+        talk.expect(&set("x", "somevalue"), &res(0x01).cas(3));
+        talk.settle();
+        assert_eq!(counts(&shared), (3, 2));
+    });
 }
 
 #[test]
 fn attempts_and_errors_are_counted() {
-    let shared = packet_server(USERS);
-    let mut client = Client::new(&shared);
-    expect(&mut client, &req(STEP).key("PLAIN").value("\0testuser\0testpass"), &err(STEP, 0x20));
-    expect(&mut client, &plain("testuser", "no"), &err(AUTH, 0x20));
-    expect(&mut client, &req(AUTH).key("NTLM").value("x"), &err(AUTH, 0x20));
-    expect(&mut client, &req(AUTH).key("CRAM-MD5").value("early"), &err(AUTH, 0x20));
-    assert_eq!(counts(&shared), (4, 4));
-    expect(&mut client, &req(AUTH).key("plain"), &more(AUTH, ""));
-    assert_eq!(counts(&shared), (4, 4), "a challenge is not the end");
-    expect(&mut client, &req(STEP).key("plain").value("\0ann@realm\0x"), &ok(STEP));
-    let stats = client.ask(&req(0x10).bytes());
-    let row = |name: &str| rows(&stats).into_iter().find(|(key, _)| key == name).unwrap().1;
-    assert_eq!((row("auth_cmds"), row("auth_errors"), row("auth_timeouts")), ("5".into(), "4".into(), "0".into()));
+    talk(|talk| {
+        talk.expect(&req(STEP).key("PLAIN").value("\0testuser\0testpass"), &err(STEP, 0x20));
+        talk.expect(&plain("testuser", "no"), &err(AUTH, 0x20));
+        talk.expect(&req(AUTH).key("NTLM").value("x"), &err(AUTH, 0x20));
+        talk.expect(&req(AUTH).key("CRAM-MD5").value("early"), &err(AUTH, 0x20));
+        assert_eq!(counts(&talk.peer().shared), (4, 4));
+        talk.expect(&req(AUTH).key("plain"), &more(AUTH, ""));
+        assert_eq!(counts(&talk.peer().shared), (4, 4), "a challenge is not the end");
+        talk.expect(&req(STEP).key("plain").value("\0ann@realm\0x"), &ok(STEP));
+        assert_eq!([talk.stat("auth_cmds"), talk.stat("auth_errors"), talk.stat("auth_timeouts")], ["5", "4", "0"]);
+    });
 }
 
 /// A new login attempt ends the current login until it succeeds; as in memcached, even listing the mechanisms does.

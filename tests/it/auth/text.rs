@@ -2,6 +2,8 @@
 
 use super::harness::{counts, hashed, text_server};
 use crate::support::Client;
+use crate::support::script::{Conversation, in_every_cut};
+use std::sync::Arc;
 
 const LOGIN: &[u8] = b"set k 0 0 7\r\nfoo bar\r\n";
 const UNAUTHENTICATED: &str = "CLIENT_ERROR unauthenticated\r\n";
@@ -11,56 +13,103 @@ fn ask(client: &mut Client, request: &[u8]) -> String {
     String::from_utf8(client.ask(request)).unwrap()
 }
 
+/// Runs `talk` in every cutting, each time with a new server of these users.
+fn talk(users: &str, talk: impl Fn(&mut Conversation)) {
+    in_every_cut(|| Client::new(&text_server(users)), talk);
+}
+
 #[test]
 fn only_a_login_is_accepted_until_it_succeeds() {
-    let shared = text_server("foo:bar\nbaaaz:quux\n");
-    let mut client = Client::new(&shared);
-    for line in ["get foo\r\n", "version\r\n", "mn    \r\n", "stats settings\r\n", "abcde\r\n", "shutdown\r\n"] {
-        assert_eq!(ask(&mut client, line.as_bytes()), UNAUTHENTICATED, "{line}");
-    }
-    assert_eq!(counts(&shared), (0, 0), "no attempts, no errors");
-    assert_eq!(ask(&mut client, LOGIN), "STORED\r\n");
-    assert_eq!(ask(&mut client, b"get k\r\n"), "END\r\n", "a login stores nothing");
-    assert_eq!(ask(&mut client, b"set a 0 0 1\r\n1\r\nget a\r\nmn\r\n"), "STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\nMN\r\n");
-    assert_eq!(counts(&shared), (1, 0));
-    let mut other = Client::new(&shared);
-    assert_eq!(ask(&mut other, b"get a\r\n\r\n"), UNAUTHENTICATED);
-    let mut second = Client::new(&shared);
-    assert_eq!(ask(&mut second, b"set x 0 0 10\r\nbaaaz quux\r\n"), "STORED\r\n");
+    talk("foo:bar\nbaaaz:quux\n", |talk| {
+        for line in ["get foo", "version", "mn    ", "stats settings", "abcde", "shutdown"] {
+            talk.expect(&format!("{line}\r\n"), UNAUTHENTICATED);
+        }
+        assert_eq!(counts(&talk.peer().shared), (0, 0), "no attempts, no errors");
+        talk.script(
+            r"
+            > set k 0 0 7
+            > foo bar
+            STORED
+            > get k
+            END
+            > set a 0 0 1
+            > 1
+            STORED
+            > get a
+            VALUE a 0 1
+            1
+            END
+            > mn
+            MN
+            ",
+        );
+        let shared = Arc::clone(&talk.peer().shared);
+        assert_eq!(counts(&shared), (1, 0), "a login stores nothing");
+        assert_eq!(ask(&mut Client::new(&shared), b"get a\r\n\r\n"), UNAUTHENTICATED);
+        assert_eq!(ask(&mut Client::new(&shared), b"set x 0 0 10\r\nbaaaz quux\r\n"), "STORED\r\n");
+    });
 }
 
 #[test]
 fn a_failed_login_can_be_retried() {
-    let shared = text_server("foo:bar\n");
-    let mut client = Client::new(&shared);
-    for (request, reply) in [
-        ("set foo 0 0 7\r\nfoo bab\r\n", FAILURE),
-        ("set foo 0 0 7\r\nfop bar\r\n", FAILURE),
-        ("set foo 0 0 8\r\nfoo barr\r\n", FAILURE),
-        ("set foo 0 0 4\r\nfoo \r\n", FAILURE),
-        ("set foo 0 0 1\r\n \r\n", FAILURE),
-        ("set foo 0 0 6\r\nfoobar\r\n", "CLIENT_ERROR bad authentication token format\r\n"),
-        ("set foo 0 0 0\r\n\r\n", "CLIENT_ERROR bad authentication token format\r\n"),
-        ("set foo 0 0 7\r\nfoo barxx", "CLIENT_ERROR bad command line termination\r\n"),
-        ("set foo 0 0 2147483646\r\n", "CLIENT_ERROR auth token too long\r\n"),
-        ("set foo 0 0 16385\r\n", "CLIENT_ERROR auth token too long\r\n"),
-        ("set foo 0 0 -1\r\n", UNAUTHENTICATED),
-    ] {
-        assert_eq!(ask(&mut client, request.as_bytes()), reply, "{request}");
-    }
-    assert_eq!(counts(&shared), (5, 5), "what is no user and password is no attempt");
-    assert_eq!(ask(&mut client, b"set foo 5 -1 7 noreply\r\nfoo bar\r\n"), "STORED\r\n");
-    assert_eq!(counts(&shared), (6, 5));
+    talk("foo:bar\n", |talk| {
+        talk.script(
+            r"
+            > set foo 0 0 7
+            > foo bab
+            CLIENT_ERROR authentication failure
+            > set foo 0 0 7
+            > fop bar
+            CLIENT_ERROR authentication failure
+            > set foo 0 0 8
+            > foo barr
+            CLIENT_ERROR authentication failure
+            > set foo 0 0 4
+            > foo\x20
+            CLIENT_ERROR authentication failure
+            > set foo 0 0 1
+            > \x20
+            CLIENT_ERROR authentication failure
+            > set foo 0 0 6
+            > foobar
+            CLIENT_ERROR bad authentication token format
+            > set foo 0 0 0
+            >
+            CLIENT_ERROR bad authentication token format
+            > set foo 0 0 2147483646
+            CLIENT_ERROR auth token too long
+            > set foo 0 0 16385
+            CLIENT_ERROR auth token too long
+            > set foo 0 0 -1
+            CLIENT_ERROR unauthenticated
+            ",
+        );
+        talk.expect("set foo 0 0 7\r\nfoo barxx", "CLIENT_ERROR bad command line termination\r\n");
+        assert_eq!(counts(&talk.peer().shared), (5, 5), "what is no user and password is no attempt");
+        talk.expect("set foo 5 -1 7 noreply\r\nfoo bar\r\n", "STORED\r\n");
+        assert_eq!(counts(&talk.peer().shared), (6, 5));
+    });
 }
 
 #[test]
 fn bytes_after_a_refused_line_are_the_next_line() {
-    let shared = text_server("foo:bar\n");
-    let mut client = Client::new(&shared);
-    let refused = "CLIENT_ERROR auth token too long\r\nCLIENT_ERROR unauthenticated\r\n";
-    assert_eq!(ask(&mut client, b"set foo 0 0 20000\r\nuser pass\r\n"), refused);
-    let pipelined = [b"get foo\r\n", LOGIN, b"get foo\r\n"].concat();
-    assert_eq!(ask(&mut client, &pipelined), format!("{UNAUTHENTICATED}STORED\r\nEND\r\n"));
+    talk("foo:bar\n", |talk| {
+        talk.script(
+            r"
+            > set foo 0 0 20000
+            > user pass
+            CLIENT_ERROR auth token too long
+            CLIENT_ERROR unauthenticated
+            > get foo
+            CLIENT_ERROR unauthenticated
+            > set k 0 0 7
+            > foo bar
+            STORED
+            > get foo
+            END
+            ",
+        );
+    });
 }
 
 #[test]
@@ -86,10 +135,15 @@ fn packets_are_not_detected() {
 
 #[test]
 fn the_longest_token() {
-    let shared = text_server(&format!("foo:{}\n", "p".repeat(16_380)));
-    let mut client = Client::new(&shared);
-    let request = format!("set k 0 0 16384\r\nfoo {}\r\n", "p".repeat(16_380));
-    assert_eq!(ask(&mut client, request.as_bytes()), "STORED\r\n");
+    talk(&format!("foo:{}\n", "p".repeat(16_380)), |talk| {
+        talk.script(
+            r"
+            > set k 0 0 16384
+            > foo p{16380}
+            STORED
+            ",
+        );
+    });
 }
 
 /// Split anywhere, with fast or slow password checks: the same replies.

@@ -1,7 +1,8 @@
 //! Bytes over TLS: small and large, whole and in pieces, faster than the peer reads.
 
 use super::harness::{Client, Host, until};
-use oxcached::proto::ConnState;
+use crate::support::script::{Peer, in_every_cut};
+use oxcached::proto::{ConnState, Shared};
 use oxcached::stats::Counter;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -52,6 +53,69 @@ fn a_watcher_may_be_encrypted_and_sees_failed_handshakes() {
     }
     drop(watcher);
     until("the watcher is gone", || host.shared.watchers.is_empty());
+}
+
+/// A server, and a client that sends each arrival in a record of its own.
+struct Records {
+    client: Client,
+    host: Host,
+}
+
+impl Peer for Records {
+    fn send(&mut self, bytes: &[u8]) {
+        self.client.send(bytes);
+    }
+
+    fn receive(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.client.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        self.client.stream.read_to_end(&mut rest).unwrap();
+        rest.is_empty()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.host.shared
+    }
+}
+
+#[test]
+fn replies_do_not_depend_on_records() {
+    let connect = || {
+        let host = Host::new("");
+        Records { client: host.client(), host }
+    };
+    in_every_cut(connect, |talk| {
+        talk.script(
+            r"
+            > set a 1 0 5
+            > hello
+            STORED
+            > get a b
+            VALUE a 1 5
+            hello
+            END
+            > set big 0 0 5000 noreply
+            > v{5000}
+            > mg big v s
+            VA 5000 s5000
+            v{5000}
+            > mg b q v
+            > mn
+            MN
+            > set a 0 0 1
+            > xx
+            CLIENT_ERROR bad data chunk
+            CLIENT_ERROR bad command line format
+            > quit
+            !closed
+            ",
+        );
+    });
 }
 
 #[test]

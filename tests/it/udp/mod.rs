@@ -1,4 +1,5 @@
-//! Datagrams: their framing, and the answer to one, turn by turn.
+//! Datagrams: their framing, requests in them, and the answer to one, turn by turn.
 
 mod answer;
 mod framing;
+mod requests;
