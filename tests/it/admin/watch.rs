@@ -110,7 +110,8 @@ fn fd_in_state(service: &Service, state: &str) -> i32 {
 
 #[test]
 fn lookups_and_stores_are_reported_as_in_memcached() {
-    let service = Service::new("");
+    // Only the lookup may remove the expired item.
+    let service = Service::new("-o no_lru_crawler,no_lru_maintainer");
     let mut client = service.client();
     assert_eq!(client.ask("mn\r\n"), "MN\r\n");
     let fd = fd_in_state(&service, "conn_read");
