@@ -28,6 +28,7 @@ mod lifecycle;
 mod limits;
 mod meta;
 mod net;
+mod regression;
 mod split;
 mod text;
 mod tls;

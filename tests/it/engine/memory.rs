@@ -1,13 +1,13 @@
 //! Edge cases of item memory: sizes at which the layout changes, large values, a full server.
 //!
-//! Each test is a short sequence through a `Session`; it includes the bugs that `model` and `stress` found.
+//! Each test is a short sequence through a `Session`. Faults that `model` and `stress` found are in `regression`.
 
 use crate::support::{self, Client, assert_empty, shared};
 use oxcached::settings::Settings;
 
-const STORED: &[u8] = b"STORED\r\n";
+pub const STORED: &[u8] = b"STORED\r\n";
 
-fn set(key: &str, len: usize) -> Vec<u8> {
+pub fn set(key: &str, len: usize) -> Vec<u8> {
     let mut request = format!("set {key} 0 0 {len}\r\n").into_bytes();
     request.extend(value(len));
     request.extend_from_slice(b"\r\n");
@@ -18,7 +18,7 @@ fn value(len: usize) -> impl Iterator<Item = u8> {
     (0..len).map(|at| b'a' + (at % 23) as u8)
 }
 
-fn hit(key: &str, len: usize) -> Vec<u8> {
+pub fn hit(key: &str, len: usize) -> Vec<u8> {
     let mut reply = format!("VALUE {key} 0 {len}\r\n").into_bytes();
     reply.extend(value(len));
     reply.extend_from_slice(b"\r\nEND\r\n");
@@ -27,13 +27,13 @@ fn hit(key: &str, len: usize) -> Vec<u8> {
 
 /// Whether `key` holds its value of `len` bytes.
 #[track_caller]
-fn holds(client: &mut Client, key: &str, len: usize) -> bool {
+pub fn holds(client: &mut Client, key: &str, len: usize) -> bool {
     let reply = client.ask(format!("get {key}\r\n").as_bytes());
     assert!(reply == hit(key, len) || reply == b"END\r\n", "a wrong value of {len} bytes");
     reply != b"END\r\n"
 }
 
-fn ask(client: &mut Client, request: &str) -> String {
+pub fn ask(client: &mut Client, request: &str) -> String {
     String::from_utf8(client.ask(request.as_bytes())).unwrap()
 }
 
@@ -132,79 +132,6 @@ fn large_values_join_grow_and_count() {
         ask(&mut client, "delete k\r\n");
         assert_empty(&shared);
     }
-}
-
-#[test]
-fn large_items_can_always_be_evicted() {
-    // A large item's head takes the chunk of a small item; that one's entry in its class's queue outlives it.
-    let shared = shared("-m 8");
-    let mut client = Client::new(&shared);
-    for n in 0..200 {
-        assert_eq!(client.ask(&set(&format!("small{n}"), 10)), STORED);
-        ask(&mut client, &format!("delete small{n}\r\n"));
-        assert_eq!(client.ask(&set(&format!("large{n}"), 600_000)), STORED, "number {n}");
-        assert!(holds(&mut client, &format!("large{n}"), 600_000));
-    }
-    ask(&mut client, "flush_all\r\n");
-    support::sweep(shared.cache.store, shared.clock.now());
-    assert_empty(&shared);
-}
-
-/// The last chunk of a chain comes from a class of its size, which may hold only last chunks of other chains. Those
-/// belong to items of the largest class, so no eviction in the smaller class frees one.
-#[test]
-fn a_large_item_is_stored_when_all_chunks_for_its_end_are_taken() {
-    let shared = shared("-m 32");
-    let mut client = Client::new(&shared);
-    for (name, len) in [("long", 900_000), ("short", 700_000)] {
-        for n in 0..40 {
-            assert_eq!(client.ask(&set(&format!("{name}{n}"), len)), STORED, "{name}{n}");
-        }
-        assert!(holds(&mut client, &format!("{name}39"), len));
-    }
-    ask(&mut client, "flush_all\r\n");
-    support::sweep(shared.cache.store, shared.clock.now());
-    assert_empty(&shared);
-}
-
-#[test]
-fn heads_of_large_items_leave_no_entry_in_the_small_items_queue() {
-    let shared = shared("-m 8");
-    let mut client = Client::new(&shared);
-    for n in 0..60 {
-        assert_eq!(client.ask(&set(&format!("small{n}"), 10)), STORED);
-        ask(&mut client, &format!("delete small{n}\r\n"));
-        assert_eq!(client.ask(&set("large", 600_000)), STORED);
-    }
-    // Stores enough small items that their class evicts past every old entry.
-    for n in 0..400_000 {
-        assert_eq!(client.ask(&set(&format!("s{n}"), 10)), STORED);
-    }
-    assert!(holds(&mut client, "large", 600_000), "small items do not evict a large one");
-    assert_eq!(ask(&mut client, "delete large\r\n"), "DELETED\r\n");
-    ask(&mut client, "flush_all\r\n");
-    support::sweep(shared.cache.store, shared.clock.now());
-    assert_empty(&shared);
-}
-
-#[test]
-fn a_slow_reader_of_a_deleted_value_does_not_stop_eviction() {
-    let shared = shared("-m 8");
-    let mut client = Client::new(&shared);
-    assert_eq!(client.ask(&set("read", 600_000)), STORED);
-    let held = client.ask_and_hold(b"get read\r\n");
-    // It was read, so it moves to the main part when room is needed.
-    for n in 0..40 {
-        assert_eq!(client.ask(&set(&format!("other{n}"), 600_000)), STORED);
-    }
-    ask(&mut client, "delete read\r\n");
-    for n in 40..80 {
-        assert_eq!(client.ask(&set(&format!("other{n}"), 600_000)), STORED, "number {n}");
-    }
-    assert!(held.read() == hit("read", 600_000));
-    ask(&mut client, "flush_all\r\n");
-    support::sweep(shared.cache.store, shared.clock.now());
-    assert_empty(&shared);
 }
 
 #[test]

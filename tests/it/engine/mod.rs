@@ -1,13 +1,13 @@
 //! Item memory: every size, page moves, eviction, expiry, threads, the background threads, restart.
 
 mod changes;
-mod crawler;
+pub mod crawler;
 mod idle;
 mod magazines;
-mod memory;
+pub mod memory;
 mod model;
-mod mover;
-mod policy;
+pub mod mover;
+pub mod policy;
 mod reads;
 mod restart;
 mod stress;
