@@ -3,6 +3,7 @@
 //! Each test is a short sequence through a `Session`, with the slices of a move called directly; `stress` does the
 //! same with threads.
 
+use crate::support::script::{self, in_every_cut};
 use crate::support::{self, Client, assert_empty, shared};
 use oxcached::proto::Shared;
 use oxcached::store::{Move, MoveCounts, Progress};
@@ -405,26 +406,42 @@ fn pages_above_a_lowered_limit_are_released() {
 
 #[test]
 fn reassign_answers_as_memcached_does() {
-    let (shared, mut client) = filled("-m 100", 3000, 1000);
-    let class = fullest(&shared);
-    for (request, reply) in [
-        ("slabs reassign a b", "CLIENT_ERROR bad command line format"),
-        ("slabs reassign 1", "ERROR"),
-        ("slabs reassign 5 5", "SAME src and dst class are identical"),
-        ("slabs reassign -1 -1", "SAME src and dst class are identical"),
-        ("slabs reassign -5 1", "BADCLASS invalid src or dst class id"),
-        ("slabs reassign 1 64", "BADCLASS invalid src or dst class id"),
-        ("slabs reassign 2 1", "NOSPARE source class has no spare pages"),
-        ("slabs reassign 0 1", "NOSPARE source class has no spare pages"),
-    ] {
-        assert_eq!(ask(&mut client, &format!("{request}\r\n")), format!("{reply}\r\n"), "{request}");
-    }
-    // No thread serves requests here, so the first one stays pending.
-    assert_eq!(ask(&mut client, &format!("slabs reassign {class} 1\r\n")), "OK\r\n");
-    assert_eq!(ask(&mut client, "slabs reassign -1 1\r\n"), "BUSY currently processing reassign request\r\n");
-    let shared = support::shared("-m 100 -o no_slab_reassign");
-    let mut client = Client::new(&shared);
-    assert_eq!(ask(&mut client, "slabs reassign 1 2\r\n"), "CLIENT_ERROR slab reassignment disabled\r\n");
+    in_every_cut(
+        || filled("-m 100", 3000, 1000).1,
+        |talk| {
+            talk.script(
+                r"
+                > slabs reassign a b
+                CLIENT_ERROR bad command line format
+                > slabs reassign 1
+                ERROR
+                > slabs reassign 5 5
+                SAME src and dst class are identical
+                > slabs reassign -1 -1
+                SAME src and dst class are identical
+                > slabs reassign -5 1
+                BADCLASS invalid src or dst class id
+                > slabs reassign 1 64
+                BADCLASS invalid src or dst class id
+                > slabs reassign 2 1
+                NOSPARE source class has no spare pages
+                > slabs reassign 0 1
+                NOSPARE source class has no spare pages
+                ",
+            );
+            // No thread serves requests here, so the first one stays pending.
+            let class = fullest(&talk.peer().shared);
+            talk.expect(&format!("slabs reassign {class} 1\r\n"), "OK\r\n");
+            talk.expect("slabs reassign -1 1\r\n", "BUSY currently processing reassign request\r\n");
+        },
+    );
+    script::run(
+        "-m 100 -o no_slab_reassign",
+        r"
+        > slabs reassign 1 2
+        CLIENT_ERROR slab reassignment disabled
+        ",
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Each test is a short sequence through a `Session`, on a clock that the test moves.
 
+use crate::support::script::{self, in_every_cut};
 use crate::support::{self, Client, assert_empty, shared};
 use oxcached::store::GrowthStep;
 use std::collections::VecDeque;
@@ -481,34 +482,62 @@ fn tending_reclaims_expired_victims() {
 
 #[test]
 fn lru_commands_answer_as_memcached() {
-    let mut story = Story::new("-m 8");
-    for (request, reply) in [
-        ("lru", "ERROR"),
-        ("lru mode", "ERROR"),
-        ("lru mode flat", "OK"),
-        ("lru mode fl", "OK"),
-        ("lru mode segmented", "OK"),
-        ("lru mode flatter", "ERROR"),
-        ("lru m flat", "OK"),
-        ("lru temp_ttl", "ERROR"),
-        ("lru temp_ttl x", "ERROR"),
-        ("lru temp_ttl 2147483648", "ERROR"),
-        ("lru temp_ttl 30", "OK"),
-        ("lru temp_ttl -1", "OK"),
-        ("lru tune 10 25 0.1", "ERROR"),
-        ("lru tune 10 25 0.1 2.0", "OK"),
-        ("lru tune 50 31 0.1 2.0", "ERROR hot and warm pcts must not exceed 80"),
-        ("lru tune 10 25 0 2.0", "ERROR hot/warm age factors must be greater than 0"),
-        ("lru other 1", "ERROR"),
-    ] {
-        assert_eq!(story.ask(&format!("{request}\r\n")), format!("{reply}\r\n"), "{request}");
-    }
-    let settings = story.ask("stats settings\r\n");
-    for row in ["lru_segmented no", "hot_lru_pct 10", "temp_lru no", "temporary_ttl 30"] {
-        assert!(settings.contains(&format!("STAT {row}\r\n")), "{row}");
-    }
-    let mut story = Story::new("-m 8 -o no_lru_maintainer");
-    for request in ["lru mode segmented", "lru mode flat", "lru temp_ttl 30"] {
-        assert_eq!(story.ask(&format!("{request}\r\n")), "ERROR\r\n", "without the maintainer: {request}");
-    }
+    in_every_cut(
+        || Client::new(&shared("-m 8")),
+        |talk| {
+            talk.script(
+                r"
+                > lru
+                ERROR
+                > lru mode
+                ERROR
+                > lru mode flat
+                OK
+                > lru mode fl
+                OK
+                > lru mode segmented
+                OK
+                > lru mode flatter
+                ERROR
+                > lru m flat
+                OK
+                > lru temp_ttl
+                ERROR
+                > lru temp_ttl x
+                ERROR
+                > lru temp_ttl 2147483648
+                ERROR
+                > lru temp_ttl 30
+                OK
+                > lru temp_ttl -1
+                OK
+                > lru tune 10 25 0.1
+                ERROR
+                > lru tune 10 25 0.1 2.0
+                OK
+                > lru tune 50 31 0.1 2.0
+                ERROR hot and warm pcts must not exceed 80
+                > lru tune 10 25 0 2.0
+                ERROR hot/warm age factors must be greater than 0
+                > lru other 1
+                ERROR
+                ",
+            );
+            let settings = String::from_utf8(talk.ask("stats settings\r\n")).unwrap();
+            for row in ["lru_segmented no", "hot_lru_pct 10", "temp_lru no", "temporary_ttl 30"] {
+                assert!(settings.contains(&format!("STAT {row}\r\n")), "{row}");
+            }
+        },
+    );
+    script::run(
+        "-m 8 -o no_lru_maintainer",
+        r"
+        > lru mode segmented
+        ERROR
+        > lru mode flat
+        ERROR
+        > lru temp_ttl 30
+        ERROR
+        ",
+    );
 }

@@ -4,7 +4,7 @@
 //! chore's step. Here each "thread" is a `Shared` over one store, with its own clock. Unlike `tests/model`, which has
 //! one clock, this has several.
 
-use crate::support::{self, Client, UNIX, settings};
+use crate::support::{self, Client, UNIX, script, settings};
 use oxcached::clock::{Clock, START};
 use oxcached::proto::Shared;
 use oxcached::store::Store;
@@ -219,18 +219,26 @@ fn an_upload_that_ends_long_after_its_expiry_is_expired() {
 
 #[test]
 fn incr_wraps_to_0_and_decr_stops_at_0() {
-    let [mut one, _] = Thread::pair(1000);
-    assert_eq!(one.ask("set n 0 0 20\r\n18446744073709551614\r\n"), "STORED\r\n");
-    for (request, number) in [
-        ("incr n 1", "18446744073709551615"),
-        ("incr n 1", "0"),
-        ("incr n 18446744073709551615", "18446744073709551615"),
-        ("incr n 18446744073709551615", "18446744073709551614"),
-        ("decr n 18446744073709551615", "0"),
-        ("decr n 1", "0"),
-    ] {
-        assert_eq!(one.ask(&format!("{request}\r\n")), format!("{number}\r\n"), "{request}");
-    }
+    script::run(
+        ARGS,
+        r"
+        > set n 0 0 20
+        > 18446744073709551614
+        STORED
+        > incr n 1
+        18446744073709551615
+        > incr n 1
+        0
+        > incr n 18446744073709551615
+        18446744073709551615
+        > incr n 18446744073709551615
+        18446744073709551614
+        > decr n 18446744073709551615
+        0
+        > decr n 1
+        0
+        ",
+    );
 }
 
 /// An item stored to live N seconds survives the N-th tick, since it was stored within a second; the TTL that clients
@@ -357,26 +365,64 @@ fn in_a_server_a_second_is_a_second() {
 
 #[test]
 fn times_beyond_32_bits_are_truncated_or_refused_as_in_memcached() {
-    let [mut one, _] = Thread::pair(1000);
     // From 2038 on the text protocol cannot represent an absolute time.
-    for (exptime, there) in [
-        ("2147483647", true),
-        ("2147483648", false),
-        ("4294967295", false),
-        ("4294967296", true),
-        ("4294967396", true),
-        ("-4294967196", true),
-        ("-1", false),
-    ] {
-        assert_eq!(one.ask(&format!("set k 0 {exptime} 1\r\n1\r\n")), "STORED\r\n");
-        one.finds("k", there);
-    }
-    assert_eq!(one.ask("set k 0 4294967396 1\r\n1\r\nmg k t\r\n"), "STORED\r\nHD t100\r\n");
-    assert_eq!(one.ask("touch k 2147483648\r\n"), "CLIENT_ERROR invalid exptime argument\r\n");
-    assert_eq!(one.ask("gat 2147483648 k\r\n"), "CLIENT_ERROR invalid exptime argument\r\n");
-    assert_eq!(one.ask("mg k T2147483648\r\n"), "CLIENT_ERROR bad token in command line format\r\n");
-    assert_eq!(one.ask("flush_all 2147483648\r\n"), "CLIENT_ERROR invalid exptime argument\r\n");
-    one.finds("k", true);
+    script::run(
+        ARGS,
+        r"
+        > set k 0 2147483647 1
+        > 1
+        STORED
+        > get k
+        VALUE k 0 1
+        1
+        END
+        > set k 0 2147483648 1
+        > 2
+        STORED
+        > get k
+        END
+        > set k 0 4294967295 1
+        > 3
+        STORED
+        > get k
+        END
+        > set k 0 4294967296 1
+        > 4
+        STORED
+        > mg k v t
+        VA 1 t-1
+        4
+        > set k 0 4294967396 1
+        > 5
+        STORED
+        > mg k v t
+        VA 1 t100
+        5
+        > set k 0 -1 1
+        > 6
+        STORED
+        > get k
+        END
+        > set k 0 -4294967196 1
+        > 7
+        STORED
+        > mg k v t
+        VA 1 t100
+        7
+        > touch k 2147483648
+        CLIENT_ERROR invalid exptime argument
+        > gat 2147483648 k
+        CLIENT_ERROR invalid exptime argument
+        > mg k T2147483648
+        CLIENT_ERROR bad token in command line format
+        > flush_all 2147483648
+        CLIENT_ERROR invalid exptime argument
+        > get k
+        VALUE k 0 1
+        7
+        END
+        ",
+    );
 }
 
 #[test]
