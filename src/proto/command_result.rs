@@ -4,6 +4,7 @@
 //! of every protocol, carried out by the session.
 
 use super::CloseReason;
+use super::line::{BadLine, Run};
 use super::listing::Listing;
 use super::text::{Ask, Multiget};
 use super::upload::{Finish, Upload};
@@ -76,6 +77,14 @@ impl CommandResult {
             next => next,
         };
         Self { next, ..self }
+    }
+
+    /// Refuses a line; `rest` holds what has arrived after it.
+    #[cold]
+    pub fn refused(run: &mut Run<'_, '_>, line: BadLine, rest: &[u8]) -> Self {
+        run.noreply = line.noreply;
+        run.reply(line.reply);
+        Self::past(line.unwanted, rest.len())
     }
 
     /// The value has not arrived completely; `rest` holds what has.

@@ -1,11 +1,12 @@
-//! A running text or meta command: its context and its reply.
+//! What text and meta commands share: the context and reply of a running one, the refusal of a line, the value after
+//! it.
 //!
-//! Owns the form of one-line replies and of `-vv` lines. Knows no command. Used by the commands of `text` and `meta`,
-//! which share lines.
+//! Owns the form of one-line replies and of `-vv` lines. Knows no command. Used by `text` and `meta`.
 
 use super::{Cx, Output};
 use crate::cache::{Key, Verbs};
-use crate::limits::KEY_MAX;
+use crate::decimal;
+use crate::limits::VALUE_LEN_MAX;
 use crate::printable::is_printable;
 
 /// Reply to most malformed lines.
@@ -65,19 +66,36 @@ impl<'a, 'b> Run<'a, 'b> {
             self.log(format_args!("> {word} {}\n", key.bytes().escape_ascii()));
         }
     }
+}
 
-    /// A valid key of the current command; appends the error reply for an over-long one.
+/// A refused line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadLine {
+    /// The reply, unless `noreply`.
+    pub reply: &'static str,
+    /// Length of the value that follows and is discarded, with its line end.
+    pub unwanted: usize,
+    pub noreply: bool,
+}
+
+impl BadLine {
+    /// A refused line without a value.
     #[inline]
-    pub fn key<'k>(&mut self, bytes: &'k [u8], hash: Option<u64>) -> Option<Key<'k>> {
-        if bytes.len() > KEY_MAX {
-            self.reply(BAD_FORMAT);
-            return None;
-        }
-        match hash {
-            Some(hash) => Some(Key::hashed(bytes, hash)),
-            None => Key::new(bytes),
-        }
+    pub fn new(reply: &'static str) -> Self {
+        Self { reply, unwanted: 0, noreply: false }
     }
+
+    /// A refused line that a value of `vlen` bytes follows.
+    #[inline]
+    pub fn before_value(reply: &'static str, vlen: u32) -> Self {
+        Self { unwanted: vlen as usize + 2, ..Self::new(reply) }
+    }
+}
+
+/// Length of a value; `None` if no value may be that long.
+#[inline]
+pub(super) fn value_len(token: &[u8]) -> Option<u32> {
+    decimal::token_i32(token).and_then(|n| u32::try_from(n).ok()).filter(|&n| n <= VALUE_LEN_MAX)
 }
 
 /// The line without its newline and one carriage return before it.

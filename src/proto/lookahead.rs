@@ -2,17 +2,14 @@
 //!
 //! Owns the scan over several commands that arrived together: it hashes their keys and prefetches the memory they
 //! will touch before the first of them runs, so that cache misses overlap. A wrong guess costs time, never
-//! correctness: each entry records where its command must begin, and the lookup checks it. Stored in the input;
-//! called by the session, for lines or packets.
+//! correctness: each entry records where its command must begin, and the lookup checks it. Knows no protocol: the
+//! session passes the guess of its wire format. Stored in the input.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Key};
 use crate::limits::KEY_MAX;
 
 /// Maximum commands per scan.
 const DEPTH: usize = 24;
-
-/// Guesses the length of the packet at the front, and the hash of its key.
-pub type Guess = fn(&[u8]) -> Option<(usize, Option<u64>)>;
 
 /// A scanned command.
 #[derive(Clone, Copy, Default)]
@@ -41,9 +38,16 @@ impl Lookahead {
     }
 
     /// Length of the line at the front of `bytes` without its newline, and the hash of its key if known. Rescans when
-    /// the last scan is used up and more than one command waits.
+    /// the last scan is used up and more than one command waits; `guess` returns the key of a line (empty: none) and
+    /// the length of the value after it.
     #[inline]
-    pub fn line(&mut self, bytes: &[u8], most: u32, cache: &Cache) -> Option<(usize, Option<u64>)> {
+    pub fn line(
+        &mut self,
+        bytes: &[u8],
+        most: u32,
+        cache: &Cache,
+        guess: impl Fn(&[u8]) -> (&[u8], usize),
+    ) -> Option<(usize, Option<u64>)> {
         if let Some(known) = self.scanned() {
             return Some(known);
         }
@@ -51,7 +55,7 @@ impl Lookahead {
         if newline + 1 == bytes.len() || most < 2 {
             return Some((newline, None));
         }
-        self.scan(bytes, newline, most, cache);
+        self.scan(bytes, newline, most, cache, guess);
         Some((newline, self.known[0].hash))
     }
 
@@ -62,10 +66,16 @@ impl Lookahead {
         self.len = 1;
     }
 
-    /// Hash of the key of the packet at the front of `bytes`, if known. `guess` returns a packet's length and that
-    /// hash. Rescans as [`Lookahead::line`] does.
+    /// Hash of the key of the packet at the front of `bytes`, if known. Rescans as [`Lookahead::line`] does; `guess`
+    /// returns the length of the packet at the front and its key (empty: none).
     #[inline]
-    pub fn packet(&mut self, bytes: &[u8], most: u32, cache: &Cache, guess: Guess) -> Option<u64> {
+    pub fn packet(
+        &mut self,
+        bytes: &[u8],
+        most: u32,
+        cache: &Cache,
+        guess: impl Fn(&[u8]) -> Option<(usize, &[u8])>,
+    ) -> Option<u64> {
         if let Some((_, hash)) = self.scanned() {
             return hash;
         }
@@ -76,9 +86,9 @@ impl Lookahead {
         self.begin();
         let mut start = 0;
         while self.len < DEPTH.min(most as usize)
-            && let Some((len, hash)) = bytes.get(start..).and_then(guess)
+            && let Some((len, key)) = bytes.get(start..).and_then(&guess)
         {
-            self.add(Known { start, end: start + len, hash }, cache);
+            self.add(Known { start, end: start + len, hash: hash(key) }, cache);
             start += len;
         }
         self.load(cache)
@@ -110,12 +120,19 @@ impl Lookahead {
         self.at += n;
     }
 
-    fn scan(&mut self, bytes: &[u8], first_newline: usize, most: u32, cache: &Cache) {
+    fn scan(
+        &mut self,
+        bytes: &[u8],
+        first_newline: usize,
+        most: u32,
+        cache: &Cache,
+        guess: impl Fn(&[u8]) -> (&[u8], usize),
+    ) {
         self.begin();
         let (mut start, mut newline) = (0, first_newline);
         while self.len < DEPTH.min(most as usize) {
-            let (hash, value) = key_and_value(&bytes[start..newline]);
-            self.add(Known { start, end: newline, hash }, cache);
+            let (key, value) = guess(&bytes[start..newline]);
+            self.add(Known { start, end: newline, hash: hash(key) }, cache);
             start = newline + 1 + value;
             match bytes.get(start..).and_then(|rest| memchr::memchr(b'\n', rest)) {
                 Some(at) => newline = start + at,
@@ -150,42 +167,10 @@ impl Lookahead {
     }
 }
 
-/// Guesses the hash of the key of a one-key command, and the length of the value behind its line.
+/// The valid key of a command, with its hash if that is known.
 #[inline]
-fn key_and_value(line: &[u8]) -> (Option<u64>, usize) {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let Some(word) = memchr::memchr(b' ', &line[..line.len().min(8)]) else { return (None, 0) };
-    let rest = &line[word + 1..];
-    match &line[..word] {
-        b"get" | b"gets" => {
-            let one = memchr::memchr(b' ', rest).is_none();
-            (one.then(|| hash(rest)).flatten(), 0)
-        }
-        b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => {
-            let Some(end) = memchr::memchr(b' ', rest) else { return (None, 0) };
-            let vlen = rest[end + 1..].split(|&byte| byte == b' ').nth(2);
-            (hash(&rest[..end]), vlen.and_then(crate::decimal::token_u32).map_or(0, |n| n as usize + 2))
-        }
-        b"mg" | b"md" | b"ma" => (meta_hash(rest).map(|(hash, _)| hash), 0),
-        b"ms" => match meta_hash(rest) {
-            Some((hash, behind)) => {
-                let vlen = behind.split(|&byte| byte == b' ').next().and_then(crate::decimal::token_u32);
-                (Some(hash), vlen.map_or(0, |n| n as usize + 2))
-            }
-            None => (None, 0),
-        },
-        b"delete" => (hash(&rest[..memchr::memchr(b' ', rest).unwrap_or(rest.len())]), 0),
-        _ => (None, 0),
-    }
-}
-
-/// Hash of a meta command's key, and the words after it. `None` if the key may be base64.
-#[inline]
-fn meta_hash(rest: &[u8]) -> Option<(u64, &[u8])> {
-    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    let behind = rest.get(end + 1..).unwrap_or_default();
-    let base64 = behind.split(|&byte| byte == b' ').any(|word| word.first() == Some(&b'b'));
-    if base64 { None } else { Some((hash(&rest[..end])?, behind)) }
+pub fn key(bytes: &[u8], hash: Option<u64>) -> Key<'_> {
+    Key::hashed(bytes, hash.unwrap_or_else(|| crate::hash::hash(bytes)))
 }
 
 #[inline]

@@ -6,6 +6,7 @@
 //! session                       states of a conversation; passes a complete upload to its protocol
 //! text > meta      binary       commands: parsed from bytes alone, then run against the verbs
 //! command_result                what a command leaves to the session
+//! text/keys   text/dump         a multiget between two runs; an item dump
 //! upload   listing > report     an arriving value and its end, as plain data; replies sent in steps
 //! line                          context and reply of a running line
 //! input > lookahead   tokens   output   shared > late

@@ -327,7 +327,7 @@ impl Session {
             if bytes.is_empty() {
                 return Some(Step::Read);
             }
-            let Some((newline, hash)) = ahead.line(bytes, *turn.left, &cx.shared.cache) else {
+            let Some((newline, hash)) = ahead.line(bytes, *turn.left, &cx.shared.cache, text::guess) else {
                 if bytes.len() <= LINE_WAIT_MAX {
                     return Some(Step::Read); // short enough to search again after each read
                 }

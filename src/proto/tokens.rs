@@ -60,6 +60,12 @@ impl<'a> Tokens<'a> {
         if at >= self.len { self.text.len() } else { usize::from(self.spans[at].0) }
     }
 
+    /// The line from token `at` on.
+    #[inline]
+    pub fn text_from(&self, at: usize) -> &'a [u8] {
+        &self.text[self.offset(at)..]
+    }
+
     /// The last token; empty if there is none.
     #[inline]
     pub fn last(&self) -> &'a [u8] {

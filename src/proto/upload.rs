@@ -18,7 +18,7 @@ pub(super) enum Finish {
 }
 
 /// A storage line that waits for its value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TextSet {
     /// The verb.
     pub mode: Mode,

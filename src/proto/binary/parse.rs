@@ -132,12 +132,12 @@ pub(super) fn is_refused(head: &Head) -> bool {
     !head.is_sound() || head.body > BODY_MAX || usize::from(head.key) > KEY_MAX
 }
 
-/// Length of the packet at the front, and the hash of its key. `None` if its key is incomplete or it is refused.
-pub(in crate::proto) fn guess(bytes: &[u8]) -> Option<(usize, Option<u64>)> {
+/// Length of the packet at the front, and its key. `None` if its key is incomplete or it is refused.
+pub(in crate::proto) fn guess(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let Front::Packet(head) = front(bytes) else { return None };
     if is_refused(&head) {
         return None;
     }
     let key = &bytes[SIZE + usize::from(head.extras)..SIZE + head.before_value()];
-    Some((SIZE + head.body as usize, (!key.is_empty()).then(|| crate::hash::hash(key))))
+    Some((SIZE + head.body as usize, key))
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reply's words and their order. [`MetaGet`] defines the effect on the item.
 
-use super::flags::{Flags, LONG_OPAQUE, parse};
+use super::parse::{Flags, LONG_OPAQUE, MetaCommand, Times};
 use super::reply::{echo, put_number, put_ttl};
 use crate::cache::{Fetched, Key, MetaGet, MetaSeen, Recache, Verbs, Vivify};
 use crate::limits::COPY_MAX;
@@ -10,39 +10,38 @@ use crate::printable::is_one_word;
 use crate::proto::Output;
 use crate::proto::late::{self, LateRequest};
 use crate::proto::line::Run;
-use crate::proto::tokens::Tokens;
 use crate::store::Entry;
 
-/// Runs the command; `hash` is that of the second word, if known.
+/// Runs the command.
 #[inline]
-pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
-    let Some(flags) = parse(run, tokens, 2) else { return };
-    let Some(key) = run.key(flags.key(), hash.filter(|_| !flags.is_base64())) else { return };
+pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>) {
+    let flags = &command.flags;
+    let times = flags.times(&run.cx.shared.clock);
     let (out, verbs) = (&mut *run.out, run.verbs);
     let start = out.bytes().len();
-    let hit = run.verbs.peek(&key, &peek(&flags), |seen, entry| {
+    let hit = run.verbs.peek(key, &peek(flags, &times), |seen, entry| {
         out.bytes().truncate(start);
-        show(out, tokens, &flags, &key, seen, entry, &verbs);
+        show(out, command, &times, key, seen, entry, &verbs);
     });
     let is_hit = matches!(hit, Fetched::Hit(()));
     if !is_hit {
         run.out.bytes().truncate(start);
     }
     if let Fetched::Pending(load) = hit {
-        if !run.out.wait(run.cx.waits, load, LateRequest::Line(tokens.text().into())) {
+        if !run.out.wait(run.cx.waits, load, LateRequest::Line(command.line().into())) {
             run.reply(late::REFUSED);
         }
         return;
     }
     if run.cx.verbose() > 2 {
-        run.log_lookup(&key, is_hit);
+        run.log_lookup(key, is_hit);
     }
     if flags.long_opaque.is_some() {
         run.reply(LONG_OPAQUE);
     } else if !is_hit && !flags.quiet {
         run.out.put(b"EN");
-        for at in 2..tokens.len() {
-            echo(run.out, tokens.get(at), key.bytes(), flags.is_base64());
+        for word in command.flag_words() {
+            echo(run.out, word, key.bytes(), flags.base64);
         }
         run.out.put(b"\r\n");
     }
@@ -50,15 +49,15 @@ pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, hash: Option<u64>) {
 
 /// Fetch options of the flags.
 #[inline]
-fn peek(flags: &Flags<'_>) -> MetaGet {
+fn peek(flags: &Flags, times: &Times) -> MetaGet {
     let spoilt = flags.long_opaque.is_some();
-    let touch = flags.in_effect(flags.touch);
+    let touch = flags.in_effect(times.touch);
     MetaGet {
         touch: touch.map(|(_, exptime)| exptime),
         recache: flags
-            .in_effect(flags.recache)
+            .in_effect(times.recache)
             .map(|(at, before)| Recache { before, touched: touch.is_some_and(|(touch_at, _)| touch_at < at) }),
-        vivify: flags.vivify.map(|_| Vivify { exptime: flags.made_exptime(), chosen: flags.chosen }),
+        vivify: times.vivify.map(|_| Vivify { exptime: flags.made_exptime(times), chosen: flags.chosen }),
         bump: !(flags.no_bump || spoilt && flags.bumps_late),
         spoilt,
     }
@@ -68,13 +67,14 @@ fn peek(flags: &Flags<'_>) -> MetaGet {
 #[inline]
 fn show(
     out: &mut Output,
-    tokens: &Tokens<'_>,
-    flags: &Flags<'_>,
+    command: &MetaCommand<'_>,
+    times: &Times,
     key: &Key<'_>,
     seen: &MetaSeen,
     entry: Option<&Entry>,
     verbs: &Verbs<'_>,
 ) {
+    let flags = &command.flags;
     let with_value = flags.value && flags.compare != Some(seen.cas);
     if with_value {
         put_number(out, b"VA ", seen.vlen as u64);
@@ -82,10 +82,9 @@ fn show(
         out.put(b"HD");
     }
     let mut exptime = seen.exptime;
-    let base64 = seen.binary || flags.is_base64() && !is_one_word(key.bytes());
-    for at in 2..tokens.len() {
-        let word = tokens.get(at);
-        match (word[0], flags.touch, flags.vivify) {
+    let base64 = seen.binary || flags.base64 && !is_one_word(key.bytes());
+    for word in command.flag_words() {
+        match (word[0], times.touch, times.vivify) {
             (b'T', Some((_, touched)), _) => exptime = touched,
             (b'N', _, Some((_, made))) if seen.made => exptime = made,
             (b's', ..) => put_number(out, b" s", seen.vlen as u64),

@@ -1,37 +1,22 @@
 //! `me`: internal state of an item, for debugging.
 
-use super::key::{decode, put_key};
+use super::key::put_key;
 use crate::cache::Key;
-use crate::limits::KEY_MAX;
 use crate::printable::is_one_word;
-use crate::proto::line::{BAD_FORMAT, Run};
-use crate::proto::tokens::Tokens;
+use crate::proto::line::Run;
 use crate::stats::Counter;
 use crate::store::iflag;
 use std::io::Write as _;
 
 /// Runs the command, the only meta command that `cmd_meta` counts.
-pub fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>, _: Option<u64>) {
-    let text = tokens.get(1);
-    if text.len() > KEY_MAX {
-        return run.reply(BAD_FORMAT);
-    }
-    let mut decoded = None;
-    // A `b` without further words is ignored, as in memcached.
-    if tokens.len() >= 4 && tokens.get(2) == b"b" {
-        decoded = decode(text);
-        if decoded.is_none() {
-            return run.reply(BAD_FORMAT);
-        }
-    }
-    let Some(key) = Key::new(decoded.as_deref().unwrap_or(text)) else { return run.reply(BAD_FORMAT) };
+pub fn run(run: &mut Run<'_, '_>, key: &Key<'_>, base64: bool) {
     let verbs = run.verbs;
     let (now, show_cas) = (verbs.now, verbs.cache.use_cas);
     let bytes = run.out.bytes();
-    let hit = run.verbs.inspect(&key, |entry| {
+    let hit = run.verbs.inspect(key, |entry| {
         bytes.extend_from_slice(b"ME ");
-        let base64 = entry.iflags() & iflag::KEY_BINARY != 0 || decoded.is_some() && !is_one_word(key.bytes());
-        put_key(bytes, key.bytes(), base64);
+        let in_base64 = entry.iflags() & iflag::KEY_BINARY != 0 || base64 && !is_one_word(key.bytes());
+        put_key(bytes, key.bytes(), in_base64);
         let exptime = match entry.exptime(now) {
             0 => -1,
             // memcached prints 32 bits: a binary client's date beyond 2038 shows as a negative number.

@@ -1,33 +1,61 @@
 //! Base64 keys.
 //!
 //! Owns memcached's base64 decoding, which is laxer than the standard: bytes outside the alphabet are skipped, a
-//! quantum with padding ends the text, padding may stand anywhere in it. Called by the flag parser and by every
-//! command that prints a key.
+//! quantum with padding ends the text, padding may stand anywhere in it. Allocates only to
+//! print a key. Called by the parser, the dispatcher, and every command that prints a key.
 
+use crate::limits::KEY_MAX;
 use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::general_purpose::{self, GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::general_purpose::STANDARD;
 
-/// Ignores the unused bits of the last quantum.
-const LAX: GeneralPurpose =
-    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+/// A decoded key.
+pub(super) struct DecodedKey {
+    buf: [u8; KEY_MAX],
+    len: usize,
+}
 
-/// Decodes a base64 key; `None` if it is invalid.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    let mut text: Vec<u8> = text.iter().copied().filter(in_alphabet).collect();
-    if text.is_empty() || !text.len().is_multiple_of(4) {
+impl DecodedKey {
+    pub fn bytes(&self) -> &[u8] {
+        &self.buf[..self.len]
+    }
+}
+
+/// Six bits of a character; `None` outside the alphabet. Padding counts as zero bits.
+fn sextet(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        b'=' => 0,
+        _ => return None,
+    }))
+}
+
+/// Decodes a base64 key of at most `KEY_MAX` bytes; `None` if it is invalid.
+pub(super) fn decode(text: &[u8]) -> Option<DecodedKey> {
+    let mut key = DecodedKey { buf: [0; KEY_MAX], len: 0 };
+    let (mut count, mut bits, mut padding, mut ended) = (0, 0, 0, false);
+    for &byte in text.get(..KEY_MAX).unwrap_or(text) {
+        let Some(sextet) = sextet(byte) else { continue };
+        count += 1;
+        if ended {
+            continue;
+        }
+        bits = bits << 6 | sextet;
+        padding += usize::from(byte == b'=');
+        if count % 4 == 0 {
+            // The lower 24 bits are those of this quantum.
+            key.buf[key.len..key.len + 3].copy_from_slice(&bits.to_be_bytes()[1..]);
+            key.len += 3;
+            ended = padding > 0;
+        }
+    }
+    if count == 0 || count % 4 != 0 || padding > 2 {
         return None;
     }
-    let end = text.chunks(4).position(|quantum| quantum.contains(&b'='));
-    text.truncate(end.map_or(text.len(), |quantum| quantum * 4 + 4));
-    let padding = text.iter().filter(|&&byte| byte == b'=').count();
-    if padding > 2 {
-        return None;
-    }
-    text.iter_mut().filter(|byte| **byte == b'=').for_each(|byte| *byte = b'A'); // zero bits
-    let mut key = LAX.decode(&text).ok()?;
-    key.truncate(key.len() - padding);
+    key.len -= padding;
     Some(key)
 }
 
@@ -35,7 +63,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 #[inline]
 pub(super) fn put_key(out: &mut Vec<u8>, key: &[u8], base64: bool) {
     if base64 {
-        out.extend_from_slice(general_purpose::STANDARD.encode(key).as_bytes());
+        out.extend_from_slice(STANDARD.encode(key).as_bytes());
     } else {
         out.extend_from_slice(key);
     }
@@ -65,7 +93,7 @@ mod tests {
             (b"", None),
         ];
         for (text, key) in cases {
-            assert_eq!(decode(text).as_deref(), *key, "{}", text.escape_ascii());
+            assert_eq!(decode(text).as_ref().map(DecodedKey::bytes), *key, "{}", text.escape_ascii());
         }
     }
 

@@ -1,34 +1,50 @@
 //! The meta commands: `mg`, `ms`, `md`, `ma`, `mn`, `me`.
 //!
-//! Owns their grammar and replies; their effects on items are `cache`'s. A command is a key and flags, each a letter
-//! with its argument attached; flags that request output return in the order given. Called by the text dispatcher,
-//! since meta commands share its lines.
+//! `parse` owns their grammar; here a parsed command runs and replies, and its effect on items is `cache`'s. A command
+//! is a key and flags, each a letter with its argument attached; flags that request output return in the order given.
+//! Called by the text dispatcher, since meta commands share its lines.
 
 mod arith;
 mod delete;
-mod flags;
 mod get;
 mod inspect;
 mod key;
+mod parse;
 mod reply;
 mod set;
 
-pub(super) use set::{finish, run as set};
+pub(super) use set::finish;
 
-use super::line::{BAD_FORMAT, Run};
+use super::command_result::CommandResult;
+use super::line::Run;
+use super::lookahead;
 use super::tokens::Tokens;
-use flags::is_sound;
+use parse::{MetaCommand, MetaVerb, parse};
 
-/// Runs a command without a value; `text` is its line. `hash` is that of the second word, if known.
+/// Runs the command of a line; `rest` holds the bytes received after it. `hash` is that of the second word, if known.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], hash: Option<u64>) {
-    let command = match text[1] {
-        b'n' => return run.reply("MN"),
-        b'g' => get::run,
-        b'd' => delete::run,
-        b'a' => arith::run,
-        _ => inspect::run,
+pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], rest: &[u8], hash: Option<u64>) -> CommandResult {
+    let words = Tokens::split(text);
+    let command = match parse(&words) {
+        Ok(MetaCommand { verb: MetaVerb::Noop, .. }) => {
+            run.reply("MN");
+            return CommandResult::done();
+        }
+        Ok(command) => command,
+        Err(line) => return CommandResult::refused(run, line, rest),
     };
-    let tokens = Tokens::split(text);
-    if is_sound(&tokens, 2) { command(run, &tokens, hash) } else { run.reply(BAD_FORMAT) }
+    let decoded = if command.flags.base64 { key::decode(command.key()) } else { None };
+    let key = match &decoded {
+        Some(decoded) => lookahead::key(decoded.bytes(), None),
+        None => lookahead::key(command.key(), hash),
+    };
+    match command.verb {
+        MetaVerb::Get => get::run(run, &command, &key),
+        MetaVerb::Set { mode, vlen } => return set::run(run, &command, &key, (mode, vlen as usize), rest),
+        MetaVerb::Delete => delete::run(run, &command, &key),
+        MetaVerb::Arith { incr } => arith::run(run, &command, &key, incr),
+        MetaVerb::Inspect => inspect::run(run, &key, command.flags.base64),
+        MetaVerb::Noop => {}
+    }
+    CommandResult::done()
 }

@@ -4,7 +4,7 @@
 //! line stops when the output is full or the run has used up its keys or bytes, and resumes there in a later run.
 //! Called by the text dispatcher and, for a stopped line, by the session.
 
-use super::keys::{LongKey, Multiget, next_key};
+use super::keys::{Keys, LongKey, Multiget};
 use crate::cache::{Fetched, Key};
 use crate::decimal;
 use crate::limits::{COPY_MAX, KEY_MAX, TURN_LINE};
@@ -12,6 +12,7 @@ use crate::point::point;
 use crate::proto::command_result::{AfterCommand, CommandResult};
 use crate::proto::late::{self, LateRequest};
 use crate::proto::line::{BAD_FORMAT, Run, strip_end};
+use crate::proto::lookahead;
 use crate::proto::output::Mark;
 use crate::proto::tokens::Tokens;
 use crate::proto::{Cx, Output};
@@ -21,78 +22,55 @@ use crate::stats::Counter;
 const GROUP: usize = 16;
 
 /// Variant of get.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct GetKind {
+#[derive(Clone, Copy, Debug)]
+struct GetKind {
     /// Show the CAS id.
-    pub cas: bool,
+    cas: bool,
     /// Set this expiry time on each hit.
-    pub touch: Option<u32>,
+    touch: Option<u32>,
 }
 
-/// `get` and `gets`: `text` is the line, `word` the length of its first word.
+/// `get` and `gets` of one key. `hash` is that of the key, if known.
 #[inline]
-pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], word: usize, kind: GetKind, hash: Option<u64>) -> CommandResult {
-    let keys = &text[word..];
-    // Fast path: one key.
-    if let Some(key) = keys.get(1..)
-        && !key.is_empty()
-        && key.len() <= KEY_MAX
-        && memchr::memchr(b' ', key).is_none()
-    {
-        let key = match hash {
-            Some(hash) => Key::hashed(key, hash),
-            None => Key::hashed(key, crate::hash::hash(key)),
-        };
-        fetch(run, &key, kind);
-        end(run);
-        return CommandResult::done();
-    }
-    many(run, text, Multiget::new(kind.cas, kind.touch, word))
+pub(super) fn one(run: &mut Run<'_, '_>, key: &[u8], cas: bool, hash: Option<u64>) -> CommandResult {
+    fetch(run, &lookahead::key(key, hash), GetKind { cas, touch: None });
+    end(run);
+    CommandResult::done()
 }
 
-/// `gat` and `gats`.
-pub(super) fn run_touching(run: &mut Run<'_, '_>, text: &[u8], cas: bool) -> CommandResult {
-    let tokens = Tokens::split(text);
-    if tokens.len() < 3 {
-        run.reply(BAD_FORMAT);
-        return CommandResult::done();
-    }
-    let Some(exptime) = decimal::token_i32(tokens.get(1)) else {
-        run.reply("CLIENT_ERROR invalid exptime argument");
-        return CommandResult::done();
-    };
-    let kind = GetKind { cas, touch: Some(run.cx.shared.clock.expiry(i64::from(exptime))) };
-    many(run, text, Multiget::new(kind.cas, kind.touch, tokens.offset(2)))
+/// `get`, `gets`, `gat` and `gats` of any keys.
+pub(super) fn many(run: &mut Run<'_, '_>, keys: Keys<'_>, cas: bool, exptime: Option<i32>) -> CommandResult {
+    let touch = exptime.map(|exptime| run.cx.shared.clock.expiry(i64::from(exptime)));
+    proceed(run, keys.text, Multiget::new(cas, touch, keys.at))
 }
 
 /// Resumes a stopped line.
 pub(in crate::proto) fn resume(cx: &Cx<'_>, line: &[u8], out: &mut Output, stopped: Multiget) -> CommandResult {
     let mut run = Run::new(cx, out, false);
-    many(&mut run, strip_end(line), stopped)
+    proceed(&mut run, strip_end(line), stopped)
 }
 
 /// Answers the keys of `text` from `line.done` on, within the limits of one run.
-fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult {
+fn proceed(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult {
     let start = run.out.mark();
     let mut done = line.done as usize;
     let kind = GetKind { cas: line.cas, touch: line.touch };
     let (end_of_run, cap) = (text.len().min(done + TURN_LINE), run.cx.reply_cap());
-    let mut group = [(0usize, 0usize, 0u64); GROUP];
+    let mut group = [(&text[..0], 0usize, 0u64); GROUP];
     loop {
         let (mut len, mut long) = (0, false);
-        let mut scan = done;
+        let mut keys = Keys { text, at: done };
         while len < GROUP
-            && let Some((from, to)) = next_key(text, scan, end_of_run)
+            && let Some(key) = keys.next_before(end_of_run)
         {
-            if to - from > KEY_MAX {
+            if key.len() > KEY_MAX {
                 long = true; // keys before it still count as looked up
                 break;
             }
-            let hash = crate::hash::hash(&text[from..to]);
+            let hash = crate::hash::hash(key);
             run.verbs.cache.store.prefetch_bucket(hash);
-            group[len] = (from, to, hash);
+            group[len] = (key, keys.at, hash);
             len += 1;
-            scan = to;
         }
         if len == 0 && !long {
             if end_of_run < text.len() {
@@ -108,13 +86,13 @@ fn many(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandResult
         for &(_, _, hash) in &group[..len] {
             run.verbs.cache.store.prefetch_items(hash);
         }
-        for &(from, to, hash) in &group[..len] {
+        for &(key, to, hash) in &group[..len] {
             if line.fetched >= cap || !run.out.make_room() {
                 return no_memory(run, start);
             }
             run.out.end_of_reply(); // each key is a separate reply
             point("a key of several is next");
-            fetch(run, &Key::hashed(&text[from..to], hash), kind);
+            fetch(run, &Key::hashed(key, hash), kind);
             line.fetched += 1;
             done = to;
             if run.out.is_full() {

@@ -6,6 +6,34 @@
 
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 
+/// The keys of a line from an offset on. A key that is too long is truncated to `KEY_MAX + 1` bytes, and its rest
+/// counts as the next key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys<'a> {
+    /// The line without its end.
+    pub text: &'a [u8],
+    /// End of the last key.
+    pub at: usize,
+}
+
+impl<'a> Keys<'a> {
+    /// The next key, if it begins before `end`.
+    #[inline]
+    pub fn next_before(&mut self, end: usize) -> Option<&'a [u8]> {
+        let mut from = self.at;
+        while from < end && self.text[from] == b' ' {
+            from += 1;
+        }
+        if from >= end {
+            return None;
+        }
+        let word = &self.text[from..self.text.len().min(from + KEY_MAX + 1)];
+        let key = &word[..memchr::memchr(b' ', word).unwrap_or(word.len())];
+        self.at = from + key.len();
+        Some(key)
+    }
+}
+
 /// Whether a later key of the line is too long, which revokes all its replies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LongKey {
@@ -74,20 +102,6 @@ pub(in crate::proto) fn is_get_line(bytes: &[u8]) -> bool {
     spaces <= LEADING_SPACES_MAX && (word.starts_with(b"get ") || word.starts_with(b"gets "))
 }
 
-/// The next word that begins in `at..end`, truncated to `KEY_MAX + 1` bytes.
-#[inline]
-pub(super) fn next_key(text: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
-    let mut from = at;
-    while from < end && text[from] == b' ' {
-        from += 1;
-    }
-    if from >= end {
-        return None;
-    }
-    let word = &text[from..text.len().min(from + KEY_MAX + 1)];
-    Some((from, from + memchr::memchr(b' ', word).unwrap_or(word.len())))
-}
-
 /// Whether a word from `at` on is too long for a key. Jumps to the last space of each window of `KEY_MAX + 1` bytes,
 /// so most bytes are not read: about 1 ms for the longest line, once per line.
 fn has_long_key(text: &[u8], mut at: usize) -> bool {
@@ -102,18 +116,18 @@ fn has_long_key(text: &[u8], mut at: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn words(text: &[u8], end: usize) -> Vec<(usize, usize)> {
-        let mut at = 0;
-        std::iter::from_fn(|| next_key(text, at, end).inspect(|(_, to)| at = *to)).collect()
-    }
-
     #[test]
-    fn next_key_stops_at_the_end_and_truncates_long_words() {
+    fn keys_stop_at_the_end_and_long_ones_are_truncated() {
+        let keys = |text: &'static [u8], end| {
+            let mut keys = Keys { text, at: 0 };
+            std::iter::from_fn(move || keys.next_before(end)).collect::<Vec<_>>()
+        };
         let text = b"  a bc   d";
-        assert_eq!(words(text, text.len()), [(2, 3), (4, 6), (9, 10)]);
-        assert_eq!(words(text, 5), [(2, 3), (4, 6)]);
-        assert_eq!(words(text, 2), []);
-        assert_eq!(next_key(&[b'x'; 2000], 3, 2000), Some((3, 3 + KEY_MAX + 1)));
+        assert_eq!(keys(text, text.len()), [&b"a"[..], b"bc", b"d"]);
+        assert_eq!(keys(text, 5), [&b"a"[..], b"bc"]);
+        assert!(keys(text, 2).is_empty());
+        let mut long = Keys { text: &[b'x'; 2000], at: 3 };
+        assert_eq!((long.next_before(2000).unwrap().len(), long.at), (KEY_MAX + 1, 3 + KEY_MAX + 1));
     }
 
     #[test]

@@ -1,0 +1,334 @@
+//! Text lines: bytes to commands.
+//!
+//! Owns which words are commands, their grammar, and the order of memcached's checks. Reads the line and nothing else:
+//! no context, no store, no allocation. Keys are valid: 1 to `KEY_MAX` bytes. Called by the dispatcher for each line,
+//! and by the lookahead for the lines after it.
+
+use super::keys::Keys;
+use crate::decimal;
+use crate::limits::KEY_MAX;
+use crate::proto::line::{BAD_FORMAT, BadLine, strip_end, value_len};
+use crate::proto::tokens::Tokens;
+use crate::proto::upload::TextSet;
+use crate::store::Mode;
+
+/// The command of one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proto) enum TextCommand<'a> {
+    /// `get` and `gets` with one key.
+    Get { key: &'a [u8], cas: bool },
+    /// `get` and `gets` with any keys; with `exptime`, `gat` and `gats`. The keys of a long line are found in several
+    /// turns, so a key that is too long, or none, is an error when it is reached.
+    Multiget { keys: Keys<'a>, cas: bool, exptime: Option<i32> },
+    /// `set`, `add`, `replace`, `append`, `prepend`, `cas`.
+    Set(SetLine<'a>),
+    /// `delete`.
+    Delete { key: &'a [u8], noreply: bool },
+    /// `incr` and `decr`.
+    Arith { key: &'a [u8], delta: u64, incr: bool, noreply: bool },
+    /// `touch`.
+    Touch { key: &'a [u8], exptime: i32, noreply: bool },
+    /// A meta line, for the parser of `meta`.
+    Meta(&'a [u8]),
+    /// `version`.
+    Version,
+    /// `quit`.
+    Quit,
+    /// `stats`. As in every admin command, the other words are read while it runs: memcached checks settings in
+    /// between.
+    Stats(&'a [u8]),
+    /// `watch`.
+    Watch(&'a [u8]),
+    /// Another admin command, or none.
+    Other(&'a [u8]),
+}
+
+/// A storage line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proto) struct SetLine<'a> {
+    pub set: TextSet,
+    pub flags: u32,
+    pub exptime: i32,
+    /// Length of the value, which two bytes follow.
+    pub vlen: u32,
+    pub key: &'a [u8],
+}
+
+/// Parses a line, its newline included.
+///
+/// # Errors
+/// The refusal of a malformed line.
+#[inline]
+pub(in crate::proto) fn parse(line: &[u8]) -> Result<TextCommand<'_>, BadLine> {
+    /// memcached's shortest line, its end included.
+    const LINE_MIN: usize = 4;
+    if line.len() < LINE_MIN {
+        return Err(BadLine::new(BAD_FORMAT));
+    }
+    let text = strip_end(line);
+    match one_key(text) {
+        Some((key, cas)) => Ok(TextCommand::Get { key, cas }),
+        None => parse_word(text),
+    }
+}
+
+/// Key of a `get`, or `gets` (true), with one valid key: the fast path.
+#[inline]
+fn one_key(text: &[u8]) -> Option<(&[u8], bool)> {
+    let (key, cas) = match text.strip_prefix(b"get")? {
+        [b' ', key @ ..] => (key, false),
+        [b's', b' ', key @ ..] => (key, true),
+        _ => return None,
+    };
+    (!key.is_empty() && key.len() <= KEY_MAX && memchr::memchr(b' ', key).is_none()).then_some((key, cas))
+}
+
+/// Parses a line that is not a `get` of one key.
+fn parse_word(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
+    let word = memchr::memchr(b' ', text).unwrap_or(text.len());
+    let gets = |cas| Ok(TextCommand::Multiget { keys: Keys { text, at: word }, cas, exptime: None });
+    match &text[..word] {
+        b"get" => gets(false),
+        b"gets" => gets(true),
+        b"gat" => gat(text, false),
+        b"gats" => gat(text, true),
+        b"set" => set(text, Mode::Set),
+        b"add" => set(text, Mode::Add),
+        b"replace" => set(text, Mode::Replace),
+        b"append" => set(text, Mode::Append),
+        b"prepend" => set(text, Mode::Prepend),
+        b"cas" => set(text, Mode::Cas),
+        b"delete" => with_key(text, 2, |key, _, noreply| Ok(TextCommand::Delete { key, noreply })),
+        b"incr" => arith(text, true),
+        b"decr" => arith(text, false),
+        b"touch" => touch(text),
+        b"mg" | b"ms" | b"md" | b"ma" | b"me" | b"mn" => Ok(TextCommand::Meta(text)),
+        b"quit" => Ok(TextCommand::Quit),
+        b"version" => Ok(TextCommand::Version),
+        b"stats" => Ok(TextCommand::Stats(text)),
+        b"watch" => Ok(TextCommand::Watch(text)),
+        _ => Ok(TextCommand::Other(text)),
+    }
+}
+
+fn gat(text: &[u8], cas: bool) -> Result<TextCommand<'_>, BadLine> {
+    let tokens = Tokens::split(text);
+    if tokens.len() < 3 {
+        return Err(BadLine::new(BAD_FORMAT));
+    }
+    let Some(exptime) = decimal::token_i32(tokens.get(1)) else {
+        return Err(BadLine::new("CLIENT_ERROR invalid exptime argument"));
+    };
+    Ok(TextCommand::Multiget { keys: Keys { text, at: tokens.offset(2) }, cas, exptime: Some(exptime) })
+}
+
+#[inline]
+fn set(text: &[u8], mode: Mode) -> Result<TextCommand<'_>, BadLine> {
+    let tokens = Tokens::split(text);
+    let Some(vlen) = value_len(tokens.get(4)).filter(|_| tokens.len() >= 5) else {
+        return Err(BadLine::new(BAD_FORMAT));
+    };
+    let (key, noreply) = (tokens.get(1), tokens.last() == b"noreply");
+    // Flags and exptime are C numbers, which end at any white space, so they are parsed from the line.
+    let flags = decimal::c_unsigned(tokens.text_from(2));
+    let exptime = decimal::c_signed(tokens.text_from(3));
+    let compare = match mode {
+        Mode::Cas if tokens.len() > 5 => decimal::token_u64(tokens.get(5)),
+        Mode::Cas => None,
+        _ => Some(0),
+    };
+    match (flags, exptime, compare) {
+        (Some(flags), Some(exptime), Some(compare)) if key.len() <= KEY_MAX => {
+            let set = TextSet { mode, compare, noreply };
+            Ok(TextCommand::Set(SetLine { set, flags: flags as u32, exptime: exptime as i32, vlen, key }))
+        }
+        _ => Err(BadLine { noreply, ..BadLine::before_value(BAD_FORMAT, vlen) }),
+    }
+}
+
+/// A command with a key: at least `min` tokens, `noreply` as the last one. `rest` gets the key, the token after it and
+/// `noreply`; its error is the reply.
+fn with_key<'a>(
+    text: &'a [u8],
+    min: usize,
+    rest: impl FnOnce(&'a [u8], &'a [u8], bool) -> Result<TextCommand<'a>, &'static str>,
+) -> Result<TextCommand<'a>, BadLine> {
+    let tokens = Tokens::split(text);
+    if tokens.len() < min {
+        return Err(BadLine::new(BAD_FORMAT));
+    }
+    let (key, noreply) = (tokens.get(1), tokens.last() == b"noreply");
+    let parsed = if key.len() > KEY_MAX { Err(BAD_FORMAT) } else { rest(key, tokens.get(2), noreply) };
+    parsed.map_err(|reply| BadLine { noreply, ..BadLine::new(reply) })
+}
+
+fn arith(text: &[u8], incr: bool) -> Result<TextCommand<'_>, BadLine> {
+    with_key(text, 3, |key, delta, noreply| match decimal::token_u64(delta) {
+        Some(delta) => Ok(TextCommand::Arith { key, delta, incr, noreply }),
+        None => Err("CLIENT_ERROR invalid numeric delta argument"),
+    })
+}
+
+fn touch(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
+    with_key(text, 3, |key, exptime, noreply| match decimal::token_i32(exptime) {
+        Some(exptime) => Ok(TextCommand::Touch { key, exptime, noreply }),
+        None => Err("CLIENT_ERROR invalid exptime argument"),
+    })
+}
+
+/// Guesses the key of a one-key command (empty: none), and the length of the value after its line. Checks nothing, and
+/// takes no base64 for a key. `line` has no newline.
+#[inline]
+pub(in crate::proto) fn guess(line: &[u8]) -> (&[u8], usize) {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let Some(word) = memchr::memchr(b' ', &line[..line.len().min(8)]) else { return (&[], 0) };
+    let rest = &line[word + 1..];
+    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
+    let (key, behind) = (&rest[..end], rest.get(end + 1..).unwrap_or_default());
+    let mut words = behind.split(|&byte| byte == b' ');
+    let value = |len: Option<&[u8]>| len.and_then(decimal::token_u32).map_or(0, |n| n as usize + 2);
+    let is_base64 = |word: &[u8]| word.first() == Some(&b'b');
+    match &line[..word] {
+        b"get" | b"gets" if end == rest.len() => (key, 0),
+        b"delete" => (key, 0),
+        b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => (key, value(words.nth(2))),
+        b"mg" | b"md" | b"ma" if !words.any(is_base64) => (key, 0),
+        b"ms" if !words.clone().any(is_base64) => (key, value(words.next())),
+        _ => (&[], 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: &[u8] = &[b'k'; KEY_MAX + 1];
+    const DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
+    const EXPTIME: &str = "CLIENT_ERROR invalid exptime argument";
+
+    fn get(key: &[u8], cas: bool) -> Result<TextCommand<'_>, BadLine> {
+        Ok(TextCommand::Get { key, cas })
+    }
+
+    fn many(text: &[u8], at: usize, exptime: Option<i32>) -> Result<TextCommand<'_>, BadLine> {
+        Ok(TextCommand::Multiget { keys: Keys { text, at }, cas: false, exptime })
+    }
+
+    fn bad<'a>(reply: &'static str, unwanted: usize, noreply: bool) -> Result<TextCommand<'a>, BadLine> {
+        Err(BadLine { reply, unwanted, noreply })
+    }
+
+    #[test]
+    fn lines_parse_to_commands_or_refusals() {
+        let set = |mode, compare, noreply, flags, exptime| {
+            let set = TextSet { mode, compare, noreply };
+            Ok(TextCommand::Set(SetLine { set, flags, exptime, vlen: 3, key: b"k" }))
+        };
+        for (text, command) in [
+            ("get k", get(b"k", false)),
+            ("gets k", get(b"k", true)),
+            ("get k ", many(b"get k ", 3, None)),
+            ("get a b", many(b"get a b", 3, None)),
+            ("get", many(b"get", 3, None)),
+            ("get   ", many(b"get   ", 3, None)),
+            ("gat 5 a", many(b"gat 5 a", 6, Some(5))),
+            ("gat 5", bad(BAD_FORMAT, 0, false)),
+            ("gat x a", bad(EXPTIME, 0, false)),
+            ("set k 0 0 3", set(Mode::Set, 0, false, 0, 0)),
+            ("set k 7 -1 3 noreply", set(Mode::Set, 0, true, 7, -1)),
+            ("append k 0 0 3 x", set(Mode::Append, 0, false, 0, 0)),
+            ("cas k 0 0 3 9 noreply", set(Mode::Cas, 9, true, 0, 0)),
+            ("set k 0 0", bad(BAD_FORMAT, 0, false)),
+            ("set k 0 0 -1 noreply", bad(BAD_FORMAT, 0, false)),
+            ("set k 0 0 x", bad(BAD_FORMAT, 0, false)),
+            ("set k x 0 3", bad(BAD_FORMAT, 5, false)),
+            ("set k 0 x 3 noreply", bad(BAD_FORMAT, 5, true)),
+            ("cas k 0 0 3", bad(BAD_FORMAT, 5, false)),
+            ("cas k 0 0 3 x", bad(BAD_FORMAT, 5, false)),
+            ("delete k 0", Ok(TextCommand::Delete { key: b"k", noreply: false })),
+            ("delete k noreply", Ok(TextCommand::Delete { key: b"k", noreply: true })),
+            ("delete", bad(BAD_FORMAT, 0, false)),
+            ("incr k 5", Ok(TextCommand::Arith { key: b"k", delta: 5, incr: true, noreply: false })),
+            ("decr k 5 noreply", Ok(TextCommand::Arith { key: b"k", delta: 5, incr: false, noreply: true })),
+            ("incr k", bad(BAD_FORMAT, 0, false)),
+            ("incr k -5 noreply", bad(DELTA, 0, true)),
+            ("touch k -5", Ok(TextCommand::Touch { key: b"k", exptime: -5, noreply: false })),
+            ("touch k x", bad(EXPTIME, 0, false)),
+            ("ms k 3 b", Ok(TextCommand::Meta(b"ms k 3 b"))),
+            ("mn", Ok(TextCommand::Meta(b"mn"))),
+            ("quit now", Ok(TextCommand::Quit)),
+            ("version", Ok(TextCommand::Version)),
+            ("stats items", Ok(TextCommand::Stats(b"stats items"))),
+            ("watch", Ok(TextCommand::Watch(b"watch"))),
+            ("flush_all 0", Ok(TextCommand::Other(b"flush_all 0"))),
+            (" get k", Ok(TextCommand::Other(b" get k"))),
+            ("GET k", Ok(TextCommand::Other(b"GET k"))),
+            ("", bad(BAD_FORMAT, 0, false)),
+        ] {
+            assert_eq!(parse(format!("{text}\r\n").as_bytes()), command, "{text}");
+            if text.len() >= 3 {
+                assert_eq!(parse(format!("{text}\n").as_bytes()), command, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_refuses_the_line_except_for_gets() {
+        let line = |before: &str, after: &str| [before.as_bytes(), LONG, after.as_bytes()].concat();
+        for (before, after, refusal) in [
+            ("set ", " 0 0 3", bad(BAD_FORMAT, 5, false)),
+            ("set ", " 0 0 3 noreply", bad(BAD_FORMAT, 5, true)),
+            ("set ", " 0 0 x", bad(BAD_FORMAT, 0, false)),
+            ("delete ", "", bad(BAD_FORMAT, 0, false)),
+            ("incr ", " x noreply", bad(BAD_FORMAT, 0, true)),
+            ("touch ", " x", bad(BAD_FORMAT, 0, false)),
+        ] {
+            assert_eq!(parse(&line(before, &format!("{after}\r\n"))), refusal, "{before}..{after}");
+        }
+        let gets = line("get ", "\n");
+        assert_eq!(parse(&gets), many(&gets[..gets.len() - 1], 3, None));
+    }
+
+    #[test]
+    fn a_command_is_small() {
+        assert!(size_of::<Result<TextCommand<'_>, BadLine>>() <= 64);
+    }
+
+    /// A parser that read on would see the rest of the line here, or panic at the end of the slice.
+    #[test]
+    fn a_line_that_is_cut_parses_as_what_is_left() {
+        for line in ["get a b", "gat 5 a b", "cas k 0 0 3 9 noreply", "touch k 5", "ms k 3 b", "  x"] {
+            for end in 0..=line.len() {
+                let cut = [&line.as_bytes()[..end], b"\r\n"].concat();
+                let longer = [&cut[..], b" 1 2 3 noreply\r\n"].concat();
+                assert_eq!(parse(&longer[..cut.len()]), parse(&cut), "{line} {end}");
+                let _ = guess(&cut[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn guesses_agree_with_the_parser() {
+        for (line, key, value) in [
+            ("get k", "k", 0),
+            ("get a b", "", 0),
+            ("gets k\r", "k", 0),
+            ("delete k noreply", "k", 0),
+            ("set k 0 0 3", "k", 5),
+            ("set k 0 0 3 noreply\r", "k", 5),
+            ("cas k 0 0 3 9", "k", 5),
+            ("set k", "k", 0),
+            ("mg k v b", "", 0),
+            ("mg k v t", "k", 0),
+            ("ms k 3 T9", "k", 5),
+            ("ms k 3 b", "", 0),
+            ("ms k 0", "k", 2),
+            ("ma k\r", "k", 0),
+            ("me k", "", 0),
+            ("get", "", 0),
+            ("flush_all 5", "", 0),
+        ] {
+            assert_eq!(guess(line.as_bytes()), (key.as_bytes(), value), "{line}");
+        }
+    }
+}
