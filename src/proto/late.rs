@@ -44,15 +44,22 @@ pub(super) enum LateRequest {
     },
     /// A meta line, without its line end.
     Line(Box<[u8]>),
-    /// A packet's get; `body` holds extras and key.
-    Packet { opcode: u8, opaque: [u8; 4], extras: u8, body: Box<[u8]> },
+    /// A get of a packet.
+    Packet {
+        opcode: u8,
+        opaque: [u8; 4],
+        exptime: Option<u32>,
+        /// The reply contains the key; it contains the value.
+        shown: (bool, bool),
+        key: Box<[u8]>,
+    },
 }
 
 impl LateRequest {
     /// Memory that it takes, in bytes.
     pub fn memory(&self) -> usize {
         match self {
-            Self::Fetch { key: bytes, .. } | Self::Line(bytes) | Self::Packet { body: bytes, .. } => bytes.len(),
+            Self::Fetch { key: bytes, .. } | Self::Line(bytes) | Self::Packet { key: bytes, .. } => bytes.len(),
         }
     }
 }

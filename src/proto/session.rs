@@ -394,8 +394,8 @@ impl Session {
     fn packets(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         loop {
             let (bytes, ahead) = input.parts();
-            let head = match binary::front(bytes) {
-                binary::Front::Packet(head) => head,
+            let packet = match binary::parse(bytes) {
+                binary::Front::Packet(packet) => packet,
                 binary::Front::Unfinished => return Some(Step::Read),
                 binary::Front::Foreign => {
                     binary::trace_foreign(cx, bytes);
@@ -406,7 +406,7 @@ impl Session {
                 return Some(step);
             }
             if let Some(login) = &mut self.sasl {
-                match binary::sasl::guard(cx, login, head, bytes, out) {
+                match binary::sasl::guard(cx, login, &packet, bytes, out) {
                     binary::sasl::Guarded::Pass => {}
                     binary::sasl::Guarded::Wait => return Some(Step::Read),
                     binary::sasl::Guarded::Ran(CommandResult { used, unwanted, next }) => {
@@ -423,6 +423,7 @@ impl Session {
                     }
                     binary::sasl::Guarded::Check(used, check) => {
                         *turn.left -= 1;
+                        let head = packet.head;
                         input.consume(used);
                         self.begin_check(check, Some(head));
                         return None;
@@ -431,7 +432,7 @@ impl Session {
             }
             let hash = ahead.packet(bytes, *turn.left, &cx.shared.cache, binary::guess);
             *turn.left -= 1;
-            let ran = binary::run(cx, head, bytes, out, hash);
+            let ran = binary::run(cx, &packet, bytes, out, hash);
             input.consume(ran.used);
             out.end_of_reply();
             if !matches!(ran.next, AfterCommand::Next) {
@@ -601,9 +602,7 @@ impl Session {
             _ if !fits => return false,
             LateRequest::Fetch { key, cas, touch } => text::fetch_late(cx, key, *cas, *touch, &mut reply),
             LateRequest::Line(line) => text::run_late(cx, line, &mut reply),
-            LateRequest::Packet { opcode, opaque, extras, body } => {
-                binary::run_late(cx, *opcode, *opaque, body.split_at((*extras).into()), &mut reply);
-            }
+            LateRequest::Packet { .. } => binary::run_late(cx, request, &mut reply),
         }
         out.fill(slot, reply);
         true

@@ -19,12 +19,11 @@ pub(super) fn version(run: &mut PacketRun<'_, '_>) {
     run.out.put(VERSION.as_bytes());
 }
 
-/// Optional extras: the expiry time at which the flush takes effect.
-pub(super) fn flush(run: &mut PacketRun<'_, '_>, extras: &[u8]) {
+/// Flushes at `exptime`, 0 = now.
+pub(super) fn flush(run: &mut PacketRun<'_, '_>, exptime: u32) {
     if !run.cx.shared.settings.flush_enabled {
         return run.fail(Status::Refused);
     }
-    let exptime = extras.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
     run.verbs.flush(i64::from(exptime), &run.cx.shared.clock);
     run.cx.shared.runtime.set_oldest_live(run.verbs.cache.store.oldest_live());
     run.verbs.counters.add(Counter::FlushCmds, 1);

@@ -1,6 +1,6 @@
 //! Delete, increment, decrement.
 //!
-//! Owns their extras and replies; the rules are in `cache`.
+//! Owns their replies; the rules are in `cache`.
 
 use super::header::Parts;
 use super::reply::{PacketRun, Status};
@@ -17,18 +17,13 @@ pub(super) fn delete(run: &mut PacketRun<'_, '_>, key: &Key<'_>) {
     }
 }
 
-/// Extras: delta u64, initial number u64, expiry time u32.
-pub(super) fn arith(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], incr: bool) {
-    let Some((delta, rest)) = extras.split_first_chunk() else { return };
-    let Some((initial, rest)) = rest.split_first_chunk() else { return };
-    let Some(exptime) = rest.first_chunk() else { return };
-    let exptime = u32::from_be_bytes(*exptime);
-    let arith = Arith { incr, delta: u64::from_be_bytes(*delta), compare: run.head.cas };
+/// `initial` and `exptime` are those of an item created on a miss.
+pub(super) fn arith(run: &mut PacketRun<'_, '_>, key: &Key<'_>, arith: Arith, initial: u64, exptime: u32) {
     let sum = if exptime == NO_CREATION {
         Ok(run.verbs.arith(key, arith))
     } else {
         let exptime = run.cx.shared.clock.expiry(i64::from(exptime));
-        run.verbs.arith_or_create(key, arith, Initial { number: u64::from_be_bytes(*initial), exptime })
+        run.verbs.arith_or_create(key, arith, Initial { number: initial, exptime })
     };
     let Ok(sum) = sum else {
         return run.fail_saying(Status::NoMemory, "Out of memory allocating new item");

@@ -4,7 +4,7 @@
 //! reply to a miss, not to a hit.
 
 use super::header::{Head, Parts, SIZE};
-use super::parse::GetVariant;
+use super::parse::Shown;
 use super::reply::{PacketRun, Status};
 use super::trace;
 use crate::cache::{Fetched, Key};
@@ -16,27 +16,27 @@ use crate::store::Entry;
 const EXTRAS: usize = 4;
 
 #[inline]
-pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], kind: GetVariant) {
-    // Unlike in the text protocol, expiry times are unsigned: the largest is a far date.
-    let exptime = extras.first_chunk().map(|bytes| run.cx.shared.clock.expiry(i64::from(u32::from_be_bytes(*bytes))));
+pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, exptime: Option<u32>, shown: Shown) {
+    let touch = exptime.map(|exptime| run.cx.shared.clock.expiry(i64::from(exptime)));
     let verbs = run.verbs;
     let start = run.out.bytes().len();
-    let found = verbs.fetch(key, exptime, |entry| {
+    let found = verbs.fetch(key, touch, |entry| {
         run.out.bytes().truncate(start);
-        hit(run, key, entry, kind);
+        hit(run, key, entry, shown);
     });
     if !matches!(found, Fetched::Hit(())) {
         run.out.bytes().truncate(start);
     }
     if let Fetched::Pending(load) = found {
-        let Head { opcode, opaque, extras: len, .. } = run.head;
-        let body = [extras, key.bytes()].concat().into();
-        if !run.out.wait(run.cx.waits, load, LateRequest::Packet { opcode, opaque, extras: len, body }) {
+        let Head { opcode, opaque, .. } = run.head;
+        let parts = (shown.key, shown.value);
+        let request = LateRequest::Packet { opcode, opaque, exptime, shown: parts, key: key.bytes().into() };
+        if !run.out.wait(run.cx.waits, load, request) {
             run.fail_saying(Status::Busy, late::REFUSED);
         }
     } else if matches!(found, Fetched::Miss) {
         if !run.quiet {
-            miss(run, key, kind);
+            miss(run, key, shown);
         }
     } else if run.cx.verbose() > 1
         && let Some(header) = run.out.bytes()[start..].first_chunk::<SIZE>()
@@ -46,9 +46,9 @@ pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], kin
 }
 
 #[inline]
-fn hit(run: &mut PacketRun<'_, '_>, key: &Key<'_>, entry: &Entry, kind: GetVariant) {
-    let shown_key = if kind.key { key.bytes() } else { &[] };
-    let vlen = if kind.value { entry.vlen() } else { 0 };
+fn hit(run: &mut PacketRun<'_, '_>, key: &Key<'_>, entry: &Entry, shown: Shown) {
+    let shown_key = if shown.key { key.bytes() } else { &[] };
+    let vlen = if shown.value { entry.vlen() } else { 0 };
     let header = run.head.reply(&Parts {
         status: 0,
         extras: EXTRAS as u8,
@@ -71,8 +71,8 @@ fn hit(run: &mut PacketRun<'_, '_>, key: &Key<'_>, entry: &Entry, kind: GetVaria
 }
 
 /// Replies to a miss: with the key alone if the key was requested.
-fn miss(run: &mut PacketRun<'_, '_>, key: &Key<'_>, kind: GetVariant) {
-    if !kind.key {
+fn miss(run: &mut PacketRun<'_, '_>, key: &Key<'_>, shown: Shown) {
+    if !shown.key {
         return run.fail(Status::NotFound);
     }
     let len = key.bytes().len() as u16;

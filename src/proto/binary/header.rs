@@ -18,7 +18,7 @@ pub const REQUEST: u8 = 0x80;
 const RESPONSE: u8 = 0x81;
 
 /// Request header.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Opcode, valid or not.
     pub opcode: u8,

@@ -1,8 +1,8 @@
 //! The binary protocol: one packet in, at most one reply out.
 //!
-//! Owns which opcodes are commands, their packets' layout and the errors for others; the session above owns state
-//! between packets, `cache` below what a verb means. A quiet command differs from the plain one only in the replies
-//! it omits.
+//! `parse` owns which opcodes are commands and their packets' layout; here a parsed command runs. The session above
+//! owns state between packets, `cache` below what a verb means. A quiet command differs from the plain one only in the
+//! replies it omits.
 
 mod admin;
 mod change;
@@ -15,20 +15,17 @@ mod store;
 mod trace;
 
 pub(super) use header::{Head, REQUEST};
-pub(super) use parse::{Front, front, guess};
+pub(super) use parse::{Front, guess, parse};
 pub(super) use store::finish;
 
 use super::command_result::{AfterCommand, CommandResult};
-use super::{CloseReason, Cx, Output};
-use crate::cache::Key;
-use crate::limits::BODY_MAX;
+use super::late::LateRequest;
+use super::{CloseReason, Cx, Output, lookahead};
+use crate::cache::Arith;
+use crate::store::Meta;
 use header::SIZE;
-use parse::{Op, decode, is_refused};
+use parse::{BadPacket, Packet, PacketCommand, Shown};
 use reply::{PacketRun, Status};
-
-fn close(reason: CloseReason) -> CommandResult {
-    CommandResult::then(AfterCommand::Close(reason))
-}
 
 /// Logs bytes that are not a packet, with `-v`.
 pub(super) fn trace_foreign(cx: &Cx<'_>, bytes: &[u8]) {
@@ -37,103 +34,90 @@ pub(super) fn trace_foreign(cx: &Cx<'_>, bytes: &[u8]) {
     }
 }
 
-/// Runs the command of the packet at the front of `bytes` with header `head`. The bytes consumed include the
-/// header. `hash` is the hash of its key, if known.
+/// Runs the packet at the front of `bytes`. The bytes consumed include the header. `hash` is the hash of its key, if
+/// known.
 #[inline]
-pub(super) fn run(cx: &Cx<'_>, head: Head, bytes: &[u8], out: &mut Output, hash: Option<u64>) -> CommandResult {
+pub(super) fn run(
+    cx: &Cx<'_>,
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    out: &mut Output,
+    hash: Option<u64>,
+) -> CommandResult {
     if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
-    let command = decode(head.opcode);
-    let quiet = command.is_some_and(|(_, quiet)| quiet);
-    let mut run = PacketRun { cx, verbs: cx.verbs(), out, head, quiet };
-    if is_refused(&head) {
-        return CommandResult { used: SIZE, ..refuse(&mut run) };
-    }
-    let start = SIZE + head.before_value();
-    let (extras, key) = bytes[SIZE..start].split_at(usize::from(head.extras));
-    let rest = &bytes[start..];
-    let ran = match command {
-        Some((op, _)) if op.fits(&head) => dispatch(&mut run, op, extras, key, rest, hash),
-        Some((_, _)) => protocol_error(&mut run),
-        None => {
-            run.fail(Status::Unknown);
-            CommandResult::past(head.value(), rest.len())
-        }
+    let mut run = PacketRun::new(cx, packet.head, out);
+    let rest = &bytes[packet.start..];
+    let result = match packet.command {
+        Ok(command) => dispatch(&mut run, command, rest, hash),
+        Err(bad) => refuse(&mut run, bad, rest),
     };
-    CommandResult { used: start + ran.used, ..ran }
+    CommandResult { used: packet.start + result.used, ..result }
 }
 
 /// Runs a get again, after it waited.
-pub(super) fn run_late(cx: &Cx<'_>, opcode: u8, opaque: [u8; 4], body: (&[u8], &[u8]), out: &mut Output) {
-    let (extras, key) = body;
-    if let (Some((Op::Get(kind), quiet)), Some(key)) = (decode(opcode), Key::new(key)) {
-        let head = Head { opcode, extras: 0, key: 0, body: 0, opaque, cas: 0 };
-        get::run(&mut PacketRun { cx, verbs: cx.verbs(), out, head, quiet }, &key, extras, kind);
+pub(super) fn run_late(cx: &Cx<'_>, request: &LateRequest, out: &mut Output) {
+    if let LateRequest::Packet { opcode, opaque, exptime, shown: (with_key, value), key } = request {
+        let head = Head { opcode: *opcode, opaque: *opaque, extras: 0, key: 0, body: 0, cas: 0 };
+        let shown = Shown { key: *with_key, value: *value };
+        get::run(&mut PacketRun::new(cx, head, out), &lookahead::key(key, None), *exptime, shown);
     }
 }
 
 #[inline]
-fn dispatch(
-    run: &mut PacketRun<'_, '_>,
-    op: Op,
-    extras: &[u8],
-    key: &[u8],
-    rest: &[u8],
-    hash: Option<u64>,
-) -> CommandResult {
-    let hashed = match hash {
-        Some(hash) => Some(Key::hashed(key, hash)),
-        None => Key::new(key),
-    };
-    match (op, hashed) {
-        (Op::Get(kind), Some(key)) => get::run(run, &key, extras, kind),
-        (Op::Store(mode), Some(key)) => return store::run(run, &key, extras, rest, mode),
-        (Op::Join(mode), Some(key)) => return store::run_join(run, &key, rest, mode),
-        (Op::Delete, Some(key)) => change::delete(run, &key),
-        (Op::Arith { incr }, Some(key)) => change::arith(run, &key, extras, incr),
-        (Op::Quit, _) => {
-            run.done(0);
-            return close(CloseReason::Normal);
+fn dispatch(run: &mut PacketRun<'_, '_>, command: PacketCommand<'_>, rest: &[u8], hash: Option<u64>) -> CommandResult {
+    match command {
+        PacketCommand::Get { key, exptime, shown } => get::run(run, &lookahead::key(key, hash), exptime, shown),
+        PacketCommand::Store { key, mode, flags, exptime } => {
+            let key = lookahead::key(key, hash);
+            let exptime = run.cx.shared.clock.expiry(i64::from(exptime));
+            let (klen, vlen) = (key.bytes().len(), run.head.value());
+            return store::run(run, &key, rest, &Meta { klen, vlen, flags, exptime, iflags: 0, cas: 0 }, mode);
         }
-        (Op::Flush, _) => {
-            admin::flush(run, extras);
+        PacketCommand::Delete { key } => change::delete(run, &lookahead::key(key, hash)),
+        PacketCommand::Arith { key, incr, delta, initial, exptime } => {
+            let arith = Arith { incr, delta, compare: run.head.cas };
+            change::arith(run, &lookahead::key(key, hash), arith, initial, exptime);
+        }
+        PacketCommand::Quit => {
+            run.done(0);
+            return CommandResult::then(AfterCommand::Close(CloseReason::Normal));
+        }
+        PacketCommand::Flush { exptime } => {
+            admin::flush(run, exptime);
             return CommandResult::done().costly();
         }
-        (Op::Noop, _) => run.done(0),
-        (Op::Version, _) => admin::version(run),
-        (Op::Stat, _) => {
+        PacketCommand::Noop => run.done(0),
+        PacketCommand::Version => admin::version(run),
+        PacketCommand::Stat { report } => {
             let past = CommandResult::past(run.head.value(), rest.len());
-            return match admin::stat(run, key) {
+            return match admin::stat(run, report) {
                 Some(listing) => CommandResult { next: AfterCommand::Report(listing), ..past },
                 None => past.costly(),
             };
         }
-        // SASL commands without authentication; all others either have a key or failed `fits`.
-        _ => run.fail(Status::Unknown),
+        // With authentication, `sasl` has answered these.
+        PacketCommand::SaslList | PacketCommand::Sasl { .. } => run.fail(Status::Unknown),
     }
     CommandResult::past(run.head.value(), rest.len())
 }
 
-/// Lengths that are invalid for every command.
 #[cold]
-fn refuse(run: &mut PacketRun<'_, '_>) -> CommandResult {
-    if !run.head.is_sound() {
-        run.fail(Status::Unknown);
-    } else if run.head.body > BODY_MAX {
-        run.fail(Status::Invalid);
-    } else {
-        return protocol_error(run);
+fn refuse(run: &mut PacketRun<'_, '_>, bad: BadPacket, rest: &[u8]) -> CommandResult {
+    match bad {
+        BadPacket::Unknown => {
+            run.fail(Status::Unknown);
+            return CommandResult::past(run.head.value(), rest.len());
+        }
+        BadPacket::Unsound => run.fail(Status::Unknown),
+        BadPacket::TooLong => run.fail(Status::Invalid),
+        BadPacket::Lengths => {
+            run.fail(Status::Invalid);
+            if run.cx.verbose() > 0 {
+                trace::protocol_error(run.cx.fd, run.head.opcode);
+            }
+        }
     }
-    close(CloseReason::Error)
-}
-
-/// Lengths that are invalid for this command.
-#[cold]
-fn protocol_error(run: &mut PacketRun<'_, '_>) -> CommandResult {
-    run.fail(Status::Invalid);
-    if run.cx.verbose() > 0 {
-        trace::protocol_error(run.cx.fd, run.head.opcode);
-    }
-    close(CloseReason::Error)
+    CommandResult::then(AfterCommand::Close(CloseReason::Error))
 }

@@ -4,6 +4,7 @@
 //! binary protocol.
 
 use super::header::{Head, Parts};
+use super::parse::is_quiet;
 use super::trace;
 use crate::cache::Verbs;
 use crate::proto::{Cx, Output};
@@ -51,7 +52,12 @@ pub(super) struct PacketRun<'a, 'b> {
     pub quiet: bool,
 }
 
-impl PacketRun<'_, '_> {
+impl<'a, 'b> PacketRun<'a, 'b> {
+    #[inline]
+    pub fn new(cx: &'a Cx<'b>, head: Head, out: &'a mut Output) -> Self {
+        Self { cx, verbs: cx.verbs(), out, head, quiet: is_quiet(head.opcode) }
+    }
+
     /// Appends a reply's header; the caller appends the body.
     #[inline]
     pub fn begin_reply(&mut self, parts: &Parts) {

@@ -4,11 +4,11 @@
 //! those are `auth`'s. Called by the session before every packet of a server with `-S`.
 
 use super::header::{Head, Parts, SIZE};
-use super::parse::{Op, decode};
+use super::parse::{BadPacket, Packet, PacketCommand, needs_no_login};
 use super::reply::{PacketRun, Status};
 use super::trace;
 use crate::auth::{Answer, Auth, Check, Exchange, Mechanism, Outcome};
-use crate::limits::{BODY_MAX, KEY_MAX, LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
+use crate::limits::{LOGIN_FAILURES_MAX, MECHANISM_MAX, SASL_MESSAGE_MAX};
 use crate::proto::command_result::{AfterCommand, CommandResult};
 use crate::proto::{CloseReason, Cx, Output};
 use crate::stats::Counter;
@@ -52,23 +52,25 @@ pub(in crate::proto) enum Guarded {
     Check(usize, Check),
 }
 
-/// Checks the packet at the front of `bytes` with header `head`.
-pub(in crate::proto) fn guard(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut Output) -> Guarded {
-    if !head.is_sound() || head.body > BODY_MAX {
-        return Guarded::Pass; // refused for its header, with or without login
-    }
-    let op = decode(head.opcode).map(|(op, _)| op);
-    let fits = op.is_some_and(|op| op.fits(&head)) && usize::from(head.key) <= KEY_MAX;
-    match op {
-        Some(Op::Version) => Guarded::Pass,
-        Some(Op::SaslList | Op::Sasl) if !fits => Guarded::Pass,
-        Some(Op::SaslList) => {
+/// Checks the packet at the front of `bytes`.
+pub(in crate::proto) fn guard(
+    cx: &Cx<'_>,
+    login: &mut Login,
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    out: &mut Output,
+) -> Guarded {
+    let head = packet.head;
+    match packet.command {
+        // Refused for its header, with or without login.
+        Err(BadPacket::Unsound | BadPacket::TooLong) => Guarded::Pass,
+        Ok(PacketCommand::SaslList) => {
             let mut run = begin(cx, head, bytes, out);
             list(&mut run, login);
             Guarded::Ran(CommandResult { used: SIZE, ..CommandResult::done() })
         }
-        Some(Op::Sasl) => message(cx, login, head, bytes, out),
-        _ if login.granted => Guarded::Pass,
+        Ok(PacketCommand::Sasl { mechanism }) => message(cx, login, packet, mechanism, bytes, out),
+        _ if login.granted || needs_no_login(head.opcode) => Guarded::Pass,
         _ => {
             begin(cx, head, bytes, out).fail(Status::Refused);
             // The key of a refused packet may not have arrived.
@@ -82,7 +84,7 @@ fn begin<'a, 'b>(cx: &'a Cx<'b>, head: Head, bytes: &[u8], out: &'a mut Output) 
     if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
-    PacketRun { cx, verbs: cx.verbs(), out, head, quiet: false }
+    PacketRun::new(cx, head, out)
 }
 
 /// Lists the mechanisms. As in memcached, this logs the client out.
@@ -100,9 +102,16 @@ fn body(run: &mut PacketRun<'_, '_>, status: u16, body: &[u8]) {
     run.out.put(body);
 }
 
-fn message(cx: &Cx<'_>, login: &mut Login, head: Head, bytes: &[u8], out: &mut Output) -> Guarded {
-    let (mechanism, rest) = bytes[SIZE..].split_at(usize::from(head.key));
-    let (start, size) = (SIZE + mechanism.len(), head.value());
+fn message(
+    cx: &Cx<'_>,
+    login: &mut Login,
+    packet: &Packet<'_>,
+    mechanism: &[u8],
+    bytes: &[u8],
+    out: &mut Output,
+) -> Guarded {
+    let Packet { head, start, .. } = *packet;
+    let (rest, size) = (&bytes[start..], head.value());
     let refused = if mechanism.len() > MECHANISM_MAX {
         Some(Status::Invalid)
     } else if size > SASL_MESSAGE_MAX {
@@ -138,7 +147,7 @@ pub(in crate::proto) fn conclude(
     out: &mut Output,
 ) {
     let Some(auth) = &cx.shared.auth else { return };
-    let mut run = PacketRun { cx, verbs: cx.verbs(), out, head, quiet: false };
+    let mut run = PacketRun::new(cx, head, out);
     let Some(answer) = answer else {
         login.exchange = Exchange::default();
         count(&run, auth, true);

@@ -4,7 +4,6 @@
 //! reservation becomes an upload, which the session fills and returns to [`finish`].
 
 use super::header::Head;
-use super::parse::decode;
 use super::reply::{PacketRun, Status};
 use crate::cache::{Key, Refused};
 use crate::proto::command_result::CommandResult;
@@ -12,27 +11,9 @@ use crate::proto::upload::{Finish, PacketSet};
 use crate::proto::{Cx, Output};
 use crate::store::{Meta, Mode, Reservation, Stored};
 
-/// Set, add and replace; with a CAS id each is a compare-and-swap.
+/// Stores a value; with a CAS id, set, add and replace are a compare-and-swap.
 #[inline]
-pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, extras: &[u8], rest: &[u8], mode: Mode) -> CommandResult {
-    let (mut flags, mut exptime) = (0, 0);
-    if let Some([f0, f1, f2, f3, e0, e1, e2, e3]) = extras.first_chunk::<8>() {
-        flags = u32::from_be_bytes([*f0, *f1, *f2, *f3]);
-        exptime = run.cx.shared.clock.expiry(i64::from(u32::from_be_bytes([*e0, *e1, *e2, *e3])));
-    }
-    let meta = Meta { klen: key.bytes().len(), vlen: run.head.value(), flags, exptime, iflags: 0, cas: 0 };
-    take(run, key, rest, &meta, mode)
-}
-
-/// Append and prepend.
-#[inline]
-pub(super) fn run_join(run: &mut PacketRun<'_, '_>, key: &Key<'_>, rest: &[u8], mode: Mode) -> CommandResult {
-    let meta = Meta { klen: key.bytes().len(), vlen: run.head.value(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
-    take(run, key, rest, &meta, mode)
-}
-
-#[inline]
-fn take(run: &mut PacketRun<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> CommandResult {
+pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> CommandResult {
     let mut reservation = match run.verbs.reserve(key, meta, mode) {
         Ok(reservation) => reservation,
         Err(refused) => {
@@ -67,8 +48,7 @@ pub(in crate::proto) fn finish(
     let PacketSet { opcode, opaque, mode, compare } = set;
     // A reply echoes opcode and opaque; nothing reads the rest of the header.
     let head = Head { opcode, opaque, extras: 0, key: 0, body: 0, cas: 0 };
-    let quiet = decode(opcode).is_some_and(|(_, quiet)| quiet);
-    commit(&mut PacketRun { cx, verbs: cx.verbs(), out, head, quiet }, full, key, mode, compare);
+    commit(&mut PacketRun::new(cx, head, out), full, key, mode, compare);
 }
 
 /// Stores the value; `None` means that memory ran out during the upload.
