@@ -20,7 +20,7 @@ use super::deadlines::Since;
 use super::handler::Handler;
 use super::notify::{NewConn, SlotsOf};
 use super::shared_buffers::ParkedBuffers;
-use super::transport::Transport;
+use super::transport::{Peer, Transport};
 use super::watcher_socket::{WatcherSocket, leave};
 use super::worker_context::{WorkerContext, recycle, say};
 use crate::events::Event;
@@ -74,10 +74,8 @@ pub(super) struct Conn<S> {
     pub(super) peer: Peer,
     /// A write of replies has filled the send buffer.
     pub(super) blocked: bool,
-    /// Parked until a late reply.
-    pub(super) suspended: bool,
-    /// Replies wait behind a slot that is not filled.
-    pub(super) awaits: bool,
+    /// What the connection waits for besides its peer.
+    pub(super) awaits: Awaits,
     /// In the worker's ready queue.
     pub(super) queued: bool,
     /// Closes once the peer has taken its replies: nothing more is read or run.
@@ -90,14 +88,14 @@ pub(super) struct Conn<S> {
     session: S,
 }
 
-/// Which directions the peer has closed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Peer {
-    Open,
-    /// It has sent its last byte: read on until the end of the stream, no further event will come.
-    Ended,
-    /// It has disconnected: nothing that is sent reaches it.
-    Gone,
+/// What a connection waits for besides its peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Awaits {
+    Nothing,
+    /// Suspended: it is neither read nor run until its late reply.
+    Reply,
+    /// Replies wait behind a slot that is not filled.
+    Slot,
 }
 
 /// Result of one read.
@@ -133,8 +131,7 @@ impl<S: Handler> Conn<S> {
             urgent: false,
             peer: Peer::Open,
             blocked: false,
-            suspended: false,
-            awaits: false,
+            awaits: Awaits::Nothing,
             queued: false,
             closing: None,
             run_first: false,
@@ -164,7 +161,10 @@ impl<S: Handler> Conn<S> {
     /// One turn: processes the available bytes within the budget of one event.
     pub(super) fn turn(&mut self, token: usize, context: &mut WorkerContext) -> After {
         let mut after = self.steps(token, context);
-        self.awaits = !self.blocked && after == After::Wait && !context.buffers.output.is_empty();
+        if self.awaits != Awaits::Reply {
+            let behind_slot = !self.blocked && after == After::Wait && !context.buffers.output.is_empty();
+            self.awaits = if behind_slot { Awaits::Slot } else { Awaits::Nothing };
+        }
         if after == After::Wait && self.closing.is_none() && !self.charge(context) {
             after = self.refuse(token, context);
         }
@@ -210,7 +210,7 @@ impl<S: Handler> Conn<S> {
                 (WriteOutcome::Failed, _) => return After::Close(CloseReason::Error),
             }
         }
-        if self.suspended {
+        if self.awaits == Awaits::Reply {
             return After::Wait;
         }
         let mut budget = context.reqs_per_event;
@@ -320,7 +320,7 @@ impl<S: Handler> Conn<S> {
         if self.peer == Peer::Gone {
             return After::Close(CloseReason::Error);
         }
-        self.suspended = true;
+        self.awaits = Awaits::Reply;
         let sent = self.write(token, context);
         self.session.suspended(&context.shared, self.info.peer, context.mailbox.remote(token));
         if self.peer >= Peer::Ended {
@@ -336,7 +336,7 @@ impl<S: Handler> Conn<S> {
 
     /// Takes the late reply; the caller gives a turn next.
     pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) {
-        self.suspended = false;
+        self.awaits = Awaits::Nothing;
         self.session.resume(reply, out);
     }
 
@@ -544,8 +544,8 @@ impl<S: Handler> Conn<S> {
             login: self.awaits_login(context).then_some(self.born),
             write: self.blocked_since(),
             idle: self.transport.is_tcp().then_some(self.last_cmd),
-            is_checking: self.suspended && self.peer == Peer::Open,
-            is_busy: self.blocked || self.suspended || self.awaits || self.queued || !waits,
+            is_checking: self.awaits == Awaits::Reply && self.peer == Peer::Open,
+            is_busy: self.blocked || self.awaits != Awaits::Nothing || self.queued || !waits,
         }
     }
 

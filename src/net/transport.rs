@@ -30,6 +30,16 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+/// Which directions the peer has closed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Peer {
+    Open,
+    /// It has sent its last byte: read on until the end of the stream, no further event will come.
+    Ended,
+    /// It has disconnected: nothing that is sent reaches it.
+    Gone,
+}
+
 /// A connected, non-blocking stream socket.
 pub(super) enum Transport {
     Tcp(TcpStream),

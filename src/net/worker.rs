@@ -3,12 +3,13 @@
 //! Owns its poll, connections, ready queue and deadlines; a connection stays here until it closes. Must not know
 //! protocols. `workers` starts it on its own thread.
 
-use super::conn::{After, Conn, Peer};
+use super::conn::{After, Awaits, Conn};
 use super::conns::ConnSlots;
 use super::deadlines::{Deadlines, Limit, Verdict};
 use super::handler::Handler;
 use super::notify::{BELL, Inbox, LateEvent, Mailbox, Message, NewConn, Resume, WorkerEnd};
 use super::shared_buffers::NoMemory;
+use super::transport::Peer;
 use super::udp::Datagrams;
 use super::worker_context::{WorkerContext, is_verbose, say};
 use crate::proto::{CloseReason, Protocol, Shared, SlotName};
@@ -153,14 +154,14 @@ impl<S: Handler> Worker<S> {
         conn.urgent |= event.is_priority();
         // Writable events are ignored while nothing is blocked: a write that blocks causes its own event.
         let writable = event.is_writable() || conn.peer == Peer::Gone;
-        if (conn.suspended || conn.awaits) && conn.peer == Peer::Gone {
+        if conn.awaits != Awaits::Nothing && conn.peer == Peer::Gone {
             // No late reply can reach the peer.
             return self.close(token, CloseReason::Error);
         }
-        if conn.suspended && conn.peer == Peer::Ended {
+        if conn.awaits == Awaits::Reply && conn.peer == Peer::Ended {
             conn.peer_ended();
         }
-        let wanted = if conn.blocked { writable } else { conn.readable && !conn.suspended };
+        let wanted = if conn.blocked { writable } else { conn.readable && conn.awaits != Awaits::Reply };
         if wanted && !conn.queued {
             self.drive(token);
         }
@@ -316,7 +317,7 @@ impl<S: Handler> Worker<S> {
 
     /// Gives a suspended connection its reply.
     fn answer(&mut self, token: usize, reply: Option<Vec<u8>>) {
-        if !self.conns.get_mut(token).is_some_and(|conn| conn.suspended) {
+        if !self.conns.get_mut(token).is_some_and(|conn| conn.awaits == Awaits::Reply) {
             return;
         }
         let Some(reply) = reply else { return self.close(token, CloseReason::Error) };
