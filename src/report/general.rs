@@ -12,15 +12,15 @@ use crate::sys::{panics, process, stderr};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Where a count of commands is kept.
-enum Source {
+enum CommandSource {
     Worker(Counter),
     /// Sum of these counters over all classes.
     Classes(&'static [ClassCounter]),
 }
-use Source::{Classes, Worker};
+use CommandSource::{Classes, Worker};
 
 /// Counters of commands and their results.
-const COMMANDS: [(&str, Source); 24] = [
+const COMMANDS: [(&str, CommandSource); 24] = [
     ("cmd_get", Worker(Counter::GetCmds)),
     ("cmd_set", Classes(&[ClassCounter::SetCmds])),
     ("cmd_flush", Worker(Counter::FlushCmds)),
@@ -101,13 +101,11 @@ impl Collector<'_> {
 
     fn commands(&self, totals: &Totals, out: &mut MetricSink<'_>) {
         for (name, source) in &COMMANDS {
-            out.counter(
-                name,
-                match source {
-                    Worker(counter) => totals.get(*counter),
-                    Classes(counters) => counters.iter().map(|counter| totals.all_classes(*counter)).sum(),
-                },
-            );
+            let count = match source {
+                Worker(counter) => totals.get(*counter),
+                Classes(counters) => counters.iter().map(|counter| totals.all_classes(*counter)).sum(),
+            };
+            out.counter(name, count);
         }
         if self.auth {
             out.counter("auth_timeouts", totals.get(Counter::AuthTimeouts));
