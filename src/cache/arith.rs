@@ -323,11 +323,8 @@ impl Verbs<'_> {
             return Some(Adjusted::NotMade);
         }
         let write = self.write_choosing(Mode::Add, chosen);
-        match self.commit_told(reservation, key, write).0 {
-            Stored::Stored { cas, .. } => {
-                self.counters.add(Counter::TotalItems, 1);
-                Some(Adjusted::Made { cas: self.shown_cas(cas) })
-            }
+        match self.commit_write(reservation, key, write) {
+            Stored::Stored { cas, .. } => Some(Adjusted::Made { cas: self.shown_cas(cas) }),
             Stored::NotStored => None,
             _ => Some(Adjusted::NotMade),
         }

@@ -17,7 +17,7 @@ pub use arith::{Adjust, Adjusted, Arith, ArithResult, Initial};
 pub use delete::{Deleted, MetaDelete, MetaDeleted};
 pub use fetch::{MetaGet, MetaSeen, Recache};
 pub use source::{Completion, Fetched, Load, Source};
-pub use store::{MetaSet, Vivify};
+pub use store::{Family, Storage, Vivify};
 
 use crate::events::Log;
 use crate::stats::{Counter, Counters, PrefixStats};

@@ -5,7 +5,7 @@
 
 use super::{Key, Refused, Verbs};
 use crate::events::{Event, EventClass, LookupStatus, StoreStatus, StoreVerb};
-use crate::store::{CommitInfo, Dead, Entry, Lookup, Mode, Reservation, Stored, Write};
+use crate::store::{CommitInfo, Dead, Entry, Lookup, Mode, Reservation, Stored};
 
 fn status_of(dead: Option<Dead>) -> LookupStatus {
     match dead {
@@ -62,6 +62,11 @@ impl ItemShape {
     /// Shape of an item that was looked up.
     pub fn of(entry: &Entry) -> Self {
         Self { class: entry.class(), size: entry.vlen(), exptime: 0 }
+    }
+
+    /// Shape of an item that is to be stored.
+    pub fn of_reservation(new: &Reservation) -> Self {
+        Self { class: new.class(), size: new.vlen(), exptime: new.exptime() }
     }
 }
 
@@ -127,24 +132,8 @@ impl Verbs<'_> {
         self.log.put(&Event::ItemGet { key: key.bytes(), status, class, fd: self.log.fd(), size });
     }
 
-    /// The store's `commit`, reported as a lookup and a store.
-    #[inline]
-    pub(super) fn commit_told(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> (Stored, CommitInfo) {
-        let watched = self.log.wants(EventClass::FETCHERS.and(EventClass::MUTATIONS));
-        let shape = watched.then(|| ItemShape {
-            class: reservation.class(),
-            size: reservation.vlen(),
-            exptime: reservation.exptime(),
-        });
-        let (stored, info) = self.cache.store.commit(reservation, key, write, self.now);
-        if let Some(shape) = shape {
-            self.tell_commit(key, write.mode, shape, stored, &info);
-        }
-        (stored, info)
-    }
-
     #[cold]
-    fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: ItemShape, stored: Stored, info: &CommitInfo) {
+    pub(super) fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: ItemShape, stored: Stored, info: &CommitInfo) {
         let (status, class) = match info.old_class {
             Some(class) => (LookupStatus::Found, class),
             None => (status_of(info.dead), 0),

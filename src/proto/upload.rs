@@ -4,7 +4,7 @@
 //! protocol: the session fills an upload, from the input or directly from the socket, and passes a complete one to the
 //! protocol of its [`Finish`].
 
-use crate::cache::{Key, MetaSet};
+use crate::cache::{Key, Storage};
 use crate::store::{Mode, OutOfMemory, Reservation};
 
 /// Command that ends with the value.
@@ -32,7 +32,7 @@ pub(super) struct TextSet {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingSet {
     /// Mode and conditions.
-    pub set: MetaSet,
+    pub set: Storage,
     /// Value length in bytes.
     pub vlen: usize,
     /// The key was given as base64.
@@ -137,6 +137,7 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Family;
     use crate::clock::Clock;
     use crate::proto::{Cx, Shared};
     use crate::settings::Settings;
@@ -165,12 +166,13 @@ mod tests {
         let cx = Cx::new(&shared, &counters, 0);
         let key = Key::new(b"key").unwrap();
         let meta = Meta { klen: 3, vlen: VALUE.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let storage = Storage::new(Family::Classic, Mode::Set, 0);
         let line = || Finish::Text(TextSet { mode: Mode::Set, compare: 0, noreply: false });
         let packet = || Finish::Packet(PacketSet { opcode: 1, opaque: [0; 4], mode: Mode::Set, compare: 0 });
         let rest = [VALUE, b"\r\nget key\r\n"].concat();
         for size in 1..=rest.len() {
             for (finish, end) in [(line(), &b"\r\n"[..]), (packet(), b"")] {
-                let reservation = cx.verbs().begin(&key, &meta, Mode::Set).unwrap();
+                let reservation = cx.verbs().reserve(&key, &meta, &storage).unwrap();
                 let mut upload = Upload::new(reservation, &key, finish);
                 let whole = VALUE.len() + end.len();
                 assert_eq!(feed(&mut upload, &rest[..whole - 1], size), whole - 1);

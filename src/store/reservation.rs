@@ -83,56 +83,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Allocates a chunk for an item and writes all but the value. `None` if there is no memory.
-    pub(super) fn new(store: &'static Store, meta: &Meta, key: &Key<'_>, now: u32) -> Option<Self> {
-        let mut meta = *meta;
-        if store.needs_wide_cas() {
-            meta.iflags |= iflag::CAS;
-        }
-        if !store.slabs.may_evict() {
-            // There may be no memory to rewrite the item when a touch gives it an expiry time.
-            meta.iflags |= iflag::NO_EXPIRY;
-        }
-        let memcached_size = store.sizes.memcached_size(meta.klen, meta.vlen, meta.flags != 0);
-        let iflags = meta.layout_flags(now, false);
-        let class = match store.sizes.is_chunked(memcached_size) {
-            true => None,
-            // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
-            false => store.sizes.class_of(memcached_size, meta.footprint(iflags)),
-        };
-        let chain = if class.is_none() { store.name_chain(key.hash()) } else { ChainName::default() };
-        let label = store.slabs.label_of(meta.exptime, now);
-        let mut item = None;
-        let handle = if let Some(class) = class {
-            let (arena, need) = (&store.arena, meta.footprint(iflags));
-            let write = |handle| Item::write(arena.chunk(handle), &meta, key.bytes(), iflags, now);
-            let hot = label == state::HOT;
-            let placed = if hot { store.slabs.place(arena, class, (need, memcached_size), write) } else { None };
-            if let Some((handle, written)) = placed {
-                item = Some(written);
-                handle
-            } else {
-                store.take_chunk_for(class, need, now, |class, handle| {
-                    let mut written = write(handle);
-                    class.enlist(arena, handle, &mut written, memcached_size, true, label);
-                    item = Some(written);
-                })?
-            }
-        } else {
-            let iflags = meta.layout_flags(now, true);
-            let need = meta.footprint(iflags);
-            let (largest, class) = (store.sizes.largest(), store.sizes.class_of_footprint(need));
-            let handle = store.take_chunk(class, need, now)?;
-            let mut written = Item::write(store.arena.chunk(handle), &meta, key.bytes(), iflags, now);
-            let own = store.arena.class(handle) == largest;
-            store.slabs.class(largest).enlist(&store.arena, handle, &mut written, memcached_size, own, label);
-            item = Some(written);
-            handle
-        };
-        let item = item?;
-        Some(Self { store, handle, item, vlen: meta.vlen, written: 0, tail: None, chain, exptime: meta.exptime, now })
-    }
-
     /// Value bytes not yet written.
     #[inline]
     pub fn missing(&self) -> usize {
@@ -305,6 +255,67 @@ pub(super) fn chain_of(item: &Item) -> Option<Handle> {
 }
 
 impl Store {
+    /// Allocates a chunk for an item with `meta.vlen` bytes of value, and writes all but the value. `None` if there is no
+    /// memory.
+    pub fn reserve(&'static self, key: &Key<'_>, meta: &Meta, now: u32) -> Option<Reservation> {
+        let mut meta = *meta;
+        if self.needs_wide_cas() {
+            meta.iflags |= iflag::CAS;
+        }
+        if !self.slabs.may_evict() {
+            // There may be no memory to rewrite the item when a touch gives it an expiry time.
+            meta.iflags |= iflag::NO_EXPIRY;
+        }
+        let memcached_size = self.sizes.memcached_size(meta.klen, meta.vlen, meta.flags != 0);
+        let iflags = meta.layout_flags(now, false);
+        let class = match self.sizes.is_chunked(memcached_size) {
+            true => None,
+            // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
+            false => self.sizes.class_of(memcached_size, meta.footprint(iflags)),
+        };
+        let chain = if class.is_none() { self.name_chain(key.hash()) } else { ChainName::default() };
+        let label = self.slabs.label_of(meta.exptime, now);
+        let mut item = None;
+        let handle = if let Some(class) = class {
+            let (arena, need) = (&self.arena, meta.footprint(iflags));
+            let write = |handle| Item::write(arena.chunk(handle), &meta, key.bytes(), iflags, now);
+            let hot = label == state::HOT;
+            let placed = if hot { self.slabs.place(arena, class, (need, memcached_size), write) } else { None };
+            if let Some((handle, written)) = placed {
+                item = Some(written);
+                handle
+            } else {
+                self.take_chunk_for(class, need, now, |class, handle| {
+                    let mut written = write(handle);
+                    class.enlist(arena, handle, &mut written, memcached_size, true, label);
+                    item = Some(written);
+                })?
+            }
+        } else {
+            let iflags = meta.layout_flags(now, true);
+            let need = meta.footprint(iflags);
+            let (largest, class) = (self.sizes.largest(), self.sizes.class_of_footprint(need));
+            let handle = self.take_chunk(class, need, now)?;
+            let mut written = Item::write(self.arena.chunk(handle), &meta, key.bytes(), iflags, now);
+            let own = self.arena.class(handle) == largest;
+            self.slabs.class(largest).enlist(&self.arena, handle, &mut written, memcached_size, own, label);
+            item = Some(written);
+            handle
+        };
+        let item = item?;
+        Some(Reservation {
+            store: self,
+            handle,
+            item,
+            vlen: meta.vlen,
+            written: 0,
+            tail: None,
+            chain,
+            exptime: meta.exptime,
+            now,
+        })
+    }
+
     /// Frees the chain of an unlinked, unpinned item.
     pub(super) fn free_chain(&'static self, item: &Item) {
         let mut next = chain_of(item);

@@ -103,11 +103,6 @@ pub struct CommitInfo {
 }
 
 impl Store {
-    /// Reserves an item with room for `meta.vlen` bytes of value.
-    pub fn reserve(&'static self, key: &Key<'_>, meta: &Meta, now: u32) -> Option<Reservation> {
-        Reservation::new(self, meta, key, now)
-    }
-
     /// Links a complete reservation as the item of its key if the condition of `write.mode` holds; else frees it.
     pub fn commit(
         &'static self,

@@ -5,7 +5,7 @@
 
 use super::header::Head;
 use super::reply::{PacketRun, Status};
-use crate::cache::{Key, Refused};
+use crate::cache::{Family, Key, Refused, Storage};
 use crate::proto::command_result::CommandResult;
 use crate::proto::upload::{Finish, PacketSet};
 use crate::proto::{Cx, Output};
@@ -14,7 +14,7 @@ use crate::store::{Meta, Mode, Reservation, Stored};
 /// Stores a value; with a CAS id, set, add and replace are a compare-and-swap.
 #[inline]
 pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, rest: &[u8], meta: &Meta, mode: Mode) -> CommandResult {
-    let mut reservation = match run.verbs.reserve(key, meta, mode) {
+    let mut reservation = match run.verbs.reserve(key, meta, &Storage::new(Family::Binary, mode, 0)) {
         Ok(reservation) => reservation,
         Err(refused) => {
             match refused {
@@ -57,7 +57,7 @@ fn commit(run: &mut PacketRun<'_, '_>, reservation: Option<Reservation>, key: &K
     let Some(reservation) = reservation else {
         return run.fail_saying(Status::NoMemory, "Out of memory during read");
     };
-    let (stored, cas) = run.verbs.commit_numbered(reservation, key, mode, compare);
+    let (stored, cas) = run.verbs.commit(reservation, key, &Storage::new(Family::Binary, mode, compare));
     match (stored, mode) {
         (Stored::Stored { .. }, _) => run.done(cas),
         (Stored::Exists, _) | (Stored::NotStored | Stored::NoMemory, Mode::Add) => run.fail(Status::Exists),

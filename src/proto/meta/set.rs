@@ -5,7 +5,7 @@
 
 use super::parse::{Flags, LONG_OPAQUE, MetaCommand};
 use super::reply::{echo, put_number};
-use crate::cache::{Key, MetaSet, Refused};
+use crate::cache::{Family, Key, Refused, Storage};
 use crate::proto::command_result::CommandResult;
 use crate::proto::line::{BAD_DATA_CHUNK, MEMORY_RAN_OUT, Run, value_and_end};
 use crate::proto::upload::{Finish, PendingSet};
@@ -43,7 +43,8 @@ fn begin(
     vlen: usize,
 ) -> Option<(PendingSet, Reservation)> {
     let joins = matches!(mode, Mode::Append | Mode::Prepend);
-    let set = MetaSet {
+    let set = Storage {
+        family: Family::Meta,
         mode,
         compare: flags.compare.unwrap_or(0),
         stale_ok: flags.stale && mode == Mode::Cas,
@@ -61,9 +62,9 @@ fn begin(
         iflags: if flags.base64 { iflag::KEY_BINARY } else { 0 },
         cas: 0,
     };
-    match run.verbs.begin_put(key, &meta, &set) {
+    match run.verbs.reserve(key, &meta, &set) {
         Ok(_) if flags.long_opaque.is_some() => {
-            run.verbs.abandon_put(&set);
+            run.verbs.abandon(&set);
             run.reply(LONG_OPAQUE);
         }
         Ok(reservation) => {
@@ -89,10 +90,10 @@ pub fn finish(
     let Some(reservation) = full else { return run.reply(MEMORY_RAN_OUT) };
     if end != *b"\r\n" {
         run.noreply = false; // `ms` is never quiet about this
-        run.verbs.abandon_put(&pending.set);
+        run.verbs.abandon(&pending.set);
         return run.reply(BAD_DATA_CHUNK);
     }
-    let (stored, cas) = run.verbs.commit_put(reservation, key, &pending.set);
+    let (stored, cas) = run.verbs.commit(reservation, key, &pending.set);
     let (status, vlen) = match stored {
         Stored::Stored { .. } if pending.quiet => return,
         Stored::Stored { vlen, .. } => (b"HD", vlen),

@@ -4,7 +4,7 @@
 //! an upload, which the session fills and returns to [`finish`].
 
 use super::parse::SetLine;
-use crate::cache::{Key, Refused};
+use crate::cache::{Family, Key, Refused, Storage};
 use crate::proto::command_result::CommandResult;
 use crate::proto::line::{BAD_DATA_CHUNK, MEMORY_RAN_OUT, Run, value_and_end};
 use crate::proto::lookahead;
@@ -18,7 +18,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, line: &SetLine<'_>, rest: &[u8], hash: 
     run.noreply = set.noreply;
     let exptime = run.cx.shared.clock.expiry(i64::from(line.exptime));
     let meta = Meta { klen: line.key.len(), vlen, flags: line.flags, exptime, iflags: 0, cas: 0 };
-    let mut reservation = match run.verbs.begin(&key, &meta, set.mode) {
+    let mut reservation = match run.verbs.reserve(&key, &meta, &Storage::new(Family::Classic, set.mode, set.compare)) {
         Ok(reservation) => reservation,
         Err(refused) => {
             run.reply(match refused {
@@ -49,7 +49,7 @@ pub(in crate::proto) fn finish(
     if end != *b"\r\n" {
         return run.reply(BAD_DATA_CHUNK);
     }
-    let stored = run.verbs.commit(reservation, key, set.mode, set.compare);
+    let (stored, _) = run.verbs.commit(reservation, key, &Storage::new(Family::Classic, set.mode, set.compare));
     run.reply(reply_to(stored));
 }
 
