@@ -116,14 +116,7 @@ fn main() {
 }
 
 fn store(megabytes: u64) -> &'static Store {
-    let sizes = SizeConfig {
-        chunk_size: 48,
-        growth_factor: 1.25,
-        chunk_max: 512 << 10,
-        item_size_max: 1 << 20,
-        slab_sizes: Vec::new(),
-        use_cas: true,
-    };
+    let sizes = SizeConfig::default();
     let (maxbytes, initial_items) = (megabytes << 20, 12 << 10);
     let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow: true, exact: false, precharged: 0 };
     Store::leak(&config).unwrap()

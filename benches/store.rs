@@ -14,14 +14,7 @@ const NOW: u32 = 1000;
 const KEYS: usize = 100_000;
 
 fn store(megabytes: u64, initial_items: u64) -> &'static Store {
-    let sizes = SizeConfig {
-        chunk_size: 48,
-        growth_factor: 1.25,
-        chunk_max: 512 << 10,
-        item_size_max: 1 << 20,
-        slab_sizes: Vec::new(),
-        use_cas: true,
-    };
+    let sizes = SizeConfig::default();
     let maxbytes = megabytes << 20;
     let may_grow = true;
     Store::leak(&Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 }).unwrap()

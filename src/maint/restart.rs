@@ -352,14 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memory");
         let settings = Settings { maxbytes: 1 << 20, ..Settings::default() };
-        let sizes = Sizes::new(crate::store::SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 512 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        });
+        let sizes = Sizes::new(crate::store::SizeConfig::default());
         let memory_file = MemoryFile::open(&path, sizes.fingerprint(), settings.maxbytes).unwrap();
         memory_file.begin(1000);
         memory_file.note_time(70, 1070);

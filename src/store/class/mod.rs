@@ -152,7 +152,7 @@ impl Class {
         label: u8,
     ) {
         if label == state::COLD {
-            self.whole(arena);
+            self.whole(arena); // it enters the LRU list
         }
         self.queues.enlist(&self.chunks.view(arena), handle, item, memcached_size, own, label);
     }

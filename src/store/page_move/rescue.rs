@@ -626,14 +626,7 @@ mod tests {
 
     #[test]
     fn a_move_waits_for_an_upload_after_any_number_of_passes() {
-        let sizes = SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 512 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        };
+        let sizes = SizeConfig::default();
         let (maxbytes, initial_items, may_grow) = (16 << 20, 1000, true);
         let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 };
         let store = Store::leak(&config).unwrap();

@@ -97,6 +97,7 @@ impl Chunks {
     }
 
     /// What eviction sees of the chunks, which are in `arena`.
+    #[inline]
     pub fn view<'a>(&'a self, arena: &'a Arena) -> ChunkView<'a> {
         ChunkView { arena, chunks: self, leaving: self.draining_page() }
     }

@@ -208,20 +208,9 @@ impl Sizes {
 mod tests {
     use super::*;
 
-    pub(crate) fn default_config() -> SizeConfig {
-        SizeConfig {
-            chunk_size: 48,
-            growth_factor: 1.25,
-            chunk_max: 512 << 10,
-            item_size_max: 1 << 20,
-            slab_sizes: Vec::new(),
-            use_cas: true,
-        }
-    }
-
     #[test]
     fn default_table_is_memcacheds() {
-        let sizes = Sizes::new(default_config());
+        let sizes = Sizes::new(SizeConfig::default());
         let memcached_size: Vec<usize> = (1..=sizes.largest()).map(|id| sizes.class(id).memcached_size).collect();
         assert_eq!(memcached_size.len(), 39);
         let known = [
@@ -234,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_size_finds_the_smallest_class_that_holds_it() {
-        let sizes = Sizes::new(default_config());
+        let sizes = Sizes::new(SizeConfig::default());
         for memcached_size in (60..20_000).chain([100_000, 394_840, 394_841, 524_288]) {
             let id = sizes.class_of(memcached_size, 0).unwrap();
             assert!(sizes.class(id).memcached_size >= memcached_size);
@@ -245,7 +234,7 @@ mod tests {
     #[test]
     fn slots_fit_a_handle_at_any_chunk_size() {
         for chunk_size in [1, 8, 48, 1000] {
-            let sizes = Sizes::new(SizeConfig { chunk_size, ..default_config() });
+            let sizes = Sizes::new(SizeConfig { chunk_size, ..SizeConfig::default() });
             for id in 1..=sizes.largest() {
                 assert!(sizes.class(id).per_page <= SLOTS_MAX);
                 assert_eq!(sizes.class(id).stride % WORD, 0);
