@@ -16,9 +16,23 @@ use oxcached::stats::Counters;
 use oxcached::store::{Move, Progress, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// Unix time at which a manual clock starts.
 pub const UNIX: i64 = 1_000_000_000;
+
+/// Reached only by a failing test.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for an effect of another thread or process.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// Settings of a command line.
 pub fn settings(args: &str) -> Settings {

@@ -1,5 +1,6 @@
 //! Watchers: their events, their refusals, and that they delay no client.
 
+use crate::support::{DEADLINE, until};
 use oxcached::proto::Shared;
 use oxcached::server::{Running, Server};
 use oxcached::settings::{Action, parse};
@@ -8,10 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
-
-/// Reached only by a failing test.
-const DEADLINE: Duration = Duration::from_secs(20);
+use std::time::Duration;
 
 struct Service {
     shared: Arc<Shared>,
@@ -87,14 +85,6 @@ impl<S: Read + Write> Client<S> {
 
     fn ends(&mut self) -> bool {
         matches!(self.0.read(&mut [0; 16]), Ok(0) | Err(_))
-    }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < end, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -2,24 +2,15 @@
 
 use super::harness::{AUTH, Client, Host, STEP, Scram, counts, hashed, plain, sasl, tokens};
 use crate::binary::packet::{err, req, res, rows};
+use crate::support::until;
 use oxcached::limits::{LOGIN_FAILURES_MAX, LOGINS_WAITING};
 use oxcached::stats::Counter;
 use std::io::Read;
 use std::net::Shutdown;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
-use std::time::Instant;
 
 const LOGIN: &str = "set k 0 0 7\r\nfoo bar\r\n";
-
-#[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + super::harness::DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < end, "never came: {what}");
-        std::thread::yield_now();
-    }
-}
 
 fn timeouts(host: &Host) -> u64 {
     host.shared.stats.totals().get(Counter::AuthTimeouts)

@@ -2,7 +2,7 @@
 //!
 //! In process, on a clock that the test moves; only the reader that disconnects needs a socket.
 
-use crate::support::{self, Client, settings, shared};
+use crate::support::{self, Client, settings, shared, until};
 use oxcached::maint::Chores;
 use oxcached::net::{Answerer, DATAGRAM_HEADER};
 use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step};
@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub fn ask(client: &mut Client, request: &str) -> String {
     String::from_utf8(client.ask(request.as_bytes())).unwrap()
@@ -23,16 +23,6 @@ fn stat(client: &mut Client, report: &str, name: &str) -> Option<u64> {
     let rows = ask(client, &format!("stats{report}\r\n"));
     let row = rows.lines().find_map(|row| row.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
     row.map(|value| value.parse().unwrap())
-}
-
-/// Waits for an effect of another thread.
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// The chores' thread, and one that ticks as the main thread would.

@@ -6,29 +6,18 @@
 #[allow(dead_code)]
 mod kinds;
 
+use crate::support::until;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use kinds::{Door, KINDS, Kind};
 use socket2::SockRef;
 use tempfile::TempDir;
 
-/// Reached only by a failure.
-const DEADLINE: Duration = Duration::from_secs(30);
-
 const CLIENTS: usize = 3;
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !done() {
-        assert!(Instant::now() < end, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// A server with a plain first listener; one with a guarded door requires logins there, and TLS at its second.
 struct Server {

@@ -1,6 +1,7 @@
 //! The process from outside: start, files, identity, signals, exit codes and its output on standard error. Runs the
 //! real binary; every wait is for an observable condition, up to a deadline.
 
+use crate::support::{DEADLINE, until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind::ConnectionReset, Read, Write};
@@ -13,18 +14,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
 fn am_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < DEADLINE, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Directory of one test, removed with its contents.
@@ -51,7 +42,7 @@ impl Scratch {
 
     fn wait_for(&self, name: &str) -> String {
         let path = self.path(name);
-        eventually(name, || path.exists());
+        until(name, || path.exists());
         fs::read_to_string(path).unwrap_or_default()
     }
 }
@@ -118,7 +109,7 @@ impl Process {
 
     /// Waits for `sign`, with a clear failure if the server ends instead.
     fn up(&mut self, what: &str, mut sign: impl FnMut() -> bool) {
-        eventually(what, || {
+        until(what, || {
             let gone = self.child.as_mut().unwrap().try_wait().unwrap();
             if let Some(status) = gone {
                 let mut text = String::new();
@@ -294,7 +285,7 @@ fn the_pid_file_of_a_foreground_server_stays() {
     // A second server finds the first alive, reports it, and takes the file over.
     let second = Process::start(&scratch, &["-p", "-1", "-P", &path]);
     let new = format!("{}\n", second.pid());
-    eventually("second pid", || fs::read_to_string(scratch.path("pid")).unwrap() == new);
+    until("second pid", || fs::read_to_string(scratch.path("pid")).unwrap() == new);
     let warning = format!("WARNING: The pid file contained the following (running) pid: {pid}\n");
     assert_eq!(second.stop("TERM"), (Some(0), warning));
     assert_eq!(server.stop("TERM"), quiet());
@@ -342,7 +333,7 @@ fn a_daemon_detaches_and_removes_its_pid_file() {
         assert_eq!(link("cwd"), cwd, "{extra:?}");
         assert_eq!(link("fd/2") == Path::new("/dev/null"), null, "{extra:?}");
         signal(pid, "TERM");
-        eventually("end of the daemon", || ended(pid));
+        until("end of the daemon", || ended(pid));
         assert!(!scratch.path("pid").exists());
         let said = if null { "" } else { "Exiting normally\n" };
         assert_eq!(scratch.wait_for("err"), said);
@@ -361,7 +352,7 @@ fn a_daemon_resolves_relative_paths_from_its_start_directory() {
     };
     let end = |pid, name: &str| {
         signal(pid, name);
-        eventually("end of the daemon", || ended(pid));
+        until("end of the daemon", || ended(pid));
         assert!(!scratch.path("pid").exists());
     };
     fs::write(scratch.path("users"), "user:word\n").unwrap();
@@ -374,7 +365,7 @@ fn a_daemon_resolves_relative_paths_from_its_start_directory() {
     assert!(settings.contains("STAT memory_file image\r\n") && settings.contains("STAT auth_enabled_ascii users\r\n"));
     fs::write(scratch.path("users"), "user:new\n").unwrap();
     signal(pid, "HUP");
-    eventually("the new password", || {
+    until("the new password", || {
         let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
         ask(&mut stream, "set a 0 0 8\r\nuser new", "") == "STORED\r\n"
     });
@@ -608,14 +599,14 @@ fn the_verbosity_command_starts_and_stops_connection_lines() {
     assert_eq!(said(), "");
     ask(&mut admin, "verbosity 2", "OK");
     // A separate thread writes log lines.
-    eventually("the reply", || said().ends_with(" OK\n"));
+    until("the reply", || said().ends_with(" OK\n"));
     let reply = said();
     let me = reply.strip_prefix('>').and_then(|line| line.strip_suffix(" OK\n")).expect(&reply);
 
     let mut guest = TcpStream::connect(("127.0.0.1", port)).unwrap();
     ask(&mut guest, "get a", "END");
     drop(guest);
-    eventually("end of the guest", || said().ends_with(" connection closed.\n"));
+    until("end of the guest", || said().ends_with(" connection closed.\n"));
     let guests = said()[reply.len()..].to_owned();
     let fd = guests.strip_prefix('<').and_then(|line| line.split_once(' ')).expect(&guests).0;
     let lines = [
@@ -628,13 +619,13 @@ fn the_verbosity_command_starts_and_stops_connection_lines() {
     assert_eq!(guests.lines().collect::<Vec<_>>(), lines);
 
     ask(&mut admin, "verbosity 0", "OK");
-    eventually("the last command", || said().ends_with(" verbosity 0\n"));
+    until("the last command", || said().ends_with(" verbosity 0\n"));
     let before = said();
     assert_eq!(before, format!("{reply}{guests}<{me} verbosity 0\n"), "the reply is no longer told");
     let mut guest = TcpStream::connect(("127.0.0.1", port)).unwrap();
     ask(&mut guest, "get a", "END");
     drop(guest);
-    eventually("end of the second guest", || count(&mut admin) == alone);
+    until("end of the second guest", || count(&mut admin) == alone);
     assert_eq!(said(), before);
 }
 
@@ -804,7 +795,7 @@ fn a_server_ends_with_unread_log_lines() {
     }
     let unread = server.child.as_mut().unwrap().stderr.take();
     server.signal("TERM");
-    eventually("the end", || server.child.as_mut().unwrap().try_wait().unwrap().is_some());
+    until("the end", || server.child.as_mut().unwrap().try_wait().unwrap().is_some());
     assert_eq!(server.child.as_mut().unwrap().wait().unwrap().code(), Some(0));
     drop(unread);
 }
@@ -881,7 +872,7 @@ fn an_uncontained_panic_ends_the_process_with_a_core() {
         command.env("OXCACHED_TRAP", place).env("MEMCACHED_PORT_FILENAME", scratch.path("ports"));
         let mut server = Process { child: Some(command.spawn().unwrap()) };
         // A background thread may be faster than the port file.
-        eventually("port file or end", || {
+        until("port file or end", || {
             scratch.path("ports").exists() || server.child.as_mut().unwrap().try_wait().unwrap().is_some()
         });
         let port = scratch.path("ports").exists().then(|| ports(&scratch)["TCP INET"][0]);

@@ -1,19 +1,11 @@
 //! The server as a library: any number of servers in one process, each on its own ports.
 
+use crate::support::settings;
 use oxcached::proto::Control;
 use oxcached::server::{Running, Server, StartError};
-use oxcached::settings::{Action, Settings, parse};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-
-fn settings(args: &str) -> Settings {
-    let words = std::iter::once("oxcached").chain(args.split_ascii_whitespace());
-    match parse(words.map(Into::into)).unwrap() {
-        Action::Run(settings) => *settings,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn start(args: &str) -> Running {
     Server::start(settings(args)).unwrap().spawn().unwrap()
