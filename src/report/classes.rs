@@ -26,7 +26,7 @@ const fn segmented(name: &'static str, kind: MetricKind, of: fn(&ClassView) -> u
     ClassRow { name, kind, segmented: true, of }
 }
 
-const QUEUES: [ClassRow; 4] = [
+const QUEUES: &[ClassRow] = &[
     always("number", Gauge, |class| class.items),
     segmented("number_hot", Gauge, |class| class.hot),
     segmented("number_warm", Gauge, |class| class.warm),
@@ -36,7 +36,7 @@ const QUEUES: [ClassRow; 4] = [
 /// Exists only with a queue for short TTLs.
 const TEMP: ClassRow = segmented("number_temp", Gauge, |class| class.temp);
 
-const AGES: [ClassRow; 10] = [
+const AGES: &[ClassRow] = &[
     segmented("age_hot", Gauge, |class| class.age_hot.into()),
     segmented("age_warm", Gauge, |class| class.age_warm.into()),
     always("age", Gauge, |class| class.age_cold.into()),
@@ -50,14 +50,14 @@ const AGES: [ClassRow; 10] = [
 ];
 
 /// Counts of lost items, also a part of `stats`.
-pub(super) const LOSSES: [ClassRow; 3] = [
+pub(super) const LOSSES: &[ClassRow] = &[
     always("expired_unfetched", Counter, |class| class.counts.expired_unfetched),
     always("evicted_unfetched", Counter, |class| class.counts.evicted_unfetched),
     segmented("evicted_active", Counter, |class| class.counts.evicted_active),
 ];
 
 /// Counts of background work and moves between queues, also a part of `stats`.
-pub(super) const MOVES: [ClassRow; 7] = [
+pub(super) const MOVES: &[ClassRow] = &[
     always("crawler_reclaimed", Counter, |class| class.counts.crawler_reclaimed),
     always("crawler_items_checked", Counter, |class| class.counts.crawler_items_checked),
     always("lrutail_reflocked", Counter, |class| class.counts.lrutail_reflocked),
@@ -74,7 +74,7 @@ pub(super) const HITS: [ClassCounter; 4] =
 const HITS_TO: [&str; 4] = ["hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"];
 
 /// Commands by class.
-const COMMANDS: [(&str, &[ClassCounter]); 8] = [
+const COMMANDS: &[(&str, &[ClassCounter])] = &[
     ("get_hits", &HITS),
     ("cmd_set", &[ClassCounter::SetCmds]),
     ("delete_hits", &[ClassCounter::DeleteHits]),

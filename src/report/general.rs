@@ -20,7 +20,7 @@ enum CommandSource {
 use CommandSource::{Classes, Worker};
 
 /// Counters of commands and their results.
-const COMMANDS: [(&str, CommandSource); 24] = [
+const COMMANDS: &[(&str, CommandSource)] = &[
     ("cmd_get", Worker(Counter::GetCmds)),
     ("cmd_set", Classes(&[ClassCounter::SetCmds])),
     ("cmd_flush", Worker(Counter::FlushCmds)),
@@ -48,7 +48,7 @@ const COMMANDS: [(&str, CommandSource); 24] = [
 ];
 
 /// Sums over all classes, under other names or in another order than those of a class.
-const EVICTIONS: [ClassRow; 2] = [
+const EVICTIONS: &[ClassRow] = &[
     always("evictions", MetricKind::Counter, |class| class.counts.evicted),
     always("reclaimed", MetricKind::Counter, |class| class.counts.reclaimed),
 ];
@@ -100,7 +100,7 @@ impl Collector<'_> {
     }
 
     fn commands(&self, totals: &Totals, out: &mut MetricSink<'_>) {
-        for (name, source) in &COMMANDS {
+        for (name, source) in COMMANDS {
             let count = match source {
                 Worker(counter) => totals.get(*counter),
                 Classes(counters) => counters.iter().map(|counter| totals.all_classes(*counter)).sum(),
