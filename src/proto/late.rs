@@ -44,15 +44,8 @@ pub(super) enum LateRequest {
     },
     /// A meta line, without its line end.
     Line(Box<[u8]>),
-    /// A get of a packet.
-    Packet {
-        opcode: u8,
-        opaque: [u8; 4],
-        exptime: Option<u32>,
-        /// The reply contains the key; it contains the value.
-        shown: (bool, bool),
-        key: Box<[u8]>,
-    },
+    /// A packet's get; a hit gets the expiry time `touch`.
+    Packet { opcode: u8, opaque: [u8; 4], key: Box<[u8]>, touch: Option<u32> },
 }
 
 impl LateRequest {

@@ -602,7 +602,9 @@ impl Session {
             _ if !fits => return false,
             LateRequest::Fetch { key, cas, touch } => text::fetch_late(cx, key, *cas, *touch, &mut reply),
             LateRequest::Line(line) => text::run_late(cx, line, &mut reply),
-            LateRequest::Packet { .. } => binary::run_late(cx, request, &mut reply),
+            LateRequest::Packet { opcode, opaque, key, touch } => {
+                binary::run_late(cx, binary::Head::echo(*opcode, *opaque), key, *touch, &mut reply);
+            }
         }
         out.fill(slot, reply);
         true

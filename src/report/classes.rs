@@ -94,11 +94,11 @@ impl Collector<'_> {
             }
             let (labels, class) = ([("class", (id as u64).into())], std::slice::from_ref(class));
             let out = &mut out.labelled(&labels);
-            self.sums(&QUEUES, class, out);
+            self.sums(QUEUES, class, out);
             if segmented && self.runtime.temp_lru() {
                 self.sums(&[TEMP], class, out);
             }
-            for rows in [&AGES[..], &LOSSES, &MOVES] {
+            for rows in [AGES, LOSSES, MOVES] {
                 self.sums(rows, class, out);
             }
             for (name, hits) in HITS_TO.into_iter().zip(HITS).filter(|_| segmented) {

@@ -189,7 +189,7 @@ impl Collector<'_> {
         out.counter("total_items", totals.get(Counter::TotalItems));
         out.gauge("slab_global_page_pool", self.store.free_pages());
         let classes = self.store.classes(now);
-        for rows in [&LOSSES[..], &EVICTIONS, &MOVES] {
+        for rows in [LOSSES, EVICTIONS, MOVES] {
             self.sums(rows, &classes, out);
         }
         if self.runtime.lru_maintainer_thread() {

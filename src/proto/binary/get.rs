@@ -3,7 +3,7 @@
 //! Owns their replies: flags as extras, then the key if requested, then the value. A quiet command suppresses the
 //! reply to a miss, not to a hit.
 
-use super::header::{Head, Parts, SIZE};
+use super::header::{Parts, SIZE};
 use super::parse::Shown;
 use super::reply::{PacketRun, Status};
 use super::trace;
@@ -15,9 +15,9 @@ use crate::store::Entry;
 /// Length of the extras of a hit.
 const EXTRAS: usize = 4;
 
+/// Runs the command; `touch` is the expiry time that a hit gets.
 #[inline]
-pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, exptime: Option<u32>, shown: Shown) {
-    let touch = exptime.map(|exptime| run.cx.shared.clock.expiry(i64::from(exptime)));
+pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, touch: Option<u32>, shown: Shown) {
     let verbs = run.verbs;
     let start = run.out.bytes().len();
     let found = verbs.fetch(key, touch, |entry| {
@@ -28,9 +28,8 @@ pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, exptime: Option<u3
         run.out.bytes().truncate(start);
     }
     if let Fetched::Pending(load) = found {
-        let Head { opcode, opaque, .. } = run.head;
-        let parts = (shown.key, shown.value);
-        let request = LateRequest::Packet { opcode, opaque, exptime, shown: parts, key: key.bytes().into() };
+        let (opcode, opaque) = (run.head.opcode, run.head.opaque);
+        let request = LateRequest::Packet { opcode, opaque, key: key.bytes().into(), touch };
         if !run.out.wait(run.cx.waits, load, request) {
             run.fail_saying(Status::Busy, late::REFUSED);
         }

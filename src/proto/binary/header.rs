@@ -49,6 +49,11 @@ impl Head {
         }
     }
 
+    /// What a reply echoes of a header; the rest is empty.
+    pub fn echo(opcode: u8, opaque: [u8; 4]) -> Self {
+        Self { opcode, extras: 0, key: 0, body: 0, opaque, cas: 0 }
+    }
+
     /// Length of extras and key.
     #[inline]
     pub fn before_value(&self) -> usize {

@@ -19,12 +19,11 @@ pub(super) use parse::{Front, guess, parse};
 pub(super) use store::finish;
 
 use super::command_result::{AfterCommand, CommandResult};
-use super::late::LateRequest;
 use super::{CloseReason, Cx, Output, lookahead};
 use crate::cache::Arith;
 use crate::store::Meta;
 use header::SIZE;
-use parse::{BadPacket, Packet, PacketCommand, Shown};
+use parse::{BadPacket, Packet, PacketCommand};
 use reply::{PacketRun, Status};
 
 /// Logs bytes that are not a packet, with `-v`.
@@ -57,18 +56,18 @@ pub(super) fn run(
 }
 
 /// Runs a get again, after it waited.
-pub(super) fn run_late(cx: &Cx<'_>, request: &LateRequest, out: &mut Output) {
-    if let LateRequest::Packet { opcode, opaque, exptime, shown: (with_key, value), key } = request {
-        let head = Head { opcode: *opcode, opaque: *opaque, extras: 0, key: 0, body: 0, cas: 0 };
-        let shown = Shown { key: *with_key, value: *value };
-        get::run(&mut PacketRun::new(cx, head, out), &lookahead::key(key, None), *exptime, shown);
-    }
+pub(super) fn run_late(cx: &Cx<'_>, head: Head, key: &[u8], touch: Option<u32>, out: &mut Output) {
+    let shown = parse::shown(head.opcode);
+    get::run(&mut PacketRun::new(cx, head, out), &lookahead::key(key, None), touch, shown);
 }
 
 #[inline]
 fn dispatch(run: &mut PacketRun<'_, '_>, command: PacketCommand<'_>, rest: &[u8], hash: Option<u64>) -> CommandResult {
     match command {
-        PacketCommand::Get { key, exptime, shown } => get::run(run, &lookahead::key(key, hash), exptime, shown),
+        PacketCommand::Get { key, exptime, shown } => {
+            let touch = exptime.map(|exptime| run.cx.shared.clock.expiry(i64::from(exptime)));
+            get::run(run, &lookahead::key(key, hash), touch, shown);
+        }
         PacketCommand::Store { key, mode, flags, exptime } => {
             let key = lookahead::key(key, hash);
             let exptime = run.cx.shared.clock.expiry(i64::from(exptime));

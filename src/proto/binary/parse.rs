@@ -153,18 +153,17 @@ pub(super) fn is_quiet(opcode: u8) -> bool {
     matches!(opcode, 0x09 | 0x0d | 0x11..=0x1a | 0x1e | 0x24)
 }
 
+/// What the reply to a hit contains, for each kind of get.
+#[inline]
+pub(super) fn shown(opcode: u8) -> Shown {
+    Shown { key: matches!(opcode, 0x0c | 0x0d | 0x23 | 0x24), value: opcode != 0x1c }
+}
+
 /// The command of `opcode` with its `extras`, `key`, and a value of `value` bytes.
 #[inline]
 fn command<'a>(opcode: u8, extras: &[u8], key: &'a [u8], value: usize) -> Result<PacketCommand<'a>, BadPacket> {
     let (keyed, bare, no_value) = (!key.is_empty(), extras.is_empty(), value == 0);
-    let get = |key_shown, value_shown| {
-        let shown = Shown { key: key_shown, value: value_shown };
-        (keyed && bare && no_value).then_some(PacketCommand::Get { key, exptime: None, shown })
-    };
-    let touch = |key_shown, value_shown| {
-        let (exptime, shown) = (Some(number(extras)?), Shown { key: key_shown, value: value_shown });
-        keyed.then_some(PacketCommand::Get { key, exptime, shown })
-    };
+    let get = |exptime| keyed.then_some(PacketCommand::Get { key, exptime, shown: shown(opcode) });
     let store = |mode| {
         let (flags, exptime) = extras.split_at_checked(4)?;
         let (flags, exptime) = (number(flags)?, number(exptime)?);
@@ -180,11 +179,8 @@ fn command<'a>(opcode: u8, extras: &[u8], key: &'a [u8], value: usize) -> Result
     };
     let alone = |command| (bare && !keyed && no_value).then_some(command);
     match opcode {
-        0x00 | 0x09 => get(false, true),
-        0x0c | 0x0d => get(true, true),
-        0x1c => touch(false, false),
-        0x1d | 0x1e => touch(false, true),
-        0x23 | 0x24 => touch(true, true),
+        0x00 | 0x09 | 0x0c | 0x0d => get(None).filter(|_| bare && no_value),
+        0x1c..=0x1e | 0x23 | 0x24 => number(extras).and_then(|exptime| get(Some(exptime))),
         0x01 | 0x11 => store(Mode::Set),
         0x02 | 0x12 => store(Mode::Add),
         0x03 | 0x13 => store(Mode::Replace),

@@ -188,7 +188,7 @@ fn count(run: &PacketRun<'_, '_>, auth: &Auth, failed: bool) {
 /// Reply to no request: the time for a login is over.
 pub(in crate::proto) fn too_late(out: &mut Output) {
     let text = Status::Refused.text();
-    let head = Head { opcode: AUTHENTICATE, extras: 0, key: 0, body: 0, opaque: [0; 4], cas: 0 };
+    let head = Head::echo(AUTHENTICATE, [0; 4]);
     out.put(&head.reply(&Parts { status: Status::Refused as u16, body: text.len() as u32, ..Parts::default() }));
     out.put(text.as_bytes());
     out.end_of_reply();

@@ -46,9 +46,7 @@ pub(in crate::proto) fn finish(
     out: &mut Output,
 ) {
     let PacketSet { opcode, opaque, mode, compare } = set;
-    // A reply echoes opcode and opaque; nothing reads the rest of the header.
-    let head = Head { opcode, opaque, extras: 0, key: 0, body: 0, cas: 0 };
-    commit(&mut PacketRun::new(cx, head, out), full, key, mode, compare);
+    commit(&mut PacketRun::new(cx, Head::echo(opcode, opaque), out), full, key, mode, compare);
 }
 
 /// Stores the value; `None` means that memory ran out during the upload.

@@ -49,7 +49,8 @@ pub(super) struct MetaCommand<'a> {
 }
 
 impl<'a> MetaCommand<'a> {
-    /// The line, without its end.
+    /// The line without its end.
+    #[inline]
     pub fn line(&self) -> &'a [u8] {
         self.words.text()
     }

@@ -67,7 +67,7 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
 
 /// Runs a meta line again, after it waited.
 pub(super) fn run_late(cx: &Cx<'_>, text: &[u8], out: &mut Output) {
-    meta::run(&mut Run { cx, verbs: cx.verbs(), out, noreply: false }, text, &[], None);
+    meta::run(&mut Run::new(cx, out, false), text, &[], None);
 }
 
 fn delete(run: &mut Run<'_, '_>, key: &Key<'_>) {
