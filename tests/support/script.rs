@@ -151,8 +151,14 @@ impl<P: Peer> Conversation<P> {
         self.send(&requests);
         let got = self.peer.receive(wanted.len());
         let shown = |bytes: &[u8]| bytes[..bytes.len().min(2000)].escape_ascii().to_string();
-        let [sent, received, expected] = [&requests, &got, &wanted].map(|bytes| shown(bytes));
-        assert!(got == wanted, "by {:?}: {sent}\n   got {received}\nwanted {expected}", self.cut);
+        assert!(
+            got == wanted,
+            "by {:?}: {}\n   got {}\nwanted {}",
+            self.cut,
+            shown(&requests),
+            shown(&got),
+            shown(&wanted)
+        );
     }
 
     fn send(&mut self, requests: &[u8]) {
