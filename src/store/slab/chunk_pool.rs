@@ -29,26 +29,26 @@ impl ChunkKind {
 
 /// A page in use.
 #[derive(Clone, Copy)]
-struct Page {
-    number: u32,
+pub(super) struct Page {
+    pub number: u32,
     /// Number of pages that the class began to use before this one.
-    born: u64,
+    pub born: u64,
 }
 
-/// Pages and free chunks of one kind.
+/// Pages and free chunks of one kind. Its fields are open to the allocator (`chunks`, `drain`) alone.
 #[derive(Default)]
 pub struct ChunkPool {
-    layout: ChunkLayout,
+    pub(super) layout: ChunkLayout,
     /// Pages in use, oldest first.
-    pages: Vec<Page>,
+    pub(super) pages: Vec<Page>,
     /// Pages reserved for this kind, not used yet.
-    given: Vec<u32>,
+    pub(super) given: Vec<u32>,
     /// The page being carved, and its next unused slot.
-    carving: Option<(u32, u32)>,
-    free: Option<Handle>,
-    free_len: u64,
+    pub(super) carving: Option<(u32, u32)>,
+    pub(super) free: Option<Handle>,
+    pub(super) free_len: u64,
     /// Chunks in use, those on a draining page included.
-    used: u64,
+    pub(super) used: u64,
 }
 
 impl ChunkPool {
@@ -62,29 +62,14 @@ impl ChunkPool {
         self.layout
     }
 
-    /// Changes the division of its pages, while it has none.
-    pub(super) fn set_layout(&mut self, layout: ChunkLayout) {
-        self.layout = layout;
-    }
-
     /// The page in use at a position, oldest first.
     pub fn page_at(&self, at: usize) -> Option<u32> {
         self.pages.get(at).map(|page| page.number)
     }
 
-    /// Number of pages in use.
-    pub fn pages_in_use(&self) -> usize {
-        self.pages.len()
-    }
-
     /// Number of pages, those not used yet included.
     pub(super) fn page_count(&self) -> u64 {
         (self.pages.len() + self.given.len()) as u64
-    }
-
-    /// Number of pages that the class began to use before the oldest page of this pool; the maximum if it has none.
-    pub(super) fn born_first(&self) -> u64 {
-        self.pages.first().map_or(u64::MAX, |page| page.born)
     }
 
     /// Number of slots of a page that were ever used.
@@ -95,12 +80,8 @@ impl ChunkPool {
         }
     }
 
-    /// Chunks in use, those on a draining page included.
-    pub(super) fn used(&self) -> u64 {
-        self.used
-    }
-
     /// Number of chunks on the free list.
+    #[cfg(test)]
     pub fn free_len(&self) -> u64 {
         self.free_len
     }
@@ -115,40 +96,9 @@ impl ChunkPool {
         self.free_len + self.carving.map_or(0, |(_, next)| u64::from(self.layout.per_page - next))
     }
 
-    /// Whether a page is being carved.
-    pub(super) fn is_carving(&self) -> bool {
-        self.carving.is_some()
-    }
-
     /// Whether it has a free chunk, without those on pages that are not used yet.
     pub(super) fn has_chunk(&self) -> bool {
-        self.free.is_some() || self.is_carving()
-    }
-
-    /// Whether it has a page that is not used yet.
-    pub(super) fn has_given(&self) -> bool {
-        !self.given.is_empty()
-    }
-
-    /// Reserves a page for this kind.
-    pub(super) fn give(&mut self, page: u32) {
-        self.given.push(page);
-    }
-
-    /// Takes a page that is not used yet.
-    pub(super) fn take_given(&mut self) -> Option<u32> {
-        self.given.pop()
-    }
-
-    /// Adds a page in use, the youngest.
-    pub(super) fn add_page(&mut self, number: u32, born: u64) {
-        self.pages.push(Page { number, born });
-    }
-
-    /// Begins to carve a page that was added.
-    pub(super) fn carve_page(&mut self, number: u32) {
-        debug_assert!(self.carving.is_none(), "chunks of a page would be lost");
-        self.carving = Some((number, 0));
+        self.free.is_some() || self.carving.is_some()
     }
 
     /// Removes the oldest page in use, which may be the one being carved; returns it with the number of its slots that
@@ -163,33 +113,12 @@ impl ChunkPool {
         Some((page, slots))
     }
 
-    /// Ends the adoption of pages, which came youngest first, by reversing their order and their births.
-    pub(super) fn end_adoption(&mut self, births: u64) {
-        self.pages.reverse();
-        self.pages.iter_mut().for_each(|page| page.born = births - 1 - page.born);
-    }
-
     /// Takes the next chunk of the page being carved.
     pub(super) fn carve(&mut self) -> Option<Handle> {
         let (page, next) = self.carving?;
         self.carving = (next + 1 < self.layout.per_page).then_some((page, next + 1));
         self.used += 1;
         Some(Handle::new(page, next))
-    }
-
-    /// The first chunk of the free list.
-    pub(super) fn first_free(&self) -> Option<Handle> {
-        self.free
-    }
-
-    /// Counts a chunk that is in use from now on.
-    pub(super) fn note_used(&mut self) {
-        self.used += 1;
-    }
-
-    /// Counts a chunk that is no longer in use.
-    pub(super) fn note_unused(&mut self) {
-        self.used -= 1;
     }
 
     /// Pushes a chunk onto the front of the free list.
@@ -233,28 +162,26 @@ mod tests {
         let arena = Arena::reserve(1 << 20, true, 0).unwrap();
         let mut pool = ChunkPool::new(ChunkLayout::new(1 << 17));
         arena.assign(1, 3, 1 << 17);
-        pool.add_page(1, 0);
-        pool.carve_page(1);
+        pool.pages.push(Page { number: 1, born: 0 });
+        pool.carving = Some((1, 0));
         let chunks: Vec<Handle> = std::iter::from_fn(|| pool.carve()).collect();
-        assert_eq!((chunks.len(), pool.used(), pool.at_hand(), pool.is_carving()), (8, 8, 0, false));
+        assert_eq!((chunks.len(), pool.used, pool.at_hand(), pool.carving), (8, 8, 0, None));
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
             chunks[..3].iter().for_each(|&chunk| pool.list(&arena, chunk));
-            assert_eq!((pool.first_free(), pool.free_len()), (Some(chunks[2]), 3));
+            assert_eq!((pool.free, pool.free_len), (Some(chunks[2]), 3));
             order.iter().for_each(|&at| pool.unlist(&arena, chunks[at]));
-            assert_eq!((pool.first_free(), pool.free_len()), (None, 0));
+            assert_eq!((pool.free, pool.free_len), (None, 0));
         }
     }
 
     #[test]
     fn a_page_that_leaves_is_carved_no_further() {
         let mut pool = ChunkPool::new(ChunkLayout::new(1 << 17));
-        for (page, born) in [(1, 0), (2, 1)] {
-            pool.add_page(page, born);
-        }
-        pool.carve_page(2);
+        pool.pages = [(1, 0), (2, 1)].map(|(number, born)| Page { number, born }).to_vec();
+        pool.carving = Some((2, 0));
         assert_eq!([(); 3].map(|()| pool.carve().map(Handle::page)), [Some(2); 3]);
         assert_eq!(pool.remove_oldest(), Some((1, 8)), "all slots of a full page were used");
-        assert!(pool.is_carving());
-        assert_eq!((pool.remove_oldest(), pool.is_carving(), pool.remove_oldest()), (Some((2, 3)), false, None));
+        assert!(pool.carving.is_some());
+        assert_eq!((pool.remove_oldest(), pool.carving, pool.remove_oldest()), (Some((2, 3)), None, None));
     }
 }

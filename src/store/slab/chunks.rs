@@ -7,7 +7,7 @@
 
 use super::arena::Arena;
 use super::chunk_layout::{ChunkLayout, SizeHistogram};
-use super::chunk_pool::{ChunkKind, ChunkPool};
+use super::chunk_pool::{ChunkKind, ChunkPool, Page};
 use super::drain::DrainingPage;
 use super::size_classes::{HEADER, Sizes};
 use crate::store::item::Handle;
@@ -104,12 +104,12 @@ impl Chunks {
 
     /// Whether the class uses a page.
     pub fn has_pages(&self) -> bool {
-        self.pools.iter().any(|pool| pool.pages_in_use() > 0)
+        self.pools.iter().any(|pool| !pool.pages.is_empty())
     }
 
     /// Number of chunks in use.
     pub fn used(&self) -> u64 {
-        self.pools.iter().map(ChunkPool::used).sum()
+        self.pools.iter().map(|pool| pool.used).sum()
     }
 
     /// Number of free chunks on the pages that the class uses.
@@ -119,7 +119,7 @@ impl Chunks {
 
     /// The kind of a chunk of the class.
     pub fn kind_of(&self, arena: &Arena, handle: Handle) -> ChunkKind {
-        if arena.stride(handle) == self.pool(ChunkKind::MaxSize).layout().stride {
+        if arena.stride(handle) == self.pool(ChunkKind::MaxSize).layout.stride {
             ChunkKind::MaxSize
         } else {
             ChunkKind::Fitted
@@ -128,24 +128,24 @@ impl Chunks {
 
     /// Whether an item of `need` bytes fits a fitted chunk.
     fn fits(&self, need: usize) -> bool {
-        need <= self.pool(ChunkKind::Fitted).layout().stride
+        need <= self.pool(ChunkKind::Fitted).layout.stride
     }
 
     /// Whether an item of `need` bytes can use only a part of the class's chunks.
     pub fn is_choosy(&self, need: usize) -> bool {
-        !self.fits(need) && self.pool(ChunkKind::Fitted).pages_in_use() > 0
+        !self.fits(need) && !self.pool(ChunkKind::Fitted).pages.is_empty()
     }
 
     /// Whether at least a page's worth of fitted chunks is on the free list.
     pub fn has_free_fitted_page(&self) -> bool {
         let fitted = self.pool(ChunkKind::Fitted);
-        fitted.free_len() >= u64::from(fitted.layout().per_page)
+        fitted.free_len >= u64::from(fitted.layout.per_page)
     }
 
     /// Whether an item of `need` bytes can use no chunk of the class: all pages hold shorter ones. The next larger
     /// class serves it then.
     pub fn lacks(&self, need: usize) -> bool {
-        self.is_choosy(need) && self.pool(ChunkKind::MaxSize).pages_in_use() == 0
+        self.is_choosy(need) && self.pool(ChunkKind::MaxSize).pages.is_empty()
     }
 
     /// Takes a chunk of a page that is not used yet, or of the maximum-size page being carved, which is kept for
@@ -168,11 +168,11 @@ impl Chunks {
     fn pop_free(&mut self, arena: &Arena, kind: ChunkKind) -> Option<Handle> {
         for _ in 0..DRAINING_MAX {
             let pool = self.pool_mut(kind);
-            let handle = pool.first_free()?;
+            let handle = pool.free?;
             pool.unlist(arena, handle);
             match self.draining_of(handle) {
                 None => {
-                    self.pool_mut(kind).note_used();
+                    self.pool_mut(kind).used += 1;
                     Header::mark(arena.chunk(handle), kind::TAKEN);
                     return Some(handle);
                 }
@@ -184,7 +184,7 @@ impl Chunks {
 
     /// The kind of the next page, for an item of `need` bytes.
     fn kind_of_next(&mut self, need: usize) -> ChunkKind {
-        if self.pool(ChunkKind::Fitted).layout().stride == 0 {
+        if self.pool(ChunkKind::Fitted).layout.stride == 0 {
             self.choose_layout();
         }
         if self.fits(need) && !self.retiring { ChunkKind::Fitted } else { ChunkKind::MaxSize }
@@ -194,30 +194,31 @@ impl Chunks {
     pub fn wants_page(&mut self, need: usize) -> bool {
         let kind = self.kind_of_next(need);
         let pool = self.pool(kind);
-        !pool.is_carving() && !pool.has_given() && self.given.is_empty()
+        pool.carving.is_none() && pool.given.is_empty() && self.given.is_empty()
     }
 
     /// Begins a page for an item of `need` bytes; returns its kind.
     fn begin_page(&mut self, arena: &Arena, need: usize) -> Option<ChunkKind> {
         let mut kind = self.kind_of_next(need);
-        if self.pool(kind).is_carving() {
+        if self.pool(kind).carving.is_some() {
             return Some(kind); // kept for other items until now, or the layout is new
         }
-        let page = match self.pool_mut(kind).take_given().or_else(|| self.given.pop()) {
+        let page = match self.pool_mut(kind).given.pop().or_else(|| self.given.pop()) {
             Some(page) => page,
             // Reserved for the other kind, but nothing else is left.
-            None if self.pool(ChunkKind::MaxSize).is_carving() => return Some(ChunkKind::MaxSize),
+            None if self.pool(ChunkKind::MaxSize).carving.is_some() => return Some(ChunkKind::MaxSize),
             None => {
-                let page = self.pool_mut(kind.other()).take_given()?;
+                let page = self.pool_mut(kind.other()).given.pop()?;
                 kind = ChunkKind::MaxSize;
                 page
             }
         };
         let (born, class) = (self.note_birth(), self.class);
         let pool = self.pool_mut(kind);
-        pool.add_page(page, born);
-        pool.carve_page(page);
-        arena.assign(page, class, pool.layout().stride);
+        debug_assert!(pool.carving.is_none(), "chunks of a page would be lost");
+        pool.pages.push(Page { number: page, born });
+        pool.carving = Some((page, 0));
+        arena.assign(page, class, pool.layout.stride);
         Some(kind)
     }
 
@@ -225,13 +226,13 @@ impl Chunks {
     /// of a chain but the last need maximum-size ones.
     fn choose_layout(&mut self) {
         let best = if self.is_largest { None } else { self.histogram.best() };
-        self.pool_mut(ChunkKind::Fitted).set_layout(best.unwrap_or_default());
+        self.pool_mut(ChunkKind::Fitted).layout = best.unwrap_or_default();
     }
 
     /// Whether the next chunk for `need` bytes requires another page for the class.
     pub fn would_grow(&self, need: usize) -> bool {
         let [max_size, fitted] = &self.pools;
-        let given = !self.given.is_empty() || max_size.has_given() || fitted.has_given();
+        let given = [&self.given, &max_size.given, &fitted.given].iter().any(|given| !given.is_empty());
         let here = max_size.has_chunk() || self.fits(need) && fitted.has_chunk();
         !here && !given && self.page_count() > 0
     }
@@ -242,7 +243,7 @@ impl Chunks {
         debug_assert!(!matches!(head.kind(), Some(kind::FREE | kind::DRAINED)), "freed twice");
         debug_assert!(head.klen() == 0 || !head.is(state::LINKED), "freed while in the index");
         let kind = self.kind_of(arena, handle);
-        self.pool_mut(kind).note_unused();
+        self.pool_mut(kind).used -= 1;
         match self.draining_of(handle) {
             Some(page) => page.lose(arena, handle),
             None => self.pool_mut(kind).list(arena, handle),
@@ -252,19 +253,16 @@ impl Chunks {
     /// Adds a page in use found by recovery; false if the class does not know its layout. [`Chunks::adopt_chunk`] then
     /// counts its chunks.
     pub fn adopt_page(&mut self, page: u32, stride: usize) -> bool {
-        let kind = if stride == self.pool(ChunkKind::MaxSize).layout().stride {
-            ChunkKind::MaxSize
-        } else {
-            ChunkKind::Fitted
-        };
+        let kind =
+            if stride == self.pool(ChunkKind::MaxSize).layout.stride { ChunkKind::MaxSize } else { ChunkKind::Fitted };
         let born = self.note_birth();
         let pool = self.pool_mut(kind);
-        if pool.layout().stride == 0 {
-            pool.set_layout(ChunkLayout::new(stride));
+        if pool.layout.stride == 0 {
+            pool.layout = ChunkLayout::new(stride);
         }
-        let known = pool.layout().stride == stride;
+        let known = pool.layout.stride == stride;
         if known {
-            pool.add_page(page, born);
+            pool.pages.push(Page { number: page, born });
         }
         known
     }
@@ -272,26 +270,29 @@ impl Chunks {
     /// Ends the adoption of pages, which came youngest first: the class keeps them oldest first.
     pub fn end_adoption(&mut self) {
         let births = self.births;
-        self.pools.iter_mut().for_each(|pool| pool.end_adoption(births));
+        for pool in &mut self.pools {
+            pool.pages.reverse();
+            pool.pages.iter_mut().for_each(|page| page.born = births - 1 - page.born);
+        }
     }
 
     /// Counts a chunk of an adopted page, which is in use or about to be freed.
     pub fn adopt_chunk(&mut self, arena: &Arena, handle: Handle) {
         let kind = self.kind_of(arena, handle);
-        self.pool_mut(kind).note_used();
+        self.pool_mut(kind).used += 1;
     }
 
     /// Number of maximum-size pages that the class needs, from the sizes of recent items.
     fn max_size_pages_wanted(&self) -> u64 {
         let longer =
-            u64::from(self.histogram.longer(self.pool(ChunkKind::Fitted).layout().stride)) * self.chunk_count() / 1000;
-        longer.div_ceil(u64::from(self.pool(ChunkKind::MaxSize).layout().per_page))
+            u64::from(self.histogram.longer(self.pool(ChunkKind::Fitted).layout.stride)) * self.chunk_count() / 1000;
+        longer.div_ceil(u64::from(self.pool(ChunkKind::MaxSize).layout.per_page))
     }
 
     /// The kind of the class's oldest page.
     pub fn kind_of_oldest(&self) -> ChunkKind {
-        let [max_size, fitted] = &self.pools;
-        if max_size.born_first() <= fitted.born_first() { ChunkKind::MaxSize } else { ChunkKind::Fitted }
+        let [max_size, fitted] = [0, 1].map(|kind| self.pools[kind].pages.first().map_or(u64::MAX, |page| page.born));
+        if max_size <= fitted { ChunkKind::MaxSize } else { ChunkKind::Fitted }
     }
 
     /// Returns the kind with a surplus page if the class is well short of the other kind; `MaxSize` as soon as a fitted
@@ -300,19 +301,19 @@ impl Chunks {
         if self.draining.is_some() || !self.histogram.is_settled() {
             return None;
         }
-        if self.pool(ChunkKind::Fitted).pages_in_use() == 0 {
+        if self.pool(ChunkKind::Fitted).pages.is_empty() {
             self.retiring = false;
             self.choose_layout();
-            let some = self.pool(ChunkKind::Fitted).layout().stride > 0;
-            return (some && self.pool(ChunkKind::MaxSize).pages_in_use() > 2).then_some(ChunkKind::MaxSize);
+            let some = self.pool(ChunkKind::Fitted).layout.stride > 0;
+            return (some && self.pool(ChunkKind::MaxSize).pages.len() > 2).then_some(ChunkKind::MaxSize);
         }
-        self.retiring |= self.histogram.outgrows(self.pool(ChunkKind::Fitted).layout());
+        self.retiring |= self.histogram.outgrows(self.pool(ChunkKind::Fitted).layout);
         let (have, want) = (self.pool(ChunkKind::MaxSize).page_count(), self.max_size_pages_wanted());
         if self.retiring || have == 0 && want > 0 {
             return Some(ChunkKind::Fitted);
         }
         // A later item too long for a fitted chunk is stored in the next larger class.
-        let no_use = have > 0 && self.histogram.fit(self.pool(ChunkKind::Fitted).layout().stride);
+        let no_use = have > 0 && self.histogram.fit(self.pool(ChunkKind::Fitted).layout.stride);
         if have > want + want / 8 + 2 || no_use {
             Some(ChunkKind::MaxSize)
         } else if have + have / 8 + 2 < want {
@@ -330,22 +331,22 @@ impl Chunks {
 
     /// Number of chunks of the class, those of the draining page included.
     pub fn chunk_count(&self) -> u64 {
-        let of = |pool: &ChunkPool| pool.page_count() * u64::from(pool.layout().per_page);
-        let draining = self.draining.as_ref().map_or(0, |draining| self.pool(draining.kind()).layout().per_page);
-        let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout().per_page);
+        let of = |pool: &ChunkPool| pool.page_count() * u64::from(pool.layout.per_page);
+        let draining = self.draining.as_ref().map_or(0, |draining| self.pool(draining.kind()).layout.per_page);
+        let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout.per_page);
         self.pools.iter().map(of).sum::<u64>() + u64::from(draining) + given
     }
 
     /// Whether the other pages have room for what a page of this kind holds.
     pub fn has_room_for_a_page(&self, kind: ChunkKind) -> bool {
-        let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout().per_page);
+        let given = self.given.len() as u64 * u64::from(self.pool(ChunkKind::MaxSize).layout.per_page);
         let spare = given
             + self.pool(ChunkKind::MaxSize).spare()
             + match kind {
                 ChunkKind::MaxSize => 0,
                 ChunkKind::Fitted => self.pool(ChunkKind::Fitted).spare(),
             };
-        spare >= u64::from(self.pool(kind).layout().per_page)
+        spare >= u64::from(self.pool(kind).layout.per_page)
     }
 
     /// Removes and returns a page that was never used, unless it is the class's only page.
@@ -354,15 +355,15 @@ impl Chunks {
             return None;
         }
         let [max_size, fitted] = &mut self.pools;
-        self.given.pop().or_else(|| fitted.take_given()).or_else(|| max_size.take_given())
+        self.given.pop().or_else(|| fitted.given.pop()).or_else(|| max_size.given.pop())
     }
 
     /// Adds a zeroed page of no class, to be laid out as `kind`, or as the class decides.
     pub fn receive(&mut self, arena: &Arena, page: u32, kind: Option<ChunkKind>) {
         // The layout is chosen when the first chunk is taken.
-        arena.assign(page, self.class, self.pool(ChunkKind::MaxSize).layout().stride);
+        arena.assign(page, self.class, self.pool(ChunkKind::MaxSize).layout.stride);
         match kind {
-            Some(kind) => self.pool_mut(kind).give(page),
+            Some(kind) => self.pool_mut(kind).given.push(page),
             None => self.given.push(page),
         }
     }

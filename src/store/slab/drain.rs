@@ -5,7 +5,7 @@
 //! queues; `class` drains those as well. Called by `chunks`, and by `class` for the page mover.
 
 use super::arena::Arena;
-use super::chunk_pool::ChunkKind;
+use super::chunk_pool::{ChunkKind, Page};
 use super::chunks::Chunks;
 use crate::store::item::{Handle, Header, kind};
 use std::ops::Range;
@@ -53,7 +53,7 @@ impl Chunks {
     /// Starts to drain the oldest page of a kind, unless it is the class's only page. From now on none of its chunks
     /// is allocated.
     pub fn begin_drain(&mut self, kind: ChunkKind) -> Option<u32> {
-        let pages: usize = self.pools().iter().map(|pool| pool.pages_in_use()).sum();
+        let pages: usize = self.pools().iter().map(|pool| pool.pages.len()).sum();
         if pages < 2 || self.draining.is_some() {
             return None;
         }
@@ -118,7 +118,7 @@ impl Chunks {
     pub fn keep_page(&mut self) {
         let Some(DrainingPage { page, kind, .. }) = self.draining.take() else { return };
         let born = self.note_birth();
-        self.pool_mut(kind).add_page(page, born);
+        self.pool_mut(kind).pages.push(Page { number: page, born });
     }
 
     /// Frees those of `slots` that were drained, and those from `used` on, which were never used.
