@@ -255,7 +255,7 @@ pub(super) fn chain_of(item: &Item) -> Option<Handle> {
 }
 
 impl Store {
-    /// Allocates a chunk for an item with `meta.vlen` bytes of value, and writes all but the value. `None` if there is no
+    /// Allocates a chunk for an item with `meta.vlen` bytes of value, and writes all but the value. `None` without
     /// memory.
     pub fn reserve(&'static self, key: &Key<'_>, meta: &Meta, now: u32) -> Option<Reservation> {
         let mut meta = *meta;
