@@ -597,9 +597,8 @@ impl Session {
         let Some(request) = out.request_in(slot) else { return true };
         cx.waits = Waits::Over;
         let mut reply = Output::default();
-        let fits = reply.make_room();
         match request {
-            _ if !fits => return false,
+            _ if !reply.make_room() => return false,
             LateRequest::Fetch { key, cas, touch } => text::fetch_late(cx, key, *cas, *touch, &mut reply),
             LateRequest::Line(line) => text::run_late(cx, line, &mut reply),
             LateRequest::Packet { opcode, opaque, key, touch } => {
