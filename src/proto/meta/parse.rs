@@ -81,46 +81,48 @@ impl<'a> MetaCommand<'a> {
     }
 }
 
-/// Parses the words of a line that the text protocol takes for a meta command.
+/// Parses the words of a line that the text protocol takes for a meta command: the first one is `m` and a letter.
 ///
 /// # Errors
 /// The refusal of a malformed line.
 #[inline]
 pub(super) fn parse<'a>(words: &'a Tokens<'a>) -> Result<MetaCommand<'a>, BadLine> {
-    let verb = words.get(0);
-    let (first_flag, vlen) = match verb {
-        b"ms" => (3, value_len(words.get(2))),
-        b"mn" => return Ok(MetaCommand { verb: MetaVerb::Noop, flags: Flags::NONE, words }),
+    let letter = words.get(0).last().copied().unwrap_or_default();
+    let mut command = MetaCommand { verb: MetaVerb::Noop, flags: Flags::NONE, words };
+    let (first_flag, vlen) = match letter {
+        b's' => (3, value_len(words.get(2))),
+        b'n' => return Ok(command),
         _ => (2, Some(0)),
     };
     let Some(vlen) = vlen.filter(|_| is_sound(words, first_flag)) else {
         return Err(BadLine::new(BAD_FORMAT));
     };
     let refused = |reply| if first_flag == 3 { BadLine::before_value(reply, vlen) } else { BadLine::new(reply) };
-    if verb == b"me" {
+    if letter == b'e' {
         return inspect(words).map_err(refused);
     }
-    let flags = match Flags::parse(words, first_flag) {
-        Ok(flags) => flags,
-        Err(_) if verb == b"ma" => return Err(refused("CLIENT_ERROR invalid or duplicate flag")),
+    match command.flags.parse(words, first_flag) {
+        Ok(()) => {}
+        Err(_) if letter == b'a' => return Err(refused("CLIENT_ERROR invalid or duplicate flag")),
         Err(reply) => return Err(refused(reply)),
-    };
-    let verb = match verb {
-        b"mg" => MetaVerb::Get,
-        b"ms" => match flags.set_mode() {
+    }
+    let flags = &command.flags;
+    command.verb = match letter {
+        b'g' => MetaVerb::Get,
+        b's' => match flags.set_mode() {
             Some(mode) => MetaVerb::Set { mode, vlen },
             None => return Err(refused("CLIENT_ERROR invalid mode for ms M token")),
         },
-        b"md" if flags.long_opaque.is_some() => return Err(refused(LONG_OPAQUE)),
-        b"md" => MetaVerb::Delete,
-        b"ma" => match flags.mode {
+        b'd' if flags.long_opaque.is_some() => return Err(refused(LONG_OPAQUE)),
+        b'd' => MetaVerb::Delete,
+        b'a' => match flags.mode {
             0 | b'I' | b'+' => MetaVerb::Arith { incr: true },
             b'D' | b'-' => MetaVerb::Arith { incr: false },
             _ => return Err(refused("CLIENT_ERROR invalid mode for ma M token")),
         },
         _ => return Err(refused("ERROR")),
     };
-    Ok(MetaCommand { verb, flags, words })
+    Ok(command)
 }
 
 /// Whether a line has a key and each flag begins as a flag can. A failure is a malformed line, not an invalid flag.
@@ -216,7 +218,7 @@ impl Flags {
     /// # Errors
     /// The error reply: of the first unknown or repeated flag, else of the last bad argument.
     #[inline]
-    fn parse(words: &Tokens<'_>, first_flag: usize) -> Result<Self, &'static str> {
+    fn parse(&mut self, words: &Tokens<'_>, first_flag: usize) -> Result<(), &'static str> {
         let key = words.get(1);
         if key.len() > KEY_MAX {
             return Err(BAD_FORMAT);
@@ -224,7 +226,6 @@ impl Flags {
         if words.len() > WORDS_MAX {
             return Err("CLIENT_ERROR options flags are too long");
         }
-        let mut flags = Self::NONE;
         let mut letters = 0u128;
         let mut error = None;
         for at in first_flag..words.len() {
@@ -236,13 +237,13 @@ impl Flags {
                 return Err("CLIENT_ERROR duplicate flag");
             }
             letters |= bit;
-            match flags.take(at as u8, letter, argument, key) {
+            match self.take(at as u8, letter, argument, key) {
                 Ok(()) => {}
                 Err(Wrong::Unknown) => return Err("CLIENT_ERROR invalid flag"),
                 Err(Wrong::Argument(reply)) => error = reply.or(error).or(Some(BAD_FORMAT)),
             }
         }
-        error.map_or(Ok(flags), Err)
+        error.map_or(Ok(()), Err)
     }
 
     /// Parses one flag.
