@@ -1,6 +1,7 @@
-//! Changes of the wall clock while the server runs.
+//! Changes of the wall clock, while the server runs and between two processes.
 
 use crate::harness::{Client, Faulty, until};
+use crate::plan::{Call, Fault};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn unix() -> i64 {
@@ -37,5 +38,36 @@ fn absolute_times_follow_it_and_lifetimes_do_not() {
         client.ask(&format!("set past 0 {} 1\r\nx\r\n", unix() + ahead - 10), "\r\n");
         assert_eq!(client.ask("get past\r\n", "END\r\n"), "END\r\n", "after {ahead}");
     }
+    server.end();
+}
+
+/// A start with an hour less than the last process saw: after a kill the items stay, as if no time had passed; after
+/// an orderly stop no time in them is valid.
+#[test]
+fn a_start_reports_that_the_clock_went_back() {
+    let args = ["-e", "image", "-m", "8"];
+    let start = |dir, ahead| {
+        let mut server = Faulty::launch_in(dir, &args, &[(Call::WallClock, Fault::ahead(ahead))]);
+        assert_eq!(server.outcome(), None, "{}", server.said());
+        server
+    };
+    let server = Faulty::start(&args);
+    server.client().ask("set key 0 1000 1\r\nx\r\n", "STORED\r\n");
+    let server = start(server.kill(), -3600);
+    let said = server.said();
+    let words = said.lines().find_map(|line| line.strip_prefix("[restart] the clock is ")).expect(&said);
+    let (seconds, rest) = words.split_once(' ').unwrap();
+    assert_eq!(rest, "seconds before the end of the last process: no time has passed for its items");
+    // The first process may have lived for some seconds, and the next one starts some later.
+    assert!((3500..=3600).contains(&seconds.parse::<u32>().unwrap()), "{said}");
+    let left = left(&mut server.client(), "key");
+    assert!((900..=1000).contains(&left), "{left}");
+
+    let server = start(server.end_by("USR1").0, -7200);
+    let said = server.said();
+    let expected = "[restart] restart incompatible due to setting for [stop_time] [old value: ";
+    assert!(said.contains(expected), "{said}");
+    assert!(said.contains("\n[restart] failed to validate metadata, starting with a clean cache\n"), "{said}");
+    assert_eq!(server.client().ask("get key\r\n", "END\r\n"), "END\r\n");
     server.end();
 }

@@ -226,6 +226,14 @@ impl Faulty {
         (std::mem::replace(&mut self.dir, TempDir::new().unwrap()), said)
     }
 
+    /// Kills the server. Returns the directory.
+    pub fn kill(mut self) -> TempDir {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::mem::replace(&mut self.dir, TempDir::new().unwrap())
+    }
+
     #[track_caller]
     pub fn end(self) -> String {
         self.end_by("TERM").1

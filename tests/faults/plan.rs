@@ -58,6 +58,11 @@ impl Fault {
         Self { what: (1 << 32) + bytes, ..Self::error(0) }
     }
 
+    /// The wall clock is ahead by this many seconds.
+    pub fn ahead(seconds: i64) -> Self {
+        Self { what: seconds.cast_unsigned(), ..Self::error(0) }
+    }
+
     /// Affects calls on this descriptor only.
     pub fn on(self, fd: i32) -> Self {
         Self { fd: fd as u64, ..self }
@@ -73,7 +78,7 @@ impl Fault {
         Self { skip, ..self }
     }
 
-    /// Affects allocations of this size and larger.
+    /// Affects allocations and mappings of this size and larger.
     pub fn at_least(self, least: u64) -> Self {
         Self { least, ..self }
     }
@@ -114,7 +119,7 @@ impl Plan {
 
     /// Sets the server's wall clock ahead by `ahead` seconds.
     pub fn set_wall_clock(&self, ahead: i64) {
-        self.put(Call::WallClock, 0, ahead.cast_unsigned());
+        self.put(Call::WallClock, 0, Fault::ahead(ahead).what);
     }
 
     /// Ends the fault of a call and resets its counts.

@@ -32,7 +32,7 @@ enum Call {
     EpollWait,
     EpollCtl,
     Eventfd,
-    /// Mappings of at least a megabyte: std aborts if it cannot map a thread's signal stack.
+    /// Mappings of at least a megabyte and the size in the row: std aborts if it cannot map a thread's signal stack.
     Mmap,
     Madvise,
     Open,
@@ -350,14 +350,17 @@ unsafe extern "C" {
     fn __libc_memalign(align: size_t, size: size_t) -> *mut c_void;
 }
 
+/// Size from which requests for memory are affected; `None` before there is a plan.
+fn least(call: Call) -> Option<size_t> {
+    let plan = PLAN.load(SeqCst) as *const AtomicU64;
+    let word = (!plan.is_null()).then(|| unsafe { &*plan.add(call as usize * ROW + LEAST) })?;
+    Some(word.load(SeqCst) as size_t)
+}
+
 /// Whether an allocation fails. Does not use `next`, which may allocate.
 fn lacks_memory(size: size_t) -> bool {
-    let plan = PLAN.load(SeqCst) as *const AtomicU64;
-    if plan.is_null() {
-        return false;
-    }
-    let least = unsafe { &*plan.add(Call::Memory as usize * ROW + LEAST) }.load(SeqCst);
-    let fails = size as u64 >= least && matches!(fate(Call::Memory, 0), Fate::Fails(_));
+    let is_affected = least(Call::Memory).is_some_and(|least| size >= least);
+    let fails = is_affected && matches!(fate(Call::Memory, 0), Fate::Fails(_));
     if fails {
         unsafe { *__errno_location() = 12 }; // ENOMEM
     }
@@ -414,7 +417,8 @@ unsafe fn map(
     real: unsafe extern "C" fn(*mut c_void, size_t, c_int, c_int, c_int, off_t) -> *mut c_void,
     (start, len, protection, flags, fd, offset): (*mut c_void, size_t, c_int, c_int, c_int, off_t),
 ) -> *mut c_void {
-    let fate = if len < 1 << 20 { Fate::Passes } else { fate(Call::Mmap, fd) };
+    let least = least(Call::Mmap).unwrap_or(usize::MAX).max(1 << 20);
+    let fate = if len < least { Fate::Passes } else { fate(Call::Mmap, fd) };
     match fate {
         Fate::Fails(error) => fail::<isize>(error) as *mut c_void,
         _ => unsafe { real(start, len, protection, flags, fd, offset) },

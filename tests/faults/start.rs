@@ -67,3 +67,23 @@ fn a_start_without_its_files_reports_it_or_continues() {
         println!("{call:?}: {} starts served, {} ended", sums.0, sums.1);
     }
 }
+
+/// A kernel that commits no more memory than it has refuses large mappings.
+#[test]
+fn a_start_without_large_mappings_serves_with_less_memory() {
+    for (args, warns) in [(["-m", "64"], false), (["-m", "4096"], true)] {
+        let fault = Fault::error(errors::ENOMEM).at_least(1 << 30);
+        let mut server = Faulty::launch_in(TempDir::new().unwrap(), &args, &[(Call::Mmap, fault)]);
+        assert_eq!(server.outcome(), None, "{args:?}: {}", server.said());
+        assert!(server.plan.made(Call::Mmap) > 0, "{args:?}: no large mapping was asked for");
+        let (mut client, value) = (server.client(), "x".repeat(50_000));
+        for number in 0..100 {
+            let set = format!("set key{number} 0 0 50000\r\n{value}\r\n");
+            assert_eq!(client.ask(&set, "\r\n"), "STORED\r\n", "{args:?}");
+        }
+        let reply = client.ask("get key99\r\n", "END\r\n");
+        assert_eq!(reply, format!("VALUE key99 0 50000\r\n{value}\r\nEND\r\n"));
+        let said = server.end();
+        assert_eq!(said.starts_with("warning: address space for "), warns, "{args:?}: {said}");
+    }
+}
