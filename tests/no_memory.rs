@@ -14,13 +14,15 @@ mod script;
 
 use harness::{Client, Server, settings, tcp, until};
 use oxcached::clock::Clock;
+use oxcached::events::{Event, EventClass, Events};
+use oxcached::maint::{Logger, WatchSink, Watchers};
 use oxcached::proto::Session;
 use oxcached::stats::Counter;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::Read;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard};
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Smallest allocation that is refused.
 static REFUSED: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -206,4 +208,60 @@ fn a_connection_without_memory_for_any_reply_is_closed() {
     assert_eq!(trial.fails(), 1);
     refuse_from(usize::MAX);
     assert_eq!(trial.server.client().ask("mn"), "MN");
+}
+
+/// A watcher's socket that takes only the greeting until it is opened. Its memory was allocated before.
+struct Sink {
+    is_open: Arc<AtomicBool>,
+    got: Arc<Mutex<Vec<u8>>>,
+}
+
+impl WatchSink for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut got = self.got.lock().unwrap();
+        if !got.is_empty() && !self.is_open.load(SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        got.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn listen(&mut self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_watcher_without_memory_for_lines_skips_and_counts_them() {
+    EXEMPT.set(true);
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (sent, skipped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let events = Arc::new(Events::new(1, 64 << 10));
+    let watchers = Watchers::new(Arc::clone(&events), 64 << 10);
+    let logger = Logger::start(Arc::clone(&watchers), {
+        let (sent, skipped) = (Arc::clone(&sent), Arc::clone(&skipped));
+        move |tally| {
+            sent.fetch_add(tally.sent, SeqCst);
+            skipped.fetch_add(tally.skipped, SeqCst);
+        }
+    })
+    .unwrap();
+    let (is_open, got) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::with_capacity(64 << 10))));
+    let sink = Sink { is_open: Arc::clone(&is_open), got: Arc::clone(&got) };
+    let Ok(seat) = watchers.seat(EventClass::DELETIONS) else { panic!("no seat") };
+    seat.take(Box::new(sink));
+    until("the greeting", || *got.lock().unwrap() == b"OK\r\n");
+    refuse_from(1000);
+    let record = || events.put(&Event::Deleted { key: b"key", meta: false, class: 1, size: 1 });
+    (0..100).for_each(|_| record());
+    until("all lines", || sent.load(SeqCst) + skipped.load(SeqCst) == 100);
+    refuse_from(usize::MAX);
+    let (first, lost) = (sent.load(SeqCst) as usize, skipped.load(SeqCst));
+    assert!(first > 0 && lost > 0, "{first} lines, {lost} lost");
+    is_open.store(true, SeqCst);
+    record();
+    let text = || String::from_utf8(got.lock().unwrap().clone()).unwrap();
+    until("the last line", || text().lines().count() == 1 + first + 2);
+    assert_eq!(text().lines().nth(1 + first), Some(format!("skipped={lost}").as_str()));
+    logger.stop();
 }
