@@ -272,6 +272,7 @@ impl<S: Handler> Conn<S> {
                         return After::Close(CloseReason::Error);
                     }
                     Fill::Drained => return After::Wait,
+                    Fill::Ended if context.buffers.output.is_empty() => return After::Close(CloseReason::Normal),
                     Fill::Ended => return self.finish(token, context, CloseReason::Normal),
                     Fill::Failed => return After::Close(CloseReason::Error),
                     Fill::NoMemory => return self.refuse(token, context),
