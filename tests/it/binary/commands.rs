@@ -265,3 +265,38 @@ fn a_pipeline_of_every_size_is_answered_in_order() {
         talk.expect(&requests, &replies);
     });
 }
+
+#[test]
+fn a_reply_has_the_cas_id_that_gets_shows() {
+    let shared = shared("");
+    let (mut packets, mut text) = (Client::new(&shared), Client::new(&shared));
+    let join = |opcode| req(opcode).key("a").value("1");
+    for packet in [
+        set("a", "1"),
+        store(0x03, "a", 0, 0, "2"),
+        join(0x0e),
+        join(0x0f),
+        arith(0x05, "a", 1, 0, 0),
+        arith(0x06, "a", 1000, 0, 0),
+        req(0x1c).u32(100).key("a"),
+        req(0x1d).u32(100).key("a"),
+        get("a"),
+        store(0x01, "a", 0, 0, "x").cas(0),
+        req(0x04).key("a"),
+        store(0x02, "a", 0, 0, "1"),
+        req(0x04).key("a"),
+        arith(0x05, "a", 1, 5, 0),
+    ] {
+        let reply = packets.ask(&packet.bytes());
+        assert_eq!(reply[6..8], [0, 0], "{packet:?}");
+        let cas = u64::from_be_bytes(reply[16..24].try_into().unwrap());
+        let shown = String::from_utf8(text.ask(b"gets a\r\n")).unwrap();
+        let shown = shown.lines().next().and_then(|line| line.strip_prefix("VALUE ")?.rsplit(' ').next()?.parse().ok());
+        assert_eq!(cas, shown.unwrap_or(0), "{packet:?}");
+    }
+    // An id that text has drawn is the one that a packet must name.
+    text.ask(b"set a 0 0 1\r\nx\r\n");
+    let shown = String::from_utf8(text.ask(b"gets a\r\n")).unwrap();
+    let cas: u64 = shown.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert_eq!(packets.ask(&set("a", "y").cas(cas).bytes()), res(0x01).cas(cas + 1).bytes());
+}

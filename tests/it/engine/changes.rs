@@ -443,3 +443,46 @@ fn the_order_of_changes_is_that_of_the_mutations() {
         assert!(counts.contains_key(op), "no {op}");
     }
 }
+
+/// Flushes within the next reported change, as another thread may while the key's bucket is locked.
+struct Flusher {
+    shared: Arc<Shared>,
+    is_next: Arc<AtomicBool>,
+}
+
+impl ChangeSink for Flusher {
+    fn change(&self, _: &Change<'_>) {
+        if self.is_next.swap(false, Relaxed) {
+            let now = self.shared.clock.now();
+            self.shared.cache.store.flush(now - 1, now);
+        }
+    }
+
+    fn flush(&self, _: u64) {}
+}
+
+#[test]
+fn a_change_that_a_flush_overtakes_is_undone() {
+    for (before, request, reply) in [
+        ("", "set k 0 0 1\r\n8\r\n", "STORED\r\n"),
+        ("", "ms k 1 E70000000000000\r\n8\r\n", "HD\r\n"),
+        ("set k 0 0 1\r\n7\r\n", "set k 0 0 1\r\n8\r\n", "STORED\r\n"),
+        ("set k 0 0 1\r\n7\r\n", "append k 0 0 1\r\n8\r\n", "STORED\r\n"),
+        ("set k 0 0 1\r\n7\r\n", "incr k 1\r\n", "8\r\n"),
+        ("set k 0 0 1\r\n7\r\n", "incr k 1000\r\n", "1007\r\n"),
+        ("set k 0 0 1\r\n7\r\n", "md k I\r\n", "HD\r\n"),
+    ] {
+        let shared = support::shared("-m 8");
+        let is_next = Arc::new(AtomicBool::new(false));
+        let sink = Flusher { shared: Arc::clone(&shared), is_next: Arc::clone(&is_next) };
+        assert!(shared.cache.store.report_changes_to(Box::new(sink)));
+        let mut client = Client::new(&shared);
+        client.ask(before.as_bytes());
+        is_next.store(true, Relaxed);
+        assert_eq!(String::from_utf8(client.ask(request.as_bytes())).unwrap(), reply, "{request}");
+        assert!(!is_next.load(Relaxed), "{request}: no change was reported");
+        assert_eq!(shared.cache.store.items(), 0, "{request}");
+        assert_eq!(client.ask(b"get k\r\n"), b"END\r\n", "{request}");
+        support::assert_empty(&shared);
+    }
+}

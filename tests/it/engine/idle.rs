@@ -301,3 +301,25 @@ fn crawls_on_request_do_not_end_the_sweep_of_a_flush() {
     world.pass(10);
     assert!(!world.shared.crawler.is_running());
 }
+
+/// Whatever the order of the two runs, a crawl of few items does not replace what a full pass knows of all: the next
+/// pass is due when the first of them expires.
+#[test]
+fn a_bounded_crawl_does_not_hide_an_expiry() {
+    const EXPIRY: u32 = 1000;
+    // The second of the last request: before, within and after the second of the full pass.
+    for last in 55..=70 {
+        let mut world = World::new("-m 8");
+        let mut client = Client::new(&world.shared);
+        assert_eq!(client.ask(b"lru_crawler tocrawl 1\r\n"), b"OK\r\n");
+        fill(&mut client, 1000, |n| if n % 2 == 1 { EXPIRY } else { 0 });
+        for _ in 0..last {
+            let _ = client.ask(b"lru_crawler crawl all\r\n");
+            world.chores.1 = Next::At(0); // a request wakes the thread
+            world.pass(1);
+        }
+        world.pass(EXPIRY - last);
+        world.pass(65);
+        assert_eq!(world.items(), 500, "requests in the first {last} seconds");
+    }
+}

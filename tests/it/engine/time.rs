@@ -6,10 +6,13 @@
 
 use crate::support::{self, Client, UNIX, script, settings};
 use oxcached::clock::{Clock, START};
+use oxcached::point::{Point, set_hook};
 use oxcached::proto::Shared;
 use oxcached::store::Store;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -469,5 +472,85 @@ fn the_age_of_an_unread_item_never_wraps() {
             one.ask("me kept\r\n").split_ascii_whitespace().find_map(|f| f.strip_prefix("la=")),
             Some(&*idle.to_string())
         );
+    }
+}
+
+#[test]
+fn a_negative_exptime_has_passed_for_every_thread() {
+    for lag in [1, 2, 60] {
+        for request in [
+            "set k 0 -1 1\r\nx\r\n",
+            "set k 0 0 1\r\nx\r\ntouch k -1\r\n",
+            "set k 0 0 1\r\nx\r\ngat -1 k\r\n",
+            "ms k 1 T-1\r\nx\r\n",
+            "ms k 1\r\nx\r\nmg k T-1\r\n",
+        ] {
+            let [ahead, mut behind] = Thread::pair(1000);
+            behind.pass(-lag);
+            let mut threads = [ahead, behind];
+            for writer in [0, 1] {
+                let reply = threads[writer].ask(request);
+                assert!(!reply.contains("ERROR"), "{request}: {reply}");
+                for thread in &mut threads {
+                    thread.finds("k", false);
+                    assert_eq!(thread.ask("mg k t\r\n"), "EN\r\n", "{request}");
+                }
+            }
+        }
+    }
+}
+
+/// A flush by another thread at each point of a command where no lock is held. The command comes before it or after
+/// it: no data from before is seen afterwards, and nothing stays in memory.
+#[test]
+fn a_flush_within_a_command_leaves_no_older_data() {
+    let long = "n".repeat(300);
+    for (request, may_store) in [
+        ("set k 0 0 3\r\nnew\r\n", true),
+        ("add k 0 0 3\r\nnew\r\n", true),
+        ("replace k 0 0 3\r\nnew\r\n", true),
+        ("ms k 3 C2\r\nnew\r\n", true),
+        ("ms k 3 E70000000000000\r\nnew\r\n", true),
+        (format!("append k 0 0 300\r\n{long}\r\n").as_str(), false),
+        (format!("prepend k 0 0 300\r\n{long}\r\n").as_str(), false),
+        ("append k 0 0 1\r\n1\r\n", false),
+        ("incr k 9999999\r\n", false),
+        ("touch k 2000000000\r\n", false),
+        ("gat 50 k\r\n", false),
+        ("md k I T30\r\n", false),
+        ("get k\r\n", false),
+    ] {
+        let mut points = 0;
+        for number in 1.. {
+            let shared = support::shared(ARGS);
+            let (mut client, mut other) = (Client::new(&shared), Client::new(&shared));
+            assert_eq!(client.ask(b"set k 0 0 1\r\n7\r\n"), b"STORED\r\n");
+            let passed = Rc::new(Cell::new(0));
+            let hook = {
+                let passed = Rc::clone(&passed);
+                move |point| {
+                    passed.set(passed.get() + u32::from(point == Point::Between));
+                    if point == Point::Between && passed.get() == number {
+                        assert_eq!(other.ask(b"flush_all\r\n"), b"OK\r\n");
+                    }
+                    false
+                }
+            };
+            set_hook(Some(Box::new(hook)));
+            let reply = String::from_utf8(client.ask(request.as_bytes())).unwrap();
+            set_hook(None);
+            if passed.get() < number {
+                break;
+            }
+            points += 1;
+            let found = String::from_utf8(client.ask(b"get k\r\n")).unwrap();
+            let is_new = may_store && found == "VALUE k 0 3\r\nnew\r\nEND\r\n";
+            assert!(is_new || found == "END\r\n", "{request}, point {number}: {reply}, then {found}");
+            client.ask(b"delete k\r\n");
+            support::sweep(shared.cache.store, shared.clock.now());
+            support::assert_empty(&shared);
+        }
+        // Builds without hooks have no points.
+        assert!(points > 0 || !cfg!(debug_assertions), "{request}");
     }
 }
