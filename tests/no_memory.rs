@@ -191,6 +191,32 @@ fn a_multiget_without_memory_for_its_replies_is_refused() {
     trial.serves_on();
 }
 
+/// The tables of a worker's connections grow with their number.
+#[test]
+fn a_connection_without_memory_for_its_place_is_closed() {
+    let mut trial = Trial::new();
+    refuse_from(4096);
+    let mut seated = Vec::new();
+    let closed = loop {
+        let mut client = trial.server.client();
+        client.send("mn\r\n");
+        let mut got = [0; 4];
+        if client.stream.read_exact(&mut got).is_err() {
+            break client;
+        }
+        seated.push(client);
+        assert!(seated.len() < 500, "the tables did not grow");
+    };
+    drop(closed);
+    assert_eq!(trial.fails(), 1);
+    assert_eq!(seated.pop().unwrap().ask("mn"), "MN");
+    seated.truncate(1);
+    until("its end", || trial.server.shared.conns.list().len() == 3);
+    assert_eq!(trial.server.client().ask("mn"), "MN", "the place of another");
+    trial.serves_on();
+    assert!(seated.iter_mut().all(|client| client.ask("mn") == "MN"));
+}
+
 /// Not even one reply fits: none can be sent.
 #[test]
 fn a_connection_without_memory_for_any_reply_is_closed() {

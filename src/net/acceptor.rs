@@ -441,10 +441,13 @@ fn plain(error: &io::Error) -> String {
 struct Descriptors(Vec<u64>);
 
 impl Descriptors {
-    /// Adds `fd`; true if it was not in the set.
+    /// Adds `fd`; true if it was not in the set. Without memory for it nothing is added.
     fn insert(&mut self, fd: i32) -> bool {
         let fd = fd.unsigned_abs() as usize;
         if fd / 64 >= self.0.len() {
+            if self.0.try_reserve(fd / 64 + 1 - self.0.len()).is_err() {
+                return false;
+            }
             self.0.resize(fd / 64 + 1, 0);
         }
         let (word, bit) = (&mut self.0[fd / 64], 1 << (fd % 64));

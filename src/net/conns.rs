@@ -7,6 +7,9 @@
 use super::conn::Conn;
 use slab::Slab;
 
+/// Slots of a worker's first connections.
+const SLOTS_MIN: usize = 16;
+
 /// Connections of one worker.
 pub(super) struct ConnSlots<S> {
     slab: Slab<Conn<S>>,
@@ -27,7 +30,22 @@ impl<S> ConnSlots<S> {
         Self { slab: Slab::new() }
     }
 
-    /// Adds a connection and returns its token.
+    /// Makes room for one more connection; false without memory. The slab grows by a call that ends the process if it
+    /// is refused, so the same memory is first asked for by one that does not.
+    pub(super) fn reserve_one(&mut self) -> bool {
+        let (len, room) = (self.slab.len(), self.slab.capacity());
+        if len == room {
+            let slots = 2 * room.max(SLOTS_MIN);
+            let probe = Vec::<(usize, Conn<S>)>::new().try_reserve_exact(slots);
+            if probe.is_err() {
+                return false;
+            }
+            self.slab.reserve_exact(slots - len);
+        }
+        true
+    }
+
+    /// Adds a connection, for which there is room, and returns its token.
     pub(super) fn insert(&mut self, conn: Conn<S>) -> usize {
         let id = conn.id();
         token(self.slab.insert(conn), id)
@@ -48,9 +66,14 @@ impl<S> ConnSlots<S> {
         self.slab.len()
     }
 
-    /// Tokens of all connections.
-    pub(super) fn tokens(&self) -> Vec<usize> {
-        self.slab.iter().map(|(slot, conn)| token(slot, conn.id())).collect()
+    /// Number of slots; those of all connections are below.
+    pub(super) fn span(&self) -> usize {
+        self.slab.capacity()
+    }
+
+    /// Token of the connection in `slot`.
+    pub(super) fn token_in(&self, slot: usize) -> Option<usize> {
+        self.slab.get(slot).map(|conn| token(slot, conn.id()))
     }
 }
 
@@ -78,7 +101,7 @@ mod tests {
         assert_eq!(slot(old), slot(new));
         assert!(table.get_mut(old).is_none() && table.remove(old).is_none());
         assert!(table.get_mut(new).is_some());
-        assert_eq!(table.tokens(), [new]);
+        assert_eq!((0..2).filter_map(|slot| table.token_in(slot)).collect::<Vec<_>>(), [new]);
     }
 
     #[test]
@@ -91,6 +114,17 @@ mod tests {
             assert!(table.get_mut(old).is_none() && table.get_mut(new).is_some_and(|conn| conn.id() == id + 1));
             assert!(!crate::net::udp::Datagrams::<Session>::owns(new) && new != crate::net::notify::BELL.0);
             assert!(table.remove(new).is_some());
+        }
+    }
+
+    #[test]
+    fn reserved_slots_are_there() {
+        let mut table = ConnSlots::new();
+        for id in 0..1000 {
+            assert!(table.reserve_one());
+            let span = table.span();
+            table.insert(conn(id));
+            assert_eq!(table.span(), span, "the slab has grown by itself");
         }
     }
 

@@ -142,6 +142,11 @@ impl Deadlines {
         limits.any().then(|| Self { limits, wheel: Wheel::new(now), served: 0 })
     }
 
+    /// Makes room for the connections of `slots` slots; false without memory.
+    pub(super) fn reserve(&mut self, slots: usize) -> bool {
+        self.wheel.reserve(slots)
+    }
+
     /// Schedules `token` to be judged in second `at`.
     pub(super) fn schedule(&mut self, token: usize, at: u32) {
         self.wheel.schedule(token, at);

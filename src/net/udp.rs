@@ -54,6 +54,11 @@ impl<S: Handler> Datagrams<S> {
         (FIRST..=u32::MAX as usize).contains(&token)
     }
 
+    /// Number of sockets.
+    pub(super) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Adds a socket to the poll.
     pub(super) fn open(&mut self, mut new: NewUdp, context: &WorkerContext) {
         let token = Token(FIRST + self.sockets.len());

@@ -41,6 +41,11 @@ impl Wheel {
         Self { heads, places: Vec::new(), first: now, now, len: 0 }
     }
 
+    /// Makes room for the entries of `slots` slots, which need no memory then; false without it.
+    pub(super) fn reserve(&mut self, slots: usize) -> bool {
+        self.places.try_reserve(slots.saturating_sub(self.places.len())).is_ok()
+    }
+
     /// Schedules `token` for second `at`, or for the next one if `at` has passed; moves its entry if there is one.
     pub(super) fn schedule(&mut self, token: usize, at: u32) {
         let slot = slot(token);
@@ -156,6 +161,18 @@ mod tests {
         wheel.schedule(1, u32::MAX);
         assert_eq!(due(&mut wheel, 62 + SECONDS - 2), []);
         assert_eq!(due(&mut wheel, 62 + SECONDS - 1), [1]);
+    }
+
+    #[test]
+    fn entries_in_reserved_slots_need_no_memory() {
+        let mut wheel = Wheel::new(62);
+        for slots in 1..1000 {
+            assert!(wheel.reserve(slots));
+            let room = wheel.places.capacity();
+            wheel.schedule(slots - 1, 70);
+            assert_eq!(wheel.places.capacity(), room);
+        }
+        assert!(!wheel.reserve(usize::MAX));
     }
 
     #[test]

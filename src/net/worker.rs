@@ -260,10 +260,25 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Registers a new connection.
+    /// Whether the tables have room for one more connection; later they grow no further for it. A closed connection
+    /// may leave its token in `ready`, so that has room for all connections besides what it holds.
+    fn has_room(&mut self) -> bool {
+        let queued = self.conns.len() + self.udp.len() + 1;
+        self.conns.reserve_one()
+            && self.ready.try_reserve(queued).is_ok()
+            && self.deadlines.as_mut().is_none_or(|deadlines| deadlines.reserve(self.conns.span()))
+    }
+
+    /// Registers a new connection, or closes it without memory.
     fn welcome(&mut self, new: NewConn) {
         trap("worker");
         let shared = Arc::clone(&self.context.shared);
+        if !self.has_room() {
+            // Dropping the message closes the socket.
+            shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+            log::warn!("no memory for connection {}; it is closed", new.id);
+            return;
+        }
         let protocol = new.protocol;
         let conn = Conn::new(new, self.context.clock.now());
         let fd = conn.fd();
@@ -426,8 +441,10 @@ impl<S: Handler> Worker<S> {
                 }
             }
         }
-        for token in self.conns.tokens() {
-            self.close(token, CloseReason::Shutdown);
+        for slot in 0..self.conns.span() {
+            if let Some(token) = self.conns.token_in(slot) {
+                self.close(token, CloseReason::Shutdown);
+            }
         }
         self.udp.close(&self.context);
         self.context.buffers.publish(&self.context.shared.stats.globals);
