@@ -6,7 +6,7 @@
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Link value for the end of the list: the raw handle of a chunk on page 0, which does not exist.
 const END: u64 = 1;
@@ -20,8 +20,9 @@ struct Link {
 
 /// The list. Its first item is the least recently used one.
 pub struct LruList {
-    /// Links of a page, two per slot.
-    links: HashMap<usize, Handles>,
+    /// Links of a page, two per slot. A tree's nodes are small, so no growth fails (`sys::reserve`); a hash table of
+    /// thousands of pages would have to grow in one piece.
+    links: BTreeMap<usize, Handles>,
     ends: Link,
     len: u64,
     /// Bytes of the links.
@@ -32,7 +33,7 @@ pub struct LruList {
 
 impl Default for LruList {
     fn default() -> Self {
-        Self { links: HashMap::new(), ends: Link { before: END, after: END }, len: 0, bytes: 0, passed: END }
+        Self { links: BTreeMap::new(), ends: Link { before: END, after: END }, len: 0, bytes: 0, passed: END }
     }
 }
 
