@@ -146,6 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_searched_for_a_long_key_only_once() {
+        let mut text = b"key ".repeat(1000);
+        let mut line = Multiget::new(false, None, 0);
+        line.look_ahead(&text, 0);
+        assert_eq!(line.long_key, LongKey::Absent);
+        text.fill(b'k'); // must not be searched again
+        for done in (0..text.len()).step_by(100) {
+            line.look_ahead(&text, done);
+            assert_eq!(line.long_key, LongKey::Absent, "{done}");
+        }
+        let mut line = Multiget::new(false, None, 0);
+        line.look_ahead(&text, 0);
+        text.fill(b' ');
+        line.look_ahead(&text, 100);
+        assert_eq!(line.long_key, LongKey::Ahead);
+    }
+
+    #[test]
     fn over_long_key_is_found_at_any_offset() {
         for (len, long) in [(KEY_MAX, false), (KEY_MAX + 1, true), (4 * KEY_MAX, true)] {
             let word = "k".repeat(len);
