@@ -161,7 +161,7 @@ mod tests {
     fn no_counter_is_below_its_baseline_during_a_reset() {
         /// More than the counting thread can add while the test runs.
         const MOST: u64 = 1 << 40;
-        let (stats, stop) = (Stats::new(1), AtomicBool::new(false));
+        let (stats, stop, fell) = (Stats::new(1), AtomicBool::new(false), AtomicBool::new(false));
         let highest = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
@@ -169,9 +169,22 @@ mod tests {
                     stats.workers[0].add_class(63, ClassCounter::HitsTemp);
                 }
             });
+            // Of two resets at once the one that read earlier must not store its baseline last.
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        stats.reset();
+                    }
+                });
+            }
             scope.spawn(|| {
+                let mut before = 0;
                 while !stop.load(Relaxed) {
-                    stats.reset();
+                    let baseline = stats.baseline().get(Counter::BytesRead);
+                    if baseline < before {
+                        fell.store(true, Relaxed);
+                    }
+                    before = baseline;
                 }
             });
             let sum = |totals: Totals| totals.get(Counter::BytesRead).max(totals.class(63, ClassCounter::HitsTemp));
@@ -182,6 +195,7 @@ mod tests {
             highest
         });
         assert!(highest.unwrap() < Some(MOST));
+        assert!(!fell.into_inner(), "the baseline fell");
     }
 
     #[test]

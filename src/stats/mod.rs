@@ -61,6 +61,11 @@ impl Stats {
         self.globals.reset();
     }
 
+    #[cfg(test)]
+    fn baseline(&self) -> Totals {
+        self.baseline.lock().clone()
+    }
+
     fn absolute(&self) -> Totals {
         let mut totals = Totals::default();
         for worker in &self.workers {
