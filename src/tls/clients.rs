@@ -127,3 +127,25 @@ impl StoresServerSessions for CountedSessions {
         self.sessions.can_cache()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_beyond_the_bound_displaces_the_oldest() {
+        let counters = Arc::new(TlsCounters::default());
+        let sessions = CountedSessions::storage(true, &counters);
+        let key = |number: usize| number.to_le_bytes().to_vec();
+        for number in 0..TLS_SESSIONS {
+            assert!(sessions.put(key(number), vec![1]));
+        }
+        let is_kept = |number| sessions.get(&key(number)).is_some();
+        let before = (0..TLS_SESSIONS).filter(|number| is_kept(*number)).count();
+        let oldest = (0..TLS_SESSIONS).find(|number| is_kept(*number)).unwrap();
+        assert!(sessions.put(key(TLS_SESSIONS), vec![1]));
+        assert!(!is_kept(oldest) && is_kept(oldest + 1) && is_kept(TLS_SESSIONS));
+        assert_eq!((0..=TLS_SESSIONS).filter(|number| is_kept(*number)).count(), before);
+        assert_eq!(counters.new_sessions.load(Relaxed), TLS_SESSIONS as u64 + 1);
+    }
+}
