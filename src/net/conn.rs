@@ -222,9 +222,7 @@ impl<S: Handler> Conn<S> {
             match step {
                 Step::Read | Step::Flush => match self.write(token, context) {
                     // Behind a slot there is no room for more: its reply gives the next turn.
-                    WriteOutcome::All if step == Step::Flush && !context.buffers.output.is_empty() => {
-                        return After::Wait;
-                    }
+                    WriteOutcome::All if step == Step::Flush && has_more(context) => return After::Wait,
                     WriteOutcome::All => {}
                     WriteOutcome::Blocked => return After::Wait,
                     WriteOutcome::Failed => return After::Close(CloseReason::Error),
@@ -621,6 +619,11 @@ impl<S> Conn<S> {
     pub(super) fn info(&self) -> &Arc<ConnInfo> {
         &self.info
     }
+}
+
+/// Whether replies are left after a write of all that could be written: they wait behind a slot.
+fn has_more(context: &WorkerContext) -> bool {
+    !context.buffers.output.is_empty()
 }
 
 /// Grows the shared input if that leaves [`HEADROOM`]; counts a failure.
