@@ -465,6 +465,37 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
+    fn listeners_at_rest_have_no_timer() {
+        let settings = settings::Settings { port: -1, num_threads: 1, ..settings::Settings::default() };
+        let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
+        let workers = Workers::start(&shared).unwrap();
+        let listeners = open(&shared.settings, None).unwrap_or_default();
+        let address = listeners[0].local.unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut acceptor =
+            Acceptor::new(Arc::clone(&shared), listeners, workers.dispatcher(), poll.registry(), 2).unwrap();
+        assert_eq!(acceptor.timeout(), None);
+        // After a client, and after a pause, a batch ends once no client waits.
+        for pauses in [false, true] {
+            if pauses {
+                acceptor.stop_accepting(poll.registry());
+                assert!(acceptor.timeout().is_some());
+                acceptor.resume(poll.registry());
+                assert_eq!(acceptor.timeout(), Some(Duration::ZERO));
+            }
+            let _client = TcpStream::connect(address).unwrap();
+            let mut events = Events::with_capacity(1);
+            while events.is_empty() {
+                poll.poll(&mut events, None).unwrap();
+            }
+            events.iter().for_each(|event| acceptor.ready(event.token(), poll.registry()));
+            acceptor.on_timer(poll.registry());
+            assert_eq!(acceptor.timeout(), None);
+        }
+        workers.stop();
+    }
+
+    #[test]
     fn a_listener_that_the_poll_refuses_is_served_and_retried() {
         let settings = settings::Settings { port: -1, num_threads: 1, ..settings::Settings::default() };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());

@@ -452,3 +452,42 @@ impl<S: Handler> Worker<S> {
         while self.inbox.messages.try_recv().is_ok() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::net::notify::mailbox;
+    use crate::net::transport::Transport;
+    use crate::proto::{ConnInfo, ConnState, Session};
+    use crate::settings::Settings;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_worker_at_rest_has_no_timer() {
+        let settings = Settings { num_threads: 1, reqs_per_event: 2, ..Settings::default() };
+        let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
+        let poll = Poll::new().unwrap();
+        let boxes = mailbox(poll.registry()).unwrap();
+        let mut worker = Worker::<Session>::new(&shared, 0, poll, boxes).unwrap();
+        assert_eq!(worker.timeout(), None);
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let transport = Transport::Unix(mio::net::UnixStream::from_std(theirs));
+        let info = Arc::new(ConnInfo::new(None, None, ConnState::NewCmd, 0));
+        worker.welcome(NewConn { transport, info, protocol: Protocol::Negotiating, id: 1 });
+        assert_eq!(worker.timeout(), None);
+        ours.write_all(b"mn\r\nmn\r\nmn\r\nmn\r\nmn\r\n").unwrap();
+        let token = worker.conns.token_in(0).unwrap();
+        worker.conns.get_mut(token).unwrap().readable = true;
+        worker.drive(token);
+        assert_eq!(worker.timeout(), Some(Duration::ZERO), "commands wait");
+        while let Some(token) = worker.ready.pop_front() {
+            worker.run_queued(token);
+        }
+        assert_eq!(worker.timeout(), None);
+        worker.close(token, CloseReason::Normal);
+        assert_eq!(worker.timeout(), None);
+    }
+}
