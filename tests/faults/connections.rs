@@ -2,8 +2,10 @@
 
 use crate::harness::{Client, Faulty, beside_a_witness, errors, until};
 use crate::plan::{Call, Fault};
+use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
 const HIT: &str = "VALUE a 0 5\r\nvalue\r\nEND\r\n";
@@ -50,6 +52,71 @@ fn a_failed_write_ends_its_connection_alone() {
             }
         }
     });
+    server.end();
+}
+
+#[test]
+fn a_worker_that_cannot_poll_ends_the_process() {
+    let mut server = Faulty::start(&[]);
+    let mut client = server.client();
+    client.ask("mn\r\n", "MN\r\n");
+    let poll = server.poll_of(server.descriptor_of(client.socket()));
+    server.plan.set(Call::EpollWait, Fault::error(errors::EBADF).on(poll));
+    client.ask("mn\r\n", "MN\r\n");
+    let (status, said) = (server.ended(), server.said());
+    assert_eq!(status.signal(), Some(errors::SIGABRT), "{said}");
+    assert!(said.contains("cannot poll: "), "{said}");
+}
+
+#[test]
+fn a_main_thread_that_cannot_poll_stops_the_server() {
+    let mut server = Faulty::start(&[]);
+    let rows = server.client().ask("stats conns\r\n", "END\r\n");
+    let row = rows.lines().find_map(|row| row.strip_prefix("STAT ")?.strip_suffix(":state conn_listening"));
+    let poll = server.poll_of(row.unwrap_or_else(|| panic!("{rows}")).parse().unwrap());
+    server.plan.set(Call::EpollWait, Fault::error(errors::EBADF).on(poll));
+    let (status, said) = (server.ended(), server.said());
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.ends_with("Exiting on error\n"), "{said}");
+}
+
+/// Polls of the only worker, counted between requests of another client.
+#[test]
+fn a_lone_urgent_byte_lets_its_worker_sleep() {
+    const REQUESTS: u64 = 200;
+    let server = Faulty::start(&["-t", "1"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    client.ask("mn\r\n", "MN\r\n");
+    let poll = server.poll_of(server.descriptor_of(client.socket()));
+    for _ in 0..3 {
+        SockRef::from(client.socket()).send_out_of_band(b"!").unwrap();
+        other.ask("mn\r\n", "MN\r\n");
+        server.plan.set(Call::EpollWait, Fault::none().on(poll));
+        for _ in 0..REQUESTS {
+            other.ask("mn\r\n", "MN\r\n");
+        }
+        let polls = server.plan.seen(Call::EpollWait);
+        assert!((REQUESTS..REQUESTS + 10).contains(&polls), "{polls} polls");
+        assert_eq!(client.ask("mn\r\n", "MN\r\n"), "MN\r\n");
+    }
+    server.end();
+}
+
+#[test]
+fn a_login_without_a_thread_for_its_check_is_refused() {
+    let dir = tempfile::TempDir::new().unwrap();
+    std::fs::write(dir.path().join("users"), oxcached::auth::hash_line("ann", b"secret", 4096).unwrap()).unwrap();
+    let server = Faulty::launch_in(dir, &["-Y", "users"], &[]);
+    until("port file", || server.path("ports").exists());
+    let mut client = server.client();
+    let login = "set auth 0 0 10\r\nann secret\r\n";
+    server.plan.set(Call::Thread, Fault::error(errors::EAGAIN));
+    for failed in 1..3 {
+        assert_eq!(client.ask(login, "\r\n"), "SERVER_ERROR too many logins\r\n");
+        assert_eq!(server.plan.made(Call::Thread), failed);
+    }
+    server.plan.clear(Call::Thread);
+    assert_eq!(client.ask(login, "\r\n"), "STORED\r\n");
     server.end();
 }
 

@@ -210,18 +210,36 @@ impl Faulty {
         status
     }
 
+    /// Waits for the end of the server.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the end of the server", || {
+            status = self.child.as_mut().unwrap().try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// The server's poll that watches one of its descriptors.
+    #[track_caller]
+    pub fn poll_of(&self, fd: i32) -> i32 {
+        let infos = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).unwrap().map(|entry| entry.unwrap().path());
+        let watches = |text: &str| {
+            let watched = text.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
+            watched.into_iter().any(|watched| watched == fd.to_string())
+        };
+        let mut polls = infos.filter(|path| watches(&fs::read_to_string(path).unwrap_or_default()));
+        polls.next().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap()
+    }
+
     /// Ends the server by a signal and checks that nothing panicked. Returns the directory.
     #[track_caller]
     pub fn end_by(mut self, signal: &str) -> (TempDir, String) {
         self.signal(signal);
-        let mut child = self.child.take().unwrap();
-        let mut status = None;
-        until("the end of the server", || {
-            status = child.try_wait().unwrap();
-            status.is_some()
-        });
-        let said = self.said();
-        assert!(status.unwrap().success(), "{}: {said}", status.unwrap());
+        let (status, said) = (self.ended(), self.said());
+        self.child = None;
+        assert!(status.success(), "{status}: {said}");
         sound(&said);
         (std::mem::replace(&mut self.dir, TempDir::new().unwrap()), said)
     }

@@ -53,6 +53,11 @@ impl Fault {
         Self { what: errno as u64, fd: u64::MAX, chance: 100, skip: 0, left: u64::MAX, least: 0 }
     }
 
+    /// No call fails; those on the descriptor are counted.
+    pub fn none() -> Self {
+        Self::error(0)
+    }
+
     /// Each transfer is limited to this many bytes.
     pub fn short(bytes: u64) -> Self {
         Self { what: (1 << 32) + bytes, ..Self::error(0) }
@@ -133,6 +138,11 @@ impl Plan {
     /// Number of calls that failed, or were short, since the last change.
     pub fn made(&self, call: Call) -> u64 {
         self.get(call, MADE)
+    }
+
+    /// Number of calls, on the fault's descriptor, since the last change.
+    pub fn seen(&self, call: Call) -> u64 {
+        self.get(call, SEEN)
     }
 
     fn put(&self, call: Call, word: u64, value: u64) {

@@ -329,7 +329,7 @@ macro_rules! plain {
 }
 
 plain! {
-    EpollWait, 0; epoll_wait(epoll: c_int, events: *mut c_void, most: c_int, timeout: c_int) -> c_int;
+    EpollWait, epoll; epoll_wait(epoll: c_int, events: *mut c_void, most: c_int, timeout: c_int) -> c_int;
     EpollCtl, fd; epoll_ctl(epoll: c_int, action: c_int, fd: c_int, event: *mut c_void) -> c_int;
     Eventfd, 0; epoll_create1(flags: c_int) -> c_int;
     Madvise, 0; madvise(start: *mut c_void, len: size_t, advice: c_int) -> c_int;
