@@ -27,6 +27,35 @@ fn r3_1_a_turn_ends_even_if_its_session_never_does() {
     assert_eq!(server.counter(Counter::ConnYields), 0, "these are no used up budgets");
 }
 
+/// A value that is read into its item, and one that is refused and discarded, from clients that never pause.
+#[test]
+fn r3_1_a_turn_ends_though_its_value_does_not() {
+    let server = product(Settings { maxbytes: 256 << 20, item_size_max: 128 << 20, ..settings() });
+    for len in [100 << 20, 1 << 30] {
+        let streams: Vec<_> = (0..2).map(|_| server.client()).collect();
+        let mut other = server.client();
+        std::thread::scope(|scope| {
+            for (n, client) in streams.iter().enumerate() {
+                scope.spawn(move || {
+                    let (mut socket, piece) = (client.stream.get_ref(), vec![b'v'; 1 << 20]);
+                    let mut sent = write!(socket, "set key{n} 0 0 {len}\r\n");
+                    for _ in 0..len >> 20 {
+                        sent = sent.and_then(|()| socket.write_all(&piece));
+                    }
+                });
+            }
+            let before = server.counter(Counter::BytesRead);
+            until("values", || server.counter(Counter::BytesRead) > before + (8 << 20));
+            for _ in 0..20 {
+                assert_eq!(other.ask("get a"), "END");
+            }
+            let read = server.counter(Counter::BytesRead) - before;
+            assert!(read < 2 * len as u64, "the values have ended");
+            streams.iter().for_each(|client| client.stream.get_ref().shutdown(std::net::Shutdown::Both).unwrap());
+        });
+    }
+}
+
 #[test]
 fn r3_1_the_end_comes_between_two_turns() {
     for graceful in [false, true] {
