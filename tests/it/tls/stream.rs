@@ -2,6 +2,7 @@
 
 use super::harness::{Client, Host, until};
 use crate::support::script::{Peer, in_every_cut};
+use oxcached::limits::TLS_RECORD_MAX;
 use oxcached::proto::{ConnState, Shared};
 use oxcached::stats::Counter;
 use rustls::{ClientConnection, StreamOwned};
@@ -21,6 +22,27 @@ fn set(client: &mut Client, key: &str, bytes: &[u8]) {
 
 fn found(key: &str, bytes: &[u8]) -> Vec<u8> {
     [format!("VALUE {key} 0 {}\r\n", bytes.len()).as_bytes(), bytes, b"\r\nEND\r\n"].concat()
+}
+
+#[test]
+fn a_record_that_is_too_long_ends_its_connection() {
+    const HEADER: usize = 5;
+    let host = Host::new("");
+    for (len, errors) in [(TLS_RECORD_MAX - HEADER - 1, 0), (TLS_RECORD_MAX - HEADER + 1, 1)] {
+        let mut client = host.client();
+        let [high, low] = (len as u16).to_be_bytes();
+        client.stream.get_mut().sock.write_all(&[0x17, 3, 3, high, low, 0]).unwrap();
+        if errors == 0 {
+            // The rest of the record is waited for.
+            assert_eq!(host.client().ask("mn"), "MN");
+            assert_eq!(host.counts().1, 0);
+            continue;
+        }
+        let mut rest = Vec::new();
+        let _ = client.stream.get_mut().sock.read_to_end(&mut rest);
+        assert_eq!(host.counts().1, errors);
+    }
+    assert_eq!(host.client().ask("mn"), "MN");
 }
 
 #[test]
