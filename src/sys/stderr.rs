@@ -56,11 +56,16 @@ pub fn dropped() -> u64 {
     LINES.dropped.load(Relaxed)
 }
 
-/// Writes `bytes` past the queue if that is possible within `bound`: the last message of a process.
+/// Writes `bytes` past the queue, as far as that is possible within `bound`: the last message of a process.
 pub fn write_now(bytes: &[u8], bound: Duration) {
-    if is_writable(bound) {
+    let until = Instant::now() + bound;
+    // A writable pipe has space for a piece; a longer write would wait for the reader.
+    for piece in bytes.chunks(PIECE) {
+        if !is_writable(until.saturating_duration_since(Instant::now())) {
+            return;
+        }
         // SAFETY: the range is readable. (A stuck write may hold the lock of std's stderr, so that is not used.)
-        unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+        unsafe { libc::write(libc::STDERR_FILENO, piece.as_ptr().cast(), piece.len()) };
     }
 }
 

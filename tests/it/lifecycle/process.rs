@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind::ConnectionReset, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -630,6 +631,32 @@ fn the_verbosity_command_starts_and_stops_connection_lines() {
 }
 
 #[test]
+fn no_key_forges_a_line_of_the_log() {
+    let scratch = Scratch::new();
+    let err = scratch.path("err");
+    let child = command(&["-l", "127.0.0.1", "-p", "-1", "-t", "1", "-vvv"])
+        .env("MEMCACHED_PORT_FILENAME", scratch.path("ports"))
+        .stderr(fs::File::create(&err).unwrap())
+        .spawn();
+    let mut server = Process { child: Some(child.unwrap()) };
+    server.up("port file", || scratch.path("ports").exists());
+    let mut client = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+    // x CR LF EN CR LF
+    ask(&mut client, "mg eA0KRU4NCg== b v", "EN");
+    ask(&mut client, "ms eA0KRU4NCg== 1 b\r\n1", "HD");
+    ask(&mut client, "mg eA0KRU4NCg== b v k", "1");
+    ask(&mut client, "verbosity 3", "OK");
+    let said = || fs::read_to_string(&err).unwrap();
+    until("the last reply", || said().ends_with(" OK\n"));
+    for line in [r"> NOT FOUND x\r\nEN\r\n", r"> FOUND KEY x\r\nEN\r\n"] {
+        assert_eq!(said().lines().filter(|said| *said == line).count(), 1, "{line} in {}", said());
+    }
+    assert!(!said().contains('\r') && said().lines().all(|line| line != "EN"), "{}", said());
+    server.signal("TERM");
+    assert_eq!(server.child.as_mut().unwrap().wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn memory_beyond_short_handles_is_used_or_refused() {
     let scratch = Scratch::new();
     let server = Process::start(&scratch, &["-m", "200000", "-p", "-1", "-l", "127.0.0.1"]);
@@ -706,6 +733,42 @@ fn a_memory_limit_beyond_the_address_space_is_reduced() {
     assert!(code == Some(0) && warned, "{text}");
     let (code, text) = fails(limited("-v 90000", &self::command(&["-p", "-1"])));
     assert_eq!((code, text.as_str()), (Some(1), "Failed to reserve address space for item memory\n"));
+}
+
+#[test]
+fn a_memory_file_beyond_the_address_space_is_refused_with_the_reason() {
+    let (mut served, mut refused) = (0, 0);
+    for megabytes in [40, 70, 100, 130, 160, 200, 250, 300, 450] {
+        let scratch = Scratch::new();
+        let image = scratch.text("image");
+        let mut command = limited(
+            &format!("-v {}", megabytes * 1024),
+            &command(&["-e", &image, "-m", "64", "-t", "1", "-p", "-1", "-l", "127.0.0.1"]),
+        );
+        command.env("MEMCACHED_PORT_FILENAME", scratch.path("ports"));
+        let mut server = Process { child: Some(command.spawn().unwrap()) };
+        let mut status = None;
+        until("port file or end", || {
+            status = server.child.as_mut().unwrap().try_wait().unwrap();
+            status.is_some() || scratch.path("ports").exists()
+        });
+        if status.is_none() {
+            let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+            assert_eq!(fill(&mut stream, 600), 600, "{megabytes} MB");
+            assert_eq!(server.stop("TERM").0, Some(0), "{megabytes} MB");
+            served += 1;
+        } else {
+            let (status, text) = server.end();
+            assert_eq!(status.code(), Some(1), "{megabytes} MB: {status}: {text}");
+            let reasons = [
+                "/image: failed to mmap, aborting: Cannot allocate memory\n",
+                "Failed to reserve address space for item memory\n",
+            ];
+            assert!(reasons.iter().any(|reason| text.ends_with(reason)), "{megabytes} MB: {text}");
+            refused += 1;
+        }
+    }
+    assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
 }
 
 #[test]
@@ -886,5 +949,33 @@ fn an_uncontained_panic_ends_the_process_with_a_core() {
         let said = text.find(&format!("thread '{thread}' panicked at src/")).expect(&text);
         assert!(text[said..].contains(&format!(": the trap `{place}`\n")), "{text}");
         assert!(text.ends_with(&format!("oxcached ends: {why}\n")), "{text}");
+    }
+}
+
+/// A pipe with no space, or with less than the message of the panic.
+#[cfg(debug_assertions)]
+#[test]
+fn a_panic_ends_the_process_while_standard_error_is_not_read() {
+    const PAGE: usize = 4096;
+    for free in [0, PAGE] {
+        let (mut unread, stderr) = std::io::pipe().unwrap();
+        // The pipe again, opened so that writes do not wait.
+        let again = format!("/proc/self/fd/{}", stderr.as_raw_fd());
+        let mut filler = fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(again).unwrap();
+        while filler.write(&[b'x'; PAGE]).is_ok() {}
+        drop(filler);
+        unread.read_exact(&mut [0; PAGE][..free]).unwrap();
+        let scratch = Scratch::new();
+        let mut command = command(&["-p", "-1", "-l", "127.0.0.1", "-t", "1"]);
+        command.env("OXCACHED_TRAP", "locked").env("RUST_BACKTRACE", "full").stderr(stderr);
+        let mut server = Process::start_by(&scratch, command);
+        let mut client = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+        client.write_all(b"stats reset\r\n").unwrap();
+        until("the end", || server.child.as_mut().unwrap().try_wait().unwrap().is_some());
+        assert_eq!(server.child.as_mut().unwrap().wait().unwrap().signal(), Some(6));
+        let mut text = String::new();
+        unread.read_to_string(&mut text).unwrap();
+        let said = text.trim_start_matches('x');
+        assert!(said.len() == free && (free == 0 || said.starts_with("thread 'mc-worker' panicked at")), "{said}");
     }
 }
