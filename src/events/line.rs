@@ -109,6 +109,22 @@ mod tests {
     }
 
     #[test]
+    fn no_key_ends_a_word_or_a_line() {
+        let key = b"a b\r\nc\0";
+        let (found, stored, verb) = (LookupStatus::Found, StoreStatus::Stored, StoreVerb::Set);
+        for event in [
+            Event::ItemGet { key, status: found, class: 1, fd: 1, size: 1 },
+            Event::ItemStore { key, status: stored, verb, ttl: 0, class: 1, fd: 1, size: 1 },
+            Event::Eviction { key, fetched: true, ttl: 0, idle: 0, class: 1, size: 1 },
+            Event::Deleted { key, meta: false, class: 1, size: 1 },
+        ] {
+            let line = line(event);
+            assert!(line.contains(" key=a%20b%0D%0Ac%00 "), "{line}");
+            assert_eq!(line.find(|c: char| c.is_control()), Some(line.len() - 1), "{line}");
+        }
+    }
+
+    #[test]
     fn automatic_actions_have_lines() {
         assert_eq!(line(Event::SlabMove { src: 12, dst: 0, begun: true }), "type=slab_move src=12 dst=0 state=ok\n");
         assert_eq!(line(Event::Crawled { fields: b"crawler=1 lru=na" }), "type=lru_crawler crawler=1 lru=na\n");

@@ -238,6 +238,7 @@ mod tests {
     use super::*;
     use crate::events::Event;
     use std::io::ErrorKind;
+    use std::time::Instant;
 
     /// A socket with room for a few bytes.
     #[derive(Clone, Default)]
@@ -326,6 +327,28 @@ mod tests {
         assert!(watchers.is_empty() && !watchers.events.wants(EventClass::FETCHERS));
         delete(&watchers, 1);
         assert_eq!(watchers.events.dropped(), 1);
+    }
+
+    #[test]
+    fn rings_get_their_memory_before_the_table_is_locked() {
+        let (watchers, start) = (table(1000), Instant::now());
+        let locked = watchers.table.lock();
+        thread::scope(|scope| {
+            let seat = scope.spawn(|| watchers.seat(EventClass::FETCHERS).is_ok());
+            // An event is dropped while its ring has no memory; that of this thread gets it last.
+            let is_open = || {
+                let before = watchers.events.dropped();
+                delete(&watchers, 1);
+                watchers.events.dropped() == before
+            };
+            let mut opened = is_open();
+            while !opened && start.elapsed() < Duration::from_secs(20) {
+                thread::yield_now();
+                opened = is_open();
+            }
+            drop(locked);
+            assert!(seat.join().unwrap() && opened);
+        });
     }
 
     #[test]

@@ -464,16 +464,21 @@ mod tests {
     use crate::net::{Workers, open};
     use std::net::TcpStream;
 
-    #[test]
-    fn listeners_at_rest_have_no_timer() {
-        let settings = settings::Settings { port: -1, num_threads: 1, ..settings::Settings::default() };
+    /// An acceptor of one listener, with one worker; its poll, and the listener's address.
+    fn acceptor() -> (Arc<Shared>, Workers, Poll, Acceptor, SocketAddr) {
+        let settings = settings::Settings { port: -1, num_threads: 1, maxconns: 1 << 20, ..Default::default() };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
         let workers = Workers::start(&shared).unwrap();
         let listeners = open(&shared.settings, None).unwrap_or_default();
         let address = listeners[0].local.unwrap();
-        let mut poll = Poll::new().unwrap();
-        let mut acceptor =
-            Acceptor::new(Arc::clone(&shared), listeners, workers.dispatcher(), poll.registry(), 2).unwrap();
+        let poll = Poll::new().unwrap();
+        let acceptor = Acceptor::new(Arc::clone(&shared), listeners, workers.dispatcher(), poll.registry(), 2).unwrap();
+        (shared, workers, poll, acceptor, address)
+    }
+
+    #[test]
+    fn listeners_at_rest_have_no_timer() {
+        let (_shared, workers, mut poll, mut acceptor, address) = acceptor();
         assert_eq!(acceptor.timeout(), None);
         // After a client, and after a pause, a batch ends once no client waits.
         for pauses in [false, true] {
@@ -496,16 +501,25 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_the_poll_refuses_is_served_and_retried() {
-        let settings = settings::Settings { port: -1, num_threads: 1, ..settings::Settings::default() };
-        let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
-        let workers = Workers::start(&shared).unwrap();
-        let listeners = open(&shared.settings, None).unwrap_or_default();
-        let address = listeners[0].local.unwrap();
-        let mut poll = Poll::new().unwrap();
-        let mut acceptor =
-            Acceptor::new(Arc::clone(&shared), listeners, workers.dispatcher(), poll.registry(), 2).unwrap();
+    fn clients_beyond_a_batch_are_accepted_without_another_event() {
+        let (shared, workers, poll, mut acceptor, address) = acceptor();
+        let before = shared.stats.globals.total_conns.load(Relaxed);
+        let clients: Vec<_> = (0..2 * ACCEPT_BATCH + 1).map(|_| TcpStream::connect(address).unwrap()).collect();
+        acceptor.ready(Token(2), poll.registry());
+        for _ in 0..2 {
+            assert_eq!(acceptor.timeout(), Some(Duration::ZERO));
+            acceptor.on_timer(poll.registry());
+        }
+        assert_eq!(acceptor.timeout(), None, "no client waits");
+        while shared.stats.globals.total_conns.load(Relaxed) < before + clients.len() as u64 {
+            std::thread::yield_now();
+        }
+        workers.stop();
+    }
 
+    #[test]
+    fn a_listener_that_the_poll_refuses_is_served_and_retried() {
+        let (shared, workers, mut poll, mut acceptor, address) = acceptor();
         let before = shared.stats.globals.total_conns.load(Relaxed);
         let accepted = || shared.stats.globals.total_conns.load(Relaxed) - before;
         acceptor.stop_accepting(poll.registry());
