@@ -48,8 +48,10 @@ pub fn shared(args: &str) -> Arc<Shared> {
     shared_with(settings(args))
 }
 
-/// [`shared`] from settings.
+/// [`shared`] from settings. Reserves address space for `-m` alone, as with `-k`: a store is never freed, and that of a
+/// thousand servers would be more than a process has.
 pub fn shared_with(settings: Settings) -> Arc<Shared> {
+    let settings = Settings { lock_memory: true, ..settings };
     Arc::new(Shared::new(settings, Clock::manual(UNIX), Box::new(|_| ())).unwrap())
 }
 
