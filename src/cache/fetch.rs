@@ -71,6 +71,8 @@ impl Verbs<'_> {
     /// get, or as a touch.
     ///
     /// `show` may run more than once, and also before a miss: see [`Store::read`]. Only the last run counts.
+    ///
+    /// [`Store::read`]: crate::store::Store::read
     #[inline]
     pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Fetched<R> {
         let hit = self.look(key, touch, show);

@@ -1,7 +1,7 @@
 //! A slab class: its chunk allocator, its eviction queues, its threads' magazines and its counters.
 //!
 //! Owns how these parts meet: each has private fields and is tested alone; none knows the class. `slab` allocates
-//! without knowledge of items' labels, `evict` sees chunks through a [`ChunkView`], and a magazine holds a share of
+//! without knowledge of items' labels, `evict` sees chunks through a `ChunkView`, and a magazine holds a share of
 //! both. Everything here needs the class lock. Called by `slabs`, the store, and the page mover, which also use the
 //! allocator directly.
 //!
