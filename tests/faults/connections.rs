@@ -95,8 +95,9 @@ fn a_lone_urgent_byte_lets_its_worker_sleep() {
         for _ in 0..REQUESTS {
             other.ask("mn\r\n", "MN\r\n");
         }
+        // The first poll may have begun before the record.
         let polls = server.plan.seen(Call::EpollWait);
-        assert!((REQUESTS..REQUESTS + 10).contains(&polls), "{polls} polls");
+        assert!((REQUESTS - 1..REQUESTS + 10).contains(&polls), "{polls} polls");
         assert_eq!(client.ask("mn\r\n", "MN\r\n"), "MN\r\n");
     }
     server.end();
