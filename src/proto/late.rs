@@ -6,13 +6,23 @@
 //! protocol and no sockets. Used by the output, by the commands that fetch, and by the session that runs them again.
 
 use crate::cache::Completion;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Text of the error where no command can wait.
 pub(super) const REFUSED: &str = "SERVER_ERROR the item is being loaded";
 
-/// Name of a slot. It repeats after 2^32 slots of one connection, of which `OUTPUT_PINS` may wait at a time.
+/// Name of a slot, unique in the process: connections take turns at outputs, so the end of a load that a connection no
+/// longer waits for must not name a later slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotName(pub(super) u32);
+pub struct SlotName(u64);
+
+impl SlotName {
+    /// A new name.
+    pub(super) fn next() -> Self {
+        static NAMES: AtomicU64 = AtomicU64::new(0);
+        Self(NAMES.fetch_add(1, Relaxed))
+    }
+}
 
 /// Makes the completions of one connection's slots.
 pub trait Completions {

@@ -23,8 +23,6 @@ pub struct Output {
     pieces: VecDeque<(usize, Piece)>,
     /// Unsent bytes of `pieces`.
     piece_bytes: usize,
-    /// Slots reserved so far, modulo 2^32: the name of the next one.
-    slots: u32,
     /// Number of unsent bytes at which the output is full.
     high: usize,
     /// Ends of replies as offsets in `bytes`; `None` unless replies are datagrams (one series per reply).
@@ -61,7 +59,7 @@ pub struct Mark {
 impl Default for Output {
     fn default() -> Self {
         let (bytes, pieces) = (Vec::new(), VecDeque::new());
-        Self { bytes, sent: 0, pieces, piece_bytes: 0, slots: 0, high: OUTPUT_HIGH, ends: None }
+        Self { bytes, sent: 0, pieces, piece_bytes: 0, high: OUTPUT_HIGH, ends: None }
     }
 }
 
@@ -181,8 +179,7 @@ impl Output {
     /// Reserves a slot at the end for the reply to `request`, which [`Output::fill`] supplies.
     fn reserve(&mut self, request: LateRequest) -> SlotName {
         debug_assert!(!self.is_datagrams());
-        let name = SlotName(self.slots);
-        self.slots = self.slots.wrapping_add(1);
+        let name = SlotName::next();
         self.pieces.push_back((self.bytes.len(), Piece::Awaited(name, request)));
         name
     }
@@ -200,7 +197,7 @@ impl Output {
     }
 
     /// Puts `reply` into a slot, unless the slot is gone.
-    pub(super) fn fill(&mut self, slot: SlotName, reply: Output) {
+    pub(super) fn fill(&mut self, slot: SlotName, mut reply: Output) {
         let Some(at) = self.place_of(slot) else { return };
         if reply.is_empty() {
             self.pieces.remove(at);
@@ -208,6 +205,7 @@ impl Output {
                 self.clear();
             }
         } else {
+            reply.compact(); // it may wait behind another slot
             self.piece_bytes += reply.remaining();
             self.pieces[at].1 = Piece::Late(Box::new(reply));
         }
@@ -443,8 +441,15 @@ mod tests {
     }
 
     #[test]
-    fn slots_fill_an_output_and_names_repeat_only_after_all_numbers() {
-        let mut out = Output { slots: u32::MAX - 3, ..Output::default() };
+    fn a_dropped_slot_of_one_output_names_none_of_another() {
+        let (mut one, mut other) = (Output::default(), Output::default());
+        let (dropped, waits) = (reserve(&mut one), reserve(&mut other));
+        assert!(other.request_in(dropped).is_none() && other.request_in(waits).is_some());
+    }
+
+    #[test]
+    fn slots_fill_an_output() {
+        let mut out = Output::default();
         let slots: Vec<_> = (0..OUTPUT_PINS).map(|_| reserve(&mut out)).collect();
         assert!(out.is_full() && !out.can_write());
         for (number, slot) in slots.into_iter().enumerate().rev() {
