@@ -9,6 +9,7 @@
 //! several errors and the one that memcached reports first must be shown.
 
 mod check;
+mod extended;
 mod help;
 mod listen;
 mod number;
