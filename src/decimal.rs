@@ -29,6 +29,20 @@ pub fn token_u32(token: &[u8]) -> Option<u32> {
     if token.len() > TOKEN32_MAX { None } else { digits(token)?.try_into().ok() }
 }
 
+/// A number of 1 to 9 digits at the front of `text`, and what follows it; `None` if there is none.
+#[inline]
+pub fn short_number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (mut sum, mut len) = (0, 0);
+    while let Some(digit) = text.get(len).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
+        if len == 9 {
+            return None;
+        }
+        sum = sum * 10 + u32::from(digit);
+        len += 1;
+    }
+    if len == 0 { None } else { Some((sum, &text[len..])) }
+}
+
 /// An unsigned 64-bit token.
 #[inline]
 pub fn token_u64(token: &[u8]) -> Option<u64> {
@@ -105,6 +119,16 @@ pub fn put(out: &mut Vec<u8>, n: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_numbers_end_at_other_bytes() {
+        assert_eq!(short_number(b"0 x"), Some((0, &b" x"[..])));
+        assert_eq!(short_number(b"007"), Some((7, &b""[..])));
+        assert_eq!(short_number(b"999999999"), Some((999_999_999, &b""[..])));
+        for text in [&b""[..], b"-1", b" 1", b"1000000000", b"x"] {
+            assert_eq!(short_number(text), None);
+        }
+    }
 
     #[test]
     fn tokens_are_strict() {

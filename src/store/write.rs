@@ -106,15 +106,18 @@ impl Store {
     /// Links a complete reservation as the item of its key if the condition of `write.mode` holds; else frees it.
     pub fn commit(
         &'static self,
-        reservation: Reservation,
+        mut reservation: Reservation,
         key: &Key<'_>,
         write: Write,
         now: u32,
     ) -> (Stored, CommitInfo) {
         debug_assert_eq!(reservation.missing(), 0);
-        let Some(mut reservation) = self.with_room_for(reservation, key, write, now) else {
-            return (Stored::NoMemory, CommitInfo::default());
-        };
+        if !has_room_for(&reservation, write) {
+            match self.copy_of(&reservation, key, iflag::CAS, now) {
+                Some(copy) => reservation = copy,
+                None => return (Stored::NoMemory, CommitInfo::default()),
+            }
+        }
         reservation.keep_time(now);
         match write.mode {
             Mode::Append | Mode::Prepend => self.concatenate(reservation, key, write, now),
@@ -126,14 +129,19 @@ impl Store {
     /// returns `NotStored`.
     pub fn commit_over(
         &'static self,
-        reservation: Reservation,
+        mut reservation: Reservation,
         key: &Key<'_>,
         write: Write,
         now: u32,
         version: Version,
     ) -> Stored {
         debug_assert!(write.mode == Mode::Set && reservation.missing() == 0);
-        let Some(reservation) = self.with_room_for(reservation, key, write, now) else { return Stored::NoMemory };
+        if !has_room_for(&reservation, write) {
+            match self.copy_of(&reservation, key, iflag::CAS, now) {
+                Some(copy) => reservation = copy,
+                None => return Stored::NoMemory,
+            }
+        }
         self.link(reservation, key, write, now, Some(version)).0
     }
 
@@ -207,12 +215,13 @@ impl Store {
             return write.cas;
         }
         let cas = self.next_cas();
-        // Fewer ids than half of `WIDE_MARGIN` are drawn since `with_room_for`.
+        // Fewer ids than half of `WIDE_MARGIN` are drawn since `has_room_for`.
         debug_assert!(cas <= SEQ_MASK);
         cas
     }
 
     /// Appends or prepends: joins both values in a new item, and links it if the key's item is unchanged; else retries.
+    #[inline(never)]
     fn concatenate(&'static self, extra: Reservation, key: &Key<'_>, write: Write, now: u32) -> (Stored, CommitInfo) {
         loop {
             let mut info = CommitInfo::default();
@@ -267,23 +276,6 @@ impl Store {
                 (stored, info) => return (stored, CommitInfo { joined: Some((class, meta.exptime)), ..info }),
             }
         }
-    }
-
-    /// Returns the reservation, or a copy with a CAS word if its layout has none and so many ids were drawn while its
-    /// value arrived that its CAS id, or one drawn in its place before the item is linked, may exceed 40 bits. `None`
-    /// if there is no memory for the copy.
-    #[inline]
-    fn with_room_for(
-        &'static self,
-        reservation: Reservation,
-        key: &Key<'_>,
-        write: Write,
-        now: u32,
-    ) -> Option<Reservation> {
-        if write.cas < SEQ_MASK - WIDE_MARGIN / 2 || reservation.item().can_hold_cas() {
-            return Some(reservation);
-        }
-        self.copy_of(&reservation, key, iflag::CAS, now)
     }
 
     /// Copies a reservation, with the item flags `room` added to its layout; `None` if there is no memory.
@@ -432,6 +424,13 @@ fn copy_pieces(pinned: &Pinned, to: &mut Reservation) -> Result<(), OutOfMemory>
 
 fn stores_without_item(mode: Mode) -> bool {
     matches!(mode, Mode::Set | Mode::Add)
+}
+
+/// False if the layout has no CAS word, and so many ids were drawn while the value arrived that the write's CAS id, or
+/// one drawn in its place before the item is linked, may exceed 40 bits.
+#[inline]
+fn has_room_for(reservation: &Reservation, write: Write) -> bool {
+    write.cas < SEQ_MASK - WIDE_MARGIN / 2 || reservation.item().can_hold_cas()
 }
 
 /// Checks a write against the key's live item: returns the refusal, or `None` if it may store. A stale write gets the

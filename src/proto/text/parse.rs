@@ -84,6 +84,7 @@ fn one_key(text: &[u8]) -> Option<(&[u8], bool)> {
 }
 
 /// Parses a line that is not a `get` of one key.
+#[inline]
 fn parse_word(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
     let word = memchr::memchr(b' ', text).unwrap_or(text.len());
     let gets = |cas| Ok(TextCommand::Multiget { keys: Keys { text, at: word }, cas, exptime: None });
@@ -92,12 +93,12 @@ fn parse_word(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
         b"gets" => gets(true),
         b"gat" => gat(text, false),
         b"gats" => gat(text, true),
-        b"set" => set(text, Mode::Set),
-        b"add" => set(text, Mode::Add),
-        b"replace" => set(text, Mode::Replace),
-        b"append" => set(text, Mode::Append),
-        b"prepend" => set(text, Mode::Prepend),
-        b"cas" => set(text, Mode::Cas),
+        b"set" => set(text, word, Mode::Set),
+        b"add" => set(text, word, Mode::Add),
+        b"replace" => set(text, word, Mode::Replace),
+        b"append" => set(text, word, Mode::Append),
+        b"prepend" => set(text, word, Mode::Prepend),
+        b"cas" => set(text, word, Mode::Cas),
         b"delete" => with_key(text, 2, |key, _, noreply| Ok(TextCommand::Delete { key, noreply })),
         b"incr" => arith(text, true),
         b"decr" => arith(text, false),
@@ -122,8 +123,32 @@ fn gat(text: &[u8], cas: bool) -> Result<TextCommand<'_>, BadLine> {
     Ok(TextCommand::Multiget { keys: Keys { text, at: tokens.offset(2) }, cas, exptime: Some(exptime) })
 }
 
+/// A storage line in its usual form: single spaces, a valid key, and flags, expiry time and length of a few digits. The
+/// fast path of all but `cas`; `word` is the length of the command.
 #[inline]
-fn set(text: &[u8], mode: Mode) -> Result<TextCommand<'_>, BadLine> {
+fn usual_set(text: &[u8], word: usize, mode: Mode) -> Option<SetLine<'_>> {
+    let rest = text.get(word + 1..)?;
+    let (key, rest) = rest.split_at_checked(memchr::memchr(b' ', rest)?)?;
+    let (flags, rest) = decimal::short_number(rest.strip_prefix(b" ")?)?;
+    let (exptime, rest) = decimal::short_number(rest.strip_prefix(b" ")?)?;
+    let (vlen, rest) = decimal::short_number(rest.strip_prefix(b" ")?)?;
+    if !(1..=KEY_MAX).contains(&key.len()) || !matches!(rest, b"" | b" noreply") {
+        return None;
+    }
+    let set = TextSet { mode, compare: 0, noreply: !rest.is_empty() };
+    Some(SetLine { set, flags, exptime: exptime as i32, vlen, key })
+}
+
+/// A storage line; `word` is the length of the command.
+#[inline]
+fn set(text: &[u8], word: usize, mode: Mode) -> Result<TextCommand<'_>, BadLine> {
+    match usual_set(text, word, mode) {
+        Some(line) if mode != Mode::Cas => Ok(TextCommand::Set(line)),
+        _ => any_set(text, mode),
+    }
+}
+
+fn any_set(text: &[u8], mode: Mode) -> Result<TextCommand<'_>, BadLine> {
     let tokens = Tokens::split(text);
     let Some(vlen) = value_len(tokens.get(4)).filter(|_| tokens.len() >= 5) else {
         return Err(BadLine::new(BAD_FORMAT));
@@ -270,6 +295,25 @@ mod tests {
                 assert_eq!(parse(format!("{text}\n").as_bytes()), command, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_storage_line_in_usual_form_parses_like_any_other() {
+        let fields =
+            ["", "k", "0", "00", "-1", "+1", "7", "x", "1 ", " 2", "999999999", "1000000000", "4294967296", "3\t"];
+        let ends = ["", " ", " noreply", " noreply ", " x", "\tnoreply"];
+        let mut usual = 0;
+        for (number, key) in ["k", "", &"k".repeat(KEY_MAX), &"k".repeat(KEY_MAX + 1)].iter().enumerate() {
+            for case in 0..fields.len().pow(3) * ends.len() {
+                let (a, b, c) = (case % 14, case / 14 % 14, case / 196 % 14);
+                let text = format!("set {key} {} {} {}{}", fields[a], fields[b], fields[c], ends[case / 2744]);
+                if let Some(line) = usual_set(text.as_bytes(), 3, Mode::Set) {
+                    assert_eq!(any_set(text.as_bytes(), Mode::Set), Ok(TextCommand::Set(line)), "{text}");
+                    usual += usize::from(number == 0);
+                }
+            }
+        }
+        assert_eq!(usual, 4usize.pow(3) * 2);
     }
 
     #[test]
