@@ -18,6 +18,7 @@ pub const KNOWN: &[Known] = &[
     Known { name: "settings of parts that do not exist", explains: absent_settings },
     Known { name: "slab class of an item with extras", explains: other_class },
     Known { name: "replies before an unfinished value", explains: unfinished_value },
+    Known { name: "a long line that reads cut", explains: cut_line },
 ];
 
 /// Name of the known difference, if it is one.
@@ -98,4 +99,13 @@ fn unfinished_value(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
         announced.is_some_and(|value| value + 2 > left)
     });
     (unfinished || unfinished_packet(sent)) && ours.starts_with(reference)
+}
+
+/// A line over 2,048 bytes closes the connection if its newline has not arrived when the server looks, or lies behind the
+/// end of its buffer: the arrivals decide, for each server alone.
+fn cut_line(sent: &[u8], ours: &[u8], reference: &[u8]) -> bool {
+    const UNCUT: usize = 2048;
+    let is_cut = |line: &[u8]| line.len() > UNCUT && !line.starts_with(b"get ") && !line.starts_with(b"gets ");
+    let one_goes_on = ours.starts_with(reference) || reference.starts_with(ours);
+    lines(sent).into_iter().any(is_cut) && one_goes_on && ours.len() != reference.len()
 }
