@@ -383,6 +383,36 @@ fn a_daemon_resolves_relative_paths_from_its_start_directory() {
 }
 
 #[test]
+fn a_daemon_finds_the_relative_sasl_file_again() {
+    let scratch = Scratch::new();
+    fs::write(scratch.path("users"), "user:word\n").unwrap();
+    let mut started = command(&["-d", "-S", "-p", "-1", "-l", "127.0.0.1", "-P", "pid"]);
+    started.current_dir(&scratch.0).env("MEMCACHED_PORT_FILENAME", "ports").env("MEMCACHED_SASL_PWDB", "users");
+    let status = started.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(0));
+    let pid = scratch.wait_for("pid").trim().parse::<u32>().unwrap();
+    let admits = |password: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", ports(&scratch)["TCP INET"][0])).unwrap();
+        let mut packet = vec![0; 24];
+        packet[..4].copy_from_slice(&[0x80, 0x21, 0, 5]);
+        packet.extend_from_slice(format!("PLAIN\0user\0{password}").as_bytes());
+        packet[11] = packet.len() as u8 - 24;
+        stream.write_all(&packet).unwrap();
+        let mut reply = [0; 24];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(reply[..2], [0x81, 0x21]);
+        reply[7] == 0
+    };
+    assert!(admits("word") && !admits("new"));
+    fs::write(scratch.path("users"), "user:new\n").unwrap();
+    signal(pid, "HUP");
+    until("the new password", || admits("new"));
+    assert!(!admits("word"));
+    signal(pid, "TERM");
+    until("end of the daemon", || ended(pid));
+}
+
+#[test]
 fn root_needs_a_user() {
     if !am_root() {
         return;
