@@ -3,7 +3,7 @@
 //! Owns their names, order and conditions, and the counts that `stats` shows as sums. Each metric has the label
 //! `class`. Called by [`Collector::visit`].
 
-use super::Collector;
+use super::{Collector, Reading};
 use crate::metric::{MetricKind, MetricSink};
 use crate::stats::ClassCounter;
 use crate::store::ClassView;
@@ -86,9 +86,9 @@ const COMMANDS: &[(&str, &[ClassCounter])] = &[
 ];
 
 impl Collector<'_> {
-    pub(super) fn items(&self, out: &mut MetricSink<'_>) {
-        let (totals, segmented) = (self.stats.totals(), self.runtime.lru_maintainer_thread());
-        for (id, class) in self.store.classes(self.clock.now()).iter().enumerate() {
+    pub(super) fn items(&self, reading: &Reading, out: &mut MetricSink<'_>) {
+        let (totals, segmented) = (&reading.totals, self.runtime.lru_maintainer_thread());
+        for (id, class) in reading.classes.iter().enumerate() {
             if class.items == 0 {
                 continue;
             }
@@ -115,10 +115,9 @@ impl Collector<'_> {
         }
     }
 
-    pub(super) fn slabs(&self, out: &mut MetricSink<'_>) {
-        let (totals, classes) = (self.stats.totals(), self.store.classes(self.clock.now()));
-        let mut active = 0_u32;
-        for (id, class) in classes.iter().enumerate() {
+    pub(super) fn slabs(&self, reading: &Reading, out: &mut MetricSink<'_>) {
+        let (totals, mut active) = (&reading.totals, 0_u32);
+        for (id, class) in reading.classes.iter().enumerate() {
             if class.pages == 0 {
                 continue;
             }

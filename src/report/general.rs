@@ -2,8 +2,8 @@
 //!
 //! Owns their names, order and conditions. Called by [`Collector::visit`].
 
-use super::Collector;
 use super::classes::{ClassRow, HITS, LOSSES, MOVES, always};
+use super::{Collector, Reading};
 use crate::clock::UPTIME_OFFSET;
 use crate::metric::{MetricKind, MetricSink};
 use crate::settings::{HASHPOWER_DEFAULT, VERSION};
@@ -54,15 +54,14 @@ const EVICTIONS: &[ClassRow] = &[
 ];
 
 impl Collector<'_> {
-    pub(super) fn general(&self, out: &mut MetricSink<'_>) {
-        let (now, totals) = (self.clock.now(), self.stats.totals());
-        self.process(now, out);
-        self.connections(&totals, out);
-        self.commands(&totals, out);
-        self.network(&totals, out);
+    pub(super) fn general(&self, reading: &Reading, out: &mut MetricSink<'_>) {
+        self.process(reading.now, out);
+        self.connections(&reading.totals, out);
+        self.commands(&reading.totals, out);
+        self.network(&reading.totals, out);
         self.engine(out);
-        self.threads(now, out);
-        self.items_totals(now, &totals, out);
+        self.threads(reading.now, out);
+        self.items_totals(reading, out);
     }
 
     fn process(&self, now: u32, out: &mut MetricSink<'_>) {
@@ -183,14 +182,14 @@ impl Collector<'_> {
         out.counter("round_robin_fallback", 0);
     }
 
-    fn items_totals(&self, now: u32, totals: &Totals, out: &mut MetricSink<'_>) {
-        out.gauge("bytes", self.store.bytes());
-        out.gauge("curr_items", self.store.items());
-        out.counter("total_items", totals.get(Counter::TotalItems));
+    fn items_totals(&self, reading: &Reading, out: &mut MetricSink<'_>) {
+        let classes = &reading.classes;
+        out.gauge("bytes", classes.iter().map(|class| class.requested).sum::<u64>());
+        out.gauge("curr_items", classes.iter().map(|class| class.items).sum::<u64>());
+        out.counter("total_items", reading.totals.get(Counter::TotalItems));
         out.gauge("slab_global_page_pool", self.store.free_pages());
-        let classes = self.store.classes(now);
         for rows in [LOSSES, EVICTIONS, MOVES] {
-            self.sums(rows, &classes, out);
+            self.sums(rows, classes, out);
         }
         if self.runtime.lru_maintainer_thread() {
             out.counter("lru_bumps_dropped", 0);

@@ -17,12 +17,12 @@ use crate::clock::Clock;
 use crate::maint::{Crawler, Mover};
 use crate::metric::{Metric, MetricSink};
 use crate::settings::{Runtime, Settings};
-use crate::stats::Stats;
-use crate::store::Store;
+use crate::stats::{Stats, Totals};
+use crate::store::{ClassView, Store};
 use crate::tls::Tls;
 
 /// A set of metrics that `stats` prints together, of some hundred rows at most.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Report {
     /// `stats` without argument.
     General,
@@ -53,16 +53,41 @@ pub struct Collector<'a> {
     pub auth: bool,
 }
 
+/// The counters of all workers and classes, read once: reports of one reading agree with each other, whatever the
+/// server does meanwhile.
+pub struct Reading {
+    /// Relative time of the reading.
+    pub now: u32,
+    /// Sums over all workers.
+    pub totals: Totals,
+    /// Each class, by class number; entry 0 is empty.
+    pub classes: Vec<ClassView>,
+}
+
 impl Collector<'_> {
+    /// Reads all counters.
+    pub fn read(&self) -> Reading {
+        let now = self.clock.now();
+        Reading { now, totals: self.stats.totals(), classes: self.store.classes(now) }
+    }
+
     /// Passes each metric of a report to `visit`.
     pub fn visit(&self, report: Report, visit: &mut dyn FnMut(&Metric<'_>)) {
+        match report {
+            Report::Settings => self.settings.report(self.runtime, &mut MetricSink::new(visit)),
+            Report::NoSizes => MetricSink::new(visit).info("sizes_status", "disabled"),
+            Report::General | Report::Items | Report::Slabs => self.visit_reading(&self.read(), report, visit),
+        }
+    }
+
+    /// [`Collector::visit`], with the counters of `reading`.
+    pub fn visit_reading(&self, reading: &Reading, report: Report, visit: &mut dyn FnMut(&Metric<'_>)) {
         let mut out = MetricSink::new(visit);
         match report {
-            Report::General => self.general(&mut out),
-            Report::Settings => self.settings.report(self.runtime, &mut out),
-            Report::Items => self.items(&mut out),
-            Report::Slabs => self.slabs(&mut out),
-            Report::NoSizes => out.info("sizes_status", "disabled"),
+            Report::General => self.general(reading, &mut out),
+            Report::Items => self.items(reading, &mut out),
+            Report::Slabs => self.slabs(reading, &mut out),
+            Report::Settings | Report::NoSizes => self.visit(report, visit),
         }
     }
 }
