@@ -56,6 +56,10 @@ pub struct ClassView {
     pub ghost_hits: u64,
     /// Sum of the items' memcached_size, in bytes.
     pub requested: u64,
+    /// Memory of the class's queues, in bytes.
+    pub queue_bytes: u64,
+    /// Memory of the class's table of departures, in bytes.
+    pub history_bytes: u64,
     /// Seconds since the last access of the next victim of each queue; 0 = none.
     pub age_hot: u32,
     pub age_warm: u32,
@@ -380,6 +384,8 @@ impl WholeClass<'_> {
             temp: items(state::TEMP, 0),
             ghost_hits: stats.ghost_hits(),
             requested: queues.requested().max(0) as u64,
+            queue_bytes: queues.bytes(),
+            history_bytes: queues.history_bytes(),
             age_hot: idle(queues.oldest_hot()),
             age_warm: idle(queues.next_of(&view, state::WARM)),
             age_cold: idle(queues.next_of(&view, state::COLD)),

@@ -325,6 +325,11 @@ impl Queues {
         self.s3fifo.keeps(hash, part, items)
     }
 
+    /// Memory used by the table of departures, in bytes.
+    pub fn history_bytes(&self) -> u64 {
+        self.s3fifo.history_bytes()
+    }
+
     /// The table of departures, to be resized.
     pub fn history(&mut self) -> &mut History {
         self.s3fifo.history()

@@ -144,6 +144,11 @@ impl S3Fifo {
         self.ring.bytes() + self.chains.bytes() + self.idle.capacity() * size_of::<Handle>()
     }
 
+    /// Memory used by the table of departures, in bytes.
+    pub fn history_bytes(&self) -> u64 {
+        self.history.bytes()
+    }
+
     /// Departures of the class's keys.
     pub fn history(&mut self) -> &mut History {
         &mut self.history
