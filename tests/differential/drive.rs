@@ -3,8 +3,8 @@
 //! No reply is awaited by guessing times: an exchange ends with a command that has a unique reply (the sentinel), or
 //! with the client's half-close, after which the server's close ends the reply. If an incomplete value swallowed the
 //! sentinel itself, `PATIENCE` passes and both connections are half-closed; its length does not affect the
-//! comparison.
-//! what is compared.
+//! comparison. Where one server alone has closed a connection for a known reason, the case ends: the other has run
+//! commands that it has not, so what follows cannot be compared.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -54,7 +54,13 @@ pub fn run(binaries: &Binaries, case: &Case) -> Option<Difference> {
         return datagrams::run(binaries, case);
     }
     let mut runner = Runner::new(binaries, case);
-    (0..case.exchanges.len()).find_map(|at| runner.exchange(at, &case.exchanges[at]))
+    for (at, exchange) in case.exchanges.iter().enumerate() {
+        let difference = runner.exchange(at, exchange);
+        if difference.is_some() || runner.parted {
+            return difference;
+        }
+    }
+    None
 }
 
 struct Runner {
@@ -64,6 +70,8 @@ struct Runner {
     poll: Poll,
     sentinels: u64,
     cas: Ids,
+    /// One server alone has closed a connection.
+    parted: bool,
 }
 
 impl Runner {
@@ -76,6 +84,7 @@ impl Runner {
             poll: Poll::new().unwrap(),
             sentinels: 0,
             cas: Ids::default(),
+            parted: false,
         }
     }
 
@@ -133,6 +142,7 @@ impl Runner {
             }
             return Some(Difference { at, what, ours, reference });
         }
+        self.parted = closed[0] != closed[1];
         if closed == [false, false] {
             for wire in &mut wires {
                 wire.input.clear();
