@@ -86,8 +86,8 @@ fn c_number(text: &[u8]) -> Option<(bool, u64)> {
     if len == 0 || !ends { None } else { Some((negative, digits(&rest[..len])?)) }
 }
 
-/// C's `strtoull` with memcached's checks: refuses a negative number only if its wrapped value is negative as a signed
-/// number.
+/// C's `strtoull` with memcached's checks. A negative number wraps modulo 2^64 and is refused if the result has its top
+/// bit set: `-1` is refused, `-18446744073709551615` is 1.
 #[inline]
 pub fn c_unsigned(text: &[u8]) -> Option<u64> {
     let (negative, magnitude) = c_number(text)?;

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Exit code for a plain failure.
+/// Exit code for every other failure (`EXIT_FAILURE`).
 const FAILURE: i32 = 1;
 /// Exit code for unusable files named by an option (`EX_USAGE`).
 const USAGE: i32 = 64;

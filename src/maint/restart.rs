@@ -38,7 +38,7 @@ pub struct ClockResume {
     pub hashpower: Option<i32>,
     /// Last event number.
     pub gid: u64,
-    /// It stopped in order, so nothing can be missing.
+    /// It ended by an orderly stop (SIGUSR1, `shutdown graceful`): the file holds every item.
     pub in_order: bool,
 }
 

@@ -103,7 +103,8 @@ impl SharedBuffers {
         self.high = if held > max { OUTPUT_LOW } else { OUTPUT_HIGH };
     }
 
-    /// Ends the owner's turn; empty buffers have no owner from then on.
+    /// Ends the owner's turn. Empty buffers have no owner from then on; filled ones stay with it until another
+    /// connection needs them.
     #[inline]
     pub(super) fn rise(&mut self) {
         if self.input.is_empty() && self.output.is_empty() {

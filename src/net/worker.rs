@@ -260,8 +260,8 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Whether the tables have room for one more connection; later they grow no further for it. A closed connection
-    /// may leave its token in `ready`, so that has room for all connections besides what it holds.
+    /// Reserves room for one more connection in every table, so that none grows later on its account; false without
+    /// memory. `ready` may hold tokens of closed connections, so it gets free places for all open ones besides.
     fn has_room(&mut self) -> bool {
         let queued = self.conns.len() + self.udp.len() + 1;
         self.conns.reserve_one()

@@ -86,8 +86,8 @@ impl Input {
         debug_assert!(self.end <= self.buf.len());
     }
 
-    /// Appends `bytes`. An empty buffer holds `READ_BUF` bytes; more are allocated without a bound, so they must not
-    /// come from a client.
+    /// Appends `bytes`. An empty buffer holds `READ_BUF` bytes; beyond, it grows by an infallible allocation, so the
+    /// caller bounds the length (here by `READ_BUF`).
     pub fn append(&mut self, bytes: &[u8]) {
         let end = self.end + bytes.len();
         if end > self.buf.len() {

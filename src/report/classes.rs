@@ -107,7 +107,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Puts the sum of each row over `classes`.
+    /// Writes each row to `out` as its sum over `classes`; rows of segmented mode only with the LRU maintainer.
     pub(super) fn sums(&self, rows: &[ClassRow], classes: &[ClassView], out: &mut MetricSink<'_>) {
         let segmented = self.runtime.lru_maintainer_thread();
         for row in rows.iter().filter(|row| segmented || !row.segmented) {

@@ -208,7 +208,7 @@ impl Reservation {
         self.handle
     }
 
-    /// Counts a fetch by the client that stores the item.
+    /// Marks the new item as fetched once: its command is also a fetch, or it replaces an item that was fetched.
     pub fn note_fetch(&mut self) {
         self.item.change_state(state::FREQ, state::FETCHED | 1);
     }

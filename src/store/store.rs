@@ -69,7 +69,7 @@ pub struct Store {
     growths: AtomicU64,
     /// Chain names given out.
     chains: AtomicU64,
-    /// Held while a flush takes effect. No lock is taken under it.
+    /// Held while a flush takes effect. Only the lock of the change sink (rank 60) is taken under it.
     pub(super) flushing: Mutex<()>,
     /// Rounds of tending.
     pub(super) juggles: AtomicU64,

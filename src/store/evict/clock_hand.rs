@@ -99,8 +99,8 @@ pub(super) struct ExpiredSearch {
 }
 
 impl ExpiredSearch {
-    /// Finds a small dead item, by `is_dead`, in a chunk of at least `need` bytes. One call passes a limited number of
-    /// chunks; the next one continues from there.
+    /// Finds a dead item, by `is_dead`, in a chunk of at least `need` bytes; chained values are skipped. One call
+    /// examines at most `HAND_STEPS` chunks; the next one continues from there.
     pub fn next(&mut self, view: &ChunkView, need: usize, is_dead: impl Fn(&Item) -> bool) -> Option<Handle> {
         for _ in 0..HAND_STEPS {
             let handle = self.hand.next(view.chunks)?;

@@ -2,7 +2,8 @@
 //! `lock-times` records hold times.
 //!
 //! Owns the records, which each thread keeps of its own locks. They are in processor time, so a holder that is
-//! descheduled does not count as holding. Used by `slabs` and `magazine`; `benches/holds` reads the records.
+//! descheduled does not count as holding. Used by `slabs`, `magazine` and `page_pool`; `benches/holds` reads the
+//! records.
 
 use crate::sys::panics::{lock_released, lock_taken};
 use parking_lot::lock_api::{self, RawMutex};
