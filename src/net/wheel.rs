@@ -134,12 +134,12 @@ mod tests {
     fn r4_1_each_token_comes_at_its_second_and_once() {
         let mut wheel = Wheel::new(62);
         wheel.schedule(7, 66);
-        assert_eq!(due(&mut wheel, 63), []);
+        assert!(due(&mut wheel, 63).is_empty());
         wheel.schedule(8, 67);
-        assert_eq!(due(&mut wheel, 65), []);
+        assert!(due(&mut wheel, 65).is_empty());
         assert_eq!(due(&mut wheel, 66), [7]);
         assert_eq!(due(&mut wheel, 67), [8]);
-        assert_eq!(due(&mut wheel, 70), []);
+        assert!(due(&mut wheel, 70).is_empty());
         assert!(wheel.is_empty());
     }
 
@@ -151,7 +151,7 @@ mod tests {
         }
         assert_eq!(due(&mut wheel, 10_000), [0, 1, 2, 3, 4]);
         wheel.schedule(9, 1);
-        assert_eq!(due(&mut wheel, 10_000), []);
+        assert!(due(&mut wheel, 10_000).is_empty());
         assert_eq!(due(&mut wheel, 10_001), [9]);
     }
 
@@ -159,7 +159,7 @@ mod tests {
     fn r4_1_a_deadline_beyond_the_wheel_comes_due_early() {
         let mut wheel = Wheel::new(62);
         wheel.schedule(1, u32::MAX);
-        assert_eq!(due(&mut wheel, 62 + SECONDS - 2), []);
+        assert!(due(&mut wheel, 62 + SECONDS - 2).is_empty());
         assert_eq!(due(&mut wheel, 62 + SECONDS - 1), [1]);
     }
 

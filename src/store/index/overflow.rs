@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(again, back);
         assert!(again.iter().all(|&number| overflow.line(number).used() == 0));
         assert!(
-            first.iter().all(|&n| back.contains(&n) || overflow.line(n).handle(1) == n.into()),
+            first.iter().all(|&n| back.contains(&n) || overflow.line(n).handle(1) == u64::from(n)),
             "others are as they were"
         );
         assert_eq!((overflow.take(), overflow.bytes()), (None, 100 * LINE_BYTES as u64));
