@@ -47,6 +47,10 @@ pub struct ClassView {
     pub pages: u64,
     pub used_chunks: u64,
     pub total_chunks: u64,
+    /// Bytes of the maximum-size chunks in use.
+    pub max_size_bytes: u64,
+    /// Bytes of the fitted chunks in use.
+    pub fitted_bytes: u64,
     pub items: u64,
     pub hot: u64,
     pub warm: u64,
@@ -377,6 +381,8 @@ impl WholeClass<'_> {
             pages: chunks.page_count(),
             used_chunks: chunks.used(),
             total_chunks: chunks.chunk_count(),
+            max_size_bytes: chunks.used_bytes(ChunkKind::MaxSize),
+            fitted_bytes: chunks.used_bytes(ChunkKind::Fitted),
             items: self.len(),
             hot: items(state::HOT, 0),
             warm: items(state::WARM, rewarmed),

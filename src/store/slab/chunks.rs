@@ -112,6 +112,12 @@ impl Chunks {
         self.pools.iter().map(|pool| pool.used).sum()
     }
 
+    /// Bytes of the chunks of a kind that are in use.
+    pub fn used_bytes(&self, kind: ChunkKind) -> u64 {
+        let pool = self.pool(kind);
+        pool.used * pool.layout.stride as u64
+    }
+
     /// Number of free chunks on the pages that the class uses.
     pub fn at_hand(&self) -> u64 {
         self.pools.iter().map(ChunkPool::at_hand).sum()
