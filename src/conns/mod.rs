@@ -90,6 +90,13 @@ impl ConnTable {
         self.0.lock().range(behind).take(most).map(|(fd, info)| (*fd, Arc::clone(info))).collect()
     }
 
+    /// Passes the next `most` connections above descriptor `fd` to `each`, which runs under the lock; returns the
+    /// descriptor of the last one, `None` if there was none.
+    pub fn visit_after(&self, fd: i32, most: usize, each: &mut dyn FnMut(&ConnInfo)) -> Option<i32> {
+        let behind = (Bound::Excluded(fd), Bound::Unbounded);
+        self.0.lock().range(behind).take(most).map(|(fd, info)| (each(info), *fd).1).last()
+    }
+
     /// All connections, ordered by descriptor.
     pub fn list(&self) -> Vec<(i32, Arc<ConnInfo>)> {
         self.0.lock().iter().map(|(fd, info)| (*fd, Arc::clone(info))).collect()
