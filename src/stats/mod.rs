@@ -6,11 +6,13 @@
 mod budget;
 mod counters;
 mod globals;
+mod latency;
 mod prefix;
 
 pub use budget::{Budget, BudgetShare};
 pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
+pub use latency::{CommandKind, HistogramSnapshot, Latency, LatencySnapshot, TurnClass, WorkerLatency};
 pub use prefix::{PrefixCounts, PrefixEvent, PrefixPlace, PrefixStats};
 
 use crate::point::point;
@@ -23,6 +25,8 @@ pub struct Stats {
     pub workers: Vec<Arc<Counters>>,
     /// Connection and process gauges with several writers.
     pub globals: Globals,
+    /// Histograms of the times of turns and commands.
+    pub latency: Latency,
     baseline: Mutex<Totals>,
 }
 
@@ -32,6 +36,7 @@ impl Stats {
         Self {
             workers: (0..=workers).map(|_| Arc::new(Counters::default())).collect(),
             globals: Globals::default(),
+            latency: Latency::new(workers),
             baseline: Mutex::new(Totals::default()),
         }
     }
@@ -59,6 +64,7 @@ impl Stats {
         *baseline = self.absolute();
         drop(baseline);
         self.globals.reset();
+        self.latency.reset();
     }
 
     #[cfg(test)]
