@@ -20,7 +20,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
@@ -38,6 +38,7 @@ pub mod conns;
 pub mod decimal;
 pub mod events;
 pub mod hash;
+pub mod hotkeys;
 pub mod limits;
 pub mod maint;
 pub mod metric;

@@ -272,6 +272,21 @@ pub const TLS_READ: usize = 32 * 1024;
 /// Unit: bytes. Beyond: the connection is closed, and counted in `ssl_proto_errors`.
 pub const TLS_RECORD_MAX: usize = 5 + 16 * 1024 + 2048;
 
+/// Keys that one worker counts in a window, for the hot keys.
+///
+/// Unit: keys. Beyond: a new key takes over the counter with the least count.
+pub const HOTKEY_COUNTERS: usize = 1024;
+
+/// Keys for which the counts of all workers are summed up.
+///
+/// Unit: keys. Beyond: those with the least counts are dropped.
+pub const HOTKEY_MERGED_MAX: usize = 8192;
+
+/// Hot keys in one list.
+///
+/// Unit: keys. Beyond: `CLIENT_ERROR`, with the usage of `stats hotkeys`.
+pub const HOTKEYS_SHOWN_MAX: usize = 100;
+
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
 const _: () = assert!(TOKEN_MAX as usize + 2 < READ_BUF && SASL_MESSAGE_MAX + MECHANISM_MAX + 24 < READ_BUF);

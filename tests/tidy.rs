@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
         "stats",
         "conns",
         "events",
+        "hotkeys",
     ],
     &["store", "tls", "auth"],
     &["cache"],

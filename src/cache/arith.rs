@@ -6,6 +6,7 @@
 use super::store::Vivify;
 use super::{Key, Verbs};
 use crate::decimal;
+use crate::hotkeys::AccessKind;
 use crate::limits::COPY_MAX;
 use crate::stats::{ClassCounter, Counter};
 use crate::store::{Entry, Meta, Mode, OutOfMemory, Pinned, Relayout, Scratch, Stored, Version, Write, iflag};
@@ -120,10 +121,10 @@ impl Verbs<'_> {
     /// [`Verbs::arith`] with the options of the meta command.
     pub fn adjust(&self, key: &Key<'_>, adjust: Adjust) -> Adjusted {
         let adjust = Adjust { chosen: self.chosen(adjust.chosen), ..adjust };
-        let mut reported = false;
+        let mut notice = self.notice(AccessKind::Write);
         loop {
             let mut class = 0;
-            let found = self.visit_once(key, &mut reported, |entry| {
+            let found = self.visit_once(key, &mut notice, |entry| {
                 class = entry.class();
                 self.add_in_place(key, adjust, entry)
             });
@@ -323,7 +324,7 @@ impl Verbs<'_> {
             return Some(Adjusted::NotMade);
         }
         let write = self.write_choosing(Mode::Add, chosen);
-        match self.commit_write(reservation, key, write) {
+        match self.uncounted().commit_write(reservation, key, write) {
             Stored::Stored { cas, .. } => Some(Adjusted::Made { cas: self.shown_cas(cas) }),
             Stored::NotStored => None,
             _ => Some(Adjusted::NotMade),

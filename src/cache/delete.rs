@@ -7,6 +7,7 @@ use super::watch_events::ItemShape;
 use super::{Done, Key, Verbs};
 use crate::clock::Clock;
 use crate::events::{LookupStatus, StoreStatus};
+use crate::hotkeys::AccessKind;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::{Entry, Meta, Mode, Relayout, Stored, Version, iflag};
 
@@ -63,7 +64,7 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
         }
-        let found = self.visit(key, |entry| {
+        let found = self.visit(key, AccessKind::Write, |entry| {
             entry.unlink();
             ItemShape { class: entry.class(), size: entry.vlen(), exptime: 0 }
         });
@@ -85,7 +86,7 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
         }
-        let found = self.visit(key, |entry| {
+        let found = self.visit(key, AccessKind::Write, |entry| {
             if compare != 0 && compare != self.shown_cas(entry.cas()) {
                 return None;
             }
@@ -107,16 +108,16 @@ impl Verbs<'_> {
 
     /// Removes an item without counting a delete.
     pub fn remove(&self, key: &Key<'_>) {
-        let found = self.visit(key, Entry::unlink);
+        let found = self.visit(key, AccessKind::Write, Entry::unlink);
         self.live(found);
     }
 
     /// Deletes an item, empties it or marks it stale.
     pub fn discard(&self, key: &Key<'_>, discard: MetaDelete) -> MetaDeleted {
         let discard = MetaDelete { chosen: self.chosen(discard.chosen), ..discard };
-        let mut reported = false;
+        let mut notice = self.notice(AccessKind::Write);
         loop {
-            let found = self.visit_once(key, &mut reported, |entry| self.discard_entry(discard, entry));
+            let found = self.visit_once(key, &mut notice, |entry| self.discard_entry(discard, entry));
             let done = match self.live(found) {
                 None => MetaDeleted::NotFound,
                 Some(DeleteStep::Finished(done)) => done,

@@ -5,6 +5,7 @@
 
 use super::store::Vivify;
 use super::{Fetched, Key, Load, Verbs};
+use crate::hotkeys::AccessKind;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::{Entry, Lookup, Meta, Mode, Stored, iflag, state};
 
@@ -75,7 +76,7 @@ impl Verbs<'_> {
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
     pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Fetched<R> {
-        let hit = self.look(key, touch, show);
+        let hit = self.look(key, AccessKind::Read, touch, show);
         if hit.is_none()
             && let Some(load) = self.load(key)
         {
@@ -100,16 +101,18 @@ impl Verbs<'_> {
     pub(super) fn look<R>(
         &self,
         key: &Key<'_>,
+        kind: AccessKind,
         touch: Option<u32>,
         mut show: impl FnMut(&Entry) -> R,
     ) -> Option<(R, (u8, u8))> {
         let place = |entry: &Entry| (entry.class(), entry.state());
+        let mut notice = self.notice(kind);
         let read = match touch {
-            None => self.read(key, true, |entry| (show(entry), place(entry))),
+            None => self.read(key, &mut notice, true, |entry| (show(entry), place(entry))),
             Some(_) => None,
         };
         let found = read.unwrap_or_else(|| {
-            self.visit_with_room(key, touch, &mut false, |entry| {
+            self.visit_with_room(key, touch, &mut notice, |entry| {
                 if let Some(exptime) = touch {
                     entry.set_exptime_nearly(exptime, self.now);
                 }
@@ -151,18 +154,17 @@ impl Verbs<'_> {
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
     pub fn peek(&self, key: &Key<'_>, peek: &MetaGet, mut show: impl FnMut(&MetaSeen, Option<&Entry>)) -> Fetched<()> {
-        let mut reported = false;
+        let mut notice = self.notice(AccessKind::Read);
         let mut read = None;
         if peek.only_looks() {
-            read = self.read(key, peek.bump, |entry| {
+            read = self.read(key, &mut notice, peek.bump, |entry| {
                 show(&self.see(entry), Some(entry));
                 (entry.class(), entry.state())
             });
-            reported = read.is_some();
         }
         loop {
             let found = read.take().unwrap_or_else(|| {
-                self.visit_with_room(key, peek.touch, &mut reported, |entry| {
+                self.visit_with_room(key, peek.touch, &mut notice, |entry| {
                     let place = (entry.class(), entry.state());
                     let seen = self.meet(entry, peek);
                     if !peek.spoilt {
@@ -282,7 +284,7 @@ impl Verbs<'_> {
 
     /// Passes an item to `show` without recording an access; `None` on a miss.
     pub fn inspect<R>(&self, key: &Key<'_>, show: impl FnOnce(&Entry) -> R) -> Option<R> {
-        let found = self.visit(key, |entry| show(entry));
+        let found = self.visit(key, AccessKind::Read, |entry| show(entry));
         self.live(found)
     }
 }

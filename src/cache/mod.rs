@@ -19,7 +19,8 @@ pub use fetch::{MetaGet, MetaSeen, Recache};
 pub use source::{Completion, Fetched, Load, Source};
 pub use store::{Family, Storage, Vivify};
 
-use crate::events::Log;
+use crate::events::{EventClass, Log};
+use crate::hotkeys::HotKeys;
 use crate::stats::{Counter, Counters, PrefixStats};
 use crate::store::{Dead, Lookup, Store};
 use std::sync::OnceLock;
@@ -33,6 +34,8 @@ pub struct Cache {
     pub use_cas: bool,
     /// Counts of `stats detail`.
     pub prefixes: PrefixStats,
+    /// Samples of the accessed keys.
+    pub hotkeys: HotKeys,
     detail: AtomicBool,
     /// Where items that memory does not hold are looked for.
     source: OnceLock<Box<dyn Source>>,
@@ -40,9 +43,9 @@ pub struct Cache {
 
 impl Cache {
     /// Creates a cache over `store`.
-    pub fn new(store: &'static Store, use_cas: bool, prefix_delimiter: u8, detail: bool) -> Self {
+    pub fn new(store: &'static Store, use_cas: bool, prefix_delimiter: u8, detail: bool, hotkeys: HotKeys) -> Self {
         let prefixes = PrefixStats::new(prefix_delimiter);
-        Self { store, use_cas, prefixes, detail: AtomicBool::new(detail), source: OnceLock::new() }
+        Self { store, use_cas, prefixes, hotkeys, detail: AtomicBool::new(detail), source: OnceLock::new() }
     }
 
     /// Sets the source of items that memory does not hold; the first call wins.
@@ -96,6 +99,11 @@ pub struct Verbs<'a> {
 }
 
 impl Verbs<'_> {
+    /// The same verbs for a part of a command whose access is counted already.
+    fn uncounted(&self) -> Self {
+        Self { log: self.log.without(EventClass::ACCESSES), ..*self }
+    }
+
     /// Seconds left until `exptime`, as reported to clients. A time in the past wraps around, as in memcached.
     #[inline]
     pub fn seconds_left(&self, exptime: u32) -> u32 {

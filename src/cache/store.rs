@@ -86,7 +86,7 @@ impl Verbs<'_> {
         if let Err(refused) = taken {
             self.tell_refused(key, storage.mode, refused);
             if storage.mode == Mode::Set || storage.family == Family::Meta {
-                self.remove(key);
+                self.uncounted().remove(key);
             }
         }
         taken
@@ -119,14 +119,14 @@ impl Verbs<'_> {
         }
     }
 
-    /// The store's `commit`, counted, and reported to watchers as a lookup and a store.
+    /// The store's `commit`, counted, and reported as a lookup and a store.
     #[inline]
     pub(super) fn commit_write(&self, reservation: Reservation, key: &Key<'_>, write: Write) -> Stored {
-        let watched = self.log.wants(EventClass::FETCHERS.and(EventClass::MUTATIONS));
-        let shape = watched.then(|| ItemShape::of_reservation(&reservation));
+        let due = self.due(EventClass::FETCHERS.and(EventClass::MUTATIONS));
+        let shape = (!due.is_none()).then(|| ItemShape::of_reservation(&reservation));
         let (stored, info) = self.cache.store.commit(reservation, key, write, self.now);
         if let Some(shape) = shape {
-            self.tell_commit(key, write.mode, shape, stored, &info);
+            self.tell_commit(key, (write.mode, due), shape, stored, &info);
         }
         if let Some(dead) = info.dead {
             self.count_dead(dead);

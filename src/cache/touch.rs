@@ -2,13 +2,15 @@
 //!
 //! Owns what happens if the item's layout has no room for the time. Called through [`Verbs`] by every protocol.
 
+use super::watch_events::LookupNotice;
 use super::{Done, Key, Verbs};
+use crate::hotkeys::AccessKind;
 use crate::store::{Entry, Lookup, Relayout};
 
 impl Verbs<'_> {
     /// `touch`: sets a new expiry time.
     pub fn touch(&self, key: &Key<'_>, exptime: u32) -> Done {
-        let hit = self.look(key, Some(exptime), |_| ());
+        let hit = self.look(key, AccessKind::Write, Some(exptime), |_| ());
         self.count_fetch(true, hit.as_ref().map(|(_, place)| *place));
         if hit.is_some() { Done::Done } else { Done::NotFound }
     }
@@ -20,13 +22,13 @@ impl Verbs<'_> {
         &self,
         key: &Key<'_>,
         touch: Option<u32>,
-        reported: &mut bool,
+        notice: &mut LookupNotice,
         mut visit: impl FnMut(&mut Entry) -> R,
     ) -> Lookup<R> {
         let mut no_room = false;
         loop {
             let found = self
-                .visit_once(key, reported, |entry| (no_room || entry.has_room(touch, self.now)).then(|| visit(entry)));
+                .visit_once(key, notice, |entry| (no_room || entry.has_room(touch, self.now)).then(|| visit(entry)));
             match found {
                 Lookup::Hit(Some(shown)) => return Lookup::Hit(shown),
                 Lookup::Hit(None) => {

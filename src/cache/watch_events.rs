@@ -1,10 +1,12 @@
-//! Watch events of the verbs: lookups, stores, deletions.
+//! Watch events of the verbs: lookups, stores, deletions; samples of their keys.
 //!
-//! Owns which lookups and stores are events, as in memcached: a store or delete looks its key up first. If the event
-//! class is not watched, nothing runs here but the test of one bit.
+//! Owns which lookups and stores are events, as in memcached: a store or delete looks its key up first. For the hot
+//! keys each command counts as one access of each of its keys. If neither is wanted, nothing runs here but the test of
+//! one mask.
 
 use super::{Key, Refused, Verbs};
 use crate::events::{Event, EventClass, LookupStatus, StoreStatus, StoreVerb};
+use crate::hotkeys::{Access, AccessKind};
 use crate::store::{CommitInfo, Dead, Entry, Lookup, Mode, Reservation, Stored};
 
 fn status_of(dead: Option<Dead>) -> LookupStatus {
@@ -70,11 +72,44 @@ impl ItemShape {
     }
 }
 
+/// What the first lookup of a command is reported to. Later attempts of the same command are not reported.
+pub(super) struct LookupNotice {
+    due: EventClass,
+    kind: AccessKind,
+}
+
 impl Verbs<'_> {
-    /// The store's `visit`, reported to watchers as a lookup.
+    /// The notice of a command that begins. Counts its access, so each command takes one for each key.
     #[inline]
-    pub(super) fn visit<R>(&self, key: &Key<'_>, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
-        self.visit_once(key, &mut false, visit)
+    pub(super) fn notice(&self, kind: AccessKind) -> LookupNotice {
+        LookupNotice { due: self.due(EventClass::FETCHERS), kind }
+    }
+
+    /// Those of `classes` that are watched, and [`EventClass::ACCESSES`] if this access is a sample.
+    #[inline]
+    pub(super) fn due(&self, classes: EventClass) -> EventClass {
+        let wanted = self.log.wanted_of(classes.and(EventClass::ACCESSES));
+        if wanted.is_none() { wanted } else { self.count_down(wanted) }
+    }
+
+    #[cold]
+    fn count_down(&self, wanted: EventClass) -> EventClass {
+        // A command that runs again, after it waited for its item, has been counted.
+        let is_counted = wanted.meets(EventClass::ACCESSES) && self.loads;
+        let is_sample = is_counted && self.cache.hotkeys.is_due(self.log.worker());
+        if is_sample { wanted } else { wanted.without(EventClass::ACCESSES) }
+    }
+
+    /// Records a sample.
+    #[cold]
+    fn sample(&self, key: &Key<'_>, access: Access) {
+        self.cache.hotkeys.record(self.log.worker(), self.now, key.hash(), key.bytes(), access);
+    }
+
+    /// The store's `visit`, reported as a lookup.
+    #[inline]
+    pub(super) fn visit<R>(&self, key: &Key<'_>, kind: AccessKind, visit: impl FnOnce(&mut Entry) -> R) -> Lookup<R> {
+        self.visit_once(key, &mut self.notice(kind), visit)
     }
 
     /// [`Verbs::visit`] for a lookup that may be repeated: only the first attempt is reported.
@@ -82,10 +117,10 @@ impl Verbs<'_> {
     pub(super) fn visit_once<R>(
         &self,
         key: &Key<'_>,
-        reported: &mut bool,
+        notice: &mut LookupNotice,
         visit: impl FnOnce(&mut Entry) -> R,
     ) -> Lookup<R> {
-        let watched = self.log.wants(EventClass::FETCHERS) && !*reported;
+        let watched = !notice.due.is_none();
         let mut shape = ItemShape::default();
         let found = self.cache.store.visit(key, self.now, |entry| {
             if watched {
@@ -94,16 +129,21 @@ impl Verbs<'_> {
             visit(entry)
         });
         if watched {
-            *reported = true;
-            self.tell_found(key, &found, shape);
+            self.tell_found(key, &found, shape, notice);
         }
         found
     }
 
     /// The store's `read`, reported as a lookup unless the caller must fall back to `visit`.
     #[inline]
-    pub(super) fn read<R>(&self, key: &Key<'_>, bump: bool, mut look: impl FnMut(&Entry) -> R) -> Option<Lookup<R>> {
-        let watched = self.log.wants(EventClass::FETCHERS);
+    pub(super) fn read<R>(
+        &self,
+        key: &Key<'_>,
+        notice: &mut LookupNotice,
+        bump: bool,
+        mut look: impl FnMut(&Entry) -> R,
+    ) -> Option<Lookup<R>> {
+        let watched = !notice.due.is_none();
         let mut shape = ItemShape::default();
         let found = self.cache.store.read(key, self.now, bump, |entry| {
             if watched {
@@ -112,13 +152,19 @@ impl Verbs<'_> {
             look(entry)
         })?;
         if watched {
-            self.tell_found(key, &found, shape);
+            self.tell_found(key, &found, shape, notice);
         }
         Some(found)
     }
 
     #[cold]
-    fn tell_found<R>(&self, key: &Key<'_>, found: &Lookup<R>, shape: ItemShape) {
+    fn tell_found<R>(&self, key: &Key<'_>, found: &Lookup<R>, shape: ItemShape, notice: &mut LookupNotice) {
+        let due = std::mem::take(&mut notice.due);
+        if due.meets(EventClass::ACCESSES) {
+            let bytes = if notice.kind == AccessKind::Read { shape.size } else { 0 };
+            let missed = !matches!(found, Lookup::Hit(_));
+            self.sample(key, Access { kind: notice.kind, missed, bytes });
+        }
         let status = match found {
             Lookup::Hit(_) => LookupStatus::Found,
             Lookup::Miss => LookupStatus::NotFound,
@@ -132,8 +178,19 @@ impl Verbs<'_> {
         self.log.put(&Event::ItemGet { key: key.bytes(), status, class, fd: self.log.fd(), size });
     }
 
+    /// Reports a store as a lookup and a store, to those of `due`.
     #[cold]
-    pub(super) fn tell_commit(&self, key: &Key<'_>, mode: Mode, shape: ItemShape, stored: Stored, info: &CommitInfo) {
+    pub(super) fn tell_commit(
+        &self,
+        key: &Key<'_>,
+        (mode, due): (Mode, EventClass),
+        shape: ItemShape,
+        stored: Stored,
+        info: &CommitInfo,
+    ) {
+        if due.meets(EventClass::ACCESSES) {
+            self.sample(key, Access { kind: AccessKind::Write, missed: false, bytes: shape.size });
+        }
         let (status, class) = match info.old_class {
             Some(class) => (LookupStatus::Found, class),
             None => (status_of(info.dead), 0),
@@ -161,6 +218,9 @@ impl Verbs<'_> {
     /// Reports a store that got no memory.
     #[cold]
     pub(super) fn tell_refused(&self, key: &Key<'_>, mode: Mode, refused: Refused) {
+        if !self.due(EventClass::NONE).is_none() {
+            self.sample(key, Access { kind: AccessKind::Write, missed: false, bytes: 0 });
+        }
         self.tell_store(key, mode, refused.into(), ItemShape::default());
     }
 

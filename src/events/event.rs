@@ -22,6 +22,9 @@ impl EventClass {
     pub const PROXYEVENTS: Self = Self(1 << 7);
     pub const PROXYUSER: Self = Self(1 << 8);
     pub const DELETIONS: Self = Self(1 << 9);
+    /// Not a word of `watch`: accesses of keys are sampled for the hot keys. In the same mask, so that one test covers
+    /// both.
+    pub const ACCESSES: Self = Self(1 << 15);
 
     /// Union of both sets.
     #[inline]
@@ -34,6 +37,26 @@ impl EventClass {
     #[inline]
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The classes in both sets.
+    #[inline]
+    #[must_use]
+    pub const fn among(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The classes of this set that `other` lacks.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether the set is empty.
+    #[inline]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
     }
 
     #[inline]

@@ -56,7 +56,17 @@ impl Events {
 
     /// Sets the watched classes.
     pub fn want(&self, classes: EventClass) {
-        self.wanted.store(classes.bits(), Relaxed);
+        self.change(|wanted| wanted.among(EventClass::ACCESSES).and(classes));
+    }
+
+    /// Sets whether accesses of keys are sampled.
+    pub fn sample_accesses(&self, on: bool) {
+        let accesses = if on { EventClass::ACCESSES } else { EventClass::NONE };
+        self.change(|wanted| wanted.without(EventClass::ACCESSES).and(accesses));
+    }
+
+    fn change(&self, change: impl Fn(EventClass) -> EventClass) {
+        let _ = self.wanted.fetch_update(Relaxed, Relaxed, |bits| Some(change(EventClass::from_bits(bits)).bits()));
     }
 
     /// Whether one of `classes` is watched.
@@ -147,6 +157,24 @@ impl<'a> Log<'a> {
         Self { ring: Some(number as u32), ..self }
     }
 
+    /// Those of `classes` that were watched when the turn began.
+    #[inline]
+    pub fn wanted_of(&self, classes: EventClass) -> EventClass {
+        self.wanted.among(classes)
+    }
+
+    /// The same recorder without `classes`.
+    #[must_use]
+    pub fn without(self, classes: EventClass) -> Self {
+        Self { wanted: self.wanted.without(classes), ..self }
+    }
+
+    /// The worker's number; `None` on no worker.
+    #[inline]
+    pub fn worker(&self) -> Option<usize> {
+        self.ring.map(|ring| ring as usize)
+    }
+
     /// Whether one of `classes` was watched when the turn began.
     #[inline]
     pub fn wants(&self, classes: EventClass) -> bool {
@@ -191,6 +219,19 @@ mod tests {
         assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 1, 3]);
         assert!(seen[0].1.contains("[97]"), "{seen:?}");
         assert_eq!((events.drain(|_| panic!("drained")), events.dropped()), (0, 0));
+    }
+
+    #[test]
+    fn watchers_and_samplers_switch_their_own_classes() {
+        let events = Events::new(1, 0);
+        events.sample_accesses(true);
+        events.want(EventClass::FETCHERS);
+        assert!(events.wants(EventClass::ACCESSES) && events.wants(EventClass::FETCHERS));
+        events.want(EventClass::NONE);
+        assert!(events.wants(EventClass::ACCESSES) && !events.wants(EventClass::FETCHERS));
+        events.want(EventClass::MUTATIONS);
+        events.sample_accesses(false);
+        assert!(!events.wants(EventClass::ACCESSES) && events.wants(EventClass::MUTATIONS));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::conns::{Addresses, ConnTable};
 use crate::events::{Events, Log};
+use crate::hotkeys::{HotKeys, NoSketchMemory};
 use crate::limits::{REPLY_CHARGE, TURN_KEYS};
 use crate::maint::{ChoreInput, Crawler, Mover, Tuning, Watchers};
 use crate::point::point;
@@ -122,10 +123,13 @@ impl Shared {
         store.set_flat(!settings.lru_segmented);
         store.set_hot_pct(settings.hot_lru_given.then_some(settings.hot_lru_pct));
         store.set_temp_ttl(settings.temp_lru.then_some(settings.temporary_ttl.saturating_add(clock.begun())));
-        Self {
+        let workers = settings.num_threads as usize;
+        let hotkeys = HotKeys::new(workers, settings.hotkeys.sample, settings.hotkeys.window);
+        let (delimiter, detail) = (settings.prefix_delimiter, settings.detail_enabled);
+        let shared = Self {
             clock,
-            stats: Stats::new(settings.num_threads as usize),
-            cache: Cache::new(store, settings.use_cas, settings.prefix_delimiter, settings.detail_enabled),
+            stats: Stats::new(workers),
+            cache: Cache::new(store, settings.use_cas, delimiter, detail, hotkeys),
             crawler: Arc::default(),
             mover: Arc::default(),
             tls: None,
@@ -137,7 +141,30 @@ impl Shared {
             control,
             runtime: Runtime::new(&settings),
             settings,
+        };
+        if shared.settings.hotkeys.enabled && shared.begin_hotkeys().is_err() {
+            crate::sys::say(format_args!("hot keys are off: no memory for {workers} workers"));
         }
+        shared
+    }
+
+    /// `hotkeys on`, `hotkeys reset`: samples keys from the next second on.
+    ///
+    /// # Errors
+    /// Memory is short; nothing has changed.
+    pub fn begin_hotkeys(&self) -> Result<(), NoSketchMemory> {
+        self.cache.hotkeys.begin(self.clock.now(), || {
+            self.events.sample_accesses(true);
+            self.runtime.set_hotkeys(true);
+        })
+    }
+
+    /// `hotkeys off`: samples no keys, and frees the memory for them.
+    pub fn end_hotkeys(&self) {
+        self.cache.hotkeys.end(|| {
+            self.events.sample_accesses(false);
+            self.runtime.set_hotkeys(false);
+        });
     }
 
     /// The parts that statistics are read from.

@@ -11,6 +11,7 @@
 mod check;
 mod extended;
 mod help;
+mod hotkeys;
 mod listen;
 mod number;
 mod options;
@@ -23,6 +24,7 @@ mod ssl;
 use std::path::{Path, PathBuf};
 
 pub use check::{check_authfile, check_start, check_user};
+pub use hotkeys::HotKeyOptions;
 pub use listen::{ListenSpec, Transport};
 pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
@@ -216,6 +218,8 @@ pub struct Settings {
     pub relaxed_privileges: bool,
     /// `-Z` and `-o ssl_*`.
     pub ssl: Ssl,
+    /// `-o hotkeys`, `-o hotkeys_*`.
+    pub hotkeys: HotKeyOptions,
     /// `-d`.
     pub daemonize: bool,
     /// `-r`.
@@ -314,6 +318,7 @@ impl Default for Settings {
             sock_cookie_id: 0,
             relaxed_privileges: false,
             ssl: Ssl::default(),
+            hotkeys: HotKeyOptions::default(),
             daemonize: false,
             maxcore: false,
             lock_memory: false,

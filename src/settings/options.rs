@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{atoi, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, extended, help, ssl};
+use super::{ProtocolChoice, extended, help, hotkeys, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
@@ -329,5 +329,5 @@ fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 
 /// The `-o` names, in the order of `-h`.
 pub(super) fn subs() -> impl Iterator<Item = &'static Sub> {
-    extended::SUBS.iter().chain(ssl::SUBS)
+    extended::SUBS.iter().chain(ssl::SUBS).chain(hotkeys::SUBS)
 }

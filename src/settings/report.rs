@@ -20,7 +20,7 @@ impl Settings {
         self.report_engine(rt, out);
         self.report_lru(rt, out);
         self.report_ssl(out);
-        self.report_rest(out);
+        self.report_rest(rt, out);
     }
 
     fn report_server(&self, rt: &Runtime, out: &mut MetricSink<'_>) {
@@ -100,7 +100,7 @@ impl Settings {
         out.info("ssl_min_version", ssl.min_version.text());
     }
 
-    fn report_rest(&self, out: &mut MetricSink<'_>) {
+    fn report_rest(&self, rt: &Runtime, out: &mut MetricSink<'_>) {
         out.gauge("num_napi_ids", 0);
         out.info("memory_file", &path(&self.memory_file, "(null)"));
         out.gauge("client_flags_size", 4);
@@ -113,6 +113,11 @@ impl Settings {
         }
         if self.write_timeout > 0 {
             out.gauge("write_timeout", self.write_timeout);
+        }
+        if rt.hotkeys() {
+            out.gauge("hotkeys", true);
+            out.gauge("hotkeys_sample", self.hotkeys.sample);
+            out.gauge("hotkeys_window", self.hotkeys.window);
         }
     }
 }

@@ -94,6 +94,8 @@ live! {
     temp_lru, set_temp_lru: AtomicBool as bool;
     /// Maximum lifetime of a short-lived item, in seconds.
     temporary_ttl, set_temporary_ttl: AtomicU32 as u32;
+    /// Keys are sampled. Shown only: `Shared::switch_hotkeys` switches.
+    hotkeys, set_hotkeys: AtomicBool as bool;
 }
 
 impl Runtime {
@@ -120,6 +122,7 @@ impl Runtime {
             warm_max_factor: AtomicF64::new(settings.warm_max_factor),
             temp_lru: AtomicBool::new(settings.temp_lru),
             temporary_ttl: AtomicU32::new(settings.temporary_ttl),
+            hotkeys: AtomicBool::new(false),
         }
     }
 
