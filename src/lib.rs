@@ -14,7 +14,9 @@
 //! slab, one shared pair of buffers, counters that only it writes. The *chores thread* does the store's background work
 //! in steps that hold one bucket's lock for a few microseconds. The *logger thread* writes to watching clients what the
 //! workers have recorded; no thread waits for it. A thread for slow password checks starts with the first of them. One
-//! more thread writes the lines for standard error, so that a slow reader of them blocks no other thread.
+//! more thread writes the lines for standard error, so that a slow reader of them blocks no other thread. With
+//! `--admin`, the *admin thread* serves metrics, health and live events over HTTP; it reads counters and asks no other
+//! thread for anything.
 //!
 //! Layers, from the bottom; a module imports only from its own or lower ones (`tests/tidy.rs` holds the table):
 //!
@@ -27,10 +29,12 @@
 //! | 4 | [`report`] | statistics as data |
 //! | 5 | [`proto`] | bytes to verbs and back, no sockets |
 //! | 6 | [`net`] | sockets, workers, connections |
-//! | 7 | [`server`] | wires all of them; `main` |
+//! | 7 | [`admin`] | the admin listener: its thread, HTTP, health, statistics, live events |
+//! | 8 | [`server`] | wires all of them; `main` |
 //!
 //! `docs/architecture.md` follows one request through all of them.
 
+pub mod admin;
 pub mod auth;
 pub mod cache;
 pub mod clock;

@@ -287,6 +287,91 @@ pub const HOTKEY_MERGED_MAX: usize = 8192;
 /// Unit: keys. Beyond: `CLIENT_ERROR`, with the usage of `stats hotkeys`.
 pub const HOTKEYS_SHOWN_MAX: usize = 100;
 
+/// Simultaneous connections of the admin listener, unless `-o admin_conns` is given; viewers count among them.
+///
+/// Unit: connections. Beyond: status 503 and the end of the connection, counted in `admin_conns_refused`.
+pub const ADMIN_CONNS: u32 = 64;
+
+/// Maximum of `-o admin_conns`.
+///
+/// Unit: connections. Beyond: the server does not start.
+pub const ADMIN_CONNS_MAX: u32 = 1024;
+
+/// Head of a request to the admin listener.
+///
+/// Unit: bytes. Beyond: status 431 and the end of the connection.
+pub const ADMIN_HEAD: usize = 8 * 1024;
+
+/// Fields in the head of a request to the admin listener.
+///
+/// Unit: fields. Beyond: status 431 and the end of the connection.
+pub const ADMIN_FIELDS: usize = 100;
+
+/// Body of a request that changes a setting; other requests have none.
+///
+/// Unit: bytes. Beyond: status 413 and the end of the connection.
+pub const ADMIN_BODY: usize = 1024;
+
+/// Requests of one connection to the admin listener.
+///
+/// Unit: requests. Beyond: the connection is closed after the last answer.
+pub const ADMIN_REQUESTS: u32 = 100;
+
+/// Seconds for the head of a request to the admin listener, and for its body.
+///
+/// Unit: seconds. Beyond: status 408 and the end of the connection.
+pub const ADMIN_HEAD_SECONDS: u32 = 5;
+
+/// Seconds between an answer of the admin listener and the next request.
+///
+/// Unit: seconds. Beyond: the connection is closed.
+pub const ADMIN_IDLE_SECONDS: u32 = 30;
+
+/// Seconds in which a client of the admin listener may take nothing of what is sent to it.
+///
+/// Unit: seconds. Beyond: the connection is closed.
+pub const ADMIN_WRITE_SECONDS: u32 = 10;
+
+/// Seconds in which a client of the admin listener must take an answer.
+///
+/// Unit: seconds. Beyond: the connection is closed.
+pub const ADMIN_ANSWER_SECONDS: u32 = 60;
+
+/// Bytes of answers of the admin listener that their clients have not taken yet.
+///
+/// Unit: bytes. Beyond: status 503 for a request whose answer must be made.
+pub const ADMIN_ANSWERS: usize = 16 << 20;
+
+/// Simultaneous viewers: WebSockets and event streams of the admin listener.
+///
+/// Unit: viewers. Beyond: status 503.
+pub const ADMIN_VIEWERS: usize = 16;
+
+/// Frames that wait for one viewer.
+///
+/// Unit: bytes. Beyond: the oldest are dropped, and the viewer is told how many.
+pub const ADMIN_VIEWER_QUEUE: usize = 1 << 20;
+
+/// Message of a viewer.
+///
+/// Unit: bytes. Beyond: the WebSocket is closed with code 1009.
+pub const ADMIN_MESSAGE: usize = 4 * 1024;
+
+/// Seconds between two pings of a WebSocket.
+///
+/// Unit: seconds. Beyond: nothing.
+pub const ADMIN_PING_SECONDS: u32 = 20;
+
+/// Seconds between a ping and its pong.
+///
+/// Unit: seconds. Beyond: the WebSocket is closed.
+pub const ADMIN_PONG_SECONDS: u32 = 10;
+
+/// Seconds without a tick of the main thread, which ticks every second.
+///
+/// Unit: seconds. Beyond: `/healthz` answers with status 503.
+pub const ADMIN_TICK_SECONDS: u32 = 5;
+
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
 const _: () = assert!(TOKEN_MAX as usize + 2 < READ_BUF && SASL_MESSAGE_MAX + MECHANISM_MAX + 24 < READ_BUF);

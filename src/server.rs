@@ -3,6 +3,7 @@
 //! Owns the main thread: listening sockets, the clock's tick, signals and requests from sessions. Must not touch a
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 
+use crate::admin::{AdminSockets, AdminThread, AdminToken, BindRefused, Phase};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::maint::restart::{self, Memory};
@@ -217,6 +218,8 @@ pub struct Server {
     mover: Option<MoverThread>,
     logger: Logger,
     acceptor: Acceptor,
+    /// `None` without `--admin`.
+    admin: Option<AdminThread>,
     addresses: Vec<SocketAddr>,
     poll: Poll,
     next_tick: Instant,
@@ -233,15 +236,22 @@ impl Server {
     pub fn start_with(settings: Settings, loaded: Loaded) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
+        let tls = loaded.tls.map(Arc::new);
+        // First of all, so that it answers while a memory file is recovered.
+        let admin = serve_admin(&settings, tls.as_ref())?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
         let requests = Arc::new(Requests::default());
         let waker = Waker::new(poll.registry(), WAKE).map_err(failed("eventfd"))?;
         // Cannot fail: the cell is new.
         let _ = requests.waker.set(waker);
         let asked = Arc::clone(&requests);
-        let shared = share(settings, Box::new(move |control| asked.ask(control)))?;
-        let Loaded { tls, auth } = loaded;
-        let shared = Arc::new(Shared { tls, auth, ..shared });
+        let restoring = || admin.iter().for_each(|admin| admin.health().begin(Phase::Restoring));
+        let shared = share(settings, Box::new(move |control| asked.ask(control)), &restoring)?;
+        let shared = Arc::new(Shared { tls, auth: loaded.auth, ..shared });
+        if let Some(admin) = &admin {
+            admin.health().begin(Phase::Starting);
+            admin.attach(&shared);
+        }
         if shared.settings.verbose > 1 {
             say_classes(shared.cache.store.sizes());
         }
@@ -265,9 +275,19 @@ impl Server {
         let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));
         let logger = logger.map_err(failed("Can't start logger thread"))?;
         match listen(&shared, workers.dispatcher(), poll.registry()) {
-            Ok((acceptor, addresses)) => {
-                Ok(Self { shared, requests, workers, chores, mover, logger, acceptor, addresses, poll, next_tick })
-            }
+            Ok((acceptor, addresses)) => Ok(Self {
+                shared,
+                requests,
+                workers,
+                chores,
+                mover,
+                logger,
+                acceptor,
+                admin,
+                addresses,
+                poll,
+                next_tick,
+            }),
             Err(e) => {
                 workers.stop();
                 Err(e)
@@ -278,6 +298,11 @@ impl Server {
     /// Network addresses of its listeners, in the order of opening.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The admin listener; `None` without `--admin`.
+    pub fn admin(&self) -> Option<&AdminThread> {
+        self.admin.as_ref()
     }
 
     /// State shared by all sessions.
@@ -297,6 +322,7 @@ impl Server {
     /// Polling failed.
     pub fn run(mut self, mut signals: Option<Signals>) -> io::Result<()> {
         let served = self.serve(signals.as_mut());
+        self.begin(Phase::Draining);
         let verbose = self.shared.runtime.verbose() > 0;
         match served {
             Ok(Stop::Graceful) => {
@@ -327,12 +353,19 @@ impl Server {
         Ok(Running { handle, addresses, thread })
     }
 
+    fn begin(&self, phase: Phase) {
+        if let Some(admin) = &self.admin {
+            admin.health().begin(phase);
+        }
+    }
+
     fn serve(&mut self, mut signals: Option<&mut Signals>) -> io::Result<Stop> {
         ALLOCATOR.refill();
         if let Some(signals) = &mut signals {
             self.poll.registry().register(signals.source(), SIGNALS, Interest::READABLE)?;
         }
         let mut events = Events::with_capacity(EVENTS);
+        self.begin(Phase::Serving);
         loop {
             let until_tick = self.next_tick.saturating_duration_since(Instant::now());
             let timeout = self.acceptor.timeout().map_or(until_tick, |t| t.min(until_tick));
@@ -395,6 +428,9 @@ impl Server {
         }
         panics::trap("main");
         self.shared.clock.tick();
+        if let Some(admin) = &self.admin {
+            admin.health().tick();
+        }
         self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
         ALLOCATOR.refill();
         let (second, news) = (self.shared.clock.now(), self.shared.news());
@@ -444,7 +480,12 @@ fn news(shared: &Arc<Shared>) -> impl Fn() -> u64 + Send + 'static {
 }
 
 /// Creates the shared state: an empty cache, or with `-e` the items of the previous process.
-fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) -> Result<Shared, StartError> {
+/// `restoring` is called before old items are looked for.
+fn share(
+    mut settings: Settings,
+    control: Box<dyn Fn(Control) + Send + Sync>,
+    restoring: &dyn Fn(),
+) -> Result<Shared, StartError> {
     let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
     let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else {
         let shared = Shared::new(settings, Clock::real(), control).ok_or_else(no_space)?;
@@ -455,6 +496,7 @@ fn share(mut settings: Settings, control: Box<dyn Fn(Control) + Send + Sync>) ->
         }
         return Ok(shared);
     };
+    restoring();
     let sizes = Sizes::new(size_config(&settings));
     let Memory { memory_file, resume } =
         restart::open(&path, &settings, &sizes, unix_now()).map_err(|complaint| StartError::new(FAILURE, complaint))?;
@@ -503,6 +545,19 @@ fn count(shared: &Shared, tally: RoundTally) {
     globals.log_watcher_skipped.fetch_add(tally.skipped, Relaxed);
     globals.log_watcher_sent.fetch_add(tally.sent, Relaxed);
     globals.log_watchers.store(tally.watchers, Relaxed);
+}
+
+/// Starts the admin listener, if there is to be one.
+fn serve_admin(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Option<AdminThread>, StartError> {
+    let sockets = AdminSockets::open(settings).map_err(|refused| match refused {
+        BindRefused::Insecure(message) => StartError::new(USAGE, message),
+        BindRefused::System(message) => StartError::new(OS_ERROR, message),
+    })?;
+    let Some(sockets) = sockets else { return Ok(None) };
+    let token = AdminToken::load(settings).map_err(|complaint| StartError::new(FAILURE, complaint))?;
+    AdminThread::start(sockets, settings, tls, token)
+        .map(Some)
+        .map_err(|e| StartError::from_io(FAILURE, "Can't create admin thread", &e))
 }
 
 /// Opens the listening sockets and creates the acceptor.

@@ -41,6 +41,7 @@ const LAYERS: &[&[&str]] = &[
     &["report"],
     &["proto"],
     &["net"],
+    &["admin"],
     &["server", "main", "lib"],
 ];
 

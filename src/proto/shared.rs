@@ -39,7 +39,7 @@ pub struct Shared {
     /// Handle of the page mover.
     pub mover: Arc<Mover>,
     /// Certificates; `None` without `-Z`.
-    pub tls: Option<Tls>,
+    pub tls: Option<Arc<Tls>>,
     /// Users; `None` without authentication.
     pub auth: Option<Auth>,
     /// Open connections, for `stats conns`.
@@ -177,7 +177,7 @@ impl Shared {
             store: self.cache.store,
             mover: &self.mover,
             crawler: &self.crawler,
-            tls: self.tls.as_ref(),
+            tls: self.tls.as_deref(),
             auth: self.auth.is_some(),
         }
     }

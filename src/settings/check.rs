@@ -6,7 +6,9 @@
 
 use super::number::strict_u32;
 use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
-use super::{CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, listen};
+use super::{
+    CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, admin, listen,
+};
 use crate::sys::user::{Account, find_account};
 
 /// The largest port number.
@@ -44,6 +46,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     if settings.ssl.enabled && settings.port == 0 {
         return usage("ERROR: You cannot enable SSL without a TCP port.");
     }
+    admin::finish(&mut settings)?;
     // `check_start` reports a bad list, after the errors about the user.
     settings.listeners = listen::listeners(&settings).unwrap_or_default();
     if settings.auth_file.is_some() {

@@ -12,8 +12,11 @@ use super::{Settings, VERSION};
 /// Column at which descriptions start.
 const COLUMN: usize = 26;
 
-/// Full name of a flag: `-p, --port` or `-D`.
+/// Full name of a flag: `-p, --port`, `-D` or `--admin`.
 pub(super) fn name(flag: &Flag) -> String {
+    if !flag.short.is_ascii() {
+        return flag.long.map(|long| format!("--{long}")).unwrap_or_default();
+    }
     let short = char::from(flag.short);
     flag.long.map_or_else(|| format!("-{short}"), |long| format!("-{short}, --{long}"))
 }
@@ -70,7 +73,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("base64", "MIT OR Apache-2.0"),
     ("crossbeam-channel", "MIT OR Apache-2.0"),
     ("env_logger", "MIT OR Apache-2.0"),
+    ("futures-util", "MIT OR Apache-2.0"),
     ("hmac", "MIT OR Apache-2.0"),
+    ("http-body-util", "MIT"),
+    ("hyper", "MIT"),
+    ("hyper-util", "MIT"),
     ("itoa", "MIT OR Apache-2.0"),
     ("libc", "MIT OR Apache-2.0"),
     ("log", "MIT OR Apache-2.0"),
@@ -78,15 +85,20 @@ const PACKAGES: &[(&str, &str)] = &[
     ("memchr", "Unlicense OR MIT"),
     ("mio", "MIT"),
     ("parking_lot", "MIT OR Apache-2.0"),
+    ("ratatui", "MIT"),
     ("rapidhash", "MIT OR Apache-2.0"),
     ("ring", "Apache-2.0 AND ISC"),
     ("rustls", "Apache-2.0 OR ISC OR MIT"),
     ("rustls-webpki", "ISC"),
+    ("serde_json", "MIT OR Apache-2.0"),
     ("signal-hook", "MIT OR Apache-2.0"),
     ("slab", "MIT"),
     ("socket2", "MIT OR Apache-2.0"),
     ("stringprep", "MIT OR Apache-2.0"),
     ("subtle", "BSD-3-Clause"),
+    ("tokio", "MIT"),
+    ("tokio-rustls", "MIT OR Apache-2.0"),
+    ("tokio-tungstenite", "MIT"),
 ];
 
 #[cfg(test)]

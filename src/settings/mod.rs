@@ -8,6 +8,7 @@
 //! [`check_user`] -> [`check_start`] -> [`Runtime::new`]. The checks are separate because a command line may have
 //! several errors and the one that memcached reports first must be shown.
 
+mod admin;
 mod check;
 mod extended;
 mod help;
@@ -23,6 +24,7 @@ mod ssl;
 
 use std::path::{Path, PathBuf};
 
+pub use admin::{Admin, AdminAddr, AdminTimes};
 pub use check::{check_authfile, check_start, check_user};
 pub use hotkeys::HotKeyOptions;
 pub use listen::{ListenSpec, Transport};
@@ -220,6 +222,8 @@ pub struct Settings {
     pub ssl: Ssl,
     /// `-o hotkeys`, `-o hotkeys_*`.
     pub hotkeys: HotKeyOptions,
+    /// `--admin` and `-o admin_*`.
+    pub admin: Admin,
     /// `-d`.
     pub daemonize: bool,
     /// `-r`.
@@ -319,6 +323,7 @@ impl Default for Settings {
             relaxed_privileges: false,
             ssl: Ssl::default(),
             hotkeys: HotKeyOptions::default(),
+            admin: Admin::default(),
             daemonize: false,
             maxcore: false,
             lock_memory: false,

@@ -4,6 +4,7 @@
 //! rows of `options` define them. Called by `main`, and by tests in process.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use super::check;
 use super::number::is_space;
@@ -107,7 +108,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
     if args.get(1).is_some_and(|word| word == HASH_PASSWORD) {
         return hash_password(&args[2..]);
     }
-    let mut specs: Vec<Spec> = FLAGS.iter().map(spec).collect();
+    let mut specs: Vec<Spec> = FLAGS.iter().filter(|flag| is_scanned(flag, &args)).map(spec).collect();
     specs.sort_by_key(|spec| memchr::memchr(spec.short, LONG_ORDER).unwrap_or(LONG_ORDER.len()));
     let mut draft = Draft::default();
     match walk(&mut draft, Getopt::new(args, &specs)) {
@@ -120,6 +121,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, Exit> {
         Ok(settings) => Ok(Action::Run(Box::new(settings))),
         Err(exit) => Err(after_warnings(&warnings, &exit)),
     }
+}
+
+/// Whether the scanner must know a flag. memcached lacks those without a letter: where the command line does not spell
+/// one out, abbreviations keep memcached's meaning.
+fn is_scanned(flag: &Flag, args: &[OsString]) -> bool {
+    let names = |word: &OsString| {
+        let name = word.as_bytes().strip_prefix(b"--").and_then(|name| name.split(|&byte| byte == b'=').next());
+        name.is_some() && name == flag.long.map(str::as_bytes)
+    };
+    flag.short.is_ascii() || args.iter().any(names)
 }
 
 fn after_warnings(warnings: &[String], exit: &Exit) -> Exit {

@@ -40,7 +40,7 @@ pub(super) struct HelpText {
 
 /// A command line flag.
 pub(super) struct Flag {
-    /// The letter.
+    /// The letter; of a flag without one, a code from 0x80 up.
     pub(super) short: u8,
     /// The long name, after two dashes.
     pub(super) long: Option<&'static str>,

@@ -34,7 +34,7 @@ pub enum Argument {
 /// One option, as the scanner sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// The single letter.
+    /// The single letter, or a code from 0x80 up for an option that has none.
     pub short: u8,
     /// The long name, without dashes.
     pub long: Option<&'static str>,
@@ -67,8 +67,10 @@ impl Getopt {
         let mut short = Vec::with_capacity(specs.len() * 2);
         let mut long = Vec::with_capacity(specs.len() + 1);
         for spec in specs {
-            short.push(spec.short);
-            short.extend(std::iter::repeat_n(b':', spec.short_argument as usize));
+            if spec.short.is_ascii() {
+                short.push(spec.short);
+                short.extend(std::iter::repeat_n(b':', spec.short_argument as usize));
+            }
             if let Some(name) = spec.long {
                 let name = c_string(name.as_bytes().to_vec());
                 long.push(long_option(name.as_ptr(), spec.long_argument as c_int, c_int::from(spec.short)));

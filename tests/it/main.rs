@@ -19,6 +19,7 @@ macro_rules! scripts {
 }
 
 mod admin;
+mod admin_listener;
 mod auth;
 mod binary;
 mod engine;

@@ -285,7 +285,7 @@ fn served(args: &str) -> Arc<Shared> {
     let (auth, tls) = (settings.has_auth(), Tls::load(&settings).unwrap());
     let shared = Shared::new(settings, Clock::manual(support::UNIX), Box::new(|_| ())).unwrap();
     let users = || Credentials::parse(b"u:p", Format::Tokens, &Seed::from_bytes(&[1; 32])).unwrap();
-    Arc::new(Shared { auth: auth.then(|| Auth::of(Some(users()), None).unwrap()), tls, ..shared })
+    Arc::new(Shared { auth: auth.then(|| Auth::of(Some(users()), None).unwrap()), tls: tls.map(Arc::new), ..shared })
 }
 
 /// Writes a certificate and its key to `cert` and `key` in the directory.

@@ -1,0 +1,137 @@
+//! Opens the sockets of the admin listener.
+//!
+//! Owns the error texts, and the rule that an address which other machines reach needs a token. `server` calls it after
+//! the change of user and before the clients' listeners.
+
+use crate::settings::{AdminAddr, Settings};
+use crate::sys::resolve::{SocketKind, listen_addresses};
+use crate::sys::{error_text, process};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Backlog of an admin socket: some more than a full listener's connections.
+const BACKLOG: i32 = 128;
+
+/// Mode of a unix socket: its user's alone.
+const MODE: u32 = 0o700;
+
+/// Why the admin listener cannot be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BindRefused {
+    /// Other machines would reach it without a token.
+    Insecure(String),
+    /// The system's refusal.
+    System(String),
+}
+
+/// Bound, listening, non-blocking sockets.
+#[derive(Debug)]
+pub struct AdminSockets {
+    pub(super) tcp: Vec<std::net::TcpListener>,
+    pub(super) unix: Option<UnixSocket>,
+    /// Every TCP address is one of this machine alone.
+    pub(super) is_loopback: bool,
+}
+
+/// A unix socket and its file, which goes with it.
+#[derive(Debug)]
+pub(super) struct UnixSocket {
+    pub(super) listener: std::os::unix::net::UnixListener,
+    pub(super) file: SocketFile,
+}
+
+/// The file of a unix socket; dropping this removes it, unless another server has put its own in the same place.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl AdminSockets {
+    /// Opens what `--admin` names; `None` without it.
+    ///
+    /// # Errors
+    /// The complete message for the operator.
+    pub fn open(settings: &Settings) -> Result<Option<Self>, BindRefused> {
+        match &settings.admin.addr {
+            None => Ok(None),
+            Some(AdminAddr::Unix(path)) => unix(&settings.locate(path)).map(Some).map_err(|e| {
+                let why = error_text(&e);
+                BindRefused::System(format!("failed to listen on admin socket {}: {why}", path.display()))
+            }),
+            Some(AdminAddr::Tcp { host, port, .. }) => tcp(settings, host.as_deref(), *port).map(Some),
+        }
+    }
+
+    /// Network addresses of the sockets.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+}
+
+/// Binds every address of the name. One bound address is enough: the kernel may lack a family.
+fn tcp(settings: &Settings, host: Option<&str>, port: u16) -> Result<AdminSockets, BindRefused> {
+    let shown = settings.admin.text.as_deref().unwrap_or_default();
+    let system = |why: &str| BindRefused::System(format!("failed to listen on admin address {shown}: {why}"));
+    let addresses = listen_addresses(host, port.into(), SocketKind::Stream).map_err(|why| system(&why))?;
+    let is_loopback = addresses.iter().all(|address| address.ip().to_canonical().is_loopback());
+    if !is_loopback && !settings.admin.insecure && !settings.admin.asks_for_proof(&settings.ssl) {
+        return Err(BindRefused::Insecure(format!(
+            "ERROR: Other machines reach the admin address {shown}: give -o admin_token_file, or admin_insecure"
+        )));
+    }
+    let mut bound = Vec::new();
+    let mut skipped = io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
+    for mut address in addresses {
+        // All families share the port that the system chose for the first.
+        if let (0, Some(first)) = (port, bound.first().and_then(|s: &std::net::TcpListener| s.local_addr().ok())) {
+            address.set_port(first.port());
+        }
+        match listen(address) {
+            Ok(socket) => bound.push(socket),
+            Err(e) => skipped = e,
+        }
+    }
+    if bound.is_empty() {
+        return Err(system(&error_text(&skipped)));
+    }
+    Ok(AdminSockets { tcp: bound, unix: None, is_loopback })
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+fn unix(path: &Path) -> io::Result<AdminSockets> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    // Removes the socket of a server that died. Any other kind of file stays.
+    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        let _ = fs::remove_file(path);
+    }
+    process::with_mode(MODE, || SockAddr::unix(path).and_then(|address| socket.bind(&address)))?;
+    let file = SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() };
+    socket.listen(BACKLOG)?;
+    let listener = OwnedFd::from(socket).into();
+    Ok(AdminSockets { tcp: Vec::new(), unix: Some(UnixSocket { listener, file }), is_loopback: true })
+}

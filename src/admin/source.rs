@@ -1,0 +1,27 @@
+//! What a handler may read.
+//!
+//! Owns nothing: it holds the parts together. Reading must not make a worker wait: counters are relaxed loads, tables
+//! are read in steps under their lock.
+
+use super::{AdminCounters, Health};
+use crate::proto::Shared;
+use crate::report::Collector;
+use std::sync::Arc;
+
+/// The state of a server, for handlers and for the sampler.
+#[derive(Clone)]
+pub struct Source {
+    /// State shared by all sessions.
+    pub shared: Arc<Shared>,
+    /// Phase and pulse.
+    pub health: Arc<Health>,
+    /// Counters of the admin listener itself.
+    pub counters: Arc<AdminCounters>,
+}
+
+impl Source {
+    /// The parts that statistics are read from.
+    pub fn collector(&self) -> Collector<'_> {
+        self.shared.collector()
+    }
+}

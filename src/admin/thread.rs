@@ -1,0 +1,269 @@
+//! The thread of the admin listener: its runtime, accepting, stopping.
+//!
+//! Owns the thread and the count of connections. A panic of a handler ends its connection, not the process. `server`
+//! starts it before anything that may take long, and stops it last.
+
+use super::bind::AdminSockets;
+use super::guard::Guard;
+use super::state::{AdminState, StopSignal};
+use super::{AdminCounters, AdminToken, Health, Source, conn};
+use crate::proto::Shared;
+use crate::settings::{AdminAddr, Settings, Transport};
+use crate::sys::{error_text, panics, say};
+use crate::tls::Tls;
+use futures_util::future::{Either, select};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Time for which answers and goodbyes may be on their way after a stop.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// Pause of accepting without a free descriptor.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Minimum interval between two reports of failed accepts.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Answer to a client beyond the limit; no task is made for it.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+/// The admin listener at work; dropping this stops it.
+pub struct AdminThread {
+    state: Arc<AdminState>,
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminThread {
+    /// Starts to serve `sockets`. Until [`AdminThread::attach`] only the health routes have an answer.
+    ///
+    /// # Errors
+    /// The runtime or the thread cannot be created.
+    pub fn start(
+        sockets: AdminSockets,
+        settings: &Settings,
+        tls: Option<&Arc<Tls>>,
+        token: Option<AdminToken>,
+    ) -> io::Result<Self> {
+        let transport = match settings.admin.addr {
+            Some(AdminAddr::Tcp { transport, .. }) => transport,
+            _ => Transport::Plain,
+        };
+        let state = Arc::new(AdminState {
+            admin: settings.admin.clone(),
+            health: Arc::new(Health::new()),
+            counters: Arc::default(),
+            source: OnceLock::new(),
+            guard: Guard::new(&settings.admin, token, sockets.is_loopback),
+            buffers: Arc::default(),
+            tls: tls.filter(|_| transport != Transport::Plain).map(|tls| (Arc::clone(tls), transport)),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let addresses = sockets.addresses();
+        let (stop, stopped) = StopSignal::channel();
+        let of_thread = Arc::clone(&state);
+        let thread = std::thread::Builder::new().name("mc-admin".to_owned()).spawn(move || {
+            if let Err(e) = runtime.block_on(listen(of_thread, sockets, stopped)) {
+                say(format_args!("the admin listener has ended: {}", error_text(&e)));
+            }
+            // Connections that are still open end here.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { state, addresses, stop, thread: Some(thread) })
+    }
+
+    /// Makes the server's state readable.
+    pub fn attach(&self, shared: &Arc<Shared>) {
+        let (health, counters) = (Arc::clone(&self.state.health), Arc::clone(&self.state.counters));
+        // A second state would be an error of the caller; the first stays.
+        let _ = self.state.source.set(Source { shared: Arc::clone(shared), health, counters });
+    }
+
+    /// Phase and pulse of the server, which its main thread reports here.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.state.health
+    }
+
+    /// Counters of the listener.
+    pub fn counters(&self) -> &Arc<AdminCounters> {
+        &self.state.counters
+    }
+
+    /// Network addresses of the listener.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Accepts from every socket until stopped, then gives connections a moment.
+async fn listen(state: Arc<AdminState>, sockets: AdminSockets, stopped: StopSignal) -> io::Result<()> {
+    let mut listeners = Vec::new();
+    for socket in sockets.tcp {
+        listeners.push(Listening::Tcp(tokio::net::TcpListener::from_std(socket)?));
+    }
+    // Its file goes when this function ends.
+    let mut _file = None;
+    if let Some(unix) = sockets.unix {
+        listeners.push(Listening::Unix(tokio::net::UnixListener::from_std(unix.listener)?));
+        _file = Some(unix.file);
+    }
+    let places = Arc::new(Semaphore::new(state.admin.conns as usize));
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        let door = Door { state: Arc::clone(&state), places: Arc::clone(&places), stopped: stopped.clone() };
+        acceptors.spawn(door.accept(listener));
+    }
+    while acceptors.join_next().await.is_some() {}
+    // All places are free once every connection has ended.
+    let _ = tokio::time::timeout(GRACE, places.acquire_many(state.admin.conns)).await;
+    Ok(())
+}
+
+/// A listening socket.
+enum Listening {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// What an acceptor needs.
+struct Door {
+    state: Arc<AdminState>,
+    places: Arc<Semaphore>,
+    stopped: StopSignal,
+}
+
+impl Door {
+    /// Accepts until stopped.
+    async fn accept(self, listener: Listening) {
+        let mut reported: Option<Instant> = None;
+        loop {
+            let (stop, accepted) = (pin!(self.stopped.clone().wait()), pin!(self.next(&listener)));
+            let error = match select(stop, accepted).await {
+                Either::Left(_) => return,
+                Either::Right((Ok(()), _)) => continue,
+                Either::Right((Err(error), _)) => error,
+            };
+            if is_client_error(&error) {
+                continue;
+            }
+            // Without a descriptor or memory the same client would fail again at once.
+            AdminCounters::add(&self.state.counters.accept_pauses);
+            if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
+                reported = Some(Instant::now());
+                say(format_args!("admin listener: accept: {}", error_text(&error)));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Accepts one client and starts its task.
+    async fn next(&self, listener: &Listening) -> io::Result<()> {
+        match listener {
+            Listening::Tcp(listener) => {
+                let (socket, _) = listener.accept().await?;
+                let Some(place) = self.place() else {
+                    let _ = socket.try_write(FULL);
+                    return Ok(());
+                };
+                let _ = socket.set_nodelay(true);
+                match &self.state.tls {
+                    None => self.start(socket, place),
+                    Some((tls, transport)) => {
+                        if let Some(config) = tls.config(*transport) {
+                            self.start_tls(socket, TlsAcceptor::from(config), place);
+                        }
+                    }
+                }
+            }
+            Listening::Unix(listener) => {
+                let (socket, _) = listener.accept().await?;
+                match self.place() {
+                    Some(place) => self.start(socket, place),
+                    None => _ = socket.try_write(FULL),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A place among the connections, if one is free.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        AdminCounters::add(&self.state.counters.accepted);
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        if place.is_none() {
+            AdminCounters::add(&self.state.counters.conns_refused);
+        }
+        place
+    }
+
+    fn start(&self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: OwnedSemaphorePermit) {
+        self.run(conn::serve(Arc::clone(&self.state), socket, self.stopped.clone()), place);
+    }
+
+    fn start_tls(&self, socket: tokio::net::TcpStream, tls: TlsAcceptor, place: OwnedSemaphorePermit) {
+        let (state, stopped) = (Arc::clone(&self.state), self.stopped.clone());
+        self.run(
+            async move {
+                let shaken = tokio::time::timeout(state.admin.times.head, tls.accept(socket));
+                let shaken = match select(pin!(shaken), pin!(stopped.clone().wait())).await {
+                    Either::Left((shaken, _)) => shaken,
+                    Either::Right(_) => return,
+                };
+                match shaken {
+                    Ok(Ok(socket)) => conn::serve(state, socket, stopped).await,
+                    Ok(Err(_)) => AdminCounters::add(&state.counters.tls_errors),
+                    Err(_) => AdminCounters::add(&state.counters.read_timeouts),
+                }
+            },
+            place,
+        );
+    }
+
+    /// Runs the task of a connection. The place is free once it has ended.
+    fn run(&self, work: impl Future<Output = ()> + Send + 'static, place: OwnedSemaphorePermit) {
+        let counters = Arc::clone(&self.state.counters);
+        tokio::spawn(async move {
+            counters.conns.fetch_add(1, Relaxed);
+            let mut work = Box::pin(work);
+            let contained = std::future::poll_fn(|cx| match panics::contain(|| work.as_mut().poll(cx)) {
+                Ok(poll) => poll.map(Ok),
+                Err(panicked) => std::task::Poll::Ready(Err(panicked)),
+            });
+            if contained.await.is_err() {
+                AdminCounters::add(&counters.panics);
+            }
+            drop(work);
+            counters.conns.fetch_sub(1, Relaxed);
+            drop(place);
+        });
+    }
+}
+
+/// Whether an accept failed for the client's sake alone.
+fn is_client_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,4 @@
+//! The admin listener: routes, limits, hostile clients.
+
+mod harness;
+mod routes;
