@@ -10,7 +10,7 @@
 //! thread                        the runtime: accepts, stops
 //! conn > timed_io               one connection and its time limits
 //! routes   guard                the table: path to handler; which requests may be answered
-//! json                          bodies
+//! json   exposition             bodies
 //! answer                        status, headers, body
 //! state > source > health   counters    what connections share, what a handler may read
 //! ```
@@ -19,6 +19,7 @@ mod answer;
 mod bind;
 mod conn;
 mod counters;
+pub mod exposition;
 mod guard;
 mod health;
 mod json;

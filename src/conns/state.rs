@@ -23,7 +23,8 @@ pub enum ConnState {
 }
 
 impl ConnState {
-    const ALL: [Self; 12] = [
+    /// Every state.
+    pub const ALL: [Self; 12] = [
         Self::Listening,
         Self::NewCmd,
         Self::Waiting,

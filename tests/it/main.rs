@@ -28,6 +28,7 @@ mod late;
 mod lifecycle;
 mod limits;
 mod meta;
+mod metrics;
 mod net;
 mod regression;
 mod split;

@@ -1,0 +1,49 @@
+//! `/metrics`: the server's statistics in Prometheus' text format 0.0.4.
+//!
+//! Owns the families, in two tables: `memcached` has those of memcached_exporter, by its names, types and labels, so
+//! that existing dashboards and alerts find them; `own` has this server's, prefixed `oxcached_`. A family takes its
+//! samples from rows of `stats` (`rows`); its notation is that of `text`. Knows neither HTTP nor sockets. Called by the
+//! admin thread, for one scrape after the other.
+
+mod family;
+mod memcached;
+mod own;
+mod rows;
+mod text;
+
+pub use family::{Family, FamilyKind};
+
+use crate::proto::Shared;
+use rows::{PlainSets, Rows, Scrape};
+use text::Samples;
+
+/// `Content-Type` of [`Exposition::render`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All families that can have samples, by name.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    memcached::FAMILIES.iter().chain(own::FAMILIES)
+}
+
+/// Renders scrapes, reusing its memory.
+#[derive(Default)]
+pub struct Exposition {
+    rows: Rows,
+    sets: PlainSets,
+    text: String,
+}
+
+impl Exposition {
+    /// Reads all statistics once and returns them as text. Takes each class's lock once, as `stats` does.
+    pub fn render(&mut self, shared: &Shared) -> &str {
+        let reading = shared.collector().read();
+        self.rows.read(shared, &reading);
+        self.sets.update(&self.rows);
+        let scrape = Scrape { shared, reading: &reading, rows: &self.rows, sets: &self.sets };
+        self.text.clear();
+        for family in families() {
+            family.put(&scrape, &mut Samples::new(family, &mut self.text));
+        }
+        &self.text
+    }
+}

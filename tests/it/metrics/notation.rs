@@ -1,0 +1,68 @@
+//! The notation of `/metrics`, by a strict parser and by Prometheus' own.
+
+use super::{busy, scrape};
+use oxcached::admin::exposition::{Exposition, families};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// What promtool dislikes of the exporter's names, which dashboards use.
+const KNOWN: &str = "\
+memcached_slab_items_evicted_time_seconds counter metrics should have \"_total\" suffix
+memcached_slab_items_moves_to_cold counter metrics should have \"_total\" suffix
+memcached_slab_items_moves_to_warm counter metrics should have \"_total\" suffix
+memcached_slab_items_moves_within_lru counter metrics should have \"_total\" suffix
+memcached_uptime_seconds counter metrics should have \"_total\" suffix
+";
+
+#[test]
+fn families_are_sorted_and_described() {
+    let all: Vec<_> = families().collect();
+    assert!(all.is_sorted_by(|one, two| one.name < two.name), "sorted, and each once");
+    for family in all {
+        let prefix = ["memcached_", "oxcached_"].iter().any(|prefix| family.name.starts_with(prefix));
+        assert!(prefix && family.help.ends_with('.'), "{}", family.name);
+        let total = family.name.ends_with("_total") == (family.kind.name() == "counter");
+        assert!(total || family.name.starts_with("memcached_"), "{}", family.name);
+    }
+}
+
+#[test]
+fn every_family_of_a_server_without_flash_and_proxy_has_samples() {
+    let (shared, _) = busy("-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5");
+    let got = scrape(&shared);
+    let absent = |name: &&str| !name.contains("_extstore_") && !name.contains("_proxy_") && !got.contains_key(*name);
+    let absent: Vec<_> = families().map(|family| family.name).filter(absent).collect();
+    let expected = [
+        "memcached_round_robin_fallback_total",
+        "memcached_unexpected_napi_ids_total",
+        "oxcached_auth_timeouts_total",
+        "oxcached_ssl_cert_age_seconds",
+        "oxcached_ssl_handshake_errors_total",
+        "oxcached_ssl_new_sessions_total",
+        "oxcached_ssl_proto_errors_total",
+    ];
+    assert_eq!(absent, expected);
+}
+
+#[test]
+fn promtool_accepts_it() {
+    let (shared, _) = busy("-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5");
+    let Some(complaints) = promtool(&["check", "metrics"], Exposition::default().render(&shared)) else { return };
+    assert_eq!(complaints, KNOWN);
+}
+
+/// Runs promtool; returns what it complains of. `None`, with a printed reason, if it is not installed.
+pub fn promtool(args: &[&str], input: &str) -> Option<String> {
+    let mut program = Command::new("promtool");
+    program.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match program.spawn() {
+        Ok(child) => child,
+        Err(e) => {
+            println!("skipped: no promtool ({e}); scripts/setup-test-tools installs it");
+            return None;
+        }
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Some(String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
