@@ -25,6 +25,8 @@ pub enum FamilyKind {
     Counter,
     /// A number that may grow and shrink.
     Gauge,
+    /// Counts of values by upper bound, and their sum.
+    Histogram,
 }
 
 impl FamilyKind {
@@ -33,6 +35,7 @@ impl FamilyKind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -66,6 +69,10 @@ pub(super) const fn counter(name: &'static str, help: &'static str, source: Sour
 
 pub(super) const fn gauge(name: &'static str, help: &'static str, source: Source) -> Family {
     Family { name, kind: FamilyKind::Gauge, help, source }
+}
+
+pub(super) const fn histogram(name: &'static str, help: &'static str, source: Source) -> Family {
+    Family { name, kind: FamilyKind::Histogram, help, source }
 }
 
 impl Family {

@@ -6,6 +6,7 @@
 //! admin thread, for one scrape after the other.
 
 mod family;
+mod latency;
 mod memcached;
 mod own;
 mod rows;
@@ -39,7 +40,8 @@ impl Exposition {
         let reading = shared.collector().read();
         self.rows.read(shared, &reading);
         self.sets.update(&self.rows);
-        let scrape = Scrape { shared, reading: &reading, rows: &self.rows, sets: &self.sets };
+        let latency = shared.stats.latency.lifetime();
+        let scrape = Scrape { shared, reading: &reading, rows: &self.rows, sets: &self.sets, latency: &latency };
         self.text.clear();
         for family in families() {
             family.put(&scrape, &mut Samples::new(family, &mut self.text));

@@ -4,7 +4,8 @@
 //! is never a label.
 
 use super::family::Source::{Each, General, GeneralOrZero, Items};
-use super::family::{Family, counter, gauge};
+use super::family::{Family, counter, gauge, histogram};
+use super::latency::{command_durations, turn_commands, turn_durations};
 use super::rows::Scrape;
 use super::text::Samples;
 use crate::conns::ConnState;
@@ -46,6 +47,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "oxcached_cmd_touch_total",
         "Commands that set an expiry time, those that also read included.",
         General("cmd_touch"),
+    ),
+    histogram(
+        "oxcached_command_duration_seconds",
+        "Service time of commands, by kind, without reading and writing; measured with -o latency=full only.",
+        Each(command_durations),
     ),
     gauge(
         "oxcached_connection_structures",
@@ -212,6 +218,12 @@ pub(super) const FAMILIES: &[Family] = &[
         "oxcached_thread_panics_total",
         "Panics that cost a connection and did not end the process.",
         GeneralOrZero("thread_panics"),
+    ),
+    histogram("oxcached_turn_commands", "Commands that a turn of a connection ran.", Each(turn_commands)),
+    histogram(
+        "oxcached_turn_duration_seconds",
+        "Time of a connection's turns, from the report of its bytes to the written replies, by class: the command, or batch for several.",
+        Each(turn_durations),
     ),
     gauge("oxcached_worker_threads", "Worker threads (-t).", General("threads")),
     counter(

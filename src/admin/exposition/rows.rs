@@ -7,6 +7,7 @@ use crate::limits::CLASSES;
 use crate::metric::MetricValue;
 use crate::proto::Shared;
 use crate::report::{Reading, Report};
+use crate::stats::LatencySnapshot;
 use std::collections::HashMap;
 
 /// A value and its class; `None` = the whole server.
@@ -115,6 +116,7 @@ pub(super) struct Scrape<'a> {
     pub reading: &'a Reading,
     pub rows: &'a Rows,
     pub sets: &'a PlainSets,
+    pub latency: &'a LatencySnapshot,
 }
 
 impl Scrape<'_> {

@@ -39,12 +39,37 @@ impl<'a> Samples<'a> {
     /// Appends a sample, unless its value is no [`number`].
     pub(super) fn put(&mut self, labels: &Labels<'_>, value: MetricValue<'_>) {
         if let Some(value) = number(value) {
-            // A `String` takes everything.
-            let _ = self.write(labels, value);
+            let _ = self.sample("", labels, None, &value);
         }
     }
 
-    fn write(&mut self, labels: &Labels<'_>, value: MetricValue<'_>) -> fmt::Result {
+    /// Appends the samples of a histogram: for each upper bound the number of values up to it, in rising order; then
+    /// the number of all values, and their sum.
+    pub(super) fn put_histogram<'b>(
+        &mut self,
+        labels: &Labels<'_>,
+        buckets: impl Iterator<Item = (&'b dyn Display, u64)>,
+        (count, sum): (u64, &dyn Display),
+    ) {
+        let write = || {
+            let end: (&dyn Display, _) = (&"+Inf", count);
+            for (bound, count) in buckets.chain([end]) {
+                self.sample("_bucket", labels, Some(bound), &count)?;
+            }
+            self.sample("_sum", labels, None, sum)?;
+            self.sample("_count", labels, None, &count)
+        };
+        let _ = write();
+    }
+
+    /// A `String` takes everything: this never fails.
+    fn sample(
+        &mut self,
+        suffix: &str,
+        labels: &Labels<'_>,
+        bound: Option<&dyn Display>,
+        value: &dyn Display,
+    ) -> fmt::Result {
         let (Family { name, kind, help, .. }, out) = (self.family, &mut *self.out);
         if !self.begun {
             self.begun = true;
@@ -52,13 +77,16 @@ impl<'a> Samples<'a> {
             Escaped { out, quotes: false }.write_str(help)?;
             writeln!(out, "\n# TYPE {name} {}", kind.name())?;
         }
-        out.push_str(name);
-        for (at, (label, text)) in labels.iter().enumerate() {
-            write!(out, "{}{label}=\"", if at == 0 { '{' } else { ',' })?;
+        write!(out, "{name}{suffix}")?;
+        let mut before = '{';
+        let bound = bound.map(|bound| ("le", bound));
+        for (label, text) in labels.iter().copied().chain(bound) {
+            write!(out, "{before}{label}=\"")?;
             write!(Escaped { out, quotes: true }, "{text}")?;
             out.push('"');
+            before = ',';
         }
-        out.push_str(if labels.is_empty() { " " } else { "} " });
+        out.push_str(if before == '{' { " " } else { "} " });
         writeln!(out, "{value}")
     }
 }

@@ -1,9 +1,13 @@
 //! The notation of `/metrics`, by a strict parser and by Prometheus' own.
 
 use super::{busy, scrape};
+use crate::support::Client;
 use oxcached::admin::exposition::{Exposition, families};
+use oxcached::proto::Shared;
+use oxcached::stats::{CommandKind, TurnClass};
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// What promtool dislikes of the exporter's names, which dashboards use.
 const KNOWN: &str = "\
@@ -13,6 +17,16 @@ memcached_slab_items_moves_to_warm counter metrics should have \"_total\" suffix
 memcached_slab_items_moves_within_lru counter metrics should have \"_total\" suffix
 memcached_uptime_seconds counter metrics should have \"_total\" suffix
 ";
+
+/// A server with everything that needs no certificate, user, flash or proxy.
+fn full() -> (Arc<Shared>, Client) {
+    let (shared, client) = busy("-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5");
+    let latency = &shared.stats.latency;
+    latency.open().unwrap();
+    latency.workers[0].turn(TurnClass::Get, 5000, 1);
+    latency.workers[0].command(CommandKind::Get, 200);
+    (shared, client)
+}
 
 #[test]
 fn families_are_sorted_and_described() {
@@ -28,7 +42,7 @@ fn families_are_sorted_and_described() {
 
 #[test]
 fn every_family_of_a_server_without_flash_and_proxy_has_samples() {
-    let (shared, _) = busy("-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5");
+    let (shared, _) = full();
     let got = scrape(&shared);
     let absent = |name: &&str| !name.contains("_extstore_") && !name.contains("_proxy_") && !got.contains_key(*name);
     let absent: Vec<_> = families().map(|family| family.name).filter(absent).collect();
@@ -46,7 +60,7 @@ fn every_family_of_a_server_without_flash_and_proxy_has_samples() {
 
 #[test]
 fn promtool_accepts_it() {
-    let (shared, _) = busy("-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5");
+    let (shared, _) = full();
     let Some(complaints) = promtool(&["check", "metrics"], Exposition::default().render(&shared)) else { return };
     assert_eq!(complaints, KNOWN);
 }

@@ -3,6 +3,7 @@
 use super::parser::{self, Parsed};
 use crate::support::{Client, DEADLINE, move_pages, shared, until, work};
 use oxcached::admin::exposition::Exposition;
+use oxcached::stats::{CommandKind, TurnClass};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
@@ -157,6 +158,38 @@ fn overhead_has_its_parts() {
     assert_eq!(of("index"), store.index_view().1 as f64);
     assert_eq!(of("pages"), (store.malloced() - store.bytes()) as f64);
     assert!(of("queue") > 0.0, "items are in queues");
+}
+
+#[test]
+fn latencies_are_histograms() {
+    let (shared, _) = super::busy("");
+    let is_latency = |name: &&str| name.contains("duration") || name.contains("turn");
+    assert!(!super::scrape(&shared).keys().any(|name| is_latency(&name.as_str())), "nothing is measured");
+    let latency = &shared.stats.latency;
+    latency.open().unwrap();
+    for (nanos, commands) in [(900, 1), (1024, 1), (3_000_000, 1), (1 << 35, 70)] {
+        latency.workers[0].turn(TurnClass::of(CommandKind::Get, commands), nanos, commands);
+    }
+    latency.workers[0].command(CommandKind::MetaGet, 700);
+    shared.reset_stats();
+    let scrape = super::scrape(&shared);
+    let of = |name: &str, labels: &[(&str, &str)]| {
+        let family = name.trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count");
+        scrape[family].samples[&parser::Series::new(name, labels)]
+    };
+    let bucket = |le| of("oxcached_turn_duration_seconds_bucket", &[("class", "get"), ("le", le)]);
+    let bounds = ["0.000001024", "0.000002048", "0.002097152", "0.004194304", "+Inf"];
+    assert_eq!(bounds.map(bucket), [1.0, 2.0, 2.0, 3.0, 3.0], "a bound of its own counts above");
+    assert_eq!(of("oxcached_turn_duration_seconds_sum", &[("class", "get")]), 0.003_001_924);
+    assert_eq!(of("oxcached_turn_duration_seconds_count", &[("class", "set")]), 0.0);
+    assert_eq!(of("oxcached_turn_duration_seconds_bucket", &[("class", "batch"), ("le", "8.589934592")]), 0.0);
+    let bucket = |le| of("oxcached_turn_commands_bucket", &[("le", le)]);
+    assert_eq!(["1", "63", "127", "+Inf"].map(bucket), [3.0, 3.0, 4.0, 4.0]);
+    assert_eq!(of("oxcached_turn_commands_sum", &[]), 73.0);
+    let command = [("command", "mg"), ("le", "0.000001024")];
+    assert_eq!(of("oxcached_command_duration_seconds_bucket", &command), 1.0);
+    let kinds = scrape["oxcached_command_duration_seconds"].samples.keys();
+    assert!(kinds.clone().all(|series| series.labels["command"] == "mg"), "kinds that there were");
 }
 
 #[test]
