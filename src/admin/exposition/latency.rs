@@ -1,8 +1,7 @@
 //! Latency histograms as families.
 //!
 //! Owns the bounds of the buckets. `stats::latency` counts in finer ones, and bounds that are powers of two are exact
-//! there.
-//! Shows counts since the start, which `stats reset` leaves alone: nothing is shown before the first value.
+//! there. Shows counts since the start, which `stats reset` leaves alone, and nothing before the first value.
 
 use super::rows::Scrape;
 use super::text::{Labels, Samples};

@@ -9,6 +9,7 @@ use super::latency::{command_durations, turn_commands, turn_durations};
 use super::rows::Scrape;
 use super::text::Samples;
 use crate::conns::ConnState;
+use crate::hotkeys::Weight;
 use crate::metric::MetricValue;
 use crate::report::Report;
 use crate::store::ClassView;
@@ -81,6 +82,12 @@ pub(super) const FAMILIES: &[Family] = &[
         "Size of the index, as the power of two that memcached would have.",
         General("hash_power_level"),
     ),
+    gauge(
+        "oxcached_hotkey_share",
+        "Share of the hottest keys in all reads, writes, misses or bytes, 0 to 1, by rank; of the last window, sampled.",
+        Each(hotkey_share),
+    ),
+    gauge("oxcached_hotkeys_enabled", "1 while hot keys are sampled.", Each(hotkeys_enabled)),
     counter("oxcached_idle_kicks_total", "Idle connections closed (-o idle_timeout).", General("idle_kicks")),
     counter(
         "oxcached_items_evicted_active_total",
@@ -236,6 +243,9 @@ pub(super) const FAMILIES: &[Family] = &[
 /// Connections counted in one hold of the table's lock.
 const CONNECTIONS: usize = 256;
 
+/// Hottest keys that are shown.
+const RANKS: usize = 10;
+
 /// Features of the build.
 const FEATURES: &[&str] = &[
     #[cfg(feature = "debug-commands")]
@@ -274,6 +284,19 @@ fn ghost_hits(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     for (class, view) in scrape.reading.classes.iter().enumerate().filter(|(_, view)| view.pages > 0) {
         out.put(&[("slab", &class)], view.ghost_hits.into());
     }
+}
+
+fn hotkey_share(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
+    let Some(window) = scrape.shared.cache.hotkeys.window(scrape.reading.now) else { return };
+    for weight in Weight::ALL {
+        for (rank, key) in (1..=RANKS).zip(window.top(weight)) {
+            out.put_float(&[("by", &weight.word()), ("rank", &rank)], window.share(weight, key));
+        }
+    }
+}
+
+fn hotkeys_enabled(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
+    out.put(&[], scrape.shared.cache.hotkeys.is_on().into());
 }
 
 fn overhead(scrape: &Scrape<'_>, out: &mut Samples<'_>) {

@@ -43,6 +43,11 @@ impl<'a> Samples<'a> {
         }
     }
 
+    /// Appends a sample with a finite value.
+    pub(super) fn put_float(&mut self, labels: &Labels<'_>, value: f64) {
+        let _ = self.sample("", labels, None, &value);
+    }
+
     /// Appends the samples of a histogram: for each upper bound the number of values up to it, in rising order; then
     /// the number of all values, and their sum.
     pub(super) fn put_histogram<'b>(

@@ -20,7 +20,10 @@ memcached_uptime_seconds counter metrics should have \"_total\" suffix
 
 /// A server with everything that needs no certificate, user, flash or proxy.
 fn full() -> (Arc<Shared>, Client) {
-    let (shared, client) = busy("-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5");
+    let args = "-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5,hotkeys,hotkeys_sample=1";
+    let (shared, mut client) = busy(args);
+    client.ask(b"get a\r\n");
+    shared.clock.advance(10);
     let latency = &shared.stats.latency;
     latency.open().unwrap();
     latency.workers[0].turn(TurnClass::Get, 5000, 1);

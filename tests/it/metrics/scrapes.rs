@@ -193,6 +193,30 @@ fn latencies_are_histograms() {
 }
 
 #[test]
+fn hot_keys_are_ranked_without_their_names() {
+    let shared = shared("-t 1 -o hotkeys,hotkeys_sample=1");
+    let mut client = Client::new(&shared);
+    client.ask(b"set planted 0 0 1\r\nx\r\n");
+    let [enabled, share] = ["oxcached_hotkeys_enabled", "oxcached_hotkey_share"];
+    shared.clock.advance(1);
+    client.ask(&b"get planted\r\n".repeat(300));
+    (0..100).for_each(|n| _ = client.ask(format!("get other{n}\r\n").as_bytes()));
+    let scrape = super::scrape(&shared);
+    assert_eq!((sum(&scrape, enabled, &[]), scrape.contains_key(share)), (1.0, false), "no window has ended");
+    shared.clock.advance(10);
+    let mut exposition = Exposition::default();
+    let text = exposition.render(&shared);
+    assert!(!text.contains("planted"));
+    let scrape = parser::parse(text);
+    let of = |by, rank| sum(&scrape, share, &[("by", by), ("rank", rank)]);
+    assert_eq!([of("reads", "1"), of("reads", "2"), of("reads", "11")], [0.75, 0.0025, 0.0]);
+    assert_eq!([of("misses", "1"), of("misses", "10")], [0.01, 0.01]);
+    shared.end_hotkeys();
+    let scrape = super::scrape(&shared);
+    assert_eq!((sum(&scrape, enabled, &[]), scrape.contains_key(share)), (0.0, false));
+}
+
+#[test]
 fn a_scrape_of_sixty_classes() {
     let shared = shared("-t 1 -m 256 -f 1.12");
     let mut client = Client::new(&shared);
