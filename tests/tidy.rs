@@ -48,6 +48,9 @@ const LAYERS: &[&[&str]] = &[
 /// Modules of the lowest row that the others of that row may use: the bounds and the basic tools.
 const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "printable", "metric", "sys"];
 
+/// Programs beside the server: they use no module of its library.
+const PROGRAMS: &str = "src/bin/";
+
 const UNSAFE_HOMES: &[&str] = &["src/sys", "src/store"];
 const LINES_MAX: usize = 700;
 const COLUMNS_MAX: usize = 120;
@@ -294,6 +297,15 @@ fn named_modules(source: &Source, at: usize) -> Vec<String> {
 }
 
 fn layer_breaches(source: &Source, report: &mut dyn FnMut(usize, String)) {
+    if source.path.starts_with(PROGRAMS) {
+        // There, `crate::` is the program itself.
+        for (at, line) in source.lines.iter().enumerate() {
+            if has_word(&line.code, "oxcached") {
+                report(at, "a program beside the server names its library".to_owned());
+            }
+        }
+        return;
+    }
     let Some(own) = layer(&source.module) else {
         report(0, format!("module `{}` is not in the layer table", source.module));
         return;
@@ -475,6 +487,7 @@ fn the_layer_rule_sees_every_way_to_name_a_module() {
     assert_eq!(judge("src/store/mod.rs", "#[cfg(test)]\nuse crate::net;\nuse crate::proto;"), [3]);
     assert_eq!(judge("src/server.rs", "use crate::net::Worker;\nuse crate::Version;"), []);
     assert_eq!(judge("src/newcomer.rs", "//! x"), [1]);
+    assert_eq!(judge("src/bin/tool/main.rs", "use crate::net;\nuse oxcached::clock;\nlet a = \"oxcached::x\";"), [2]);
 }
 
 #[test]
