@@ -274,7 +274,7 @@ impl Server {
         let counted = Arc::clone(&shared);
         let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));
         let logger = logger.map_err(failed("Can't start logger thread"))?;
-        match listen(&shared, workers.dispatcher(), poll.registry()) {
+        match listen(&shared, workers.dispatcher(), poll.registry(), admin.as_ref()) {
             Ok((acceptor, addresses)) => Ok(Self {
                 shared,
                 requests,
@@ -565,9 +565,11 @@ fn listen(
     shared: &Arc<Shared>,
     dispatcher: Dispatcher,
     registry: &Registry,
+    admin: Option<&AdminThread>,
 ) -> Result<(Acceptor, Vec<SocketAddr>), StartError> {
     let port_file = std::env::var_os("MEMCACHED_PORT_FILENAME").map(|path| shared.settings.locate(Path::new(&path)));
-    let listeners = net::open(&shared.settings, port_file.as_deref())
+    let admin = admin.map(AdminThread::addresses).unwrap_or_default();
+    let listeners = net::open(&shared.settings, port_file.as_deref(), admin)
         .map_err(|net::BindError(message)| StartError::new(OS_ERROR, message))?;
     let addresses = listeners.iter().filter_map(|l| l.local).collect();
     let acceptor = Acceptor::new(Arc::clone(shared), listeners, dispatcher, registry, FIRST_LISTENER)

@@ -49,6 +49,7 @@ pub struct Server {
     /// Ports of the TCP listeners, in their order.
     ports: Vec<u16>,
     udp_port: Option<u16>,
+    admin_port: Option<u16>,
     _directory: TempDir,
 }
 
@@ -69,7 +70,7 @@ impl Server {
         }
         command.env("MEMCACHED_PORT_FILENAME", &port_file);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let mut server = Server { child, ports: Vec::new(), udp_port: None, _directory: directory };
+        let mut server = Server { child, ports: Vec::new(), udp_port: None, admin_port: None, _directory: directory };
         let started = Instant::now();
         while server.ports.is_empty() {
             if let Some(status) = server.child.try_wait()? {
@@ -82,6 +83,7 @@ impl Server {
             let text = fs::read_to_string(&port_file).unwrap_or_default();
             server.ports = ports(&text, "TCP").collect();
             server.udp_port = ports(&text, "UDP").next();
+            server.admin_port = ports(&text, "ADMIN").next();
         }
         Ok(server)
     }
@@ -122,6 +124,10 @@ impl Server {
 
     pub fn udp_port(&self) -> Option<u16> {
         self.udp_port
+    }
+
+    pub fn admin_port(&self) -> Option<u16> {
+        self.admin_port
     }
 
     /// Sends a signal and waits for the process to end; `None` if that took longer than `most`.

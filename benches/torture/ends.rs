@@ -86,7 +86,8 @@ fn end_under_attack(target: &Target, memcached: bool, signal: &str) -> Outcome<O
 
 /// Sends the signal to a server with clients of `kinds` in their states. Returns the states and the time to the end.
 fn end_beside(target: &Target, kinds: &[Kind], signal: &str) -> Outcome<(String, Option<Duration>)> {
-    let needs_guard = kinds.iter().any(|kind| kind.door != Door::Plain) && target.name == "oxcached";
+    let needs_guard =
+        kinds.iter().any(|kind| matches!(kind.door, Door::Login | Door::Tls)) && target.name == "oxcached";
     let guarded = if needs_guard { Some(Guarded::start(target)?) } else { None };
     let mut server = start_of(target, "127.0.0.1", 64, &[])?;
     let doors = hostile::doors(&server, guarded.as_ref().map(|guarded| &guarded.server));

@@ -74,13 +74,14 @@ struct Client {
 }
 
 /// Doors of the servers under attack; a door without port is left out.
-pub type Doors = [(Door, Option<u16>); 3];
+pub type Doors = [(Door, Option<u16>); 4];
 
 pub fn doors(server: &Server, guarded: Option<&Server>) -> Doors {
     [
         (Door::Plain, Some(server.port())),
         (Door::Login, guarded.map(Server::port)),
         (Door::Tls, guarded.and_then(|server| server.port_of(1))),
+        (Door::Admin, server.admin_port()),
     ]
 }
 

@@ -17,6 +17,8 @@ pub enum Door {
     /// Requires a login by text (`-Y`).
     Login,
     Tls,
+    /// The admin listener.
+    Admin,
 }
 
 /// One conversation.
@@ -42,9 +44,9 @@ const fn kind(door: Door, name: &'static str, shown: Option<&'static str>, words
     Kind { name, door, shown, words }
 }
 
-use Door::{Login, Plain, Tls};
+use Door::{Admin, Login, Plain, Tls};
 
-pub const KINDS: [Kind; 28] = [
+pub const KINDS: [Kind; 40] = [
     kind(Plain, "nothing", Some("conn_new_cmd"), |_| Vec::new()),
     kind(Plain, "half a line", Some("conn_read"), |_| b"get torture:70".to_vec()),
     kind(Plain, "half a long get line", Some("conn_read"), |_| multiget(20_000, &key(1), b"")),
@@ -107,7 +109,37 @@ pub const KINDS: [Kind; 28] = [
         hello
     }),
     kind(Tls, "garbage for TLS", None, |rng| (0..rng.usize(1..3000)).map(|_| rng.u8(..)).collect()),
+    kind(Admin, "no HTTP", None, |_| Vec::new()),
+    kind(Admin, "half a head of HTTP", None, |_| b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nAcc".to_vec()),
+    kind(Admin, "a long head of HTTP", None, |rng| {
+        http("/", &format!("X: {}\r\n", "x".repeat(rng.usize(8000..40_000))))
+    }),
+    kind(Admin, "scrapes by HTTP", None, |rng| http("/metrics", "").repeat(rng.usize(1..30))),
+    kind(Admin, "HTTP, unread", None, |_| http("/stats.json", "").repeat(200)),
+    kind(Admin, "a body by HTTP", None, |_| {
+        let head = "POST /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\n";
+        [head.as_bytes(), &[b'x'; 5000]].concat()
+    }),
+    kind(Admin, "garbage for HTTP", None, |rng| (0..rng.usize(1..6000)).map(|_| rng.u8(..)).collect()),
+    kind(Admin, "events by HTTP", None, |_| http("/events", "")),
+    kind(Admin, "a WebSocket", None, |_| web_socket(&[])),
+    kind(Admin, "a WebSocket, no mask", None, |_| web_socket(b"\x81\x05hello")),
+    kind(Admin, "a WebSocket, half", None, |_| web_socket(b"\x81\xfe\x0f\xffmask and half a frame")),
+    kind(Admin, "WebSocket garbage", None, |rng| {
+        let garbage: Vec<u8> = (0..rng.usize(1..6000)).map(|_| rng.u8(..)).collect();
+        web_socket(&garbage)
+    }),
 ];
+
+fn http(path: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n").into_bytes()
+}
+
+/// A WebSocket whose client sends `frames` with its handshake.
+fn web_socket(frames: &[u8]) -> Vec<u8> {
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    [&http("/ws", &format!("Upgrade: websocket\r\nConnection: Upgrade\r\n{key}")), frames].concat()
+}
 
 /// Keys that no connection of the load uses, in the same format.
 pub fn key(number: u32) -> String {

@@ -227,6 +227,9 @@ fn start(memcached: bool, memory: u64) -> Outcome<Server> {
 fn start_of(target: &Target, list: &str, memory: u64, options: &[&str]) -> Outcome<Server> {
     let memory = memory.to_string();
     let mut all = vec!["-t", "4", "-m", &memory, "-o", "hashpower=13", "-U", "-1"];
+    if target.name == "oxcached" {
+        all.push("--admin=127.0.0.1:0");
+    }
     all.extend(options);
     let more = std::env::var("TORTURE_OPTIONS").unwrap_or_default();
     all.extend(more.split_ascii_whitespace());

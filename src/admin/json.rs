@@ -26,7 +26,7 @@ pub(super) fn stats(source: &Source, out: &mut String) {
     }
     for (name, report) in [("items", Report::Items), ("slabs", Report::Slabs)] {
         section(out, name, |object| {
-            by_label(object, &mut |visit| collector.visit_reading(&reading, report, visit));
+            by_label(object, |visit| collector.visit_reading(&reading, report, visit));
         });
     }
     section(out, "conns", |object| {
@@ -49,7 +49,7 @@ fn section(out: &mut String, name: &str, fill: impl FnOnce(&mut Object<'_>)) {
 }
 
 /// Metrics by the value of their first label, each an object; those without a label stand beside them.
-fn by_label(object: &mut Object<'_>, visit: &mut dyn FnMut(&mut dyn FnMut(&Metric<'_>))) {
+fn by_label(object: &mut Object<'_>, visit: impl FnOnce(&mut dyn FnMut(&Metric<'_>))) {
     let mut current: Option<String> = None;
     visit(&mut |metric| {
         let label = metric.labels.first().map(|(_, value)| value.to_string());

@@ -469,7 +469,7 @@ mod tests {
         let settings = settings::Settings { port: -1, num_threads: 1, maxconns: 1 << 20, ..Default::default() };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
         let workers = Workers::start(&shared).unwrap();
-        let listeners = open(&shared.settings, None).unwrap_or_default();
+        let listeners = open(&shared.settings, None, &[]).unwrap_or_default();
         let address = listeners[0].local.unwrap();
         let poll = Poll::new().unwrap();
         let acceptor = Acceptor::new(Arc::clone(&shared), listeners, workers.dispatcher(), poll.registry(), 2).unwrap();

@@ -24,10 +24,10 @@ const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub struct BindError(pub String);
 
 /// Opens the sockets that `settings` asks for. Writes the bound ports to `port_file` (not for a unix socket), so that
-/// the process that started the server with port -1 learns them.
-pub fn open(settings: &Settings, port_file: Option<&Path>) -> Result<Vec<Listener>, BindError> {
+/// the process that started the server with port -1 learns them; those of the admin listener, `admin`, come last.
+pub fn open(settings: &Settings, port_file: Option<&Path>, admin: &[SocketAddr]) -> Result<Vec<Listener>, BindError> {
     let mut opener = Binder { settings, listeners: Vec::new(), ports: String::new(), complaints: Vec::new() };
-    match opener.all(port_file) {
+    match opener.all(port_file, admin) {
         Ok(()) => Ok(opener.listeners),
         Err(last) => {
             opener.complaints.push(last);
@@ -46,7 +46,7 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    fn all(&mut self, port_file: Option<&Path>) -> Result<(), String> {
+    fn all(&mut self, port_file: Option<&Path>, admin: &[SocketAddr]) -> Result<(), String> {
         if let Some(path) = &self.settings.socketpath {
             return self
                 .unix(&self.settings.locate(path))
@@ -65,6 +65,7 @@ impl Binder<'_> {
             })?;
         }
         if let Some(file) = file {
+            admin.iter().for_each(|local| self.note_port("ADMIN", *local));
             file.publish(&self.ports);
         }
         Ok(())
@@ -211,7 +212,9 @@ impl Binder<'_> {
             self.complain("listen()", &e);
             return Err(e);
         }
-        self.note_port(kind, local);
+        if let Some(local) = local {
+            self.note_port(if kind == SocketKind::Stream { "TCP" } else { "UDP" }, local);
+        }
         let socket = OwnedFd::from(socket);
         let socket = match kind {
             SocketKind::Stream => ListenSocket::Tcp(mio::net::TcpListener::from_std(socket.into())),
@@ -239,9 +242,7 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn note_port(&mut self, kind: SocketKind, local: Option<SocketAddr>) {
-        let Some(local) = local else { return };
-        let name = if kind == SocketKind::Stream { "TCP" } else { "UDP" };
+    fn note_port(&mut self, name: &str, local: SocketAddr) {
         let family = if local.is_ipv4() { "INET" } else { "INET6" };
         self.ports.push_str(&format!("{name} {family}: {}\n", local.port()));
     }
@@ -340,7 +341,7 @@ mod tests {
         let path = scratch("ports");
         let mut settings = settings(-1, &[(Some("127.0.0.1"), None), (Some("127.0.0.1"), Some(-1))]);
         settings.udpport = -1;
-        let listeners = open(&settings, Some(&path)).unwrap();
+        let listeners = open(&settings, Some(&path), &[]).unwrap();
         let ports: Vec<u16> = listeners.iter().map(|l| l.local.unwrap().port()).collect();
         assert_eq!(ports.len(), 4);
         assert_ne!(ports[0], ports[1]);
@@ -358,12 +359,12 @@ mod tests {
     fn an_address_in_use_is_an_error_only_when_nothing_else_works() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = i32::from(taken.local_addr().unwrap().port());
-        let error = open(&settings(port, &[(Some("127.0.0.1"), None)]), None).err().unwrap();
+        let error = open(&settings(port, &[(Some("127.0.0.1"), None)]), None, &[]).err().unwrap();
         assert_eq!(error.0, "failed to listen on one of interface(s) LIST: Address already in use");
 
         let mut any = settings(port, &[(None, None)]);
         any.inter = None;
-        match open(&any, None) {
+        match open(&any, None, &[]) {
             Ok(listeners) => assert!(listeners.iter().all(|l| l.local.unwrap().is_ipv6())),
             Err(e) => assert_eq!(e.0, format!("failed to listen on TCP port {port}: Address already in use")),
         }
@@ -371,13 +372,13 @@ mod tests {
 
     #[test]
     fn a_foreign_address_and_a_bad_port_say_why() {
-        let error = open(&settings(-1, &[(Some("203.0.113.9"), None)]), None).err().unwrap();
+        let error = open(&settings(-1, &[(Some("203.0.113.9"), None)]), None, &[]).err().unwrap();
         let why = "Cannot assign requested address";
         assert_eq!(error.0, format!("bind(): {why}\nfailed to listen on one of interface(s) LIST: {why}"));
         let both = [(Some("203.0.113.9"), None), (Some("127.0.0.1"), None)];
-        let error = open(&settings(-1, &both), None).err().unwrap();
+        let error = open(&settings(-1, &both), None, &[]).err().unwrap();
         assert_eq!(error.0, format!("bind(): {why}\nfailed to listen on one of interface(s) LIST: {why}"));
-        let error = open(&settings(-2, &[(None, None)]), None).err().unwrap();
+        let error = open(&settings(-2, &[(None, None)]), None, &[]).err().unwrap();
         let why = "getaddrinfo(): Servname not supported for ai_socktype";
         assert_eq!(error.0, format!("{why}\nfailed to listen on one of interface(s) LIST: Success"));
     }
@@ -409,15 +410,15 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let entries =
             [(Some("127.0.0.1"), Some(i32::from(free))), (Some("127.0.0.1"), None), (Some("127.0.0.1"), None)];
-        let listeners = open(&settings(i32::from(free), &entries), None).unwrap();
+        let listeners = open(&settings(i32::from(free), &entries), None, &[]).unwrap();
         assert_eq!(listeners.len(), 1);
         drop(listeners);
         // One port cannot have two protocols.
         let mut two = settings(i32::from(free), &entries);
         two.listeners[1].protocol = settings::ProtocolChoice::Ascii;
-        let error = open(&two, None).err().unwrap();
+        let error = open(&two, None, &[]).err().unwrap();
         assert_eq!(error.0, "failed to listen on one of interface(s) LIST: Address already in use");
-        assert_eq!(open(&settings(-1, &[(Some("127.0.0.1"), None); 2]), None).unwrap().len(), 2, "any two ports");
+        assert_eq!(open(&settings(-1, &[(Some("127.0.0.1"), None); 2]), None, &[]).unwrap().len(), 2, "any two ports");
     }
 
     #[test]
@@ -425,13 +426,13 @@ mod tests {
         let path = scratch("unix");
         let settings = Settings { socketpath: Some(path.clone()), access: 0o640, ..Settings::default() };
         for _ in 0..2 {
-            let listeners = open(&settings, None).unwrap();
+            let listeners = open(&settings, None, &[]).unwrap();
             assert_eq!((listeners.len(), listeners[0].path.as_deref()), (1, path.to_str()));
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         }
         fs::remove_file(&path).unwrap();
         fs::write(&path, "mine").unwrap();
-        let error = open(&settings, None).err().unwrap();
+        let error = open(&settings, None, &[]).err().unwrap();
         let why = "Address already in use";
         assert_eq!(error.0, format!("bind(): {why}\nfailed to listen on UNIX socket: {}: {why}", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");

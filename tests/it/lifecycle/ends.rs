@@ -19,7 +19,8 @@ use tempfile::TempDir;
 
 const CLIENTS: usize = 3;
 
-/// A server with a plain first listener; one with a guarded door requires logins there, and TLS at its second.
+/// A server with a plain first listener, and an admin listener as its last; one with a guarded door requires logins at
+/// the first, and TLS at its second.
 struct Server {
     child: Child,
     ports: Vec<u16>,
@@ -32,8 +33,9 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
-        command.args(["-p", "-1", "-U", "0", "-t", "2"]);
-        if door == Door::Plain {
+        command.args(["-p", "-1", "-U", "0", "-t", "2", "--admin=127.0.0.1:0"]);
+        let login = matches!(door, Door::Login | Door::Tls);
+        if !login {
             command.args(["-l", "127.0.0.1"]);
         } else {
             let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -48,7 +50,7 @@ impl Server {
         }
         command.env("MEMCACHED_PORT_FILENAME", path("ports")).env_remove("RUST_LOG");
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut server = Self { child, ports: Vec::new(), login: door != Door::Plain, _dir: dir };
+        let mut server = Self { child, ports: Vec::new(), login, _dir: dir };
         let file = server._dir.path().join("ports");
         until("port file", || {
             assert!(server.child.try_wait().unwrap().is_none(), "the server ended at once");
@@ -60,7 +62,12 @@ impl Server {
     }
 
     fn connect(&self, door: Door) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.ports[usize::from(door == Door::Tls)])).unwrap();
+        let listener = match door {
+            Door::Plain | Door::Login => 0,
+            Door::Tls => 1,
+            Door::Admin => self.ports.len() - 1,
+        };
+        let stream = TcpStream::connect(("127.0.0.1", self.ports[listener])).unwrap();
         SockRef::from(&stream).set_recv_buffer_size(16 * 1024).unwrap();
         stream
     }
