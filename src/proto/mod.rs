@@ -9,7 +9,7 @@
 //! text/keys   text/dump         a multiget between two runs; an item dump
 //! upload   listing > report     an arriving value and its end, as plain data; replies sent in steps
 //! line                          context and reply of a running line
-//! input > lookahead   tokens   output   shared > late
+//! input > lookahead   tokens   output   turn > shared > late
 //! ```
 
 mod binary;
@@ -26,6 +26,7 @@ mod session;
 mod shared;
 mod text;
 mod tokens;
+mod turn;
 mod upload;
 
 pub use crate::conns::{AddressPlace, ConnInfo, ConnState, ConnTable};
@@ -33,5 +34,6 @@ pub use crate::events::CloseReason;
 pub use input::Input;
 pub use late::{Completions, SlotName, Waits};
 pub use output::Output;
-pub use session::{NO_READ_MEMORY, Protocol, Session, Step};
+pub use session::{NO_READ_MEMORY, Protocol, Session};
 pub use shared::{Control, Cx, Shared, size_config};
+pub use turn::Step;

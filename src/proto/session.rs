@@ -8,6 +8,7 @@ use super::late::{LateRequest, SlotName, Waits};
 use super::line::Run;
 use super::listing::{Listed, Listing};
 use super::text::{self, login};
+use super::turn::{Step, Turn, starved};
 use super::upload::{Finish, Upload};
 use super::{ConnState, Cx, Input, Output, Shared, binary, meta};
 use crate::auth::{Answer, Auth, Check, Ticket};
@@ -16,7 +17,6 @@ use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
 use crate::maint::{Seat, WatchSink};
 use crate::stats::Counter;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 /// Reply to a request that needs more input memory than is available or allowed. The connection is closed.
@@ -51,29 +51,6 @@ impl Wire {
         };
         if is_binary { Self::Binary } else { Self::Text }
     }
-}
-
-/// What the session needs next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Every complete command ran. Write the replies, then read: into [`Session::upload_target`] if it returns a
-    /// slice, else into the input buffer ([`Input::grow`] first if it is full).
-    Read,
-    /// The budget is used up and input remains; or a costly command ran (a report, an admin command); or a multiget,
-    /// dump or report is unfinished. Run other connections, then call again. Replies may stay unsent, and the last
-    /// one incomplete.
-    Yield,
-    /// Replies reached their limit, or must be sent now: write all of them, then call again.
-    Flush,
-    /// The reply arrives later through [`Session::resume`]: write pending replies; neither read nor run until then.
-    Suspend,
-    /// The connection becomes a watcher: write the replies, pass its socket to [`Session::hand_over`], and drop the
-    /// session.
-    HandOver,
-    /// Write the replies, however long the peer takes, then close. Nothing more is read or run.
-    Close(CloseReason),
-    /// Close at once and drop unsent replies: they exceed the memory that one client may have.
-    Abort(CloseReason),
 }
 
 /// State of a session.
@@ -640,40 +617,6 @@ impl Session {
     }
 }
 
-/// Budget of one run, in commands.
-struct Turn<'a> {
-    /// No command of the same pipeline ran in an earlier run.
-    is_first: bool,
-    granted: u32,
-    left: &'a mut u32,
-    /// Value of `left` at which the run has produced as many replies as may wait; 0 without a limit.
-    floor: u32,
-}
-
-impl<'a> Turn<'a> {
-    fn new(budget: &'a mut u32, reply_cap: u32) -> Self {
-        Self { is_first: true, granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
-    }
-
-    /// Step that must precede the next command, if any.
-    #[inline]
-    fn wait_first(&self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
-        if *self.left <= self.floor {
-            if *self.left == 0 {
-                return Some(Step::Yield);
-            }
-            if !out.is_empty() {
-                cx.counters.add(Counter::ResponseOom, 1);
-                return Some(Step::Abort(CloseReason::Error));
-            }
-        }
-        if out.is_full() {
-            return Some(Step::Flush);
-        }
-        (!out.make_room()).then(|| starved(cx, out))
-    }
-}
-
 /// Passes a complete upload to the protocol that began it.
 fn finish_upload(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
     let Upload { reservation, end, key, finish, .. } = upload;
@@ -690,11 +633,4 @@ fn finish_upload(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
 /// Step after a multiget that stopped.
 fn pause(out: &Output) -> Step {
     if out.is_full() { Step::Flush } else { Step::Yield }
-}
-
-/// Step if memory for another reply is short: writes waiting replies, or aborts if there are none.
-#[cold]
-fn starved(cx: &Cx<'_>, out: &Output) -> Step {
-    cx.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
-    if out.is_empty() { Step::Abort(CloseReason::Error) } else { Step::Flush }
 }

@@ -1,0 +1,74 @@
+//! Budget and outcome of one run of a session.
+//!
+//! Owns what must precede the next command: the end of the run, a write, or memory. Knows no command. Used by `session`
+//! before each one.
+
+use super::{CloseReason, Cx, Output};
+use crate::stats::Counter;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What the session needs next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Every complete command ran. Write the replies, then read: into
+    /// [`upload_target`](super::Session::upload_target) if it returns a slice, else into the input buffer
+    /// ([`grow`](super::Input::grow) it first if it is full).
+    Read,
+    /// The budget is used up and input remains; or a costly command ran (a report, an admin command); or a multiget,
+    /// dump or report is unfinished. Run other connections, then call again. Replies may stay unsent, and the last
+    /// one incomplete.
+    Yield,
+    /// Replies reached their limit, or must be sent now: write all of them, then call again.
+    Flush,
+    /// The reply arrives later through [`resume`](super::Session::resume): write pending replies; neither read nor run
+    /// until then.
+    Suspend,
+    /// The connection becomes a watcher: write the replies, pass its socket to
+    /// [`hand_over`](super::Session::hand_over), and drop the session.
+    HandOver,
+    /// Write the replies, however long the peer takes, then close. Nothing more is read or run.
+    Close(CloseReason),
+    /// Close at once and drop unsent replies: they exceed the memory that one client may have.
+    Abort(CloseReason),
+}
+
+/// Budget of one run, in commands.
+pub(super) struct Turn<'a> {
+    /// No command of the same pipeline ran in an earlier run.
+    pub is_first: bool,
+    pub granted: u32,
+    pub left: &'a mut u32,
+    /// Value of `left` at which the run has produced as many replies as may wait; 0 without a limit.
+    floor: u32,
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(budget: &'a mut u32, reply_cap: u32) -> Self {
+        Self { is_first: true, granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
+    }
+
+    /// Step that must precede the next command, if any.
+    #[inline]
+    pub fn wait_first(&self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
+        if *self.left <= self.floor {
+            if *self.left == 0 {
+                return Some(Step::Yield);
+            }
+            if !out.is_empty() {
+                cx.counters.add(Counter::ResponseOom, 1);
+                return Some(Step::Abort(CloseReason::Error));
+            }
+        }
+        if out.is_full() {
+            return Some(Step::Flush);
+        }
+        (!out.make_room()).then(|| starved(cx, out))
+    }
+}
+
+/// Step if memory for another reply is short: writes waiting replies, or aborts if there are none.
+#[cold]
+pub(super) fn starved(cx: &Cx<'_>, out: &Output) -> Step {
+    cx.shared.stats.globals.malloc_fails.fetch_add(1, Relaxed);
+    if out.is_empty() { Step::Abort(CloseReason::Error) } else { Step::Flush }
+}
