@@ -5,7 +5,7 @@
 
 use super::answer::{self, Answer, JSON, TEXT};
 use super::health::{Health, Phase};
-use super::{Source, json};
+use super::{Source, exposition, json};
 use crate::settings::AdminTimes;
 use hyper::StatusCode;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,6 +29,7 @@ pub(super) struct Route {
 pub(super) static ROUTES: &[Route] = &[
     Route { path: "/healthz", handler: Handler::Health(healthz) },
     Route { path: "/readyz", handler: Handler::Health(readyz) },
+    Route { path: "/metrics", handler: Handler::Page(exposition::CONTENT_TYPE, metrics) },
     Route { path: "/stats.json", handler: Handler::Page(JSON, json::stats) },
 ];
 
@@ -74,4 +75,8 @@ fn readyz(health: &Health, source: Option<&Source>, _: &AdminTimes) -> Answer {
         (Phase::Serving, Some(_)) => "paused: no descriptor is free for another client",
     };
     answer::line(StatusCode::SERVICE_UNAVAILABLE, reason)
+}
+
+fn metrics(source: &Source, out: &mut String) {
+    source.exposition.lock().render(&source.shared, &source.counters, out);
 }

@@ -3,9 +3,11 @@
 //! Owns nothing: it holds the parts together. Reading must not make a worker wait: counters are relaxed loads, tables
 //! are read in steps under their lock.
 
+use super::exposition::Exposition;
 use super::{AdminCounters, Health};
 use crate::proto::Shared;
 use crate::report::Collector;
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// The state of a server, for handlers and for the sampler.
@@ -17,6 +19,8 @@ pub struct Source {
     pub health: Arc<Health>,
     /// Counters of the admin listener itself.
     pub counters: Arc<AdminCounters>,
+    /// What one scrape leaves to the next. Only the admin thread takes the lock.
+    pub exposition: Arc<Mutex<Exposition>>,
 }
 
 impl Source {

@@ -88,7 +88,8 @@ impl AdminThread {
     pub fn attach(&self, shared: &Arc<Shared>) {
         let (health, counters) = (Arc::clone(&self.state.health), Arc::clone(&self.state.counters));
         // A second state would be an error of the caller; the first stays.
-        let _ = self.state.source.set(Source { shared: Arc::clone(shared), health, counters });
+        let _ =
+            self.state.source.set(Source { shared: Arc::clone(shared), health, counters, exposition: Arc::default() });
     }
 
     /// Phase and pulse of the server, which its main thread reports here.

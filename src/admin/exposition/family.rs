@@ -2,10 +2,9 @@
 //!
 //! Owns the types of the tables `memcached` and `own`, and how a source becomes samples. Knows no family.
 
-use super::rows::Scrape;
+use super::rows::{RowSet, Scrape};
 use super::text::Samples;
 use crate::metric::MetricValue;
-use crate::report::Report;
 
 /// Samples with the same name.
 pub struct Family {
@@ -15,7 +14,7 @@ pub struct Family {
     pub kind: FamilyKind,
     /// Description, in one sentence or two.
     pub help: &'static str,
-    source: Source,
+    source: SampleSource,
 }
 
 /// Type of a family.
@@ -41,7 +40,7 @@ impl FamilyKind {
 }
 
 /// Where samples come from. A row that does not exist gives no sample, and a family without samples is not printed.
-pub(super) enum Source {
+pub(super) enum SampleSource {
     Constant(u64),
     /// A row of `stats`, or a row of `stats slabs` that belongs to no class.
     General(&'static str),
@@ -59,19 +58,21 @@ pub(super) enum Source {
     Items(&'static str),
     /// The row of each class in `stats slabs`, labelled `slab`.
     Slabs(&'static str),
+    /// A counter of the admin listener.
+    Admin(&'static str),
     /// A function that puts every sample, with labels of its own.
     Each(fn(&Scrape<'_>, &mut Samples<'_>)),
 }
 
-pub(super) const fn counter(name: &'static str, help: &'static str, source: Source) -> Family {
+pub(super) const fn counter(name: &'static str, help: &'static str, source: SampleSource) -> Family {
     Family { name, kind: FamilyKind::Counter, help, source }
 }
 
-pub(super) const fn gauge(name: &'static str, help: &'static str, source: Source) -> Family {
+pub(super) const fn gauge(name: &'static str, help: &'static str, source: SampleSource) -> Family {
     Family { name, kind: FamilyKind::Gauge, help, source }
 }
 
-pub(super) const fn histogram(name: &'static str, help: &'static str, source: Source) -> Family {
+pub(super) const fn histogram(name: &'static str, help: &'static str, source: SampleSource) -> Family {
     Family { name, kind: FamilyKind::Histogram, help, source }
 }
 
@@ -79,21 +80,24 @@ impl Family {
     /// Puts the family's samples.
     pub(super) fn put(&self, scrape: &Scrape<'_>, out: &mut Samples<'_>) {
         let rows = scrape.rows;
-        let single = |report, name| rows.get(report, name);
+        let single = |set, name| rows.get(set, name);
         let value = match self.source {
-            Source::Constant(n) => Some(n.into()),
-            Source::General(name) => single(Report::General, name),
-            Source::GeneralOrZero(name) => single(Report::General, name).or(Some(MetricValue::Integer(0))),
-            Source::Setting(name) => single(Report::Settings, name),
-            Source::CrawlerSetting(name) if scrape.has_crawler() => single(Report::Settings, name),
-            Source::Flash(name) if rows.has(Report::General, "extstore_limit_maxbytes") => {
-                single(Report::General, name)
+            SampleSource::Constant(n) => Some(n.into()),
+            SampleSource::General(name) => single(RowSet::General, name),
+            SampleSource::GeneralOrZero(name) => single(RowSet::General, name).or(Some(MetricValue::Integer(0))),
+            SampleSource::Admin(name) => single(RowSet::Admin, name),
+            SampleSource::Setting(name) => single(RowSet::Settings, name),
+            SampleSource::CrawlerSetting(name) if scrape.has_crawler() => single(RowSet::Settings, name),
+            SampleSource::Flash(name) if rows.has(RowSet::General, "extstore_limit_maxbytes") => {
+                single(RowSet::General, name)
             }
-            Source::Proxy(name) if rows.has(Report::General, "proxy_backend_total") => single(Report::General, name),
-            Source::CrawlerSetting(_) | Source::Flash(_) | Source::Proxy(_) => None,
-            Source::Items(name) => return put_classes(scrape, Report::Items, name, out),
-            Source::Slabs(name) => return put_classes(scrape, Report::Slabs, name, out),
-            Source::Each(put) => return put(scrape, out),
+            SampleSource::Proxy(name) if rows.has(RowSet::General, "proxy_backend_total") => {
+                single(RowSet::General, name)
+            }
+            SampleSource::CrawlerSetting(_) | SampleSource::Flash(_) | SampleSource::Proxy(_) => None,
+            SampleSource::Items(name) => return put_classes(scrape, RowSet::Items, name, out),
+            SampleSource::Slabs(name) => return put_classes(scrape, RowSet::Slabs, name, out),
+            SampleSource::Each(put) => return put(scrape, out),
         };
         if let Some(value) = value {
             out.put(&[], value);
@@ -101,8 +105,8 @@ impl Family {
     }
 }
 
-fn put_classes(scrape: &Scrape<'_>, report: Report, name: &'static str, out: &mut Samples<'_>) {
-    for (class, value) in scrape.rows.of_classes(report, name) {
+fn put_classes(scrape: &Scrape<'_>, set: RowSet, name: &'static str, out: &mut Samples<'_>) {
+    for (class, value) in scrape.rows.of_classes(set, name) {
         out.put(&[("slab", &class)], value);
     }
 }

@@ -4,11 +4,10 @@
 //! of flash storage and of the proxy only with these. Two types differ, because the values fall: `mem_requested`, to
 //! which the exporter gives either type, and `extstore_bytes_used`.
 
-use super::family::Source::{Constant, CrawlerSetting, Each, Flash, General, Items, Proxy, Setting, Slabs};
+use super::family::SampleSource::{Constant, CrawlerSetting, Each, Flash, General, Items, Proxy, Setting, Slabs};
 use super::family::{Family, counter, gauge};
-use super::rows::Scrape;
+use super::rows::{RowSet, Scrape};
 use super::text::Samples;
-use crate::report::Report;
 use crate::settings::VERSION;
 
 pub(super) const FAMILIES: &[Family] = &[
@@ -325,7 +324,7 @@ fn version(_: &Scrape<'_>, out: &mut Samples<'_>) {
 
 fn commands(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     let mut put = |row, command: &str, status: &str| {
-        if let Some(count) = scrape.rows.get(Report::General, row) {
+        if let Some(count) = scrape.rows.get(RowSet::General, row) {
             out.put(&[("command", &command), ("status", &status)], count);
         }
     };
@@ -340,7 +339,7 @@ fn commands(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
 
 fn slab_commands(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     let mut put = |row, command: &str, status: &str| {
-        for (class, count) in scrape.rows.of_classes(Report::Slabs, row) {
+        for (class, count) in scrape.rows.of_classes(RowSet::Slabs, row) {
             out.put(&[("command", &command), ("slab", &class), ("status", &status)], count);
         }
     };
@@ -348,14 +347,14 @@ fn slab_commands(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     for (command, hits, _) in RESULTS {
         put(hits, command, "hit");
     }
-    for (class, _) in scrape.rows.of_classes(Report::Slabs, "cmd_set") {
+    for (class, _) in scrape.rows.of_classes(RowSet::Slabs, "cmd_set") {
         out.put(&[("command", &"set"), ("slab", &class), ("status", &"hit")], scrape.sets.of(class).into());
     }
 }
 
 fn lru_hits(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     for (queue, row) in QUEUES {
-        for (class, count) in scrape.rows.of_classes(Report::Items, row) {
+        for (class, count) in scrape.rows.of_classes(RowSet::Items, row) {
             out.put(&[("lru", queue), ("slab", &class)], count);
         }
     }

@@ -14,11 +14,12 @@ mod text;
 
 pub use family::{Family, FamilyKind};
 
+use super::AdminCounters;
 use crate::proto::Shared;
 use rows::{PlainSets, Rows, Scrape};
 use text::Samples;
 
-/// `Content-Type` of [`Exposition::render`]'s text.
+/// `Content-Type` of an exposition.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All families that can have samples, by name.
@@ -31,21 +32,17 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
 pub struct Exposition {
     rows: Rows,
     sets: PlainSets,
-    text: String,
 }
 
 impl Exposition {
-    /// Reads all statistics once and returns them as text. Takes each class's lock once, as `stats` does.
-    pub fn render(&mut self, shared: &Shared) -> &str {
-        let reading = shared.collector().read();
-        self.rows.read(shared, &reading);
+    /// Reads all statistics once and appends them to `text`. Takes each class's lock once, as `stats` does.
+    pub fn render(&mut self, shared: &Shared, admin: &AdminCounters, text: &mut String) {
+        let (reading, latency) = (shared.collector().read(), shared.stats.latency.lifetime());
+        self.rows.read(shared, &reading, admin);
         self.sets.update(&self.rows);
-        let latency = shared.stats.latency.lifetime();
         let scrape = Scrape { shared, reading: &reading, rows: &self.rows, sets: &self.sets, latency: &latency };
-        self.text.clear();
         for family in families() {
-            family.put(&scrape, &mut Samples::new(family, &mut self.text));
+            family.put(&scrape, &mut Samples::new(family, text));
         }
-        &self.text
     }
 }

@@ -3,15 +3,14 @@
 //! Owns the table, sorted by name; docs/observability.md lists it. Base units and suffixes are Prometheus' own. A key
 //! is never a label.
 
-use super::family::Source::{Each, General, GeneralOrZero, Items};
+use super::family::SampleSource::{Admin, Each, General, GeneralOrZero, Items};
 use super::family::{Family, counter, gauge, histogram};
 use super::latency::{command_durations, turn_commands, turn_durations};
-use super::rows::Scrape;
+use super::rows::{RowSet, Scrape};
 use super::text::Samples;
 use crate::conns::ConnState;
 use crate::hotkeys::Weight;
 use crate::metric::MetricValue;
-use crate::report::Report;
 use crate::store::ClassView;
 use std::time::Duration;
 
@@ -27,6 +26,68 @@ pub(super) const FAMILIES: &[Family] = &[
         General("listen_disabled_num"),
     ),
     gauge("oxcached_active_slabs", "Classes with pages.", General("active_slabs")),
+    counter(
+        "oxcached_admin_accept_pauses_total",
+        "Pauses of the admin listener without free descriptors.",
+        Admin("accept_pauses"),
+    ),
+    counter(
+        "oxcached_admin_accepted_total",
+        "Connections of the admin listener, refused ones included.",
+        Admin("accepted"),
+    ),
+    counter(
+        "oxcached_admin_answers_refused_total",
+        "Answers refused because too many others were not yet taken.",
+        Admin("answers_refused"),
+    ),
+    counter("oxcached_admin_bytes_read_total", "Bytes received by the admin listener.", Admin("bytes_read")),
+    counter("oxcached_admin_bytes_written_total", "Bytes sent by the admin listener.", Admin("bytes_written")),
+    gauge("oxcached_admin_conns", "Open connections of the admin listener, viewers included.", Admin("conns")),
+    counter(
+        "oxcached_admin_conns_refused_total",
+        "Connections of the admin listener beyond its bound (-o admin_conns).",
+        Admin("conns_refused"),
+    ),
+    counter(
+        "oxcached_admin_frames_dropped_total",
+        "Frames dropped because their viewer had not taken earlier ones.",
+        Admin("frames_dropped"),
+    ),
+    counter("oxcached_admin_host_refused_total", "Requests with another server's name in Host.", Admin("host_refused")),
+    counter(
+        "oxcached_admin_idle_timeouts_total",
+        "Connections of the admin listener closed between two requests.",
+        Admin("idle_timeouts"),
+    ),
+    counter("oxcached_admin_origin_refused_total", "Requests from another site's page.", Admin("origin_refused")),
+    counter("oxcached_admin_panics_total", "Panics in the admin listener's handlers.", Admin("panics")),
+    counter("oxcached_admin_pong_timeouts_total", "WebSockets closed because no pong came.", Admin("pong_timeouts")),
+    counter(
+        "oxcached_admin_read_timeouts_total",
+        "Connections of the admin listener closed because a request took too long to arrive.",
+        Admin("read_timeouts"),
+    ),
+    counter("oxcached_admin_requests_total", "Requests that the admin listener has answered.", Admin("requests")),
+    counter(
+        "oxcached_admin_socket_errors_total",
+        "WebSockets closed for a breach of their protocol.",
+        Admin("socket_errors"),
+    ),
+    counter("oxcached_admin_tls_errors_total", "Failed TLS handshakes of the admin listener.", Admin("tls_errors")),
+    counter(
+        "oxcached_admin_token_refused_total",
+        "Requests without the token (-o admin_token_file).",
+        Admin("token_refused"),
+    ),
+    counter("oxcached_admin_too_large_total", "Requests with a head or body beyond its bound.", Admin("too_large")),
+    gauge("oxcached_admin_viewers", "Open WebSockets and event streams.", Admin("viewers")),
+    counter("oxcached_admin_viewers_refused_total", "Viewers beyond their bound.", Admin("viewers_refused")),
+    counter(
+        "oxcached_admin_write_timeouts_total",
+        "Connections of the admin listener closed because the peer took its answer too slowly.",
+        Admin("write_timeouts"),
+    ),
     counter("oxcached_auth_cmds_total", "Logins.", General("auth_cmds")),
     counter("oxcached_auth_errors_total", "Failed logins.", General("auth_errors")),
     counter(
@@ -264,13 +325,13 @@ fn build_info(_: &Scrape<'_>, out: &mut Samples<'_>) {
 }
 
 fn accept_pause_seconds(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
-    if let Some(MetricValue::Integer(us)) = scrape.rows.get(Report::General, "time_in_listen_disabled_us") {
+    if let Some(MetricValue::Integer(us)) = scrape.rows.get(RowSet::General, "time_in_listen_disabled_us") {
         out.put(&[], Duration::from_micros(us.try_into().unwrap_or(u64::MAX)).into());
     }
 }
 
 fn connections(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
-    let (mut counts, mut last) = ([0_u64; ConnState::ALL.len()], Some(-1));
+    let (mut counts, mut last) = ([0_u64; ConnState::ALL.len()], Some(i32::MIN));
     while let Some(fd) = last {
         last = scrape.shared.conns.visit_after(fd, CONNECTIONS, &mut |info| counts[info.state() as usize] += 1);
     }

@@ -3,64 +3,86 @@
 //! Owns the rows of the reports by name, and the counts that are differences of rows. Knows no family and no format.
 
 use super::text::number;
+use crate::admin::AdminCounters;
 use crate::limits::CLASSES;
-use crate::metric::MetricValue;
+use crate::metric::{Metric, MetricSink, MetricValue};
 use crate::proto::Shared;
 use crate::report::{Reading, Report};
 use crate::stats::LatencySnapshot;
 use std::collections::HashMap;
 
+/// Where rows come from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum RowSet {
+    /// `stats`, and the rows of `stats slabs` that belong to no class.
+    General,
+    /// `stats settings`.
+    Settings,
+    /// `stats items`.
+    Items,
+    /// The rows of classes in `stats slabs`.
+    Slabs,
+    /// Counters of the admin listener.
+    Admin,
+}
+
 /// A value and its class; `None` = the whole server.
 type Row = (Option<usize>, MetricValue<'static>);
 
-/// Rows of the reports, by name; their memory is kept from scrape to scrape.
+/// Rows by name; their memory is kept from scrape to scrape.
 #[derive(Default)]
-pub(super) struct Rows(HashMap<(Report, &'static str), Vec<Row>>);
+pub(super) struct Rows(HashMap<(RowSet, &'static str), Vec<Row>>);
 
 impl Rows {
-    /// Reads each report that has rows of a bounded number, each once. Texts and numbers that cannot be right are left
-    /// out.
-    pub(super) fn read(&mut self, shared: &Shared, reading: &Reading) {
+    /// Reads each report once. Texts and numbers that cannot be right are left out.
+    pub(super) fn read(&mut self, shared: &Shared, reading: &Reading, admin: &AdminCounters) {
         self.0.values_mut().for_each(Vec::clear);
-        for report in [Report::General, Report::Settings, Report::Items, Report::Slabs] {
-            shared.collector().visit_reading(reading, report, &mut |metric| {
-                let class = match metric.labels {
-                    [(_, MetricValue::Integer(class)), ..] => usize::try_from(*class).ok(),
-                    _ => None,
-                };
-                // `stats slabs` ends with rows of the whole server.
-                let report = if class.is_none() && report == Report::Slabs { Report::General } else { report };
-                if let Some(value) = number(metric.value) {
-                    self.0.entry((report, metric.name)).or_default().push((class, value));
-                }
-            });
+        for (set, report) in [
+            (RowSet::General, Report::General),
+            (RowSet::Settings, Report::Settings),
+            (RowSet::Items, Report::Items),
+            (RowSet::Slabs, Report::Slabs),
+        ] {
+            shared.collector().visit_reading(reading, report, &mut |metric| self.add(set, metric));
+        }
+        admin.report(&mut MetricSink::new(&mut |metric| self.add(RowSet::Admin, metric)));
+    }
+
+    fn add(&mut self, set: RowSet, metric: &Metric<'_>) {
+        let class = match metric.labels {
+            [(_, MetricValue::Integer(class)), ..] => usize::try_from(*class).ok(),
+            _ => None,
+        };
+        let set = if class.is_none() && set == RowSet::Slabs { RowSet::General } else { set };
+        if let Some(value) = number(metric.value) {
+            self.0.entry((set, metric.name)).or_default().push((class, value));
         }
     }
 
     /// The row of the whole server.
-    pub(super) fn get(&self, report: Report, name: &'static str) -> Option<MetricValue<'static>> {
-        self.0.get(&(report, name))?.iter().find(|(class, _)| class.is_none()).map(|(_, value)| *value)
+    pub(super) fn get(&self, set: RowSet, name: &'static str) -> Option<MetricValue<'static>> {
+        self.0.get(&(set, name))?.iter().find(|(class, _)| class.is_none()).map(|(_, value)| *value)
     }
 
     /// Whether the whole server has the row.
-    pub(super) fn has(&self, report: Report, name: &'static str) -> bool {
-        self.get(report, name).is_some()
+    pub(super) fn has(&self, set: RowSet, name: &'static str) -> bool {
+        self.get(set, name).is_some()
     }
 
     /// The rows of classes, by class number.
     pub(super) fn of_classes(
         &self,
-        report: Report,
+        set: RowSet,
         name: &'static str,
     ) -> impl Iterator<Item = (usize, MetricValue<'static>)> {
-        let rows = self.0.get(&(report, name)).into_iter().flatten();
+        let rows = self.0.get(&(set, name)).into_iter().flatten();
         rows.filter_map(|(class, value)| class.map(|class| (class, *value)))
     }
 
     /// The count of a class, or of the whole server.
     fn count(&self, class: Option<usize>, name: &'static str) -> Option<u64> {
-        let report = if class.is_some() { Report::Slabs } else { Report::General };
-        let (_, value) = self.0.get(&(report, name))?.iter().find(|row| row.0 == class)?;
+        let set = if class.is_some() { RowSet::Slabs } else { RowSet::General };
+        let (_, value) = self.0.get(&(set, name))?.iter().find(|row| row.0 == class)?;
         match value {
             MetricValue::Integer(n) => u64::try_from(*n).ok(),
             _ => None,
@@ -122,7 +144,7 @@ pub(super) struct Scrape<'a> {
 impl Scrape<'_> {
     /// Whether the crawler is on.
     pub(super) fn has_crawler(&self) -> bool {
-        self.rows.get(Report::Settings, "lru_crawler") == Some(MetricValue::Integer(1))
+        self.rows.get(RowSet::Settings, "lru_crawler") == Some(MetricValue::Integer(1))
     }
 }
 

@@ -118,12 +118,12 @@ impl Write for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family::{Source, gauge};
+    use super::super::family::{SampleSource, gauge};
     use super::*;
 
     #[test]
     fn labels_and_help_are_escaped() {
-        let family = gauge("a", "one \\ two\n\"three\"", Source::Constant(1));
+        let family = gauge("a", "one \\ two\n\"three\"", SampleSource::Constant(1));
         let mut text = String::new();
         let mut samples = Samples::new(&family, &mut text);
         samples.put(&[("b", &"c\\d\ne\"f"), ("g", &7)], 8_u64.into());
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_has_no_sample() {
-        let family = gauge("a", "b", Source::Constant(1));
+        let family = gauge("a", "b", SampleSource::Constant(1));
         let mut text = String::new();
         let mut samples = Samples::new(&family, &mut text);
         let wrapped = 3_u64.wrapping_sub(5);

@@ -1,4 +1,5 @@
 //! The admin listener: routes, limits, hostile clients.
 
 mod harness;
+mod metrics;
 mod routes;

@@ -3,10 +3,11 @@
 
 mod exporter;
 mod notation;
-mod parser;
+pub mod parser;
 mod scrapes;
 
 use crate::support::{Client, shared};
+use oxcached::admin::AdminCounters;
 use oxcached::admin::exposition::Exposition;
 use oxcached::proto::Shared;
 use oxcached::stats::Counter;
@@ -14,9 +15,16 @@ use parser::Parsed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// One scrape, parsed.
+/// One scrape.
+fn text(exposition: &mut Exposition, shared: &Shared) -> String {
+    let mut text = String::new();
+    exposition.render(shared, &AdminCounters::default(), &mut text);
+    text
+}
+
+/// The first scrape of a server, parsed.
 fn scrape(shared: &Shared) -> Parsed {
-    parser::parse(Exposition::default().render(shared))
+    parser::parse(&text(&mut Exposition::default(), shared))
 }
 
 /// A server that has run commands of every kind, with items in several classes and evictions in some.

@@ -1,8 +1,10 @@
 //! The notation of `/metrics`, by a strict parser and by Prometheus' own.
 
-use super::{busy, scrape};
+use super::{busy, scrape, text};
 use crate::support::Client;
+use oxcached::admin::AdminCounters;
 use oxcached::admin::exposition::{Exposition, families};
+use oxcached::metric::{MetricKind, MetricSink};
 use oxcached::proto::Shared;
 use oxcached::stats::{CommandKind, TurnClass};
 use std::io::Write;
@@ -62,9 +64,21 @@ fn every_family_of_a_server_without_flash_and_proxy_has_samples() {
 }
 
 #[test]
+fn each_counter_of_the_admin_listener_is_a_family() {
+    let mut names = Vec::new();
+    AdminCounters::default().report(&mut MetricSink::new(&mut |metric| {
+        let suffix = if metric.kind == MetricKind::Counter { "_total" } else { "" };
+        names.push(format!("oxcached_admin_{}{suffix}", metric.name));
+    }));
+    names.sort();
+    let families = families().map(|family| family.name).filter(|name| name.starts_with("oxcached_admin_"));
+    assert!(families.eq(&names), "{names:?}");
+}
+
+#[test]
 fn promtool_accepts_it() {
     let (shared, _) = full();
-    let Some(complaints) = promtool(&["check", "metrics"], Exposition::default().render(&shared)) else { return };
+    let Some(complaints) = promtool(&["check", "metrics"], &text(&mut Exposition::default(), &shared)) else { return };
     assert_eq!(complaints, KNOWN);
 }
 

@@ -1,7 +1,9 @@
 //! Scrapes beside a working server: sums that fit, counters that never fall; their size and time.
 
 use super::parser::{self, Parsed};
+use super::text;
 use crate::support::{Client, DEADLINE, move_pages, shared, until, work};
+use oxcached::admin::AdminCounters;
 use oxcached::admin::exposition::Exposition;
 use oxcached::stats::{CommandKind, TurnClass};
 use std::collections::BTreeMap;
@@ -106,7 +108,7 @@ fn scrape_beside_load(resets: bool, scrapes: usize) {
             let (mut n, mut moves, begun) = (0, 0, Instant::now());
             while n < scrapes || moves < MOVES {
                 assert!(begun.elapsed() < DEADLINE, "{n} scrapes, {moves} changes of pages");
-                let scrape = parser::parse(exposition.render(&shared));
+                let scrape = parser::parse(&text(&mut exposition, &shared));
                 assert_sums(&scrape);
                 let pages = |scrape: &Parsed| scrape.get("memcached_slab_current_pages").map(|f| f.samples.clone());
                 moves += usize::from(pages(&before) != pages(&scrape));
@@ -204,10 +206,9 @@ fn hot_keys_are_ranked_without_their_names() {
     let scrape = super::scrape(&shared);
     assert_eq!((sum(&scrape, enabled, &[]), scrape.contains_key(share)), (1.0, false), "no window has ended");
     shared.clock.advance(10);
-    let mut exposition = Exposition::default();
-    let text = exposition.render(&shared);
+    let text = text(&mut Exposition::default(), &shared);
     assert!(!text.contains("planted"));
-    let scrape = parser::parse(text);
+    let scrape = parser::parse(&text);
     let of = |by, rank| sum(&scrape, share, &[("by", by), ("rank", rank)]);
     assert_eq!([of("reads", "1"), of("reads", "2"), of("reads", "11")], [0.75, 0.0025, 0.0]);
     assert_eq!([of("misses", "1"), of("misses", "10")], [0.01, 0.01]);
@@ -223,15 +224,18 @@ fn a_scrape_of_sixty_classes() {
     for len in (1..90_000).step_by(10) {
         client.ask(&[format!("set k{len} 0 0 {len}\r\n").as_bytes(), &vec![b'v'; len], b"\r\nget k1\r\n"].concat());
     }
-    let mut exposition = Exposition::default();
-    exposition.render(&shared);
-    let begun = Instant::now();
-    let (size, capacity) = (exposition.render(&shared).len(), exposition.render(&shared).len());
-    let time = begun.elapsed() / 2;
-    let scrape = parser::parse(exposition.render(&shared));
-    let classes = scrape["memcached_slab_current_pages"].samples.len();
-    println!("{classes} classes: {size} bytes in {time:?}");
+    let (mut exposition, mut text) = (Exposition::default(), String::new());
+    let mut render = |text: &mut String| {
+        text.clear();
+        exposition.render(&shared, &AdminCounters::default(), text);
+    };
+    render(&mut text);
+    let (begun, first, capacity) = (Instant::now(), text.len(), text.capacity());
+    render(&mut text);
+    let time = begun.elapsed();
+    let classes = parser::parse(&text)["memcached_slab_current_pages"].samples.len();
+    println!("{classes} classes: {first} bytes, {} lines, in {time:?}", text.lines().count());
     assert!((55..=63).contains(&classes), "{classes}");
-    assert_eq!(size, capacity);
-    assert!(size < 512 << 10, "{size} bytes");
+    assert_eq!(text.capacity(), capacity, "the buffer is reused");
+    assert!(text.len() < 512 << 10, "{} bytes", text.len());
 }
