@@ -9,3 +9,4 @@ mod dump;
 mod harness;
 mod hostile;
 mod tool;
+mod top;

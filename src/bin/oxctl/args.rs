@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time of an option, in seconds: a day.
 const SECONDS_MAX: f64 = 86_400.0;
 /// Longest password in bytes. memcached's lines end at 2 KiB.
@@ -30,13 +31,16 @@ Commands:
   ping [ADDRESS]       whether the server answers; exit code 0 or 1
   stats [WHAT...]      statistics: none, settings, items, slabs, sizes, conns ...
   hotkeys [BY] [K]     most popular keys, by reads, writes, misses or bytes
-  latency [COMMAND]    latencies
-  slow                 commands that took long
-  large                requests and replies that were large
+  latency [CLASS]      latencies; of one class or command with its histogram
+  slow [N|reset]       turns that took long, the latest first
+  large [N|reset]      large values that were stored or sent, the latest first
+  largest [N]          largest items
+  prefixes [BY] [N]    items, bytes and hits by prefix, up to the delimiter BY
   watch CLASS...       stream of events: fetchers, mutations, evictions, connevents,
                        deletions, proxyreqs, proxyevents, proxyuser, slow, large
   dump FILE|-          write all items to a file or standard output
   load FILE|-          store the items of a dump
+  top [ADDRESS]        live view in the terminal; with --json a line an interval
 
 Modes, as those of memcached-tool:
   display              slab classes; the default
@@ -58,6 +62,8 @@ Options:
       --cert FILE --key FILE
                           the client's certificate and key, for --tls
       --overwrite         load: also replace items that exist
+      --interval SECONDS  top: time between two looks (default 1)
+      --count N           top --json: end after N lines
   -h, --help              this text
   -V, --version           the version
 
@@ -87,6 +93,10 @@ pub(crate) enum Task {
     Load {
         from: Place,
         overwrite: bool,
+    },
+    Top {
+        interval: Duration,
+        count: Option<u64>,
     },
     Tool(ToolMode),
 }
@@ -122,6 +132,8 @@ struct Options {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     overwrite: bool,
+    interval: Option<Duration>,
+    count: Option<u64>,
     decode: bool,
 }
 
@@ -177,6 +189,8 @@ impl Options {
             "--cert" => self.certificate = Some(value()?.into()),
             "--key" => self.key = Some(value()?.into()),
             "--overwrite" => self.overwrite = true,
+            "--interval" => self.interval = Some(seconds(name, &value()?)?),
+            "--count" => self.count = Some(number(name, &text(value()?)?)?),
             "-u" => self.decode = true,
             _ => return Err(usage(format!("unknown option '{name}'"))),
         }
@@ -241,7 +255,7 @@ fn command(
 ) -> Result<Option<(Task, Option<ServerAddress>)>, Failure> {
     let mut address = None;
     let task = match name {
-        "ping" => {
+        "ping" | "top" => {
             let words = protocol_words(words)?;
             at_most(name, &words, 1)?;
             if let Some(word) = words.first() {
@@ -250,13 +264,19 @@ fn command(
             if address.is_some() && options.server.is_some() {
                 return Err(usage("the server is named twice"));
             }
-            Task::Ping
+            if name == "ping" {
+                Task::Ping
+            } else {
+                Task::Top { interval: options.interval.unwrap_or(INTERVAL), count: options.count }
+            }
         }
         "stats" => Task::Stats(protocol_words(words)?),
         "hotkeys" => special("hotkeys", protocol_words(words)?, 2)?,
         "latency" => special("latency", protocol_words(words)?, 1)?,
-        "slow" => special("slow", protocol_words(words)?, 0)?,
-        "large" => special("large", protocol_words(words)?, 0)?,
+        "slow" => special("slow", protocol_words(words)?, 1)?,
+        "large" => special("large", protocol_words(words)?, 1)?,
+        "largest" => special("largest", protocol_words(words)?, 1)?,
+        "prefixes" => special("prefixes", protocol_words(words)?, 2)?,
         "watch" => {
             let classes = protocol_words(words)?;
             if classes.is_empty() {
@@ -330,8 +350,11 @@ fn tool_mode(options: &Options, name: &str, words: &[OsString]) -> Result<Option
 
 /// Refuses options that mean nothing to the task.
 fn check_options(options: &Options, task: &Task) -> Result<(), Failure> {
+    let is_top = matches!(task, Task::Top { .. });
     let has_format = matches!(task, Task::Tool(ToolMode::Dump { .. }) | Task::Dump(Place::Standard));
     let foreign = [
+        ("--interval", options.interval.is_some() && !is_top),
+        ("--count", options.count.is_some() && !(is_top && options.json)),
         ("--overwrite", options.overwrite && !matches!(task, Task::Load { .. })),
         ("-u", options.decode && !matches!(task, Task::Tool(ToolMode::Keys { .. }))),
         ("--json", options.json && has_format),
@@ -413,6 +436,7 @@ mod tests {
         assert_eq!(address("/tmp/socket watch fetchers"), "/tmp/socket");
         assert_eq!(task("stats detail dump"), Task::Stats(vec!["detail".to_owned(), "dump".to_owned()]));
         assert_eq!(task("cache1 hotkeys reads 5"), task("hotkeys reads 5"));
+        assert_eq!(task("top --interval 0.5"), Task::Top { interval: Duration::from_millis(500), count: None });
         assert_eq!(task("load --overwrite -"), Task::Load { from: Place::Standard, overwrite: true });
     }
 
@@ -443,13 +467,15 @@ mod tests {
             "-s a cache1 stats",
             "-s a ping b",
             "cache1 ping b",
+            "ping --count 3",
+            "top --count 3",
             "ping -u",
             "stats --overwrite",
             "dump - --json",
             "dump",
             "dump a b",
             "watch",
-            "slow 3",
+            "slow 3 4",
             "hotkeys reads 5 6",
             "--timeout 0 ping",
             "--timeout nan ping",

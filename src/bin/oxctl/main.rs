@@ -9,6 +9,7 @@ mod args;
 mod connection;
 mod dump;
 mod failure;
+mod grid;
 mod load;
 mod ping;
 mod printer;
@@ -17,6 +18,7 @@ mod report;
 mod special;
 mod stream;
 mod tool;
+mod top;
 mod watch;
 
 use args::{HELP, Invocation, Task};
@@ -52,6 +54,7 @@ fn run(invocation: &Invocation, out: &mut Printer) -> Result<(), Failure> {
         Task::Watch(classes) => watch::run(access, classes, json, out),
         Task::Dump(to) => dump::run(access, to, json, out),
         Task::Load { from, overwrite } => load::run(access, from, *overwrite, json, out),
+        Task::Top { interval, count } => top::run(access, *interval, *count, json, out),
         Task::Tool(mode) => tool::run(access, mode, json, out),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns the form of a report and its bound in bytes. Must not know any statistic. Used by `special`, `tool` and `top`.
 
+use crate::address::ServerAddress;
 use crate::connection::{Connection, ServerAccess, is_error};
 use crate::failure::Failure;
 use crate::printer::{Printer, json_object, json_value, shown};
@@ -10,10 +11,13 @@ use serde_json::Value;
 /// Most bytes of one report. `stats conns` of 100,000 connections has some 15 MB.
 pub(crate) const REPORT_MAX: usize = 64 << 20;
 
-/// A report above [`REPORT_MAX`].
-pub(crate) fn too_long(connection: &Connection) -> Failure {
-    let address = connection.address();
-    Failure::Unavailable(format!("{address} sends a report of more than {REPORT_MAX} bytes"))
+/// Most bytes of a report that is not `stats conns` or the like. One of 60 slab classes has 40 KB, one of 128 slow
+/// turns at most 100 KB.
+pub(crate) const SHORT_REPORT_MAX: usize = 4 << 20;
+
+/// A report above its bound.
+pub(crate) fn too_long(connection: &Connection, max: usize) -> Failure {
+    Failure::Unavailable(format!("{} sends a report of more than {max} bytes", connection.address()))
 }
 
 /// What `stats` answers.
@@ -35,19 +39,19 @@ pub(crate) enum ReportRow {
     Other(String),
 }
 
-/// Asks for `stats` and `words`, and receives the reply.
+/// Asks for `stats` and `words`, and receives a reply of up to `max` bytes.
 ///
 /// # Errors
 /// [`Failure::Unavailable`], also for a reply that is none.
-pub(crate) fn ask(connection: &mut Connection, words: &str) -> Result<Reply, Failure> {
+pub(crate) fn ask(connection: &mut Connection, words: &str, max: usize) -> Result<Reply, Failure> {
     let blank = if words.is_empty() { "" } else { " " };
     connection.send(format!("stats{blank}{words}\r\n").as_bytes())?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
     loop {
         let line = connection.line()?;
         bytes += line.len() + size_of::<ReportRow>();
-        if bytes > REPORT_MAX {
-            return Err(too_long(connection));
+        if bytes > max {
+            return Err(too_long(connection, max));
         }
         match line {
             b"END" => return Ok(Reply::Rows(rows)),
@@ -62,6 +66,12 @@ pub(crate) fn ask(connection: &mut Connection, words: &str) -> Result<Reply, Fai
             },
         }
     }
+}
+
+/// An error reply to `stats` and `words`.
+pub(crate) fn refused(address: &ServerAddress, words: &str, reply: &str) -> Failure {
+    let blank = if words.is_empty() { "" } else { " " };
+    Failure::Refused(format!("{address} refuses 'stats{blank}{words}': {reply}"))
 }
 
 fn row(line: &[u8]) -> Option<ReportRow> {
@@ -89,12 +99,12 @@ pub(crate) fn pairs(rows: &[ReportRow]) -> impl Iterator<Item = (&str, &str)> {
 /// [`Failure::Refused`] for a report that the server does not have; see [`ask`].
 pub(crate) fn run(access: &ServerAccess, words: &[String], as_json: bool, out: &mut Printer) -> Result<(), Failure> {
     let words = words.join(" ");
-    match ask(&mut Connection::open(access)?, &words)? {
+    match ask(&mut Connection::open(access)?, &words, REPORT_MAX)? {
         Reply::Rows(rows) if as_json => out.pretty_json(&as_object(&rows)),
         Reply::Rows(rows) => print(&rows, out),
         Reply::Word(word) if as_json => out.json(&json_value(&word)),
         Reply::Word(word) => out.line(&word),
-        Reply::Error(line) => Err(Failure::Refused(format!("{} refuses 'stats {words}': {line}", access.address))),
+        Reply::Error(line) => Err(refused(&access.address, &words, &line)),
     }
 }
 

@@ -51,7 +51,7 @@ fn lines(connection: &mut Connection, request: &str) -> Result<Vec<Vec<u8>>, Fai
             return Err(Failure::Refused(format!("{address} refuses '{request}': {line}")));
         }
         if bytes > REPORT_MAX {
-            return Err(too_long(connection));
+            return Err(too_long(connection, REPORT_MAX));
         }
         if !line.starts_with(b"STAT ") {
             return Err(connection.misfit(&line));
