@@ -61,6 +61,23 @@ fn reports_that_memcached_lacks_are_refused_in_words() {
 }
 
 #[test]
+fn reports_have_tables_by_the_form_of_their_rows() {
+    let run =
+        |reply: &'static str, line: &str| Run::of(ctl(&format!("-s {} {line}", answering(reply))).output().unwrap());
+    let latency = "STAT mode turn\r\nSTAT get:count 10\r\nSTAT get:p99_us 14.847\r\nEND\r\n";
+    assert_eq!(run(latency, "latency").text(), "mode  turn\nclass  count  p99_us\nget       10  14.847\n");
+    let expected = serde_json::json!({ "mode": "turn", "get": { "count": 10, "p99_us": 14.847 } });
+    assert_eq!(run(latency, "latency --json").json(), expected);
+    let slow = "STAT 7 ts=1 us=12034 cmd=get key=12\r\nEND\r\n";
+    assert_eq!(run(slow, "slow 1").text(), "#  ts     us  cmd  key\n7   1  12034  get  12\n");
+    assert_eq!(run(slow, "slow --json").json()["rows"][0]["key"], "12");
+    assert_eq!(run("END\r\n", "large").text(), "none\n");
+    assert_eq!(run("RESET\r\n", "large reset").text(), "RESET\n");
+    run("CLIENT_ERROR stats slow not allowed\r\n", "slow").fails(2, "refuses 'stats slow': CLIENT_ERROR");
+    run("STAT 1 key=\x1b[2J\r\n", "hotkeys").fails(1, "closed the connection");
+}
+
+#[test]
 fn watch_shows_events_as_they_come() {
     for server in Server::each(&[]) {
         for as_json in [false, true] {

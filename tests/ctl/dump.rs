@@ -63,6 +63,18 @@ fn items_come_back_as_they_were() {
 }
 
 #[test]
+fn a_dump_leaves_no_trace_of_access() {
+    for server in Server::each(&[]) {
+        let mut client = server.client();
+        client.set("a", 0, 0, b"x");
+        client.ask("ms YSBi 1 b\r\nx\r\n", "HD");
+        assert!(server.ctl("dump -").err.contains("dumped 2 items"));
+        client.ask("mg a h\r\n", "HD h0");
+        client.ask("mg YSBi b h\r\n", "HD h0");
+    }
+}
+
+#[test]
 fn existing_items_stay_unless_they_are_to_be_replaced() {
     for server in Server::each(&[]) {
         let mut client = server.client();

@@ -120,24 +120,25 @@ fn listing(keys: &'static str, reply: &'static str) -> String {
 fn values_that_do_not_fit_the_request_end_a_dump() {
     let dump = |keys, reply| run("dump -", &listing(keys, reply));
     let one = "key=a exp=-1 la=1\r\nEND\r\n";
-    assert_eq!(dump(one, "VALUE a 7 1\r\nx\r\nEND\r\n").out, b"add a 7 0 1\r\nx\r\n");
-    assert_eq!(dump(one, "END\r\n").err, "oxctl: dumped 0 items; 1 more were gone before they were fetched\n");
+    assert_eq!(dump(one, "VA 1 f7\r\nx\r\n").out, b"add a 7 0 1\r\nx\r\n");
+    assert_eq!(dump(one, "EN\r\n").err, "oxctl: dumped 0 items; 1 more were gone before they were fetched\n");
     for reply in [
-        "VALUE b 7 1\r\nx\r\nEND\r\n",
-        "VALUE a 7 1\r\nxy\r\nEND\r\n",
-        "VALUE a 7\r\nx\r\nEND\r\n",
-        "VALUE a x 1\r\nx\r\nEND\r\n",
-        "VALUE a 7 99999999999999999999\r\nx\r\nEND\r\n",
-        "VALUE a 7 1\r\nx\r\nVALUE a 7 1\r\nx\r\nEND\r\n",
+        "VA 1 f7\r\nxy\r\n",
+        "VA 1\r\nx\r\n",
+        "VA 1 7\r\nx\r\n",
+        "VA x f7\r\nx\r\n",
+        "VA -1 f7\r\nx\r\n",
+        "VA 1 f4294967296\r\nx\r\n",
+        "VA 99999999999999999999 f7\r\nx\r\n",
+        "VALUE a 7 1\r\nx\r\nEND\r\n",
         "STAT\r\n",
     ] {
         let run = dump(one, reply);
         assert!(run.code == Some(1) && run.err.ends_with("the dump is incomplete\n"), "{reply:?}: {run:?}");
     }
     // The largest length there is, and a peer that closes.
-    dump(one, "VALUE a 7 18446744073709551615\r\nxxx").fails(1, "closed the connection; the dump is incomplete");
+    dump(one, "VA 18446744073709551615 f7\r\nxxx").fails(1, "closed the connection; the dump is incomplete");
     dump(one, "SERVER_ERROR out of memory\r\n").fails(2, "SERVER_ERROR out of memory; the dump is incomplete");
-    dump("key=a%20b exp=-1 la=1\r\nEND\r\n", "VA 1\r\nx\r\n").fails(1, "the dump is incomplete");
     dump("key= exp=-1\r\nEND\r\n", "END\r\n").fails(1, "");
     dump("key=a\r\nEND\r\n", "END\r\n").fails(1, "does not answer as memcached");
     run_shortly("dump -", &listing("BUSY currently processing crawler request\r\n", "")).fails(2, "BUSY");

@@ -135,47 +135,25 @@ pub(crate) fn items(access: &ServerAccess, limit: Option<u64>, out: &mut dyn Wri
         if group.is_empty() {
             return Ok(tally);
         }
-        let (plain, binary): (Vec<_>, Vec<_>) = group.into_iter().partition(|(key, _)| is_plain(key));
-        fetch(&mut values, &plain, &binary, &mut tally, out)?;
+        fetch(&mut values, &group, &mut tally, out)?;
     }
 }
 
-/// Fetches a group: the plain keys with one `get`, the others with an `mg` each, all in one write.
+/// Fetches a group of keys, all in one write. The flag `u` leaves the order of use as it is: an item that `get` moves
+/// to another queue of memcached can escape the metadump, and a dump must not decide what is evicted.
 fn fetch(
     connection: &mut Connection,
-    plain: &[(Vec<u8>, i64)],
-    binary: &[(Vec<u8>, i64)],
+    group: &[(Vec<u8>, i64)],
     tally: &mut DumpTally,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut request = Vec::new();
-    if !plain.is_empty() {
-        request.extend_from_slice(b"get");
-        plain.iter().for_each(|(key, _)| request.extend([b" ", &key[..]].concat()));
-        request.extend_from_slice(b"\r\n");
+    for (key, _) in group {
+        let (key, flags) = if is_plain(key) { (key.clone(), "") } else { (encoded_key(key), " b") };
+        request.extend([b"mg ", &key[..], flags.as_bytes(), b" u f v\r\n"].concat());
     }
-    binary.iter().for_each(|(key, _)| request.extend([b"mg ", &encoded_key(key)[..], b" b f v\r\n"].concat()));
     connection.send(&request)?;
-    // A reply names its keys in the order of the request, without those that have no item.
-    let mut asked = plain.iter();
-    while !plain.is_empty() {
-        let line = connection.line()?.to_owned();
-        if line == b"END" {
-            tally.gone += asked.len() as u64;
-            break;
-        }
-        let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
-        let found = match words[..] {
-            [b"VALUE", key, flags, length] => number(flags).zip(number(length)).map(|numbers| (key, numbers)),
-            _ => None,
-        };
-        let Some((key, (flags, length))) = found else { return Err(unfit(connection, &line)) };
-        let before = asked.len();
-        let Some((_, expiry)) = asked.find(|(asked, _)| asked == key) else { return Err(unfit(connection, &line)) };
-        tally.gone += (before - asked.len() - 1) as u64;
-        copy(connection, &RecordHead::new(key, flags, *expiry, length), tally, out)?;
-    }
-    for (key, expiry) in binary {
+    for (key, expiry) in group {
         let line = connection.line()?.to_owned();
         let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
         match words[..] {
