@@ -3,11 +3,12 @@
 use super::{busy, scrape, text};
 use crate::support::Client;
 use oxcached::admin::AdminCounters;
-use oxcached::admin::exposition::{Exposition, families};
+use oxcached::admin::exposition::{Exposition, Family, families};
 use oxcached::metric::{MetricKind, MetricSink};
 use oxcached::proto::Shared;
 use oxcached::stats::{CommandKind, TurnClass};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ memcached_uptime_seconds counter metrics should have \"_total\" suffix
 ";
 
 /// A server with everything that needs no certificate, user, flash or proxy.
-fn full() -> (Arc<Shared>, Client) {
+pub fn full() -> (Arc<Shared>, Client) {
     let args = "-o temporary_ttl=61,idle_timeout=60,write_timeout=9,maxconns_per_ip=5,hotkeys,hotkeys_sample=1";
     let (shared, mut client) = busy(args);
     client.ask(b"get a\r\n");
@@ -82,18 +83,35 @@ fn promtool_accepts_it() {
     assert_eq!(complaints, KNOWN);
 }
 
-/// Runs promtool; returns what it complains of. `None`, with a printed reason, if it is not installed.
+/// Runs promtool, from the path or from where scripts/setup-test-tools puts it; returns what it prints. `None`, with a
+/// printed reason, if there is none.
 pub fn promtool(args: &[&str], input: &str) -> Option<String> {
-    let mut program = Command::new("promtool");
-    program.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match program.spawn() {
+    let start = |program: &Path| {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/promtool");
+    let mut child = match start(Path::new("promtool")).or_else(|_| start(&fetched)) {
         Ok(child) => child,
         Err(e) => {
-            println!("skipped: no promtool ({e}); scripts/setup-test-tools installs it");
+            println!("skipped: no promtool ({e}); scripts/setup-test-tools promtool fetches it");
             return None;
         }
     };
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     Some(String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn the_docs_list_our_own_families() {
+    let own = families().filter(|family| family.name.starts_with("oxcached_"));
+    let row = |family: &Family| {
+        format!("| `{}` | {} | {} |\n", family.name, family.kind.name(), family.help.replace('|', "\\|"))
+    };
+    let expected: String = own.map(row).collect();
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability.md")).unwrap();
+    let rows = docs.lines().filter(|line| line.starts_with("| `oxcached_")).map(|line| format!("{line}\n"));
+    let rows: String = rows.collect();
+    assert!(rows == expected, "the table of docs/observability.md should be:\n{expected}");
 }
