@@ -1,6 +1,7 @@
 //! `/metrics`: what memcached_exporter would show of the same server, Prometheus' notation, and the files in
 //! `contrib/` that use the metrics.
 
+mod contrib;
 mod exporter;
 mod notation;
 pub mod parser;
