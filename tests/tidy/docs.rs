@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Paths in backticks that begin with one of these must exist.
-const FOLDERS: &[&str] = &["src/", "tests/", "docs/", "scripts/", "benches/", "fuzz/"];
+const FOLDERS: &[&str] = &["src/", "tests/", "docs/", "scripts/", "benches/", "fuzz/", "contrib/"];
 
 /// The quoted texts of a line.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {

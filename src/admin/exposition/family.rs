@@ -77,6 +77,15 @@ pub(super) const fn histogram(name: &'static str, help: &'static str, source: Sa
 }
 
 impl Family {
+    /// The row of `stats` that its one sample shows.
+    #[cfg(test)]
+    pub(super) fn general_row(&self) -> Option<&'static str> {
+        match self.source {
+            SampleSource::General(name) | SampleSource::GeneralOrZero(name) | SampleSource::Proxy(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Puts the family's samples.
     pub(super) fn put(&self, scrape: &Scrape<'_>, out: &mut Samples<'_>) {
         let rows = scrape.rows;

@@ -318,6 +318,12 @@ const RESULTS: &[(&str, &str, &str)] = &[
 const QUEUES: &[(&str, &str)] =
     &[("cold", "hits_to_cold"), ("hot", "hits_to_hot"), ("temporary", "hits_to_temp"), ("warm", "hits_to_warm")];
 
+/// Rows of `stats` that [`commands`] shows.
+#[cfg(test)]
+pub(super) fn rows_of_commands() -> impl Iterator<Item = &'static str> {
+    RESULTS.iter().flat_map(|(_, hits, misses)| [*hits, *misses]).chain(["cas_badval", "cmd_flush"])
+}
+
 fn version(_: &Scrape<'_>, out: &mut Samples<'_>) {
     out.put(&[("version", &VERSION)], 1_u32.into());
 }

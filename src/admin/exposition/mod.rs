@@ -46,3 +46,37 @@ impl Exposition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::metric::MetricKind;
+    use crate::report::Report;
+    use crate::settings::Settings;
+    use std::collections::BTreeSet;
+
+    /// Rows without a family: numbers that do not change, or that another family has.
+    const NOT_SHOWN: &[&str] = &["lru_bumps_dropped", "max_connections", "pid", "pointer_size"];
+
+    #[test]
+    fn each_number_of_stats_is_shown() {
+        let settings = Settings { lock_memory: true, idle_timeout: 1, write_timeout: 1, ..Settings::default() };
+        let shared = Shared::new(settings, Clock::manual(1_000_000_000), Box::new(|_| ()));
+        let shared = shared.expect("address space");
+        let mut names = BTreeSet::new();
+        shared.collector().visit(Report::General, &mut |metric| {
+            if metric.kind != MetricKind::Info {
+                names.insert(metric.name);
+            }
+        });
+        for name in families().filter_map(Family::general_row).chain(memcached::rows_of_commands()) {
+            names.remove(name);
+        }
+        // `get` is shown by its results, the pause in seconds.
+        for name in ["cmd_get", "cmd_set", "time_in_listen_disabled_us"] {
+            assert!(names.remove(name), "{name}");
+        }
+        assert!(names.iter().eq(NOT_SHOWN), "{names:?}");
+    }
+}
