@@ -15,8 +15,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Keys that one request names. 64 keys of 250 bytes are 16 KB.
-const GROUP: usize = 64;
+/// Most keys that one request names.
+const GROUP: usize = 256;
+/// Bytes of keys after which a request is full. All of it fits into socket buffers: it is sent before the first reply
+/// is read, and a server whose replies are not read stops reading.
+const GROUP_BYTES: usize = 12 << 10;
 /// Time between two attempts while another crawl keeps the crawler.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -121,11 +124,15 @@ pub(crate) fn items(access: &ServerAccess, limit: Option<u64>, out: &mut dyn Wri
     let mut left = limit.unwrap_or(u64::MAX).saturating_sub(keys.preamble);
     loop {
         let mut group = Vec::with_capacity(GROUP);
-        while group.len() < GROUP && left > 0 {
+        let mut bytes = 0;
+        while group.len() < GROUP && bytes < GROUP_BYTES && left > 0 {
             let Some(line) = keys.next()? else { break };
             left -= 1;
             match key_and_expiry(line) {
-                Some(found) => group.push(found),
+                Some(found) => {
+                    bytes += found.0.len();
+                    group.push(found);
+                }
                 None => {
                     let line = line.to_owned();
                     return Err(values.misfit(&line));
