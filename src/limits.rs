@@ -292,6 +292,12 @@ pub const HOTKEYS_SHOWN_MAX: usize = 100;
 /// Unit: connections. Beyond: status 503 and the end of the connection, counted in `admin_conns_refused`.
 pub const ADMIN_CONNS: u32 = 64;
 
+/// Descriptors of the admin listener besides its connections: its sockets and those of its runtime, those being moved
+/// or refused.
+///
+/// Unit: descriptors. Beyond: they count among those of `-c`.
+pub const ADMIN_DESCRIPTORS: u32 = 32;
+
 /// Maximum of `-o admin_conns`.
 ///
 /// Unit: connections. Beyond: the server does not start.

@@ -98,7 +98,7 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     if settings.maxcore && !process::allow_core_files() {
         return Err(StartError::new(OS_ERROR, "failed to ensure corefile creation"));
     }
-    if process::limit_open_files(settings.maxconns.into()).is_err() && !settings.relaxed_privileges {
+    if process::limit_open_files(descriptors(settings)).is_err() && !settings.relaxed_privileges {
         return Err(StartError::new(
             OS_ERROR,
             "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",
@@ -108,6 +108,11 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
         become_account(account, settings)?;
     }
     Ok(())
+}
+
+/// Descriptors of a process: of clients, and of the admin listener on top.
+fn descriptors(settings: &Settings) -> u64 {
+    u64::from(settings.maxconns) + u64::from(settings.admin_descriptors())
 }
 
 /// Daemonizes, after [`prepare_process`]. Between the two, files can be read with the rights of the new user while
@@ -407,8 +412,14 @@ impl Server {
         stop
     }
 
-    /// Reloads users and certificates.
+    /// Reloads users, certificates and the admin token.
     fn reload(&self) {
+        if let Some(admin) = &self.admin {
+            match AdminToken::load(&self.shared.settings) {
+                Ok(token) => admin.set_token(token),
+                Err(complaint) => say(format_args!("Could not reload on SIGHUP: {complaint}")),
+            }
+        }
         for complaint in self.shared.auth.iter().flat_map(Auth::reload) {
             say(format_args!("Could not reload on SIGHUP: {complaint}"));
         }
@@ -555,9 +566,12 @@ fn serve_admin(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Option<Adm
     })?;
     let Some(sockets) = sockets else { return Ok(None) };
     let token = AdminToken::load(settings).map_err(|complaint| StartError::new(FAILURE, complaint))?;
-    AdminThread::start(sockets, settings, tls, token)
-        .map(Some)
-        .map_err(|e| StartError::from_io(FAILURE, "Can't create admin thread", &e))
+    let admin = AdminThread::start(sockets, settings, tls, token)
+        .map_err(|e| StartError::from_io(FAILURE, "Can't create admin thread", &e))?;
+    if settings.verbose > 0 {
+        admin.addresses().iter().for_each(|address| say(format_args!("admin listener on {address}")));
+    }
+    Ok(Some(admin))
 }
 
 /// Opens the listening sockets and creates the acceptor.

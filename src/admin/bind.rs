@@ -34,7 +34,7 @@ pub enum BindRefused {
 pub struct AdminSockets {
     pub(super) tcp: Vec<std::net::TcpListener>,
     pub(super) unix: Option<UnixSocket>,
-    /// Every TCP address is one of this machine alone.
+    /// Browsers of this machine reach it, and other machines do not.
     pub(super) is_loopback: bool,
 }
 
@@ -133,5 +133,5 @@ fn unix(path: &Path) -> io::Result<AdminSockets> {
     let file = SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() };
     socket.listen(BACKLOG)?;
     let listener = OwnedFd::from(socket).into();
-    Ok(AdminSockets { tcp: Vec::new(), unix: Some(UnixSocket { listener, file }), is_loopback: true })
+    Ok(AdminSockets { tcp: Vec::new(), unix: Some(UnixSocket { listener, file }), is_loopback: false })
 }

@@ -51,8 +51,6 @@ pub struct AdminCounters {
     pub socket_errors: AtomicU64,
     /// WebSockets closed without a pong.
     pub pong_timeouts: AtomicU64,
-    /// Panics of handlers.
-    pub panics: AtomicU64,
 }
 
 impl AdminCounters {
@@ -85,7 +83,6 @@ impl AdminCounters {
             ("frames_dropped", &self.frames_dropped),
             ("socket_errors", &self.socket_errors),
             ("pong_timeouts", &self.pong_timeouts),
-            ("panics", &self.panics),
         ] {
             out.counter(name, counter);
         }

@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode, Version};
+use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ const TOKEN_MIN: usize = 16;
 const TOKEN_MAX: usize = 1024;
 
 /// A token; only its digest is kept, so that a comparison takes the same time for every length.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct AdminToken([u8; 32]);
 
 impl fmt::Debug for AdminToken {
@@ -82,7 +83,8 @@ impl AdminToken {
 /// The rules of one listener.
 #[derive(Debug)]
 pub(super) struct Guard {
-    token: Option<AdminToken>,
+    /// Lock rank: see docs/locking.md.
+    token: Mutex<Option<AdminToken>>,
     /// Names beside the addresses of this machine.
     hosts: Vec<String>,
     /// Only the listed names and this machine's own are the server's.
@@ -90,11 +92,16 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// `is_local`: only this machine reaches the listener.
-    pub(super) fn new(admin: &Admin, token: Option<AdminToken>, is_local: bool) -> Self {
+    /// `is_loopback`: the listener has an address of the loopback interface.
+    pub(super) fn new(admin: &Admin, token: Option<AdminToken>, is_loopback: bool) -> Self {
         // Elsewhere an operator may have any name for the machine; there a token is asked for, which no browser sends
-        // to a page of another site.
-        Self { token, hosts: admin.hosts.clone(), checks_host: is_local || !admin.hosts.is_empty() }
+        // for a page of another site. No browser reaches a unix socket.
+        let checks_host = is_loopback || !admin.hosts.is_empty();
+        Self { token: Mutex::new(token), hosts: admin.hosts.clone(), checks_host }
+    }
+
+    pub(super) fn set_token(&self, token: Option<AdminToken>) {
+        *self.token.lock() = token;
     }
 
     /// Refusal of a request; `None` if it may be answered.
@@ -120,7 +127,8 @@ impl Guard {
             AdminCounters::add(&counters.origin_refused);
             return Some(answer::line(StatusCode::FORBIDDEN, "a request from another site"));
         }
-        if needs_token && self.token.as_ref().is_some_and(|token| !token.is_in(headers)) {
+        let token = *self.token.lock();
+        if needs_token && token.is_some_and(|token| !token.is_in(headers)) {
             AdminCounters::add(&counters.token_refused);
             let refusal = answer::line(StatusCode::UNAUTHORIZED, "the token is required");
             return Some(answer::and(refusal, header::WWW_AUTHENTICATE, "Basic realm=\"oxcached\", charset=\"UTF-8\""));

@@ -9,23 +9,27 @@
 //! ```text
 //! thread                        the runtime: accepts, stops
 //! conn > timed_io               one connection and its time limits
-//! routes   guard                the table: path to handler; which requests may be answered
-//! json   exposition             bodies
-//! answer                        status, headers, body
-//! state > source > health   counters    what connections share, what a handler may read
+//! routes   guard   socket       the table: path to handler; which requests may be answered; WebSockets
+//! json   exposition   switches  bodies, changes of settings
+//! answer > event_stream         status, headers, body
+//! state > source > hub, health, counters    what connections share, what a handler may read
 //! ```
 
 mod answer;
 mod bind;
 mod conn;
 mod counters;
+mod event_stream;
 pub mod exposition;
 mod guard;
 mod health;
+mod hub;
 mod json;
 mod routes;
+mod socket;
 mod source;
 mod state;
+mod switches;
 mod thread;
 mod timed_io;
 
@@ -33,5 +37,6 @@ pub use bind::{AdminSockets, BindRefused};
 pub use counters::AdminCounters;
 pub use guard::AdminToken;
 pub use health::{Health, Phase};
+pub use hub::{Feed, Hub, LIVE, Viewer, ViewerFrame};
 pub use source::Source;
 pub use thread::AdminThread;

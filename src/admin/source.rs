@@ -4,7 +4,7 @@
 //! are read in steps under their lock.
 
 use super::exposition::Exposition;
-use super::{AdminCounters, Health};
+use super::{AdminCounters, Health, Hub};
 use crate::proto::Shared;
 use crate::report::Collector;
 use parking_lot::Mutex;
@@ -19,6 +19,8 @@ pub struct Source {
     pub health: Arc<Health>,
     /// Counters of the admin listener itself.
     pub counters: Arc<AdminCounters>,
+    /// Viewers of live events.
+    pub hub: Arc<Hub>,
     /// What one scrape leaves to the next. Only the admin thread takes the lock.
     pub exposition: Arc<Mutex<Exposition>>,
 }

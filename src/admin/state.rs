@@ -4,6 +4,7 @@
 
 use super::answer::AnswerBuffers;
 use super::guard::Guard;
+use super::hub::Hub;
 use super::{AdminCounters, Health, Source};
 use crate::settings::{Admin, Transport};
 use crate::tls::Tls;
@@ -17,8 +18,11 @@ pub(super) struct AdminState {
     pub(super) counters: Arc<AdminCounters>,
     /// Set once the server's state exists.
     pub(super) source: OnceLock<Source>,
+    /// Lowest descriptor of a connection: below it are those of clients, whose number `-c` limits.
+    pub(super) descriptors_from: Option<u32>,
     pub(super) guard: Guard,
     pub(super) buffers: Arc<AnswerBuffers>,
+    pub(super) hub: Arc<Hub>,
     /// What wraps the bytes of TCP clients, and the certificates for it.
     pub(super) tls: Option<(Arc<Tls>, Transport)>,
 }

@@ -6,13 +6,13 @@
 use super::bind::AdminSockets;
 use super::guard::Guard;
 use super::state::{AdminState, StopSignal};
-use super::{AdminCounters, AdminToken, Health, Source, conn};
+use super::{AdminCounters, AdminToken, Health, Hub, Source, conn};
 use crate::proto::Shared;
 use crate::settings::{AdminAddr, Settings, Transport};
-use crate::sys::{error_text, panics, say};
+use crate::sys::{error_text, panics, process, say};
 use crate::tls::Tls;
 use futures_util::future::{Either, select};
-use std::future::Future;
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -61,11 +61,14 @@ impl AdminThread {
             Some(AdminAddr::Tcp { transport, .. }) => transport,
             _ => Transport::Plain,
         };
+        let counters = Arc::<AdminCounters>::default();
         let state = Arc::new(AdminState {
             admin: settings.admin.clone(),
             health: Arc::new(Health::new()),
-            counters: Arc::default(),
+            hub: Arc::new(Hub::new(Arc::clone(&counters))),
+            counters,
             source: OnceLock::new(),
+            descriptors_from: (settings.admin_descriptors() > 0).then_some(settings.maxconns),
             guard: Guard::new(&settings.admin, token, sockets.is_loopback),
             buffers: Arc::default(),
             tls: tls.filter(|_| transport != Transport::Plain).map(|tls| (Arc::clone(tls), transport)),
@@ -75,8 +78,11 @@ impl AdminThread {
         let (stop, stopped) = StopSignal::channel();
         let of_thread = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("mc-admin".to_owned()).spawn(move || {
-            if let Err(e) = runtime.block_on(listen(of_thread, sockets, stopped)) {
-                say(format_args!("the admin listener has ended: {}", error_text(&e)));
+            // A panic is one of a connection's task, which ends; it must not end the process.
+            match panics::contain(|| runtime.block_on(listen(of_thread, sockets, stopped))) {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => say(format_args!("the admin listener has ended: {}", error_text(&e))),
+                Err(_) => say(format_args!("the admin listener has ended after a panic")),
             }
             // Connections that are still open end here.
             runtime.shutdown_background();
@@ -87,9 +93,10 @@ impl AdminThread {
     /// Makes the server's state readable.
     pub fn attach(&self, shared: &Arc<Shared>) {
         let (health, counters) = (Arc::clone(&self.state.health), Arc::clone(&self.state.counters));
+        let (shared, hub) = (Arc::clone(shared), Arc::clone(&self.state.hub));
         // A second state would be an error of the caller; the first stays.
-        let _ =
-            self.state.source.set(Source { shared: Arc::clone(shared), health, counters, exposition: Arc::default() });
+        let source = Source { shared, health, counters, hub, exposition: Arc::default() };
+        let _ = self.state.source.set(source);
     }
 
     /// Phase and pulse of the server, which its main thread reports here.
@@ -100,6 +107,16 @@ impl AdminThread {
     /// Counters of the listener.
     pub fn counters(&self) -> &Arc<AdminCounters> {
         &self.state.counters
+    }
+
+    /// Viewers of live events.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.state.hub
+    }
+
+    /// Replaces the token that requests must have.
+    pub fn set_token(&self, token: Option<AdminToken>) {
+        self.state.guard.set_token(token);
     }
 
     /// Network addresses of the listener.
@@ -187,7 +204,16 @@ impl Door {
                     let _ = socket.try_write(FULL);
                     return Ok(());
                 };
+                let socket = match self.state.descriptors_from {
+                    None => socket,
+                    Some(least) => {
+                        let socket = process::move_descriptor(socket.into_std()?.into(), least);
+                        tokio::net::TcpStream::from_std(socket.into())?
+                    }
+                };
                 let _ = socket.set_nodelay(true);
+                // Ends the connection of a peer that is gone without a word while bytes are on their way.
+                let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(2 * self.state.admin.times.write));
                 match &self.state.tls {
                     None => self.start(socket, place),
                     Some((tls, transport)) => {
@@ -199,65 +225,67 @@ impl Door {
             }
             Listening::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                match self.place() {
-                    Some(place) => self.start(socket, place),
-                    None => _ = socket.try_write(FULL),
-                }
+                let Some(place) = self.place() else {
+                    let _ = socket.try_write(FULL);
+                    return Ok(());
+                };
+                let socket = match self.state.descriptors_from {
+                    None => socket,
+                    Some(least) => {
+                        let socket = process::move_descriptor(socket.into_std()?.into(), least);
+                        tokio::net::UnixStream::from_std(socket.into())?
+                    }
+                };
+                self.start(socket, place);
             }
         }
         Ok(())
     }
 
     /// A place among the connections, if one is free.
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        AdminCounters::add(&self.state.counters.accepted);
-        let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        if place.is_none() {
-            AdminCounters::add(&self.state.counters.conns_refused);
-        }
-        place
+    fn place(&self) -> Option<ConnPlace> {
+        let counters = &self.state.counters;
+        AdminCounters::add(&counters.accepted);
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+            AdminCounters::add(&counters.conns_refused);
+            return None;
+        };
+        counters.conns.fetch_add(1, Relaxed);
+        Some(ConnPlace { counters: Arc::clone(counters), _permit: permit })
     }
 
-    fn start(&self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: OwnedSemaphorePermit) {
-        self.run(conn::serve(Arc::clone(&self.state), socket, self.stopped.clone()), place);
-    }
-
-    fn start_tls(&self, socket: tokio::net::TcpStream, tls: TlsAcceptor, place: OwnedSemaphorePermit) {
-        let (state, stopped) = (Arc::clone(&self.state), self.stopped.clone());
-        self.run(
-            async move {
-                let shaken = tokio::time::timeout(state.admin.times.head, tls.accept(socket));
-                let shaken = match select(pin!(shaken), pin!(stopped.clone().wait())).await {
-                    Either::Left((shaken, _)) => shaken,
-                    Either::Right(_) => return,
-                };
-                match shaken {
-                    Ok(Ok(socket)) => conn::serve(state, socket, stopped).await,
-                    Ok(Err(_)) => AdminCounters::add(&state.counters.tls_errors),
-                    Err(_) => AdminCounters::add(&state.counters.read_timeouts),
-                }
-            },
-            place,
-        );
-    }
-
-    /// Runs the task of a connection. The place is free once it has ended.
-    fn run(&self, work: impl Future<Output = ()> + Send + 'static, place: OwnedSemaphorePermit) {
-        let counters = Arc::clone(&self.state.counters);
+    fn start(&self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: ConnPlace) {
+        let work = conn::serve(Arc::clone(&self.state), socket, self.stopped.clone());
         tokio::spawn(async move {
-            counters.conns.fetch_add(1, Relaxed);
-            let mut work = Box::pin(work);
-            let contained = std::future::poll_fn(|cx| match panics::contain(|| work.as_mut().poll(cx)) {
-                Ok(poll) => poll.map(Ok),
-                Err(panicked) => std::task::Poll::Ready(Err(panicked)),
-            });
-            if contained.await.is_err() {
-                AdminCounters::add(&counters.panics);
-            }
-            drop(work);
-            counters.conns.fetch_sub(1, Relaxed);
+            work.await;
             drop(place);
         });
+    }
+
+    fn start_tls(&self, socket: tokio::net::TcpStream, tls: TlsAcceptor, place: ConnPlace) {
+        let (state, stopped) = (Arc::clone(&self.state), self.stopped.clone());
+        tokio::spawn(async move {
+            let shaken = tokio::time::timeout(state.admin.times.head, tls.accept(socket));
+            match select(pin!(shaken), pin!(stopped.clone().wait())).await {
+                Either::Left((Ok(Ok(socket)), _)) => conn::serve(state, socket, stopped).await,
+                Either::Left((Ok(Err(_)), _)) => AdminCounters::add(&state.counters.tls_errors),
+                Either::Left((Err(_), _)) => AdminCounters::add(&state.counters.read_timeouts),
+                Either::Right(_) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+/// A connection's place among those that are allowed; free once this is dropped.
+struct ConnPlace {
+    counters: Arc<AdminCounters>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for ConnPlace {
+    fn drop(&mut self) {
+        self.counters.conns.fetch_sub(1, Relaxed);
     }
 }
 

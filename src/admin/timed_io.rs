@@ -11,16 +11,23 @@ use crate::settings::AdminTimes;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Sent to a peer that takes too long for its head.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\r\n";
+
+/// Time in which a peer may close its side of a connection that ends, and what it may still send.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_READ: usize = 4 * 1024;
+const LINGER_READS: usize = 16;
 
 /// Stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +36,10 @@ enum Stage {
     Idle { first: bool },
     /// Some bytes of a head have come.
     Head,
-    /// A request is being answered. Bytes of a next one may have come.
-    Answer { more: bool },
+    /// A request is being answered. The whole answer may have been passed on; bytes of a next request may have come.
+    Answer { passed: bool, more: bool },
+    /// Frames are sent for as long as the peer likes.
+    Stream,
 }
 
 /// The stage, and the time at which it must be over.
@@ -57,16 +66,43 @@ impl StageClock {
     /// A whole head has come.
     pub(super) fn answering(&self) {
         let deadline = Some(Instant::now() + self.times.answer);
-        *self.progress.lock() = Progress { stage: Stage::Answer { more: false }, deadline };
+        *self.progress.lock() = Progress { stage: Stage::Answer { passed: false, more: false }, deadline };
     }
 
-    /// The answer has been passed on.
+    /// The answer has been passed on; it is over with the next flush.
     pub(super) fn answered(&self) {
+        if let Stage::Answer { passed, .. } = &mut self.progress.lock().stage {
+            *passed = true;
+        }
+    }
+
+    /// Time at which a request or the rest of its head must have come, if one is waited for.
+    fn read_deadline(&self) -> Option<Instant> {
+        let Progress { stage, deadline } = *self.progress.lock();
+        deadline.filter(|_| matches!(stage, Stage::Idle { .. } | Stage::Head))
+    }
+
+    fn is_answering(&self) -> bool {
+        matches!(self.progress.lock().stage, Stage::Answer { .. })
+    }
+
+    /// Everything passed on so far is sent.
+    fn flushed(&self) {
         let (mut progress, now) = (self.progress.lock(), Instant::now());
-        *progress = match progress.stage {
-            Stage::Answer { more: true } => Progress { stage: Stage::Head, deadline: Some(now + self.times.head) },
-            _ => Progress { stage: Stage::Idle { first: false }, deadline: Some(now + self.times.idle) },
-        };
+        match progress.stage {
+            Stage::Answer { passed: true, more: false } => {
+                *progress = Progress { stage: Stage::Idle { first: false }, deadline: Some(now + self.times.idle) };
+            }
+            Stage::Answer { passed: true, more: true } => {
+                *progress = Progress { stage: Stage::Head, deadline: Some(now + self.times.head) };
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer is a stream of frames.
+    pub(super) fn streaming(&self) {
+        *self.progress.lock() = Progress { stage: Stage::Stream, deadline: None };
     }
 
     /// Bytes have come.
@@ -77,8 +113,8 @@ impl StageClock {
                 *progress = Progress { stage: Stage::Head, deadline: Some(Instant::now() + self.times.head) };
             }
             stage @ Stage::Idle { first: true } => *stage = Stage::Head,
-            Stage::Answer { more } => *more = true,
-            Stage::Head => {}
+            Stage::Answer { more, .. } => *more = true,
+            Stage::Head | Stage::Stream => {}
         }
     }
 }
@@ -107,22 +143,33 @@ pub(super) struct TimedIo<S> {
     writing: Alarm,
     /// A write waits, since this time.
     blocked: Option<Instant>,
+    /// The peer sends nothing more. It is told to hyper behind the answer in progress.
+    has_ended: bool,
+    /// Nothing more is sent; the peer may close its side until this time.
+    lingers: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TimedIo<S> {
     pub(super) fn new(inner: S, clock: Arc<StageClock>, counters: Arc<AdminCounters>) -> Self {
-        Self { inner, clock, counters, reading: Alarm::default(), writing: Alarm::default(), blocked: None }
+        Self {
+            inner,
+            clock,
+            counters,
+            reading: Alarm::default(),
+            writing: Alarm::default(),
+            blocked: None,
+            has_ended: false,
+            lingers: None,
+        }
     }
 
     /// Fails if the peer has been too slow with its request.
     fn poll_late_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Progress { stage, deadline } = *self.clock.progress.lock();
-        let Some(deadline) = deadline.filter(|_| matches!(stage, Stage::Idle { .. } | Stage::Head)) else {
-            return Poll::Pending;
-        };
+        let Some(deadline) = self.clock.read_deadline() else { return Poll::Pending };
         if !self.reading.poll(deadline, cx) {
             return Poll::Pending;
         }
+        let stage = self.clock.progress.lock().stage;
         match stage {
             Stage::Head => {
                 AdminCounters::add(&self.counters.read_timeouts);
@@ -136,16 +183,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedIo<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Discards what the peer still sends, for a moment: a socket that is closed with unread bytes resets the connection,
+    /// and the peer may lose the last answer.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [MaybeUninit::uninit(); LINGER_READ];
+        for _ in 0..LINGER_READS {
+            let mut buf = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    let until = self.lingers.unwrap_or_else(Instant::now);
+                    return if self.reading.poll(until, cx) { Poll::Ready(Ok(())) } else { Poll::Pending };
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Passes the result of a write on, or fails if the peer takes too little.
     fn poll_late_write<T>(&mut self, result: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let Progress { stage, deadline } = *self.clock.progress.lock();
-        let overdue = matches!(stage, Stage::Answer { .. }) && deadline.is_some_and(|at| Instant::now() >= at);
-        if result.is_ready() && !overdue {
+        let (deadline, now) = (deadline.filter(|_| matches!(stage, Stage::Answer { .. })), Instant::now());
+        let is_overdue = deadline.is_some_and(|at| now >= at);
+        if result.is_ready() && !is_overdue {
             self.blocked = None;
+            if matches!(&result, Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::TimedOut) {
+                // The kernel has found first that the peer takes nothing.
+                AdminCounters::add(&self.counters.write_timeouts);
+            }
             return result;
         }
-        let since = *self.blocked.get_or_insert_with(Instant::now);
-        if overdue || self.writing.poll(since + self.clock.times.write, cx) {
+        let stalled = *self.blocked.get_or_insert(now) + self.clock.times.write;
+        if is_overdue || self.writing.poll(deadline.map_or(stalled, |at| at.min(stalled)), cx) {
             AdminCounters::add(&self.counters.write_timeouts);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -156,6 +226,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedIo<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TimedIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        if self.has_ended {
+            return if self.clock.is_answering() { Poll::Pending } else { Poll::Ready(Ok(())) };
+        }
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
             Poll::Pending => self.poll_late_read(cx),
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
@@ -164,6 +237,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TimedIo<S> {
                 if count > 0 {
                     self.counters.bytes_read.fetch_add(count as u64, Relaxed);
                     self.clock.received();
+                } else if buf.remaining() > 0 {
+                    self.has_ended = true;
+                    // hyper would give the answer up; the flush that ends it makes hyper read again.
+                    if self.clock.is_answering() {
+                        return Poll::Pending;
+                    }
                 }
                 Poll::Ready(Ok(()))
             }
@@ -196,12 +275,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
-        self.poll_late_write(result, cx)
+        ready!(self.poll_late_write(result, cx))?;
+        self.clock.flushed();
+        // A read that waits since before the answer has no alarm: the next request's begins here.
+        if let Some(deadline) = self.clock.read_deadline() {
+            let _ = self.reading.poll(deadline, cx);
+        }
+        if self.has_ended {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.inner).poll_shutdown(cx);
-        self.poll_late_write(result, cx)
+        if self.lingers.is_none() {
+            let result = Pin::new(&mut self.inner).poll_shutdown(cx);
+            ready!(self.poll_late_write(result, cx))?;
+            self.lingers = Some(Instant::now() + LINGER);
+        }
+        self.poll_linger(cx)
     }
 }
 

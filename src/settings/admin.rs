@@ -82,6 +82,8 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// `-o admin_insecure`: an address that other machines reach needs no token.
     pub insecure: bool,
+    /// `-o admin_write`: requests may change settings.
+    pub write: bool,
     /// `-o admin_host`: names of the server in `Host` and `Origin`, besides its own, in lower case.
     pub hosts: Vec<String>,
     /// Time limits.
@@ -96,6 +98,7 @@ impl Default for Admin {
             conns: limits::ADMIN_CONNS,
             token_file: None,
             insecure: false,
+            write: false,
             hosts: Vec::new(),
             times: AdminTimes::default(),
         }
@@ -112,6 +115,15 @@ impl Admin {
                 Some(AdminAddr::Tcp { transport: Transport::Tls, .. }) => requires,
                 _ => false,
             }
+    }
+}
+
+impl Settings {
+    /// Descriptors on top of `-c`, for the admin listener. Where a client beyond `-c` waits in the backlog, there are
+    /// none: there the system must refuse its descriptor.
+    pub fn admin_descriptors(&self) -> u32 {
+        let is_apart = self.admin.addr.is_some() && self.maxconns_fast;
+        if is_apart { self.admin.conns + limits::ADMIN_DESCRIPTORS } else { 0 }
     }
 }
 
@@ -208,6 +220,9 @@ pub(super) static SUBS: &[Sub] = &[
     ),
     Sub::switch("admin_insecure", "serve addresses that other machines reach without a token", |settings| {
         settings.admin.insecure = true
+    }),
+    Sub::switch("admin_write", "let clients of the admin listener change settings", |settings| {
+        settings.admin.write = true;
     }),
     Sub::value(
         "admin_host",

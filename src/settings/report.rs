@@ -111,6 +111,13 @@ impl Settings {
         if self.maxconns_per_ip > 0 {
             out.gauge("maxconns_per_ip", self.maxconns_per_ip);
         }
+        if let Some(admin) = &self.admin.text {
+            out.info("admin", admin);
+            out.gauge("admin_conns", self.admin.conns);
+            out.info("admin_token_file", &path(&self.admin.token_file, "no"));
+            out.gauge("admin_insecure", self.admin.insecure);
+            out.gauge("admin_write", self.admin.write);
+        }
         if self.write_timeout > 0 {
             out.gauge("write_timeout", self.write_timeout);
         }

@@ -8,7 +8,7 @@ use super::user::Account;
 use std::fs::OpenOptions;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 fn check(result: libc::c_int) -> io::Result<()> {
@@ -36,6 +36,14 @@ fn set_limit(resource: Resource, soft: libc::rlim_t, hard: libc::rlim_t) -> io::
 /// Sets both the soft and the hard limit of open descriptors to `count`.
 pub fn limit_open_files(count: u64) -> io::Result<()> {
     set_limit(libc::RLIMIT_NOFILE, count, count)
+}
+
+/// The same open file under a descriptor of at least `least`; as it was if none is left there.
+pub fn move_descriptor(file: OwnedFd, least: u32) -> OwnedFd {
+    // SAFETY: the descriptor is open while `file` lives; the call takes numbers.
+    let moved = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, libc::c_long::from(least)) };
+    // SAFETY: a descriptor that the call has just made belongs to nothing else.
+    if moved < 0 { file } else { unsafe { OwnedFd::from_raw_fd(moved) } }
 }
 
 /// The machine's host name; empty if it has none.
@@ -202,6 +210,20 @@ pub fn usage() -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_moved_descriptor_is_the_same_file() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let moved = move_descriptor(reader.into(), 300);
+        assert!(moved.as_raw_fd() >= 300);
+        writer.write_all(b"x").unwrap();
+        let mut byte = [0];
+        std::io::PipeReader::from(moved).read_exact(&mut byte).unwrap();
+        let kept = move_descriptor(writer.into(), u32::MAX);
+        std::io::PipeWriter::from(kept).write_all(b"y").unwrap_err();
+        assert_eq!(byte, *b"x");
+    }
 
     #[test]
     fn this_process_runs_and_uses_time() {

@@ -1,16 +1,24 @@
 //! A server with an admin listener in process, and a client that writes raw bytes.
 
-use crate::support::{DEADLINE, settings};
+use crate::support::{DEADLINE, settings, until};
+use oxcached::admin::{AdminCounters, Hub};
+use oxcached::proto::Shared;
 use oxcached::server::{Running, Server};
 use oxcached::settings::Settings;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A running server.
 pub struct Host {
     running: Option<Running>,
     pub clients: SocketAddr,
     pub admin: SocketAddr,
+    pub hub: Arc<Hub>,
+    pub counters: Arc<AdminCounters>,
+    pub shared: Arc<Shared>,
 }
 
 impl Host {
@@ -26,8 +34,11 @@ impl Host {
         settings.lock_memory = true;
         change(&mut settings);
         let server = Server::start(settings).unwrap();
-        let (clients, admin) = (server.addresses()[0], server.admin().unwrap().addresses()[0]);
-        Self { running: Some(server.spawn().unwrap()), clients, admin }
+        let (clients, shared) = (server.addresses()[0], Arc::clone(server.shared()));
+        let thread = server.admin().unwrap();
+        let (admin, hub) = (thread.addresses()[0], Arc::clone(thread.hub()));
+        let counters = Arc::clone(thread.counters());
+        Self { running: Some(server.spawn().unwrap()), clients, admin, hub, counters, shared }
     }
 
     /// A connection to the admin listener.
@@ -41,6 +52,12 @@ impl Host {
         peer.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         let reply = peer.reply();
         (reply.status, reply.body)
+    }
+
+    /// Waits until every connection has ended.
+    pub fn until_empty(&self) {
+        until("no connection", || self.counters.conns.load(Relaxed) == 0);
+        assert_eq!(self.counters.viewers.load(Relaxed), 0);
     }
 
     /// Stops the server; fails if that takes longer than a test may.
@@ -86,7 +103,18 @@ pub struct Peer {
 
 impl Peer {
     pub fn to(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// A peer whose kernel takes few bytes that it does not read.
+    pub fn with_window(address: SocketAddr, bytes: usize) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -95,6 +123,63 @@ impl Peer {
 
     pub fn send(&mut self, text: &str) {
         self.socket.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Sends a request without a body.
+    pub fn request(&mut self, line: &str) {
+        self.send(&format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    }
+
+    /// Begins a WebSocket.
+    pub fn upgrade(&mut self) {
+        self.send(
+            "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+        let reply = self.head();
+        assert_eq!(reply.status, 101, "{}", reply.head);
+        assert_eq!(reply.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    /// Sends a masked frame with this first byte: FIN, reserved bits, opcode.
+    pub fn frame(&mut self, first: u8, payload: &[u8]) {
+        let mut bytes = vec![first];
+        match payload.len() {
+            short @ 0..126 => bytes.push(0x80 | short as u8),
+            long => bytes.extend([0x80 | 126, (long >> 8) as u8, long as u8]),
+        }
+        let mask = [7, 1, 2, 3];
+        bytes.extend(mask);
+        bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        // The server may have closed its side already.
+        let _ = self.socket.write_all(&bytes);
+    }
+
+    /// Opcode and payload of the server's next frame.
+    pub fn next_frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.take(2);
+        assert_eq!(head[0] & 0xf0, 0x80, "each frame is whole");
+        let length = match head[1] {
+            126 => self.take(2).iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
+            127 => self.take(8).iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)),
+            short => usize::from(short),
+        };
+        (head[0] & 0xf, self.take(length))
+    }
+
+    /// Code of the server's close frame, behind any other frames.
+    pub fn close_code(&mut self) -> u16 {
+        loop {
+            let (opcode, payload) = self.next_frame();
+            if opcode == 8 {
+                return u16::from(payload[0]) << 8 | u16::from(payload[1]);
+            }
+        }
+    }
+
+    /// Reads text frames until one of this text comes.
+    pub fn until_text(&mut self, text: &str) {
+        while self.next_frame() != (1, text.as_bytes().to_vec()) {}
     }
 
     /// Reads more bytes; false at the end of the stream.
@@ -141,6 +226,12 @@ impl Peer {
             assert!(self.more(), "{count} bytes were to come, not {:?}", String::from_utf8_lossy(&self.got));
         }
         self.got.drain(..count).collect()
+    }
+
+    /// Reads until this line comes.
+    pub fn until_line(&mut self, line: &str) {
+        let end = self.line_end(format!("{line}\n").as_bytes());
+        self.got.drain(..end);
     }
 
     /// Everything until the server closes the connection.

@@ -1,5 +1,9 @@
-//! The admin listener: routes, limits, hostile clients.
+//! The admin listener: routes, access, limits, viewers; every limit with a client that goes beyond it.
 
+mod access;
 mod harness;
+mod limits;
 mod metrics;
+mod program;
 mod routes;
+mod viewers;
