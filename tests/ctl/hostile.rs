@@ -158,3 +158,47 @@ fn load_stops_where_values_could_be_taken_for_commands() {
     load("STORED\r\n").fails(1, "");
     load("HTTP/1.1 400\r\n").fails(1, "does not answer as memcached");
 }
+
+#[test]
+fn mixtures_of_good_and_bad_lines_end_in_an_exit_code() {
+    const PARTS: [&str; 24] = [
+        "STAT pid 7",
+        "STAT items:1:number 5",
+        "STAT 1:total_pages 1",
+        "STAT 1:chunk_size 96",
+        "STAT 1:total_pages",
+        "STAT 18446744073709551615:total_pages 18446744073709551615",
+        "STAT get:count 1",
+        "STAT get x",
+        "STAT get:below_us:1 2",
+        "STAT 7 us=1 key=a",
+        "STAT 8 =",
+        "STAT  ",
+        "PREFIX a get 1",
+        "ITEM a [1 b; 0 s]",
+        "OK",
+        "END",
+        "RESET",
+        "VERSION 1",
+        "key=a exp=-1 la=1",
+        "key=%zz exp=9 ",
+        "VA 1 f0",
+        "x",
+        "\x1b[31m\x00\u{9b}",
+        "",
+    ];
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for command in COMMANDS.iter().chain(&["top --json --count 1 --interval 0.001"]) {
+        for _ in 0..12 {
+            let lines: Vec<&str> = (0..rng.usize(1..30)).map(|_| PARTS[rng.usize(..PARTS.len())]).collect();
+            let reply = lines.join(if rng.bool() { "\r\n" } else { "\n" });
+            let address = peer(move |mut stream| _ = stream.write_all(reply.as_bytes()));
+            let run = run(command, &address);
+            assert!(matches!(run.code, Some(0..=2)), "{command}: {lines:?}: {run:?}");
+            assert!(!run.err.contains('\x1b'), "{command}: {lines:?}: {run:?}");
+            assert!(*command == "keys" || !run.out.contains(&0x1b), "{command}: {lines:?}: {run:?}");
+        }
+    }
+}

@@ -88,7 +88,12 @@ fn title_line(state: &TopState, now: Instant) -> Line<'static> {
         (stale, trouble) => {
             let age = stale.map_or(String::new(), |age| format!("STALE {}: ", seconds(age)));
             let trouble = trouble.as_deref().unwrap_or("no answer");
-            spans.push(Span::styled(format!("{age}{trouble}"), alarm(Color::Red)));
+            spans.push(Span::styled(format!("{age}{trouble} "), alarm(Color::Red)));
+        }
+    }
+    if let Some(reading) = &state.latest {
+        for words in panes::alarms(reading, state.span()) {
+            spans.push(Span::styled(format!("{words} "), alarm(Color::Yellow)));
         }
     }
     Line::from(spans)

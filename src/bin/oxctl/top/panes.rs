@@ -85,6 +85,28 @@ pub(crate) fn classes(reading: &Reading, span: Option<Span<'_>>, sort: usize, de
     grid
 }
 
+/// What is wrong with the server, in words.
+pub(crate) fn alarms(reading: &Reading, span: Option<Span<'_>>) -> Vec<String> {
+    const GROWING: [(&str, &str); 5] = [
+        ("rejected_connections", "connections refused"),
+        ("rejected_connections_per_ip", "connections of one address refused"),
+        ("store_no_memory", "stores refused: no memory"),
+        ("auth_errors", "logins refused"),
+        ("log_lines_dropped", "log lines lost"),
+    ];
+    let mut alarms = Vec::new();
+    if reading.has("accepting_conns") && reading.number("accepting_conns") == 0 {
+        alarms.push("accepts no connections".to_owned());
+    }
+    for (name, words) in GROWING {
+        let growth = span.map_or(0, |span| span.growth(&[name]));
+        if growth > 0 {
+            alarms.push(format!("{growth} {words}"));
+        }
+    }
+    alarms
+}
+
 /// One of the special reports; `None`: the server lacks it.
 pub(crate) fn special(reading: &Reading, number: usize) -> Option<ShapedReport> {
     reading.special.get(number)?.as_ref().map(|rows| ShapedReport::of(rows))
@@ -115,6 +137,15 @@ mod tests {
         assert_eq!(grid.lines[0], ["get", "50", "37.5", "12.5", "75.0%", "100"]);
         assert_eq!(grid.lines[1], ["set", "0", "-", "-", "-", "5"]);
         assert_eq!(commands(&new, None).lines[0], ["get", "-", "-", "-", "-", "100"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_words() {
+        let start = Instant::now();
+        let old = reading(start, 0, &[("accepting_conns", "1"), ("store_no_memory", "5")], &[], [None; 3]);
+        let new = reading(start, 1, &[("accepting_conns", "0"), ("store_no_memory", "7")], &[], [None; 3]);
+        assert!(alarms(&old, None).is_empty() && alarms(&reading(start, 0, &[], &[], [None; 3]), None).is_empty());
+        assert_eq!(alarms(&new, Span::of(&old, &new)), ["accepts no connections", "2 stores refused: no memory"]);
     }
 
     #[test]
