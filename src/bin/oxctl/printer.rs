@@ -77,12 +77,15 @@ pub(crate) fn json_value(text: &str) -> Value {
             return number.into();
         }
     }
-    let decimal = plain.split_once('.').is_some_and(|(whole, part)| {
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits(whole) && digits(part) && whole.len() + part.len() <= 15
-    });
-    let number = if decimal { text.parse().ok().and_then(Number::from_f64) } else { None };
-    number.map_or_else(|| text.into(), Value::Number)
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain.split_once('.').is_some_and(|(whole, part)| digits(whole) && digits(part))
+        && let Ok(number) = text.parse::<f64>()
+        && number.to_string() == text.trim_end_matches('0').trim_end_matches('.')
+        && let Some(number) = Number::from_f64(number)
+    {
+        return number.into();
+    }
+    text.into()
 }
 
 /// Pairs of names and texts as a JSON object; see [`json_value`].
@@ -120,7 +123,23 @@ mod tests {
             assert_eq!(json_value(number).to_string(), number);
         }
         assert_eq!(json_value("1.250000").to_string(), "1.25");
-        for text in ["", "-", "007", "1.6.45", "18446744073709551616", "1e5", "nan", "0x1", "-0", "+1", ".5", "5."] {
+        assert_eq!(json_value("1796063645.423771").to_string(), "1796063645.423771");
+        for text in [
+            "",
+            "-",
+            "007",
+            "1.6.45",
+            "18446744073709551616",
+            "1e5",
+            "nan",
+            "0x1",
+            "-0",
+            "+1",
+            ".5",
+            "5.",
+            "01.5",
+            "0.12345678901234567890",
+        ] {
             assert_eq!(json_value(text), Value::String(text.to_owned()), "{text}");
         }
     }
