@@ -183,6 +183,11 @@ pub const WORKER_QUEUE: usize = 4096;
 /// Unit: connections. Beyond: `WATCHER_TOO_MANY log watcher limit reached`.
 pub const WATCHERS_MAX: usize = 20;
 
+/// Slow turns that one worker keeps, and as many large values; a reply of `stats slow` or `stats large` has no more.
+///
+/// Unit: records. Beyond: the oldest one is forgotten.
+pub const LATEST_MAX: usize = 128;
+
 /// Bytes of lines queued for standard error.
 ///
 /// Unit: bytes. Beyond: lines are dropped, and a line reports how many.

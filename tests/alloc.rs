@@ -6,8 +6,11 @@
 
 mod support;
 
+use oxcached::events::EventClass;
+use oxcached::proto::{Cx, Input, Output, Protocol, Session, Shared, Step, TurnTrace};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use support::{Client, shared};
 
 thread_local! {
@@ -142,4 +145,41 @@ fn eviction_allocates_nothing() {
     assert_eq!(allocations(&mut client, rounds.next().unwrap()), 0);
     let views = client.shared.cache.store.classes(client.shared.clock.now());
     assert!(views.iter().map(|view| view.counts.evicted).sum::<u64>() > 10_000);
+}
+
+/// Allocations of 1,000 timed turns, all of them slow.
+fn allocations_of_turns(shared: &Arc<Shared>, trace: &TurnTrace, request: &[u8]) -> u64 {
+    let (mut session, mut input, mut out) = (Session::new(Protocol::Ascii), Input::default(), Output::default());
+    let counters = &shared.stats.workers[0];
+    trace.follow(&shared.runtime);
+    let mut round = || {
+        let before = ASKED.with(Cell::get);
+        for _ in 0..1_000 {
+            trace.begin_turn(counters);
+            input.append(request);
+            let mut cx = Cx::new(shared, counters, 7).of_worker(0).in_turn(trace);
+            assert_eq!(session.run(&mut cx, &mut input, &mut out, &mut 20), Step::Read);
+            if let Some(nanos) = trace.end_turn() {
+                Cx::new(shared, counters, 7).of_worker(0).in_turn(trace).keep_slow(trace, nanos);
+            }
+            out.clear();
+        }
+        ASKED.with(Cell::get) - before
+    };
+    round();
+    round()
+}
+
+#[test]
+fn timed_turns_and_their_records_allocate_nothing() {
+    for mode in ["off", "turn", "full"] {
+        let shared = shared(&format!("-m 64 -o latency={mode},slow_threshold=0,large_threshold=4096"));
+        shared.events.open().unwrap();
+        shared.events.want(EventClass::SLOW.and(EventClass::LARGE));
+        let trace = TurnTrace::new(Arc::clone(&shared.stats.latency.workers[0]));
+        let large = format!("set large 0 0 5000\r\n{}\r\nget large\r\n", "v".repeat(5000));
+        for request in ["get a\r\n", "set a 0 0 1\r\nx\r\nget a\r\nmg a v\r\ndelete a\r\n", &large] {
+            assert_eq!(allocations_of_turns(&shared, &trace, request.as_bytes()), 0, "{mode}: {request}");
+        }
+    }
 }

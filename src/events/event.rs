@@ -3,6 +3,7 @@
 //! Owns their fields; knows neither producers nor the format of lines. Keys are copied as bytes; numbers take three
 //! words: one for small fields and the descriptor, two for long fields.
 
+use crate::limits::KEY_MAX;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A set of event classes, as named in a watcher's `watch` command.
@@ -22,6 +23,8 @@ impl EventClass {
     pub const PROXYEVENTS: Self = Self(1 << 7);
     pub const PROXYUSER: Self = Self(1 << 8);
     pub const DELETIONS: Self = Self(1 << 9);
+    pub const SLOW: Self = Self(1 << 10);
+    pub const LARGE: Self = Self(1 << 11);
     /// Not a word of `watch`: accesses of keys are sampled for the hot keys. In the same mask, so that one test covers
     /// both.
     pub const ACCESSES: Self = Self(1 << 15);
@@ -71,7 +74,7 @@ impl EventClass {
 }
 
 /// Every class with its word, in the order in which an abbreviation is looked up.
-pub const WORDS: [(&str, EventClass); 10] = [
+pub const WORDS: [(&str, EventClass); 12] = [
     ("rawcmds", EventClass::RAWCMDS),
     ("evictions", EventClass::EVICTIONS),
     ("fetchers", EventClass::FETCHERS),
@@ -82,6 +85,8 @@ pub const WORDS: [(&str, EventClass); 10] = [
     ("proxyevents", EventClass::PROXYEVENTS),
     ("proxyuser", EventClass::PROXYUSER),
     ("deletions", EventClass::DELETIONS),
+    ("slow", EventClass::SLOW),
+    ("large", EventClass::LARGE),
 ];
 
 impl EventClass {
@@ -171,6 +176,10 @@ pub enum Event<'a> {
     SlabMove { src: u8, dst: u8, begun: bool },
     /// The crawler finished a class; `fields` as they stand in the line.
     Crawled { fields: &'a [u8] },
+    /// A slow turn; `fields` as they stand in the line.
+    Slow { fields: &'a [u8] },
+    /// A large value was stored or sent; `fields` as they stand in the line.
+    Large { fields: &'a [u8] },
 }
 
 /// An event with its number and its time.
@@ -186,6 +195,9 @@ pub struct EventEntry<'a> {
 
 /// Longest message in an event.
 const MESSAGE_MAX: usize = 300;
+
+/// Upper bound for the fields of a slow turn or a large value: two escaped keys, and some hundred bytes.
+pub(crate) const RECORD_MAX: usize = 2 * 3 * KEY_MAX + 600;
 
 /// Packs small fields into one word: 8 bits each for `a` and `b`, 8 for the slab class, 32 for a descriptor or a
 /// time.
@@ -223,6 +235,8 @@ impl<'a> Event<'a> {
             Self::Deleted { .. } => EventClass::DELETIONS,
             Self::ConnNew { .. } | Self::ConnClose { .. } | Self::TlsError { .. } => EventClass::CONNEVENTS,
             Self::SlabMove { .. } | Self::Crawled { .. } => EventClass::SYSEVENTS,
+            Self::Slow { .. } => EventClass::SLOW,
+            Self::Large { .. } => EventClass::LARGE,
         }
     }
 
@@ -246,6 +260,8 @@ impl<'a> Event<'a> {
             }
             Self::SlabMove { src, dst, begun } => (7, [small(begun.into(), src, dst, 0), 0, 0], b""),
             Self::Crawled { fields } => (8, [0; 3], &fields[..fields.len().min(MESSAGE_MAX)]),
+            Self::Slow { fields } => (9, [0; 3], &fields[..fields.len().min(RECORD_MAX)]),
+            Self::Large { fields } => (10, [0; 3], &fields[..fields.len().min(RECORD_MAX)]),
         }
     }
 
@@ -272,6 +288,8 @@ impl<'a> Event<'a> {
             6 => Self::TlsError { fd, message: bytes },
             7 => Self::SlabMove { src: (first >> 8) as u8, dst: class, begun: first & 1 != 0 },
             8 => Self::Crawled { fields: bytes },
+            9 => Self::Slow { fields: bytes },
+            10 => Self::Large { fields: bytes },
             _ => return None,
         })
     }
@@ -306,6 +324,8 @@ mod tests {
             Event::TlsError { fd: 3, message: b"no" },
             Event::SlabMove { src: 63, dst: 0, begun: true },
             Event::Crawled { fields: b"crawler=1" },
+            Event::Slow { fields: b"us=1" },
+            Event::Large { fields: b"dir=sent" },
         ];
         for event in all {
             let (kind, args, bytes) = event.pack();
@@ -320,6 +340,11 @@ mod tests {
         assert_eq!(EventClass::named(b"f"), Some(EventClass::FETCHERS));
         assert_eq!(EventClass::named(b"deletions"), Some(EventClass::DELETIONS));
         assert_eq!(EventClass::named(b"p"), Some(EventClass::PROXYREQS));
+        assert_eq!(EventClass::named(b"s"), Some(EventClass::SYSEVENTS), "before memcached has no class of the word");
+        assert_eq!(
+            (EventClass::named(b"sl"), EventClass::named(b"l")),
+            (Some(EventClass::SLOW), Some(EventClass::LARGE))
+        );
         assert_eq!(EventClass::named(b"proxyu"), Some(EventClass::PROXYUSER));
         assert_eq!((EventClass::named(b"fetchersx"), EventClass::named(b"x")), (None, None));
     }

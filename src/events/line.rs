@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 /// A key, with every byte but letters, digits and `-._~` as `%XX`.
-struct Escaped<'a>(&'a [u8]);
+pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
 impl std::fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,12 +22,21 @@ impl std::fmt::Display for Escaped<'_> {
 }
 
 /// A peer's address, port and transport.
-struct PeerName(Option<SocketAddr>);
+pub(super) struct PeerName {
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) udp: bool,
+}
+
+/// The peer of a connection.
+fn stream(peer: Option<SocketAddr>) -> PeerName {
+    PeerName { peer, udp: false }
+}
 
 impl std::fmt::Display for PeerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(peer) => write!(f, "rip={} rport={} transport=tcp", peer.ip(), peer.port()),
+        let transport = if self.udp { "udp" } else { "tcp" };
+        match self.peer {
+            Some(peer) => write!(f, "rip={} rport={} transport={transport}", peer.ip(), peer.port()),
             None => f.write_str("rip=unix rport=0 transport=local"),
         }
     }
@@ -58,9 +67,9 @@ pub fn put(entry: &EventEntry<'_>, out: &mut Vec<u8>) {
             let (key, verb) = (Escaped(key), if meta { "md" } else { "delete" });
             writeln!(out, "type=deleted key={key} cmd={verb} clsid={class} size={size}")
         }
-        Event::ConnNew { peer, fd } => writeln!(out, "type=conn_new {} cfd={fd}", PeerName(peer)),
+        Event::ConnNew { peer, fd } => writeln!(out, "type=conn_new {} cfd={fd}", stream(peer)),
         Event::ConnClose { peer, reason, fd } => {
-            writeln!(out, "type=conn_close {} reason={} cfd={fd}", PeerName(peer), reason.word())
+            writeln!(out, "type=conn_close {} reason={} cfd={fd}", stream(peer), reason.word())
         }
         Event::TlsError { fd, message } => {
             writeln!(out, "type=conntlserr fd={fd} msg={}", String::from_utf8_lossy(message))
@@ -69,6 +78,8 @@ pub fn put(entry: &EventEntry<'_>, out: &mut Vec<u8>) {
             writeln!(out, "type=slab_move src={src} dst={dst} state={}", if begun { "ok" } else { "fail" })
         }
         Event::Crawled { fields } => writeln!(out, "type=lru_crawler {}", String::from_utf8_lossy(fields)),
+        Event::Slow { fields } => writeln!(out, "type=slow {}", String::from_utf8_lossy(fields)),
+        Event::Large { fields } => writeln!(out, "type=large {}", String::from_utf8_lossy(fields)),
     };
 }
 

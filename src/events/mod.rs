@@ -1,9 +1,9 @@
 //! Events of the server, for clients that watch them.
 //!
-//! Owns the kinds of events, a bounded ring of them for each worker, and the mask of the watched classes. Knows
-//! neither producers nor readers: workers record events in their own ring ([`Log`]); the logger thread (`maint::log`)
-//! drains the rings and formats lines ([`mod@line`]). Without watchers a producer tests one bit of a mask that it
-//! loads once per turn.
+//! Owns the kinds of events, a bounded ring of them for each worker, the mask of the watched classes, and the latest
+//! slow turns and large values ([`LatestRecords`]). Knows neither producers nor readers: workers record events in their
+//! own ring ([`Log`]); the logger thread (`maint::log`) drains the rings and formats lines ([`mod@line`]). Without
+//! watchers a producer tests one bit of a mask that it loads once per turn.
 //!
 //! ```text
 //!   worker 1 ──► ring ──┐
@@ -12,10 +12,13 @@
 //! ```
 
 mod event;
+mod latest;
 pub mod line;
 mod ring;
 
+pub(crate) use event::RECORD_MAX;
 pub use event::{CloseReason, Event, EventClass, EventEntry, LookupStatus, StoreStatus, StoreVerb};
+pub use latest::{CommandText, LargeRecord, LatestRecords, Numbered, SlowRecord};
 
 use parking_lot::Mutex;
 use ring::EventRing;
@@ -32,6 +35,10 @@ pub struct Events {
     rings: Box<[EventRing]>,
     /// Serialises producers of the last ring. Lock rank: see docs/locking.md.
     common: Mutex<()>,
+    /// The latest slow turns.
+    pub slow: LatestRecords<SlowRecord>,
+    /// The latest large values.
+    pub large: LatestRecords<LargeRecord>,
 }
 
 impl Events {
@@ -43,6 +50,8 @@ impl Events {
             sequence: AtomicU64::new(0),
             rings: (0..=workers).map(|_| EventRing::new(bytes)).collect(),
             common: Mutex::new(()),
+            slow: LatestRecords::new(workers),
+            large: LatestRecords::new(workers),
         }
     }
 

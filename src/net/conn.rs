@@ -341,8 +341,8 @@ impl<S: Handler> Conn<S> {
 
     /// Runs the command in a slot again; the caller gives a turn next. False if the connection must be closed.
     pub(super) fn complete(&mut self, slot: SlotName, context: &mut WorkerContext) -> bool {
-        let WorkerContext { shared, counters, number, buffers, .. } = context;
-        let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number);
+        let WorkerContext { shared, counters, number, buffers, trace, .. } = context;
+        let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number).in_turn(trace);
         let completed = Session::complete(&mut cx, slot, &mut buffers.output);
         if !completed {
             counters.add(Counter::ResponseOom, 1);
@@ -357,9 +357,10 @@ impl<S: Handler> Conn<S> {
 
     fn run(&mut self, token: usize, context: &mut WorkerContext, budget: &mut u32) -> Step {
         let before = *budget;
-        let WorkerContext { shared, counters, number, buffers, mailbox, .. } = context;
+        let WorkerContext { shared, counters, number, buffers, mailbox, trace, .. } = context;
         let slots = SlotsOf { mailbox, token };
-        let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number).with_slots(&slots);
+        let cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number);
+        let mut cx = cx.with_slots(&slots).in_turn(trace);
         let step = self.session.run(&mut cx, &mut buffers.input, &mut buffers.output, budget);
         if *budget != before {
             let now = context.clock.now();

@@ -79,6 +79,11 @@ impl<S: Handler> Datagrams<S> {
         self.sockets.push(Endpoint { socket, info, answerer, peer, blocked: false, queued: false });
     }
 
+    /// Descriptor of a socket; -1 for none.
+    pub(super) fn fd(&self, token: usize) -> i32 {
+        self.sockets.get(token - FIRST).map_or(-1, |endpoint| endpoint.socket.as_raw_fd())
+    }
+
     /// Marks a socket as queued; false if it was already.
     pub(super) fn enqueue(&mut self, token: usize) -> bool {
         self.sockets.get_mut(token - FIRST).is_some_and(|endpoint| !std::mem::replace(&mut endpoint.queued, true))
@@ -126,6 +131,7 @@ impl<S: Handler> Endpoint<S> {
                     Ok(_) | Err(_) => continue,
                 }
             }
+            context.trace.set_sender(Some(*peer));
             let before = allowance.commands;
             let progress = answerer.turn(&mut cx, &mut allowance, |datagram| send(socket, *peer, datagram, context));
             if allowance.commands != before {

@@ -76,6 +76,7 @@ impl<S: Handler> Worker<S> {
                 Err(error) => return Err(error),
             }
             self.context.clock.follow(self.context.shared.clock.now());
+            self.context.trace.follow(&self.context.shared.runtime);
             for event in &events {
                 if event.token() == BELL {
                     self.clear_wakeup();
@@ -131,6 +132,7 @@ impl<S: Handler> Worker<S> {
                 Message::Udp(new) => self.udp.open(new, &self.context),
             }
         }
+        self.context.trace.pause();
         while let Ok(resume) = self.inbox.replies.try_recv() {
             self.resume(resume);
         }
@@ -179,7 +181,10 @@ impl<S: Handler> Worker<S> {
     }
 
     fn udp_turn(&mut self, token: usize, writable: bool) {
+        self.context.begin_timing();
         let turn = contain(|| self.udp.turn(token, writable, &self.context));
+        self.context.end_timing(|| self.udp.fd(token));
+        self.context.trace.set_sender(None);
         // After a panic there may be more datagrams as well, and no event for them.
         let more = turn.unwrap_or_else(|_| {
             log::error!("a datagram made its session panic; it is dropped");
@@ -192,11 +197,13 @@ impl<S: Handler> Worker<S> {
 
     /// Gives a connection its turn. A panic closes only that connection.
     fn drive(&mut self, token: usize) {
+        self.context.begin_timing();
         let turn = contain(|| {
             self.seat(token);
             let conn = self.conns.get_mut(token)?;
             Some(conn.turn(token, &mut self.context))
         });
+        self.context.end_timing(|| self.conns.get_mut(token).map_or(-1, |conn| conn.fd()));
         match turn {
             Ok(Some(After::Wait)) => {
                 self.context.buffers.rise();
@@ -429,6 +436,7 @@ impl<S: Handler> Worker<S> {
         if self.context.buffers.owner() == Some(token) {
             self.context.buffers.wipe();
         }
+        self.context.trace.pause();
         Some(conn)
     }
 

@@ -8,7 +8,7 @@ use super::shared_buffers::SharedBuffers;
 use crate::events::{Event, Log};
 use crate::limits::{LONG_INPUT_MIN, LONG_INPUT_SHARE, REPLIES_MIN, REPLIES_SHARE, REQUEST_CHARGE};
 use crate::limits::{TURN_BYTES, TURN_MICROS, WRITE_SLICES};
-use crate::proto::{Cx, Shared};
+use crate::proto::{Cx, Shared, TurnTrace};
 use crate::stats::Counters;
 use mio::Registry;
 use std::io::IoSlice;
@@ -37,7 +37,9 @@ pub(super) struct WorkerContext {
     pub(super) replies_max: u64,
     /// Bytes read and written in the current turn.
     pub(super) turn_bytes: usize,
-    /// Time of the first `is_turn_over` in the current turn.
+    /// What the current turn does and takes.
+    pub(super) trace: TurnTrace,
+    /// Beginning of the current turn if turns are timed, else the time of its first `is_turn_over`.
     asked: Option<Instant>,
     /// Bytes charged to connections inside a request, and their maximum.
     charged: u64,
@@ -65,6 +67,7 @@ impl WorkerContext {
                 limit => limit.into(),
             },
             turn_bytes: 0,
+            trace: TurnTrace::new(Arc::clone(&shared.stats.latency.workers[number])),
             asked: None,
             charged: 0,
             charged_max,
@@ -74,7 +77,7 @@ impl WorkerContext {
     /// Context of one session run on descriptor `fd`.
     #[inline]
     pub(super) fn cx(&self, fd: i32) -> Cx<'_> {
-        Cx::new(&self.shared, &self.counters, fd).of_worker(self.number)
+        Cx::new(&self.shared, &self.counters, fd).of_worker(self.number).in_turn(&self.trace)
     }
 
     /// Records an event of a connection, if a watcher wants its class.
@@ -87,11 +90,29 @@ impl WorkerContext {
     /// Begins a turn.
     #[inline]
     pub(super) fn begin_turn(&mut self) {
-        (self.turn_bytes, self.asked) = (0, None);
+        (self.turn_bytes, self.asked) = (0, self.trace.begun());
     }
 
-    /// Whether the turn has used up `TURN_BYTES` or `TURN_MICROS`. Time counts from the first call in the turn, so that
-    /// turns of one read and one write do not read the clock.
+    /// Begins to time a turn, if turns are timed.
+    #[inline]
+    pub(super) fn begin_timing(&self) {
+        if self.trace.is_on() {
+            self.trace.begin_turn(&self.counters);
+        }
+    }
+
+    /// Ends and records the turn of a connection with descriptor `fd`, if it is timed.
+    #[inline]
+    pub(super) fn end_timing(&self, fd: impl FnOnce() -> i32) {
+        if self.trace.is_on()
+            && let Some(nanos) = self.trace.end_turn()
+        {
+            self.cx(fd()).keep_slow(&self.trace, nanos);
+        }
+    }
+
+    /// Whether the turn has used up `TURN_BYTES` or `TURN_MICROS`. Unless turns are timed, time counts from the first
+    /// call in the turn, so that turns of one read and one write do not read the clock.
     pub(super) fn is_turn_over(&mut self) -> bool {
         let time = Duration::from_micros(TURN_MICROS);
         self.turn_bytes >= TURN_BYTES || self.asked.get_or_insert_with(Instant::now).elapsed() >= time

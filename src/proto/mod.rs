@@ -4,29 +4,34 @@
 //!
 //! ```text
 //! session                       states of a conversation; passes a complete upload to its protocol
+//! latest_records                slow turns and large values, with the words of their commands
 //! text > meta      binary       commands: parsed from bytes alone, then run against the verbs
 //! command_result                what a command leaves to the session
 //! text/keys   text/dump         a multiget between two runs; an item dump
 //! upload   listing > report     an arriving value and its end, as plain data; replies sent in steps
 //! line                          context and reply of a running line
-//! input > lookahead   tokens   output   turn > shared > late
+//! input > lookahead   tokens   output   turn > shared > late, turn_trace > raw_command
 //! ```
 
 mod binary;
 mod command_result;
 mod input;
 mod late;
+mod latency_report;
+mod latest_records;
 mod line;
 mod listing;
 mod lookahead;
 mod meta;
 mod output;
+mod raw_command;
 mod report;
 mod session;
 mod shared;
 mod text;
 mod tokens;
 mod turn;
+mod turn_trace;
 mod upload;
 
 pub use crate::conns::{AddressPlace, ConnInfo, ConnState, ConnTable};
@@ -37,3 +42,4 @@ pub use output::Output;
 pub use session::{NO_READ_MEMORY, Protocol, Session};
 pub use shared::{Control, Cx, Shared, size_config};
 pub use turn::Step;
+pub use turn_trace::TurnTrace;

@@ -23,6 +23,8 @@ pub struct Output {
     pieces: VecDeque<(usize, Piece)>,
     /// Unsent bytes of `pieces`.
     piece_bytes: usize,
+    /// Length of the value that was pinned last, until [`Output::take_pinned`].
+    pinned: usize,
     /// Number of unsent bytes at which the output is full.
     high: usize,
     /// Ends of replies as offsets in `bytes`; `None` unless replies are datagrams (one series per reply).
@@ -59,7 +61,7 @@ pub struct Mark {
 impl Default for Output {
     fn default() -> Self {
         let (bytes, pieces) = (Vec::new(), VecDeque::new());
-        Self { bytes, sent: 0, pieces, piece_bytes: 0, high: OUTPUT_HIGH, ends: None }
+        Self { bytes, sent: 0, pieces, piece_bytes: 0, pinned: 0, high: OUTPUT_HIGH, ends: None }
     }
 }
 
@@ -162,8 +164,15 @@ impl Output {
 
     /// Appends a pinned value.
     pub fn pin(&mut self, value: Pinned) {
+        self.pinned = value.remaining();
         self.piece_bytes += value.remaining();
         self.pieces.push_back((self.bytes.len(), Piece::Value(value)));
+    }
+
+    /// Length of the value that was pinned last, once.
+    #[inline]
+    pub(super) fn take_pinned(&mut self) -> Option<usize> {
+        (self.pinned > 0).then(|| std::mem::take(&mut self.pinned))
     }
 
     /// Keeps `request` in a slot until `load` has ended. False if the command must reply an error instead.

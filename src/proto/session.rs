@@ -7,6 +7,7 @@ use super::command_result::{AfterCommand, CommandResult};
 use super::late::{LateRequest, SlotName, Waits};
 use super::line::Run;
 use super::listing::{Listed, Listing};
+use super::raw_command::RunOrigin;
 use super::text::{self, login};
 use super::turn::{Step, Turn, starved};
 use super::upload::{Finish, Upload};
@@ -16,7 +17,7 @@ use crate::cache::Key;
 use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX, LOGIN_FAILURES_MAX};
 use crate::maint::{Seat, WatchSink};
-use crate::stats::Counter;
+use crate::stats::{CommandKind, Counter};
 use std::sync::{Arc, OnceLock};
 
 /// Reply to a request that needs more input memory than is available or allowed. The connection is closed.
@@ -114,23 +115,34 @@ pub struct Session {
     sasl: Option<Box<binary::sasl::Login>>,
     /// The last run ended after a costly command: replies to commands that came with the next one may have been sent.
     gave_way: bool,
+    /// While commands are timed: nanoseconds that the unfinished one has taken.
+    taken: u32,
 }
 
 impl Session {
     /// A session that has received nothing.
     pub fn new(protocol: Protocol) -> Self {
         let wire = if protocol == Protocol::Binary { Wire::Binary } else { Wire::Text };
-        Self { state: SessionState::Opening(protocol), wire, failed_logins: 0, sasl: None, gave_way: false }
+        Self { state: SessionState::Opening(protocol), wire, failed_logins: 0, sasl: None, gave_way: false, taken: 0 }
     }
 
     /// Runs complete commands from `input` and appends their replies to `out`, until the input is used up, `budget`
     /// commands have run (it is counted down) or the output is full.
     pub fn run(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
+        let Some(trace) = cx.timing() else { return self.run_untimed(cx, input, out, budget) };
+        trace.begin_run(self.origin(input), self.is_mid_command().then_some(self.taken));
+        let before = *budget;
+        let step = self.run_untimed(cx, input, out, budget);
+        self.taken = trace.end_run(cx.kind(), before - *budget, self.is_mid_command());
+        step
+    }
+
+    fn run_untimed(&mut self, cx: &mut Cx<'_>, input: &mut Input, out: &mut Output, budget: &mut u32) -> Step {
         input.parts().1.forget();
         if !out.make_room() {
             return starved(cx, out);
         }
-        let mut turn = Turn::new(budget, cx.reply_cap());
+        let mut turn = Turn::new(budget, cx);
         if std::mem::take(&mut self.gave_way) {
             turn.is_first = false;
             cx.piped.set(true);
@@ -223,7 +235,7 @@ impl Session {
                     if matches!(line, login::LoginLine::Unfinished) {
                         return Some(Step::Read);
                     }
-                    if let Some(step) = turn.wait_first(cx, out) {
+                    if let Some(step) = turn.wait_first(cx, bytes, out) {
                         return Some(step);
                     }
                     *turn.left -= 1;
@@ -317,7 +329,7 @@ impl Session {
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Close(CloseReason::Error));
             }
-            if let Some(step) = turn.wait_first(cx, out) {
+            if let Some(step) = turn.wait_first(cx, bytes, out) {
                 return Some(step);
             }
             *turn.left -= 1;
@@ -379,7 +391,7 @@ impl Session {
                     return Some(Step::Close(CloseReason::Error));
                 }
             };
-            if let Some(step) = turn.wait_first(cx, out) {
+            if let Some(step) = turn.wait_first(cx, bytes, out) {
                 return Some(step);
             }
             if let Some(login) = &mut self.sasl {
@@ -421,6 +433,7 @@ impl Session {
     /// Appends the next part of a reply that is sent in steps.
     fn tell(&mut self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
         let SessionState::Listing(telling) = &mut self.state else { return None };
+        cx.note(CommandKind::Admin);
         let listed = telling.listing.step(cx, out);
         if listed == Listed::NoMemory || (out.is_datagrams() && out.remaining() > DATAGRAM_REPORT_MAX) {
             cx.counters.add(Counter::ResponseOom, 1);
@@ -480,6 +493,7 @@ impl Session {
 
     fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
         let SessionState::Multiget(stopped) = self.state else { return None };
+        cx.note(CommandKind::Multiget);
         let line = stopped.line as usize;
         let ran = text::resume_multiget(cx, &input.bytes()[..line], out, stopped);
         if let AfterCommand::Multiget(stopped) = ran.next {
@@ -490,6 +504,21 @@ impl Session {
         out.end_of_reply();
         self.state = SessionState::Command;
         None
+    }
+
+    /// What the bytes of the next run belong to. A login's bytes may hold a password.
+    fn origin<'a>(&'a self, input: &'a Input) -> RunOrigin<'a> {
+        match &self.state {
+            SessionState::Value(upload) => RunOrigin::Upload(upload.finish.kind().name(), &upload.key),
+            SessionState::Login(Some(_)) | SessionState::Swallow(_) | SessionState::Listing(_) => RunOrigin::Hidden,
+            _ => RunOrigin::Request(input.bytes()),
+        }
+    }
+
+    /// Whether a command has begun and has not replied.
+    fn is_mid_command(&self) -> bool {
+        use SessionState::{Checking, Listing, Multiget, Value};
+        matches!(self.state, Value(_) | Multiget(_) | Listing(_) | Checking(_))
     }
 
     /// Memory of a large value that still waits for its bytes, for a direct read.
@@ -621,6 +650,7 @@ impl Session {
 fn finish_upload(cx: &Cx<'_>, upload: Upload, out: &mut Output) {
     let Upload { reservation, end, key, finish, .. } = upload;
     let Some(key) = Key::new(&key) else { return };
+    cx.note(finish.kind());
     match finish {
         Finish::Text(set) => text::finish(&mut Run::new(cx, out, set.noreply), set, &key, reservation, end),
         Finish::Meta(set, words) => {

@@ -12,8 +12,8 @@ use crate::limits::{REPLY_CHARGE, TURN_KEYS};
 use crate::maint::{ChoreInput, Crawler, Mover, Tuning, Watchers};
 use crate::point::point;
 use crate::report::Collector;
-use crate::settings::{self, Runtime, Settings};
-use crate::stats::{Counters, Stats};
+use crate::settings::{self, LatencyMode, Runtime, Settings};
+use crate::stats::{CommandKind, Counters, Stats};
 use crate::store::{self, MemoryFile, Store};
 use crate::tls::Tls;
 use std::cell::Cell;
@@ -22,6 +22,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::late::{Completions, Waits};
+use super::turn_trace::TurnTrace;
+
 /// Shared state of one server.
 pub struct Shared {
     /// Settings fixed at start.
@@ -142,6 +144,10 @@ impl Shared {
             runtime: Runtime::new(&settings),
             settings,
         };
+        if shared.runtime.latency_mode() != LatencyMode::Off && shared.stats.latency.open().is_err() {
+            crate::sys::say(format_args!("latencies are not measured: no memory for {workers} workers"));
+            shared.runtime.set_latency_mode(LatencyMode::Off);
+        }
         if shared.settings.hotkeys.enabled && shared.begin_hotkeys().is_err() {
             crate::sys::say(format_args!("hot keys are off: no memory for {workers} workers"));
         }
@@ -250,6 +256,10 @@ pub struct Cx<'a> {
     keys: Cell<u32>,
     /// What a command does while its item is being loaded.
     pub waits: Waits<'a>,
+    /// Kind of the last command.
+    kind: Cell<CommandKind>,
+    /// The worker's turn; `None` on no worker.
+    trace: Option<&'a TurnTrace>,
 }
 
 impl<'a> Cx<'a> {
@@ -258,7 +268,45 @@ impl<'a> Cx<'a> {
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
         let (piped, keys) = (Cell::new(false), Cell::new(TURN_KEYS));
-        Self { shared, counters, fd, verbose, log, piped, keys, waits: Waits::Refused }
+        let (waits, kind) = (Waits::Refused, Cell::new(CommandKind::Other));
+        Self { shared, counters, fd, verbose, log, piped, keys, waits, kind, trace: None }
+    }
+
+    /// Makes the run a part of the worker's turn.
+    #[inline]
+    #[must_use]
+    pub fn in_turn(self, trace: &'a TurnTrace) -> Self {
+        Self { trace: Some(trace), ..self }
+    }
+
+    /// The worker's turn.
+    #[inline]
+    pub(super) fn trace(&self) -> Option<&'a TurnTrace> {
+        self.trace
+    }
+
+    /// The worker's turn, if it is timed.
+    #[inline]
+    pub(super) fn timing(&self) -> Option<&'a TurnTrace> {
+        self.trace.filter(|trace| trace.is_on())
+    }
+
+    /// Whether each command is timed.
+    #[inline]
+    pub(super) fn times_commands(&self) -> bool {
+        self.trace.is_some_and(TurnTrace::times_commands)
+    }
+
+    /// Notes the kind of the command that runs.
+    #[inline]
+    pub(super) fn note(&self, kind: CommandKind) {
+        self.kind.set(kind);
+    }
+
+    /// Kind of the last command.
+    #[inline]
+    pub(super) fn kind(&self) -> CommandKind {
+        self.kind.get()
     }
 
     /// Lets commands wait in slots.

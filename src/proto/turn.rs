@@ -40,30 +40,52 @@ pub(super) struct Turn<'a> {
     pub left: &'a mut u32,
     /// Value of `left` at which the run has produced as many replies as may wait; 0 without a limit.
     floor: u32,
+    /// Value of `left` from which more than room is checked: `floor`, or everything while commands are timed.
+    check_from: u32,
 }
 
 impl<'a> Turn<'a> {
-    pub fn new(budget: &'a mut u32, reply_cap: u32) -> Self {
-        Self { is_first: true, granted: *budget, floor: budget.saturating_sub(reply_cap), left: budget }
+    pub fn new(budget: &'a mut u32, cx: &Cx<'_>) -> Self {
+        let floor = budget.saturating_sub(cx.reply_cap());
+        let check_from = if cx.times_commands() { u32::MAX } else { floor };
+        Self { is_first: true, granted: *budget, left: budget, floor, check_from }
     }
 
-    /// Step that must precede the next command, if any.
+    /// Step that must precede the next command, if any; `bytes` begin with that command.
     #[inline]
-    pub fn wait_first(&self, cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
-        if *self.left <= self.floor {
-            if *self.left == 0 {
-                return Some(Step::Yield);
-            }
-            if !out.is_empty() {
-                cx.counters.add(Counter::ResponseOom, 1);
-                return Some(Step::Abort(CloseReason::Error));
-            }
+    pub fn wait_first(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
+        if *self.left <= self.check_from {
+            return self.check(cx, bytes, out);
         }
-        if out.is_full() {
-            return Some(Step::Flush);
-        }
-        (!out.make_room()).then(|| starved(cx, out))
+        make_room(cx, out)
     }
+
+    #[cold]
+    fn check(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
+        if *self.left == 0 {
+            return Some(Step::Yield);
+        }
+        if *self.left <= self.floor && !out.is_empty() {
+            cx.counters.add(Counter::ResponseOom, 1);
+            return Some(Step::Abort(CloseReason::Error));
+        }
+        let step = make_room(cx, out);
+        if step.is_none()
+            && let Some(trace) = cx.timing()
+        {
+            trace.next_command(cx.kind(), bytes);
+        }
+        step
+    }
+}
+
+/// Step that must precede a reply, if any.
+#[inline]
+fn make_room(cx: &Cx<'_>, out: &mut Output) -> Option<Step> {
+    if out.is_full() {
+        return Some(Step::Flush);
+    }
+    (!out.make_room()).then(|| starved(cx, out))
 }
 
 /// Step if memory for another reply is short: writes waiting replies, or aborts if there are none.

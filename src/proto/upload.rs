@@ -5,6 +5,7 @@
 //! protocol of its [`Finish`].
 
 use crate::cache::{Key, Storage};
+use crate::stats::CommandKind;
 use crate::store::{Mode, OutOfMemory, Reservation};
 
 /// Command that ends with the value.
@@ -15,6 +16,30 @@ pub(super) enum Finish {
     Meta(PendingSet, Box<[u8]>),
     /// A packet.
     Packet(PacketSet),
+}
+
+impl Finish {
+    /// Kind of the command.
+    pub fn kind(&self) -> CommandKind {
+        match self {
+            Self::Text(set) => store_kind(set.mode),
+            Self::Meta(..) => CommandKind::MetaSet,
+            Self::Packet(set) => store_kind(set.mode),
+        }
+    }
+}
+
+/// Kind of a storage command.
+#[inline]
+pub(super) fn store_kind(mode: Mode) -> CommandKind {
+    match mode {
+        Mode::Set => CommandKind::Set,
+        Mode::Add => CommandKind::Add,
+        Mode::Replace => CommandKind::Replace,
+        Mode::Append => CommandKind::Append,
+        Mode::Prepend => CommandKind::Prepend,
+        Mode::Cas => CommandKind::Cas,
+    }
 }
 
 /// A storage line that waits for its value.

@@ -13,6 +13,7 @@ mod check;
 mod extended;
 mod help;
 mod hotkeys;
+mod latency;
 mod listen;
 mod number;
 mod options;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 pub use admin::{Admin, AdminAddr, AdminTimes};
 pub use check::{check_authfile, check_start, check_user};
 pub use hotkeys::HotKeyOptions;
+pub use latency::{LatencyMode, LatencySettings, NO_THRESHOLD, large_threshold, slow_threshold};
 pub use listen::{ListenSpec, Transport};
 pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
@@ -224,6 +226,8 @@ pub struct Settings {
     pub hotkeys: HotKeyOptions,
     /// `--admin` and `-o admin_*`.
     pub admin: Admin,
+    /// `-o latency` and its thresholds.
+    pub latency: LatencySettings,
     /// `-d`.
     pub daemonize: bool,
     /// `-r`.
@@ -324,6 +328,7 @@ impl Default for Settings {
             ssl: Ssl::default(),
             hotkeys: HotKeyOptions::default(),
             admin: Admin::default(),
+            latency: LatencySettings::default(),
             daemonize: false,
             maxcore: false,
             lock_memory: false,

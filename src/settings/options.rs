@@ -1,4 +1,4 @@
-//! The option table: one row for every flag; the `-o` names have tables by topic (`extended`, `ssl`, `admin`).
+//! The option table: one row for every flag; the `-o` names have tables by topic (`extended`, `ssl`, `admin`, …).
 //!
 //! Owns names, value rules, help texts, the effect of each option, and the error text for a value out of range. Must
 //! not know how arguments are walked (`parse`) or checks that need several options (`check`). Read by `parse` and
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{atoi, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, extended, help, hotkeys, ssl};
+use super::{ProtocolChoice, admin, extended, help, hotkeys, latency, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::atof;
@@ -330,5 +330,6 @@ fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 
 /// The `-o` names, in the order of `-h`.
 pub(super) fn subs() -> impl Iterator<Item = &'static Sub> {
-    extended::SUBS.iter().chain(ssl::SUBS).chain(hotkeys::SUBS).chain(admin::SUBS)
+    let topics = [ssl::SUBS, latency::SUBS, hotkeys::SUBS, admin::SUBS];
+    extended::SUBS.iter().chain(topics.into_iter().flatten())
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns their names, order and notation, which scripts parse. Must not know any output. Called by `report`.
 
-use super::{Runtime, Settings};
+use super::latency::shown;
+use super::{LatencySettings, Runtime, Settings};
 use crate::metric::MetricSink;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ impl Settings {
         self.report_lru(rt, out);
         self.report_ssl(out);
         self.report_rest(rt, out);
+        report_latency(rt, out);
     }
 
     fn report_server(&self, rt: &Runtime, out: &mut MetricSink<'_>) {
@@ -126,6 +128,20 @@ impl Settings {
             out.gauge("hotkeys_sample", self.hotkeys.sample);
             out.gauge("hotkeys_window", self.hotkeys.window);
         }
+    }
+}
+
+/// Not memcached's either: present where they differ from their defaults.
+fn report_latency(rt: &Runtime, out: &mut MetricSink<'_>) {
+    let usual = LatencySettings::default();
+    if rt.latency_mode() != usual.mode {
+        out.info("latency", rt.latency_mode().text());
+    }
+    if rt.slow_threshold() != usual.slow_threshold {
+        out.info("slow_threshold", &shown(rt.slow_threshold()));
+    }
+    if rt.large_threshold() != usual.large_threshold {
+        out.info("large_threshold", &shown(rt.large_threshold()));
     }
 }
 

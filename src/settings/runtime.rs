@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use super::Settings;
+use super::{LatencyMode, Settings};
 
 /// An `f64` stored as its bits.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ macro_rules! live {
         pub struct Runtime {
             $($name: $cell,)*
             slab_automove_version: AtomicU32,
+            latency_mode: AtomicU32,
         }
 
         impl Runtime {
@@ -96,6 +97,10 @@ live! {
     temporary_ttl, set_temporary_ttl: AtomicU32 as u32;
     /// Keys are sampled. Shown only: `Shared::switch_hotkeys` switches.
     hotkeys, set_hotkeys: AtomicBool as bool;
+    /// Microseconds from which a turn is slow; `NO_THRESHOLD` = none is.
+    slow_threshold, set_slow_threshold: AtomicU64 as u64;
+    /// Bytes above which a value is large, at least `COPY_MAX`; `NO_THRESHOLD` = none is.
+    large_threshold, set_large_threshold: AtomicU64 as u64;
 }
 
 impl Runtime {
@@ -123,7 +128,21 @@ impl Runtime {
             temp_lru: AtomicBool::new(settings.temp_lru),
             temporary_ttl: AtomicU32::new(settings.temporary_ttl),
             hotkeys: AtomicBool::new(false),
+            slow_threshold: AtomicU64::new(settings.latency.slow_threshold),
+            large_threshold: AtomicU64::new(settings.latency.large_threshold),
+            latency_mode: AtomicU32::new(settings.latency.mode as u32),
         }
+    }
+
+    /// What is timed.
+    #[inline]
+    pub fn latency_mode(&self) -> LatencyMode {
+        LatencyMode::from_u32(self.latency_mode.load(Ordering::Relaxed))
+    }
+
+    /// Changes [`Runtime::latency_mode`]; the caller has opened the histograms if anything is timed.
+    pub fn set_latency_mode(&self, mode: LatencyMode) {
+        self.latency_mode.store(mode as u32, Ordering::Relaxed);
     }
 
     /// Number of changes of the automove settings; a chore that sees a new number rebuilds its state.

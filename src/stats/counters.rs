@@ -79,6 +79,12 @@ impl Counters {
         cell.store(cell.load(Relaxed) + n, Relaxed);
     }
 
+    /// Value of a counter.
+    #[inline]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.plain[counter as usize].load(Relaxed)
+    }
+
     /// Sum of the plain counters, which only grow. Every command counts in one of them, except a `delete` that hits.
     pub(super) fn activity(&self) -> u64 {
         self.plain.iter().map(|cell| cell.load(Relaxed)).fold(0, u64::wrapping_add)

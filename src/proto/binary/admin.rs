@@ -5,8 +5,10 @@
 use super::header::{Head, Parts, SIZE};
 use super::reply::{PacketRun, Status};
 use crate::limits::{HEADROOM, REPORT_STEP};
+use crate::proto::latency_report::{self, LatencyReport, NoReport};
 use crate::proto::listing::{self, Listed, Listing, Prefixes, SizesReport};
 use crate::proto::report::{self, Form};
+use crate::proto::tokens::Tokens;
 use crate::proto::{Cx, Output};
 use crate::report::Report;
 use crate::settings::VERSION;
@@ -88,6 +90,7 @@ pub(super) fn stat(run: &mut PacketRun<'_, '_>, word: &[u8]) -> Option<Box<dyn L
         b"slabs" => Some(Report::Slabs),
         b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(SizesReport::new(cx, form))),
         b"sizes" => Some(Report::NoSizes),
+        _ if is_latency(word) => return latency(run, form, word),
         _ => {
             run.fail(Status::NotFound);
             return None;
@@ -99,6 +102,28 @@ pub(super) fn stat(run: &mut PacketRun<'_, '_>, word: &[u8]) -> Option<Box<dyn L
     }
     form.end(out);
     None
+}
+
+/// Whether the first word is one of the reports of latencies.
+fn is_latency(word: &[u8]) -> bool {
+    matches!(Tokens::split(word).get(0), b"latency" | b"slow" | b"large")
+}
+
+/// `stat latency`, `stat slow` and `stat large`, their argument behind a blank.
+fn latency(run: &mut PacketRun<'_, '_>, form: Packets, word: &[u8]) -> Option<Box<dyn Listing>> {
+    let words = Tokens::split(word);
+    match latency_report::begin(run.cx, words.get(0), words.get(1), form, run.out) {
+        Ok(LatencyReport::Done) => None,
+        Ok(LatencyReport::Reset) => {
+            form.end(run.out.bytes());
+            None
+        }
+        Ok(LatencyReport::Listing(listing)) => Some(listing),
+        Err(NoReport::NotAllowed | NoReport::Unknown) => {
+            run.fail(Status::NotFound);
+            None
+        }
+    }
 }
 
 /// Effect of `stat detail`.

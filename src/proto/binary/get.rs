@@ -27,6 +27,7 @@ pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, touch: Option<u32>
     if !matches!(found, Fetched::Hit(())) {
         run.out.bytes().truncate(start);
     }
+    run.cx.note_sent(key.bytes(), run.out);
     if let Fetched::Pending(load) = found {
         let (opcode, opaque) = (run.head.opcode, run.head.opaque);
         let request = LateRequest::Packet { opcode, opaque, key: key.bytes().into(), touch };

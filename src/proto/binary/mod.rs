@@ -19,11 +19,13 @@ pub(super) use parse::{Front, guess, parse};
 pub(super) use store::finish;
 
 use super::command_result::{AfterCommand, CommandResult};
+use super::upload::store_kind;
 use super::{CloseReason, Cx, Output, lookahead};
 use crate::cache::Arith;
+use crate::stats::CommandKind;
 use crate::store::Meta;
 use header::SIZE;
-use parse::{BadPacket, Packet, PacketCommand};
+use parse::{BadPacket, Packet, PacketCommand, Shown};
 use reply::{PacketRun, Status};
 
 /// Logs bytes that are not a packet, with `-v`.
@@ -46,6 +48,7 @@ pub(super) fn run(
     if cx.verbose() > 1 {
         trace::request(cx.fd, &bytes[..SIZE]);
     }
+    cx.note(describe(packet).0);
     let mut run = PacketRun::new(cx, packet.head, out);
     let rest = &bytes[packet.start..];
     let result = match packet.command {
@@ -58,7 +61,39 @@ pub(super) fn run(
 /// Runs a get again, after it waited.
 pub(super) fn run_late(cx: &Cx<'_>, head: Head, key: &[u8], touch: Option<u32>, out: &mut Output) {
     let shown = parse::shown(head.opcode);
+    cx.note(get_kind(shown, touch.is_some()));
     get::run(&mut PacketRun::new(cx, head, out), &lookahead::key(key, None), touch, shown);
+}
+
+/// Kind and key of the command at the front of `bytes`, if that packet is complete up to its value.
+pub(super) fn front_command(bytes: &[u8]) -> Option<(CommandKind, &[u8])> {
+    match parse(bytes) {
+        Front::Packet(packet) => Some(describe(&packet)),
+        Front::Unfinished | Front::Foreign => None,
+    }
+}
+
+/// Kind and key of a packet's command.
+#[inline]
+fn describe<'a>(packet: &Packet<'a>) -> (CommandKind, &'a [u8]) {
+    match packet.command {
+        Ok(PacketCommand::Get { key, exptime, shown }) => (get_kind(shown, exptime.is_some()), key),
+        Ok(PacketCommand::Store { key, mode, .. }) => (store_kind(mode), key),
+        Ok(PacketCommand::Delete { key }) => (CommandKind::Delete, key),
+        Ok(PacketCommand::Arith { key, incr, .. }) => (if incr { CommandKind::Incr } else { CommandKind::Decr }, key),
+        Ok(PacketCommand::Flush { .. }) => (CommandKind::Admin, &[]),
+        Ok(PacketCommand::Stat { report }) => (CommandKind::Admin, report),
+        _ => (CommandKind::Other, &[]),
+    }
+}
+
+#[inline]
+fn get_kind(shown: Shown, touches: bool) -> CommandKind {
+    match (shown.value, touches) {
+        (false, _) => CommandKind::Touch,
+        (true, true) => CommandKind::Gat,
+        (true, false) => CommandKind::Get,
+    }
 }
 
 #[inline]

@@ -56,6 +56,7 @@ fn commit(run: &mut PacketRun<'_, '_>, reservation: Option<Reservation>, key: &K
         return run.fail_saying(Status::NoMemory, "Out of memory during read");
     };
     let (stored, cas) = run.verbs.commit(reservation, key, &Storage::new(Family::Binary, mode, compare));
+    run.cx.note_stored(key.bytes(), stored);
     match (stored, mode) {
         (Stored::Stored { .. }, _) => run.done(cas),
         (Stored::Exists, _) | (Stored::NotStored | Stored::NoMemory, Mode::Add) => run.fail(Status::Exists),

@@ -27,6 +27,7 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>) {
     if !is_hit {
         run.out.bytes().truncate(start);
     }
+    run.cx.note_sent(key.bytes(), run.out);
     if let Fetched::Pending(load) = hit {
         if !run.out.wait(run.cx.waits, load, LateRequest::Line(command.line().into())) {
             run.reply(late::REFUSED);

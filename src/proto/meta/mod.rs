@@ -19,6 +19,7 @@ use super::command_result::CommandResult;
 use super::line::Run;
 use super::lookahead;
 use super::tokens::Tokens;
+use crate::stats::CommandKind;
 use parse::{MetaCommand, MetaVerb, parse};
 
 /// Runs the command of a line; `rest` holds the bytes received after it. `hash` is that of the second word, if known.
@@ -27,12 +28,17 @@ pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], rest: &[u8], hash: Option<
     let words = Tokens::split(text);
     let command = match parse(&words) {
         Ok(MetaCommand { verb: MetaVerb::Noop, .. }) => {
+            run.cx.note(CommandKind::MetaNoop);
             run.reply("MN");
             return CommandResult::done();
         }
         Ok(command) => command,
-        Err(line) => return CommandResult::refused(run, line, rest),
+        Err(line) => {
+            run.cx.note(CommandKind::Other);
+            return CommandResult::refused(run, line, rest);
+        }
     };
+    run.cx.note(kind(command.verb));
     let decoded = if command.flags.base64 { key::decode(command.key()) } else { None };
     let key = match &decoded {
         Some(decoded) => lookahead::key(decoded.bytes(), None),
@@ -47,4 +53,16 @@ pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], rest: &[u8], hash: Option<
         MetaVerb::Noop => {}
     }
     CommandResult::done()
+}
+
+#[inline]
+fn kind(verb: MetaVerb) -> CommandKind {
+    match verb {
+        MetaVerb::Get => CommandKind::MetaGet,
+        MetaVerb::Set { .. } => CommandKind::MetaSet,
+        MetaVerb::Delete => CommandKind::MetaDelete,
+        MetaVerb::Arith { .. } => CommandKind::MetaArith,
+        MetaVerb::Inspect => CommandKind::MetaInspect,
+        MetaVerb::Noop => CommandKind::MetaNoop,
+    }
 }

@@ -94,6 +94,7 @@ pub fn finish(
         return run.reply(BAD_DATA_CHUNK);
     }
     let (stored, cas) = run.verbs.commit(reservation, key, &pending.set);
+    run.cx.note_stored(key.bytes(), stored);
     let (status, vlen) = match stored {
         Stored::Stored { .. } if pending.quiet => return,
         Stored::Stored { vlen, .. } => (b"HD", vlen),

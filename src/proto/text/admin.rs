@@ -31,6 +31,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<AfterCom
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
         b"refresh_certs" => refresh_certs(run),
+        b"latency" => super::latency::run(run, tokens),
         #[cfg(feature = "debug-commands")]
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
@@ -261,7 +262,8 @@ fn try_watch(run: &Run<'_, '_>, tokens: &Tokens<'_>) -> Result<Seat, &'static st
 }
 
 /// Rows as `STAT name value` lines.
-struct TextRows;
+#[derive(Clone, Copy)]
+pub(super) struct TextRows;
 
 /// Last line of a report.
 const END: &[u8] = b"END\r\n";
@@ -302,6 +304,7 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
                 return AfterCommand::Report(Box::new(SizesReport::new(cx, TextRows)));
             }
             b"sizes" => Report::NoSizes,
+            b"latency" | b"slow" | b"large" => return super::latency::stats(run, tokens),
             _ => {
                 run.reply("ERROR");
                 return AfterCommand::Next;

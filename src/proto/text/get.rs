@@ -16,7 +16,7 @@ use crate::proto::lookahead;
 use crate::proto::output::Mark;
 use crate::proto::tokens::Tokens;
 use crate::proto::{Cx, Output};
-use crate::stats::Counter;
+use crate::stats::{CommandKind, Counter};
 
 /// Keys per lookup group: enough to overlap their cache misses, few enough to stay in the L1 cache.
 const GROUP: usize = 16;
@@ -185,6 +185,7 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
     if !is_hit {
         out.bytes().truncate(start);
     }
+    run.cx.note_sent(key.bytes(), out);
     if let Fetched::Pending(load) = hit {
         let request = LateRequest::Fetch { key: key.bytes().into(), cas: kind.cas, touch: kind.touch };
         if !run.out.wait(run.cx.waits, load, request) {
@@ -198,6 +199,7 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
 /// Runs the fetch of one key again, after it waited.
 pub(in crate::proto) fn fetch_late(cx: &Cx<'_>, key: &[u8], cas: bool, touch: Option<u32>, out: &mut Output) {
     let kind = GetKind { cas, touch };
+    cx.note(if touch.is_some() { CommandKind::Gat } else { CommandKind::Get });
     if let Some(key) = Key::new(key) {
         fetch(&mut Run { cx, verbs: cx.verbs(), out, noreply: false }, &key, kind);
     }

@@ -9,6 +9,7 @@ mod crawler;
 mod dump;
 mod get;
 mod keys;
+mod latency;
 pub(super) mod login;
 mod parse;
 mod storage;
@@ -22,9 +23,11 @@ pub(super) use storage::finish;
 use super::command_result::{AfterCommand, CommandResult};
 use super::line::Run;
 use super::tokens::Tokens;
+use super::upload::store_kind;
 use super::{CloseReason, Cx, Output, lookahead, meta};
 use crate::cache::{Arith, ArithResult, Done, Key};
 use crate::settings::VERSION;
+use crate::stats::CommandKind;
 use parse::TextCommand;
 
 /// Runs the command in `line` (newline included); `rest` holds the bytes received after it. `hash` is the hash of the
@@ -37,30 +40,49 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
         run.log(format_args!("<{} {shown}\n", cx.fd));
     }
     match parse::parse(line) {
-        Ok(TextCommand::Get { key, cas }) => return get::one(&mut run, key, cas, hash),
-        Ok(TextCommand::Multiget { keys, cas, exptime }) => return get::many(&mut run, keys, cas, exptime),
-        Ok(TextCommand::Set(line)) => return storage::run(&mut run, &line, rest, hash),
+        Ok(TextCommand::Get { key, cas }) => {
+            cx.note(CommandKind::Get);
+            return get::one(&mut run, key, cas, hash);
+        }
+        Ok(TextCommand::Multiget { keys, cas, exptime }) => {
+            cx.note(keys.kind(exptime.is_some()));
+            return get::many(&mut run, keys, cas, exptime);
+        }
+        Ok(TextCommand::Set(line)) => {
+            cx.note(store_kind(line.set.mode));
+            return storage::run(&mut run, &line, rest, hash);
+        }
         Ok(TextCommand::Meta(text)) => return meta::run(&mut run, text, rest, hash),
         Ok(TextCommand::Delete { key, noreply }) => {
+            cx.note(CommandKind::Delete);
             run.noreply = noreply;
             delete(&mut run, &lookahead::key(key, hash));
         }
         Ok(TextCommand::Arith { key, delta, incr, noreply }) => {
+            cx.note(if incr { CommandKind::Incr } else { CommandKind::Decr });
             run.noreply = noreply;
             arith(&mut run, &lookahead::key(key, None), Arith { incr, delta, compare: 0 });
         }
         Ok(TextCommand::Touch { key, exptime, noreply }) => {
+            cx.note(CommandKind::Touch);
             run.noreply = noreply;
             touch(&mut run, &lookahead::key(key, None), exptime);
         }
-        Ok(TextCommand::Version) => run.reply(&format!("VERSION {VERSION}")),
+        Ok(TextCommand::Version) => {
+            cx.note(CommandKind::Other);
+            run.reply(&format!("VERSION {VERSION}"));
+        }
         Ok(TextCommand::Quit) => return CommandResult::then(AfterCommand::Close(CloseReason::Normal)),
         Ok(TextCommand::Stats(text)) => {
+            cx.note(CommandKind::Admin);
             return CommandResult::then(admin::stats(&mut run, &Tokens::split(text))).costly();
         }
         Ok(TextCommand::Watch(text)) => return CommandResult::then(admin::watch(&mut run, &Tokens::split(text))),
         Ok(TextCommand::Other(text)) => return other(&mut run, text),
-        Err(line) => return CommandResult::refused(&mut run, line, rest),
+        Err(line) => {
+            cx.note(CommandKind::Other);
+            return CommandResult::refused(&mut run, line, rest);
+        }
     }
     CommandResult::done()
 }
@@ -101,9 +123,11 @@ fn other(run: &mut Run<'_, '_>, text: &[u8]) -> CommandResult {
     crate::sys::panics::trap("turn");
     let tokens = Tokens::split(text);
     run.noreply = tokens.last() == b"noreply";
+    run.cx.note(CommandKind::Admin);
     if let Some(next) = admin::run(run, &tokens) {
         return CommandResult::then(next).costly();
     }
+    run.cx.note(CommandKind::Other);
     if tokens.len() > 1 && tokens.last().starts_with(b"HTTP/") {
         return CommandResult::then(AfterCommand::Close(CloseReason::Error));
     }

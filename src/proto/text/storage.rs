@@ -50,6 +50,7 @@ pub(in crate::proto) fn finish(
         return run.reply(BAD_DATA_CHUNK);
     }
     let (stored, _) = run.verbs.commit(reservation, key, &Storage::new(Family::Classic, set.mode, set.compare));
+    run.cx.note_stored(key.bytes(), stored);
     run.reply(reply_to(stored));
 }
 

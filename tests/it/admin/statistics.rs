@@ -199,7 +199,7 @@ fn counts_of_a_class_are_its_own_and_their_sums_those_of_the_server() {
 }
 
 /// Rows that a command line adds, each behind another (`old+new`), removes (`-old`), and changes in `stats settings`.
-const OPTIONS: [(&str, &str); 17] = [
+const OPTIONS: [(&str, &str); 19] = [
     ("-o no_lru_crawler", "-lru_crawler_running -lru_crawler_starts lru_crawler=no"),
     (
         "-o no_lru_maintainer",
@@ -277,6 +277,12 @@ const OPTIONS: [(&str, &str); 17] = [
          auth_timeout=9",
     ),
     ("-s sock -a 777", "domain_socket=sock umask=777"),
+    ("-o latency=turn,slow_threshold=10000,large_threshold=524288", ""),
+    (
+        "-o latency=full,slow_threshold=0,large_threshold=off",
+        "client_flags_size+latency latency+slow_threshold slow_threshold+large_threshold latency=full \
+         slow_threshold=0 large_threshold=off",
+    ),
 ];
 
 /// Users `u`, password `p`, if the settings ask for users; certificates if they ask for TLS.

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-struct Service {
-    shared: Arc<Shared>,
+pub(super) struct Service {
+    pub shared: Arc<Shared>,
     running: Option<Running>,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
 }
 
 impl Service {
-    fn new(args: &str) -> Self {
+    pub fn new(args: &str) -> Self {
         let args = format!("oxcached -p -1 -U 0 -l 127.0.0.1 -t 2 {args}");
         let Action::Run(settings) = parse(args.split_ascii_whitespace().map(Into::into)).unwrap() else {
             panic!("nothing to run")
@@ -28,13 +28,18 @@ impl Service {
         Self { shared, running: Some(server.spawn().unwrap()), addr }
     }
 
-    fn client(&self) -> Client<TcpStream> {
+    /// Address of the datagram socket, with `-U -1`.
+    pub fn udp(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().addresses()[1]
+    }
+
+    pub fn client(&self) -> Client<TcpStream> {
         let stream = TcpStream::connect(self.addr).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Client(BufReader::new(stream))
     }
 
-    fn watcher(&self, command: &str) -> Client<TcpStream> {
+    pub fn watcher(&self, command: &str) -> Client<TcpStream> {
         let mut watcher = self.client();
         watcher.send(&format!("{command}\r\n"));
         assert_eq!(watcher.line(), "OK\r\n");
@@ -52,27 +57,27 @@ impl Drop for Service {
     }
 }
 
-struct Client<S>(BufReader<S>);
+pub(super) struct Client<S>(pub BufReader<S>);
 
 impl<S: Read + Write> Client<S> {
-    fn send(&mut self, text: &str) {
+    pub fn send(&mut self, text: &str) {
         self.0.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
-    fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).unwrap();
         String::from_utf8(line).unwrap()
     }
 
-    fn ask(&mut self, text: &str) -> String {
+    pub fn ask(&mut self, text: &str) -> String {
         self.send(text);
         self.line()
     }
 
     /// An event's line without its timestamp; checks the timestamp's format.
     #[track_caller]
-    fn event(&mut self) -> String {
+    pub fn event(&mut self) -> String {
         let line = self.line();
         let Some((stamp, rest)) = line.split_once(" type=") else { panic!("no event: {line:?}") };
         let (ts, gid) = stamp.split_once(" gid=").unwrap();

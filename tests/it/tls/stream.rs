@@ -4,7 +4,7 @@ use super::harness::{Client, Host, until};
 use crate::support::script::{Peer, in_every_cut};
 use oxcached::limits::TLS_RECORD_MAX;
 use oxcached::proto::{ConnState, Shared};
-use oxcached::stats::Counter;
+use oxcached::stats::{Counter, TurnClass};
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -379,4 +379,17 @@ fn a_stalled_peer_is_closed_and_a_slow_one_is_not() {
     assert!(deaf.stream.read_to_end(&mut rest).is_err());
     let rows = slow.stats("");
     assert!(rows.contains(&("write_timeouts".to_owned(), "1".to_owned())));
+}
+
+#[test]
+fn turns_over_tls_are_timed_and_named() {
+    let host = Host::new("slow_threshold=0");
+    let mut client = host.client();
+    assert_eq!(client.ask("get k"), "END");
+    // The turn ends after its reply has left.
+    until("the turn", || host.shared.stats.latency.snapshot().turn(TurnClass::Get).count() == 1);
+    let slow = host.shared.events.slow.latest(9).unwrap();
+    let turn = slow.iter().find(|slow| slow.record.class == "get").unwrap();
+    assert_eq!(turn.record.first.unwrap().key(), b"k");
+    assert_eq!(turn.record.commands, 1);
 }
