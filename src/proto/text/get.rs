@@ -83,6 +83,9 @@ fn proceed(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget) -> CommandRes
             }
             return CommandResult::done();
         }
+        if len > 1 {
+            run.cx.note(CommandKind::Multiget);
+        }
         for &(_, _, hash) in &group[..len] {
             run.verbs.cache.store.prefetch_items(hash);
         }

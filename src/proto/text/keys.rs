@@ -5,7 +5,6 @@
 //! bytes alone. Called by `get`; the session keeps what waits between two runs.
 
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
-use crate::stats::CommandKind;
 
 /// The keys of a line from an offset on. A key that is too long is truncated to `KEY_MAX + 1` bytes, and its rest
 /// counts as the next key.
@@ -32,17 +31,6 @@ impl<'a> Keys<'a> {
         let key = &word[..memchr::memchr(b' ', word).unwrap_or(word.len())];
         self.at = from + key.len();
         Some(key)
-    }
-
-    /// Kind of a command with these keys: `get` or, with `touch`, `gat`. A second key counts if it follows the first
-    /// one nearly at once; the line may be long.
-    pub fn kind(mut self, touch: bool) -> CommandKind {
-        let end = self.text.len().min(self.at + 2 * KEY_MAX);
-        match (self.next_before(end).and(self.next_before(end)), touch) {
-            (Some(_), _) => CommandKind::Multiget,
-            (None, true) => CommandKind::Gat,
-            (None, false) => CommandKind::Get,
-        }
     }
 }
 

@@ -42,47 +42,57 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
     match parse::parse(line) {
         Ok(TextCommand::Get { key, cas }) => {
             cx.note(CommandKind::Get);
-            return get::one(&mut run, key, cas, hash);
+            get::one(&mut run, key, cas, hash)
         }
         Ok(TextCommand::Multiget { keys, cas, exptime }) => {
-            cx.note(keys.kind(exptime.is_some()));
-            return get::many(&mut run, keys, cas, exptime);
+            cx.note(if exptime.is_some() { CommandKind::Gat } else { CommandKind::Get });
+            get::many(&mut run, keys, cas, exptime)
         }
         Ok(TextCommand::Set(line)) => {
             cx.note(store_kind(line.set.mode));
-            return storage::run(&mut run, &line, rest, hash);
+            storage::run(&mut run, &line, rest, hash)
         }
-        Ok(TextCommand::Meta(text)) => return meta::run(&mut run, text, rest, hash),
-        Ok(TextCommand::Delete { key, noreply }) => {
-            cx.note(CommandKind::Delete);
-            run.noreply = noreply;
-            delete(&mut run, &lookahead::key(key, hash));
-        }
-        Ok(TextCommand::Arith { key, delta, incr, noreply }) => {
-            cx.note(if incr { CommandKind::Incr } else { CommandKind::Decr });
-            run.noreply = noreply;
-            arith(&mut run, &lookahead::key(key, None), Arith { incr, delta, compare: 0 });
-        }
-        Ok(TextCommand::Touch { key, exptime, noreply }) => {
-            cx.note(CommandKind::Touch);
-            run.noreply = noreply;
-            touch(&mut run, &lookahead::key(key, None), exptime);
-        }
-        Ok(TextCommand::Version) => {
-            cx.note(CommandKind::Other);
-            run.reply(&format!("VERSION {VERSION}"));
-        }
-        Ok(TextCommand::Quit) => return CommandResult::then(AfterCommand::Close(CloseReason::Normal)),
-        Ok(TextCommand::Stats(text)) => {
-            cx.note(CommandKind::Admin);
-            return CommandResult::then(admin::stats(&mut run, &Tokens::split(text))).costly();
-        }
-        Ok(TextCommand::Watch(text)) => return CommandResult::then(admin::watch(&mut run, &Tokens::split(text))),
-        Ok(TextCommand::Other(text)) => return other(&mut run, text),
+        Ok(TextCommand::Meta(text)) => meta::run(&mut run, text, rest, hash),
+        Ok(command) => run_rarer(&mut run, command, hash),
         Err(line) => {
             cx.note(CommandKind::Other);
-            return CommandResult::refused(&mut run, line, rest);
+            CommandResult::refused(&mut run, line, rest)
         }
+    }
+}
+
+/// Runs a command other than `get`, `set` and the like; apart from those, so that they are compiled into the session's
+/// loop.
+#[inline(never)]
+fn run_rarer(run: &mut Run<'_, '_>, command: TextCommand<'_>, hash: Option<u64>) -> CommandResult {
+    match command {
+        TextCommand::Delete { key, noreply } => {
+            run.cx.note(CommandKind::Delete);
+            run.noreply = noreply;
+            delete(run, &lookahead::key(key, hash));
+        }
+        TextCommand::Arith { key, delta, incr, noreply } => {
+            run.cx.note(if incr { CommandKind::Incr } else { CommandKind::Decr });
+            run.noreply = noreply;
+            arith(run, &lookahead::key(key, None), Arith { incr, delta, compare: 0 });
+        }
+        TextCommand::Touch { key, exptime, noreply } => {
+            run.cx.note(CommandKind::Touch);
+            run.noreply = noreply;
+            touch(run, &lookahead::key(key, None), exptime);
+        }
+        TextCommand::Version => {
+            run.cx.note(CommandKind::Other);
+            run.reply(&format!("VERSION {VERSION}"));
+        }
+        TextCommand::Quit => return CommandResult::then(AfterCommand::Close(CloseReason::Normal)),
+        TextCommand::Stats(text) => {
+            run.cx.note(CommandKind::Admin);
+            return CommandResult::then(admin::stats(run, &Tokens::split(text))).costly();
+        }
+        TextCommand::Watch(text) => return CommandResult::then(admin::watch(run, &Tokens::split(text))),
+        TextCommand::Other(text) => return other(run, text),
+        TextCommand::Get { .. } | TextCommand::Multiget { .. } | TextCommand::Set(_) | TextCommand::Meta(_) => {}
     }
     CommandResult::done()
 }
