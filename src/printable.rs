@@ -1,12 +1,27 @@
-//! Which keys may be written into a line unescaped.
+//! Which keys may be written into a line unescaped, and how others are.
 //!
-//! Owns the rule. A binary or base64 key may hold any bytes; a space or line end in it would forge words or lines of
+//! Owns both rules. A binary or base64 key may hold any bytes; a space or line end in it would forge words or lines of
 //! the output. Called by everything that writes keys into lines.
 
 /// Whether `key` has neither spaces nor control characters.
 #[inline]
 pub fn is_printable(key: &[u8]) -> bool {
     !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f)
+}
+
+/// A key, with every byte but letters, digits and `-._~` as `%XX`.
+pub struct PercentEncoded<'a>(pub &'a [u8]);
+
+impl std::fmt::Display for PercentEncoded<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|&byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                write!(f, "{}", char::from(byte))
+            } else {
+                write!(f, "%{byte:02X}")
+            }
+        })
+    }
 }
 
 /// Whether `key` has no space and no line end, so that a line with it keeps its words. Enough for replies to the client

@@ -4,7 +4,8 @@
 //! client watches or not. A worker never waits here: it drops and counts a record while a reader copies its ring. Knows
 //! neither clocks nor thresholds. `proto` records and prints.
 
-use super::line::{Escaped, PeerName};
+use super::line::PeerName;
+use crate::printable::PercentEncoded;
 use crate::limits::{KEY_MAX, LATEST_MAX};
 use parking_lot::Mutex;
 use std::fmt;
@@ -48,9 +49,9 @@ impl CommandText {
 
     /// Writes ` <prefix>cmd=… <prefix>key=…`.
     fn put(&self, f: &mut fmt::Formatter<'_>, prefix: &str) -> fmt::Result {
-        write!(f, " {prefix}cmd={}", Escaped(self.word()))?;
+        write!(f, " {prefix}cmd={}", PercentEncoded(self.word()))?;
         if self.key_len > 0 {
-            write!(f, " {prefix}key={}", Escaped(self.key()))?;
+            write!(f, " {prefix}key={}", PercentEncoded(self.key()))?;
         }
         Ok(())
     }

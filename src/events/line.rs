@@ -1,25 +1,11 @@
 //! Format of an event for watchers: one line, ended by LF.
 //!
-//! Owns names, order and escaping of the fields. Called by the logger thread only.
+//! Owns names and order of the fields. Called by the logger thread only.
 
 use super::{Event, EventEntry};
+use crate::printable::PercentEncoded;
 use std::io::Write as _;
 use std::net::SocketAddr;
-
-/// A key, with every byte but letters, digits and `-._~` as `%XX`.
-pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
-
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|&byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                write!(f, "{}", char::from(byte))
-            } else {
-                write!(f, "%{byte:02X}")
-            }
-        })
-    }
-}
 
 /// A peer's address, port and transport.
 pub(super) struct PeerName {
@@ -49,22 +35,22 @@ pub fn put(entry: &EventEntry<'_>, out: &mut Vec<u8>) {
     let _ = write!(out, "ts={seconds}.{micros} gid={} ", entry.number);
     let _ = match entry.event {
         Event::ItemGet { key, status, class, fd, size } => {
-            let (key, status) = (Escaped(key), status.word());
+            let (key, status) = (PercentEncoded(key), status.word());
             writeln!(out, "type=item_get key={key} status={status} clsid={class} cfd={fd} size={size}")
         }
         Event::ItemStore { key, status, verb, ttl, class, fd, size } => {
-            let (key, status, verb) = (Escaped(key), status.word(), verb.word());
+            let (key, status, verb) = (PercentEncoded(key), status.word(), verb.word());
             writeln!(
                 out,
                 "type=item_store key={key} status={status} cmd={verb} ttl={ttl} clsid={class} cfd={fd} size={size}"
             )
         }
         Event::Eviction { key, fetched, ttl, idle, class, size } => {
-            let (key, fetched) = (Escaped(key), if fetched { "yes" } else { "no" });
+            let (key, fetched) = (PercentEncoded(key), if fetched { "yes" } else { "no" });
             writeln!(out, "type=eviction key={key} fetch={fetched} ttl={ttl} la={idle} clsid={class} size={size}")
         }
         Event::Deleted { key, meta, class, size } => {
-            let (key, verb) = (Escaped(key), if meta { "md" } else { "delete" });
+            let (key, verb) = (PercentEncoded(key), if meta { "md" } else { "delete" });
             writeln!(out, "type=deleted key={key} cmd={verb} clsid={class} size={size}")
         }
         Event::ConnNew { peer, fd } => writeln!(out, "type=conn_new {} cfd={fd}", stream(peer)),
