@@ -25,6 +25,8 @@ pub use merge::{HotKey, HotKeyMerge, HotKeyWindow, Merged};
 pub use sketch::AccessTally;
 
 use crate::hash::hash;
+use crate::limits::HEADROOM;
+use crate::sys::headroom;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -154,6 +156,10 @@ impl HotKeys {
     /// Memory is short; nothing has changed.
     pub fn begin(&self, now: u32, announce: impl FnOnce()) -> Result<(), NoSketchMemory> {
         let epoch = Epoch { begin: now.saturating_add(1), seconds: self.seconds };
+        let bytes = self.samplers.len() * KeySampler::BYTES;
+        if !headroom::is_there(bytes + HEADROOM) {
+            return Err(NoSketchMemory);
+        }
         let round = self.resets.fetch_add(1, Relaxed) << 32;
         let mut all = Vec::new();
         all.try_reserve_exact(self.samplers.len()).map_err(|_| NoSketchMemory)?;

@@ -313,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_a_key_saturate() {
+        let mut sketch = Sketch::new().unwrap();
+        for _ in 0..3 {
+            sketch.record(1, b"k", Access { kind: AccessKind::Read, missed: false, bytes: usize::MAX });
+        }
+        assert_eq!((sketch.total.bytes, sketch.counters()[0].tally.bytes), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
     fn a_cleared_sketch_is_empty_and_keeps_its_memory() {
         let mut sketch = Sketch::new().unwrap();
         for n in 0..5000 {

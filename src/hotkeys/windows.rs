@@ -57,6 +57,9 @@ pub(super) struct KeySampler {
 }
 
 impl KeySampler {
+    /// Bytes of the sketches of a sampler that is on.
+    pub(super) const BYTES: usize = 2 * Sketch::bytes();
+
     /// Counts an access down; true if it is the next sample.
     #[inline]
     pub(super) fn is_due(&self) -> bool {
@@ -65,17 +68,18 @@ impl KeySampler {
         left == 0
     }
 
-    /// Records a sample at `now`, and begins the next countdown, with an average of `gap` accesses. Never waits: a
-    /// sample that meets a reader is dropped, and the next access is a sample.
+    /// Records a sample at `now`, unless that is before the first window, and begins the next countdown, with an
+    /// average of `gap` accesses. Never waits: a sample that meets a reader is dropped, and the next access is a sample.
     pub(super) fn record(&self, gap: u32, now: u32, hash: u64, key: &[u8], access: Access) {
         let Some(mut guard) = self.live.try_lock() else { return };
         let Some(live) = &mut *guard else { return };
-        let Some(number) = live.epoch.number(now) else { return };
-        if number > live.number {
-            let Some(mut frozen) = self.frozen.try_lock() else { return };
-            live.freeze(&mut frozen, number);
+        if let Some(number) = live.epoch.number(now) {
+            if number > live.number {
+                let Some(mut frozen) = self.frozen.try_lock() else { return };
+                live.freeze(&mut frozen, number);
+            }
+            live.sketch.record(hash, key, access);
         }
-        live.sketch.record(hash, key, access);
         self.countdown.store(live.next_gap(gap), Relaxed);
     }
 
@@ -103,7 +107,7 @@ impl KeySampler {
 
     /// Bytes of its sketches.
     pub(super) fn bytes(&self) -> usize {
-        if self.live.lock().is_some() { 2 * Sketch::bytes() } else { 0 }
+        if self.live.lock().is_some() { Self::BYTES } else { 0 }
     }
 }
 
@@ -226,7 +230,7 @@ mod tests {
         record(&sampler, 1, b"k");
         assert!(sampler.bytes() == 0 && sampler.frozen(50).is_none());
         drop(sampler.replace(Sketches::new(Epoch { begin: 0, seconds: 1 }, 7)));
-        assert_eq!(sampler.bytes(), 2 * Sketch::bytes());
+        assert_eq!(sampler.bytes(), KeySampler::BYTES);
         drop(sampler.replace(None));
         assert_eq!(sampler.bytes(), 0);
     }
