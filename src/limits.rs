@@ -383,6 +383,21 @@ pub const ADMIN_PONG_SECONDS: u32 = 10;
 /// Unit: seconds. Beyond: `/healthz` answers with status 503.
 pub const ADMIN_TICK_SECONDS: u32 = 5;
 
+/// Items in the list of `stats largest`.
+///
+/// Unit: items. Beyond: `CLIENT_ERROR`, with the usage of `stats largest`.
+pub const LARGEST_SHOWN_MAX: usize = 100;
+
+/// Prefixes that `stats prefixes` tells apart.
+///
+/// Unit: prefixes. Beyond: they are counted together.
+pub const USAGE_PREFIXES_MAX: usize = 16_384;
+
+/// Prefixes in the list of `stats prefixes`.
+///
+/// Unit: prefixes. Beyond: `CLIENT_ERROR`, with the usage of `stats prefixes`.
+pub const PREFIXES_SHOWN_MAX: usize = 1000;
+
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
 const _: () = assert!(TOKEN_MAX as usize + 2 < READ_BUF && SASL_MESSAGE_MAX + MECHANISM_MAX + 24 < READ_BUF);

@@ -77,7 +77,7 @@ fn steady_requests_allocate_nothing() {
     let number = |key: usize| format!("set key{key} 0 0 1\r\n1\r\nincr key{key} 1\r\ndecr key{key} 1\r\n").into_bytes();
     let line =
         |verb: &'static str, rest: &'static str| move |key: usize| format!("{verb} key{key}{rest}\r\n").into_bytes();
-    for args in ["-m 64", "-m 64 -R 1", "-m 64 -C"] {
+    for args in ["-m 64", "-m 64 -R 1", "-m 64 -C", "-m 64 -o hotkeys,hotkeys_sample=1"] {
         let mut client = Client::new(&shared(args));
         for (name, requests) in [
             ("set", all(&|key| set(key, 10))),

@@ -5,8 +5,8 @@
 //! neither clocks nor thresholds. `proto` records and prints.
 
 use super::line::PeerName;
-use crate::printable::PercentEncoded;
 use crate::limits::{KEY_MAX, LATEST_MAX};
+use crate::printable::PercentEncoded;
 use parking_lot::Mutex;
 use std::fmt;
 use std::net::SocketAddr;

@@ -68,8 +68,8 @@ impl KeySampler {
         left == 0
     }
 
-    /// Records a sample at `now`, unless that is before the first window, and begins the next countdown, with an
-    /// average of `gap` accesses. Never waits: a sample that meets a reader is dropped, and the next access is a sample.
+    /// Records a sample at `now`, unless that is before the first window, and begins the next countdown, of `gap`
+    /// accesses on average. Never waits: a sample that meets a reader is dropped, and the next access is a sample.
     pub(super) fn record(&self, gap: u32, now: u32, hash: u64, key: &[u8], access: Access) {
         let Some(mut guard) = self.live.try_lock() else { return };
         let Some(live) = &mut *guard else { return };

@@ -8,7 +8,8 @@
 //! text > meta      binary       commands: parsed from bytes alone, then run against the verbs
 //! command_result                what a command leaves to the session
 //! text/keys   text/dump         a multiget between two runs; an item dump
-//! upload   listing > report     an arriving value and its end, as plain data; replies sent in steps
+//! upload   key_reports > listing > report
+//!                               an arriving value and its end, as plain data; replies sent in steps
 //! line                          context and reply of a running line
 //! input > lookahead   tokens   output   turn > shared > late, turn_trace > raw_command
 //! ```
@@ -16,6 +17,7 @@
 mod binary;
 mod command_result;
 mod input;
+mod key_reports;
 mod late;
 mod latency_report;
 mod latest_records;

@@ -7,10 +7,14 @@
 mod classes;
 mod conns;
 mod general;
+mod largest;
+mod prefixes;
 mod sizes;
 
 pub use conns::connection;
 pub use general::hash_power;
+pub use largest::{LargeItem, LargestItems};
+pub use prefixes::{PrefixUsage, Usage, UsageReport};
 pub use sizes::SizeCount;
 
 use crate::clock::Clock;

@@ -107,6 +107,17 @@ impl PrefixStats {
         }
     }
 
+    /// Byte that ends a prefix.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// Counts of one prefix; `None` if it has none.
+    pub fn counts(&self, name: &[u8]) -> Option<PrefixCounts> {
+        let table = self.table.lock();
+        table.find(name).map(|at| table.rows[at].1)
+    }
+
     /// Begins a walk over all rows, for [`PrefixStats::walk`].
     pub fn begin_walk(&self) -> PrefixPlace {
         let table = self.table.lock();

@@ -29,6 +29,15 @@ pub struct Walk {
     slot: u32,
     /// First page not visited: pages that come into use after the start are left out, so every walk ends.
     end: u32,
+    /// memcached_size below which an item is passed over, without its lock.
+    least: usize,
+}
+
+impl Walk {
+    /// Passes over items with a memcached_size below `least` from now on.
+    pub fn skip_below(&mut self, least: usize) {
+        self.least = least;
+    }
 }
 
 /// An item that the sweep has visited.
@@ -64,7 +73,7 @@ impl Store {
 
     /// Begins a walk over the items of `classes`, one bit per class.
     pub fn begin_walk(&self, classes: u64) -> Walk {
-        Walk { classes, page: 1, slot: 0, end: self.slabs.pages.next() }
+        Walk { classes, page: 1, slot: 0, end: self.slabs.pages.next(), least: 0 }
     }
 
     /// Calls `each` with live items, each under its bucket's lock, until it returns false or `slots` slots are passed.
@@ -73,7 +82,8 @@ impl Store {
         let mut key = Vec::with_capacity(Key::CAPACITY);
         self.pass(walk, slots, |walk, handle, item| {
             let class = self.lru_class(handle, &item);
-            if walk.classes >> class & 1 == 0 {
+            let is_small = walk.least > 0 && self.memcached_size_of(&item) < walk.least;
+            if walk.classes >> class & 1 == 0 || is_small {
                 return true;
             }
             let Some((_bucket, linked)) = self.lock_item(&Key::copied(&item, &mut key), handle) else { return true };

@@ -5,6 +5,7 @@
 use super::header::{Head, Parts, SIZE};
 use super::reply::{PacketRun, Status};
 use crate::limits::{HEADROOM, REPORT_STEP};
+use crate::proto::key_reports::{self, ReportRefused};
 use crate::proto::latency_report::{self, LatencyReport, NoReport};
 use crate::proto::listing::{self, Listed, Listing, Prefixes, SizesReport};
 use crate::proto::report::{self, Form};
@@ -91,10 +92,7 @@ pub(super) fn stat(run: &mut PacketRun<'_, '_>, word: &[u8]) -> Option<Box<dyn L
         b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(SizesReport::new(cx, form))),
         b"sizes" => Some(Report::NoSizes),
         _ if is_latency(word) => return latency(run, form, word),
-        _ => {
-            run.fail(Status::NotFound);
-            return None;
-        }
+        _ => return key_report(run, word, form),
     };
     let out = run.out.bytes();
     if let Some(report) = report {
@@ -124,6 +122,25 @@ fn latency(run: &mut PacketRun<'_, '_>, form: Packets, word: &[u8]) -> Option<Bo
             None
         }
     }
+}
+
+/// A report that names keys; refuses others.
+fn key_report(run: &mut PacketRun<'_, '_>, word: &[u8], form: Packets) -> Option<Box<dyn Listing>> {
+    let words: Vec<&[u8]> = word.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect();
+    let refused = match words.split_first().and_then(|(name, words)| key_reports::begin(run.cx, name, words, form)) {
+        Some(Ok(listing)) => return Some(listing),
+        Some(Err(refused)) => refused,
+        None => {
+            run.fail(Status::NotFound);
+            return None;
+        }
+    };
+    run.fail(match refused {
+        ReportRefused::NotAllowed(_) => Status::NotFound,
+        ReportRefused::Usage(_) => Status::Invalid,
+        ReportRefused::NoMemory => Status::NoMemory,
+    });
+    None
 }
 
 /// Effect of `stat detail`.

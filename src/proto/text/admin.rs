@@ -9,6 +9,7 @@ use crate::events::EventClass;
 use crate::limits::CLASSES;
 use crate::maint::{Refusal, Seat, WatchRefused};
 use crate::proto::command_result::AfterCommand;
+use crate::proto::key_reports;
 use crate::proto::line::{BAD_FORMAT, Run};
 use crate::proto::listing::{Conns, Prefixes, SizesReport};
 use crate::proto::report::{self, Form};
@@ -30,6 +31,7 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<AfterCom
         b"lru_crawler" => return Some(super::crawler::run(run, tokens)),
         b"verbosity" => verbosity(run, tokens),
         b"lru" => lru(run, tokens),
+        b"hotkeys" => super::hotkeys::run(run, tokens),
         b"refresh_certs" => refresh_certs(run),
         b"latency" => super::latency::run(run, tokens),
         #[cfg(feature = "debug-commands")]
@@ -305,14 +307,22 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
             }
             b"sizes" => Report::NoSizes,
             b"latency" | b"slow" | b"large" => return super::latency::stats(run, tokens),
-            _ => {
-                run.reply("ERROR");
-                return AfterCommand::Next;
-            }
+            name => return key_report(run, name, tokens),
         }
     };
     report::put(cx.shared, report, &TextRows, run.out.bytes());
     run.out.put(END);
+    AfterCommand::Next
+}
+
+/// A report that names keys, or the reply to an unknown one.
+fn key_report(run: &mut Run<'_, '_>, name: &[u8], tokens: &Tokens<'_>) -> AfterCommand {
+    let words: Vec<&[u8]> = (2..tokens.len()).map(|at| tokens.get(at)).collect();
+    match key_reports::begin(run.cx, name, &words, TextRows) {
+        Some(Ok(listing)) => return AfterCommand::Report(listing),
+        Some(Err(refused)) => run.reply(refused.line()),
+        None => run.reply("ERROR"),
+    }
     AfterCommand::Next
 }
 

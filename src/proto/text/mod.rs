@@ -8,6 +8,7 @@ mod admin;
 mod crawler;
 mod dump;
 mod get;
+mod hotkeys;
 mod keys;
 mod latency;
 pub(super) mod login;

@@ -106,6 +106,22 @@ fn packets(mut bytes: &[u8]) -> Vec<(u16, String, String)> {
 }
 
 #[test]
+fn searches_of_all_items_give_way_after_few_of_them() {
+    const ITEMS: usize = 20_000;
+    let shared = shared("-m 64");
+    let mut client = Client::new(&shared);
+    for n in 0..ITEMS {
+        client.feed(format!("set prefix:{n} 0 0 1 noreply\r\nx\r\n").as_bytes());
+    }
+    for (request, slots) in [("stats largest\r\nmn\r\n", 1024), ("stats prefixes\r\nmn\r\n", 256)] {
+        let mut steps = Steps::new(&shared, request.as_bytes());
+        let rows = text(steps.finish());
+        assert!(rows.contains("STAT 1 ") && rows.ends_with("END\r\nMN\r\n"), "{rows}");
+        assert!(steps.yields >= ITEMS / slots, "{request}: {}", steps.yields);
+    }
+}
+
+#[test]
 fn prefixes_are_sent_in_steps() {
     let shared = shared("");
     fill_prefixes(&shared, 60_000);

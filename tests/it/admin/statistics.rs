@@ -199,7 +199,7 @@ fn counts_of_a_class_are_its_own_and_their_sums_those_of_the_server() {
 }
 
 /// Rows that a command line adds, each behind another (`old+new`), removes (`-old`), and changes in `stats settings`.
-const OPTIONS: [(&str, &str); 19] = [
+const OPTIONS: [(&str, &str); 20] = [
     ("-o no_lru_crawler", "-lru_crawler_running -lru_crawler_starts lru_crawler=no"),
     (
         "-o no_lru_maintainer",
@@ -235,6 +235,11 @@ const OPTIONS: [(&str, &str); 19] = [
     ),
     ("-o idle_timeout=60", "auth_errors+idle_kicks idle_timeout=60"),
     ("-o write_timeout=30", "auth_errors+write_timeouts client_flags_size+write_timeout write_timeout=30"),
+    (
+        "-o hotkeys,hotkeys_sample=7",
+        "client_flags_size+hotkeys hotkeys+hotkeys_sample hotkeys_sample+hotkeys_window hotkeys=yes \
+         hotkeys_sample=7 hotkeys_window=10",
+    ),
     ("-o temporary_ttl=5", "items:1:number_cold+items:1:number_temp temp_lru=yes temporary_ttl=5"),
     ("-o track_sizes", "track_sizes=yes"),
     (
