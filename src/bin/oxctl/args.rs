@@ -89,9 +89,9 @@ pub(crate) enum Task {
     /// A report that memcached does not have: its name, and the words behind it.
     Special(&'static str, Vec<String>),
     Watch(Vec<String>),
-    Dump(Place),
+    Dump(DumpPlace),
     Load {
-        from: Place,
+        from: DumpPlace,
         overwrite: bool,
     },
     Top {
@@ -103,7 +103,7 @@ pub(crate) enum Task {
 
 /// A file, or a standard stream.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Place {
+pub(crate) enum DumpPlace {
     Standard,
     Path(PathBuf),
 }
@@ -304,11 +304,11 @@ fn at_most(name: &str, words: &[String], most: usize) -> Result<(), Failure> {
 }
 
 /// The one word that names a file.
-fn place(name: &str, words: Vec<OsString>) -> Result<Place, Failure> {
+fn place(name: &str, words: Vec<OsString>) -> Result<DumpPlace, Failure> {
     let mut words = words.into_iter();
     match (words.next(), words.next()) {
-        (Some(word), None) if word == "-" => Ok(Place::Standard),
-        (Some(word), None) => Ok(Place::Path(word.into())),
+        (Some(word), None) if word == "-" => Ok(DumpPlace::Standard),
+        (Some(word), None) => Ok(DumpPlace::Path(word.into())),
         _ => Err(usage(format!("{name} needs one file, or '-'"))),
     }
 }
@@ -351,7 +351,7 @@ fn tool_mode(options: &Options, name: &str, words: &[OsString]) -> Result<Option
 /// Refuses options that mean nothing to the task.
 fn check_options(options: &Options, task: &Task) -> Result<(), Failure> {
     let is_top = matches!(task, Task::Top { .. });
-    let has_format = matches!(task, Task::Tool(ToolMode::Dump { .. }) | Task::Dump(Place::Standard));
+    let has_format = matches!(task, Task::Tool(ToolMode::Dump { .. }) | Task::Dump(DumpPlace::Standard));
     let foreign = [
         ("--interval", options.interval.is_some() && !is_top),
         ("--count", options.count.is_some() && !(is_top && options.json)),
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(task("stats detail dump"), Task::Stats(vec!["detail".to_owned(), "dump".to_owned()]));
         assert_eq!(task("cache1 hotkeys reads 5"), task("hotkeys reads 5"));
         assert_eq!(task("top --interval 0.5"), Task::Top { interval: Duration::from_millis(500), count: None });
-        assert_eq!(task("load --overwrite -"), Task::Load { from: Place::Standard, overwrite: true });
+        assert_eq!(task("load --overwrite -"), Task::Load { from: DumpPlace::Standard, overwrite: true });
     }
 
     #[test]
@@ -448,7 +448,7 @@ mod tests {
         assert_eq!(task("cache1 dump 3"), Task::Tool(ToolMode::Dump { limit: Some(3) }));
         assert_eq!(task("cache1 keys -u 3"), Task::Tool(ToolMode::Keys { decode: true, limit: Some(3) }));
         assert_eq!(task("cache1 move 6 17"), Task::Tool(ToolMode::Display));
-        assert_eq!(task("dump cache1"), Task::Dump(Place::Path("cache1".into())));
+        assert_eq!(task("dump cache1"), Task::Dump(DumpPlace::Path("cache1".into())));
     }
 
     #[test]

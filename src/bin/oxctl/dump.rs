@@ -3,7 +3,7 @@
 //! Owns the walk: one connection streams the keys (`lru_crawler metadump`), another one fetches values, some keys at a
 //! time. Memory holds one such group of keys, and no value as a whole. Must not know options. Called by `main`, `tool`.
 
-use crate::args::Place;
+use crate::args::DumpPlace;
 use crate::connection::{Connection, ServerAccess, is_error};
 use crate::failure::Failure;
 use crate::printer::{Printer, shown};
@@ -202,15 +202,15 @@ fn copy(
 ///
 /// # Errors
 /// See [`items`]; the message says that the dump is incomplete.
-pub(crate) fn run(access: &ServerAccess, to: &Place, as_json: bool, out: &mut Printer) -> Result<(), Failure> {
+pub(crate) fn run(access: &ServerAccess, to: &DumpPlace, as_json: bool, out: &mut Printer) -> Result<(), Failure> {
     let incomplete = |failure| match failure {
         Failure::Unavailable(text) => Failure::Unavailable(format!("{text}; the dump is incomplete")),
         Failure::Refused(text) => Failure::Refused(format!("{text}; the dump is incomplete")),
         other => other,
     };
     let tally = match to {
-        Place::Standard => items(access, None, out.stream()).map_err(incomplete)?,
-        Place::Path(path) => {
+        DumpPlace::Standard => items(access, None, out.stream()).map_err(incomplete)?,
+        DumpPlace::Path(path) => {
             let failed =
                 |error: std::io::Error| Failure::Unavailable(format!("cannot write {}: {error}", path.display()));
             let mut options = std::fs::File::options();
@@ -228,12 +228,12 @@ pub(crate) fn run(access: &ServerAccess, to: &Place, as_json: bool, out: &mut Pr
     let gone = if gone == 0 { String::new() } else { format!("; {gone} more were gone before they were fetched") };
     let summary = format!("dumped {items} items{gone}");
     match to {
-        Place::Standard => {
+        DumpPlace::Standard => {
             out.flush()?;
             say(&format!("oxctl: {summary}"));
             Ok(())
         }
-        Place::Path(_) => out.line(&summary),
+        DumpPlace::Path(_) => out.line(&summary),
     }
 }
 

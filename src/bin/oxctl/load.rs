@@ -3,7 +3,7 @@
 //! Owns the pipeline: records are sent without waiting for each reply, some at a time. Must not know how a record
 //! looks; `record` does. Called by `main`.
 
-use crate::args::Place;
+use crate::args::DumpPlace;
 use crate::connection::{Connection, ServerAccess};
 use crate::failure::Failure;
 use crate::printer::{Printer, shown};
@@ -46,14 +46,14 @@ struct LoadTally {
 /// items.
 pub(crate) fn run(
     access: &ServerAccess,
-    from: &Place,
+    from: &DumpPlace,
     overwrite: bool,
     as_json: bool,
     out: &mut Printer,
 ) -> Result<(), Failure> {
     let mut input: Box<dyn BufRead> = match from {
-        Place::Standard => Box::new(io::stdin().lock()),
-        Place::Path(path) => {
+        DumpPlace::Standard => Box::new(io::stdin().lock()),
+        DumpPlace::Path(path) => {
             let failed = |error| Failure::Unavailable(format!("cannot read {}: {error}", path.display()));
             Box::new(BufReader::with_capacity(CHUNK, File::open(path).map_err(failed)?))
         }

@@ -3,7 +3,7 @@
 //! Owns the layout. Must not know keys or sockets. Called by `mod`.
 
 use super::panes;
-use super::reading::{Reading, percent};
+use super::snapshot::{Snapshot, percent};
 use super::state::{Pane, SparkSeries, TopState};
 use super::units::{bytes, count, seconds, share, uptime};
 use crate::grid::Grid;
@@ -53,8 +53,8 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &mut TopState, now: Instant) {
         Layout::vertical([parts[0], parts[1], parts[2], parts[3], Constraint::Min(0), Constraint::Length(footer)])
             .areas(area);
     frame.render_widget(title_line(state, now), title);
-    if let Some(reading) = &state.latest {
-        frame.render_widget(Paragraph::new(summary_lines(state, reading)), numbers);
+    if let Some(snapshot) = &state.latest {
+        frame.render_widget(Paragraph::new(summary_lines(state, snapshot)), numbers);
         draw_sparks(frame, state, lines);
     }
     let titles = Pane::ALL.iter().enumerate().map(|(number, (_, name))| format!("{} {name}", number + 1));
@@ -71,9 +71,9 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &mut TopState, now: Instant) {
 /// Server, interval, and what is wrong.
 fn title_line(state: &TopState, now: Instant) -> Line<'static> {
     let mut spans = vec![Span::styled(format!(" {} ", state.server), bold())];
-    if let Some(reading) = &state.latest {
-        let version = reading.text("version").to_owned();
-        spans.push(Span::raw(format!(" {version}  up {}  ", uptime(reading.number("uptime")))));
+    if let Some(snapshot) = &state.latest {
+        let version = snapshot.text("version").to_owned();
+        spans.push(Span::raw(format!(" {version}  up {}  ", uptime(snapshot.number("uptime")))));
     }
     spans.push(Span::raw(format!("every {}  ", seconds(state.interval))));
     let alarm = |color| Style::new().fg(color).add_modifier(Modifier::BOLD);
@@ -91,38 +91,38 @@ fn title_line(state: &TopState, now: Instant) -> Line<'static> {
             spans.push(Span::styled(format!("{age}{trouble} "), alarm(Color::Red)));
         }
     }
-    if let Some(reading) = &state.latest {
-        for words in panes::alarms(reading, state.span()) {
+    if let Some(snapshot) = &state.latest {
+        for words in panes::alarms(snapshot, state.delta()) {
             spans.push(Span::styled(format!("{words} "), alarm(Color::Yellow)));
         }
     }
     Line::from(spans)
 }
 
-fn summary_lines(state: &TopState, reading: &Reading) -> Vec<Line<'static>> {
-    let span = state.span();
-    let rate = |name: &str| span.map_or("-".to_owned(), |span| count(span.rate(&[name])));
-    let traffic = |name: &str| span.map_or("-".to_owned(), |span| bytes(span.rate(&[name])));
-    let total = percent(reading.number("get_hits"), reading.number("get_misses"));
-    let (used, limit) = (reading.number("bytes"), reading.number("limit_maxbytes"));
+fn summary_lines(state: &TopState, snapshot: &Snapshot) -> Vec<Line<'static>> {
+    let delta = state.delta();
+    let rate = |name: &str| delta.map_or("-".to_owned(), |delta| count(delta.rate(&[name])));
+    let traffic = |name: &str| delta.map_or("-".to_owned(), |delta| bytes(delta.rate(&[name])));
+    let total = percent(snapshot.number("get_hits"), snapshot.number("get_misses"));
+    let (used, limit) = (snapshot.number("bytes"), snapshot.number("limit_maxbytes"));
     let parts = [
         vec![
             ("gets/s", rate("cmd_get")),
             ("sets/s", rate("cmd_set")),
-            ("hits", share(span.and_then(|span| span.hit_percent()))),
+            ("hits", share(delta.and_then(|delta| delta.hit_percent()))),
             ("of all", share(total)),
             ("evictions/s", rate("evictions")),
             ("in/s", traffic("bytes_read")),
             ("out/s", traffic("bytes_written")),
         ],
         vec![
-            ("items", count(reading.number("curr_items") as f64)),
+            ("items", count(snapshot.number("curr_items") as f64)),
             ("bytes", bytes(used as f64)),
             ("limit", bytes(limit as f64)),
             ("full", share(percent(used, limit.saturating_sub(used)))),
-            ("connections", reading.number("curr_connections").to_string()),
+            ("connections", snapshot.number("curr_connections").to_string()),
             ("new/s", rate("total_connections")),
-            ("threads", reading.number("threads").to_string()),
+            ("threads", snapshot.number("threads").to_string()),
         ],
     ];
     parts
@@ -159,13 +159,13 @@ fn draw_sparks(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
 }
 
 fn draw_pane(frame: &mut Frame<'_>, state: &mut TopState, area: Rect) {
-    let Some(reading) = &state.latest else { return };
-    let span = state.span();
+    let Some(snapshot) = &state.latest else { return };
+    let delta = state.delta();
     let (grid, sort) = match state.pane {
-        Pane::Commands => (panes::commands(reading, span), None),
-        Pane::Classes => (panes::classes(reading, span, state.sort, state.descending), Some(state.sort)),
+        Pane::Commands => (panes::commands(snapshot, delta), None),
+        Pane::Classes => (panes::classes(snapshot, delta, state.sort, state.descending), Some(state.sort)),
         Pane::Special(number) => {
-            let Some(report) = panes::special(reading, number) else {
+            let Some(report) = panes::special(snapshot, number) else {
                 frame.render_widget(Paragraph::new(panes::absent(number)).alignment(Alignment::Center), area);
                 return;
             };
@@ -240,7 +240,7 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
 #[cfg(test)]
 mod tests {
     use super::super::panes::CLASS_COLUMNS;
-    use super::super::reading::tests::reading;
+    use super::super::snapshot::tests::snapshot;
     use super::*;
     use crate::failure::Failure;
     use ratatui::Terminal;
@@ -290,7 +290,7 @@ mod tests {
             let latency: &[(&str, &str)] = &[("mode", "turn"), ("get:count", "10"), ("get:p99_us", "14.847")];
             let slow: &[(&str, &str)] = &[("7", "ts=1 us=12034 cmd=get key=page")];
             let special = [Some(latency), None, Some(slow)];
-            state.take(Ok(reading(start, second, &general, &[(1, &small), (5, &large)], special)));
+            state.take(Ok(snapshot(start, second, &general, &[(1, &small), (5, &large)], special)));
         }
         state
     }

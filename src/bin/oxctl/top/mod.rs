@@ -6,7 +6,7 @@
 
 mod draw;
 mod panes;
-mod reading;
+mod snapshot;
 mod state;
 mod units;
 
@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEvent};
-use reading::{Reader, Reading, Span, percent};
 use serde_json::{Value, json};
+use snapshot::{Snapshot, SnapshotDelta, SnapshotReader, percent};
 use state::{KeyEffect, TopState};
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -34,7 +34,7 @@ const EVENTS_MAX: usize = 64;
 
 /// What the threads tell the main one.
 enum TopEvent {
-    Looked(Result<Box<Reading>, Failure>),
+    Looked(Result<Box<Snapshot>, Failure>),
     Key(KeyEvent),
     Resized,
     /// The terminal gives no more input.
@@ -110,7 +110,7 @@ fn show(
         // All that has arrived, before the next drawing.
         while let Some(event) = next {
             match event {
-                TopEvent::Looked(looked) => state.take(looked.map(|reading| *reading)),
+                TopEvent::Looked(looked) => state.take(looked.map(|snapshot| *snapshot)),
                 TopEvent::Resized => {}
                 TopEvent::InputEnded(error) => return Err(failed(error)),
                 TopEvent::Key(key) => match state.press(key, panes::CLASS_COLUMNS.len()) {
@@ -168,14 +168,14 @@ fn look(
 }
 
 /// Reads the server's reports, on a new connection if there is none. A failure ends the connection.
-fn look_once(access: &ServerAccess, reader: &mut Option<Reader>) -> Result<Reading, Failure> {
+fn look_once(access: &ServerAccess, reader: &mut Option<SnapshotReader>) -> Result<Snapshot, Failure> {
     let mut open = match reader.take() {
         Some(open) => open,
-        None => Reader::open(access)?,
+        None => SnapshotReader::open(access)?,
     };
-    let reading = open.read()?;
+    let snapshot = open.read()?;
     *reader = Some(open);
-    Ok(reading)
+    Ok(snapshot)
 }
 
 /// Prints a line for each interval, `count` lines at most.
@@ -185,24 +185,24 @@ fn print_lines(
     count: Option<u64>,
     out: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut reader = Some(Reader::open(access)?);
+    let mut reader = Some(SnapshotReader::open(access)?);
     let mut last = look_once(access, &mut reader)?;
     let mut left = count.unwrap_or(u64::MAX);
     while left > 0 {
         thread::sleep(interval.saturating_sub(last.at.elapsed()));
-        let reading = look_once(access, &mut reader)?;
-        out.json(&line(&access.address.to_string(), &reading, Span::of(&last, &reading)))?;
+        let snapshot = look_once(access, &mut reader)?;
+        out.json(&line(&access.address.to_string(), &snapshot, SnapshotDelta::of(&last, &snapshot)))?;
         out.flush()?;
-        last = reading;
+        last = snapshot;
         left -= 1;
     }
     Ok(())
 }
 
 /// One line: rates of the interval, `null` across a restart of the server, and what is in the server at its end.
-fn line(server: &str, reading: &Reading, span: Option<Span<'_>>) -> Value {
-    let rate = |names: &[&str]| span.map(|span| span.rate(names));
-    let number = |name: &str| reading.number(name);
+fn line(server: &str, snapshot: &Snapshot, delta: Option<SnapshotDelta<'_>>) -> Value {
+    let rate = |names: &[&str]| delta.map(|delta| delta.rate(names));
+    let number = |name: &str| snapshot.number(name);
     json!({
         "server": server,
         "time": number("time"),
@@ -210,7 +210,7 @@ fn line(server: &str, reading: &Reading, span: Option<Span<'_>>) -> Value {
         "gets_per_second": rate(&["cmd_get"]),
         "sets_per_second": rate(&["cmd_set"]),
         "deletes_per_second": rate(&["delete_hits", "delete_misses"]),
-        "hit_percent": span.and_then(|span| span.hit_percent()),
+        "hit_percent": delta.and_then(|delta| delta.hit_percent()),
         "hit_percent_total": percent(number("get_hits"), number("get_misses")),
         "evictions_per_second": rate(&["evictions"]),
         "bytes_read_per_second": rate(&["bytes_read"]),

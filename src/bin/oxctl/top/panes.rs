@@ -2,7 +2,7 @@
 //!
 //! Owns their columns. Must not know the terminal. Used by `draw`.
 
-use super::reading::{Reading, SPECIAL, Span, percent};
+use super::snapshot::{SPECIAL, Snapshot, SnapshotDelta, percent};
 use super::units::{bytes, count, share};
 use crate::grid::{Grid, ShapedReport};
 
@@ -22,18 +22,19 @@ const COMMANDS: [CommandRow; 9] = [
 ];
 
 /// A line for each command that the server counts.
-pub(crate) fn commands(reading: &Reading, span: Option<Span<'_>>) -> Grid {
+pub(crate) fn commands(snapshot: &Snapshot, delta: Option<SnapshotDelta<'_>>) -> Grid {
     let mut grid = Grid::new(&["command", "per s", "hits/s", "misses/s", "hit ratio", "total"]);
     for (name, all, hits, misses) in COMMANDS {
-        if !reading.has(all[0]) {
+        if !snapshot.has(all[0]) {
             continue;
         }
-        let rate = |names: &[&str]| match span {
-            Some(span) if !names.is_empty() => count(span.rate(names)),
+        let rate = |names: &[&str]| match delta {
+            Some(delta) if !names.is_empty() => count(delta.rate(names)),
             _ => "-".to_owned(),
         };
-        let ratio = span.filter(|_| !hits.is_empty()).and_then(|span| percent(span.growth(hits), span.growth(misses)));
-        let total = count(reading.sum(all) as f64);
+        let ratio =
+            delta.filter(|_| !hits.is_empty()).and_then(|delta| percent(delta.growth(hits), delta.growth(misses)));
+        let total = count(snapshot.sum(all) as f64);
         grid.lines.push(vec![name.to_owned(), rate(all), rate(hits), rate(misses), share(ratio), total]);
     }
     grid
@@ -44,14 +45,14 @@ pub(crate) const CLASS_COLUMNS: [&str; 10] =
     ["class", "size", "pages", "items", "in use", "gets/s", "sets/s", "evict/s", "oldest", "no memory"];
 
 /// A line for each class that has pages, sorted by the column `sort`.
-pub(crate) fn classes(reading: &Reading, span: Option<Span<'_>>, sort: usize, descending: bool) -> Grid {
+pub(crate) fn classes(snapshot: &Snapshot, delta: Option<SnapshotDelta<'_>>, sort: usize, descending: bool) -> Grid {
     let mut lines: Vec<[Option<f64>; CLASS_COLUMNS.len()]> = Vec::new();
-    for (&class, rows) in &reading.classes {
+    for (&class, rows) in &snapshot.classes {
         let row = |name: &str| rows.get(name).copied().unwrap_or(0);
         if row("total_pages") == 0 {
             continue;
         }
-        let rate = |name: &str| span.map(|span| span.class_rate(class, name));
+        let rate = |name: &str| delta.map(|delta| delta.class_rate(class, name));
         let (used, free) = (row("used_chunks"), row("total_chunks").saturating_sub(row("used_chunks")));
         let number = |value: u64| Some(value as f64);
         lines.push([
@@ -86,7 +87,7 @@ pub(crate) fn classes(reading: &Reading, span: Option<Span<'_>>, sort: usize, de
 }
 
 /// What is wrong with the server, in words.
-pub(crate) fn alarms(reading: &Reading, span: Option<Span<'_>>) -> Vec<String> {
+pub(crate) fn alarms(snapshot: &Snapshot, delta: Option<SnapshotDelta<'_>>) -> Vec<String> {
     const GROWING: [(&str, &str); 5] = [
         ("rejected_connections", "connections refused"),
         ("rejected_connections_per_ip", "connections of one address refused"),
@@ -95,11 +96,11 @@ pub(crate) fn alarms(reading: &Reading, span: Option<Span<'_>>) -> Vec<String> {
         ("log_lines_dropped", "log lines lost"),
     ];
     let mut alarms = Vec::new();
-    if reading.has("accepting_conns") && reading.number("accepting_conns") == 0 {
+    if snapshot.has("accepting_conns") && snapshot.number("accepting_conns") == 0 {
         alarms.push("accepts no connections".to_owned());
     }
     for (name, words) in GROWING {
-        let growth = span.map_or(0, |span| span.growth(&[name]));
+        let growth = delta.map_or(0, |delta| delta.growth(&[name]));
         if growth > 0 {
             alarms.push(format!("{growth} {words}"));
         }
@@ -108,8 +109,8 @@ pub(crate) fn alarms(reading: &Reading, span: Option<Span<'_>>) -> Vec<String> {
 }
 
 /// One of the special reports; `None`: the server lacks it.
-pub(crate) fn special(reading: &Reading, number: usize) -> Option<ShapedReport> {
-    reading.special.get(number)?.as_ref().map(|rows| ShapedReport::of(rows))
+pub(crate) fn special(snapshot: &Snapshot, number: usize) -> Option<ShapedReport> {
+    snapshot.special.get(number)?.as_ref().map(|rows| ShapedReport::of(rows))
 }
 
 /// The words for a server that lacks a special report.
@@ -120,7 +121,7 @@ pub(crate) fn absent(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::tests::reading;
+    use super::super::snapshot::tests::snapshot;
     use super::*;
     use std::time::Instant;
 
@@ -130,9 +131,9 @@ mod tests {
         let general = |gets: &'static str, hits: &'static str, misses: &'static str| {
             [("cmd_get", gets), ("get_hits", hits), ("get_misses", misses), ("cmd_set", "5")]
         };
-        let old = reading(start, 0, &general("0", "0", "0"), &[], [None; 3]);
-        let new = reading(start, 2, &general("100", "75", "25"), &[], [None; 3]);
-        let grid = commands(&new, Span::of(&old, &new));
+        let old = snapshot(start, 0, &general("0", "0", "0"), &[], [None; 3]);
+        let new = snapshot(start, 2, &general("100", "75", "25"), &[], [None; 3]);
+        let grid = commands(&new, SnapshotDelta::of(&old, &new));
         assert_eq!(grid.lines.len(), 2);
         assert_eq!(grid.lines[0], ["get", "50", "37.5", "12.5", "75.0%", "100"]);
         assert_eq!(grid.lines[1], ["set", "0", "-", "-", "-", "5"]);
@@ -142,10 +143,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_in_words() {
         let start = Instant::now();
-        let old = reading(start, 0, &[("accepting_conns", "1"), ("store_no_memory", "5")], &[], [None; 3]);
-        let new = reading(start, 1, &[("accepting_conns", "0"), ("store_no_memory", "7")], &[], [None; 3]);
-        assert!(alarms(&old, None).is_empty() && alarms(&reading(start, 0, &[], &[], [None; 3]), None).is_empty());
-        assert_eq!(alarms(&new, Span::of(&old, &new)), ["accepts no connections", "2 stores refused: no memory"]);
+        let old = snapshot(start, 0, &[("accepting_conns", "1"), ("store_no_memory", "5")], &[], [None; 3]);
+        let new = snapshot(start, 1, &[("accepting_conns", "0"), ("store_no_memory", "7")], &[], [None; 3]);
+        assert!(alarms(&old, None).is_empty() && alarms(&snapshot(start, 0, &[], &[], [None; 3]), None).is_empty());
+        assert_eq!(
+            alarms(&new, SnapshotDelta::of(&old, &new)),
+            ["accepts no connections", "2 stores refused: no memory"]
+        );
     }
 
     #[test]
@@ -155,7 +159,7 @@ mod tests {
         };
         let (one, two, three) = (class(96, 4), class(2048, 8), class(120, 0));
         let shown =
-            reading(Instant::now(), 0, &[], &[(1, &one), (2, &two), (3, &three), (4, &[("number", 9)])], [None; 3]);
+            snapshot(Instant::now(), 0, &[], &[(1, &one), (2, &two), (3, &three), (4, &[("number", 9)])], [None; 3]);
         let order = |sort, descending| -> Vec<String> {
             classes(&shown, None, sort, descending).lines.into_iter().map(|line| line[0].clone()).collect()
         };

@@ -2,7 +2,7 @@
 //!
 //! Owns the history, the panes and the keys. Must not draw or ask. Used by `mod` and `draw`.
 
-use super::reading::{Reading, Span};
+use super::snapshot::{Snapshot, SnapshotDelta};
 use crate::failure::Failure;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ const INTERVALS: [Duration; 9] = [
 pub(crate) enum Pane {
     Commands,
     Classes,
-    /// A report of `reading::SPECIAL`, by its place.
+    /// A report of `snapshot::SPECIAL`, by its place.
     Special(usize),
 }
 
@@ -91,8 +91,8 @@ pub(crate) enum KeyEffect {
 pub(crate) struct TopState {
     pub(crate) server: String,
     pub(crate) interval: Duration,
-    pub(crate) previous: Option<Reading>,
-    pub(crate) latest: Option<Reading>,
+    pub(crate) previous: Option<Snapshot>,
+    pub(crate) latest: Option<Snapshot>,
     /// Why the server does not answer.
     pub(crate) trouble: Option<String>,
     pub(crate) history: SparkHistory,
@@ -125,8 +125,8 @@ impl TopState {
     }
 
     /// The last two looks, if they are of one run of the server.
-    pub(crate) fn span(&self) -> Option<Span<'_>> {
-        Span::of(self.previous.as_ref()?, self.latest.as_ref()?)
+    pub(crate) fn delta(&self) -> Option<SnapshotDelta<'_>> {
+        SnapshotDelta::of(self.previous.as_ref()?, self.latest.as_ref()?)
     }
 
     /// Time since the last look, if it is longer than looks take.
@@ -136,22 +136,22 @@ impl TopState {
     }
 
     /// Takes a look, unless paused.
-    pub(crate) fn take(&mut self, looked: Result<Reading, Failure>) {
+    pub(crate) fn take(&mut self, looked: Result<Snapshot, Failure>) {
         match looked {
             Err(failure) => self.trouble = Some(failure.text().trim_start_matches("oxctl: ").to_owned()),
-            Ok(reading) => {
+            Ok(snapshot) => {
                 self.trouble = None;
                 if self.is_paused {
                     return;
                 }
-                self.previous = self.latest.replace(reading);
+                self.previous = self.latest.replace(snapshot);
                 if let (Some(old), Some(new)) = (&self.previous, &self.latest)
-                    && let Some(span) = Span::of(old, new)
+                    && let Some(delta) = SnapshotDelta::of(old, new)
                 {
-                    self.history.gets.add(span.rate(&["cmd_get"]));
-                    self.history.sets.add(span.rate(&["cmd_set"]));
-                    self.history.hits.add(span.hit_percent().unwrap_or(0.0) * 10.0);
-                    self.history.sent.add(span.rate(&["bytes_written"]));
+                    self.history.gets.add(delta.rate(&["cmd_get"]));
+                    self.history.sets.add(delta.rate(&["cmd_set"]));
+                    self.history.hits.add(delta.hit_percent().unwrap_or(0.0) * 10.0);
+                    self.history.sent.add(delta.rate(&["bytes_written"]));
                 }
             }
         }
@@ -213,7 +213,7 @@ impl TopState {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::tests::reading;
+    use super::super::snapshot::tests::snapshot;
     use super::*;
 
     fn press(state: &mut TopState, code: KeyCode) -> KeyEffect {
@@ -265,7 +265,7 @@ mod tests {
         let mut state = state();
         let start = Instant::now();
         let at = |second: u64, gets: u64| {
-            Ok(reading(
+            Ok(snapshot(
                 start,
                 second,
                 &[("uptime", &second.to_string()), ("cmd_get", &gets.to_string())],
@@ -290,13 +290,13 @@ mod tests {
         let mut state = state();
         let start = Instant::now();
         assert!(state.stale(start).is_none());
-        state.take(Ok(reading(start, 0, &[], &[], [None; 3])));
+        state.take(Ok(snapshot(start, 0, &[], &[], [None; 3])));
         assert!(state.stale(start + Duration::from_secs(3)).is_none());
         assert_eq!(state.stale(start + Duration::from_secs(9)), Some(Duration::from_secs(9)));
         state.take(Err(Failure::Unavailable("gone".to_owned())));
         assert_eq!(state.stale(start + Duration::from_secs(1)), Some(Duration::from_secs(1)));
         assert_eq!(state.trouble.as_deref(), Some("gone"));
-        state.take(Ok(reading(start, 2, &[], &[], [None; 3])));
+        state.take(Ok(snapshot(start, 2, &[], &[], [None; 3])));
         assert!(state.stale(start + Duration::from_secs(2)).is_none());
     }
 }

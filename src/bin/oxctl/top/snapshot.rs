@@ -16,7 +16,7 @@ pub(crate) type ClassRows = BTreeMap<String, u64>;
 
 /// One look at a server.
 #[derive(Clone)]
-pub(crate) struct Reading {
+pub(crate) struct Snapshot {
     pub(crate) at: Instant,
     general: BTreeMap<String, String>,
     pub(crate) classes: BTreeMap<u64, ClassRows>,
@@ -25,13 +25,13 @@ pub(crate) struct Reading {
 }
 
 /// A connection that is asked again and again.
-pub(crate) struct Reader {
+pub(crate) struct SnapshotReader {
     connection: Connection,
     /// Reports of [`SPECIAL`] that this server lacks.
     lacks: [bool; SPECIAL.len()],
 }
 
-impl Reader {
+impl SnapshotReader {
     /// # Errors
     /// Those of [`Connection::open`].
     pub(crate) fn open(access: &ServerAccess) -> Result<Self, Failure> {
@@ -42,7 +42,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Failure::Unavailable`]; [`Failure::Refused`] for a server that has no statistics.
-    pub(crate) fn read(&mut self) -> Result<Reading, Failure> {
+    pub(crate) fn read(&mut self) -> Result<Snapshot, Failure> {
         self.connection.restart_timeout();
         let general = self.rows("")?;
         let mut classes = BTreeMap::new();
@@ -59,7 +59,7 @@ impl Reader {
             }
         }
         let general = report::pairs(&general).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Reading { at: Instant::now(), general, classes, special })
+        Ok(Snapshot { at: Instant::now(), general, classes, special })
     }
 
     fn rows(&mut self, what: &str) -> Result<Vec<ReportRow>, Failure> {
@@ -82,7 +82,7 @@ fn add_classes(rows: &[ReportRow], prefix: &str, classes: &mut BTreeMap<u64, Cla
     }
 }
 
-impl Reading {
+impl Snapshot {
     /// A row of plain `stats`; empty if there is none.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.general.get(name).map_or("", String::as_str)
@@ -110,15 +110,15 @@ pub(crate) fn percent(part: u64, rest: u64) -> Option<f64> {
 
 /// Two looks at the same run of a server.
 #[derive(Clone, Copy)]
-pub(crate) struct Span<'a> {
-    old: &'a Reading,
-    new: &'a Reading,
+pub(crate) struct SnapshotDelta<'a> {
+    old: &'a Snapshot,
+    new: &'a Snapshot,
     seconds: f64,
 }
 
-impl<'a> Span<'a> {
+impl<'a> SnapshotDelta<'a> {
     /// `None` if the server has restarted in between, or no time has passed.
-    pub(crate) fn of(old: &'a Reading, new: &'a Reading) -> Option<Self> {
+    pub(crate) fn of(old: &'a Snapshot, new: &'a Snapshot) -> Option<Self> {
         let seconds = new.at.saturating_duration_since(old.at).as_secs_f64();
         let is_same_run = old.text("pid") == new.text("pid") && old.number("uptime") <= new.number("uptime");
         (seconds > 0.0 && is_same_run).then_some(Self { old, new, seconds })
@@ -137,12 +137,12 @@ impl<'a> Span<'a> {
 
     /// Growth a second of a class's counter.
     pub(crate) fn class_rate(&self, class: u64, name: &str) -> f64 {
-        let value = |reading: &Reading| reading.classes.get(&class).and_then(|rows| rows.get(name)).copied();
+        let value = |snapshot: &Snapshot| snapshot.classes.get(&class).and_then(|rows| rows.get(name)).copied();
         let (old, new) = (value(self.old).unwrap_or(0), value(self.new).unwrap_or(0));
         (if new < old { new } else { new - old }) as f64 / self.seconds
     }
 
-    /// Hits among the lookups of the span, in percent.
+    /// Hits among the lookups between the two, in percent.
     pub(crate) fn hit_percent(&self) -> Option<f64> {
         percent(self.growth(&["get_hits"]), self.growth(&["get_misses"]))
     }
@@ -153,18 +153,18 @@ pub(crate) mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// A reading `after` seconds, with rows of `stats`, of classes, and special reports.
-    pub(crate) fn reading(
+    /// A snapshot `after` seconds, with rows of `stats`, of classes, and special reports.
+    pub(crate) fn snapshot(
         start: Instant,
         after: u64,
         general: &[(&str, &str)],
         classes: &[(u64, &[(&str, u64)])],
         special: [Option<&[(&str, &str)]>; SPECIAL.len()],
-    ) -> Reading {
+    ) -> Snapshot {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let rows =
             |rows: &[(&str, &str)]| rows.iter().map(owned).map(|(name, value)| ReportRow::Stat(name, value)).collect();
-        Reading {
+        Snapshot {
             at: start + Duration::from_secs(after),
             general: general.iter().map(owned).collect(),
             classes: classes
@@ -175,8 +175,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn plain(start: Instant, after: u64, general: &[(&str, &str)]) -> Reading {
-        reading(start, after, general, &[], [None; SPECIAL.len()])
+    fn plain(start: Instant, after: u64, general: &[(&str, &str)]) -> Snapshot {
+        snapshot(start, after, general, &[], [None; SPECIAL.len()])
     }
 
     #[test]
@@ -184,23 +184,23 @@ pub(crate) mod tests {
         let start = Instant::now();
         let old = plain(start, 0, &[("pid", "7"), ("uptime", "100"), ("get_hits", "10"), ("get_misses", "10")]);
         let new = plain(start, 2, &[("pid", "7"), ("uptime", "102"), ("get_hits", "40"), ("get_misses", "20")]);
-        let span = Span::of(&old, &new).unwrap();
-        assert_eq!(span.rate(&["get_hits"]), 15.0);
-        assert_eq!(span.rate(&["get_hits", "get_misses"]), 20.0);
-        assert_eq!(span.hit_percent(), Some(75.0));
-        assert_eq!(span.rate(&["absent"]), 0.0);
+        let delta = SnapshotDelta::of(&old, &new).unwrap();
+        assert_eq!(delta.rate(&["get_hits"]), 15.0);
+        assert_eq!(delta.rate(&["get_hits", "get_misses"]), 20.0);
+        assert_eq!(delta.hit_percent(), Some(75.0));
+        assert_eq!(delta.rate(&["absent"]), 0.0);
     }
 
     #[test]
     fn restarts_have_no_rate_and_resets_no_negative_one() {
         let start = Instant::now();
         let old = plain(start, 0, &[("pid", "7"), ("uptime", "100"), ("get_hits", "10")]);
-        assert!(Span::of(&old, &plain(start, 1, &[("pid", "8"), ("uptime", "100")])).is_none());
-        assert!(Span::of(&old, &plain(start, 1, &[("pid", "7"), ("uptime", "1")])).is_none());
-        assert!(Span::of(&old, &old.clone()).is_none());
+        assert!(SnapshotDelta::of(&old, &plain(start, 1, &[("pid", "8"), ("uptime", "100")])).is_none());
+        assert!(SnapshotDelta::of(&old, &plain(start, 1, &[("pid", "7"), ("uptime", "1")])).is_none());
+        assert!(SnapshotDelta::of(&old, &old.clone()).is_none());
         let reset = plain(start, 1, &[("pid", "7"), ("uptime", "101"), ("get_hits", "4")]);
-        assert_eq!(Span::of(&old, &reset).unwrap().rate(&["get_hits"]), 4.0);
-        assert_eq!(Span::of(&old, &reset).unwrap().hit_percent(), Some(100.0));
+        assert_eq!(SnapshotDelta::of(&old, &reset).unwrap().rate(&["get_hits"]), 4.0);
+        assert_eq!(SnapshotDelta::of(&old, &reset).unwrap().hit_percent(), Some(100.0));
     }
 
     #[test]
