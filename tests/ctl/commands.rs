@@ -1,6 +1,6 @@
 //! ping, stats, the special reports, watch, logins, TLS, unix sockets, and the command line.
 
-use crate::harness::{Run, Server, answering, ctl};
+use crate::harness::{Ending, Run, Server, answering, ctl, until};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -83,12 +83,12 @@ fn watch_shows_events_as_they_come() {
         for as_json in [false, true] {
             let line =
                 format!("-s {} watch fetchers mutations {}", server.address(), if as_json { "--json" } else { "" });
-            let mut child = ctl(&line).spawn().unwrap();
-            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut child = Ending(ctl(&line).spawn().unwrap());
+            let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
             // The watch begins some time after the start.
             let mut client = server.client();
             let watchers = || server.ctl("stats --json").json()["log_watchers"].as_u64().unwrap();
-            crate::harness::until("a watcher", || watchers() == 1);
+            until("a watcher", || watchers() == 1);
             client.ask("mg 12\r\n", "EN");
             let line = lines.next().unwrap().unwrap();
             if as_json {
@@ -97,9 +97,8 @@ fn watch_shows_events_as_they_come() {
             } else {
                 assert!(line.contains("type=item_get key=12 status=not_found"), "{line}");
             }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            crate::harness::until("no watcher", || watchers() == 0);
+            drop(child);
+            until("no watcher", || watchers() == 0);
         }
         server.ctl("watch nonsense").fails(2, "refuses");
     }
@@ -129,16 +128,11 @@ fn a_login_opens_servers_with_users() {
 fn unix_sockets_are_named_by_their_path() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("socket");
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_oxcached"))
-        .args(["-u", "root", "-t", "1", "-s"])
-        .arg(&path)
-        .spawn()
-        .unwrap();
-    crate::harness::until("the socket", || path.exists());
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    let _server = Ending(command.args(["-u", "root", "-t", "1", "-s"]).arg(&path).spawn().unwrap());
+    until("the socket", || path.exists());
     let run = Run::of(ctl(&format!("ping {}", path.display())).output().unwrap());
     let stats = Run::of(ctl(&format!("{} stats", path.display())).output().unwrap());
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert!(run.text().starts_with(&path.display().to_string()));
     assert!(stats.text().starts_with(&format!("#{}", path.display())));
 }

@@ -10,9 +10,19 @@ use tempfile::TempDir;
 /// Reached only by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A process that ends with its test.
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running oxcached or memcached.
 pub struct Server {
-    child: Child,
+    _child: Ending,
     pub port: u16,
     _dir: TempDir,
 }
@@ -40,17 +50,18 @@ impl Server {
         // A user that exists everywhere; without root the option is not read.
         command.args(["-u", "root", "-l", "127.0.0.1", "-p", "-1", "-U", "0", "-t", "1"]).args(more);
         command.env("MEMCACHED_PORT_FILENAME", &ports).env_remove("RUST_LOG");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = Ending(command.spawn().unwrap());
         let end = Instant::now() + DEADLINE;
         let port = loop {
             let text = std::fs::read_to_string(&ports).unwrap_or_default();
             if let Some(port) = text.lines().find_map(|line| line.strip_prefix("TCP INET: ")?.parse().ok()) {
                 break port;
             }
-            assert!(child.try_wait().unwrap().is_none() && Instant::now() < end, "it did not start");
+            assert!(child.0.try_wait().unwrap().is_none() && Instant::now() < end, "it did not start");
             std::thread::sleep(Duration::from_millis(2));
         };
-        Self { child, port, _dir: dir }
+        Self { _child: child, port, _dir: dir }
     }
 
     pub fn address(&self) -> String {
@@ -66,13 +77,6 @@ impl Server {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Client(BufReader::new(stream))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
