@@ -83,7 +83,7 @@ impl Requests {
         let has_body = !request.body().is_end_stream();
         let mut answer = match self.judge(&request) {
             Ok(handler) => self.run(handler, request).await,
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         };
         let is_last = self.count.fetch_add(1, Relaxed) + 1 >= ADMIN_REQUESTS;
         // The rest of a refused body is not read.
@@ -96,22 +96,22 @@ impl Requests {
     }
 
     /// The handler of a request, or why it has no answer.
-    fn judge(&self, request: &Request<Incoming>) -> Result<Handler, Answer> {
+    fn judge(&self, request: &Request<Incoming>) -> Result<Handler, Box<Answer>> {
         let (state, found) = (&self.state, routes::find(request.uri().path()));
         let needs_token = found.is_none_or(Handler::needs_token);
         if let Some(refusal) = state.guard.refusal(request, needs_token, &state.counters) {
-            return Err(refusal);
+            return Err(Box::new(refusal));
         }
-        let Some(handler) = found else { return Err(answer::line(StatusCode::NOT_FOUND, "no such path")) };
+        let Some(handler) = found else { return Err(Box::new(answer::line(StatusCode::NOT_FOUND, "no such path"))) };
         if !handler.allows(request.method()) {
             let refusal = answer::line(StatusCode::METHOD_NOT_ALLOWED, "no such method here");
-            return Err(answer::and(refusal, header::ALLOW, handler.methods()));
+            return Err(Box::new(answer::and(refusal, header::ALLOW, handler.methods())));
         }
         let most = if matches!(handler, Handler::Change(_)) { ADMIN_BODY as u64 } else { 0 };
         // A body of unknown length is read up to the bound.
         let is_too_long = request.body().size_hint().exact().map_or(most == 0, |length| length > most);
         if is_too_long && !request.body().is_end_stream() {
-            return Err(self.too_large());
+            return Err(Box::new(self.too_large()));
         }
         Ok(handler)
     }

@@ -183,8 +183,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedIo<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Discards what the peer still sends, for a moment: a socket that is closed with unread bytes resets the connection,
-    /// and the peer may lose the last answer.
+    /// Discards what the peer still sends, for a moment: a socket that is closed with unread bytes resets the
+    /// connection, and the peer may lose the last answer.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [MaybeUninit::uninit(); LINGER_READ];
         for _ in 0..LINGER_READS {
