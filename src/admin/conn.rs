@@ -51,7 +51,11 @@ where
     let io = TimedIo::new(socket, Arc::clone(&clock), Arc::clone(&state.counters));
     let (count, upgrading) = (AtomicU32::new(0), Mutex::default());
     let requests = Requests { state, clock, stop, count, upgrading };
-    let service = service_fn(|request| async { Ok::<_, Infallible>(requests.answer(request).await) });
+    let service = service_fn(|request| {
+        // At once: hyper reads again before it polls the answer.
+        requests.clock.answering();
+        async { Ok::<_, Infallible>(requests.answer(request).await) }
+    });
     let mut http = http1::Builder::new();
     // `TimedIo` has the time limits: hyper's own for heads would also end a pause between requests.
     http.header_read_timeout(None).max_headers(ADMIN_FIELDS).max_buf_size(ADMIN_HEAD).half_close(false);
@@ -78,7 +82,6 @@ where
 
 impl Requests {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        self.clock.answering();
         AdminCounters::add(&self.state.counters.requests);
         let has_body = !request.body().is_end_stream();
         let mut answer = match self.judge(&request) {

@@ -4,6 +4,7 @@ mod access;
 mod harness;
 mod limits;
 mod metrics;
+mod options;
 mod program;
 mod routes;
 mod viewers;

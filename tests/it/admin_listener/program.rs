@@ -35,12 +35,13 @@ impl Program {
         UnixStream::connect(self.directory.path().join("admin.sock")).unwrap()
     }
 
+    /// The answer to one request; what has come of it where the connection was refused.
     fn get(&self, path: &str, headers: &str) -> String {
         let mut socket = self.admin();
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
-        socket.write_all(request.as_bytes()).unwrap();
+        let _ = socket.write_all(request.as_bytes());
         let mut text = String::new();
-        socket.read_to_string(&mut text).unwrap();
+        let _ = socket.read_to_string(&mut text);
         text
     }
 
@@ -66,16 +67,16 @@ impl Drop for Program {
 fn descriptors_and_threads_return_to_their_start() {
     let program = Program::new(&[]);
     assert!(program.get("/stats.json", "").starts_with("HTTP/1.1 200 "));
-    until("the first connection is gone", || program.count("fd") > 0);
     let (descriptors, threads) = (program.count("fd"), program.count("task"));
     for n in 0..1000 {
         let mut socket = program.admin();
         let request = ["", "GET /", "GET /events HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n\0"][n % 4];
         let _ = socket.write_all(request.as_bytes());
     }
+    // Connections of the storm may still wait to be accepted.
+    until("the storm is over", || program.get("/healthz", "").starts_with("HTTP/1.1 200 "));
     until("descriptors are back", || program.count("fd") <= descriptors);
     assert_eq!(program.count("task"), threads);
-    assert!(program.get("/healthz", "").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -165,7 +165,10 @@ fn a_viewer_that_reads_late_is_told_what_it_has_missed() {
     host.hub.publish(LIVE, &"{\"last\":true}".into());
     let mut told = 0;
     loop {
-        let (_, payload) = peer.next_frame();
+        let (opcode, payload) = peer.next_frame();
+        if opcode != 1 {
+            continue;
+        }
         let frame: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         if frame["type"] == "dropped" {
             told += frame["frames"].as_u64().unwrap();
