@@ -61,6 +61,25 @@ fn reports_that_memcached_lacks_are_refused_in_words() {
 }
 
 #[test]
+fn latencies_slow_turns_and_large_values_of_oxcached_are_shown() {
+    let server = Server::oxcached(&["-o", "slow_threshold=0"]);
+    server.client().set("big", 0, 0, &[b'v'; 600_000]);
+    let found = server.ctl("latency --json").json();
+    assert_eq!(found["mode"], "turn");
+    assert!(found["all"]["count"].as_u64().unwrap() > 0 && found["all"]["p99_us"].as_f64().unwrap() > 0.0, "{found}");
+    assert!(server.ctl("latency").text().contains("p99_us"));
+    // A turn of the first run has been counted by now.
+    let bounds = server.ctl("latency admin --json").json()["admin"]["below_us"].clone();
+    assert!(bounds.as_array().unwrap().iter().all(|bound| bound[0].is_number() && bound[1].is_number()), "{bounds}");
+    assert!(server.ctl("slow --json").json()["rows"][0]["us"].is_u64());
+    let large = server.ctl("large --json").json();
+    assert_eq!((&large["rows"][0]["key"], &large["rows"][0]["size"]), (&"big".into(), &600_000.into()));
+    assert_eq!(server.ctl("large reset").text(), "RESET\n");
+    assert_eq!(server.ctl("large").text(), "none\n");
+    server.ctl("latency nonsense").fails(2, "stats latency nonsense");
+}
+
+#[test]
 fn reports_have_tables_by_the_form_of_their_rows() {
     let run =
         |reply: &'static str, line: &str| Run::of(ctl(&format!("-s {} {line}", answering(reply))).output().unwrap());
