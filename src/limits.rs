@@ -398,6 +398,38 @@ pub const USAGE_PREFIXES_MAX: usize = 16_384;
 /// Unit: prefixes. Beyond: `CLIENT_ERROR`, with the usage of `stats prefixes`.
 pub const PREFIXES_SHOWN_MAX: usize = 1000;
 
+/// Samples, one a second, that the dashboard shows to a new viewer.
+///
+/// Unit: samples. Beyond: the oldest is forgotten.
+pub const DASHBOARD_SAMPLES: usize = 1800;
+
+/// Maximum frame for a viewer of the dashboard.
+///
+/// Unit: bytes. Beyond: the history is sent with fewer samples, each the mean of several.
+pub const DASHBOARD_FRAME: usize = 512 * 1024;
+
+/// Viewers of the dashboard that may watch events at once; each takes the place of a watcher.
+///
+/// Unit: viewers. Beyond: the page says that there are too many.
+pub const DASHBOARD_WATCHERS: usize = 8;
+
+/// Chunks of event lines, of up to `DASHBOARD_CHUNK` bytes, that wait for one viewer of the dashboard.
+///
+/// Unit: chunks. Beyond: lines wait in the watcher's buffer, of `-o watcher_logbuf_size` bytes, and are skipped and
+/// counted when that is full.
+pub const DASHBOARD_CHUNKS: usize = 16;
+
+/// Longest chunk of event lines for a viewer of the dashboard.
+///
+/// Unit: bytes. Beyond: another chunk.
+pub const DASHBOARD_CHUNK: usize = 16 * 1024;
+
+/// Bytes of event lines in one frame for a viewer of the dashboard, which gets ten such frames a second.
+///
+/// Unit: bytes. Beyond: the lines are counted as skipped.
+pub const DASHBOARD_LINES: usize = 16 * 1024;
+
+const _: () = assert!(DASHBOARD_WATCHERS < WATCHERS_MAX);
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);
 const _: () = assert!(TOKEN_MAX as usize + 2 < READ_BUF && SASL_MESSAGE_MAX + MECHANISM_MAX + 24 < READ_BUF);

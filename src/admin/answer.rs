@@ -3,10 +3,11 @@
 //! Owns the headers that every answer has, and the memory of answers that must be made. Must not know routes.
 
 use super::AdminCounters;
+use super::dashboard::Asset;
 use super::event_stream::EventStream;
 use crate::limits::ADMIN_ANSWERS;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use parking_lot::Mutex;
 use std::convert::Infallible;
@@ -86,7 +87,18 @@ pub(super) fn line(status: StatusCode, text: &str) -> Answer {
     with(status, TEXT, AnswerBody::Whole(Bytes::from(format!("{text}\n"))))
 }
 
-/// Adds a header.
+/// A file of the page, or the answer that the client has it already. It may be kept, and is asked for again each time:
+/// a server of another version has another one.
+pub(super) fn file(asset: &'static Asset, request: &HeaderMap) -> Answer {
+    let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let is_known =
+        known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == asset.tag()));
+    let (status, bytes) = if is_known { (StatusCode::NOT_MODIFIED, &[][..]) } else { (StatusCode::OK, asset.bytes) };
+    let answer = with(status, asset.content_type, AnswerBody::Whole(Bytes::from_static(bytes)));
+    and(and(answer, header::ETAG, asset.tag()), header::CACHE_CONTROL, "no-cache")
+}
+
+/// Sets a header.
 pub(super) fn and(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer

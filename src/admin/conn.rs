@@ -124,8 +124,12 @@ impl Requests {
         if let Handler::Health(run) = handler {
             return run(&state.health, source, &state.admin.times);
         }
+        if let Handler::File(asset) = handler {
+            return answer::file(asset, request.headers());
+        }
         let Some(source) = source else { return answer::line(StatusCode::SERVICE_UNAVAILABLE, "starting") };
         match handler {
+            Handler::File(asset) => answer::file(asset, request.headers()),
             Handler::Health(run) => run(&state.health, Some(source), &state.admin.times),
             Handler::Page(content_type, render) => {
                 answer::made(&state.buffers, &state.counters, content_type, |text| render(source, text))

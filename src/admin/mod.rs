@@ -19,6 +19,7 @@ mod answer;
 mod bind;
 mod conn;
 mod counters;
+mod dashboard;
 mod event_stream;
 pub mod exposition;
 mod guard;

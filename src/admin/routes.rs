@@ -4,6 +4,7 @@
 //! and judges the request by it before it runs the handler.
 
 use super::answer::{self, Answer, JSON, TEXT};
+use super::dashboard::Asset;
 use super::health::{Health, Phase};
 use super::switches::{SWITCHES, Switch};
 use super::{Source, exposition, json};
@@ -24,6 +25,8 @@ pub(super) enum Handler {
     Socket,
     /// A change of a setting.
     Change(&'static Switch),
+    /// A file of the dashboard. Answers while the server starts.
+    File(&'static Asset),
 }
 
 /// A path and its handler.
@@ -32,7 +35,7 @@ struct Route {
     handler: Handler,
 }
 
-/// All paths but those of switches.
+/// All paths but those of switches and files.
 static ROUTES: &[Route] = &[
     Route { path: "/healthz", handler: Handler::Health(healthz) },
     Route { path: "/readyz", handler: Handler::Health(readyz) },
@@ -49,7 +52,7 @@ impl Handler {
     /// Methods of the path, as in the header `Allow`.
     pub(super) fn methods(self) -> &'static str {
         match self {
-            Self::Health(_) | Self::Page(..) => "GET, HEAD",
+            Self::Health(_) | Self::Page(..) | Self::File(_) => "GET, HEAD",
             Self::Events | Self::Socket => "GET",
             Self::Change(_) => "POST",
         }
@@ -71,7 +74,8 @@ pub(super) fn find(path: &str) -> Option<Handler> {
     if let Some(name) = path.strip_prefix(SWITCH) {
         return SWITCHES.iter().find(|switch| switch.name == name).map(Handler::Change);
     }
-    ROUTES.iter().find(|route| route.path == path).map(|route| route.handler)
+    let route = ROUTES.iter().find(|route| route.path == path);
+    route.map(|route| route.handler).or_else(|| Asset::find(path).map(Handler::File))
 }
 
 /// Whether the main thread is alive. It ticks only while it serves; a long start is no fault.

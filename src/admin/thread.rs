@@ -6,7 +6,7 @@
 use super::bind::AdminSockets;
 use super::guard::Guard;
 use super::state::{AdminState, StopSignal};
-use super::{AdminCounters, AdminToken, Health, Hub, Source, conn};
+use super::{AdminCounters, AdminToken, Health, Hub, Source, conn, dashboard};
 use crate::proto::Shared;
 use crate::settings::{AdminAddr, Settings, Transport};
 use crate::sys::{error_text, panics, process, say};
@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -43,6 +44,7 @@ pub struct AdminThread {
     state: Arc<AdminState>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    runtime: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,7 +76,7 @@ impl AdminThread {
             tls: tls.filter(|_| transport != Transport::Plain).map(|tls| (Arc::clone(tls), transport)),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let addresses = sockets.addresses();
+        let (addresses, handle) = (sockets.addresses(), runtime.handle().clone());
         let (stop, stopped) = StopSignal::channel();
         let of_thread = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("mc-admin".to_owned()).spawn(move || {
@@ -87,16 +89,18 @@ impl AdminThread {
             // Connections that are still open end here.
             runtime.shutdown_background();
         })?;
-        Ok(Self { state, addresses, stop, thread: Some(thread) })
+        Ok(Self { state, addresses, stop, runtime: handle, thread: Some(thread) })
     }
 
-    /// Makes the server's state readable.
+    /// Makes the server's state readable, and begins to sample it.
     pub fn attach(&self, shared: &Arc<Shared>) {
         let (health, counters) = (Arc::clone(&self.state.health), Arc::clone(&self.state.counters));
         let (shared, hub) = (Arc::clone(shared), Arc::clone(&self.state.hub));
-        // A second state would be an error of the caller; the first stays.
         let source = Source { shared, health, counters, hub, exposition: Arc::default() };
-        let _ = self.state.source.set(source);
+        // A second state would be an error of the caller; the first stays.
+        if self.state.source.set(source.clone()).is_ok() {
+            dashboard::start(source, &self.runtime);
+        }
     }
 
     /// Phase and pulse of the server, which its main thread reports here.

@@ -17,7 +17,7 @@ pub mod line;
 mod ring;
 
 pub(crate) use event::RECORD_MAX;
-pub use event::{CloseReason, Event, EventClass, EventEntry, LookupStatus, StoreStatus, StoreVerb};
+pub use event::{CloseReason, Event, EventClass, EventEntry, LookupStatus, StoreStatus, StoreVerb, WORDS};
 pub use latest::{CommandText, LargeRecord, LatestRecords, Numbered, SlowRecord};
 
 use parking_lot::Mutex;

@@ -228,6 +228,12 @@ impl Peer {
         self.got.drain(..count).collect()
     }
 
+    /// The next line.
+    pub fn line(&mut self) -> String {
+        let end = self.line_end(b"\n");
+        String::from_utf8(self.got.drain(..end).collect()).unwrap()
+    }
+
     /// Reads until this line comes.
     pub fn until_line(&mut self, line: &str) {
         let end = self.line_end(format!("{line}\n").as_bytes());
