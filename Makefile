@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients conformance differential simulate fuzz sanitize coverage check lists audit bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check lists audit bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -27,7 +27,7 @@ run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, A
 	@echo "Control-C stops it."
 	@exec target/release/oxcached $(AS_ROOT) -p $(PORT) -m $(MEMORY) $(ARGS)
 
-test: unit loom clients conformance ## every test: Rust, real clients, memcached's own test files
+test: unit loom clients browser conformance ## every test: Rust, real clients, a browser, memcached's own test files
 
 # What a store with handles of 40 bits must do as any other.
 LONG_TESTS = engine::model engine::mover engine::policy engine::reads engine::stress engine::strides engine::magazines regression:: split::
@@ -45,6 +45,9 @@ loom: ## the store's protocols between threads, in every interleaving
 
 clients: build ## real clients in seven languages against the server
 	@scripts/clients
+
+browser: build ## the dashboard in a browser, against a server under load
+	@scripts/browser
 
 conformance: ## memcached's own test files against the server (MEMCACHED_SRC= for a source tree)
 	@scripts/conformance
