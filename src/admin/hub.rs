@@ -243,7 +243,7 @@ mod tests {
     fn a_viewer_that_takes_nothing_loses_the_oldest_frames() {
         let (hub, counters) = hub();
         let place = hub.enter("").unwrap();
-        let frame = |n: usize| ViewerFrame::from(format!("{n:0>0$}", ADMIN_VIEWER_QUEUE / 4));
+        let frame = |n: usize| ViewerFrame::from(n.to_string() + &"x".repeat(ADMIN_VIEWER_QUEUE / 4 - 1));
         for n in 0..7 {
             hub.publish(LIVE, &frame(n));
             assert!(place.viewer.queue.lock().bytes <= ADMIN_VIEWER_QUEUE);

@@ -79,6 +79,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("hyper", "MIT"),
     ("hyper-util", "MIT"),
     ("itoa", "MIT OR Apache-2.0"),
+    ("lexopt", "MIT"),
     ("libc", "MIT OR Apache-2.0"),
     ("log", "MIT OR Apache-2.0"),
     ("md-5", "MIT OR Apache-2.0"),

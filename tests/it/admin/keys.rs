@@ -146,7 +146,7 @@ arguments_are_checked "" r"
     ERROR
     > stats hotkeysx
     ERROR
-    > stats large
+    > stats larges
     ERROR
     > stats prefix
     ERROR
