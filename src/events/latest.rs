@@ -205,6 +205,11 @@ impl<T: Copy> LatestRecords<T> {
         }
     }
 
+    /// Number of records since the start, those included that are no longer kept or were dropped.
+    pub fn total(&self) -> u64 {
+        self.last.load(Relaxed) + self.dropped()
+    }
+
     /// Number of records that were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
@@ -262,7 +267,7 @@ mod tests {
         records.put(Some(0), 0, ());
         records.put(None, 0, ());
         drop(reader);
-        assert_eq!((records.dropped(), ids(&records, 9)), (1, vec![1]));
+        assert_eq!((records.dropped(), records.total(), ids(&records, 9)), (1, 2, vec![1]));
     }
 
     #[test]

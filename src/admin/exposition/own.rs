@@ -61,7 +61,6 @@ pub(super) const FAMILIES: &[Family] = &[
         Admin("idle_timeouts"),
     ),
     counter("oxcached_admin_origin_refused_total", "Requests from another site's page.", Admin("origin_refused")),
-    counter("oxcached_admin_panics_total", "Panics in the admin listener's handlers.", Admin("panics")),
     counter("oxcached_admin_pong_timeouts_total", "WebSockets closed because no pong came.", Admin("pong_timeouts")),
     counter(
         "oxcached_admin_read_timeouts_total",
@@ -166,6 +165,11 @@ pub(super) const FAMILIES: &[Family] = &[
         General("expired_unfetched"),
     ),
     counter(
+        "oxcached_large_values_total",
+        "Values stored or sent that were longer than -o large_threshold; stats large names the latest.",
+        Each(large_values),
+    ),
+    counter(
         "oxcached_log_lines_dropped_total",
         "Lines for standard error that were dropped because its reader was slow.",
         GeneralOrZero("log_lines_dropped"),
@@ -261,6 +265,11 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     gauge("oxcached_slab_reassign_running", "1 while a page moves to another class.", General("slab_reassign_running")),
     counter("oxcached_slabs_moved_total", "Pages moved to another class.", General("slabs_moved")),
+    counter(
+        "oxcached_slow_turns_total",
+        "Turns that took -o slow_threshold or longer; stats slow shows the latest.",
+        Each(slow_turns),
+    ),
     gauge(
         "oxcached_ssl_cert_age_seconds",
         "Time since the certificates were loaded.",
@@ -354,6 +363,14 @@ fn hotkey_share(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
             out.put_float(&[("by", &weight.word()), ("rank", &rank)], window.share(weight, key));
         }
     }
+}
+
+fn large_values(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
+    out.put(&[], scrape.shared.events.large.total().into());
+}
+
+fn slow_turns(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
+    out.put(&[], scrape.shared.events.slow.total().into());
 }
 
 fn hotkeys_enabled(scrape: &Scrape<'_>, out: &mut Samples<'_>) {

@@ -165,7 +165,7 @@ fn overhead_has_its_parts() {
 #[test]
 fn latencies_are_histograms() {
     let (shared, _) = super::busy("");
-    let is_latency = |name: &&str| name.contains("duration") || name.contains("turn");
+    let is_latency = |name: &&str| name.contains("_duration_") || name.contains("_turn_commands");
     assert!(!super::scrape(&shared).keys().any(|name| is_latency(&name.as_str())), "nothing is measured");
     let latency = &shared.stats.latency;
     latency.open().unwrap();
