@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// The first frame of a viewer: facts of the server, the columns of samples, the history. Locks the sampler only to copy
-/// from it.
+/// The first frame of a viewer: facts of the server, the columns of samples, the history. Locks the sampler only to
+/// copy from it.
 pub(super) fn hello(shared: &Shared, sampler: &Mutex<Sampler>) -> String {
     let mut step = 1;
     loop {

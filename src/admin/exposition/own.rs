@@ -67,7 +67,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "Connections of the admin listener closed because a request took too long to arrive.",
         Admin("read_timeouts"),
     ),
-    counter("oxcached_admin_requests_total", "Requests that the admin listener has answered.", Admin("requests")),
+    counter(
+        "oxcached_admin_requests_total",
+        "Requests to the admin listener, the one that is answered included.",
+        Admin("requests"),
+    ),
     counter(
         "oxcached_admin_socket_errors_total",
         "WebSockets closed for a breach of their protocol.",

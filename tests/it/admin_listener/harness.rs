@@ -215,6 +215,9 @@ impl Peer {
     /// The next response, with a body of known length.
     pub fn reply(&mut self) -> Reply {
         let mut reply = self.head();
+        if reply.status == 304 {
+            return reply; // has no body
+        }
         let length: usize = reply.header("content-length").parse().unwrap();
         reply.body = String::from_utf8(self.take(length)).unwrap();
         reply
