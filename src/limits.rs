@@ -353,6 +353,12 @@ pub const ADMIN_ANSWER_SECONDS: u32 = 60;
 /// Unit: bytes. Beyond: status 503 for a request whose answer must be made.
 pub const ADMIN_ANSWERS: usize = 16 << 20;
 
+/// Send buffer of a TCP connection to the admin listener. The kernel doubles it; left alone, it would grow to some
+/// megabytes for a peer that reads nothing.
+///
+/// Unit: bytes. Beyond: the rest of an answer waits in the server.
+pub const ADMIN_SEND_BUFFER: usize = 128 * 1024;
+
 /// Simultaneous viewers: WebSockets and event streams of the admin listener.
 ///
 /// Unit: viewers. Beyond: status 503.

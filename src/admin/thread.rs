@@ -7,6 +7,7 @@ use super::bind::AdminSockets;
 use super::guard::Guard;
 use super::state::{AdminState, StopSignal};
 use super::{AdminCounters, AdminToken, Health, Hub, Source, conn, dashboard};
+use crate::limits::ADMIN_SEND_BUFFER;
 use crate::proto::Shared;
 use crate::settings::{AdminAddr, Settings, Transport};
 use crate::sys::{error_text, panics, process, say};
@@ -218,6 +219,7 @@ impl Door {
                 let _ = socket.set_nodelay(true);
                 // Ends the connection of a peer that is gone without a word while bytes are on their way.
                 let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(2 * self.state.admin.times.write));
+                let _ = SockRef::from(&socket).set_send_buffer_size(ADMIN_SEND_BUFFER);
                 match &self.state.tls {
                     None => self.start(socket, place),
                     Some((tls, transport)) => {

@@ -202,8 +202,8 @@ fn a_storm_leaves_nothing_behind() {
             }
         }
     }
+    until("all are accepted", || count(&host.counters.accepted) == 1000);
     host.until_empty();
-    assert_eq!(count(&host.counters.accepted), 1000);
     assert_eq!(host.get("/healthz").0, 200);
     host.stop();
 }
