@@ -71,7 +71,7 @@ const checks = {
   async tiles() {
     const all = async () => (await texts(page, ".tile strong")).every((text) => /\d/.test(text));
     await until("every tile has a number", all);
-    expect((await page.$$(".tile path[d^=M]")).length === 8, "a tile has no line");
+    await until("every tile has a line", async () => (await page.$$(".tile path[d^=M]")).length === 8);
   },
 
   async facts() {
@@ -83,8 +83,8 @@ const checks = {
     for (const name of CHARTS) {
       await page.locator(`#chart-${name}`).scrollIntoViewIfNeeded();
       await until(`the chart ${name} is drawn`, async () => (await colours(page, `#chart-${name}`)) > 8);
-      const values = await texts(page, `#chart-${name} .entry b`);
-      expect(name === "heat" || values.some((text) => /\d/.test(text)), `${name}: ${values}`);
+      const values = () => texts(page, `#chart-${name} .entry b`);
+      await until(`${name} has values`, async () => name === "heat" || (await values()).some((text) => /\d/.test(text)));
     }
   },
 
@@ -109,6 +109,7 @@ const checks = {
   },
 
   async evictions() {
+    await page.locator("#chart-evictions").scrollIntoViewIfNeeded();
     await until("items are evicted", async () => /[1-9]/.test((await texts(page, "#chart-evictions .entry b"))[0]));
   },
 
@@ -283,9 +284,11 @@ const pictures = async (folder) => {
   for (const [width, height, colorScheme] of [[1440, 900, "light"], [1440, 900, "dark"], [390, 844, "light"], [390, 844, "dark"]]) {
     const shown = await open(server, { width, height, colorScheme });
     await reach(shown, "live");
-    await shown.check("#range input[value='120']", { force: true });
+    await shown.locator("#range label").first().click();
     await shown.click("#watch-start");
     await sleep(2500);
+    await shown.evaluate(() => scrollTo(0, 0));
+    await sleep(1500);
     await shown.screenshot({ path: path.join(folder, `dashboard-${width}-${colorScheme}.png`), fullPage: width > 1000 });
     await shown.context().close();
   }

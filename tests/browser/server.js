@@ -106,7 +106,7 @@ export class Load {
     this.#sockets.add(socket);
     socket.setNoDelay(true);
     let waiting = 0;
-    // Each batch ends with mn, whose reply is MN: a batch is complete when it arrives.
+    // Each batch ends with mn. Its reply, MN, completes the batch.
     const send = () => {
       if (this.#stopped) return;
       waiting += 1;

@@ -161,7 +161,7 @@ export class Watch {
 
   #append(lines) {
     const box = byId("lines");
-    // A reader who has scrolled up stays there.
+    // Lines that were scrolled to stay in place.
     const follows = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
     box.append(...lines.slice(-LIMIT).map(row));
     for (let extra = box.childElementCount - LIMIT; extra > 0; extra -= 1) box.firstElementChild.remove();
