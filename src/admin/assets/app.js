@@ -95,12 +95,13 @@ const charts = Object.entries(LINES).map(([name, lines]) => {
 
 const NOT_MEASURED = "Latency is not measured (-o latency=off).";
 
-const drawCharts = () => {
+/** Draws the charts that are in the window, or all. */
+const drawCharts = (all = false) => {
   if (document.hidden || series.times.length === 0) return;
   const from = series.from(series.times.at(-1) - range);
   const times = series.times.slice(from);
   for (const { name, columns, chart } of charts) {
-    if (!chart.isSeen) continue;
+    if (!all && !chart.isSeen) continue;
     let data = columns.map((of) => of(from));
     if (OPTIONS[name].log) data = data.map((column) => column.map(positive));
     chart.show([times, ...data], range);
@@ -111,7 +112,7 @@ const drawCharts = () => {
   for (const note of document.querySelectorAll(".unmeasured")) {
     put(note, measured ? "" : sample?.latency === "off" ? NOT_MEASURED : "No turn in this time.");
   }
-  if (!heat.isSeen) return;
+  if (!all && !heat.isSeen) return;
   const buckets = latency.bounds.map((_, at) => series.slice(`latency_bucket_${at}`, from));
   heat.show(times, buckets, range);
 };
@@ -449,11 +450,11 @@ const watch = new Watch((request) => link.send(request));
 put(byId("host"), location.host);
 byId("range").addEventListener("change", (event) => {
   range = Number(event.target.value);
-  drawCharts();
+  drawCharts(true);
 });
 document.addEventListener("visibilitychange", drawSample);
 // What comes into the window is drawn without waiting for the next frame.
-addEventListener("scrollend", drawCharts);
+addEventListener("scrollend", () => drawCharts());
 
 const THEMES = { system: "as the system", light: "light", dark: "dark" };
 const root = document.documentElement;

@@ -198,7 +198,7 @@ export class HeatMap {
     canvas.className = "canvas";
     element.append(canvas);
     const size = () => [Math.max(120, canvas.clientWidth), Math.max(80, canvas.clientHeight)];
-    const marks = bounds.map((_, at) => at + 1).filter((at) => (bounds.length - at) % 3 === 0);
+    const marks = bounds.map((_, at) => at + 1).filter((at) => (bounds.length - at) % 6 === 0);
     this.#plot = new uPlot(
       {
         ...base(...size()),
