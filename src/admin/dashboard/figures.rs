@@ -1,7 +1,7 @@
 //! The figures that the dashboard shows, read at one moment.
 //!
 //! Owns which figures there are, their names for the page, and where each comes from. Counters are cumulative here;
-//! [`super::Sampler`] makes rates of them. Reads what [`Collector`] has, and asks no worker. A read takes the lock of
+//! `sampler` makes rates of them. Reads what [`Collector`] has, and asks no worker. A read takes the lock of
 //! each slab class once, as `stats` does.
 
 use super::problems::TROUBLES;

@@ -1,7 +1,7 @@
 //! The samples of the last half hour, in a ring of fixed size.
 //!
 //! Owns the ring; a row is a time and one number for each column. Knows neither what the columns mean nor how they are
-//! sent. [`super::Sampler`] adds a row a second; a new viewer gets all of them, thinned if they are too long.
+//! sent. `sampler` adds a row a second; a new viewer gets all of them, thinned if they are too long.
 
 use crate::limits::DASHBOARD_SAMPLES;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! What is wrong with the server, in words.
 //!
 //! Owns which conditions count as problems, their severity and their sentences. Knows neither history nor format.
-//! Called by [`super::Sampler`] once a second.
+//! Called by `sampler` once a second.
 
 use super::figures::{FigureSource, LiveFigures, load};
 use crate::stats::Counter;
