@@ -5,7 +5,8 @@
 use super::AdminCounters;
 use super::dashboard::Asset;
 use super::event_stream::EventStream;
-use crate::limits::ADMIN_ANSWERS;
+use crate::limits::{ADMIN_ANSWERS, HEADROOM};
+use crate::sys::headroom;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -141,9 +142,9 @@ pub(super) fn made(
     content_type: &'static str,
     render: impl FnOnce(&mut String),
 ) -> Answer {
-    if home.untaken.load(Relaxed) >= ADMIN_ANSWERS {
+    if home.untaken.load(Relaxed) >= ADMIN_ANSWERS || !headroom::is_there(HEADROOM) {
         AdminCounters::add(&counters.answers_refused);
-        let refusal = line(StatusCode::SERVICE_UNAVAILABLE, "too many answers wait for their readers");
+        let refusal = line(StatusCode::SERVICE_UNAVAILABLE, "no memory for another answer");
         return and(refusal, header::RETRY_AFTER, "1");
     }
     let mut text = std::mem::take(&mut *home.spare.lock());

@@ -10,6 +10,7 @@ use super::{AdminCounters, AdminToken, Health, Hub, Source, conn, dashboard};
 use crate::limits::ADMIN_SEND_BUFFER;
 use crate::proto::Shared;
 use crate::settings::{AdminAddr, Settings, Transport};
+use crate::sys::reserve::ALLOCATOR;
 use crate::sys::{error_text, panics, process, say};
 use crate::tls::Tls;
 use futures_util::future::{Either, select};
@@ -252,7 +253,9 @@ impl Door {
     fn place(&self) -> Option<ConnPlace> {
         let counters = &self.state.counters;
         AdminCounters::add(&counters.accepted);
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+        // Without memory in reserve, clients of the cache come first.
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok().filter(|_| !ALLOCATOR.is_short());
+        let Some(permit) = permit else {
             AdminCounters::add(&counters.conns_refused);
             return None;
         };

@@ -5,6 +5,7 @@ use crate::support::settings;
 use oxcached::server::Server;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn health_is_answered() {
@@ -13,6 +14,11 @@ fn health_is_answered() {
     crate::support::until("ready", || host.get("/readyz").0 == 200);
     assert_eq!(host.get("/readyz").1, "ready\n");
     assert_eq!(host.get("/readyz?verbose").0, 200, "a query changes nothing");
+    let accepting = &host.shared.stats.globals.accepting_conns;
+    accepting.store(false, Relaxed);
+    assert_eq!(host.get("/readyz"), (503, "paused: no descriptor is free for another client\n".to_owned()));
+    accepting.store(true, Relaxed);
+    assert_eq!(host.get("/readyz").0, 200);
     host.stop();
 }
 
