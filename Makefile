@@ -40,7 +40,7 @@ unit: ## the Rust tests alone
 
 loom: ## the store's protocols between threads, in every interleaving
 	@mkdir -p $(RESULTS)
-	RUSTFLAGS="--cfg loom" CARGO_PROFILE_RELEASE_LTO=off cargo test --release --target-dir target/loom --test loom 2>&1 | \
+	RUSTFLAGS="--cfg loom_models" CARGO_PROFILE_RELEASE_LTO=off cargo test --release --target-dir target/loom --test loom 2>&1 | \
 		tee $(RESULTS)/loom
 
 clients: build ## real clients in seven languages against the server

@@ -2,9 +2,9 @@
 //!
 //! Each model repeats one protocol of `src/store` with the same orderings and nothing else: the bucket's lock bit,
 //! pins, index growth, labels and their counts, rescues by the mover, magazines, and optimistic reads. A model of a
-//! protocol that lacks an ordering must fail, so each has such a variant next to it. Built with `--cfg loom` only;
+//! protocol that lacks an ordering must fail, so each has such a variant next to it. Built with `--cfg loom_models` only;
 //! run by `make loom`.
-#![cfg(loom)]
+#![cfg(loom_models)]
 #![allow(clippy::unwrap_used)]
 
 use loom::cell::UnsafeCell;
