@@ -170,6 +170,45 @@ enum Listening {
     Unix(tokio::net::UnixListener),
 }
 
+impl Listening {
+    async fn accept(&self) -> io::Result<Client> {
+        Ok(match self {
+            Self::Tcp(listener) => Client::Tcp(listener.accept().await?.0),
+            Self::Unix(listener) => Client::Unix(listener.accept().await?.0),
+        })
+    }
+}
+
+/// The socket of an accepted client.
+enum Client {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Client {
+    /// Says that there is no place; closing follows.
+    fn refuse(&self) {
+        let _ = match self {
+            Self::Tcp(socket) => socket.try_write(FULL),
+            Self::Unix(socket) => socket.try_write(FULL),
+        };
+    }
+
+    /// The same socket under a descriptor of at least `least`.
+    fn moved(self, least: u32) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => {
+                let socket = process::move_descriptor(socket.into_std()?.into(), least);
+                Self::Tcp(tokio::net::TcpStream::from_std(socket.into())?)
+            }
+            Self::Unix(socket) => {
+                let socket = process::move_descriptor(socket.into_std()?.into(), least);
+                Self::Unix(tokio::net::UnixStream::from_std(socket.into())?)
+            }
+        })
+    }
+}
+
 /// What an acceptor needs.
 struct Door {
     state: Arc<AdminState>,
@@ -203,20 +242,17 @@ impl Door {
 
     /// Accepts one client and starts its task.
     async fn next(&self, listener: &Listening) -> io::Result<()> {
-        match listener {
-            Listening::Tcp(listener) => {
-                let (socket, _) = listener.accept().await?;
-                let Some(place) = self.place() else {
-                    let _ = socket.try_write(FULL);
-                    return Ok(());
-                };
-                let socket = match self.state.descriptors_from {
-                    None => socket,
-                    Some(least) => {
-                        let socket = process::move_descriptor(socket.into_std()?.into(), least);
-                        tokio::net::TcpStream::from_std(socket.into())?
-                    }
-                };
+        let client = listener.accept().await?;
+        let Some(place) = self.place() else {
+            client.refuse();
+            return Ok(());
+        };
+        let client = match self.state.descriptors_from {
+            None => client,
+            Some(least) => client.moved(least)?,
+        };
+        match client {
+            Client::Tcp(socket) => {
                 let _ = socket.set_nodelay(true);
                 // Ends the connection of a peer that is gone without a word while bytes are on their way.
                 let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(2 * self.state.admin.times.write));
@@ -230,21 +266,7 @@ impl Door {
                     }
                 }
             }
-            Listening::Unix(listener) => {
-                let (socket, _) = listener.accept().await?;
-                let Some(place) = self.place() else {
-                    let _ = socket.try_write(FULL);
-                    return Ok(());
-                };
-                let socket = match self.state.descriptors_from {
-                    None => socket,
-                    Some(least) => {
-                        let socket = process::move_descriptor(socket.into_std()?.into(), least);
-                        tokio::net::UnixStream::from_std(socket.into())?
-                    }
-                };
-                self.start(socket, place);
-            }
+            Client::Unix(socket) => self.start(socket, place),
         }
         Ok(())
     }
