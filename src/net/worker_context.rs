@@ -10,11 +10,11 @@ use crate::limits::{LONG_INPUT_MIN, LONG_INPUT_SHARE, REPLIES_MIN, REPLIES_SHARE
 use crate::limits::{TURN_BYTES, TURN_MICROS, WRITE_SLICES};
 use crate::proto::{Cx, Shared, TurnTrace};
 use crate::stats::Counters;
+use crate::sys::monotonic;
 use mio::Registry;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
 /// State shared by one worker's connections.
 pub(super) struct WorkerContext {
@@ -39,8 +39,9 @@ pub(super) struct WorkerContext {
     pub(super) turn_bytes: usize,
     /// What the current turn does and takes.
     pub(super) trace: TurnTrace,
-    /// Beginning of the current turn if turns are timed, else the time of its first `is_turn_over`.
-    asked: Option<Instant>,
+    /// Beginning of the current turn if turns are timed, else the time of its first `is_turn_over`;
+    /// 0 before that.
+    asked: u64,
     /// Bytes charged to connections inside a request, and their maximum.
     charged: u64,
     charged_max: u64,
@@ -68,7 +69,7 @@ impl WorkerContext {
             },
             turn_bytes: 0,
             trace: TurnTrace::new(Arc::clone(&shared.stats.latency.workers[number])),
-            asked: None,
+            asked: 0,
             charged: 0,
             charged_max,
         }
@@ -114,8 +115,14 @@ impl WorkerContext {
     /// Whether the turn has used up `TURN_BYTES` or `TURN_MICROS`. Unless turns are timed, time counts from the first
     /// call in the turn, so that turns of one read and one write do not read the clock.
     pub(super) fn is_turn_over(&mut self) -> bool {
-        let time = Duration::from_micros(TURN_MICROS);
-        self.turn_bytes >= TURN_BYTES || self.asked.get_or_insert_with(Instant::now).elapsed() >= time
+        if self.turn_bytes >= TURN_BYTES {
+            return true;
+        }
+        let now = monotonic::nanos();
+        if self.asked == 0 {
+            self.asked = now;
+        }
+        now - self.asked >= TURN_MICROS * 1000
     }
 
     /// Changes a connection's charge from `old` to `new` bytes. False, with nothing changed, if that exceeds this

@@ -9,10 +9,10 @@
 use super::raw_command::{RawCommand, RunOrigin};
 use crate::settings::{LatencyMode, NO_THRESHOLD, Runtime};
 use crate::stats::{CommandKind, Counter, Counters, TurnClass, WorkerLatency};
+use crate::sys::monotonic;
 use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The current turn of a worker.
 pub struct TurnTrace {
@@ -20,8 +20,9 @@ pub struct TurnTrace {
     mode: Cell<LatencyMode>,
     /// Nanoseconds from which a turn is slow.
     slow: Cell<u64>,
-    /// Beginning of the turn, or of the next one; `None` after work that belongs to no turn.
-    begun: Cell<Option<Instant>>,
+    /// Beginning of the turn, or of the next one; 0 after work that belongs to no turn. Nanoseconds of
+    /// [`monotonic::nanos`], as all times here.
+    begun: Cell<u64>,
     /// Kind of the last command.
     kind: Cell<CommandKind>,
     commands: Cell<u32>,
@@ -36,8 +37,8 @@ pub struct TurnTrace {
 /// Times commands.
 #[derive(Default)]
 struct CommandTimer {
-    /// Beginning of the running command.
-    begun: Cell<Option<Instant>>,
+    /// Beginning of the running command; 0 without one.
+    begun: Cell<u64>,
     /// Nanoseconds that it took in earlier runs.
     earlier: Cell<u64>,
     running: RefCell<RawCommand>,
@@ -64,7 +65,7 @@ impl TurnTrace {
             latency,
             mode: Cell::new(LatencyMode::Off),
             slow: Cell::new(u64::MAX),
-            begun: Cell::new(None),
+            begun: Cell::new(0),
             kind: Cell::new(CommandKind::Other),
             commands: Cell::new(0),
             moved: Cell::new([0; 2]),
@@ -100,19 +101,21 @@ impl TurnTrace {
     /// Lets the next turn begin with a clock read: what the worker has done since the last one belongs to no turn.
     #[inline]
     pub fn pause(&self) {
-        self.begun.set(None);
+        self.begun.set(0);
     }
 
-    /// Beginning of the turn, if it is timed.
+    /// Beginning of the turn, in [`monotonic::nanos`]; 0 unless it is timed.
     #[inline]
-    pub fn begun(&self) -> Option<Instant> {
+    pub fn begun(&self) -> u64 {
         self.begun.get()
     }
 
     /// Begins a turn.
     #[inline]
     pub fn begin_turn(&self, counters: &Counters) {
-        self.begun.set(Some(self.begun.get().unwrap_or_else(Instant::now)));
+        if self.begun.get() == 0 {
+            self.begun.set(monotonic::nanos());
+        }
         self.kind.set(CommandKind::Other);
         self.commands.set(0);
         self.moved.set(moved(counters));
@@ -123,9 +126,12 @@ impl TurnTrace {
     /// Ends and records a turn; returns its nanoseconds if it was slow.
     #[inline]
     pub fn end_turn(&self) -> Option<u64> {
-        let (begun, now) = (self.begun.get()?, Instant::now());
-        let nanos = nanos(begun, now);
-        self.begun.set(Some(now));
+        let (begun, now) = (self.begun.get(), monotonic::nanos());
+        if begun == 0 {
+            return None;
+        }
+        let nanos = now - begun;
+        self.begun.set(now);
         let commands = self.commands.get();
         self.latency.turn(TurnClass::of(self.kind.get(), commands), nanos, commands);
         (nanos >= self.slow.get()).then_some(nanos)
@@ -171,10 +177,10 @@ impl TurnTrace {
     /// With timed commands: the command before has ended, one that begins with `bytes` begins.
     #[cold]
     pub(super) fn next_command(&self, ended: CommandKind, bytes: &[u8]) {
-        let now = Instant::now();
+        let now = monotonic::nanos();
         self.timer.end(now, ended, &self.latency);
         self.timer.earlier.set(0);
-        self.timer.begun.set(Some(now));
+        self.timer.begun.set(now);
         self.timer.running.borrow_mut().set(RunOrigin::Request(bytes));
     }
 
@@ -194,7 +200,7 @@ impl CommandTimer {
     /// Begins a run, with an unfinished command or between commands.
     #[cold]
     fn begin(&self, unfinished: Option<(u32, RunOrigin<'_>)>) {
-        self.begun.set(unfinished.map(|_| Instant::now()));
+        self.begun.set(unfinished.map_or(0, |_| monotonic::nanos()));
         if let Some((nanos, origin)) = unfinished {
             self.earlier.set(nanos.into());
             self.running.borrow_mut().set(origin);
@@ -203,19 +209,22 @@ impl CommandTimer {
 
     #[cold]
     fn end_run(&self, kind: CommandKind, is_unfinished: bool, latency: &WorkerLatency) -> u32 {
-        let now = Instant::now();
+        let now = monotonic::nanos();
         if !is_unfinished {
             self.end(now, kind, latency);
         }
         let begun = self.begun.take();
-        let taken = begun.map_or(0, |begun| self.earlier.get() + nanos(begun, now));
+        let taken = if begun == 0 { 0 } else { self.earlier.get() + now - begun };
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
     /// Records the running command, if there is one.
-    fn end(&self, now: Instant, kind: CommandKind, latency: &WorkerLatency) {
-        let Some(begun) = self.begun.take() else { return };
-        let nanos = self.earlier.get() + nanos(begun, now);
+    fn end(&self, now: u64, kind: CommandKind, latency: &WorkerLatency) {
+        let begun = self.begun.take();
+        if begun == 0 {
+            return;
+        }
+        let nanos = self.earlier.get() + now - begun;
         latency.command(kind, nanos);
         if nanos > self.nanos.get() {
             self.nanos.set(nanos);
@@ -226,8 +235,4 @@ impl CommandTimer {
 
 fn moved(counters: &Counters) -> [u64; 2] {
     [Counter::BytesRead, Counter::BytesWritten].map(|counter| counters.get(counter))
-}
-
-fn nanos(from: Instant, to: Instant) -> u64 {
-    to.saturating_duration_since(from).as_nanos() as u64
 }

@@ -8,6 +8,7 @@ pub mod cpu;
 pub mod file;
 pub mod getopt;
 pub mod headroom;
+pub mod monotonic;
 pub mod number;
 pub mod panics;
 pub mod pidfile;
