@@ -80,6 +80,37 @@ fn latencies_slow_turns_and_large_values_of_oxcached_are_shown() {
 }
 
 #[test]
+fn hot_keys_largest_items_and_prefixes_of_oxcached_are_shown() {
+    let server = Server::oxcached(&["-o", "hotkeys,hotkeys_sample=1,hotkeys_window=1"]);
+    let mut client = server.client();
+    client.set("page:home", 0, 0, &[b'v'; 5000]);
+    client.set("user:1", 0, 0, b"1");
+    client.set("user:2", 0, 0, b"2");
+    until("a window with a hot key", || {
+        for _ in 0..5 {
+            client.ask("mg page:home\r\n", "HD");
+        }
+        client.ask("mg user:1\r\n", "HD");
+        let found = server.ctl("hotkeys reads 1 --json").json();
+        assert_eq!(found["hotkeys"], "on");
+        found["rows"].as_array().is_some_and(|rows| rows.len() == 1 && rows[0]["key"] == "page%3Ahome")
+    });
+    assert!(server.ctl("hotkeys").text().contains("page%3Ahome"));
+
+    let largest = server.ctl("largest 2 --json").json();
+    assert_eq!(largest["rows"].as_array().unwrap().len(), 2);
+    assert_eq!((&largest["rows"][0]["key"], &largest["rows"][0]["value"]), (&"page%3Ahome".into(), &5000.into()));
+    assert!(server.ctl("largest").text().lines().nth(1).unwrap().contains("page%3Ahome"));
+
+    let prefixes = server.ctl("prefixes : --json").json();
+    let rows = prefixes["rows"].as_array().unwrap();
+    let found: Vec<_> = rows.iter().map(|row| (row["prefix"].as_str().unwrap(), row["items"].as_u64())).collect();
+    assert_eq!(found, [("page", Some(1)), ("user", Some(2))]);
+    assert_eq!(prefixes["total"]["items"], 3);
+    server.ctl("prefixes nonsense").fails(2, "refuses 'stats prefixes nonsense'");
+}
+
+#[test]
 fn reports_have_tables_by_the_form_of_their_rows() {
     let run =
         |reply: &'static str, line: &str| Run::of(ctl(&format!("-s {} {line}", answering(reply))).output().unwrap());
