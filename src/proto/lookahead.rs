@@ -11,14 +11,62 @@ use crate::limits::KEY_MAX;
 /// Maximum commands per scan.
 const DEPTH: usize = 24;
 
+/// Maximum keys per scan. The commands of a scan may have more; those are not prefetched.
+const KEYS: usize = 32;
+
 /// A scanned command.
 #[derive(Clone, Copy, Default)]
 pub struct Known {
     /// Offsets of the command's first byte and of its newline (or the end of its packet) from the start of the scan.
     start: usize,
     end: usize,
-    /// Hash of its key, if it appears to have one.
+    /// Hash of the key that its parser will find, if that is certain.
     hash: Option<u64>,
+}
+
+/// What a wire format tells of a command before it is parsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guess {
+    /// Hash of the key that the parser will find, if that is certain.
+    pub hash: Option<u64>,
+    /// A line: length of the value behind it, its line end included. A packet: its whole length.
+    pub len: usize,
+}
+
+/// Takes the keys of commands that have not run.
+pub trait AheadKeys {
+    /// Takes `key`, unless its length is invalid; returns its hash.
+    fn add(&mut self, key: &[u8]) -> Option<u64>;
+}
+
+/// Prefetches the index bucket of each key at once, and the items when all buckets are on their way.
+pub struct Prefetch<'a> {
+    cache: &'a Cache,
+    hashes: [u64; KEYS],
+    len: usize,
+}
+
+impl AheadKeys for Prefetch<'_> {
+    #[inline(always)]
+    fn add(&mut self, key: &[u8]) -> Option<u64> {
+        let hash = (!key.is_empty() && key.len() <= KEY_MAX).then(|| crate::hash::hash(key))?;
+        if let Some(place) = self.hashes.get_mut(self.len) {
+            *place = hash;
+            self.len += 1;
+            self.cache.store.prefetch_bucket(hash);
+        }
+        Some(hash)
+    }
+}
+
+impl Prefetch<'_> {
+    /// Prefetches the items.
+    #[inline]
+    fn load(self) {
+        for &hash in &self.hashes[..self.len] {
+            self.cache.store.prefetch_items(hash);
+        }
+    }
 }
 
 /// The scanned commands that have not run.
@@ -38,15 +86,15 @@ impl Lookahead {
     }
 
     /// Length of the line at the front of `bytes` without its newline, and the hash of its key if known. Rescans when
-    /// the last scan is used up and more than one command waits; `guess` returns the key of a line (empty: none) and
-    /// the length of the value after it.
+    /// the last scan is used up and more than one of at most `most` commands waits; `guess` looks at a line and adds
+    /// its keys.
     #[inline]
-    pub fn line(
+    pub fn line<'a>(
         &mut self,
         bytes: &[u8],
         most: u32,
-        cache: &Cache,
-        guess: impl Fn(&[u8]) -> (&[u8], usize),
+        cache: &'a Cache,
+        guess: impl Fn(&[u8], &mut Prefetch<'a>) -> Guess,
     ) -> Option<(usize, Option<u64>)> {
         if let Some(known) = self.scanned() {
             return Some(known);
@@ -55,8 +103,7 @@ impl Lookahead {
         if newline + 1 == bytes.len() || most < 2 {
             return Some((newline, None));
         }
-        self.scan(bytes, newline, most, cache, guess);
-        Some((newline, self.known[0].hash))
+        Some((newline, self.scan(bytes, newline, most, cache, guess)))
     }
 
     /// Records that the line at the front ends at `newline`, for the next [`Lookahead::line`].
@@ -66,32 +113,35 @@ impl Lookahead {
         self.len = 1;
     }
 
-    /// Hash of the key of the packet at the front of `bytes`, if known. Rescans as [`Lookahead::line`] does; `guess`
-    /// returns the length of the packet at the front and its key (empty: none).
+    /// Hash of the key of the packet at the front of `bytes`, if known. Rescans as [`Lookahead::line`] does; `len` is
+    /// the length of that packet, and `guess` looks at the packet at the front of its bytes.
     #[inline]
-    pub fn packet(
+    pub fn packet<'a>(
         &mut self,
         bytes: &[u8],
         most: u32,
-        cache: &Cache,
-        guess: impl Fn(&[u8]) -> Option<(usize, &[u8])>,
+        cache: &'a Cache,
+        len: usize,
+        guess: impl Fn(&[u8], &mut Prefetch<'a>) -> Option<Guess>,
     ) -> Option<u64> {
         if let Some((_, hash)) = self.scanned() {
             return hash;
         }
-        let (len, _) = guess(bytes)?;
         if len >= bytes.len() || most < 2 {
             return None;
         }
         self.begin();
+        let mut keys = Prefetch { cache, hashes: [0; KEYS], len: 0 };
         let mut start = 0;
         while self.len < DEPTH.min(most as usize)
-            && let Some((len, key)) = bytes.get(start..).and_then(&guess)
+            && let Some(Guess { hash, len }) = bytes.get(start..).and_then(|bytes| guess(bytes, &mut keys))
         {
-            self.add(Known { start, end: start + len, hash: hash(key) }, cache);
+            self.known[self.len] = Known { start, end: start + len, hash };
+            self.len += 1;
             start += len;
         }
-        self.load(cache)
+        keys.load();
+        self.first()
     }
 
     /// Length and hash of the command now at the front, from the last scan.
@@ -120,26 +170,29 @@ impl Lookahead {
         self.at += n;
     }
 
-    fn scan(
+    fn scan<'a>(
         &mut self,
         bytes: &[u8],
         first_newline: usize,
         most: u32,
-        cache: &Cache,
-        guess: impl Fn(&[u8]) -> (&[u8], usize),
-    ) {
+        cache: &'a Cache,
+        guess: impl Fn(&[u8], &mut Prefetch<'a>) -> Guess,
+    ) -> Option<u64> {
         self.begin();
+        let mut keys = Prefetch { cache, hashes: [0; KEYS], len: 0 };
         let (mut start, mut newline) = (0, first_newline);
         while self.len < DEPTH.min(most as usize) {
-            let (key, value) = guess(&bytes[start..newline]);
-            self.add(Known { start, end: newline, hash: hash(key) }, cache);
-            start = newline + 1 + value;
+            let Guess { hash, len } = guess(&bytes[start..newline], &mut keys);
+            self.known[self.len] = Known { start, end: newline, hash };
+            self.len += 1;
+            start = newline + 1 + len;
             match bytes.get(start..).and_then(|rest| memchr::memchr(b'\n', rest)) {
                 Some(at) => newline = start + at,
                 None => break,
             }
         }
-        self.load(cache);
+        keys.load();
+        self.first()
     }
 
     #[inline]
@@ -147,33 +200,34 @@ impl Lookahead {
         (self.len, self.next, self.at) = (0, 0, 0);
     }
 
+    /// Takes the first command of a scan, which runs next; returns the hash of its key.
     #[inline]
-    fn add(&mut self, known: Known, cache: &Cache) {
-        if let Some(hash) = known.hash {
-            cache.store.prefetch_bucket(hash);
-        }
-        self.known[self.len] = known;
-        self.len += 1;
-    }
-
-    /// Prefetches the items of all scanned commands. Returns the hash of the first, which is about to run.
-    #[inline]
-    fn load(&mut self, cache: &Cache) -> Option<u64> {
-        for hash in self.known[..self.len].iter().filter_map(|known| known.hash) {
-            cache.store.prefetch_items(hash);
-        }
+    fn first(&mut self) -> Option<u64> {
         self.next = 1;
-        self.known[0].hash
+        self.known[..self.len].first()?.hash
     }
 }
 
 /// The valid key of a command, with its hash if that is known.
 #[inline]
 pub fn key(bytes: &[u8], hash: Option<u64>) -> Key<'_> {
+    debug_assert!(hash.is_none_or(|hash| hash == crate::hash::hash(bytes)), "a hash of another key");
     Key::hashed(bytes, hash.unwrap_or_else(|| crate::hash::hash(bytes)))
 }
 
-#[inline]
-fn hash(key: &[u8]) -> Option<u64> {
-    (!key.is_empty() && key.len() <= KEY_MAX).then(|| crate::hash::hash(key))
+#[cfg(test)]
+pub(super) mod tests {
+    use super::AheadKeys;
+
+    /// Keys in the order in which they came; the hash of each is its number.
+    #[derive(Default)]
+    pub struct Keys(pub Vec<String>);
+
+    impl AheadKeys for Keys {
+        fn add(&mut self, key: &[u8]) -> Option<u64> {
+            let number = (!key.is_empty()).then_some(self.0.len() as u64)?;
+            self.0.push(String::from_utf8_lossy(key).into_owned());
+            Some(number)
+        }
+    }
 }

@@ -419,7 +419,7 @@ impl Session {
                     }
                 }
             }
-            let hash = ahead.packet(bytes, *turn.left, &cx.shared.cache, binary::guess);
+            let hash = ahead.packet(bytes, *turn.left, &cx.shared.cache, packet.head.whole(), binary::guess);
             *turn.left -= 1;
             let ran = binary::run(cx, &packet, bytes, out, hash);
             input.consume(ran.used);

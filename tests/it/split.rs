@@ -227,6 +227,21 @@ fn large_values_and_full_outputs() {
     splitter.check(&both(&set("a", 5000), line.as_bytes()));
 }
 
+/// Lines whose keys are prefetched while they wait in a pipeline, in forms that are easily taken for others.
+#[test]
+fn lines_of_unusual_form() {
+    let mut splitter = Splitter::new("-m 64");
+    for conversation in [
+        "set a 0 0 1\r\n1\r\nget a \r\nget  a\r\nget a  \r\ngets  a b \nget   \r\nget a b a n c a b n\r\n",
+        "set  a 0  0 1 \r\n1\r\nincr a  5\r\nincr  a 5 \ndecr a 1 noreply\r\nget a\r\ntouch  a 9\r\ngat 5 a b \r\ngats  5  b a\r\n",
+        "append a 0 0\r\nset a 0 0 1 noreply \r\n1\r\nappend  a 0 0 1\r\n2\r\ncas a 0 0 1 9\r\n3\r\ndelete  a \r\nget a \r\n",
+        "ms  YQ==  1 b\r\nx\r\nmg YQ==  b k v\r\nmg a b\r\nmg a v Ob k\r\nme YQ== b\r\nmd YQ== q b\r\nmg  a v\r\nms a 1  b\r\n1\r\n",
+        "ms a 1 Tb\r\nx\r\nms a 1 b b\r\nx\r\nmg a b v b\r\nma n N0 b\r\nma bg== b N0 J4 v\r\nma  bg== v  b\r\nget n \r\nmn \r\nmn\r\n",
+    ] {
+        splitter.check(conversation.as_bytes());
+    }
+}
+
 #[test]
 fn pipelines_longer_than_one_turn() {
     let mut splitter = Splitter::new("-m 64 -R 3");

@@ -60,6 +60,12 @@ impl Head {
         usize::from(self.extras) + usize::from(self.key)
     }
 
+    /// Length of the whole packet.
+    #[inline]
+    pub fn whole(&self) -> usize {
+        SIZE + self.body as usize
+    }
+
     /// Whether extras and key lie within the body.
     #[inline]
     pub fn is_sound(&self) -> bool {

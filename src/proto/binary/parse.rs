@@ -6,6 +6,7 @@
 
 use super::header::{Head, REQUEST, SIZE};
 use crate::limits::{BODY_MAX, KEY_MAX};
+use crate::proto::lookahead::{AheadKeys, Guess};
 use crate::store::Mode;
 
 /// The front of the input.
@@ -130,16 +131,17 @@ fn extras_and_key<'a>(head: &Head, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8
     Some(bytes.get(SIZE..SIZE + head.before_value())?.split_at(usize::from(head.extras)))
 }
 
-/// Length of the packet at the front, and its key. `None` if its key is incomplete or it is refused.
+/// Looks at the packet at the front before it is parsed: adds its key to `ahead`. `None` if its key is incomplete or it
+/// is refused.
 #[inline]
-pub(in crate::proto) fn guess(bytes: &[u8]) -> Option<(usize, &[u8])> {
+pub(in crate::proto) fn guess(bytes: &[u8], ahead: &mut impl AheadKeys) -> Option<Guess> {
     let header = bytes.first_chunk::<SIZE>().filter(|header| header[0] == REQUEST)?;
     let head = Head::read(header);
     if refusal(&head).is_some() {
         return None;
     }
     let (_, key) = extras_and_key(&head, bytes)?;
-    Some((SIZE + head.body as usize, key))
+    Some(Guess { hash: ahead.add(key), len: head.whole() })
 }
 
 /// Whether a packet of `opcode` needs no login to be judged as a command.
@@ -213,6 +215,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::lookahead::tests::Keys;
 
     /// A packet of `opcode`: extras, key, and a value of `value` bytes that has not arrived.
     fn packet(opcode: u8, extras: &[u8], key: &[u8], value: usize) -> Vec<u8> {
@@ -290,7 +293,7 @@ mod tests {
         assert_eq!(parsed(&header(0, 0, BODY_MAX + 1)), Err(BadPacket::TooLong));
         assert_eq!(parsed(&header(KEY_MAX as u16 + 1, 0, 1000)), Err(BadPacket::Lengths));
         for bytes in [header(2, 8, 9), header(0, 0, BODY_MAX + 1), header(KEY_MAX as u16 + 1, 0, 1000)] {
-            assert_eq!(guess(&bytes), None);
+            assert_eq!(guess(&bytes, &mut Keys::default()), None);
         }
         assert_eq!(parse(b"get k\r\nget k\r\nget k\r\nget k\r\n"), Front::Foreign);
     }
@@ -299,12 +302,15 @@ mod tests {
     fn a_cut_packet_is_unfinished_until_its_key_is_there() {
         let whole = packet(0x11, &EXTRAS[..8], b"key", 100);
         for end in 0..whole.len() {
-            assert_eq!((parse(&whole[..end]), guess(&whole[..end])), (Front::Unfinished, None), "{end}");
+            let guessed = guess(&whole[..end], &mut Keys::default());
+            assert_eq!((parse(&whole[..end]), guessed), (Front::Unfinished, None), "{end}");
         }
         let Front::Packet(packet) = parse(&whole) else { panic!("unfinished") };
         assert!(packet.command.is_ok() && is_quiet(packet.head.opcode) && !is_quiet(0x01));
         assert_eq!((packet.start, packet.head.value()), (whole.len(), 100));
-        assert_eq!(guess(&whole), Some((whole.len() + 100, &b"key"[..])));
+        let mut keys = Keys::default();
+        assert_eq!(guess(&whole, &mut keys), Some(Guess { hash: Some(0), len: whole.len() + 100 }));
+        assert_eq!(keys.0, ["key"]);
         assert_eq!(parse(&[&whole[..], b"more"].concat()), Front::Packet(packet));
     }
 

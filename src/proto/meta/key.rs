@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// A decoded key.
-pub(super) struct DecodedKey {
+pub(in crate::proto) struct DecodedKey {
     buf: [u8; KEY_MAX],
     len: usize,
 }
@@ -34,7 +34,7 @@ fn sextet(byte: u8) -> Option<u32> {
 }
 
 /// Decodes a base64 key of at most `KEY_MAX` bytes; `None` if it is invalid.
-pub(super) fn decode(text: &[u8]) -> Option<DecodedKey> {
+pub(in crate::proto) fn decode(text: &[u8]) -> Option<DecodedKey> {
     let mut key = DecodedKey { buf: [0; KEY_MAX], len: 0 };
     let (mut count, mut bits, mut padding, mut ended) = (0, 0, 0, false);
     for &byte in text.get(..KEY_MAX).unwrap_or(text) {

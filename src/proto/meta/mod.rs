@@ -13,6 +13,7 @@ mod parse;
 mod reply;
 mod set;
 
+pub(super) use key::decode;
 pub(super) use set::finish;
 
 use super::command_result::CommandResult;
@@ -22,7 +23,8 @@ use super::tokens::Tokens;
 use crate::stats::CommandKind;
 use parse::{MetaCommand, MetaVerb, parse};
 
-/// Runs the command of a line; `rest` holds the bytes received after it. `hash` is that of the second word, if known.
+/// Runs the command of a line; `rest` holds the bytes received after it. `hash` is that of a key
+/// that is not base64, if known.
 #[inline]
 pub(super) fn run(run: &mut Run<'_, '_>, text: &[u8], rest: &[u8], hash: Option<u64>) -> CommandResult {
     let words = Tokens::split(text);

@@ -31,8 +31,8 @@ use crate::settings::VERSION;
 use crate::stats::CommandKind;
 use parse::TextCommand;
 
-/// Runs the command in `line` (newline included); `rest` holds the bytes received after it. `hash` is the hash of the
-/// second word, if known.
+/// Runs the command in `line` (newline included); `rest` holds the bytes received after it. `hash` is that of the only
+/// key of the command, if known.
 #[inline]
 pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash: Option<u64>) -> CommandResult {
     let mut run = Run::new(cx, out, false);
@@ -75,12 +75,12 @@ fn run_rarer(run: &mut Run<'_, '_>, command: TextCommand<'_>, hash: Option<u64>)
         TextCommand::Arith { key, delta, incr, noreply } => {
             run.cx.note(if incr { CommandKind::Incr } else { CommandKind::Decr });
             run.noreply = noreply;
-            arith(run, &lookahead::key(key, None), Arith { incr, delta, compare: 0 });
+            arith(run, &lookahead::key(key, hash), Arith { incr, delta, compare: 0 });
         }
         TextCommand::Touch { key, exptime, noreply } => {
             run.cx.note(CommandKind::Touch);
             run.noreply = noreply;
-            touch(run, &lookahead::key(key, None), exptime);
+            touch(run, &lookahead::key(key, hash), exptime);
         }
         TextCommand::Version => {
             run.cx.note(CommandKind::Other);

@@ -8,6 +8,8 @@ use super::keys::Keys;
 use crate::decimal;
 use crate::limits::KEY_MAX;
 use crate::proto::line::{BAD_FORMAT, BadLine, strip_end, value_len};
+use crate::proto::lookahead::{AheadKeys, Guess};
+use crate::proto::meta;
 use crate::proto::tokens::Tokens;
 use crate::proto::upload::TextSet;
 use crate::store::Mode;
@@ -72,7 +74,7 @@ pub(in crate::proto) fn parse(line: &[u8]) -> Result<TextCommand<'_>, BadLine> {
     }
 }
 
-/// Key of a `get`, or `gets` (true), with one valid key: the fast path.
+/// Key of a `get`, or `gets` (true), with one valid key: the fast path. Many clients put a blank behind the last key.
 #[inline]
 fn one_key(text: &[u8]) -> Option<(&[u8], bool)> {
     let (key, cas) = match text.strip_prefix(b"get")? {
@@ -80,6 +82,7 @@ fn one_key(text: &[u8]) -> Option<(&[u8], bool)> {
         [b's', b' ', key @ ..] => (key, true),
         _ => return None,
     };
+    let key = key.strip_suffix(b" ").unwrap_or(key);
     (!key.is_empty() && key.len() <= KEY_MAX && memchr::memchr(b' ', key).is_none()).then_some((key, cas))
 }
 
@@ -201,31 +204,104 @@ fn touch(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
     })
 }
 
-/// Guesses the key of a one-key command (empty: none), and the length of the value after its line. Checks nothing, and
-/// takes no base64 for a key. `line` has no newline.
+/// The first word of `text` and what is behind it; the word is empty if there is none. `end` finds the first blank.
 #[inline]
-pub(in crate::proto) fn guess(line: &[u8]) -> (&[u8], usize) {
+fn next_word(text: &[u8], end: impl Fn(&[u8]) -> Option<usize>) -> (&[u8], &[u8]) {
+    let blanks = text.iter().take_while(|&&byte| byte == b' ').count();
+    let text = &text[blanks..];
+    text.split_at(end(text).unwrap_or(text.len()))
+}
+
+/// [`next_word`] for a key.
+#[inline]
+fn next_key(text: &[u8]) -> (&[u8], &[u8]) {
+    next_word(text, |text| memchr::memchr(b' ', text))
+}
+
+/// [`next_word`] for a number, which is too short for a vectored search.
+#[inline]
+fn next_number(text: &[u8]) -> (&[u8], &[u8]) {
+    next_word(text, |text| text.iter().position(|&byte| byte == b' '))
+}
+
+/// Keys of one line that are prefetched with its pipeline; the line itself prefetches the others, in groups.
+const GUESSED_KEYS: usize = 8;
+
+/// Looks at a line, without its newline, before it is parsed: adds its keys to `ahead`. Checks nothing; a line that is
+/// refused later costs a prefetch.
+#[inline]
+pub(in crate::proto) fn guess(line: &[u8], ahead: &mut impl AheadKeys) -> Guess {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let Some(word) = memchr::memchr(b' ', &line[..line.len().min(8)]) else { return (&[], 0) };
-    let rest = &line[word + 1..];
-    let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    let (key, behind) = (&rest[..end], rest.get(end + 1..).unwrap_or_default());
-    let mut words = behind.split(|&byte| byte == b' ');
-    let value = |len: Option<&[u8]>| len.and_then(decimal::token_u32).map_or(0, |n| n as usize + 2);
-    let is_base64 = |word: &[u8]| word.first() == Some(&b'b');
-    match &line[..word] {
-        b"get" | b"gets" if end == rest.len() => (key, 0),
-        b"delete" => (key, 0),
-        b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => (key, value(words.nth(2))),
-        b"mg" | b"md" | b"ma" if !words.any(is_base64) => (key, 0),
-        b"ms" if !words.clone().any(is_base64) => (key, value(words.next())),
-        _ => (&[], 0),
+    let Some(end) = memchr::memchr(b' ', &line[..line.len().min(8)]) else { return Guess::default() };
+    let (key, rest) = next_key(&line[end..]);
+    let len = match &line[..end] {
+        b"get" | b"gets" => {
+            if rest.iter().any(|&byte| byte != b' ') {
+                return several_keys(&line[end..], ahead);
+            }
+            0
+        }
+        b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => {
+            let (_flags, rest) = next_number(rest);
+            let (_exptime, rest) = next_number(rest);
+            value_with_end(next_number(rest).0)
+        }
+        b"delete" | b"incr" | b"decr" | b"touch" => 0,
+        b"mg" | b"md" | b"ma" | b"me" => {
+            if has_base64_flag(rest) {
+                return base64_key(key, 0, ahead);
+            }
+            0
+        }
+        b"ms" => {
+            let (vlen, flags) = next_number(rest);
+            if has_base64_flag(flags) {
+                return base64_key(key, value_with_end(vlen), ahead);
+            }
+            value_with_end(vlen)
+        }
+        b"gat" | b"gats" => return several_keys(rest, ahead),
+        _ => return Guess::default(),
+    };
+    Guess { hash: ahead.add(key), len }
+}
+
+/// Adds the first keys of a line; none of them is its only one.
+#[inline(never)]
+fn several_keys(mut text: &[u8], ahead: &mut impl AheadKeys) -> Guess {
+    for _ in 0..GUESSED_KEYS {
+        let (key, rest) = next_key(text);
+        ahead.add(key);
+        text = rest;
     }
+    Guess::default()
+}
+
+/// Adds the bytes that a base64 key stands for. The parser may take the key for a plain one: the hash is uncertain.
+#[inline(never)]
+fn base64_key(key: &[u8], len: usize, ahead: &mut impl AheadKeys) -> Guess {
+    if let Some(key) = meta::decode(key) {
+        ahead.add(key.bytes());
+    }
+    Guess { hash: None, len }
+}
+
+/// Whether a word of `flags` begins with the letter of the flag for base64 keys.
+#[inline]
+fn has_base64_flag(flags: &[u8]) -> bool {
+    flags.windows(2).any(|pair| pair == b" b")
+}
+
+/// Length of a value and its line end; 0 if `word` is no length. An empty word would be the length 0.
+#[inline]
+fn value_with_end(word: &[u8]) -> usize {
+    if word.is_empty() { 0 } else { decimal::token_u32(word).map_or(0, |len| len as usize + 2) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::lookahead::tests::Keys as Ahead;
 
     const LONG: &[u8] = &[b'k'; KEY_MAX + 1];
     const DELTA: &str = "CLIENT_ERROR invalid numeric delta argument";
@@ -252,7 +328,9 @@ mod tests {
         for (text, command) in [
             ("get k", get(b"k", false)),
             ("gets k", get(b"k", true)),
-            ("get k ", many(b"get k ", 3, None)),
+            ("get k ", get(b"k", false)),
+            ("gets k ", get(b"k", true)),
+            ("get k  ", many(b"get k  ", 3, None)),
             ("get a b", many(b"get a b", 3, None)),
             ("get", many(b"get", 3, None)),
             ("get   ", many(b"get   ", 3, None)),
@@ -346,33 +424,56 @@ mod tests {
                 let cut = [&line.as_bytes()[..end], b"\r\n"].concat();
                 let longer = [&cut[..], b" 1 2 3 noreply\r\n"].concat();
                 assert_eq!(parse(&longer[..cut.len()]), parse(&cut), "{line} {end}");
-                let _ = guess(&cut[..end]);
+                guess(&cut[..end], &mut Ahead::default());
             }
         }
     }
 
+    /// Of each line: the keys that are prefetched, whether the only one is certain, and the length of the value.
     #[test]
     fn guesses_agree_with_the_parser() {
-        for (line, key, value) in [
-            ("get k", "k", 0),
-            ("get a b", "", 0),
-            ("gets k\r", "k", 0),
-            ("delete k noreply", "k", 0),
-            ("set k 0 0 3", "k", 5),
-            ("set k 0 0 3 noreply\r", "k", 5),
-            ("cas k 0 0 3 9", "k", 5),
-            ("set k", "k", 0),
-            ("mg k v b", "", 0),
-            ("mg k v t", "k", 0),
-            ("ms k 3 T9", "k", 5),
-            ("ms k 3 b", "", 0),
-            ("ms k 0", "k", 2),
-            ("ma k\r", "k", 0),
-            ("me k", "", 0),
-            ("get", "", 0),
-            ("flush_all 5", "", 0),
+        for (line, keys, certain, value) in [
+            ("get k", "k", true, 0),
+            ("get k ", "k", true, 0),
+            ("get  k  ", "k", true, 0),
+            ("get a b  c ", "a b c", false, 0),
+            ("get 1 2 3 4 5 6 7 8 9", "1 2 3 4 5 6 7 8", false, 0),
+            ("gets k\r", "k", true, 0),
+            ("gat 5 a b", "a b", false, 0),
+            ("gats 5 a\r", "a", false, 0),
+            ("gat 5", "", false, 0),
+            ("delete k noreply", "k", true, 0),
+            ("incr k 5", "k", true, 0),
+            ("decr  k 5 noreply", "k", true, 0),
+            ("touch k 5", "k", true, 0),
+            ("set k 0 0 3", "k", true, 5),
+            ("set  k 0  0 3  noreply\r", "k", true, 5),
+            ("append k 0 0 3", "k", true, 5),
+            ("cas k 0 0 3 9", "k", true, 5),
+            ("set k", "k", true, 0),
+            ("mg a3== v b", "k", false, 0),
+            ("mg k v b", "", false, 0),
+            ("mg k v t", "k", true, 0),
+            ("mg k Ob v", "k", true, 0),
+            ("ms k 3 T9", "k", true, 5),
+            ("ms a3== 3 b", "k", false, 5),
+            ("ms k 0", "k", true, 2),
+            ("ma k\r", "k", true, 0),
+            ("md k q I", "k", true, 0),
+            ("me k", "k", true, 0),
+            ("me a3== b", "k", false, 0),
+            ("mn ", "", false, 0),
+            ("get", "", false, 0),
+            ("get ", "", false, 0),
+            ("flush_all 5", "", false, 0),
         ] {
-            assert_eq!(guess(line.as_bytes()), (key.as_bytes(), value), "{line}");
+            let mut ahead = Ahead::default();
+            let guessed = guess(line.as_bytes(), &mut ahead);
+            assert_eq!(
+                (ahead.0.join(" ").as_str(), guessed.hash.is_some(), guessed.len),
+                (keys, certain, value),
+                "{line}"
+            );
         }
     }
 }
