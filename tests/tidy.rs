@@ -485,7 +485,7 @@ fn the_layer_rule_sees_every_way_to_name_a_module() {
     assert_eq!(judge("src/store/mod.rs", "// crate::net\n/// [`crate::net`]\nconst A: &str = \"crate::net\";"), []);
     assert_eq!(judge("src/store/mod.rs", "#[cfg(test)]\nmod tests {\n    use crate::net;\n}\nuse crate::net;"), [5]);
     assert_eq!(judge("src/store/mod.rs", "#[cfg(test)]\nuse crate::net;\nuse crate::proto;"), [3]);
-    assert_eq!(judge("src/server.rs", "use crate::net::Worker;\nuse crate::Version;"), []);
+    assert_eq!(judge("src/server/start.rs", "use crate::net::Worker;\nuse crate::Version;"), []);
     assert_eq!(judge("src/newcomer.rs", "//! x"), [1]);
     assert_eq!(judge("src/bin/tool/main.rs", "use crate::net;\nuse oxcached::clock;\nlet a = \"oxcached::x\";"), [2]);
 }

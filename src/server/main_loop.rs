@@ -1,0 +1,111 @@
+//! The main thread's loop: listening sockets, signals, requests from sessions, the clock's tick.
+//!
+//! Owns the order of work after a poll. Must not touch a client's bytes. [`Server::run`] calls it until a stop is
+//! requested.
+
+use super::{SIGNALS, Server, Stop, WAKE, unix_now};
+use crate::admin::{AdminToken, Phase};
+use crate::auth::Auth;
+use crate::sys::reserve::ALLOCATOR;
+use crate::sys::signal::{Signal, Signals};
+use crate::sys::{panics, say};
+use mio::{Events, Interest};
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Maximum events of one poll; further ones wait for the next poll.
+const EVENTS: usize = 128;
+
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+impl Server {
+    pub(super) fn serve(&mut self, mut signals: Option<&mut Signals>) -> io::Result<Stop> {
+        ALLOCATOR.refill();
+        if let Some(signals) = &mut signals {
+            self.poll.registry().register(signals.source(), SIGNALS, Interest::READABLE)?;
+        }
+        let mut events = Events::with_capacity(EVENTS);
+        self.begin(Phase::Serving);
+        loop {
+            let until_tick = self.next_tick.saturating_duration_since(Instant::now());
+            let timeout = self.acceptor.timeout().map_or(until_tick, |t| t.min(until_tick));
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let mut signalled = None;
+            for event in &events {
+                match event.token() {
+                    WAKE => {}
+                    SIGNALS => signalled = signals.as_deref_mut(),
+                    listener => self.acceptor.ready(listener, self.poll.registry()),
+                }
+            }
+            self.acceptor.on_timer(self.poll.registry());
+            if let Some(stop) = self.asked(signalled) {
+                return Ok(stop);
+            }
+            self.tick();
+        }
+    }
+
+    /// Stop requested by signals or sessions. Signals are read only if their event came.
+    fn asked(&self, signals: Option<&mut Signals>) -> Option<Stop> {
+        let mut stop = None;
+        for signal in signals.map(Signals::take).unwrap_or_default() {
+            match signal {
+                Signal::Exit => stop = Some(Stop::Exit),
+                Signal::Graceful => stop = stop.or(Some(Stop::Graceful)),
+                Signal::Reload => self.reload(),
+            }
+        }
+        if self.requests.exit.load(Relaxed) {
+            stop = Some(Stop::Exit);
+        } else if self.requests.graceful.load(Relaxed) {
+            stop = stop.or(Some(Stop::Graceful));
+        }
+        stop
+    }
+
+    /// Reloads users, certificates and the admin token.
+    fn reload(&self) {
+        if let Some(admin) = &self.admin {
+            match AdminToken::load(&self.shared.settings) {
+                Ok(token) => admin.set_token(token),
+                Err(complaint) => say(format_args!("Could not reload on SIGHUP: {complaint}")),
+            }
+        }
+        for complaint in self.shared.auth.iter().flat_map(Auth::reload) {
+            say(format_args!("Could not reload on SIGHUP: {complaint}"));
+        }
+        if let Some(tls) = &self.shared.tls
+            && let Err(complaint) = tls.refresh(self.shared.clock.now())
+        {
+            say(format_args!("Could not reload TLS certificates on SIGHUP: {complaint}"));
+        }
+    }
+
+    /// Advances the clock once a second, and wakes idle background threads that have work. Ticks are scheduled from the
+    /// start time, so they do not drift.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tick {
+            return;
+        }
+        panics::trap("main");
+        self.shared.clock.tick();
+        if let Some(admin) = &self.admin {
+            admin.health().tick();
+        }
+        self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
+        ALLOCATOR.refill();
+        let (second, news) = (self.shared.clock.now(), self.shared.news());
+        self.chores.tick(second, news);
+        if let Some(mover) = &self.mover {
+            mover.tick(second, news);
+        }
+        let behind = now.duration_since(self.next_tick).as_secs();
+        self.next_tick += TICK + Duration::from_secs(behind);
+    }
+}
