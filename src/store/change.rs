@@ -5,9 +5,10 @@
 //!
 //! Each change of a key is reported under its bucket's lock, so the changes of a key arrive in their order, with rising
 //! numbers. A flush touches no item: it is reported once, when it takes effect, and ends every key whose last change
-//! has a lower number. To that end a writer draws the number between [`Store::calm`] and the check that no flush has
-//! begun ([`Store::is_flushed_since`]), and removes the item if one has; a flush draws its own while its counter is
-//! odd. So an item that stays has a higher number than the flushes before, and a lower one than those that follow.
+//! has a lower number. For that, a writer draws its number after [`Store::calm`] and before it checks whether a flush
+//! has begun ([`Store::is_flushed_since`]); if one has, the writer removes the item. A flush draws its number while its
+//! counter is odd. So an item that stays has a higher number than the flushes before it, and a lower one than those
+//! after it.
 //!
 //! Not reported: accesses, moves to another chunk or layout, and the items recovered from a memory file.
 
@@ -53,7 +54,7 @@ pub enum ChangeOp {
     Touch,
     /// A client has deleted its item; or there was no memory for a new value, and the old one had to go.
     Delete,
-    /// Its item made room for others. A copy elsewhere outlives it.
+    /// Its item was evicted. A copy that the sink has made remains valid.
     Evict,
     /// Its item was dead, and has been removed.
     Reclaim(Dead),
@@ -92,7 +93,7 @@ impl Store {
         sink.change(&Change { key: *key, op, item: &item, seq: self.changes.next_seq() });
     }
 
-    /// Reports a flush that takes effect: its counter is odd.
+    /// Reports a flush; called while it takes effect (its counter is odd).
     pub(super) fn emit_flush(&self) {
         if let Some(sink) = self.changes.sink.get() {
             sink.flush(self.changes.next_seq());

@@ -1,8 +1,8 @@
-//! `Entry`: accessor of a linked item for visitors, under its bucket's lock or in an optimistic read.
+//! `Entry`: access to one linked item, for a closure that runs under the item's bucket lock or in an optimistic read.
 //!
 //! Owns what may be read and changed in place. Created by the store's lookups and walks; used by `cache` and `maint`.
-//! Behind a shared reference the item may change concurrently (`Store::read`): the function that created the entry
-//! validates what was read.
+//! Behind a shared reference the item may change concurrently (`Store::read`): the function that created the entry then
+//! checks that what was read is valid.
 
 use crate::store::change::ChangeOp;
 use crate::store::index::Bucket;
@@ -43,7 +43,7 @@ pub struct Entry {
     pub(super) item: Item,
     /// Version of the item's bucket.
     bucket: u32,
-    /// How the item was changed in place. The bucket's version must change too, then.
+    /// How the closure changed the item in place, if it did. The bucket's version must then change too.
     pub(super) changed: Option<ChangeOp>,
     pub(super) unlink: bool,
     /// In flat mode: the item must move to the tail of its class's LRU list.
@@ -206,7 +206,8 @@ impl Entry {
         let kept = self.store.memory_file().is_some();
         let item = self.change(ChangeOp::Set);
         if kept {
-            // Unlinked meanwhile: a process that is killed in between must not leave a torn value in the memory file.
+            // Not linked while it is written: a process that is killed now must not leave a torn value in the memory
+            // file.
             item.change_state(state::LINKED, 0);
             fence(Release);
         }

@@ -6,12 +6,13 @@
 //! ```text
 //! item without CAS word   dead if seq <= flush_seq   seq: its CAS id, from one counter; below 2^40, so not truncated
 //! item with CAS word      dead if seq <  flushes     seq: lower 40 bits of `flushes` when the item was stored
-//! pending flush           hides every item in its last second, then takes effect as an immediate one
+//! pending flush           in its last second hides every item; then takes effect like an immediate flush
 //! ```
-//! `flushes` counts begins and ends, so it is odd while a flush takes effect. A thread that changes an item it found
-//! live loads `flushes` first ([`Store::calm`]); if it differs afterwards, the flush comes after the change, and the
-//! thread unlinks the item. Items store 40 bits of it, compared modularly: the sweep that follows each flush has the
-//! time of 2^38 flushes, which is days, to remove flushed items.
+//! A CAS word is a header field for a CAS id that the client chose or that needs over 40 bits. `flushes` counts begins
+//! and ends, so it is odd while a flush takes effect. A thread that changes an item it found live loads `flushes` first
+//! ([`Store::calm`]); if it differs afterwards, the flush comes after the change, and the thread unlinks the item.
+//! Items store 40 bits of `flushes` and compare them modulo 2^40, so a flushed item would look live again after 2^38
+//! more flushes. These take days; the sweep that follows each flush removes it long before.
 //!
 //! The last line of the table is memcached's `time <= oldest_live` as a client sees it: a value stored in the second
 //! before the flush is dead at once.
@@ -24,8 +25,7 @@ use crate::store::write::Dead;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 impl Store {
-    /// Returns why an item is dead; `None` if it is live. Inlined in every lookup, but for the rules that few items
-    /// need.
+    /// Returns why an item is dead; `None` if it is live. The rules that most items need are inlined in every lookup.
     #[inline]
     pub(super) fn dead(&self, item: &Item, now: u32) -> Option<Dead> {
         let pending = self.persistent.pending.load(Acquire);
@@ -126,8 +126,8 @@ impl Store {
     /// Flushes all items. The caller holds `flushing`.
     fn flush_now(&self) {
         let persistent = &self.persistent;
-        // A change that last loads the counter before this increment has drawn its CAS id before the next line loads
-        // it.
+        // A writer that loads `flushes` for the last time before this increment has drawn its CAS id by then, so the
+        // next line loads no lower id.
         persistent.flushes.fetch_add(1, SeqCst);
         persistent.flush_seq.store(persistent.seq.load(SeqCst), Release);
         self.emit_flush();
@@ -144,8 +144,8 @@ impl Store {
         }
     }
 
-    /// Loads the flush counter, waiting while a flush takes effect. A thread must do so before it checks whether an
-    /// item is dead that it then changes, or replaces as a live one.
+    /// Loads the flush counter, waiting while a flush takes effect. A thread that is to change an item, or to replace
+    /// it as a live one, calls this before it checks whether the item is dead.
     #[inline]
     pub(super) fn calm(&self) -> u64 {
         loop {
@@ -157,8 +157,8 @@ impl Store {
         }
     }
 
-    /// Whether a flush has begun since [`Store::calm`] returned `flushes`. The CAS id of the change must be drawn
-    /// before.
+    /// Whether a flush has begun since [`Store::calm`] returned `flushes`. A thread draws the CAS id of its change
+    /// before it calls this.
     #[inline]
     pub(super) fn is_flushed_since(&self, flushes: u64) -> bool {
         self.persistent.flushes.load(SeqCst) != flushes

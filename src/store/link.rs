@@ -1,9 +1,9 @@
-//! Linking: which item is the item of a key.
+//! Linking: makes an item the item of its key, and ends that.
 //!
-//! Owns the pairing of an index entry with the LINKED bit of its item, and the way from an item that was seen without
-//! a lock back to its entry. Both change under the bucket's lock, here only, and every publication and removal is
-//! reported as a [`ChangeOp`]. Knows no verbs; called by the lookups, writes, walks and evictions of the store, and by
-//! the page mover.
+//! An item has the LINKED bit while an entry of the index refers to it. Owns this pairing: entry and bit change
+//! together, under the bucket's lock, by the functions here, and every link and removal is reported as a [`ChangeOp`].
+//! Also finds the entry of an item that a walk or an eviction saw without a lock. Knows no verbs; called by the
+//! lookups, writes, walks and evictions of the store, and by the page mover.
 
 use crate::store::change::ChangeOp;
 use crate::store::index::{Bucket, Slot};
@@ -29,8 +29,8 @@ pub(super) enum NotLocked {
 }
 
 impl Linked {
-    /// Gives the slot to another item of the key, which has the LINKED bit already: at every moment one of them is
-    /// linked. The caller releases the old item.
+    /// Replaces the item in its slot by another one of the key, which has the LINKED bit already, so that the key has a
+    /// linked item at every moment. The caller releases the old item.
     #[inline]
     pub(super) fn replace(&mut self, bucket: &mut Bucket, handle: Handle) {
         bucket.replace(self.slot, handle.raw());
@@ -64,15 +64,15 @@ impl Store {
         found.map(|(handle, item)| Linked { slot, handle, item })
     }
 
-    /// Finds the linked item of a handle in the locked bucket of its key. What was read of it before the lock was taken
-    /// may be of another item.
+    /// Finds the linked item of a handle in the locked bucket of its key. What the caller read from the chunk before it
+    /// took the lock may belong to another item.
     pub(super) fn find_handle(&self, bucket: &Bucket, key: &Key<'_>, handle: Handle) -> Option<Linked> {
         let (slot, _) = bucket.find(key.hash(), |raw| raw == handle.raw())?;
         Some(Linked { slot, handle, item: Item::at(self.arena.chunk(handle))? })
     }
 
-    /// Locks the bucket of an item that was seen without a lock, and finds it there; `None` if it is not linked. `key`
-    /// was copied from it then. No class may be held.
+    /// Locks the bucket of an item that the caller saw without a lock, and finds it there; `None` if it is not linked.
+    /// `key` is what the caller copied from the item then. The caller must hold no class.
     pub(super) fn lock_item(&'static self, key: &Key<'_>, handle: Handle) -> Option<(Bucket, Linked)> {
         let bucket = self.index.lock(key.hash());
         let linked = self.find_handle(&bucket, key, handle)?;
@@ -86,9 +86,9 @@ impl Store {
         Ok((bucket, linked))
     }
 
-    /// Makes an item that no other thread knows the item of `key`, in place of `old` or in a free slot, and unlocks the
-    /// bucket. False if the index is full; the item is freed then. The caller releases `old`, which is live if
-    /// `inherits`. `flushes` is what [`Store::calm`] returned under the lock.
+    /// Links a new item, which no other thread can reach yet, under `key`: in place of `old`, or in a free slot.
+    /// Unlocks the bucket. False if the index is full; the item is freed then. The caller releases `old`; `inherits`
+    /// says that `old` is live. `flushes` is the result of [`Store::calm`] under this lock.
     #[inline]
     pub(super) fn publish(
         &'static self,
@@ -115,8 +115,9 @@ impl Store {
             }
         }
         let reported = self.emit(key, ChangeOp::Set, handle, &item);
-        // A write over a live item comes before a flush that has begun meanwhile, and so does a reported one, for the
-        // order of the numbers. For any other item its own sequence number decides.
+        // If a flush has begun since [`Store::calm`], a write over a live item counts as the earlier of the two, so the
+        // new item is removed. So does a reported write, whose change number is lower than the flush's. Any other item
+        // is live or flushed by its own sequence number.
         if (inherits || reported)
             && self.is_flushed_since(flushes)
             && let Some(linked) = self.find_handle(&bucket, key, handle)

@@ -1,14 +1,15 @@
 //! The memory file of `-e`: a header for the next process, followed by the item pages.
 //!
 //! ```text
-//! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and the stamp
+//! words 0..8      identity: magic, layout, boot, origin of time, checksum of these; then the state and a save's stamp
 //! words 16..48    persistent counters
 //! words 512..     one entry per page (`page_entries`)
 //! byte 2 MiB..    page 1, page 2, ...
 //! ```
 //! The header is written word by word while the server runs, so the file is as complete after SIGKILL as after an
-//! orderly stop. Only a crash or reboot of the machine may lose writes, so the header has the boot id. A page is all
-//! zero when it gets an entry, so no chunk has an item header that its class did not write.
+//! orderly stop. Only a crash or reboot of the machine may lose writes: the header names the boot, and a file of
+//! another boot counts as empty unless it was saved. A page is all zero when it gets an entry, so no chunk has an item
+//! header that its class did not write.
 //!
 //! Owns the header; knows no items. Called by the store, and by `maint` at start and stop.
 
@@ -22,7 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes of the header: twice the entries of all pages that a short handle can name.
+/// Bytes of the header: twice what the entries of all pages take that a 32-bit handle can name.
 const HEADER_BYTES: usize = 2 << 20;
 
 /// Word of page 0's entry.
@@ -49,7 +50,7 @@ mod condition {
     pub const VOID: u64 = 0;
     /// In use.
     pub const LIVE: u64 = 1;
-    /// Saved by an orderly stop, for the process that knows the stamp.
+    /// Saved by an orderly stop; valid together with the metadata that has the same stamp.
     pub const SAVED: u64 = 2;
 }
 
@@ -246,7 +247,7 @@ impl MemoryFile {
         self.set_state(condition::VOID);
     }
 
-    /// Marks the items as saved, for the process that knows `stamp`, and writes them to the file.
+    /// Marks the items as saved under `stamp`, and writes them to the file.
     ///
     /// # Errors
     /// The file could not be written.

@@ -8,7 +8,7 @@
 //! | 0 | `item` | layout of an item in its chunk, keys, handles, atomic bytes |
 //! | 1 | `slab` | address space, page pool, chunks and their sizes, a page that drains, locks of classes |
 //! | 2 | `memory_file` | the memory file of `-e` |
-//! | 3 | `index` | hash -> handle; ghosts of evicted keys |
+//! | 3 | `index` | hash -> handle; ghosts: what stays of an evicted key |
 //! | 4 | `evict` | choice of the victim: S3-FIFO with ghosts, or one LRU list; labels of items |
 //! | 5 | `class` | a class: its chunks, its queues, its threads' magazines, and how these meet |
 //! | 6 | `slabs` | all classes over one page pool |
@@ -16,16 +16,17 @@
 //! | 8 | `page_move` `recovery` | work on all parts of a store: moving pages, rebuilding it from a memory file |
 //!
 //! A class consists of parts with private fields, each tested alone. `slab::Chunks` allocates chunks and knows no
-//! queues. `evict::Queues` has the labels and counts of items and both sets of queues, and sees memory through a
-//! `slab::ChunkView`. The draining page is part of `Chunks`, because every allocation and every free asks for it. A
-//! magazine holds a thread's share of both parts. Only `class`, `slabs`, the store and the page mover know how the
+//! queues. `evict::Queues` has the labels and counts of items and the queues of both modes, and sees memory through a
+//! read-only `slab::ChunkView`. A page that is being emptied, to be moved to another class, is part of `Chunks`,
+//! because every allocation and every free must check for it. A magazine has the chunks and queue entries that one
+//! thread takes and returns without the class's lock. Only `class`, `slabs`, the store and the page mover know how the
 //! parts meet; code that needs all of a class, magazines included, holds a `class::WholeClass`.
 //!
-//! The files of room 7 are one type. `store` has lookups, unlinking, allocation; `entry` an item under its bucket's
-//! lock; `link` which item is the item of a key; `change` the changes of items, for a sink; `read` optimistic reads;
-//! `write` conditional commits; `reservation` values being uploaded, and pinned values; `flush` expired and flushed
-//! items; `walk` the sweep, tending and dumps; `scratch` a thread's value buffer; `upkeep` signals for background
-//! threads.
+//! The files of room 7 implement one type, [`Store`]: `store` lookups, unlinking, allocation; `entry` access to an item
+//! under its bucket's lock; `link` which item a key has; `change` reports of changes to a sink; `read` optimistic
+//! reads; `write` conditional commits; `reservation` values that arrive, and pinned values that are sent; `flush`
+//! expired and flushed items; `walk` the sweep, tending (the LRU maintainer's work) and dumps; `scratch` a thread's
+//! value buffer; `upkeep` signals for background threads.
 //!
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. No `&[u8]` into an item
 //! leaves this directory, except for values under a [`Pinned`] guard or a [`Reservation`].

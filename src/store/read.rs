@@ -1,11 +1,12 @@
 //! Optimistic lookups: without the bucket's lock.
 //!
-//! Most gets find a small, live item that is not stale and does not change meanwhile. Its words are read while other
-//! threads may write them, and the result counts only if the bucket's version has not changed (`index::optimistic`).
-//! The only shared write records the access, where it must be recorded: once a minute for a popular item, because that
-//! takes the bucket's lock and dirties two cache lines. `Store::visit` handles everything else under the lock.
+//! Most gets find a small, live item that is not marked stale and does not change meanwhile. Its words are read while
+//! other threads may write them, and the result counts only if the bucket's version has not changed
+//! (`index::optimistic`). The only write to shared memory records the access. It takes the bucket's lock and dirties
+//! two cache lines, so a popular item's access is recorded once a minute. `Store::visit` handles everything else under
+//! the lock.
 //!
-//! Owns the retries and the choice between the two. Knows no verbs; called by `cache`.
+//! Owns the retries, and the decision when a lookup needs the lock. Knows no verbs; called by `cache`.
 
 use crate::point::point;
 use crate::store::entry::Entry;

@@ -5,7 +5,7 @@
 //! was killed leaves at worst an unused chunk, because LINKED is set last when an item is stored, and cleared first
 //! when it is removed or its value changes in place.
 //!
-//! Owns that scan. Runs once, before any other thread knows the store; called by `maint` at start.
+//! Owns that scan. Runs once, at start, before any other thread has the store; called by `maint`.
 
 use crate::limits::KEY_MAX;
 use crate::store::evict::unmark;
@@ -80,7 +80,7 @@ impl Store {
                         adopted.items += 1;
                         let header = item.header();
                         if flat || header.has(iflag::CHUNKED) || header.state() & state::SEGMENT == state::HOT {
-                            // In flat mode the access time comes first.
+                            // CAS ids order the items; in flat mode access times do, before them.
                             let order = (if flat { item.atime(now) } else { 0 }, item.cas());
                             queued.entry(self.lru_class(handle, &item)).or_default().push((order, handle));
                         } else {
@@ -88,7 +88,8 @@ impl Store {
                             class.adopt_item(&self.arena, handle, &mut item, memcached_size, true, flat);
                         }
                     }
-                    // A chunk of a chain: the ring that had an entry of it no longer exists.
+                    // A chunk of a chain whose former item had a ring entry: the rings begin empty, so its mark is
+                    // cleared.
                     None if parts.contains(&handle) => unmark(&self.arena, handle),
                     None => {
                         self.arena.chunk(handle)[0].store(0, Relaxed);

@@ -9,8 +9,8 @@
 //! chain chunk:  word 0 = kind::CHAIN | next u64 | previous u64, 0 = the head | chain u64 | place u32
 //!               data from byte 32; every chunk but the last is full
 //! ```
-//! `chain` is the same in all chunks of an item and unique within the process. By it, and under the lock of the bucket
-//! that `place` names, the mover finds the item of a chunk.
+//! `chain` is the same in all chunks of an item and unique within the process. To find the item of a chunk, the page
+//! mover locks the bucket that `place` names, and looks there for the item whose first chunk has the same `chain`.
 //!
 //! Owns the layout of chains and the pin count. Knows no verbs; used by `write`, the page mover and `cache`.
 
@@ -33,8 +33,8 @@ pub(super) const CHAIN_HEADER: usize = 8 * WORD;
 const CHAIN_NUMBER: usize = 5;
 const CHAIN_PLACE: usize = 7;
 
-// The pin count cannot overflow: an unsent reply is full at `OUTPUT_PINS` pins, so 8 million connections would have to
-// wait, all for one value. Half of that is asserted.
+// The pin count cannot overflow: one connection holds at most `OUTPUT_PINS` pins in its unsent replies, so 8 million
+// connections would have to pin the same value. The assertion is for half of that.
 const _: () = assert!(COUNT as usize / (2 * OUTPUT_PINS) > 4_000_000);
 
 /// Name of a chain, unique within the process, with the place of its item in the index.
@@ -77,7 +77,7 @@ pub struct Reservation {
     tail: Option<(Handle, usize)>,
     /// For chunked items only.
     chain: ChainName,
-    /// As requested: the item itself has a time in the distant past clamped.
+    /// Expiry time as requested; the item has a time in the distant past clamped.
     exptime: u32,
     now: u32,
 }
@@ -132,8 +132,8 @@ impl Reservation {
         Ok(())
     }
 
-    /// Memory for the next value bytes, of large values. Empty where stale handles may read: those bytes go through
-    /// [`Reservation::write`].
+    /// Memory for the next bytes of a large value, to be filled from the socket. Empty where a thread with a stale
+    /// handle may read: such bytes go through [`Reservation::write`], in atomic words.
     ///
     /// # Errors
     /// As [`Reservation::write`].
@@ -270,7 +270,7 @@ impl Store {
         let iflags = meta.layout_flags(now, false);
         let class = match self.sizes.is_chunked(memcached_size) {
             true => None,
-            // With a CAS word, an item of nearly `slab_chunk_max` is too long for the largest chunk.
+            // With a CAS word, an item of nearly `slab_chunk_max` may be too long for the largest chunk; `None` then.
             false => self.sizes.class_of(memcached_size, meta.footprint(iflags)),
         };
         let chain = if class.is_none() { self.name_chain(key.hash()) } else { ChainName::default() };
@@ -339,7 +339,7 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Pins a value under its bucket's lock, or that of a reservation. `None` if the value is small.
+    /// Pins the value of a linked item, under its bucket's lock, or of a reservation. `None` if the value is small.
     pub(super) fn new(store: &'static Store, handle: Handle, item: &Item) -> Option<Self> {
         let word = item.pin_word()?;
         word.fetch_add(1, AcqRel);

@@ -32,7 +32,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         self.0.clear();
         let bytes = std::mem::take(&mut self.0);
-        // A thread that is exiting has no place to keep it.
+        // A thread that is exiting has lost its buffers; this one is freed.
         let _ = BUFFERS.try_with(|buffers| {
             let mut bytes = bytes;
             for buffer in buffers {

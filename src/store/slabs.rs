@@ -13,8 +13,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release, fence};
 
-/// Attempts to evict in eviction order for an item that needs a maximum-size chunk; after them only items in such
-/// chunks are victims. The former leave fitted chunks free, so they also end once a page of those is free.
+/// For an item that needs a maximum-size chunk: attempts that evict in eviction order, before only items in such chunks
+/// become victims. These attempts may free fitted chunks (`slab::chunk_layout`), which are too short for the item, so
+/// they also end once a page of fitted chunks is free.
 const ANY_VICTIM_TRIES: usize = 4;
 
 /// Result of a class's search for memory.
@@ -43,7 +44,7 @@ pub struct Slabs {
     /// Lock-free statistics, by class.
     stats: Vec<ClassStats>,
     flat: AtomicBool,
-    /// Fixed share of the ring in its class in percent, plus 1; 0 = adaptive.
+    /// Fixed share of the HOT ring in its class in percent, plus 1; 0 = adaptive.
     hot_pct: AtomicU32,
     /// Longest TTL in seconds of TEMP items, plus 1; 0 = no item is TEMP.
     temp_ttl: AtomicU64,
@@ -172,7 +173,7 @@ impl Slabs {
         sizes: (usize, usize),
         write: impl FnOnce(Handle) -> Item,
     ) -> Option<(Handle, Item)> {
-        // Most threads never wait for a class.
+        // A thread has a slot only once it has waited for a class; most never do.
         let number = thread_slot::current()?;
         self.magazines[id].as_ref()?.place(number, arena, sizes, write)
     }
@@ -184,7 +185,7 @@ impl Slabs {
         self.magazines[id].as_ref().is_some_and(|all| all.put(number, arena, handle, memcached_size))
     }
 
-    /// The ring's share in percent, if the operator has fixed it.
+    /// The HOT ring's share of each class in percent, if the operator has fixed it.
     pub fn hot_pct(&self) -> Option<u32> {
         self.hot_pct.load(Relaxed).checked_sub(1)
     }
@@ -214,7 +215,8 @@ impl Slabs {
         flat && due
     }
 
-    /// Whether another search may find a victim after one has failed: each passes a bounded number of slots.
+    /// Whether another search may find a victim after one has failed, since one search passes a bounded number of
+    /// slots.
     pub fn may_find(&self, class: &Class) -> bool {
         self.may_evict && class.evictable() > 0
     }
@@ -238,7 +240,7 @@ impl Slabs {
         }
     }
 
-    /// Fixes the ring's share of each class, in percent; `None` lets it adapt.
+    /// Fixes the HOT ring's share of each class, in percent; `None` lets it adapt.
     pub fn set_hot_pct(&self, percent: Option<u32>) {
         self.hot_pct.store(percent.map_or(0, |percent| percent + 1), Relaxed);
     }
@@ -304,8 +306,8 @@ impl Slabs {
         lines_of(&items, room, kept).enumerate().map(|(id, lines)| self.fit_history(id, lines)).sum()
     }
 
-    /// Gives a class a table of about `lines` lines and returns its bytes. One of the wrong size is replaced by an
-    /// empty one, which fills within a few evictions per item.
+    /// Gives a class a history of about `lines` lines and returns its bytes. A history of the wrong size is replaced by
+    /// an empty one, which fills within a few evictions per item.
     fn fit_history(&self, id: usize, lines: usize) -> u64 {
         let mut class = self.class(id);
         if class.history().fits(lines) {
@@ -321,7 +323,7 @@ impl Slabs {
         bytes
     }
 
-    /// Whether evictions leave ghosts, and there has been one.
+    /// Whether evictions leave ghosts, and a class has evicted.
     pub fn leaves_ghosts(&self) -> bool {
         !self.is_flat() && self.stats.iter().any(|stats| stats.evicted() != 0)
     }

@@ -26,21 +26,23 @@ use std::thread::{self, Thread};
 /// Maximum attempts of one allocation to find or free a chunk before it fails.
 const EVICT_TRIES: usize = 50;
 
-/// The same in a class of many items, one of which must be a victim: an attempt that finds none unlocks the class, so
-/// items that are being filled, locked or kept become free. With `EVICT_TRIES` alone one set was refused in 166 million
-/// operations of a torture run; its cause is not known.
+/// `EVICT_TRIES` for a class with at least `MANY_ITEMS` items that may be evicted. An attempt that finds no victim
+/// unlocks the class, so that items which were being filled, locked or spared become victims of a later one. With
+/// `EVICT_TRIES` alone, one set in 166 million operations of a torture run was refused; the cause is not known.
 const EVICT_TRIES_MAX: usize = 400;
 const MANY_ITEMS: i64 = 64;
 
-/// Maximum fruitless expired-item probes per allocation where items may not be evicted (`-M`, TEMP), some 10 us each.
-/// Several are worth it: items that were stored together expire together.
+/// Maximum searches of one allocation for an expired item that find none, in a class with items that must not be
+/// evicted (`-M`, or labelled TEMP). Each takes some 10 us. Several are worth it: items that were stored together
+/// expire together.
 const EXPIRED_PROBES: u32 = 32;
 
-/// New items get a CAS word once this many CAS ids are left below 2^40: more than all threads draw between that
-/// decision and the commit of a value that needs no upload in between.
+/// Once fewer CAS ids than this are left below 2^40, new items get a CAS word: a header field for a 64-bit id. Without
+/// it an item holds 40 bits. The margin is more than all threads draw between this decision and the commit of a value
+/// that arrived together with its command.
 pub(super) const WIDE_MARGIN: u64 = 1 << 32;
 
-/// Pages touched per call of [`Store::touch_ahead`]: the calling thread has other chores.
+/// Maximum pages that one call of [`Store::touch_ahead`] touches: the chores thread, which calls it, has other work.
 const TOUCH_PAGES: usize = 4;
 
 /// Configuration of a store.
@@ -56,9 +58,10 @@ pub struct Config {
     pub initial_items: u64,
     /// Whether the index may grow.
     pub may_grow: bool,
-    /// Reserve address space for `maxbytes` only: the caller locks it in memory, or it counts as memory.
+    /// Reserve address space for `maxbytes` only, and none for a higher `cache_memlimit`. Set with `-k`, which locks
+    /// all of it in memory, and where the system counts address space as memory.
     pub exact: bool,
-    /// Bytes counted as allocated before the first page.
+    /// Bytes that `total_malloced` shows before the first page (`T_MEMD_INITIAL_MALLOC`).
     pub precharged: u64,
 }
 
@@ -73,19 +76,19 @@ pub struct Store {
     pub(super) persistent: PersistentCounters,
     /// Completed index growths.
     growths: AtomicU64,
-    /// Chain names given out.
+    /// Number of chain names given out ([`ChainName`]).
     chains: AtomicU64,
     /// Held while a flush takes effect. Only the lock of the change sink (rank 60) is taken under it.
     pub(super) flushing: Mutex<()>,
-    /// Rounds of tending.
+    /// Rounds of [`Store::tend`], shown as `lru_maintainer_juggles`.
     pub(super) juggles: AtomicU64,
-    /// Background work done that may be work for another background thread.
+    /// Counts background work that may cause work for another background thread (`upkeep`).
     pub(super) upkeep: AtomicU64,
     /// Sink of changes.
     pub(super) changes: Changes,
     /// Sink of eviction events, and the seconds by which stored expiry times exceed those shown to clients.
     events: OnceLock<(Arc<Events>, u32)>,
-    /// Thread that pre-faults pages before a class needs them (the chores).
+    /// The chores thread, which touches pages before a class needs them ([`Store::touch_ahead`]).
     toucher: OnceLock<Thread>,
 }
 
@@ -202,7 +205,7 @@ impl Store {
         self.chains.fetch_add(ids, Relaxed);
     }
 
-    /// Advances the flush counter by `flushes` without flushing, for the same tests. The store must be empty.
+    /// Advances the flush counter by `flushes` without flushing, for tests beyond its wrap. The store must be empty.
     pub fn skip_flushes(&self, flushes: u64) {
         self.persistent.flushes.fetch_add(2 * flushes, Relaxed);
     }
@@ -246,8 +249,8 @@ impl Store {
         });
     }
 
-    /// Slab class in `stats` and eviction: a chunked item counts in the largest class, whatever class its head's chunk
-    /// is of.
+    /// The slab class in which `stats` and eviction count an item. A chunked item counts in the largest class, whatever
+    /// the class of the chunk with its header.
     #[inline]
     pub(super) fn lru_class(&self, handle: Handle, item: &Item) -> usize {
         if item.header().has(iflag::CHUNKED) { self.sizes.largest() } else { self.arena.class(handle) }
@@ -331,7 +334,8 @@ impl Store {
         let births = class.chunks.births();
         // An expired item is reclaimed before the class takes another page.
         if class.chunks.would_grow(need) && self.oldest_expired(&class, now).is_some() {
-            // Until magazines are recalled, another thread may free the chunk and reuse it after the check.
+            // Threads with an open magazine free and reuse chunks without the class's lock: check again without
+            // magazines.
             let mut whole = class.whole(&self.arena);
             if whole.chunks.would_grow(need)
                 && let Some(oldest) = self.oldest_expired(&whole, now)
@@ -365,7 +369,7 @@ impl Store {
                 }
                 Take::Nothing => {
                     let mut goes_on = self.slabs.may_find(&class);
-                    // Items that may not be evicted are removed once they are dead.
+                    // Items that must not be evicted may be removed once they are dead.
                     if self.slabs.protects(&class) {
                         let is_dead = |item: &Item| self.dead(item, now).is_some();
                         if let Some(expired) = class.whole(&self.arena).next_expired(&self.arena, need, is_dead) {
@@ -404,7 +408,7 @@ impl Store {
 
     /// Registers the calling thread as the one that is unparked when [`Store::touch_ahead`] may be due.
     pub fn touch_from_here(&self) {
-        // Only the first thread is registered; for another one pages are touched later, nothing worse.
+        // Only the first caller is registered. A later one is not unparked, and touches pages when it next calls.
         let _ = self.toucher.set(thread::current());
     }
 
@@ -434,8 +438,8 @@ impl Store {
         class
     }
 
-    /// Unlinks a victim. `None` if its class's history keeps it, it was removed meanwhile, its bucket is locked, or it
-    /// is pinned (the last pin frees it).
+    /// Unlinks a victim. `None` if the class's history spares it (`evict::history`), it was removed meanwhile, its
+    /// bucket is locked, or it is pinned (the last pin frees it).
     fn evict(&'static self, class: &mut Class, handle: Handle, part: Option<Part>, now: u32) -> Option<Item> {
         let item = Item::at(self.arena.chunk(handle))?;
         let mut buffer = std::mem::take(&mut class.key);
@@ -454,7 +458,7 @@ impl Store {
     ) -> Option<Item> {
         let hash = key.hash();
         class.prefetch_departures(hash);
-        // There are other victims than those of a locked bucket.
+        // If the bucket is locked, the caller takes another victim instead of waiting.
         let (mut bucket, mut linked) = self.try_lock_item(&key, handle).ok()?;
         let item = linked.item;
         let dead = self.dead(&item, now);
@@ -557,8 +561,8 @@ impl Store {
         step
     }
 
-    /// Whether the index should grow to have room for ghosts: only if evictions leave ghosts, and the larger table
-    /// takes no memory from items however long the rings become.
+    /// Whether the index should grow to have free slots for ghosts (`index::ghost`): only if evictions leave ghosts,
+    /// and if the larger table takes no memory from items, however long the rings become.
     fn may_grow_for_ghosts(&'static self, items: u64) -> bool {
         let bytes = || {
             let rings = items * Handles::ENTRY as u64;

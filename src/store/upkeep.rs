@@ -1,6 +1,6 @@
 //! Signals for background threads: activity counters, and the overhead charged to the memory limit.
 //!
-//! Owns the count of background work that may be work for another background thread, and the sum of the store's
+//! Owns the count of background work that another background thread may have to follow up, and the sum of the store's
 //! overhead. Knows no threads; called by `maint`, and by the parts of the store that run in its threads.
 
 use crate::store::store::Store;

@@ -1,8 +1,8 @@
 //! Walks over all items in steps: in memory order, or in hash order.
 //!
-//! Owns positions that stay valid between steps, the sweep that removes dead items, and tending. A walk holds no lock
-//! between its steps and one bucket at a time within them. Knows neither pace nor purpose: `maint` sweeps and tends,
-//! `proto` dumps.
+//! Owns positions that stay valid between steps, the sweep that removes dead items, and tending, which is the work of
+//! memcached's LRU maintainer ([`Store::tend`]). A walk holds no lock between its steps and one bucket at a time within
+//! them. Knows neither pace nor purpose: `maint` sweeps and tends, `proto` dumps.
 //!
 //! A walk in memory order visits an item exactly once if it stays linked throughout and is neither rewritten nor moved
 //! to another page. A walk in hash order visits each *key* that stays linked throughout exactly once, even if it is
@@ -17,7 +17,7 @@ use crate::store::store::Store;
 use crate::store::write::Dead;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Maximum stale entries of a class's ring that the sweep drops in one step.
+/// Maximum entries without an item that the sweep drops from a class's ring in one step.
 const TRIM_MAX: usize = 1024;
 
 /// Position of a walk in memory order.
@@ -204,7 +204,7 @@ impl Store {
         mut slots: u32,
         mut look: impl FnMut(&mut Walk, Handle, Item) -> bool,
     ) -> bool {
-        // Heads of chunked items are in pages of other classes.
+        // Chunked items count in the largest class, but the chunks with their headers are in pages of other classes.
         let anywhere = 1 << self.sizes.largest();
         while walk.page < walk.end && walk.classes != 0 {
             if slots == 0 {

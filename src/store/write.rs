@@ -43,7 +43,7 @@ pub struct Write {
     pub mode: Mode,
     /// CAS id to compare with; 0 = none. Used by `Cas`, `Append` and `Prepend`.
     pub compare: u64,
-    /// A `compare` older than the item's CAS id stores too; the new item is marked stale then.
+    /// A `compare` lower than the item's CAS id also stores; the new item is marked stale then.
     pub stale_ok: bool,
     /// `Append` and `Prepend` store their value even if the key has none.
     pub vivify: bool,
@@ -206,16 +206,16 @@ impl Store {
         (Stored::Stored { vlen, cas }, info)
     }
 
-    /// The CAS id of a new item: that of the write, or a new one if a flush has taken effect since it was drawn, so
-    /// that the item, stored after the flush, is not dead. The caller holds the bucket and has seen no flush taking
-    /// effect ([`Store::calm`]).
+    /// The CAS id of a new item: that of the write, or a new one if a flush has taken effect since that was drawn. With
+    /// its old id the item, which is stored after the flush, would be dead. The caller holds the bucket and has seen no
+    /// flush taking effect ([`Store::calm`]).
     #[inline]
     fn not_flushed(&self, item: &Item, write: Write) -> u64 {
         if item.can_hold_cas() || !self.is_flushed_id(write.cas) {
             return write.cas;
         }
         let cas = self.next_cas();
-        // Fewer ids than half of `WIDE_MARGIN` are drawn since `has_room_for`.
+        // Fewer ids than half of `WIDE_MARGIN` were drawn since `has_room_for`.
         debug_assert!(cas <= SEQ_MASK);
         cas
     }
@@ -336,7 +336,7 @@ impl Store {
     /// client. Nothing that a client can see changes.
     pub fn make_room(&'static self, key: &Key<'_>, exptime: Option<u32>, cas: bool, now: u32) -> Relayout {
         let seen = self.visit(key, now, |entry| {
-            // Protects the item from the evictions of its own reservation.
+            // Reserving memory for the copy must not evict the item itself.
             entry.hold_on();
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
             let time = match exptime {
@@ -426,15 +426,15 @@ fn stores_without_item(mode: Mode) -> bool {
     matches!(mode, Mode::Set | Mode::Add)
 }
 
-/// False if the layout has no CAS word, and so many ids were drawn while the value arrived that the write's CAS id, or
-/// one drawn in its place before the item is linked, may exceed 40 bits.
+/// False if the layout has no CAS word and the write's CAS id is so high that it, or one drawn in its place before the
+/// item is linked, may exceed 40 bits: many ids were drawn while the value arrived.
 #[inline]
 fn has_room_for(reservation: &Reservation, write: Write) -> bool {
     write.cas < SEQ_MASK - WIDE_MARGIN / 2 || reservation.item().can_hold_cas()
 }
 
-/// Checks a write against the key's live item: returns the refusal, or `None` if it may store. A stale write gets the
-/// old item's expiry time and win token.
+/// Checks a write against the key's live item: returns the refusal, or `None` if it may store. With a stale write
+/// (`stale_ok`), the new item gets the old one's expiry time and win token.
 fn refuse(old: &Item, new: &mut Reservation, write: Write, now: u32) -> Option<Stored> {
     match write.mode {
         Mode::Add => Some(Stored::NotStored),

@@ -7,8 +7,8 @@
 //! of two threads that contend for a class one stops contending.
 //!
 //! Code that needs the state of the whole class takes a `WholeClass`, which recalls the magazines and closes them:
-//! views, growth, page moves, tending, a switch of the mode. No magazine is open in flat mode, and none takes a chunk
-//! of a draining page.
+//! statistics, growth, page moves, tending, a switch of the mode. No magazine is open in flat mode, and none takes a
+//! chunk of a draining page.
 //!
 //! Lock order: the class lock, then a magazine's. The class lock holder locks all magazines, one after the other; a
 //! magazine lock holder takes no other lock. A chunk in a magazine counts as in use and is marked as taken. A ring
@@ -71,7 +71,7 @@ impl Handful {
 pub struct Magazine {
     /// Allocations and frees left; 0 = it is about to close, or closed.
     uses: u32,
-    /// It could not serve its thread since it was last renewed.
+    /// Set when it could not serve its thread, until it is renewed.
     refused: bool,
     /// Chunks that it takes when it is empty.
     batch: usize,
@@ -135,7 +135,8 @@ impl Magazine {
         self.histogram.note(need);
         let mut item = write(handle);
         self.counts.add(state::HOT, memcached_size);
-        // A thread that pops a ring entry clears the bit only while no item relies on it: as written, it is valid.
+        // As written, the bit is right: a thread that pops a ring entry clears it only while no item relies on the
+        // entry.
         if !item.header().is(state::RING) {
             item.change_state(0, state::RING);
             self.entries.push(handle);
@@ -192,7 +193,7 @@ impl Magazine {
 /// One thread's magazine, on cache lines of its own.
 #[repr(align(128))]
 struct MagazineCell {
-    /// Copy of its bit in [`OpenMagazines`], for the owner.
+    /// Copy of its bit in [`OpenMagazines`], for its thread.
     open: AtomicBool,
     magazine: Mutex<Magazine>,
 }
@@ -250,7 +251,7 @@ pub struct OpenMagazines {
     all: Option<Arc<Magazines>>,
     /// One bit per thread.
     open: u64,
-    /// Searches that found no free chunk, modulo the number of which one recalls magazines.
+    /// Searches that found no free chunk, modulo [`SEARCHES`].
     searches: u8,
 }
 
@@ -298,9 +299,9 @@ impl OpenMagazines {
         self.searches = 0;
     }
 
-    /// Completes an operation that the calling thread's magazine could not serve: an item of `need` bytes has its
-    /// chunk, or (0) one is freed. If the thread had to wait for the class (`contended`) its magazine opens, or stays
-    /// open; otherwise it closes when its uses are spent.
+    /// Completes an operation that the calling thread's magazine could not serve: an item of `need` bytes got its
+    /// chunk, or, with a `need` of 0, a chunk was freed. If the thread had to wait for the class (`contended`), its
+    /// magazine opens, or stays open; otherwise it closes when its uses are spent.
     #[inline]
     pub fn renew(
         &mut self,
@@ -336,7 +337,7 @@ impl OpenMagazines {
         let cell = magazines.cells[number].get_or_init(new);
         let mut magazine = cell.lock();
         if !std::mem::take(&mut magazine.refused) && !contended {
-            return; // it was not asked: the item always uses the class directly
+            return; // the magazine was not asked: such items always use the class directly
         }
         let stays = contended || magazine.uses > 0;
         let keep = if stays { magazine.room / 2 } else { 0 };

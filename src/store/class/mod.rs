@@ -5,8 +5,8 @@
 //! both. Everything here needs the class lock. Called by `slabs`, the store, and the page mover, which also use the
 //! allocator directly.
 //!
-//! Two rules hold between the parts, and [`WholeClass`] is the way to both: no magazine is open while the LRU list of
-//! flat mode has an item, and when a page begins to drain no magazine holds a chunk or a ring entry of it.
+//! Two rules hold between the parts, and taking a [`WholeClass`] establishes both: no magazine is open while the LRU
+//! list of flat mode has an item, and when a page begins to drain no magazine holds a chunk or a ring entry of it.
 
 pub(in crate::store) mod magazine;
 
@@ -62,7 +62,7 @@ pub struct ClassView {
     pub requested: u64,
     /// Memory of the class's queues, in bytes.
     pub queue_bytes: u64,
-    /// Memory of the class's table of departures, in bytes.
+    /// Memory of the class's history (`evict/history`), in bytes.
     pub history_bytes: u64,
     /// Seconds since the last access of the next victim of each queue; 0 = none.
     pub age_hot: u32,
@@ -79,7 +79,7 @@ pub struct Class {
     magazines: OpenMagazines,
     /// Buffer for a victim's key.
     pub key: Vec<u8>,
-    /// Counters since the last reset, but for those of labels, which `queues` has.
+    /// Counters since the last reset, except those of labels, which `queues` has.
     pub counts: ClassCounts,
 }
 
@@ -103,7 +103,7 @@ impl Class {
         self.magazines.any()
     }
 
-    /// Applies and closes all magazines.
+    /// Applies to the class what its magazines hold, and closes them.
     #[inline]
     pub fn whole(&mut self, arena: &Arena) -> WholeClass<'_> {
         if self.has_open_magazines() {
@@ -132,13 +132,14 @@ impl Class {
         self.whole(arena).chunks.take_present(arena, need)
     }
 
-    /// After a failed search, recalls the magazines and takes a free chunk of `need` bytes: one call in some does so.
+    /// After a failed search, recalls the magazines and takes a free chunk of `need` bytes. Only one call in 64 does so
+    /// ([`OpenMagazines::is_recall_due`]); the others return `None`.
     #[cold]
     pub fn take_from_magazines(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         if self.magazines.is_recall_due() { self.whole(arena).chunks.take_present(arena, need) } else { None }
     }
 
-    /// Adds a page for the search for memory that goes on.
+    /// Adds a page, in which a search for memory continues.
     pub fn grow(&mut self, arena: &Arena, page: u32) {
         self.chunks.receive(arena, page, None);
         self.magazines.count_searches();
@@ -241,7 +242,7 @@ impl Class {
         self.queues.tend(&self.chunks.view(arena), stats, hot_pct)
     }
 
-    /// Prefetches the key's departures for [`Class::keeps`].
+    /// Prefetches the key's line of the history for [`Class::keeps`].
     #[inline]
     pub fn prefetch_departures(&mut self, hash: u64) {
         self.queues.history().prefetch(hash);
@@ -252,7 +253,7 @@ impl Class {
         self.queues.keeps(hash, part)
     }
 
-    /// The table of departures, to be resized.
+    /// The class's history, to be resized.
     pub fn history(&mut self) -> &mut History {
         self.queues.history()
     }
@@ -318,7 +319,7 @@ impl Class {
         self.queues.enlist_copy(&self.chunks.view(arena), from, to, memcached_size);
     }
 
-    /// Replaces the head `from` of a large item by `to` in the queues: [`Queues::rename_head`].
+    /// Replaces `from`, the chunk with a large item's header, by `to` in the queues: [`Queues::rename_head`].
     pub fn rename_head(&mut self, arena: &Arena, from: Handle, to: Handle) {
         self.queues.rename_head(&self.chunks.view(arena), from, to);
     }

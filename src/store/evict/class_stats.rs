@@ -1,9 +1,13 @@
 //! Lock-free class statistics, and the figures that eviction derives from them.
 //!
-//! Owns the clocks by which ghosts age, the evaluation of ghosts of returning keys, the ring's share that follows
-//! from it, and the length of the clock period, the hand's round, by which a key's return is judged. A bucket
-//! lock holder reads and updates a class's [`ClassStats`], because it must not take the class lock; `queues` applies
-//! what accumulates there. Source of the figures: docs/research/eviction.md.
+//! The terms are those of `s3fifo`: new items enter the ring and reach the main part if they are read; the hand is the
+//! clock hand over the main part, and the clock period is one round of it. A ghost is what stays of an evicted key
+//! (`index/ghost`).
+//!
+//! Owns the clocks by which ghosts age, the verdict on the ghost of a returning key, the ring's share of a class, which
+//! these verdicts change, and the measured length of the clock period. A bucket lock holder reads and updates a class's
+//! [`ClassStats`], because it must not take the class lock; `queues` applies what accumulates there. Source of the
+//! figures: docs/research/eviction.md.
 
 use crate::store::index::Ghost;
 use crate::store::item::Handles;
@@ -21,16 +25,16 @@ const SHARE_MAX: u32 = 8000;
 const LONGER: i64 = 2;
 const SHORTER: i64 = 20;
 
-/// A ring ghost counts for as many evictions from the ring as the class has items; a main part ghost for a third of
-/// that, in evictions from the main part. A ghost is young in the first tenth, or hundredth, of as many evictions as
-/// items.
+/// Lifetimes of ghosts. A ghost of the ring counts until the ring has evicted as many items as the class has; one of
+/// the main part, until the main part has evicted a third as many. A ghost is young for a tenth (ring) or a hundredth
+/// (main part) of as many evictions as the class has items.
 const MAIN_PART: u64 = 3;
 const YOUNG_PART: u64 = 10;
 const YOUNG_MAIN_PART: u64 = 100;
 
-/// The ghost of a returning key admits it to the main part within this part of the clock period: the hand's next
-/// victim has been unread for a whole period. With a departure count per key (`history`), which is a better criterion,
-/// the part is smaller.
+/// A key that returns within this part of the clock period after its eviction from the ring is admitted to the main
+/// part: the hand's next victim there has been unread for a whole period. The smaller part is for classes with a
+/// `history`, which counts evictions per key and judges better.
 const PERIOD_PART: u64 = 5;
 const PERIOD_PART_KEPT: u64 = 15;
 

@@ -48,7 +48,8 @@ impl ClockHand {
         pool.page_at(self.page).into_iter().flat_map(move |page| slots.clone().map(move |slot| Handle::new(page, slot)))
     }
 
-    /// Stays where it is although the first page of a kind leaves the class. A hand on that page goes to the next one.
+    /// Keeps the hand on its chunk when the first page of a kind leaves the class. A hand on that page goes to the next
+    /// one.
     pub fn lose_first_page(&mut self, kind: ChunkKind) {
         if self.kind == kind {
             *self = match self.page {
@@ -59,7 +60,7 @@ impl ClockHand {
     }
 
     /// Returns a victim in a maximum-size chunk, for an item that needs such a chunk: the least frequently used of
-    /// some. The hand passes pages of maximum-size chunks only.
+    /// those examined. The hand passes pages of maximum-size chunks only.
     pub fn victim_of_max_size(&mut self, view: &ChunkView) -> Option<Handle> {
         let max_size = view.chunks.pool(ChunkKind::MaxSize);
         let mut least: Option<(u8, Handle)> = None;

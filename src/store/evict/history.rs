@@ -1,9 +1,10 @@
 //! Counts how often a key was evicted recently.
 //!
-//! A ghost (`index`) records only a key's last eviction; a history counts those of about the last two clock periods.
-//! An item that would leave the ring unread for the third time is kept: its key is requested more often than an item
-//! that the hand finds unread after a whole period. Counts are halved every two periods, so they mean the same for
-//! lasting and for passing popularity.
+//! A ghost (`index`) records only a key's last eviction; a history counts those of about the last two clock periods
+//! (rounds of the clock hand, `s3fifo`). Each choice of an item as victim is a *departure* of its key. An item that
+//! would leave the ring unread for the third time is kept: its key is requested more often than an item that the hand
+//! finds unread after a whole period. Counts are halved every two periods, so that keys which were popular once lose
+//! theirs.
 //!
 //! Owns the table and the rule for its size. Uses only memory that is not taken from items, so a class may have no
 //! history, or lose it. Used under the class lock; tables are allocated without it. Knows no items. Called by `s3fifo`,
@@ -27,7 +28,7 @@ const UNUSED: u16 = 1 << TAG_SHIFT;
 /// Entries among which a new key replaces the one with the lowest count.
 const CANDIDATES: usize = 8;
 
-/// Departures from the ring, this one included, at which an item is kept.
+/// Departures, this one included, from which an item that leaves the ring is kept.
 const KEEP_AT: u16 = 3;
 
 /// Items kept in a row at most, so that a search for memory ends.
@@ -36,7 +37,8 @@ const KEPT_MAX: u32 = 8;
 /// Clock periods in which all counts are halved once.
 const FADE_PERIODS: u64 = 2;
 
-/// Maximum of that time, in evictions per item; also its length while the clock period is not known.
+/// Maximum length of `FADE_PERIODS` periods, in evictions per item; also their length while the clock period is not
+/// known.
 const FADE_MAX: u64 = 16;
 
 /// Bytes of a table per item: maximum, minimum while no class has a table, and minimum while any has one.
@@ -63,7 +65,7 @@ pub struct History {
     departures: usize,
     /// Index of the line to halve next.
     next_to_fade: usize,
-    /// Part of a line that is due to be halved, times the departures of a fade period.
+    /// Fraction of a line that is due to be halved: this, divided by the departures in `FADE_PERIODS` periods.
     due: u64,
     /// Items kept since the last departure that was allowed.
     kept: u32,

@@ -1,15 +1,15 @@
 //! Labels of items (HOT, WARM, COLD, TEMP): the atomic change of a label, and the counts by label.
 //!
 //! A thread with a magazine may free and reuse a chunk at any moment, so a label changes in one read-modify-write that
-//! also checks what the chunk holds, and what was replaced is what counts. Knows items by their header, and no queue.
-//! Called by `queues` and `s3fifo` under the class lock, and by magazines for their own counts.
+//! also checks what the chunk holds; the counts change by the label that it replaced. Knows items by their header, and
+//! no queue. Called by `queues` and `s3fifo` under the class lock, and by magazines for their own counts.
 
 use crate::store::item::{Handle, Header, state};
 use crate::store::slab::Arena;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Atomically replaces the state of a chunk's head by what `change` computes from the head; returns the previous
-/// head. `None`, and no change, if `change` returns `None`.
+/// Atomically replaces the state bits in a chunk's header by what `change` computes from the header; returns the
+/// previous header. `None`, and no change, if `change` returns `None`.
 pub(super) fn change_if(arena: &Arena, handle: Handle, change: impl Fn(Header) -> Option<u8>) -> Option<Header> {
     let word = arena.chunk(handle).first()?;
     let with = |old| change(Header(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
@@ -70,7 +70,8 @@ impl ItemCounts {
 
     /// Number of items.
     pub(super) fn len(&self) -> u64 {
-        // Errors of single labels cancel out: see `items`. An item stored through a magazine may be freed already.
+        // Errors of single labels cancel out: see `items`. The sum may be negative while a magazine has not added an
+        // item yet that was freed already.
         self.items.iter().sum::<i64>().max(0) as u64
     }
 

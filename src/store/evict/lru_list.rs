@@ -27,7 +27,8 @@ pub struct LruList {
     len: u64,
     /// Bytes of the links.
     bytes: usize,
-    /// The last item of a skipped page that a search has passed, as it has all items before it; END = none.
+    /// The last item that a search has passed, of a page to be skipped. All items before it were passed too. END =
+    /// none.
     passed: u64,
 }
 

@@ -1,4 +1,6 @@
 //! Eviction: which item is evicted when memory is short.
+//!
+//! Owns the choice only: the store unlinks the victim from the index and frees it. Called by `class`.
 
 pub(in crate::store) mod class_stats;
 mod clock_hand;
@@ -21,7 +23,7 @@ const SEARCH: usize = 64;
 /// searches.
 const HAND_STEPS: usize = 256;
 
-/// Distance in slots at which chunk heads are prefetched before a hand.
+/// Distance in slots at which chunk headers are prefetched before a hand.
 const HAND_AHEAD: u32 = 8;
 
 /// Maximum queue entries on the draining page that one search skips: some 10 us. The searches of one request together

@@ -1,13 +1,13 @@
 //! Eviction queues of a slab class, under the class lock.
 //!
-//! Owns the labels and counts of the class's items, and both sets of queues: those of S3-FIFO (`s3fifo`) and the one
-//! of flat mode (`lru_list`), which holds items in the order of their last use, all of them COLD. A class has both and
-//! not one of the two: the mode changes while the server runs, without a pass over the items. An item stays where it is
-//! until it is evicted, or used in the other mode, so after a switch either set may be the one with items.
+//! Owns the labels and counts of the class's items, and both sets of queues: those of S3-FIFO (`s3fifo`) and the one of
+//! flat mode (`lru_list`), which holds items in the order of their last use, all of them COLD. A class has both sets,
+//! because the mode changes while the server runs, without a pass over the items. An item stays where it is until it is
+//! evicted, or used in the other mode.
 //!
-//! Knows items by their head, and of memory what a [`ChunkView`] shows; the caller unlinks victims from the index.
-//! Called by `class`, which sees to it that no magazine is open while the LRU list has an item: a free through a
-//! magazine would not remove it.
+//! Knows items by their header, and of memory what a [`ChunkView`] shows; the caller unlinks victims from the index.
+//! Called by `class`, which ensures that no magazine is open while the LRU list has an item: a free through a magazine
+//! would not remove it from the list.
 
 use super::class_stats::{ClassStats, Part};
 use super::clock_hand::{ClockHand, ExpiredSearch};
@@ -128,8 +128,8 @@ impl Queues {
         self.labels.counts.absorb(counts);
     }
 
-    /// Moves an item in use from any queue to the end of the LRU list. The chunk may hold another item by now, or
-    /// none; no thread frees it through a magazine meanwhile.
+    /// Moves an item that was accessed from any queue to the end of the LRU list. The chunk may hold another item by
+    /// now, or none; no thread frees it through a magazine meanwhile.
     pub fn move_back(&mut self, view: &ChunkView, handle: Handle) {
         let Some(mut item) = Item::at(view.arena.chunk(handle)) else { return };
         let chunked = item.header().has(iflag::CHUNKED);
@@ -212,8 +212,8 @@ impl Queues {
         self.s3fifo.victim(view, &mut self.labels, &self.lru, stats, hot_pct)
     }
 
-    /// Returns a victim in a maximum-size chunk, for an item that needs such a chunk: the least frequently used of
-    /// some.
+    /// Returns a victim in a maximum-size chunk, for an item that needs such a chunk:
+    /// [`ClockHand::victim_of_max_size`].
     pub fn victim_of_max_size(&mut self, view: &ChunkView) -> Option<Handle> {
         self.max_size_hand.victim_of_max_size(view)
     }
@@ -318,19 +318,19 @@ impl Queues {
         self.s3fifo.tend(view, &mut self.labels, stats, hot_pct)
     }
 
-    /// Whether a small item chosen as victim is to be kept after all; it is then no longer in the ring. A large item
-    /// stays its queue's next victim.
+    /// Whether a small item chosen as victim is to be kept after all; it is then no longer in the ring. Not for large
+    /// items: one that was kept would stay its queue's next victim.
     pub fn keeps(&mut self, hash: u64, part: Part) -> bool {
         let items = self.len();
         self.s3fifo.keeps(hash, part, items)
     }
 
-    /// Memory used by the table of departures, in bytes.
+    /// Memory used by the history, in bytes.
     pub fn history_bytes(&self) -> u64 {
         self.s3fifo.history_bytes()
     }
 
-    /// The table of departures, to be resized.
+    /// The class's history, to be resized.
     pub fn history(&mut self) -> &mut History {
         self.s3fifo.history()
     }
@@ -379,8 +379,8 @@ impl Queues {
         self.take_place(view, from, to);
     }
 
-    /// Replaces the head `from` of a large item by `to` in the queues. `to` is filled, but for the label and, if it
-    /// is a chunk of this class, the `RING` bit.
+    /// Replaces `from`, the chunk with a large item's header, by its copy `to` in the queues. `to` is filled, but for
+    /// the label and, if it is a chunk of this class, the `RING` bit.
     pub fn rename_head(&mut self, view: &ChunkView, from: Handle, to: Handle) {
         let Some(mut item) = Item::at(view.arena.chunk(to)) else { return };
         debug_assert!(item.header().has(iflag::CHUNKED));

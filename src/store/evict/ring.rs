@@ -1,9 +1,9 @@
 //! A queue of handles that grows and shrinks by segments.
 //!
-//! Owns entries and blanks. No push or pop moves many other entries, so none takes long under a class lock, and
-//! memory is freed when a long queue becomes short. The first entry is never a blank. Once blanks outnumber entries
-//! by a segment, every removal compacts a part of the ring. Knows no items; `queues` and `drain` use it for a class's
-//! ring and for its large items.
+//! Owns the entries, and the blanks that removed entries leave. No push or pop moves many other entries, so none takes
+//! long under a class lock, and memory is freed when a long queue becomes short. The first entry is never a blank. Once
+//! blanks outnumber entries by a segment, every removal compacts a part of the ring. Knows no items; `s3fifo` uses it
+//! for a class's ring and for its large items.
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;
@@ -29,8 +29,7 @@ pub struct Ring {
     /// Entries and blanks.
     span: usize,
     blanks: usize,
-    /// During compaction: positions below the first one are compacted; from there to the second one there are only
-    /// blanks.
+    /// During compaction, two positions: everything before the first is compacted, and between the two are only blanks.
     compacting: Option<(usize, usize)>,
 }
 
@@ -40,7 +39,7 @@ impl Ring {
         self.span - self.blanks
     }
 
-    /// Number of entries and blanks: positions are 0 up to this.
+    /// Number of entries and blanks; positions are below it.
     pub fn span(&self) -> usize {
         self.span
     }

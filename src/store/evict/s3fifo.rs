@@ -1,9 +1,10 @@
 //! S3-FIFO with ghosts: the queues of segmented mode.
 //!
-//! New items enter a FIFO ring (the HOT segment). An item that reaches the end of the ring moves to the main part if
-//! it was read, and is evicted if not. The main part is a clock: a hand walks the slots of the class's pages, takes
-//! one from each item's frequency and evicts at zero. An evicted item leaves a ghost in its bucket; a key that returns
-//! within a part of the clock period, the hand's round, counts as read once already, so it will reach the main part.
+//! New items enter a FIFO ring (the HOT segment). An item that reaches the end of the ring moves to the main part if it
+//! was read, and is evicted if not. The main part is a clock: a hand walks the slots of the class's pages, subtracts
+//! one from each item's frequency and evicts at zero. One round of the hand is a clock period. An evicted item leaves a
+//! ghost in its bucket; a key that returns within a part of the clock period counts as read once, so it will reach the
+//! main part.
 //!
 //! ```text
 //! new --> ring (HOT) --read--> main (WARM --frequency used up--> COLD --read--> WARM) --hand--> evicted
@@ -16,10 +17,10 @@
 //! A ring entry outlives its item. The chunk's `RING` bit marks that an entry exists, so a chunk has at most one and
 //! the ring is never longer than the class. The main part holds no links at all.
 //!
-//! A large item counts in the largest class, but its head lies in a chunk of a small one. It is in the largest
-//! class's ring while its label is HOT and in `chains` while it is WARM or COLD, and is removed from them when it is
-//! freed. The `RING` bit of its head belongs to the small class. Its ring may still hold an entry of the chunk's
-//! former item.
+//! A large item counts in the largest class, but its head (header and key) lies in a chunk of a smaller one. It is in
+//! the largest class's ring while its label is HOT and in `chains` while it is WARM or COLD, and is removed from them
+//! when it is freed. The `RING` bit of the head's chunk belongs to the smaller class, whose ring may still hold an
+//! entry of the chunk's former item.
 //!
 //! Owns these queues, the hand, the share and the history; the labels and the list of flat mode are passed in by
 //! `queues`. Source of the figures: docs/research/eviction.md.
@@ -38,8 +39,8 @@ use std::collections::VecDeque;
 /// Maximum ring entries that one call of `tend` takes out: some tens of microseconds.
 const TEND: usize = 256;
 
-/// Maximum length of a class's queue of idle items, which left the ring unread while there was free memory: 4 bytes
-/// each. The clock hand finds the others.
+/// Maximum length of a class's queue of idle items: they left the ring unread while there was free memory. 8 bytes
+/// each. The clock hand finds those that do not fit.
 const IDLE_MAX: usize = 1 << 16;
 
 /// Chunks of large items beyond the first one of each item: those of items in the ring, and all.
@@ -144,12 +145,12 @@ impl S3Fifo {
         self.ring.bytes() + self.chains.bytes() + self.idle.capacity() * size_of::<Handle>()
     }
 
-    /// Memory used by the table of departures, in bytes.
+    /// Memory used by the history, in bytes.
     pub fn history_bytes(&self) -> u64 {
         self.history.bytes()
     }
 
-    /// Departures of the class's keys.
+    /// The class's history.
     pub fn history(&mut self) -> &mut History {
         &mut self.history
     }
@@ -210,7 +211,7 @@ impl S3Fifo {
     }
 
     /// Returns the next victim. It is still linked, but no longer in the ring. `hot_pct` is the ring's share if the
-    /// operator fixed it. Items in `lru` are not the hand's.
+    /// operator fixed it. The hand passes over items that are in `lru`.
     pub fn victim(
         &mut self,
         view: &ChunkView,
@@ -347,7 +348,7 @@ impl S3Fifo {
             }
             let freq = now & state::FREQ;
             let label = if freq > 0 { state::WARM } else { state::COLD };
-            // One access pays for the move.
+            // The move to the main part costs one access.
             let moved = now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label;
             header.is(state::LINKED).then_some(moved)
         }) else {
@@ -374,9 +375,9 @@ impl S3Fifo {
     }
 
     /// While there is free memory, takes items out of a ring that is too long, up to a bounded number of entries;
-    /// returns whether more may remain. Does nothing if the class has evicted since the last call and the share
-    /// adapts: evictions shorten the ring then, and must evict unread items, or the main part would fill with them
-    /// whenever the share falls.
+    /// returns whether more may remain. Does nothing if the class has evicted since the last call, unless the operator
+    /// fixed the share: evictions then shorten the ring, and must take its unread items. Otherwise the main part would
+    /// fill with unread items whenever the share falls.
     pub fn tend(&mut self, view: &ChunkView, labels: &mut Labels, stats: &ClassStats, hot_pct: Option<u32>) -> bool {
         let evicted = stats.evicted();
         if std::mem::replace(&mut self.tended_at, evicted) != evicted && hot_pct.is_none() {

@@ -1,4 +1,5 @@
-//! Ghosts: entries of evicted keys in otherwise free slots of a bucket.
+//! Ghosts: entries of evicted keys in otherwise free slots of a bucket. When a key is stored again, its ghost tells
+//! that it was evicted, and when.
 //!
 //! Owns what is stored of a ghost and where it may be: in the free slots of a bucket's first line. Called by the store
 //! with the bucket locked. Does not know what a ghost's 16 bits mean: `evict/class_stats` does.

@@ -17,12 +17,12 @@ const GROW_TO: f64 = 0.75;
 /// Distance in buckets at which items are prefetched ahead of the bucket that moves.
 const GROW_AHEAD: u64 = 4;
 
-/// Fill at which the table grows where its memory is taken from items: 6.9 to 7.4 bytes per item with overflow
-/// lines. A higher fill would need 6.3 bytes but leave too few slots for ghosts: at 95 % Zipf loads miss 1 to 2 % more
-/// than at 70 %, though 2 % more items fit (simulated).
+/// Fill at which the table grows where its memory is taken from items: 6.9 to 7.4 bytes per item with overflow lines. A
+/// higher fill would need 6.3 bytes but leave too few slots for ghosts: filled to 95 %, a table under Zipf loads misses
+/// 1 to 2 % more than one filled to 70 %, though 2 % more items fit (simulated).
 const CROWDED: f64 = 0.85;
 
-/// Maximum fill of a table that has just grown in this case: it grows by an eighth.
+/// Maximum fill of a table that has just grown from `CROWDED`: it grows by an eighth.
 const CROWD_TO: f64 = 0.76;
 
 /// Fill at which the table grows although classes have not given up memory for it yet.
@@ -37,7 +37,7 @@ const TOUCH_BUCKETS: u64 = 1 << 15;
 /// Buckets per overflow line touched ahead of use: a table about to grow uses one line per four buckets.
 const BUCKETS_A_LINE: u64 = 4;
 
-/// Minimum and maximum of these lines: a small page and 0.5 MB. Four million items per second use that in 50 ms.
+/// Minimum and maximum of these lines: a small page and 0.5 MB. Four million items per second use 0.5 MB in 50 ms.
 const LINES_AHEAD: (u64, u64) = (1 << 8, 1 << 15);
 
 /// Maximum buckets of a table: as many as the upper half of a hash can name (`place_of`). With 51 billion items and no
@@ -50,7 +50,7 @@ const PAGE_BUCKETS: u64 = 4096 / BUCKET_BYTES as u64;
 /// How far a table grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// By a third: each item moves about three times until its table is large.
+    /// By a third: over all growths an item moves about three times.
     Wide,
     /// By an eighth, where memory is scarcer than time.
     Narrow,
@@ -99,8 +99,8 @@ impl Table {
         self.overflow.touch((self.len / BUCKETS_A_LINE).clamp(LINES_AHEAD.0, LINES_AHEAD.1) as u32)
     }
 
-    /// Returns the memory of the first `moved` buckets to the kernel, if they are enough or all. So two whole tables
-    /// never coexist in memory.
+    /// Returns the memory of the first `moved` buckets to the kernel, in units of `DISCARD_BUCKETS`, and of the whole
+    /// table once all have moved. So two whole tables never coexist in memory.
     fn give_back(&self, moved: u64) -> bool {
         let given_back = self.given_back.load(Relaxed);
         let all = self.buckets.words().len() / Line::BUCKET;

@@ -28,10 +28,10 @@ pub(super) const GHOST_TAG: u8 = 255;
 
 const LOW_HALF: u64 = 0xffff_ffff;
 
-/// Entry of an evicted key in its bucket: 16 bits of the hash (added when it is stored), and 16 bits from
-/// `evict/class_stats`, which are here.
+/// Entry of an evicted key in its bucket: the 16 bits that `evict/class_stats` computes. When a ghost is stored, 16
+/// bits of the key's hash are added.
 ///
-/// A false match occurs in one of 2^16 comparisons; it costs a wrong eviction hint.
+/// The hash bits match a wrong key in one of 2^16 comparisons; this costs a wrong eviction hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ghost(pub u16);
 

@@ -413,8 +413,8 @@ impl Index {
         self.is_kept(bucket.table, number, place, word).then_some(bucket)
     }
 
-    /// Whether the entries of the bucket at `place` were in `table`, which has this `number`, when its first word was
-    /// `word`, which was loaded with Acquire.
+    /// Whether `table`, which has this `number`, had the entries of the bucket at `place` when the bucket's first word
+    /// was `word`. That word must be loaded with Acquire.
     #[inline]
     fn is_kept(&self, table: &Table, number: u64, place: usize, word: u64) -> bool {
         // Below the cursor the memory may have been returned to the kernel, and the moved bit with it.
@@ -423,8 +423,8 @@ impl Index {
         !moved && (current & LOW_HALF == number || current >> 32 == number + 1)
     }
 
-    /// Bytes of the tables in use, overflow lines included. During growth the buckets of both tables count as those of
-    /// the new one: its memory comes as that of the old one goes.
+    /// Bytes of the tables in use, overflow lines included. During growth only the new table's buckets count: it gets
+    /// memory as the old one returns it.
     pub fn bytes(&'static self) -> u64 {
         let current = self.current.load(Acquire);
         let table = self.table(current & LOW_HALF);

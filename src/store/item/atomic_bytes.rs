@@ -39,8 +39,7 @@ pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
     let shift = at % WORD;
     let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
     let written = out.len();
-    // The first store begins at the first of the `len` bytes, each further one where the value bytes of its predecessor
-    // end, and the word that holds the value's last byte is the last one stored.
+    // Each store begins where the value bytes of the previous one end. The last word stored has the value's last byte.
     // SAFETY: `len + 2 * WORD` bytes were reserved after `written`, and no store extends more than `WORD - 1` bytes
     // past the value. All `len` bytes are written before `set_len`.
     unsafe {
@@ -133,7 +132,7 @@ pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU32], from: usize, to: usize) -> &
 ///
 /// # Safety
 /// No other access to these bytes may happen while the slice lives, not even through a stale handle: docs/memory.md
-/// lists the bytes that those can read.
+/// lists the bytes that may be read through one.
 #[allow(clippy::mut_from_ref)] // atomics may be written through a shared reference; the contract makes it exclusive
 pub unsafe fn exclusive_bytes(chunk: &[AtomicU32], from: usize, to: usize) -> &mut [u8] {
     let to = to.min(chunk.len() * WORD);

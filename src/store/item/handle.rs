@@ -27,7 +27,7 @@ pub const FIRST_PAGE: u32 = if cfg!(feature = "long-handles") { SHORT_PAGES as u
 pub struct Handle(NonZeroU64);
 
 impl Handle {
-    /// A chunk of page 0, which does not exist: a chunk without words.
+    /// A handle on page 0, which does not exist: its chunk has no words.
     pub const NOWHERE: Self = Self(NonZeroU64::MIN);
 
     /// Handle of slot `slot` of page `page`.
@@ -129,7 +129,7 @@ impl Handles {
 pub struct Links {
     /// The next chunk.
     pub next: Option<Handle>,
-    /// The previous chunk. A chain's first chunk has none: the item's head links to it.
+    /// The previous chunk. A chain's first chunk has none: the item's header links to it.
     pub before: Option<Handle>,
 }
 

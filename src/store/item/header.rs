@@ -12,11 +12,12 @@ pub(in crate::store) const FIXED: usize = 3;
 /// Values of the length field of word 0 that indicate where the value's length is stored. Lower ones are the length
 /// itself.
 pub(in crate::store) mod length {
-    /// From here on, plus the upper bits of the value's length: the lower eight are in `more`, with the expiry time.
+    /// From 224 to 253: this, plus the upper bits of the value's length. The word `more` has its lower eight bits, and
+    /// the expiry time.
     pub const MORE: u8 = 224;
-    /// In `ext`; the value is not large.
+    /// The length is in the `ext` words; the value is not large.
     pub const EXT: u8 = 254;
-    /// In `ext`; the value is large.
+    /// The length is in the `ext` words; the value is large (over `COPY_MAX`, or a chain).
     pub const LARGE: u8 = 255;
 }
 
@@ -46,7 +47,7 @@ pub mod iflag {
     pub const KEY_BINARY: u8 = 16;
     /// Marked stale by a meta delete or set.
     pub const STALE: u8 = 32;
-    /// The win token is out.
+    /// A client has the win token of the meta commands.
     pub const TOKEN: u8 = 64;
     /// Never expires.
     pub const NO_EXPIRY: u8 = 128;

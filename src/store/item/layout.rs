@@ -13,11 +13,13 @@
 //! [flags   u32]                                    if client flags are not 0
 //! value (no NUL, no CRLF), or for a chunked item the chain that starts at `first chunk`
 //! ```
-//! Words have 32 bits. `length` is the value's length up to 223; from 224 on it indicates where the length is stored
-//! ([`length`]). A chunk without an item has klen 0, and [`kind`] in place of the item flags.
+//! Words have 32 bits. `seq` is the sequence number, by which flushes tell older items from newer ones (`flush`); it is
+//! the CAS id, unless the item has a `cas` word. `length` is the value's length up to 223; from 224 on it indicates
+//! where the length is stored ([`length`]). A chunk without an item has klen 0, and [`kind`] in place of the item
+//! flags.
 //!
-//! Word 0 of a linked item changes by read-modify-write only: the class holder and the bucket holder both change state
-//! bits. All other words of a linked item change under its bucket's lock.
+//! Word 0 of a linked item changes by read-modify-write only: the holder of its class and the holder of its bucket both
+//! change state bits. All other words of a linked item change under its bucket's lock.
 //!
 //! Owns encoding and decoding only; takes no locks. Called by the rest of the store.
 
@@ -38,8 +40,8 @@ pub const IDLE_MAX: u32 = 90 * 24 * 60 * 60;
 /// Seconds after a recorded access during which no other needs recording: memcached's `ITEM_UPDATE_INTERVAL`.
 const ACCESS_INTERVAL: u32 = 60;
 
-/// Idle times (24 bits, wrapping) from here on are negative: a thread with a faster clock recorded the access. The last
-/// 12 of 194 days.
+/// Idle times are 24-bit differences that wrap. From this value on, the last 12 of 194 days, they are negative: a
+/// thread with a faster clock recorded the access.
 const ATIME_AHEAD: u32 = MASK24 + 1 - (1 << 20);
 
 const _: () = assert!(IDLE_MAX < ATIME_AHEAD && EXPTIME_SHORT_MAX < 1 << 23);
@@ -48,7 +50,7 @@ const _: () = assert!(IDLE_MAX < ATIME_AHEAD && EXPTIME_SHORT_MAX < 1 << 23);
 /// key and copied value. Written only as atomic words. A multiple of 8.
 pub const OPEN_BYTES: usize = (10 * WORD + KEY_MAX + 4 + COPY_MAX).next_multiple_of(8);
 
-/// The bits of a store sequence number.
+/// Mask of a sequence number: 40 bits.
 pub const SEQ_MASK: u64 = (1 << 40) - 1;
 
 /// Description of an item to write.
@@ -178,7 +180,8 @@ impl Item {
     pub fn vlen(&self) -> usize {
         match self.header.length() {
             length::EXT.. => self.word(self.header.ext_word()) as usize,
-            // The two parts may be of different items while the chunk is reused: clamp to what readers may copy.
+            // While another thread reuses the chunk, the two parts may belong to different items: clamp to what readers
+            // may copy.
             more @ length::MORE.. => {
                 (usize::from(more - length::MORE) << 8 | self.word(FIXED) as usize & 0xff).min(COPY_MAX)
             }
@@ -218,7 +221,7 @@ impl Item {
         (load_pair(self.chunk, at / WORD) >> (at % WORD * 8)) as u32
     }
 
-    /// Store sequence number, 40 bits.
+    /// Sequence number, 40 bits.
     #[inline]
     pub fn seq(&self) -> u64 {
         load_pair(self.chunk, 1) & SEQ_MASK
@@ -271,8 +274,9 @@ impl Item {
         if idle < ATIME_AHEAD { idle } else { 0 }
     }
 
-    /// Relative time of the last access, extended from 24 bits with `now`, and no later than `now`. Correct as long as
-    /// the sweep clamps the item ([`Item::limit_idle`]) between an idle time of [`IDLE_MAX`] and one of `ATIME_AHEAD`.
+    /// Relative time of the last access, extended from 24 bits with `now`, and no later than `now`. Correct if the
+    /// sweep clamps the item ([`Item::limit_idle`]) after its idle time has passed [`IDLE_MAX`] and before it reaches
+    /// `ATIME_AHEAD`.
     #[inline]
     pub fn atime(&self, now: u32) -> u32 {
         now.saturating_sub(self.idle(now))
@@ -315,7 +319,7 @@ impl Item {
         }
     }
 
-    /// Clamps the idle time at `now`, extending the stored time with the time `earlier`.
+    /// Clamps the idle time at `now`; the stored 24 bits are extended with the time `earlier`.
     pub fn limit_idle_since(&self, earlier: u32, now: u32) {
         let atime = self.atime(earlier);
         if now.saturating_sub(atime) > IDLE_MAX {
@@ -429,7 +433,7 @@ impl Item {
             fence(Release);
         }
         let ring = u32::from(state::RING) << 16;
-        // The class holder may clear the ring bit concurrently.
+        // The holder of the class may clear the ring bit concurrently.
         let _ = chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(self.header.0 & !ring | word & ring));
     }
 

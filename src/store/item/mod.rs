@@ -1,4 +1,6 @@
 //! Items in their chunks: layout, header, keys, handles, and bytes in atomic words.
+//!
+//! The lowest room of the store: knows no page, no index and no lock. Used by all other rooms.
 
 pub(in crate::store) mod atomic_bytes;
 pub(in crate::store) mod handle;

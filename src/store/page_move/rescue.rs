@@ -2,7 +2,7 @@
 //!
 //! Owns the order of the steps, slice by slice; `maint` calls the slices, on one thread. Steps of a [`Move`]:
 //!
-//! 1. The oldest page of its class starts to drain: none of its chunks is allocated, and a freed one is drained.
+//! 1. The oldest page of its class starts to drain: none of its chunks is allocated, and one that is freed is drained.
 //! 2. Passes over its slots: free chunks leave the free list; items are rescued (copied to another chunk of the class,
 //!    which replaces theirs in the index), or evicted if there is no memory for that. Chunks in use are left for the
 //!    next pass: values that arrive, and chains that are read. A large value in a single chunk is rescued even while
@@ -131,7 +131,7 @@ pub struct Move {
     progress: bool,
     /// In this pass an item found no memory.
     short: bool,
-    /// Items that were rescued or evicted for others.
+    /// Chunks of the page that were in use and have been emptied.
     live: u32,
     /// The class has no victim to make room for an item of the page.
     starved: bool,
@@ -212,8 +212,8 @@ impl Store {
         Some(Move { slots: class.chunks.draining_slots(), ..Move::new(src, dst, page, MoveStage::Clear) })
     }
 
-    /// Begins to lay out a page of `class` for the other kind of chunk, if that is due; until the move is done the
-    /// class is short of it.
+    /// Begins to lay out a page of `class` for the other kind of chunk, if that is due. The class lacks the page until
+    /// the move is done.
     pub fn begin_resize(&'static self, id: usize) -> Option<Move> {
         let mut class = self.slabs.class(id);
         let mut class = class.whole(&self.arena);
@@ -422,7 +422,7 @@ impl Store {
         drop((bucket, class));
         m.counts.rescues += 1;
         if chunked {
-            // The chain continues with the new head.
+            // Only the old head is freed: its chain belongs to the new one now.
             self.slabs.class(m.src).free(&self.arena, from);
         } else {
             self.release(linked);
@@ -559,7 +559,7 @@ impl Store {
         }
         let item = linked.item;
         drop(bucket);
-        // The page is the oldest one: its unread items would be the next victims if the hand were here.
+        // The page is the class's oldest: a hand that came here would take its unread items as the next victims.
         let unread = item.header().is_unread_cold();
         let id = if unread { self.lru_class(handle, &item) } else { m.src };
         let mut class = self.slabs.class(id);

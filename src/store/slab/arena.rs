@@ -1,7 +1,8 @@
 //! Item memory: pages of one megabyte, divided into chunks that handles address.
 //!
-//! Owns the reservation and the page table; `atomic_bytes` reads and writes bytes through its words. Knows nothing of
-//! items. A wrong or stale handle yields wrong bytes, never an access outside the region. Used by all of `store`.
+//! Owns the reserved address space and the page table; `atomic_bytes` reads and writes bytes through its words. Knows
+//! nothing of items. A wrong or stale handle yields wrong bytes, never an access outside the region. Used by all of
+//! `store`.
 
 use super::page_entries::PageEntries;
 use super::region::{Region, prefetch};
@@ -13,12 +14,11 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// Words of a page.
 const PAGE_WORDS: usize = PAGE_BYTES / WORD;
 
-/// Maximum address space that is left free where it is short, apart from the pages: for index growth, thread stacks and
-/// connection buffers.
+/// Maximum address space that stays free besides that of the pages, where it is short: for index growth, thread stacks
+/// and connection buffers.
 const SPARE_MAX: usize = 256 << 20;
 
-/// Page table flag: the page had another layout before, so a stale reader that uses the old layout reads anywhere in
-/// it.
+/// Page table flag: the page had chunks of another size before, so a thread with an old handle may read anywhere in it.
 const RESIZE: u32 = 1 << 31;
 
 /// The pages. Pages are numbered from 1 and handed out in order; the page table holds each one's class.
@@ -26,7 +26,7 @@ pub struct Arena {
     region: Region,
     /// Entries of the memory file that holds the pages, if any: every assignment of a page is entered there.
     entries: Option<PageEntries>,
-    /// [`RESIZE`] | a page's stride in words << 8 | class; a page without the latter two is not in use.
+    /// For each page: [`RESIZE`] | stride in words << 8 | class. A page without stride and class is not in use.
     table: Box<[AtomicU32]>,
     pages: usize,
 }
@@ -56,7 +56,7 @@ impl Arena {
         None
     }
 
-    /// Maximum bytes of the pages of classes, if each class can have its first page in addition.
+    /// Maximum bytes of the classes' pages. Each class can have its first page in addition.
     pub fn room(&self) -> u64 {
         ((self.pages + 1 - FIRST_PAGE as usize).saturating_sub(CLASSES_PAGES) * PAGE_BYTES) as u64
     }
@@ -98,7 +98,7 @@ impl Arena {
         self.words_of(page).iter().for_each(|word| word.store(0, Relaxed));
     }
 
-    /// Makes the kernel back a zeroed page of no class with memory.
+    /// Makes the kernel provide the memory of a page, which is zeroed and in no class.
     pub fn touch(&self, page: u32) {
         // Once every 4 KiB: where huge pages are short the kernel provides small ones.
         self.words_of(page).iter().step_by(4096 / WORD).for_each(|word| word.store(0, Relaxed));
@@ -163,7 +163,7 @@ impl Arena {
         self.table.get(handle.page()).is_some_and(|entry| entry.load(Relaxed) & RESIZE == 0)
     }
 
-    /// Prefetches the head of the chunk `slots` behind this one, if it is on the same page.
+    /// Prefetches the header of the chunk that is `slots` slots behind this one, if it is on the same page.
     #[inline]
     pub fn prefetch_head(&self, handle: Handle, slots: u32) {
         if let Some(later) = Handle::from_raw(handle.raw() + u64::from(slots))

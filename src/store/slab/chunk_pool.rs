@@ -57,7 +57,7 @@ impl ChunkPool {
         Self { layout, ..Self::default() }
     }
 
-    /// The division of its pages.
+    /// How its pages are divided.
     pub fn layout(&self) -> ChunkLayout {
         self.layout
     }

@@ -23,7 +23,7 @@ pub struct Chunks {
     is_largest: bool,
     /// By [`ChunkKind`].
     pools: [ChunkPool; 2],
-    /// Pages that the class has started to use.
+    /// Pages that the class has started to use since the start.
     births: u64,
     /// Sizes of the latest items.
     histogram: SizeHistogram,
@@ -207,7 +207,7 @@ impl Chunks {
     fn begin_page(&mut self, arena: &Arena, need: usize) -> Option<ChunkKind> {
         let mut kind = self.kind_of_next(need);
         if self.pool(kind).carving.is_some() {
-            return Some(kind); // kept for other items until now, or the layout is new
+            return Some(kind); // its chunks were kept for longer items until now, or its layout is new
         }
         let page = match self.pool_mut(kind).given.pop().or_else(|| self.given.pop()) {
             Some(page) => page,
@@ -301,8 +301,8 @@ impl Chunks {
         if max_size <= fitted { ChunkKind::MaxSize } else { ChunkKind::Fitted }
     }
 
-    /// Returns the kind with a surplus page if the class is well short of the other kind; `MaxSize` as soon as a fitted
-    /// layout pays.
+    /// Returns the kind of which a page should be resized: the class has a surplus of it and is well short of the other
+    /// kind. `MaxSize` as soon as a fitted layout pays.
     pub fn kind_to_resize(&mut self) -> Option<ChunkKind> {
         if self.draining.is_some() || !self.histogram.is_settled() {
             return None;
@@ -387,7 +387,7 @@ pub struct ChunkView<'a> {
 }
 
 impl ChunkView<'_> {
-    /// As this, but with the items on the draining page as victims like others.
+    /// The same view, but items on the draining page are victims like others.
     pub fn with_draining_page(self) -> Self {
         Self { leaving: None, ..self }
     }

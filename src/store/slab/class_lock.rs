@@ -78,7 +78,7 @@ mod times {
         static HOLDS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Passes the calling thread's holds since the last call to `each`.
+    /// Calls `each` with the nanoseconds of each hold of the calling thread since the last call.
     pub fn take_holds(each: impl FnMut(u64)) {
         HOLDS.with_borrow_mut(|holds| holds.drain(..).for_each(each));
     }

@@ -1,4 +1,4 @@
-//! The page that leaves its class: none of its chunks is handed out, and each is counted once it is in no use.
+//! The page that leaves its class: none of its chunks is handed out, and each is counted as soon as it is unused.
 //!
 //! Owns the count, and the page's chunks on the free list. A part of the allocator because every allocation and every
 //! free asks whether a chunk is on that page. Callers hold the class lock, so longer work comes in slices. Knows no
@@ -36,7 +36,7 @@ impl DrainingPage {
         self.page as usize == handle.page()
     }
 
-    /// Counts a chunk of the page as drained: it is on no list and in no use.
+    /// Counts a chunk of the page as drained: it is on no list and not in use.
     pub(super) fn lose(&mut self, arena: &Arena, handle: Handle) {
         Header::mark(arena.chunk(handle), kind::DRAINED);
         self.left -= 1;

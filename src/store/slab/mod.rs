@@ -1,4 +1,6 @@
-//! Memory for items: address space, pages, chunks and their sizes, and per-thread magazines.
+//! Memory for items: address space, pages, chunks and their sizes, and the numbers of threads with magazines.
+//!
+//! Knows no index and no queues. Used by all rooms above.
 
 pub(in crate::store) mod arena;
 pub(in crate::store) mod chunk_layout;

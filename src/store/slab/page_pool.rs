@@ -1,7 +1,7 @@
 //! The page pool: pages in use and free, the memory limit, and what is charged to it.
 //!
 //! Owns which pages have memory and which are free, under a lock of its own (rank: docs/locking.md); every call takes
-//! the lock and holds it for a few instructions. The kernel's clearing of a page, which takes long, is the caller's,
+//! the lock and holds it for a few instructions. The kernel takes long to clear a page, so callers touch new pages,
 //! without a lock. Knows no classes and no chunks. Called by `slabs`, the store and the page mover.
 
 use super::class_lock::Mutex;
@@ -13,8 +13,8 @@ use std::ops::Range;
 /// machine.
 const READY_PAGES: u64 = 4;
 
-/// Overhead in bytes that is not charged to a limit of `limit` bytes: a twentieth of it, and 10 of the 32 MiB that the
-/// process as a whole is allowed.
+/// Overhead in bytes that is not charged to a limit of `limit` bytes: a twentieth of it and 10 MiB. (The process as a
+/// whole may exceed the limit by a twentieth and 32 MiB.)
 pub fn on_top(limit: u64) -> u64 {
     limit / 20 + (10 << 20)
 }
@@ -50,7 +50,7 @@ struct Pages {
     limit: u64,
     /// Overhead bytes charged to the limit: the part beyond [`on_top`].
     charged: u64,
-    /// Overhead bytes once the index has grown, while its growth waits for them; 0 = no growth waits.
+    /// Overhead in bytes that an index growth needs which waits for classes to give up pages; 0 = no growth waits.
     wanted: u64,
     /// Classes must give up pages: the limit was lowered below the memory in use, or the charge has risen.
     shrinking: bool,

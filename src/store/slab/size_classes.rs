@@ -106,7 +106,7 @@ impl Sizes {
     }
 
     fn class_size(&self, memcached_size: usize) -> ClassSize {
-        // NUL, CR and LF, which are not stored, leave room for rounding up.
+        // memcached's size counts NUL, CR and LF, which are not stored here: room for rounding up.
         let saved = MEMCACHED_HEADER - HEADER - MORE + if self.config.use_cas { MEMCACHED_CAS } else { 0 };
         let large = if memcached_size >= LARGE_SIZE { 12 - MORE } else { 0 };
         // `-n 1 -o slab_sizes` allows sizes below that of the header alone.

@@ -1,6 +1,6 @@
 //! Thread slots: small numbers, unique among living threads, that index tables of per-thread state.
 //!
-//! Owns the numbers, and the switch by which a simulation runs as many threads in one. Knows nothing of the tables.
+//! Owns the numbers, and the switch with which a simulation lets one thread act as many. Knows nothing of the tables.
 //! Called by `magazine` and `slabs`.
 
 use std::cell::{Cell, OnceCell};
@@ -41,13 +41,13 @@ pub fn take() -> Option<usize> {
     }
     let taken = TAKEN.fetch_update(Relaxed, Relaxed, |taken| (taken != u64::MAX).then(|| taken | (taken + 1))).ok()?;
     let slot = ThreadSlot(taken.trailing_ones() as usize);
-    // A thread that is ending gets none.
+    // A thread that is ending gets no slot.
     let number = OWNED.try_with(|own| own.get_or_init(|| slot).0).ok()?;
     CURRENT.set(Some(number));
     Some(number)
 }
 
-/// Makes the calling thread use slot `slot` from now on, or none: a simulation is many threads in one. If
+/// Makes the calling thread use slot `slot` from now on, or none, for simulations, in which one thread acts as many. If
 /// `contended`, each hold of a class lock counts as one waited for, so that magazines open. No effect in release
 /// builds; only for programs with one thread.
 pub fn act_as(slot: Option<usize>, contended: bool) {
