@@ -60,7 +60,7 @@ pub struct Adjust {
     pub arith: Arith,
     /// New expiry time. As in memcached, it is lost if the result needs a longer item.
     pub touch: Option<u32>,
-    /// CAS id to report; lost likewise.
+    /// CAS id for the item, and to report. If the result needs a longer item, it is only reported.
     pub chosen: Option<u64>,
     /// Item to create on a miss, and its number.
     pub vivify: Option<(Vivify, u64)>,
@@ -235,8 +235,8 @@ impl Verbs<'_> {
         ArithStep::Finished(Adjusted::Number { number, cas: self.shown_cas(cas), exptime })
     }
 
-    /// Arithmetic on a number that padding has made a large value. Readers may have it pinned, so a new item of the
-    /// same size replaces it. `None` if the item no longer has the value of `version`.
+    /// Arithmetic on a large value, which is a number with much padding. Readers may have it pinned, so a new item of
+    /// the same size replaces it. `None` if the item no longer has the value of `version`.
     #[cold]
     fn add_large(
         &self,

@@ -1,4 +1,4 @@
-//! Deletions: of an item, of its value, of the claim that it is fresh, of all items.
+//! Deletions: removes an item, empties it, marks it stale, or flushes all items.
 //!
 //! Owns stale marks and the end of win tokens. Hits and misses are counted as for `delete`, except that a CAS mismatch
 //! of [`Verbs::delete_if`] counts as neither. Called through [`Verbs`] by every protocol.

@@ -9,12 +9,12 @@ use crate::hotkeys::AccessKind;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::{Entry, Lookup, Meta, Mode, Stored, iflag, state};
 
-/// Claim on an item that is about to expire.
+/// Option `R` of the meta get: claim an item, by its win token, if it is about to expire.
 #[derive(Clone, Copy, Debug)]
 pub struct Recache {
     /// The fetch claims the item if it expires before this time.
     pub before: u32,
-    /// The touch of the same command applies first.
+    /// The command's touch came before this option: compare the expiry time that it sets.
     pub touched: bool,
 }
 
@@ -223,7 +223,7 @@ impl Verbs<'_> {
         }
     }
 
-    /// State of a linked item before the fetch; then applies touch, claim and bump.
+    /// Applies touch, claim and bump to a linked item; returns its state before them.
     #[inline]
     fn meet(&self, entry: &mut Entry, peek: &MetaGet) -> MetaSeen {
         let mut seen = self.see(entry);

@@ -1,8 +1,8 @@
 //! The cache verbs: fetch, store, delete, arithmetic, touch. Independent of any protocol; a file each.
 //!
-//! Owns what a verb means and what it counts; knows no wire format and no sockets. Protocols create a [`Key`] and one
-//! [`Verbs`] a run and call these. The store below works under its bucket locks; most reads are optimistic and take
-//! none.
+//! Owns what a verb means and what it counts; knows no wire format and no sockets. A protocol makes one [`Verbs`] for
+//! each run of a session, and a [`Key`] for each command, and calls these. The store below works under its bucket
+//! locks; most reads are optimistic and take none.
 
 mod arith;
 mod delete;
@@ -116,7 +116,7 @@ impl Verbs<'_> {
         if self.cache.use_cas { cas } else { 0 }
     }
 
-    /// The chosen CAS id; `None` without CAS ids (`-C`).
+    /// The CAS id that a client chose; `None` without CAS ids (`-C`).
     #[inline]
     fn chosen(&self, cas: Option<u64>) -> Option<u64> {
         cas.filter(|_| self.cache.use_cas)

@@ -16,7 +16,8 @@ pub trait Source: Send + Sync {
 pub struct Load(Box<dyn FnOnce(Completion) + Send>);
 
 impl Load {
-    /// A load that passes its completion to `subscribe`, which keeps it until the item is in the store, or will not be.
+    /// A load that passes its completion to `subscribe`, which keeps it until the load has ended, with the item or
+    /// without.
     pub fn new(subscribe: impl FnOnce(Completion) + Send + 'static) -> Self {
         Self(Box::new(subscribe))
     }

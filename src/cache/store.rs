@@ -18,21 +18,22 @@ pub struct Vivify {
     pub chosen: Option<u64>,
 }
 
-/// Whose rules a storage command follows where memcached's command families differ.
+/// Family of a storage command: memcached's families follow different rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// `set` and the like. A refused `set` removes the old item: a miss is better than a stale value.
     Classic,
     /// `ms`. Any refused store removes the old item; `stats detail` does not count it.
     Meta,
-    /// Packets. As `Classic`, but a store is counted once its value has arrived, and a refusal is not.
+    /// Packets of the binary protocol. As `Classic`, but a store is counted once its value has arrived, and a refusal
+    /// is not.
     Binary,
 }
 
 /// A storage command.
 #[derive(Clone, Copy, Debug)]
 pub struct Storage {
-    /// Whose rules it follows.
+    /// The family whose rules it follows.
     pub family: Family,
     /// The verb; `Cas` if a set or replace came with a CAS id.
     pub mode: Mode,
@@ -40,7 +41,7 @@ pub struct Storage {
     pub compare: u64,
     /// A `compare` below the item's CAS id also stores, as stale.
     pub stale_ok: bool,
-    /// An append on a miss stores.
+    /// An append or prepend stores on a miss.
     pub vivify: bool,
     /// CAS id of the stored item; 0 = a new one.
     pub chosen: Option<u64>,

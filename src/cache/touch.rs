@@ -15,8 +15,9 @@ impl Verbs<'_> {
         if hit.is_some() { Done::Done } else { Done::NotFound }
     }
 
-    /// Visits the item of `key` once its layout has room for expiry time `touch`, if any, or there is no memory for one
-    /// that has. Then [`Entry::set_exptime_nearly`] sets the latest time that it can hold.
+    /// Visits the item of `key`. If its layout has no room for expiry time `touch`, rewrites the item first; if there
+    /// is no memory for that, visits it as it is: [`Entry::set_exptime_nearly`] then sets the latest time that it can
+    /// hold.
     #[inline]
     pub(super) fn visit_with_room<R>(
         &self,

@@ -1,8 +1,8 @@
 //! Watch events of the verbs: lookups, stores, deletions; samples of their keys.
 //!
-//! Owns which lookups and stores are events, as in memcached: a store or delete looks its key up first. For the hot
-//! keys each command counts as one access of each of its keys. If neither is wanted, nothing runs here but the test of
-//! one mask.
+//! Owns which lookups and stores are events. As in memcached, a store or a delete is reported as a lookup too. For the
+//! hot keys each command counts as one access of each of its keys. If no client watches and no keys are sampled,
+//! nothing runs here but the test of one mask.
 
 use super::{Key, Refused, Verbs};
 use crate::events::{Event, EventClass, LookupStatus, StoreStatus, StoreVerb};
@@ -51,7 +51,7 @@ impl From<Stored> for StoreStatus {
     }
 }
 
-/// The item in an item event.
+/// What an item event shows of the item.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ItemShape {
     pub class: u8,
@@ -72,14 +72,15 @@ impl ItemShape {
     }
 }
 
-/// What the first lookup of a command is reported to. Later attempts of the same command are not reported.
+/// The event classes to which a command's first lookup is reported. Later attempts of the same command are not
+/// reported.
 pub(super) struct LookupNotice {
     due: EventClass,
     kind: AccessKind,
 }
 
 impl Verbs<'_> {
-    /// The notice of a command that begins. Counts its access, so each command takes one for each key.
+    /// The notice for one key of a command. Counts the access, so a command takes exactly one for each key.
     #[inline]
     pub(super) fn notice(&self, kind: AccessKind) -> LookupNotice {
         LookupNotice { due: self.due(EventClass::FETCHERS), kind }
@@ -100,7 +101,7 @@ impl Verbs<'_> {
         if is_sample { wanted } else { wanted.without(EventClass::ACCESSES) }
     }
 
-    /// Records a sample.
+    /// Records a sampled access for the hot keys.
     #[cold]
     fn sample(&self, key: &Key<'_>, access: Access) {
         self.cache.hotkeys.record(self.log.worker(), self.now, key.hash(), key.bytes(), access);
