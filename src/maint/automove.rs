@@ -13,8 +13,8 @@ const PAGES_FREE: f64 = 2.5;
 /// Pages that a class keeps when it gives a page to another one; as in memcached.
 const PAGES_KEPT: u64 = 2;
 
-/// Average share of all evictions in the window at which a class wants memory, even if it evicts in few seconds of
-/// it.
+/// A class with more than this share of all evictions, on average over the window, wants memory even if it evicts in
+/// few seconds of the window.
 const EVICTED_SHARE: f64 = 0.25;
 
 /// Settings of the operator.

@@ -34,12 +34,12 @@ struct ThreadState {
     stop: AtomicBool,
     /// The thread waits for a tick.
     resting: AtomicBool,
-    /// For the second `due`, or for news other than `news`.
+    /// The rest ends at the second `due`, or with news other than `news`.
     due: AtomicU32,
     news: AtomicU64,
 }
 
-/// The thread's side.
+/// The thread's side of its [`Background`]: whether to stop, and how to rest.
 pub(super) struct StopFlag(Arc<ThreadState>);
 
 impl StopFlag {
@@ -57,8 +57,8 @@ impl StopFlag {
                 let state = &self.0;
                 state.due.store(second, Relaxed);
                 state.news.store(news, Relaxed);
-                // A tick that sees this before the lines above compares with an older rest: the thread wakes without
-                // need, or wakes at the next tick.
+                // A tick that sees this store before the two above compares with values of an earlier rest: it wakes
+                // the thread without need, or the next tick wakes it.
                 state.resting.store(true, Relaxed);
                 if !self.to_stop() {
                     thread::park();

@@ -23,7 +23,8 @@ const GROW_FOR: Duration = Duration::from_millis(2);
 /// Minimum time between two rounds of tending, unless one left work. No request waits for them.
 const TEND: Duration = Duration::from_secs(1);
 
-/// Maximum time of one round of tending: a tenth of a core where it never ends, and a million items per second.
+/// Maximum time of one round of tending: enough for a million items per second. If tending never ends it takes this
+/// much of each `ROUND`, a tenth of a core.
 const TEND_FOR: Duration = Duration::from_millis(5);
 
 /// Time between two rounds while each finds news. Without news it doubles from round to round.
@@ -53,7 +54,7 @@ pub struct ChoreWork {
     crawler: Arc<Crawler>,
     clock: Box<dyn Fn() -> Instant + Send>,
     sweep: Sweep,
-    /// As of the last round.
+    /// Value of `news` in the last round.
     news: u64,
     /// Time of the next round; `None` = with the next step.
     round_at: Option<Instant>,

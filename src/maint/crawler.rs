@@ -1,4 +1,4 @@
-//! The crawler's handle for sessions: requests, and figures for `stats`.
+//! The handle through which sessions use the crawler: requests, and figures for `stats`.
 //!
 //! Owns one pending request and the figures. No caller waits here: a request is stored in atomics and the chores
 //! thread is woken. Knows no protocol. Sessions and `stats` call it; `sweep` serves it.
@@ -67,7 +67,7 @@ impl Crawler {
 
     /// Registers the calling thread as the one that serves requests.
     pub(super) fn serve_here(&self) {
-        // Only the first thread is registered; a second one would be woken late, nothing worse.
+        // Only the first thread is registered; a second one would only be woken later.
         let _ = self.thread.set(std::thread::current());
     }
 

@@ -11,7 +11,8 @@
 
 use super::automove::{Sample, Tuning};
 
-/// Ghost hits of all classes in a step, after which counts decay by one part of the window, and a page may move.
+/// Ghost hits of all classes together that make a step. With each step the counts decay by one part in `window`, and a
+/// page may move.
 const STEP: u64 = 50;
 
 /// Standard deviations of a count's error margin: a class's gain is taken that much lower, its loss that much higher.

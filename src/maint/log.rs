@@ -112,7 +112,8 @@ impl Seat {
         let watchers = Arc::clone(&self.watchers);
         let mut table = watchers.table.lock();
         if table.closed {
-            // Both are dropped by this function's end, and dropping a seat takes the lock.
+            // Seat and sink are dropped at the end of this function. Dropping a seat takes the lock, so it must be
+            // free.
             drop(table);
             return;
         }

@@ -74,7 +74,7 @@ struct MoverState {
     asked: Option<(usize, usize)>,
     running: bool,
     figures: Figures,
-    /// Where the last search for any source ended.
+    /// Class at which the last search for a source of any class ended.
     last_source: usize,
 }
 
@@ -201,7 +201,7 @@ pub struct MoverWork {
     /// News at the last check, and the time of the last change; `None` = the next check counts as a change.
     news: u64,
     news_at: Option<Instant>,
-    /// Time of the last failed move without a request; other work takes its turn before the next one.
+    /// Time of the last failed move without a request. For a second after it, no other such move begins.
     failed_at: Option<Instant>,
     job: Option<Move>,
     pause: Duration,
@@ -489,7 +489,7 @@ impl MoverThread {
         news: impl Fn() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
         let work = move |stop: &StopFlag| {
-            // Only the first thread is registered; a second one would be woken late, nothing worse.
+            // Only the first thread is registered; a second one would only be woken later.
             let _ = mover.thread.set(thread::current());
             let mut work = MoverWork::new(store, mover, Instant::now);
             while !stop.to_stop() {

@@ -6,8 +6,8 @@
 //!              `Tmain`, then `K<key> <value>` lines with memcached's keys, `layout`, `stamp` and `checksum`
 //! ```
 //! Matching metadata: all items are kept. No metadata, and the last process was killed: items that are provably whole
-//! are kept. Otherwise no metadata, or other settings: an empty cache. Damaged metadata: no start, for the operator
-//! to check.
+//! are kept. No metadata for another reason, or other settings: an empty cache. Damaged metadata: no start, for the
+//! operator to check.
 //!
 //! Owns the metadata file and that decision; knows no sockets. Called by `server` at start and stop.
 
@@ -113,7 +113,7 @@ pub struct Facts {
     pub origin: i64,
     /// Unix time.
     pub stop_time: i64,
-    /// As `stats` shows it.
+    /// Hash power, as `stats` shows it.
     pub hashpower: u32,
     /// Last event number.
     pub gid: u64,

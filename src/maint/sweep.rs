@@ -1,12 +1,12 @@
 //! The sweep: walks item memory in small steps and removes dead items.
 //!
 //! Owns when a run begins, and its pace. There is a full pass a minute and after every flush. Between two of them a
-//! class gets a run of its own when many of its items have expired: every run records when the items that it keeps
-//! will expire. While nothing happens the full pass waits for the first of these. A class that refused memory is due
-//! as well: it may be full of items that must not be evicted but have expired. With the crawler switched off there is
-//! one pass a day, because every item must be seen well within 97 days, half the range of a short expiry time. A
-//! requested run alternates with these, step by step, and ends or delays none of them. Knows the store and the
-//! crawler's handle; `chores` calls `step`.
+//! class gets a run of its own when many of its items have expired: every run records when the items that it keeps will
+//! expire. While nothing happens the full pass waits for the first of these. A class that refused memory is due as
+//! well: it may be full of items that must not be evicted but have expired. With the crawler switched off there is one
+//! pass a day, because every item must be seen well within 97 days, half the range of a short expiry time. A run
+//! requested by `lru_crawler crawl` alternates with these, step by step, and ends or delays none of them. Knows the
+//! store and the crawler's handle; `chores` calls `step`.
 
 use super::ChoreInput;
 use super::crawler::Crawler;
@@ -25,7 +25,7 @@ const FULL_WHEN_OFF: u32 = 24 * 60 * 60;
 
 /// Minimum seconds between two automatic runs through one class.
 const REST: u32 = 5;
-/// The same after a run that took longer than a second, per second of that run, if only refused memory makes it due.
+/// Minimum seconds before a run that only refused memory makes due, for each second that the last run took.
 const REST_PART: u32 = 10;
 
 /// Seconds ahead for which a run counts expiries: until the next full pass.
@@ -40,7 +40,7 @@ struct ExpiryHistogram {
     expirable: u64,
     /// Items that expire this many seconds after the run's start.
     due: [u32; AHEAD],
-    /// First expiry of all.
+    /// Earliest expiry time of all.
     soonest: u32,
 }
 
@@ -237,7 +237,7 @@ impl Sweep {
         };
         let expired = some(&|class| input.now >= self.prompt_at(class, input));
         let refused = some(&|class| input.now >= self.refused_at(class, store));
-        // Chunks of large items may fill any class.
+        // The chunks of large items, which count in the largest class, may fill any class.
         let classes = expired | refused | if refused == 0 { 0 } else { 1 << largest };
         (classes != 0).then_some(classes)
     }

@@ -34,7 +34,7 @@ pub(super) struct Watcher {
     limit: usize,
     /// Lines lost since the last accepted one.
     skipped: u64,
-    /// Found full this round: no further attempt before the next.
+    /// Found full in this round: no other line is tried before the next round.
     full: bool,
     gone: bool,
 }
