@@ -20,7 +20,7 @@ pub(super) enum AfterCommand {
     GiveWay,
     /// Receive the rest of a value.
     Upload(Box<Upload>),
-    /// Discard the unwanted bytes.
+    /// Discard the bytes of [`CommandResult::unwanted`].
     Swallow,
     /// A multiget stopped: the output is full, or the run's keys or bytes are used up.
     Multiget(Multiget),
@@ -38,8 +38,8 @@ pub(super) enum AfterCommand {
 pub(super) struct CommandResult {
     /// Bytes consumed after the line, or after the packet's key.
     pub used: usize,
-    /// Bytes of its value that have not arrived and are discarded: with `Swallow` at once, with `GiveWay` and `Report`
-    /// after those.
+    /// Bytes of the command's value that have not arrived and are to be discarded: with `Swallow` at once, with
+    /// `GiveWay` in the next run, with `Report` after the report.
     pub unwanted: u64,
     pub next: AfterCommand,
 }

@@ -86,8 +86,8 @@ impl Input {
         debug_assert!(self.end <= self.buf.len());
     }
 
-    /// Appends `bytes`. An empty buffer holds `READ_BUF` bytes; beyond, it grows by an infallible allocation, so the
-    /// caller bounds the length (here by `READ_BUF`).
+    /// Appends `bytes`. An empty buffer has room for `READ_BUF` bytes. Beyond that it grows, and a failed allocation
+    /// ends the process, so callers keep the length within `READ_BUF`.
     pub fn append(&mut self, bytes: &[u8]) {
         let end = self.end + bytes.len();
         if end > self.buf.len() {

@@ -1,8 +1,8 @@
 //! Reports that name keys: `stats hotkeys`, `stats largest`, `stats prefixes`.
 //!
 //! Owns their arguments, rows and steps. A step takes some 50 us, or appends some kilobytes; other connections run
-//! between two steps. memcached has none of them. As its dumps, they are refused with `-X`. Independent of the wire
-//! format: the calling protocol supplies the form of the rows.
+//! between two steps. memcached has none of these reports. Like its dumps, they are refused with `-X`. Independent of
+//! the wire format: the calling protocol supplies the form of the rows.
 
 use super::listing::{Listed, Listing, room};
 use super::report::Form;
@@ -23,7 +23,7 @@ const ROWS: usize = 10;
 /// Slots passed in one step of a search for the largest items, most of them without a lock.
 const SIZE_SLOTS: u32 = 1024;
 
-/// Slots passed in one step of a count by prefix, each with its item's lock.
+/// Slots passed in one step of a count by prefix; each item is read under its bucket's lock.
 const KEY_SLOTS: u32 = 256;
 
 /// Upper bound for a row: an escaped key, and a dozen numbers with their names.
@@ -31,9 +31,9 @@ const ROW_MAX: usize = 3 * KEY_MAX + 500;
 
 /// Why a report is refused.
 pub(super) enum ReportRefused {
-    /// `-X`.
+    /// `-X` forbids the report; with the reply.
     NotAllowed(&'static str),
-    /// Wrong arguments; the usage.
+    /// Wrong arguments; with the reply, which shows the usage.
     Usage(&'static str),
     /// Memory is short.
     NoMemory,
@@ -73,7 +73,7 @@ pub(super) fn begin<F: Form + 'static>(cx: &Cx<'_>, name: &[u8], words: &[&[u8]]
     })
 }
 
-/// Number of rows: the only word, or none, up to `max`.
+/// Number of rows: the only word, or `ROWS` without words; from 1 to `max`.
 fn rows(words: &[&[u8]], max: usize, usage: &'static str) -> Result<usize, ReportRefused> {
     let given = match words {
         [] => Some(ROWS as u32),
@@ -130,7 +130,7 @@ enum HotKeyState {
 }
 
 impl<F: Form> HotKeyRows<F> {
-    /// Rows before the ranks.
+    /// Appends the rows that come before those of keys.
     fn head(&self, cx: &Cx<'_>, window: Option<&HotKeyWindow>, out: &mut Vec<u8>) {
         let (hotkeys, form) = (&cx.shared.cache.hotkeys, &self.form);
         let is_on = hotkeys.is_on();
@@ -163,7 +163,7 @@ impl Display for Rates<'_> {
     }
 }
 
-/// A row of a rank.
+/// The row of one key.
 struct Ranked<'a> {
     window: &'a HotKeyWindow,
     weight: Weight,
@@ -216,11 +216,11 @@ impl<F: Form> Listing for HotKeyRows<F> {
 /// `stats largest`.
 struct LargestRows<F> {
     form: F,
-    /// `None` once all memory is passed.
+    /// `None` once the search is complete.
     search: Option<LargestItems>,
     /// Items to send, in reverse order.
     rest: Vec<LargeItem>,
-    /// Rank of the next.
+    /// Rank of the next item.
     next: usize,
 }
 

@@ -37,7 +37,7 @@ pub enum Waits<'a> {
     InSlot(&'a dyn Completions),
     /// It is refused: nothing would deliver its reply.
     Refused,
-    /// It has waited, so nothing is loaded.
+    /// The command has waited once. A miss is a miss now: nothing is loaded.
     Over,
 }
 

@@ -13,7 +13,7 @@ use crate::settings::LatencyMode;
 use crate::stats::{BudgetShare, CommandKind, HistogramSnapshot, TurnClass};
 use std::fmt::{Display, from_fn};
 
-/// Shares of the values whose bounds are shown, with their names.
+/// The quantiles that are shown, by the names of their rows.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 
 /// Powers of two nanoseconds that bound the cumulative counts: 1 us to 34 s, about.

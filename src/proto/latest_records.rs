@@ -1,4 +1,4 @@
-//! Slow turns and large values: what is kept of them, and told to watchers.
+//! Slow turns and large values: which ones are recorded, and reported to watchers.
 //!
 //! Owns the comparison with `large_threshold`, and how a command's word and first key are found in the copied front of
 //! its request. Cold: a turn that is not slow and a value that fits into a reply's buffer never come here. Called by
@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 impl Cx<'_> {
-    /// Keeps the turn that `trace` has ended after `nanos` nanoseconds.
+    /// Records the turn that `trace` has ended after `nanos` nanoseconds.
     #[cold]
     pub fn keep_slow(&self, trace: &TurnTrace, nanos: u64) {
         let turn = trace.ended(self.counters);
@@ -40,7 +40,7 @@ impl Cx<'_> {
         }
     }
 
-    /// Keeps the value of `key` that was pinned for the reply last, if it is large.
+    /// Records the value of `key` that was just pinned for a reply, if it is large.
     #[inline]
     pub(super) fn note_sent(&self, key: &[u8], out: &mut Output) {
         if let Some(size) = out.take_pinned() {
@@ -48,7 +48,7 @@ impl Cx<'_> {
         }
     }
 
-    /// Keeps the value that was stored under `key`, if it is large.
+    /// Records the value that was stored under `key`, if it is large.
     #[inline]
     pub(super) fn note_stored(&self, key: &[u8], stored: Stored) {
         if let Stored::Stored { vlen, .. } = stored
@@ -89,13 +89,13 @@ impl Cx<'_> {
 fn put_fields(record: &dyn Display, put: impl FnOnce(&[u8])) {
     let mut fields = [0; RECORD_MAX];
     let mut rest = &mut fields[..];
-    // `RECORD_MAX` is the longest.
+    // No record is longer than `RECORD_MAX`.
     let _ = write!(rest, "{record}");
     let left = rest.len();
     put(&fields[..RECORD_MAX - left]);
 }
 
-/// Word and first key of a command; `None` if nothing is known of it. Its own parser may refuse it.
+/// Word and first key of a command; `None` if nothing is known of it. The command may be one that its parser refused.
 fn text(origin: RunOrigin<'_>) -> Option<CommandText> {
     match origin {
         RunOrigin::Hidden => None,

@@ -1,9 +1,9 @@
 //! Lookahead in a pipeline.
 //!
-//! Owns the scan over several commands that arrived together: it hashes their keys and prefetches the memory they
-//! will touch before the first of them runs, so that cache misses overlap. A wrong guess costs time, never
-//! correctness: each entry records where its command must begin, and the lookup checks it. Knows no protocol: the
-//! session passes the guess of its wire format. Stored in the input.
+//! Owns the scan over several commands that arrived together: it hashes their keys and prefetches the memory they will
+//! touch before the first of them runs, so that cache misses overlap. A wrong guess costs time, never correctness: each
+//! entry records where its command must begin, and the lookup checks it. Knows no protocol: the session passes a
+//! function that guesses the key of a line or packet. Stored in the input.
 
 use crate::cache::{Cache, Key};
 use crate::limits::KEY_MAX;
@@ -85,8 +85,8 @@ impl Lookahead {
         Self { known: [Known::default(); DEPTH], len: 0, next: 0, at: 0 }
     }
 
-    /// Length of the line at the front of `bytes` without its newline, and the hash of its key if known. Rescans when
-    /// the last scan is used up and more than one of at most `most` commands waits; `guess` looks at a line and adds
+    /// Length of the line at the front of `bytes` without its newline, and the hash of its key if known. When the last
+    /// scan is used up and more than one command waits, scans up to `most` commands; `guess` looks at a line and adds
     /// its keys.
     #[inline]
     pub fn line<'a>(
@@ -113,8 +113,8 @@ impl Lookahead {
         self.len = 1;
     }
 
-    /// Hash of the key of the packet at the front of `bytes`, if known. Rescans as [`Lookahead::line`] does; `len` is
-    /// the length of that packet, and `guess` looks at the packet at the front of its bytes.
+    /// Hash of the key of the packet at the front of `bytes`, if known. Scans as [`Lookahead::line`] does; `len` is the
+    /// length of that packet, and `guess` looks at the packet at the front of its bytes.
     #[inline]
     pub fn packet<'a>(
         &mut self,

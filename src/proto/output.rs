@@ -27,7 +27,7 @@ pub struct Output {
     pinned: usize,
     /// Number of unsent bytes at which the output is full.
     high: usize,
-    /// Ends of replies as offsets in `bytes`; `None` unless replies are datagrams (one series per reply).
+    /// Ends of replies as offsets in `bytes`; `None` unless each reply is sent as datagrams of its own.
     ends: Option<VecDeque<usize>>,
 }
 
@@ -35,9 +35,9 @@ pub struct Output {
 enum Piece {
     /// A value that stays in its item.
     Value(Pinned),
-    /// A command that waits.
+    /// The slot of a command that waits, with the command's request.
     Awaited(SlotName, LateRequest),
-    /// A slot's reply.
+    /// The reply that has filled a slot.
     Late(Box<Output>),
 }
 
@@ -319,7 +319,7 @@ impl Output {
         self.pieces.is_empty().then(|| &self.bytes[self.sent..])
     }
 
-    /// Records that the first `n` unsent bytes were written; all of them can be written now.
+    /// Records that the first `n` unsent bytes were written. None of them may lie behind a slot that is not filled.
     pub fn advance(&mut self, mut n: usize) {
         while n > 0 {
             let before = self.pieces.front().map_or(self.bytes.len(), |(before, _)| *before);

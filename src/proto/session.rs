@@ -1,7 +1,8 @@
 //! Protocol state machine of one connection, without I/O.
 //!
-//! `net` supplies received bytes ([`Input`]) and sends the replies ([`Output`]); [`Session::run`] returns what must
-//! happen next. Knows no sockets, threads or timers.
+//! Owns the state between two runs: an unfinished command, value or login. `net` supplies received bytes ([`Input`])
+//! and sends the replies ([`Output`]); [`Session::run`] returns what must happen next. Knows no sockets, threads or
+//! timers.
 
 use super::command_result::{AfterCommand, CommandResult};
 use super::late::{LateRequest, SlotName, Waits};
@@ -59,7 +60,7 @@ impl Wire {
 enum SessionState {
     /// Not run yet. The first run decides on protocol and login.
     Opening(Protocol),
-    /// `-Y`: only a login is accepted. Expects a value of this size, or a line.
+    /// `-Y`, before the login: no other command is accepted. Expects the login's value, of this size, or its line.
     Login(Option<usize>),
     /// A password check is pending.
     Checking(Box<Checking>),
@@ -87,13 +88,13 @@ struct Telling {
     listing: Box<dyn Listing>,
     /// An item dump: refused while replies wait before it, and flushed at its end so that another may follow.
     is_dump: bool,
-    /// Bytes to discard behind its packet.
+    /// Bytes of the command's packet to discard after the reply.
     unwanted: u64,
 }
 
 /// A login that waits for a password check.
 struct Checking {
-    /// The check, until a thread runs it.
+    /// The check, until [`Session::take_check`] takes it.
     check: Option<Check>,
     /// Its place in the queue, while it waits for another thread.
     ticket: Option<Ticket>,
@@ -113,7 +114,7 @@ pub struct Session {
     failed_logins: u8,
     /// SASL login, if the connection needs one.
     sasl: Option<Box<binary::sasl::Login>>,
-    /// The last run ended after a costly command: replies to commands that came with the next one may have been sent.
+    /// The last run ended after a costly command. The next one may continue its pipeline.
     gave_way: bool,
     /// While commands are timed: nanoseconds that the unfinished one has taken.
     taken: u32,

@@ -1,6 +1,7 @@
 //! State shared by all sessions of the process, and the context of one run of a session.
 //!
-//! Built by `server`, handed down as one `Arc`. Holds no sockets.
+//! Owns how the parts of a server are built from its settings. Built by `server`, handed down as one `Arc`; a session
+//! gets it in a [`Cx`]. Holds no sockets.
 
 use crate::auth::Auth;
 use crate::cache::{Cache, Verbs};
@@ -200,7 +201,7 @@ impl Shared {
         self.mover.reset();
     }
 
-    /// Current input of the chores.
+    /// Input for the next step of the chores thread.
     pub fn moment(&self) -> ChoreInput {
         ChoreInput {
             now: self.clock.now(),
@@ -258,7 +259,7 @@ pub struct Cx<'a> {
     pub waits: Waits<'a>,
     /// Kind of the last command.
     kind: Cell<CommandKind>,
-    /// The worker's turn; `None` on no worker.
+    /// The worker's turn that the run is part of; `None` if it is part of none.
     trace: Option<&'a TurnTrace>,
 }
 

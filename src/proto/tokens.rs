@@ -1,6 +1,7 @@
 //! Tokenizer of command lines.
 //!
-//! Owns memcached's tokenizer rules: only 0x20 separates, runs collapse, only the first 23 tokens count.
+//! Owns memcached's tokenizer rules: only 0x20 separates, several count as one, only the first 23 tokens count. Knows
+//! no command. Called by the parsers of text and meta commands, and by admin commands.
 
 use crate::limits::TOKENS_MAX;
 

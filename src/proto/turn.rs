@@ -1,7 +1,7 @@
 //! Budget and outcome of one run of a session.
 //!
 //! Owns what must precede the next command: the end of the run, a write, or memory. Knows no command. Used by `session`
-//! before each one.
+//! before each command.
 
 use super::{CloseReason, Cx, Output};
 use crate::stats::Counter;
@@ -40,7 +40,8 @@ pub(super) struct Turn<'a> {
     pub left: &'a mut u32,
     /// Value of `left` at which the run has produced as many replies as may wait; 0 without a limit.
     floor: u32,
-    /// Value of `left` from which more than room is checked: `floor`, or everything while commands are timed.
+    /// While `left` is above this, a command only needs room in the output; from here on [`Turn::check`] runs first.
+    /// `floor`, or the maximum while commands are timed.
     check_from: u32,
 }
 

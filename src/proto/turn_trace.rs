@@ -1,10 +1,9 @@
 //! What a worker's turn did, and how long it took.
 //!
 //! Owns the clock reads of turns and commands. The end of a turn is the beginning of the next one of the same poll, so
-//! a timed turn costs one clock read, and the first of a poll two; a command costs the note of its kind. With
-//! `latency=full` the end of a command is the beginning of the next one of its run. Must not know sockets. Each worker
-//! has one: `net` begins and ends turns, the session tells what ran. Histograms are `stats`'s; `latest_records` keeps
-//! slow turns.
+//! a timed turn costs one clock read, and the first of a poll two; a command only notes its kind. With `latency=full`
+//! the end of a command is the beginning of the next one of its run. Knows no sockets. Each worker has one: `net`
+//! begins and ends turns, the session reports what ran. `stats` owns the histograms; `latest_records` keeps slow turns.
 
 use super::raw_command::{RawCommand, RunOrigin};
 use crate::settings::{LatencyMode, NO_THRESHOLD, Runtime};
@@ -59,7 +58,7 @@ pub(super) struct EndedTurn<'a> {
 }
 
 impl TurnTrace {
-    /// A trace of no turn, into a worker's histograms.
+    /// A trace that has begun no turn, for a worker's histograms.
     pub fn new(latency: Arc<WorkerLatency>) -> Self {
         Self {
             latency,
@@ -174,7 +173,7 @@ impl TurnTrace {
         }
     }
 
-    /// With timed commands: the command before has ended, one that begins with `bytes` begins.
+    /// While commands are timed: the last command, of kind `ended`, ends, and one that begins with `bytes` begins.
     #[cold]
     pub(super) fn next_command(&self, ended: CommandKind, bytes: &[u8]) {
         let now = monotonic::nanos();

@@ -1,6 +1,7 @@
 //! Flush, version, statistics.
 //!
-//! Owns the arguments of `stat` and its rows as packets. A cold path: favours clarity over speed.
+//! Owns the arguments of `stat` and its rows as packets. A cold path: favours clarity over speed. Called by the
+//! dispatcher of this directory.
 
 use super::header::{Head, Parts, SIZE};
 use super::reply::{PacketRun, Status};
@@ -124,7 +125,7 @@ fn latency(run: &mut PacketRun<'_, '_>, form: Packets, word: &[u8]) -> Option<Bo
     }
 }
 
-/// A report that names keys; refuses others.
+/// Begins a report that names keys; refuses any other word.
 fn key_report(run: &mut PacketRun<'_, '_>, word: &[u8], form: Packets) -> Option<Box<dyn Listing>> {
     let words: Vec<&[u8]> = word.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect();
     let refused = match words.split_first().and_then(|(name, words)| key_reports::begin(run.cx, name, words, form)) {

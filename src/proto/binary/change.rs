@@ -1,6 +1,6 @@
 //! Delete, increment, decrement.
 //!
-//! Owns their replies; the rules are in `cache`.
+//! Owns their replies; `cache` owns the rules. Called by the dispatcher of this directory.
 
 use super::header::Parts;
 use super::reply::{PacketRun, Status};

@@ -1,7 +1,7 @@
 //! Get, get-and-touch, touch: with or without key, with or without value.
 //!
-//! Owns their replies: flags as extras, then the key if requested, then the value. A quiet command suppresses the
-//! reply to a miss, not to a hit.
+//! Owns their replies: flags as extras, then the key if requested, then the value. A quiet command suppresses the reply
+//! to a miss, not to a hit. Called by the dispatcher of this directory.
 
 use super::header::{Parts, SIZE};
 use super::parse::Shown;

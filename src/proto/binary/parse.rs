@@ -67,7 +67,7 @@ pub(in crate::proto) enum PacketCommand<'a> {
     Stat {
         report: &'a [u8],
     },
-    /// List of mechanisms. Without authentication it is unknown, as the next.
+    /// List of SASL mechanisms. Without authentication this command and the next are unknown.
     SaslList,
     /// A message of a login.
     Sasl {
@@ -144,7 +144,7 @@ pub(in crate::proto) fn guess(bytes: &[u8], ahead: &mut impl AheadKeys) -> Optio
     Some(Guess { hash: ahead.add(key), len: head.whole() })
 }
 
-/// Whether a packet of `opcode` needs no login to be judged as a command.
+/// Whether packets of `opcode` are accepted before a login: version, and the login itself.
 pub(super) fn needs_no_login(opcode: u8) -> bool {
     matches!(opcode, 0x0b | 0x20..=0x22)
 }

@@ -48,7 +48,7 @@ pub(in crate::proto) enum Guarded {
     Wait,
     /// It is answered.
     Ran(CommandResult),
-    /// The reply needs a password check first: bytes consumed.
+    /// The reply needs a password check first; with the number of bytes consumed.
     Check(usize, Check),
 }
 
@@ -62,7 +62,7 @@ pub(in crate::proto) fn guard(
 ) -> Guarded {
     let head = packet.head;
     match packet.command {
-        // Refused for its header, with or without login.
+        // The packet is refused for its header, with or without login.
         Err(BadPacket::Unsound | BadPacket::TooLong) => Guarded::Pass,
         Ok(PacketCommand::SaslList) => {
             let mut run = begin(cx, head, bytes, out);
@@ -185,7 +185,7 @@ fn count(run: &PacketRun<'_, '_>, auth: &Auth, failed: bool) {
     }
 }
 
-/// Reply to no request: the time for a login is over.
+/// Appends a reply that answers no request: the time limit of the login has passed.
 pub(in crate::proto) fn too_late(out: &mut Output) {
     let text = Status::Refused.text();
     let head = Head::echo(AUTHENTICATE, [0; 4]);

@@ -1,7 +1,7 @@
 //! Set, add, replace, append, prepend.
 //!
-//! Owns how a packet becomes a stored value. A complete value is stored at once; for an incomplete one the
-//! reservation becomes an upload, which the session fills and returns to [`finish`].
+//! Owns how a packet becomes a stored value. A complete value is stored at once; for an incomplete one the reservation
+//! becomes an upload, which the session fills and returns to [`finish`]. Called by the dispatcher of this directory.
 
 use super::header::Head;
 use super::reply::{PacketRun, Status};

@@ -1,4 +1,6 @@
 //! `ma`: increment and decrement.
+//!
+//! Owns the reply; [`Adjust`] defines the effect on the item. Called by the dispatcher of this directory.
 
 use super::parse::{LONG_OPAQUE, MetaCommand, Times};
 use super::reply::{echo, put_number, put_ttl};

@@ -1,4 +1,6 @@
 //! `md`: delete, empty or mark stale.
+//!
+//! Owns the reply; [`MetaDelete`] defines the effect on the item. Called by the dispatcher of this directory.
 
 use super::parse::MetaCommand;
 use super::reply::echo;

@@ -1,6 +1,7 @@
 //! `mg`: fetch with options.
 //!
-//! Owns the reply's words and their order. [`MetaGet`] defines the effect on the item.
+//! Owns the reply's words and their order; [`MetaGet`] defines the effect on the item. Called by the dispatcher of this
+//! directory.
 
 use super::parse::{Flags, LONG_OPAQUE, MetaCommand, Times};
 use super::reply::{echo, put_number, put_ttl};

@@ -1,4 +1,6 @@
 //! `me`: internal state of an item, for debugging.
+//!
+//! Owns the reply. Changes nothing. Called by the dispatcher of this directory.
 
 use super::key::put_key;
 use crate::cache::Key;

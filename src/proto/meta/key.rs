@@ -1,8 +1,8 @@
 //! Base64 keys.
 //!
-//! Owns memcached's base64 decoding, which is laxer than the standard: bytes outside the alphabet are skipped, a
-//! quantum with padding ends the text, padding may stand anywhere in it. Allocates only to
-//! print a key. Called by the parser, the dispatcher, and every command that prints a key.
+//! Owns memcached's base64 decoding, which is laxer than the standard: bytes outside the alphabet are skipped; a group
+//! of four characters with padding ends the text, and the padding may stand anywhere in it. Allocates only to print a
+//! key. Called by the parser, the dispatcher, and every command that prints a key.
 
 use crate::limits::KEY_MAX;
 use base64::Engine as _;
@@ -46,7 +46,7 @@ pub(in crate::proto) fn decode(text: &[u8]) -> Option<DecodedKey> {
         bits = bits << 6 | sextet;
         padding += usize::from(byte == b'=');
         if count % 4 == 0 {
-            // The lower 24 bits are those of this quantum.
+            // The lower 24 bits are those of this group of four.
             key.buf[key.len..key.len + 3].copy_from_slice(&bits.to_be_bytes()[1..]);
             key.len += 3;
             ended = padding > 0;

@@ -1,8 +1,8 @@
 //! The meta commands: `mg`, `ms`, `md`, `ma`, `mn`, `me`.
 //!
-//! `parse` owns their grammar; here a parsed command runs and replies, and its effect on items is `cache`'s. A command
-//! is a key and flags, each a letter with its argument attached; flags that request output return in the order given.
-//! Called by the text dispatcher, since meta commands share its lines.
+//! `parse` owns their grammar; here a parsed command runs and replies; `cache` owns its effect on items. A command is a
+//! key and flags, each a letter with its argument attached. The reply answers the flags that request output, in the
+//! order given. Called by the text dispatcher, since meta commands share its lines.
 
 mod arith;
 mod delete;

@@ -309,7 +309,7 @@ impl Flags {
         })
     }
 
-    /// The expiry times that count from now.
+    /// The times of the flags as expiry times, counted from now.
     #[inline]
     pub fn times(&self, clock: &Clock) -> Times {
         let time = |flag: Option<(u8, i32)>| flag.map(|(at, seconds)| (at, clock.expiry(i64::from(seconds))));
@@ -322,7 +322,7 @@ impl Flags {
         flag.filter(|(at, _)| self.long_opaque.is_none_or(|end| *at < end))
     }
 
-    /// Expiry time of a created item: the later of `T` and `N` counts; 0 = never.
+    /// Expiry time of a created item: that of `T` or `N`, whichever is later on the line; 0 = never.
     pub fn made_exptime(&self, times: &Times) -> u32 {
         let last = self.in_effect(times.touch).max(self.in_effect(times.vivify));
         last.map_or(0, |(_, exptime)| exptime)

@@ -1,7 +1,7 @@
 //! `ms`: store with options.
 //!
-//! Owns the reply. A complete value is stored at once; for an incomplete one the reservation becomes an
-//! upload, which the session fills and returns to [`finish`].
+//! Owns the reply. A complete value is stored at once; for an incomplete one the reservation becomes an upload, which
+//! the session fills and returns to [`finish`]. Called by the dispatcher of this directory.
 
 use super::parse::{Flags, LONG_OPAQUE, MetaCommand};
 use super::reply::{echo, put_number};

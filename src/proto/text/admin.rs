@@ -1,7 +1,7 @@
 //! Admin commands: stats, watch, slabs, lru, flush_all, verbosity, cache_memlimit, shutdown.
 //!
-//! Owns their grammar and memcached's texts. A cold path: favours clarity over speed. Commands without an engine here
-//! answer as memcached does with that engine switched off.
+//! Owns their grammar and memcached's texts. A cold path: favours clarity over speed. A command for a feature that
+//! oxcached lacks answers as memcached does with that feature switched off. Called by the text dispatcher.
 
 use super::dump::CacheDump;
 use crate::decimal;

@@ -133,7 +133,7 @@ fn stop(run: &mut Run<'_, '_>, text: &[u8], mut line: Multiget, done: usize, sta
     CommandResult::then(AfterCommand::Multiget(line))
 }
 
-/// Refuses the line: too many waiting replies, or no memory. Dropping its replies makes room for this one.
+/// Refuses the line: too many replies wait, or memory is short. Dropping the line's replies makes room for the error.
 #[cold]
 fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> CommandResult {
     run.out.rewind(start);
@@ -142,7 +142,7 @@ fn no_memory(run: &mut Run<'_, '_>, start: Mark) -> CommandResult {
     CommandResult::done()
 }
 
-/// Drops the whole line's replies because of an over-long key. The second line end is memcached's.
+/// Drops the whole line's replies because of an over-long key. memcached ends this error with two line ends.
 fn too_long(run: &mut Run<'_, '_>) -> CommandResult {
     let quiet = std::mem::take(&mut run.noreply);
     run.reply(if quiet { "" } else { "CLIENT_ERROR bad command line format\r\n" });

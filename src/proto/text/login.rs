@@ -10,7 +10,7 @@ use crate::proto::line::Run;
 use crate::proto::tokens::Tokens;
 use crate::proto::{Cx, Output};
 
-/// Bytes that memcached waits for before it parses.
+/// Minimum bytes that memcached waits for before it parses.
 const LOOK_MIN: usize = 3;
 
 /// Shortest line, without its newline, that gets a reply.

@@ -1,8 +1,8 @@
 //! The text protocol: one command line in, one reply out.
 //!
 //! `parse` owns which words are commands and the order of memcached's checks; here a parsed command runs. The session
-//! above owns state between commands, `cache` below what a verb means. Admin commands go through a `match` of their
-//! own.
+//! above owns state between commands, `cache` below what a verb means. Admin commands have a `match` of their own, in
+//! `admin`.
 
 mod admin;
 mod crawler;

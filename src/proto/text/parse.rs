@@ -74,7 +74,8 @@ pub(in crate::proto) fn parse(line: &[u8]) -> Result<TextCommand<'_>, BadLine> {
     }
 }
 
-/// Key of a `get`, or `gets` (true), with one valid key: the fast path. Many clients put a blank behind the last key.
+/// Key of a `get` or `gets` line with one valid key, and whether it is `gets`. The fast path. Many clients put a blank
+/// behind the last key.
 #[inline]
 fn one_key(text: &[u8]) -> Option<(&[u8], bool)> {
     let (key, cas) = match text.strip_prefix(b"get")? {

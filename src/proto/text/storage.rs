@@ -1,7 +1,7 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`.
 //!
-//! Owns their replies. A complete value is stored at once; for an incomplete one the reservation becomes
-//! an upload, which the session fills and returns to [`finish`].
+//! Owns their replies. A complete value is stored at once; for an incomplete one the reservation becomes an upload,
+//! which the session fills and returns to [`finish`]. Called by the text dispatcher.
 
 use super::parse::SetLine;
 use crate::cache::{Family, Key, Refused, Storage};
