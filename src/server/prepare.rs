@@ -19,8 +19,8 @@ pub struct Loaded {
 }
 
 /// Applies the process-wide part of `settings`: limits and the change of user, in memcached's order, so that
-/// memcached's first error is reported. Must run while the process has one thread, and before [`Server::start`], so
-/// that its sockets and memory belong to the new user.
+/// memcached's first error is reported. Must run while the process has one thread, and before
+/// [`super::Server::start`], so that its sockets and memory belong to the new user.
 pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     if settings.large_pages
         && let Some(reason) = process::large_pages_refused()
