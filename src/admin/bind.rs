@@ -4,15 +4,14 @@
 //! the change of user and before the clients' listeners.
 
 use crate::settings::{AdminAddr, Settings};
+use crate::sys::error_text;
 use crate::sys::resolve::{SocketKind, listen_addresses};
-use crate::sys::{error_text, process};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::fs;
+use crate::sys::unix_socket::{self, SocketFile, UnixSocketOptions};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Backlog of an admin socket: some more than a full listener's connections.
 const BACKLOG: i32 = 128;
@@ -43,21 +42,6 @@ pub struct AdminSockets {
 pub(super) struct UnixSocket {
     pub(super) listener: std::os::unix::net::UnixListener,
     pub(super) file: SocketFile,
-}
-
-/// The file of a unix socket; dropping this removes it, unless another server has put its own in the same place.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 impl AdminSockets {
@@ -124,14 +108,8 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 fn unix(path: &Path) -> io::Result<AdminSockets> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    // Removes the socket of a server that died. Any other kind of file stays.
-    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
-        let _ = fs::remove_file(path);
-    }
-    process::with_mode(MODE, || SockAddr::unix(path).and_then(|address| socket.bind(&address)))?;
-    let file = SocketFile { path: path.to_owned(), inode: fs::symlink_metadata(path)?.ino() };
-    socket.listen(BACKLOG)?;
+    let options = UnixSocketOptions { mode: MODE, group: None, backlog: BACKLOG };
+    let (socket, file) = unix_socket::listen(path, &options).map_err(|refused| refused.error)?;
     let listener = OwnedFd::from(socket).into();
     Ok(AdminSockets { tcp: Vec::new(), unix: Some(UnixSocket { listener, file }), is_loopback: false })
 }

@@ -7,13 +7,13 @@ use super::{ListenSocket, Listener};
 use crate::proto;
 use crate::settings::{self, ListenSpec, Settings, Transport};
 use crate::sys::resolve::{self, SocketKind};
-use crate::sys::{error_text, process, say};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use crate::sys::unix_socket::{self, UnixSocketOptions};
+use crate::sys::{error_text, say};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// Largest send buffer requested for a datagram socket.
@@ -225,18 +225,12 @@ impl Binder<'_> {
     }
 
     fn unix(&mut self, path: &Path) -> io::Result<()> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
-            .inspect_err(|e| self.complain("socket()", e))?;
-        // Removes the socket of a server that died. Any other kind of file stays.
-        if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
-            let _ = fs::remove_file(path);
-        }
-        let _ = socket.set_reuse_address(true);
-        let _ = socket.set_keepalive(true);
-        let _ = socket.set_linger(None);
-        process::with_mode(self.settings.access, || SockAddr::unix(path).and_then(|address| socket.bind(&address)))
-            .inspect_err(|e| self.complain("bind()", e))?;
-        socket.listen(self.settings.backlog).inspect_err(|e| self.complain("listen()", e))?;
+        let options = UnixSocketOptions { mode: self.settings.access, group: None, backlog: self.settings.backlog };
+        let (socket, file) = unix_socket::listen(path, &options).map_err(|refused| {
+            refused.call.iter().for_each(|call| self.complain(call, &refused.error));
+            refused.error
+        })?;
+        file.keep();
         let socket = ListenSocket::Unix(mio::net::UnixListener::from_std(OwnedFd::from(socket).into()));
         self.push(socket, None, Some(path.display().to_string()), (self.settings.binding_protocol, Transport::Plain));
         Ok(())

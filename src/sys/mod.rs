@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod signal;
 pub mod stderr;
 pub mod terminal;
+pub mod unix_socket;
 pub mod user;
 pub mod words;
 

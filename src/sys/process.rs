@@ -1,4 +1,4 @@
-//! Setup of the server's own process: descriptor and core limits, identity, daemon, locked memory, umask.
+//! Setup of the server's own process: descriptor and core limits, identity, daemon, locked memory.
 //!
 //! Knows no settings and prints nothing: it returns errors and `server` reports them. `server` calls it while the
 //! process still has one thread.
@@ -166,17 +166,6 @@ pub fn large_pages_refused() -> Option<&'static str> {
         Ok(_) => None,
         Err(_) => Some("Transparent huge pages support not detected."),
     }
-}
-
-/// Runs `make` under a umask that lets exactly `mode` through. The umask is the process's: other threads must not
-/// create files meanwhile.
-pub fn with_mode<T>(mode: u32, make: impl FnOnce() -> T) -> T {
-    // SAFETY: takes a number and cannot fail.
-    let old = unsafe { libc::umask(!(mode & 0o777) & 0o777) };
-    let made = make();
-    // SAFETY: as above.
-    unsafe { libc::umask(old) };
-    made
 }
 
 /// Whether a process `pid` exists that this one may signal.

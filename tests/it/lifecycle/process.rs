@@ -257,12 +257,19 @@ fn a_unix_socket_has_its_mode_and_outlives_the_server() {
 }
 
 #[test]
-fn a_stale_unix_socket_is_replaced_and_a_file_is_kept() {
+fn a_stale_unix_socket_is_replaced_and_a_living_one_or_a_file_is_kept() {
     let scratch = Scratch::new();
     let path = scratch.path("sock");
     drop(UnixListener::bind(&path).unwrap());
     let mut server = Process { child: Some(command(&["-s", path.to_str().unwrap()]).spawn().unwrap()) };
     server.up("unix socket", || UnixStream::connect(&path).is_ok());
+
+    // A second server is refused, and the first keeps its socket.
+    let (code, text) = fails(command(&["-s", path.to_str().unwrap()]));
+    assert_eq!(code, Some(71));
+    let why = "a running server listens on it";
+    assert_eq!(text, format!("failed to listen on UNIX socket: {}: {why}\n", path.display()));
+    UnixStream::connect(&path).unwrap();
     assert_eq!(server.stop("INT"), quiet());
 
     fs::remove_file(&path).unwrap();
