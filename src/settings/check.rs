@@ -11,8 +11,8 @@ use super::{
 };
 use crate::sys::user::{Account, find_account};
 
-/// The largest port number.
-pub(super) const PORT_MAX: i32 = 65535;
+/// Port numbers; -1 lets the system choose.
+pub(super) const PORTS: std::ops::RangeInclusive<i32> = -1..=65535;
 
 const ITEM_SIZE_MIN: i32 = 1024;
 const ITEM_SIZE_MAX: i32 = 1024 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
         settings.port = settings.udpport;
     }
     for port in [settings.port, settings.udpport] {
-        if port > PORT_MAX {
+        if !PORTS.contains(&port) {
             return usage(format_args!("ERROR: Invalid port number {port}."));
         }
     }

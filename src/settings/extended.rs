@@ -3,8 +3,8 @@
 //! Owns their names, value rules, help texts, effects, and the error texts for values out of range. Must not know how
 //! arguments are walked (`parse`). Read through `options`.
 
-use super::number::{atoi, strict_i32, strict_u32};
-use super::options::{above, fail, within};
+use super::number::{begins_with_digits, integer, strict_i32, strict_u32};
+use super::options::{above, fail, no_number, within};
 use super::parse::{Draft, Exit};
 use super::row::{Act, Apply, Need, Sub};
 use super::{HASHPOWER_DEFAULT, HashAlgorithm, SLAB_PAGE_SIZE, Settings};
@@ -65,10 +65,8 @@ pub(super) static SUBS: &[Sub] = &[
         "Missing numeric argument for tail_repair_time",
         "seconds, 10 or more; shown in the settings, but nothing\ncan be stuck at the end of a list here",
         |draft, value| {
-            draft.settings.tail_repair_time = atoi(value);
-            if draft.settings.tail_repair_time < 10 {
-                return fail("Cannot set tail_repair_time to less than 10 seconds");
-            }
+            const COMPLAINT: &str = "Cannot set tail_repair_time to less than 10 seconds";
+            draft.settings.tail_repair_time = within(value, 10..=i32::MAX.unsigned_abs(), COMPLAINT)?.cast_signed();
             Ok(())
         },
     ),
@@ -285,8 +283,8 @@ pub(super) static SUBS: &[Sub] = &[
         "Missing sock_cookie_id argument",
         "mark put on listening sockets, for packet filters",
         |draft, value| {
-            // Text that is not a number means no mark.
-            draft.settings.sock_cookie_id = strict_u32(value).unwrap_or(0);
+            let Some(mark) = strict_u32(value) else { return fail("could not parse argument to sock_cookie_id") };
+            draft.settings.sock_cookie_id = mark;
             Ok(())
         },
     ),
@@ -328,7 +326,10 @@ pub(super) static SUBS: &[Sub] = &[
 ];
 
 fn set_hashpower(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
-    let power = atoi(value);
+    if integer(value).is_none() && begins_with_digits(value) {
+        return Err(no_number(value, "Initial hashtable multiplier must be between 12 and 32"));
+    }
+    let power = integer(value).unwrap_or(0);
     if power < 12 {
         return fail(&format!("Initial hashtable multiplier of {power} is too low"));
     }

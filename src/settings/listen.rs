@@ -3,7 +3,7 @@
 //! Owns its grammar and error texts. Must not know sockets: names are not resolved and ports not checked against the
 //! system. Called by `check`; `net` opens the result.
 
-use super::check::PORT_MAX;
+use super::check::PORTS;
 use super::number::strict_i32;
 use super::parse::{Exit, OS_ERROR};
 use super::{ProtocolChoice, Settings};
@@ -27,7 +27,7 @@ pub enum Transport {
 pub struct ListenSpec {
     /// Name or address to resolve, without brackets. May be empty, which no resolver accepts. `None` = every address.
     pub host: Option<String>,
-    /// The entry's own port, any number; `None` = the port of `-p` or `-U`.
+    /// The entry's own port, -1 to 65535; `None` = the port of `-p` or `-U`.
     pub port: Option<i32>,
     /// What wraps its clients' bytes.
     pub transport: Transport,
@@ -165,7 +165,7 @@ fn host_and_port(text: &str, settings: &Settings) -> Result<(Option<String>, Opt
         // A second colon without brackets means a bare IPv6 address, which cannot carry a port.
         if bracketed.is_some() || !after.contains(':') {
             host = before;
-            let Some(number) = strict_i32(after.as_bytes()).filter(|number| *number <= PORT_MAX) else {
+            let Some(number) = strict_i32(after.as_bytes()).filter(|number| PORTS.contains(number)) else {
                 return Err(bad(format_args!("Invalid port number: \"{after}\"\n"), settings));
             };
             port = Some(number);

@@ -102,9 +102,9 @@ pub struct Settings {
     pub maxbytes: u64,
     /// `-c`: maximum simultaneous connections, and the file descriptor limit requested from the system; at least 1.
     pub maxconns: u32,
-    /// `-p`: TCP port; 0 = no TCP, -1 = let the system choose. Never above 65535, may be any negative number.
+    /// `-p`: TCP port, -1 to 65535; 0 = no TCP, -1 = let the system choose.
     pub port: i32,
-    /// `-U`: UDP port; 0 = no UDP, -1 = let the system choose. Not range-checked.
+    /// `-U`: UDP port, -1 to 65535; 0 = no UDP, -1 = let the system choose.
     pub udpport: i32,
     /// `-l` as given, repeated options joined by commas; `None` = every address.
     pub inter: Option<String>,

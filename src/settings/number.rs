@@ -1,8 +1,8 @@
 //! Integers by C's rules.
 //!
-//! Owns the text-to-integer conversions that memcached's options use: `atoi`, octal modes, and the strict forms that
-//! require the end or white space after the digits. No number wraps. Must not know which option a text belongs to.
-//! Called by the option table.
+//! Owns the text-to-integer conversions of the options: saturating ones, where memcached uses `atoi`, octal modes, and
+//! 32-bit ones. Only white space may follow the digits, and no number wraps. Must not know which option a text belongs
+//! to. Called by the option table.
 
 /// `isspace` in the C locale.
 pub(super) fn is_space(byte: u8) -> bool {
@@ -39,39 +39,38 @@ impl Scan {
         i32::try_from(if self.negative { -magnitude } else { magnitude }).ok()
     }
 
-    /// Whether the number is followed by white space or nothing.
+    /// Whether there is a number, with nothing but white space behind it.
     fn ends_cleanly(&self, text: &[u8]) -> bool {
-        self.end.is_some_and(|end| text.get(end).is_none_or(|&byte| is_space(byte)))
+        self.end.is_some_and(|end| text[end..].iter().all(|&byte| is_space(byte)))
     }
 }
 
-/// `atoi`, except that a number beyond an `int` gives the nearest `int`, where C truncates it to 32 bits, and that no
-/// digit gives `None`, where C returns 0. Ignores anything behind the digits.
+/// A whole number. One beyond an `int` gives the nearest `int`, where C's `atoi` truncates it to 32 bits.
 pub(super) fn integer(text: &[u8]) -> Option<i32> {
     let scan = scan(text, 10);
-    scan.end?;
-    Some(scan.int().unwrap_or(if scan.negative { i32::MIN } else { i32::MAX }))
+    let nearest = if scan.negative { i32::MIN } else { i32::MAX };
+    scan.ends_cleanly(text).then(|| scan.int().unwrap_or(nearest))
 }
 
-/// As [`integer`], with 0 without digits: for options that refuse 0, or that 0 disables.
-pub(super) fn atoi(text: &[u8]) -> i32 {
-    integer(text).unwrap_or(0)
+/// Whether `atoi` finds digits in front.
+pub(super) fn begins_with_digits(text: &[u8]) -> bool {
+    scan(text, 10).end.is_some()
 }
 
-/// A file mode: octal digits only.
+/// The permissions of a file: octal digits only.
 pub(super) fn mode(text: &[u8]) -> Option<u32> {
     let scan = scan(text, 8);
-    let mode = u32::try_from(scan.magnitude).ok().filter(|mode| *mode <= 0o7777);
+    let mode = u32::try_from(scan.magnitude).ok().filter(|mode| *mode <= 0o777);
     mode.filter(|_| !scan.negative && scan.ends_cleanly(text))
 }
 
-/// A signed 32-bit number, followed by white space or nothing.
+/// A signed 32-bit number.
 pub(super) fn strict_i32(text: &[u8]) -> Option<i32> {
     let scan = scan(text, 10);
     scan.int().filter(|_| scan.ends_cleanly(text))
 }
 
-/// An unsigned 32-bit number, followed by white space or nothing.
+/// An unsigned 32-bit number.
 pub(super) fn strict_u32(text: &[u8]) -> Option<u32> {
     let scan = scan(text, 10);
     let value = u32::try_from(scan.magnitude).ok().filter(|value| !scan.negative || *value == 0);
@@ -83,14 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn atoi_takes_prefixes() {
+    fn integers_saturate_and_want_an_end() {
         for (text, value) in [
-            ("", 0),
-            ("x", 0),
-            ("100k", 100),
             (" \t-7 ", -7),
             ("+3", 3),
-            ("--3", 0),
+            ("007", 7),
             ("2147483647", i32::MAX),
             ("2147483648", i32::MAX),
             ("4294967297", i32::MAX),
@@ -98,20 +94,23 @@ mod tests {
             ("-2147483649", i32::MIN),
             ("-99999999999999999999", i32::MIN),
         ] {
-            assert_eq!(atoi(text.as_bytes()), value, "{text}");
+            assert_eq!(integer(text.as_bytes()), Some(value), "{text}");
         }
         for text in ["", "x", "--3", "-", " ", "k1"] {
-            assert_eq!(integer(text.as_bytes()), None, "{text}");
+            assert_eq!((integer(text.as_bytes()), begins_with_digits(text.as_bytes())), (None, false), "{text}");
         }
-        assert_eq!(integer(b"0x"), Some(0));
+        for text in ["100k", "0x10", "1,2", "1.5", "12 13", "-4z"] {
+            assert_eq!((integer(text.as_bytes()), begins_with_digits(text.as_bytes())), (None, true), "{text}");
+        }
     }
 
     #[test]
     fn modes_are_octal() {
-        for (text, value) in [("770", Some(0o770)), ("0700", Some(0o700)), ("0", Some(0)), ("7777", Some(0o7777))] {
+        for (text, value) in [("770", Some(0o770)), ("0700", Some(0o700)), ("0", Some(0)), ("777", Some(0o777))] {
             assert_eq!(mode(text.as_bytes()), value, "{text}");
         }
-        for text in ["", "x", "78", "999", "0x1", "-1", "10000", "rwx", "37777777777", "77777777777777777777777777777"]
+        for text in
+            ["", "x", "78", "999", "0x1", "-1", "1000", "2770", "rwx", "37777777777", "77777777777777777777777777777"]
         {
             assert_eq!(mode(text.as_bytes()), None, "{text}");
         }
@@ -119,9 +118,15 @@ mod tests {
 
     #[test]
     fn strict_forms_want_an_end() {
-        for (text, value) in
-            [("12", Some(12)), ("12 z", Some(12)), ("12z", None), ("", None), ("-1", Some(-1)), ("4294967296", None)]
-        {
+        for (text, value) in [
+            ("12", Some(12)),
+            ("12 ", Some(12)),
+            ("12 z", None),
+            ("12z", None),
+            ("", None),
+            ("-1", Some(-1)),
+            ("4294967296", None),
+        ] {
             assert_eq!(strict_i32(text.as_bytes()), value, "{text}");
         }
         assert_eq!(strict_i32(b"9223372036854775808"), None);
@@ -129,7 +134,7 @@ mod tests {
             assert_eq!(strict_u32(text.as_bytes()), value, "{text}");
         }
         for text in ["4294967296", "18446744073709551616", "1 1x", "+"] {
-            assert_eq!(strict_u32(text.as_bytes()).is_none(), text != "1 1x", "{text}");
+            assert_eq!(strict_u32(text.as_bytes()), None, "{text}");
         }
         assert_eq!(strict_u32(b"4294967295"), Some(u32::MAX));
     }

@@ -12,13 +12,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::number::{atoi, integer, mode};
+use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
 use super::{ProtocolChoice, admin, extended, help, hotkeys, latency, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
-use crate::sys::number::atof;
+use crate::sys::number::float;
 
 /// Options known but not implemented: canonical name and reason.
 pub fn unsupported() -> impl Iterator<Item = (String, &'static str)> {
@@ -34,19 +34,28 @@ pub(super) fn fail<T>(line: &str) -> Result<T, Exit> {
     Err(Exit::line(FAILURE, line))
 }
 
-/// `atoi` of a value that must be at least 1.
-fn positive(value: &[u8], complaint: &str) -> Result<u32, Exit> {
-    match u32::try_from(atoi(value)) {
-        Ok(number) if number > 0 => Ok(number),
-        _ => fail(complaint),
+/// The error text for a value that is no number. memcached takes the digits in front of other text; without any it has
+/// the complaint about the range.
+pub(super) fn no_number(value: &[u8], complaint: &str) -> Exit {
+    let shown = String::from_utf8_lossy(value);
+    if begins_with_digits(value) {
+        Exit::line(FAILURE, format_args!("{complaint}: \"{shown}\" is no number"))
+    } else {
+        Exit::line(FAILURE, complaint)
     }
+}
+
+/// A number of at least 1.
+fn positive(value: &[u8], complaint: &str) -> Result<u32, Exit> {
+    within(value, 1..=i32::MAX.unsigned_abs(), complaint)
 }
 
 /// A number in `range`.
 pub(super) fn within(value: &[u8], range: std::ops::RangeInclusive<u32>, complaint: &str) -> Result<u32, Exit> {
     match integer(value).map(u32::try_from) {
         Some(Ok(number)) if range.contains(&number) => Ok(number),
-        _ => fail(complaint),
+        Some(_) => fail(complaint),
+        None => Err(no_number(value, complaint)),
     }
 }
 
@@ -56,10 +65,13 @@ fn port(value: &[u8]) -> Result<i32, Exit> {
     integer(value).ok_or_else(|| Exit::line(USAGE, format_args!("ERROR: Invalid port number {value_shown}.")))
 }
 
-/// `atof` of a value that must be above `least`; text that is no number is refused too.
+/// A number above `least`.
 pub(super) fn above(value: &[u8], least: f64, complaint: &str) -> Result<f64, Exit> {
-    let number = atof(value);
-    if number > least { Ok(number) } else { fail(complaint) }
+    match float(value) {
+        Some(number) if number > least => Ok(number),
+        Some(_) => fail(complaint),
+        None => Err(no_number(value, complaint)),
+    }
 }
 
 fn path(value: &[u8]) -> PathBuf {
@@ -91,7 +103,7 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     }),
     Flag::value(b'a', "unix-mask", "<mask>", "file mode of the unix socket, in octal", |draft, value| {
-        let Some(mode) = mode(value) else { return fail("unix-mask must be an octal file mode, up to 7777") };
+        let Some(mode) = mode(value) else { return fail("unix-mask must be an octal file mode, up to 777") };
         draft.settings.access = mode;
         Ok(())
     })
@@ -121,12 +133,8 @@ pub(super) static FLAGS: &[Flag] = &[
         draft.settings.username = Some(value.to_vec());
         Ok(())
     }),
-    Flag::value(b'm', "memory-limit", "<num>", "memory for items, in megabytes", |draft, value| {
-        let Ok(megabytes) = u64::try_from(atoi(value)) else { return fail("Memory limit must not be negative") };
-        draft.settings.maxbytes = megabytes * 1024 * 1024;
-        Ok(())
-    })
-    .default(|settings| (settings.maxbytes / (1024 * 1024)).to_string()),
+    Flag::value(b'm', "memory-limit", "<num>", "memory for items, in megabytes", set_memory_limit)
+        .default(|settings| (settings.maxbytes / (1024 * 1024)).to_string()),
     Flag::switch(b'M', "disable-evictions", "when memory is full fail the command, evict nothing", |settings| {
         settings.evict_to_free = false;
     }),
@@ -318,13 +326,32 @@ fn set_protocol(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Megabytes; the unit may be spelled out, as memcached ignores it.
+fn set_memory_limit(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
+    let value = value.trim_ascii_end();
+    let digits = [&b"mb"[..], b"m"].into_iter().find_map(|unit| {
+        let (digits, end) = value.split_at_checked(value.len().checked_sub(unit.len())?)?;
+        end.eq_ignore_ascii_case(unit).then_some(digits)
+    });
+    let Some(megabytes) = integer(digits.unwrap_or(value)) else {
+        return fail("Memory limit must be a number of megabytes");
+    };
+    let Ok(megabytes) = u64::try_from(megabytes) else { return fail("Memory limit must not be negative") };
+    draft.settings.maxbytes = megabytes * 1024 * 1024;
+    Ok(())
+}
+
 /// The range is checked at the end.
 fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
-    draft.settings.item_size_max = match value.split_last() {
-        Some((b'k' | b'K', digits)) => atoi(digits).saturating_mul(1024),
-        Some((b'm' | b'M', digits)) => atoi(digits).saturating_mul(1024 * 1024),
-        _ => atoi(value),
+    let (digits, unit) = match value.split_last() {
+        Some((b'k' | b'K', digits)) => (digits, 1024),
+        Some((b'm' | b'M', digits)) => (digits, 1024 * 1024),
+        _ => (value, 1),
     };
+    let Some(number) = integer(digits) else {
+        return Err(Exit::line(USAGE, "Item max size must be a number, with k or m behind it or nothing."));
+    };
+    draft.settings.item_size_max = number.saturating_mul(unit);
     Ok(())
 }
 

@@ -161,6 +161,9 @@ fn walk(draft: &mut Draft, options: Getopt) -> Result<Option<String>, Exit> {
     Ok(None)
 }
 
+/// Values of a name that takes none: memcached ignores them, and these are what it does.
+const YES: [&[u8]; 5] = [b"", b"1", b"on", b"true", b"yes"];
+
 /// Walks one `-o` list. An empty list and a trailing comma are accepted; an empty entry before a comma is an error.
 fn extended(draft: &mut Draft, list: &[u8]) -> Result<(), Exit> {
     let mut rest = list;
@@ -177,6 +180,10 @@ fn extended(draft: &mut Draft, list: &[u8]) -> Result<(), Exit> {
             return Err(Exit::line(FAILURE, format_args!("Illegal suboption \"{entry}\"")));
         };
         let value = match (value, sub.need) {
+            (Some(value), Need::Nothing) if !YES.contains(&value) => {
+                let (name, value) = (sub.name, String::from_utf8_lossy(value));
+                return Err(Exit::line(FAILURE, format_args!("{name} takes no value, and not \"{value}\"")));
+            }
             (Some(value), _) => value,
             (None, Need::Nothing) => b"",
             (None, Need::Otherwise(value)) => value.as_bytes(),

@@ -57,7 +57,7 @@ pub(super) struct Flag {
 /// What an `-o` name without a value does.
 #[derive(Clone, Copy)]
 pub(super) enum Need {
-    /// The name takes no value; a given one is ignored.
+    /// The name takes no value.
     Nothing,
     /// Uses this value.
     Otherwise(&'static str),

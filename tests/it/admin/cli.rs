@@ -66,13 +66,11 @@ fn inconsistent_sizes() {
     let low = "Item max size cannot be less than 1024 bytes.\n";
     refused(&[
         ("-I 1023", 64, low),
-        ("-I 1g", 64, low),
         ("-I -4095m", 64, low),
         ("-m 9000 -I 2048m", 64, "Cannot set item size limit higher than a gigabyte.\n"),
         ("-m 9000 -I 4097m", 64, "Cannot set item size limit higher than a gigabyte.\n"),
         ("-m 9000 -I 4194305k", 64, "Cannot set item size limit higher than a gigabyte.\n"),
         ("-m 9000 -I 4295491584", 64, "Cannot set item size limit higher than a gigabyte.\n"),
-        ("-I k", 64, low),
         ("-m 0", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
         ("-m 3 -I 2m", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
         ("-m 9000 -I 1025m", 64, "Cannot set item size limit higher than a gigabyte.\n"),
@@ -170,18 +168,20 @@ fn numbers_out_of_range_and_texts_that_are_no_numbers() {
     let high = "Initial hashtable multiplier of 2147483647 is too high\n\
                 Choose a value based on \"STAT hash_power_level\" from a running instance\n";
     let cases = [
-        ("-p ", "x,65536,4294978507", 64, "ERROR: Invalid port number "),
-        ("-U ", "x,65536,4294978507", 64, "ERROR: Invalid port number "),
-        ("-p 5 -U ", "x,65536", 64, "ERROR: Invalid port number "),
-        ("-a ", "x,999,-1,78,10000,0x1ff", 1, "unix-mask must be an octal file mode, up to 7777\n"),
-        ("-m ", "-1,-4294967295", 1, "Memory limit must not be negative\n"),
-        ("-m ", "x", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
+        ("-p ", "x,12x,65536,4294978507,-2,-65530", 64, "ERROR: Invalid port number "),
+        ("-U ", "x,12x,65536,4294978507,-2", 64, "ERROR: Invalid port number "),
+        ("-p 5 -U ", "x,65536,-70000", 64, "ERROR: Invalid port number "),
+        ("-a ", "x,999,-1,78,1000,2770,0x1ff", 1, "unix-mask must be an octal file mode, up to 777\n"),
+        ("-m ", "-1,-4294967295,-1m", 1, "Memory limit must not be negative\n"),
+        ("-m ", "x,1g,1.5g,m,64kb,64x", 1, "Memory limit must be a number of megabytes\n"),
+        ("-m ", "0", 64, "Cannot set item size limit higher than 1/2 of memory max.\n"),
+        ("-I ", "1g,k,5mx,1.5m,1mb,0x400", 64, "Item max size must be a number, with k or m behind it or nothing.\n"),
         ("-c ", "x,-1,-4294967295", 1, "Maximum connections must be greater than 0\n"),
         ("-n ", "x,-1,-4294967295", 1, "Chunk size must be greater than 0\n"),
         ("-R ", "x,-1,-4294967295", 1, "Number of requests per event must be greater than 0\n"),
         ("-t ", "x,-1,-4294967295", 1, "Number of threads must be greater than 0\n"),
         ("-t ", "4097,4294967297", 1, "Number of threads must be at most 4096\n"),
-        ("-b ", "x", 1, "Listen backlog must be a number\n"),
+        ("-b ", "x,12x", 1, "Listen backlog must be a number\n"),
         ("-o hashpower=", "4294967308", 1, high),
         ("-o tail_repair_time=", "x,-4294967280", 1, "Cannot set tail_repair_time to less than 10 seconds\n"),
         ("-o slab_automove=", "x,-1,4294967297", 1, "slab_automove must be between 0 and 2\n"),
@@ -192,6 +192,7 @@ fn numbers_out_of_range_and_texts_that_are_no_numbers() {
         ("-o lru_crawler_tocrawl=", "4294967297", 1, "lru_crawler_tocrawl takes a numeric 32bit value\n"),
         ("-o hot_lru_pct=", "x,-1,4294967297", 1, "hot_lru_pct must be > 1 and < 80\n"),
         ("-o warm_lru_pct=", "x,-1,4294967297", 1, "warm_lru_pct must be > 1 and < 80\n"),
+        ("-o sock_cookie_id=", "x,-5,4294967297", 1, &unparsed("sock_cookie_id")),
         ("-o temporary_ttl=", "x,-5", 1, &unparsed("temporary_ttl")),
         ("-o idle_timeout=", "x,-5", 1, &unparsed("idle_timeout")),
         ("-o write_timeout=", "x,-5,4294967297", 1, &unparsed("write_timeout")),
@@ -222,11 +223,53 @@ fn numbers_out_of_range_and_texts_that_are_no_numbers() {
     let most = i32::MAX.cast_unsigned();
     assert_eq!((got.maxconns, got.chunk_size, got.reqs_per_event), (most, i32::MAX, most));
     assert_eq!((got.backlog, got.idle_timeout), (i32::MAX, most));
-    // Characters after the digits are ignored, as in memcached.
-    let got = settings(&["-m", "100m", "-c", "50x", "-b", "-1", "-o", "temporary_ttl=5s,sock_cookie_id=4294967297"]);
-    assert_eq!((got.maxbytes, got.maxconns, got.backlog), (100 << 20, 50, -1));
-    assert_eq!((got.temporary_ttl, got.sock_cookie_id), (5, 0));
+    for limit in ["100", "100m", "100M", "100MB", "100mb", " 100 "] {
+        assert_eq!(settings(&["-m", limit]).maxbytes, 100 << 20, "{limit}");
+    }
     assert_eq!(settings(&["-m", beyond]).maxbytes, u64::from(most) << 20, "more than can be reserved, which is told");
+    assert_eq!((settings(&["-b", "-1"]).backlog, settings(&["-p", "-1"]).port), (-1, -1));
+}
+
+/// Texts of which memcached reads the digits in front, and is silent about the rest.
+#[test]
+fn nothing_follows_a_number() {
+    let ratio = "slab_automove_ratio must be > 0 and < 1";
+    for (option, value, complaint) in [
+        ("-c ", "1k", "Maximum connections must be greater than 0"),
+        ("-n ", "48x", "Chunk size must be greater than 0"),
+        ("-t ", "4,8", "Number of threads must be greater than 0"),
+        ("-R ", "20x", "Number of requests per event must be greater than 0"),
+        ("-f ", "1.5x", "Factor must be greater than 1"),
+        ("-o hashpower=", "20x", "Initial hashtable multiplier must be between 12 and 32"),
+        ("-o tail_repair_time=", "60s", "Cannot set tail_repair_time to less than 10 seconds"),
+        ("-o slab_automove=", "1x", "slab_automove must be between 0 and 2"),
+        ("-o slab_automove_ratio=", "0.5x", ratio),
+        ("-o slab_automove_window=", "10x", "slab_automove_window must be > 2 and < 1800"),
+        ("-o lru_crawler_sleep=", "1ms", "LRU crawler sleep must be between 0 and 1 second"),
+        ("-o hot_lru_pct=", "20%", "hot_lru_pct must be > 1 and < 80"),
+        ("-o warm_lru_pct=", "20%", "warm_lru_pct must be > 1 and < 80"),
+        ("-o hot_max_factor=", "0.2x", "hot_max_factor must be > 0"),
+        ("-o warm_max_factor=", "2x", "warm_max_factor must be > 0"),
+        ("-o temporary_ttl=", "5m", "could not parse argument to temporary_ttl"),
+        ("-o idle_timeout=", "5m", "could not parse argument to idle_timeout"),
+    ] {
+        refused(&[(&format!("{option}{value}"), 1, &format!("{complaint}: \"{value}\" is no number\n"))]);
+    }
+    assert_eq!(read(&["-o", "lru_crawler_tocrawl=5 x"]).unwrap_err().code, 1);
+}
+
+/// memcached ignores a value behind such a name, so there `lru_crawler=0` starts the crawler.
+#[test]
+fn names_without_a_value_take_none_that_denies_them() {
+    refused(&[
+        ("-o lru_crawler=0", 1, "lru_crawler takes no value, and not \"0\"\n"),
+        ("-o modern,track_sizes=no", 1, "track_sizes takes no value, and not \"no\"\n"),
+        ("-o no_modern=off", 1, "no_modern takes no value, and not \"off\"\n"),
+        ("-o admin_write=false", 1, "admin_write takes no value, and not \"false\"\n"),
+    ]);
+    for value in ["", "1", "on", "yes", "true"] {
+        assert!(settings(&["-o", &format!("track_sizes={value}")]).track_sizes, "{value}");
+    }
 }
 
 #[test]
@@ -309,7 +352,7 @@ fn defaults_hold_without_options() {
 
 #[test]
 fn values_in_every_spelling() {
-    let got = settings(&["-vv", "-p", " 12x", "--conn-lim=50", "-a", "770", "-D", "/x", "--verbose=9", "-m7x"]);
+    let got = settings(&["-vv", "-p", " 12 ", "--conn-lim=50", "-a", "770", "-D", "/x", "--verbose=9", "-m7"]);
     assert_eq!((got.verbose, got.port, got.maxconns, got.access), (3, 12, 50, 0o770));
     assert_eq!((got.prefix_delimiter, got.detail_enabled), (b'/', true));
     assert_eq!(got.maxbytes, 7 << 20);
@@ -360,6 +403,8 @@ fn bad_listeners_fail_at_start_not_before() {
         ("[::1", "Invalid IPV6 address: \"[::1\""),
         ("a:x", "Invalid port number: \"x\"\n"),
         ("a,[::1]:2:3", "Invalid port number: \"2:3\"\n"),
+        ("a:-2", "Invalid port number: \"-2\"\n"),
+        ("a:70000", "Invalid port number: \"70000\"\n"),
     ] {
         let exit = check_start(&settings(&["-l", list])).unwrap_err();
         let general = format!("failed to listen on one of interface(s) {list}: Success\n");
@@ -502,9 +547,9 @@ fn stats_settings_by_default() {
 #[test]
 fn stats_settings_follow_options_and_changes() {
     let shown =
-        rows(&["-a2770", "-finf", "-s/tmp/x y", "-M", "-o", "warm_max_factor=0.375,temporary_ttl=5,track_sizes"]);
+        rows(&["-a770", "-finf", "-s/tmp/x y", "-M", "-o", "warm_max_factor=0.375,temporary_ttl=5,track_sizes"]);
     for row in [
-        "umask=2770",
+        "umask=770",
         "growth_factor=inf",
         "domain_socket=/tmp/x y",
         "evictions=off",
