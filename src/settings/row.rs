@@ -135,9 +135,9 @@ impl Sub {
         Sub::new(name, Need::OrElse(missing), text, Act::Apply(Apply::Value(set)))
     }
 
-    /// An `-o` name that is known and not implemented.
+    /// An `-o` name that is known and not implemented, with any value or none.
     pub(super) const fn not_yet(name: &'static str, reason: &'static str) -> Self {
-        Sub::new(name, Need::Nothing, "", Act::NotYet(reason))
+        Sub::new(name, Need::Otherwise(""), "", Act::NotYet(reason))
     }
 
     /// Shows the value in force.

@@ -581,8 +581,6 @@ fn a_bad_listen_list_is_code_71() {
     let why = "Cannot assign requested address";
     let said = format!("bind(): {why}\nfailed to listen on one of interface(s) 203.0.113.9: {why}\n");
     assert_eq!(fails(command(&["-p", "-1", "-l", "203.0.113.9"])), (Some(71), said));
-    let said = "getaddrinfo(): Servname not supported for ai_socktype\nfailed to listen on TCP port -2: Success\n";
-    assert_eq!(fails(command(&["-p", "-2"])), (Some(71), said.to_owned()));
 }
 
 #[test]
