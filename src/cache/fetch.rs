@@ -1,7 +1,8 @@
 //! Fetches: a lookup that may touch, claim or create the item; inspection without side effects.
 //!
-//! Owns what a hit and a miss count, and the win tokens: which client gets one. Called through [`Verbs`] by every
-//! protocol. As in memcached, `stats detail` does not count meta commands.
+//! Owns what a hit and a miss count, and the win tokens: which client gets one, and so claims the item in order to
+//! store it again. Called through [`Verbs`] by every protocol. As in memcached, `stats detail` does not count meta
+//! commands.
 
 use super::store::Vivify;
 use super::{Fetched, Key, Load, Verbs};

@@ -1,4 +1,4 @@
-//! The cache verbs: fetch, store, delete, arithmetic, touch. Independent of any protocol; a file each.
+//! The cache verbs: fetch, store, delete, arithmetic, touch; one file each. Independent of any protocol.
 //!
 //! Owns what a verb means and what it counts; knows no wire format and no sockets. A protocol makes one [`Verbs`] for
 //! each run of a session, and a [`Key`] for each command, and calls these. The store below works under its bucket

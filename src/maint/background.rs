@@ -3,8 +3,9 @@
 //! Owns starting, stopping, waking and joining such a thread; knows nothing of its work. Used by the three threads of
 //! `maint`.
 //!
-//! A resting thread has no timer of its own. It is woken by an event (`unpark`), or by [`Background::tick`], which
-//! the main thread calls once a second: the only timer of an idle server.
+//! A resting thread has no timer of its own. It is woken by an event (`unpark`), or by [`Background::tick`], which the
+//! main thread calls once a second: the only timer of an idle server. *News* is a number that changes with every event
+//! that may cause work for the thread (`Shared::news`).
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The chores thread: pre-faults memory, grows the index, tends the queues and sweeps out expired items.
+//! The chores thread: pre-faults memory, grows the index, tends the queues (the LRU maintainer's work, `Store::tend`)
+//! and sweeps out expired items.
 //!
 //! Owns when each of these is due; the store and `sweep` do the work. [`ChoreWork::step`] runs a slice of what is due
 //! and returns how long the thread may rest, so that a thread, a test or a simulation can drive it; the thread only

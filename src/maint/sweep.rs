@@ -95,7 +95,7 @@ struct Pass {
     start: u32,
     /// It visits every item of its classes.
     is_whole: bool,
-    /// [`Store::flushed`] and the news at its start.
+    /// Values of [`Store::flushed`] and of the news when it began.
     flushed: (u32, u32),
     news: u64,
     /// Items still to be visited, per class.

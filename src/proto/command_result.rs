@@ -36,7 +36,7 @@ pub(super) enum AfterCommand {
 
 /// Result of a command.
 pub(super) struct CommandResult {
-    /// Bytes consumed after the line, or after the packet's key.
+    /// Bytes consumed after the line, or after the packet's key. `binary::run` adds those of header, extras and key.
     pub used: usize,
     /// Bytes of the command's value that have not arrived and are to be discarded: with `Swallow` at once, with
     /// `GiveWay` in the next run, with `Report` after the report.

@@ -1,8 +1,8 @@
 //! Receive buffer: bytes received and not yet consumed.
 //!
-//! Owns one buffer with a window. Knows no protocol. `net` fills it, a session consumes it. Each worker has one that
-//! its connections share while they run; a connection that stops in mid-command keeps the unconsumed bytes in a small
-//! copy of its own.
+//! Owns one buffer, a window of which holds the unconsumed bytes. Knows no protocol. `net` fills it, a session consumes
+//! it. Each worker has one that its connections share while they run; a connection that stops in mid-command keeps the
+//! unconsumed bytes in a small copy of its own.
 
 use super::lookahead::Lookahead;
 use crate::limits::{INPUT_MAX, READ_BUF};
@@ -70,7 +70,7 @@ impl Input {
 
     /// Free space for one read, at most `READ_BUF` bytes. Empty only if the buffer is full.
     pub fn space(&mut self) -> &mut [u8] {
-        // Moves at most as many bytes as were consumed, or frees space in a full buffer: linear in total.
+        // Moves no more bytes than were consumed, except in a full buffer: all moves together take linear time.
         if self.start > 0 && (self.start >= self.end - self.start || self.end == self.buf.len()) {
             self.buf.copy_within(self.start..self.end, 0);
             self.end -= self.start;

@@ -24,7 +24,7 @@ impl SlotName {
     }
 }
 
-/// Makes the completions of one connection's slots.
+/// Makes the completions of loads for one connection's slots.
 pub trait Completions {
     /// Reports, from any thread, that the command in `slot` must run again.
     fn completion(&self, slot: SlotName) -> Completion;

@@ -169,7 +169,7 @@ impl Output {
         self.pieces.push_back((self.bytes.len(), Piece::Value(value)));
     }
 
-    /// Length of the value that was pinned last, once.
+    /// Length of the value that was pinned last; `None` if it was taken already.
     #[inline]
     pub(super) fn take_pinned(&mut self) -> Option<usize> {
         (self.pinned > 0).then(|| std::mem::take(&mut self.pinned))

@@ -1,4 +1,4 @@
-//! Changes of items, reported in order to one sink: a durable copy, a replica, a subscriber.
+//! Changes of items, reported in order to one sink, such as a durable copy, a replica or a subscriber.
 //!
 //! Owns what is a change, and the sequence numbers that order changes and flushes. Knows no sink. Called by `link` for
 //! stores and removals, by `Store::visit` for changes in place, and by `flush`.
@@ -39,7 +39,7 @@ pub struct Change<'a> {
     pub key: Key<'a>,
     /// What has happened to it.
     pub op: ChangeOp,
-    /// Its item: after the change, or as it was removed.
+    /// The item after the change; for a removal, as it was when it was removed.
     pub item: &'a Entry,
     /// Sequence number, unique, and higher than those of the key's earlier changes.
     pub seq: u64,
@@ -56,7 +56,7 @@ pub enum ChangeOp {
     Delete,
     /// Its item was evicted. A copy that the sink has made remains valid.
     Evict,
-    /// Its item was dead, and has been removed.
+    /// Its item was dead (expired or flushed), and has been removed.
     Reclaim(Dead),
 }
 

@@ -1,8 +1,8 @@
 //! `Entry`: access to one linked item, for a closure that runs under the item's bucket lock or in an optimistic read.
 //!
 //! Owns what may be read and changed in place. Created by the store's lookups and walks; used by `cache` and `maint`.
-//! Behind a shared reference the item may change concurrently (`Store::read`): the function that created the entry then
-//! checks that what was read is valid.
+//! In an optimistic read (`Store::read`) the item may change concurrently: the function that created the entry checks
+//! afterwards that what was read is valid.
 
 use crate::store::change::ChangeOp;
 use crate::store::index::Bucket;
@@ -16,7 +16,7 @@ use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     handle: Handle,
-    /// Changes with an in-place change of the value.
+    /// CAS id, which changes when the value is changed in place.
     cas: u64,
     /// Changes with everything else that a client sees. For a small item it is the bucket's version. For a large one it
     /// is the expiry time and the item flags: a copy takes so long that a busy bucket's version would always change.
@@ -51,7 +51,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Creates the entry of an item in a bucket with version `bucket`; 0 where the caller does not use the version.
+    /// Creates the entry of an item. `bucket` is the version of its bucket; 0 if the caller does not use the version.
     #[inline]
     pub(super) fn of(store: &'static Store, bucket: u32, handle: Handle, item: Item) -> Self {
         Self { store, handle, item, bucket, changed: None, unlink: false, moves_back: false }
@@ -250,7 +250,7 @@ impl Entry {
         self.moves_back = self.store.slabs.note_use(&self.item, now);
     }
 
-    /// Unlinks the item when the visitor returns.
+    /// Unlinks the item when the closure of [`Store::visit`] returns.
     pub fn unlink(&mut self) {
         self.unlink = true;
     }

@@ -1,9 +1,8 @@
-//! Linking: makes an item the item of its key, and ends that.
+//! Linking: an item is linked, and has the LINKED bit, while an entry of the index refers to it.
 //!
-//! An item has the LINKED bit while an entry of the index refers to it. Owns this pairing: entry and bit change
-//! together, under the bucket's lock, by the functions here, and every link and removal is reported as a [`ChangeOp`].
-//! Also finds the entry of an item that a walk or an eviction saw without a lock. Knows no verbs; called by the
-//! lookups, writes, walks and evictions of the store, and by the page mover.
+//! Owns this pairing: entry and bit change together, under the bucket's lock, by the functions here, and every link and
+//! removal is reported as a [`ChangeOp`]. Also finds the entry of an item that a walk or an eviction saw without a
+//! lock. Knows no verbs; called by the lookups, writes, walks and evictions of the store, and by the page mover.
 
 use crate::store::change::ChangeOp;
 use crate::store::index::{Bucket, Slot};
@@ -37,7 +36,7 @@ impl Linked {
         self.item.change_state(state::LINKED, 0);
     }
 
-    /// Removes the item from the index, without a report. The caller releases it.
+    /// Removes the item from the index, without reporting a change. The caller releases the item.
     #[inline]
     pub(super) fn remove(&mut self, bucket: &mut Bucket) {
         bucket.remove(self.slot);

@@ -23,10 +23,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bytes of the header: twice what the entries of all pages take that a 32-bit handle can name.
+/// Bytes of the header. Page entries take up to half of it: 8 bytes for each page that a 32-bit handle can name.
 const HEADER_BYTES: usize = 2 << 20;
 
-/// Word of page 0's entry.
+/// Word of the first entry, that of page 0, which does not exist.
 const ENTRIES: usize = 512;
 
 /// `oxcache3`; the digit is the version of the header's layout and of its counters' meaning.
@@ -290,7 +290,7 @@ impl MemoryFile {
 }
 
 impl Drop for MemoryFile {
-    /// Unlocks explicitly: the mapping stays, and would keep the lock.
+    /// Unlocks explicitly: the mapping outlives the descriptor, and would keep the lock.
     fn drop(&mut self) {
         let _ = self.file.unlock();
     }

@@ -163,7 +163,7 @@ impl Reservation {
         }
     }
 
-    /// The last chunk of the chain and its data bytes; appends a chunk if that one is full.
+    /// The last chunk of the chain and the number of data bytes in it; appends a chunk if that one is full.
     fn tail_with_room(&mut self) -> Result<(Handle, usize), OutOfMemory> {
         if let Some((handle, used)) = self.tail
             && CHAIN_HEADER + used < self.store.arena.chunk(handle).len() * WORD

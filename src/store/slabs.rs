@@ -25,7 +25,7 @@ pub enum Take {
     /// A page without memory: the caller unlocks the class, touches the page, calls [`PagePool::touched`], and
     /// retries.
     Untouched(u32),
-    /// The victim to unlink and free, and the part of the class that it was in if it is to leave a ghost.
+    /// The victim to unlink and free, and the queue that it was in, if it is to leave a ghost (`index::ghost`).
     Victim(Handle, Option<Part>),
     /// The class has no chunk of that size, or none that eviction can free: use the next larger class.
     Elsewhere,
@@ -245,7 +245,7 @@ impl Slabs {
         self.hot_pct.store(percent.map_or(0, |percent| percent + 1), Relaxed);
     }
 
-    /// Labels new items with at most `ttl` seconds to live TEMP; `None` labels none.
+    /// Labels new items TEMP that have at most `ttl` seconds to live; `None` labels none.
     pub fn set_temp_ttl(&self, ttl: Option<u32>) {
         self.temp_ttl.store(ttl.map_or(0, |ttl| u64::from(ttl) + 1), Relaxed);
     }

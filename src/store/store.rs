@@ -26,9 +26,10 @@ use std::thread::{self, Thread};
 /// Maximum attempts of one allocation to find or free a chunk before it fails.
 const EVICT_TRIES: usize = 50;
 
-/// `EVICT_TRIES` for a class with at least `MANY_ITEMS` items that may be evicted. An attempt that finds no victim
-/// unlocks the class, so that items which were being filled, locked or spared become victims of a later one. With
-/// `EVICT_TRIES` alone, one set in 166 million operations of a torture run was refused; the cause is not known.
+/// Maximum attempts in a class with at least `MANY_ITEMS` items that may be evicted. Such a class has a victim, if not
+/// for this attempt then for a later one: between two attempts it is unlocked, so uploads complete and buckets are
+/// unlocked. With `EVICT_TRIES` alone, one set in 166 million operations of a torture run was refused; the cause is not
+/// known.
 const EVICT_TRIES_MAX: usize = 400;
 const MANY_ITEMS: i64 = 64;
 

@@ -34,7 +34,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Whether a later key of the line is too long, which revokes all its replies.
+/// Whether a later key of the line is too long, which revokes all replies of the line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LongKey {
     Unknown,

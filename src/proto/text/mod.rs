@@ -62,8 +62,8 @@ pub(super) fn run(cx: &Cx<'_>, line: &[u8], rest: &[u8], out: &mut Output, hash:
     }
 }
 
-/// Runs a command other than `get`, `set` and the like; apart from those, so that they are compiled into the session's
-/// loop.
+/// Runs a command other than `get`, `set` and the like. A function of its own, so that those are compiled into the
+/// session's loop.
 #[inline(never)]
 fn run_rarer(run: &mut Run<'_, '_>, command: TextCommand<'_>, hash: Option<u64>) -> CommandResult {
     match command {

@@ -31,7 +31,7 @@ const CANDIDATES: usize = 8;
 /// Departures, this one included, from which an item that leaves the ring is kept.
 const KEEP_AT: u16 = 3;
 
-/// Items kept in a row at most, so that a search for memory ends.
+/// Maximum items kept in a row, so that a search for memory ends.
 const KEPT_MAX: u32 = 8;
 
 /// Clock periods in which all counts are halved once.

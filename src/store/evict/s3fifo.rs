@@ -406,7 +406,7 @@ impl S3Fifo {
         }
     }
 
-    /// The next idle victim, of a few.
+    /// The next idle victim, if it is among the first entries.
     pub fn first_idle(&self, view: &ChunkView) -> Option<Handle> {
         self.idle.iter().copied().take(SEARCH).find(|&handle| Self::is_unread_idle(view, handle))
     }

@@ -37,7 +37,7 @@ const TOUCH_BUCKETS: u64 = 1 << 15;
 /// Buckets per overflow line touched ahead of use: a table about to grow uses one line per four buckets.
 const BUCKETS_A_LINE: u64 = 4;
 
-/// Minimum and maximum of these lines: a small page and 0.5 MB. Four million items per second use 0.5 MB in 50 ms.
+/// Minimum and maximum lines touched ahead: a small page and 0.5 MB. Four million items per second use 0.5 MB in 50 ms.
 const LINES_AHEAD: (u64, u64) = (1 << 8, 1 << 15);
 
 /// Maximum buckets of a table: as many as the upper half of a hash can name (`place_of`). With 51 billion items and no

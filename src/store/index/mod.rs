@@ -91,7 +91,7 @@ pub struct Index {
     /// Number of the current table; in the high half the number of the table it replaces plus 1, or 0.
     current: AtomicU64,
     may_grow: bool,
-    /// Address space counts as memory, so little of it is reserved.
+    /// Set where address space counts as memory: little of it is reserved.
     lean: bool,
 }
 
@@ -108,7 +108,8 @@ struct Table {
 }
 
 impl Table {
-    /// Creates a table of `len` buckets. A `lean` one does not reserve the overflow lines of a table that may not grow.
+    /// Creates a table of `len` buckets. Unless it is `lean`, tries to reserve overflow lines for a table that may not
+    /// grow.
     fn new(len: u64, long: bool, lean: bool) -> Option<Self> {
         let buckets = (len as usize * BUCKET_BYTES).next_multiple_of(PAGE);
         let (region, lines) = LINES_MORE[usize::from(lean)..].iter().find_map(|more| {

@@ -9,8 +9,8 @@ use super::line::{Line, slots};
 use super::{Bucket, Index, LOCK, LOW_HALF, SPINS, Table, tag_of};
 use std::sync::atomic::{Ordering::*, fence};
 
-/// Maximum lines of one search: lines that other buckets reuse meanwhile might link in a circle. Chains get nearly as
-/// long only in a table that may not grow.
+/// Maximum lines of one search. Lines that other buckets reuse during the search might link in a circle. Only a table
+/// that may not grow has chains of nearly this length.
 const LINES_MAX: usize = 256;
 
 /// The optimistic read failed: the bucket has changed, or its chain is too long.

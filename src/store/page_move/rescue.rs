@@ -3,10 +3,10 @@
 //! Owns the order of the steps, slice by slice; `maint` calls the slices, on one thread. Steps of a [`Move`]:
 //!
 //! 1. The oldest page of its class starts to drain: none of its chunks is allocated, and one that is freed is drained.
-//! 2. Passes over its slots: free chunks leave the free list; items are rescued (copied to another chunk of the class,
-//!    which replaces theirs in the index), or evicted if there is no memory for that. Chunks in use are left for the
-//!    next pass: values that arrive, and chains that are read. A large value in a single chunk is rescued even while
-//!    it is read, and its last reader frees the old chunk.
+//! 2. Its slots are visited in passes. Free chunks leave the free list. Items are rescued (copied to another chunk of
+//!    the class, which replaces theirs in the index), or evicted if there is no memory for that. Chunks in use are left
+//!    for the next pass: values that arrive, and chains that are read. A large value in a single chunk is rescued even
+//!    while it is read, and its last reader frees the old chunk.
 //! 3. Once every chunk is drained, the ring drops its entries of the page.
 //! 4. The page is cleared and given away.
 //!
@@ -39,8 +39,8 @@ const SLICE_SLOTS: u32 = 32;
 /// Ring entries examined under one hold of the class lock.
 const SLICE_ENTRIES: usize = 4096;
 
-/// Passes over a page, as in memcached. After that many, a chain that is still being read is unlinked, and a move that
-/// finds no memory fails.
+/// Maximum passes through the slots of a page, as in memcached. After that many, a chain that is still being read is
+/// unlinked, and a move that finds no memory fails.
 const PASSES_MAX: u32 = 5000;
 
 /// Reason that a chunk is still in use, in memcached's words.
@@ -104,7 +104,7 @@ pub enum Progress {
 }
 
 enum MoveStage {
-    /// Passes over the slots.
+    /// The slots are visited in passes.
     Clear,
     /// The ring drops its entries of the page, downwards from this position.
     Forget(usize),

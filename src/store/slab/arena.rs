@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// Words of a page.
 const PAGE_WORDS: usize = PAGE_BYTES / WORD;
 
-/// Maximum address space that stays free besides that of the pages, where it is short: for index growth, thread stacks
-/// and connection buffers.
+/// Where address space is short, up to this many bytes of it are left to index growth, thread stacks and connection
+/// buffers.
 const SPARE_MAX: usize = 256 << 20;
 
 /// Page table flag: the page had chunks of another size before, so a thread with an old handle may read anywhere in it.
@@ -34,9 +34,9 @@ pub struct Arena {
 impl Arena {
     /// Reserves address space for as many pages as a short handle can address, or for twice `bytes` if these are too
     /// few; with `exactly`, for `bytes`. If a limit of the process or the machine does not allow that, reserves fewer
-    /// pages, if necessary fewer than `bytes` take. In any case `index_bytes` and the size of the pages, at most
-    /// [`SPARE_MAX`] of it, stay available to the rest of the process. `None` if `bytes` exceeds what handles can
-    /// address, or some class could have no page.
+    /// pages, if necessary fewer than `bytes` take. In any case the rest of the process keeps `index_bytes`, and as
+    /// much again as the pages take, [`SPARE_MAX`] at most. `None` if `bytes` exceeds what handles can address, or some
+    /// class could have no page.
     pub fn reserve(bytes: u64, exactly: bool, index_bytes: usize) -> Option<Self> {
         let before = FIRST_PAGE as usize - 1;
         let wanted = before + usize::try_from(bytes / PAGE_BYTES as u64).ok()? + CLASSES_PAGES;

@@ -9,8 +9,8 @@
 use super::size_classes::PAGE_BYTES;
 use crate::store::item::WORD;
 
-/// Buckets of the histogram. The classes of the smallest items span no more words; in others a resolution of 3 % of
-/// the difference to the next smaller class is enough.
+/// Number of histogram buckets. The smallest classes have no more different sizes, in words. In others a bucket spans 3
+/// % of the difference to the next smaller class, which is fine enough.
 const STEPS: usize = 32;
 
 /// Item count at which all counts are halved.

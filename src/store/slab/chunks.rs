@@ -23,7 +23,7 @@ pub struct Chunks {
     is_largest: bool,
     /// By [`ChunkKind`].
     pools: [ChunkPool; 2],
-    /// Pages that the class has started to use since the start.
+    /// Number of pages that the class has started to use; it only grows.
     births: u64,
     /// Sizes of the latest items.
     histogram: SizeHistogram,
@@ -154,8 +154,8 @@ impl Chunks {
         self.is_choosy(need) && self.pool(ChunkKind::MaxSize).pages.is_empty()
     }
 
-    /// Takes a chunk of a page that is not used yet, or of the maximum-size page being carved, which is kept for
-    /// items that need it while there is other memory.
+    /// Takes a chunk of a page that is not used yet, or of the maximum-size page being carved. Called once
+    /// [`Chunks::take_present`] has found nothing, which takes from the latter only for items that need it.
     pub fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         let begun = self.begin_page(arena, need).and_then(|kind| self.pool_mut(kind).carve());
         begun.or_else(|| self.pool_mut(ChunkKind::MaxSize).carve())

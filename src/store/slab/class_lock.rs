@@ -1,7 +1,7 @@
 //! Mutex of the slab classes, the page pool and the magazines. It reports its holder to `sys::panics`; the feature
 //! `lock-times` records hold times.
 //!
-//! Owns the records, which each thread keeps of its own locks. They are in processor time, so a holder that is
+//! Owns the records, which each thread keeps of its own locks. Times are processor time, so a holder that is
 //! descheduled does not count as holding. Used by `slabs`, `magazine` and `page_pool`; `benches/holds` reads the
 //! records.
 
@@ -16,7 +16,7 @@ type Plain = parking_lot::RawMutex;
 /// A mutex that ends the process if its holder panics: what it protects may be half changed.
 pub struct RawHeld(Plain);
 
-// SAFETY: the inner mutex excludes, and every acquisition's guard goes back to it once.
+// SAFETY: the inner mutex gives exclusion, and each guard that it hands out is given back to it exactly once.
 unsafe impl RawMutex for RawHeld {
     #[allow(clippy::declare_interior_mutable_const)] // the trait asks for it
     const INIT: Self = Self(Plain::INIT);

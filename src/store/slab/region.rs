@@ -20,8 +20,8 @@ pub struct Region {
 const HUGE_PAGE: usize = 2 << 20;
 
 impl Region {
-    /// Reserves `bytes` (rounded up to a huge page) of address space. `None` if the kernel refuses that and `spare`
-    /// bytes more; these are returned, for the rest of the process.
+    /// Reserves `bytes` (rounded up to a huge page) of address space. `None` unless the kernel grants `spare` bytes
+    /// more, which are given back at once and so stay available to the rest of the process.
     pub fn reserve(bytes: usize, spare: usize) -> Option<Self> {
         if is_memory_refused() {
             return None;
