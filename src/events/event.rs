@@ -174,11 +174,11 @@ pub enum Event<'a> {
     TlsError { fd: i32, message: &'a [u8] },
     /// Start of an automatic page move from slab class `src` to `dst`, successful if `begun`.
     SlabMove { src: u8, dst: u8, begun: bool },
-    /// The crawler finished a class; `fields` as they stand in the line.
+    /// The crawler has finished a slab class. `fields` is the text behind `type=lru_crawler ` in the watchers' line.
     Crawled { fields: &'a [u8] },
-    /// A slow turn; `fields` as they stand in the line.
+    /// A slow turn. `fields` is the text behind its type in the watchers' line.
     Slow { fields: &'a [u8] },
-    /// A large value was stored or sent; `fields` as they stand in the line.
+    /// A large value was stored or sent. `fields` is the text behind its type in the watchers' line.
     Large { fields: &'a [u8] },
 }
 

@@ -113,7 +113,8 @@ pub struct HotKeys {
     seconds: u32,
     /// One for each worker, and one at the end for all other threads.
     samplers: Box<[KeySampler]>,
-    /// When the first window begins; `None` while off. Also makes a switch one step.
+    /// When the first window begins; `None` while off. Held through a whole switch (on, off, reset), so that two of
+    /// them cannot mix.
     epoch: Mutex<Option<Epoch>>,
     /// Result of the last window that was merged.
     merged: Mutex<Option<Arc<HotKeyWindow>>>,

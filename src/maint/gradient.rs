@@ -1,6 +1,8 @@
 //! Automatic choice of the page to move by ghost hits, to minimise misses: `slab_automove` 1 while evicted keys
 //! return.
 //!
+//! A ghost is what remains of an evicted key, a part of its hash. It is hit when that key comes back.
+//!
 //! Owns the decayed counts of each class's ghost hits and the decision; moves nothing. Takes [`Sample`]s of all
 //! classes, and proposes a pair of classes. Called by the mover's thread.
 //!

@@ -125,8 +125,8 @@ impl Rows<'_> {
         self.row(out, &format_args!("max{unit}"), &show(histogram.max() as f64));
     }
 
-    /// As [`Rows::put`], and the number of values below each power of two nanoseconds, from the first that has some to
-    /// the first that has all.
+    /// As [`Rows::put`], and the number of values below 2^n nanoseconds, from the first n with a value below it to the
+    /// first with all.
     fn put_all(&self, histogram: &HistogramSnapshot, out: &mut Vec<u8>) {
         self.put(histogram, micros, "_us", out);
         let (mut below, count) = (0, histogram.count());

@@ -507,7 +507,7 @@ impl Session {
         None
     }
 
-    /// What the bytes of the next run belong to. A login's bytes may hold a password.
+    /// What the bytes of the next run belong to, for `stats slow`. A login's value is hidden: it may hold a password.
     fn origin<'a>(&'a self, input: &'a Input) -> RunOrigin<'a> {
         match &self.state {
             SessionState::Value(upload) => RunOrigin::Upload(upload.finish.kind().name(), &upload.key),

@@ -107,7 +107,7 @@ impl Default for PlainSets {
 }
 
 impl PlainSets {
-    /// Counts those of the whole server and of each class in `rows`.
+    /// Updates the numbers of plain sets, `cmd_set` less those of `cas`, of the server and of each class from `rows`.
     pub(super) fn update(&mut self, rows: &Rows) {
         for (number, last) in self.last.iter_mut().enumerate() {
             let class = (number > 0).then_some(number);

@@ -53,7 +53,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and logs in within the timeout, which goes on for the first request.
+    /// Connects and logs in. One timeout covers both, and the first request too.
     ///
     /// # Errors
     /// [`Failure::Unavailable`]; [`Failure::Refused`] for a login that is not accepted.

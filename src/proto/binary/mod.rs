@@ -58,7 +58,7 @@ pub(super) fn run(
     CommandResult { used: packet.start + result.used, ..result }
 }
 
-/// Runs a get again, after it waited.
+/// Runs a get again, once the load that it waited for has ended.
 pub(super) fn run_late(cx: &Cx<'_>, head: Head, key: &[u8], touch: Option<u32>, out: &mut Output) {
     let shown = parse::shown(head.opcode);
     cx.note(get_kind(shown, touch.is_some()));

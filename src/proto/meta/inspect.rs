@@ -21,7 +21,8 @@ pub fn run(run: &mut Run<'_, '_>, key: &Key<'_>, base64: bool) {
         put_key(bytes, key.bytes(), in_base64);
         let exptime = match entry.exptime(now) {
             0 => -1,
-            // memcached prints 32 bits: a binary client's date beyond 2038 shows as a negative number.
+            // As in memcached, 32 signed bits: a time more than 68 years ahead, which only a binary client can set,
+            // shows as a negative number.
             exptime => verbs.seconds_left(exptime) as i32,
         };
         let idle = now.saturating_sub(entry.atime(now));

@@ -199,7 +199,7 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
     }
 }
 
-/// Runs the fetch of one key again, after it waited.
+/// Runs the fetch of one key again, once the load that it waited for has ended.
 pub(in crate::proto) fn fetch_late(cx: &Cx<'_>, key: &[u8], cas: bool, touch: Option<u32>, out: &mut Output) {
     let kind = GetKind { cas, touch };
     cx.note(if touch.is_some() { CommandKind::Gat } else { CommandKind::Get });

@@ -98,7 +98,7 @@ fn run_rarer(run: &mut Run<'_, '_>, command: TextCommand<'_>, hash: Option<u64>)
     CommandResult::done()
 }
 
-/// Runs a meta line again, after it waited.
+/// Runs a meta line again, once the load that it waited for has ended.
 pub(super) fn run_late(cx: &Cx<'_>, text: &[u8], out: &mut Output) {
     meta::run(&mut Run::new(cx, out, false), text, &[], None);
 }
