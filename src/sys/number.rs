@@ -1,7 +1,7 @@
 //! Floating point numbers by C's rules.
 //!
 //! Owns one libc call. It must not know where the text came from. Called by `settings` and by the commands that take
-//! ratios. Both accept the numbers of `strtod`, hexadecimal ones and `inf` among them; the commands ignore what follows.
+//! ratios. Both accept the numbers of `strtod`, hexadecimal ones and `inf` among them; commands ignore what follows.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
