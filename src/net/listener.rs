@@ -5,6 +5,7 @@
 
 use crate::proto::Protocol;
 use crate::settings::Transport;
+use crate::sys::unix_socket::SocketFile;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
@@ -19,6 +20,8 @@ pub struct Listener {
     pub local: Option<SocketAddr>,
     /// Path of a unix socket.
     pub path: Option<String>,
+    /// File of a unix socket that goes with the listener.
+    pub file: Option<SocketFile>,
     /// Protocol of its clients.
     pub protocol: Protocol,
     /// Transport of its clients' bytes: plain or TLS.

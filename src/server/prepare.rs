@@ -89,7 +89,9 @@ pub fn load_auth(settings: &Settings) -> Result<Option<Auth>, StartError> {
 }
 
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {
-    if let Err(e) = process::drop_groups() {
+    // Without its group the new user could not give it the unix sockets.
+    let groups: Vec<u32> = settings.unix_group.iter().map(|group| group.gid).collect();
+    if let Err(e) = process::set_groups(&groups) {
         let words = format!("failed to drop supplementary groups: {}", error_text(&e));
         // EPERM: the process is already confined (a container), which is the goal.
         if e.raw_os_error() != Some(libc::EPERM) {

@@ -47,8 +47,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
         return usage("ERROR: You cannot enable SSL without a TCP port.");
     }
     admin::finish(&mut settings)?;
-    // `check_start` reports a bad list, after the errors about the user.
-    settings.listeners = listen::listeners(&settings).unwrap_or_default();
+    listen::finish(&mut settings)?;
     if settings.auth_file.is_some() {
         for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == ProtocolChoice::Negotiating) {
             spec.protocol = ProtocolChoice::Ascii;

@@ -1,12 +1,16 @@
-//! The `-l` list.
+//! The `-l` list, and the group of unix sockets.
 //!
-//! Owns its grammar and error texts. Must not know sockets: names are not resolved and ports not checked against the
+//! Owns their grammar and error texts. Must not know sockets: names are not resolved and ports not checked against the
 //! system. Called by `check`; `net` opens the result.
 
 use super::check::PORTS;
-use super::number::strict_i32;
-use super::parse::{Exit, OS_ERROR};
+use super::number::{strict_i32, strict_u32};
+use super::parse::{Exit, NO_USER, OS_ERROR, USAGE};
+use super::row::Sub;
 use super::{ProtocolChoice, Settings};
+use crate::sys::user::find_group;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// What wraps the bytes of a TCP listener; datagrams are always plain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +25,28 @@ pub enum Transport {
     TlsPeer,
 }
 
-/// One entry: an address to listen on. It stands for a TCP listener when [`Settings::port`] is not 0 and for a UDP
-/// socket when [`Settings::udpport`] is not 0.
+/// What an entry listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenPlace {
+    /// Addresses of the network: a TCP listener each when [`Settings::port`] is not 0, and a UDP socket each when
+    /// [`Settings::udpport`] is not 0.
+    Network {
+        /// Name, address or interface, without brackets. May be empty, which no resolver accepts. `None` = every
+        /// address.
+        host: Option<String>,
+        /// The entry's own port, -1 to 65535; `None` = the port of `-p` or `-U`.
+        port: Option<i32>,
+    },
+    /// `unix:PATH`: a unix socket.
+    Unix(PathBuf),
+}
+
+/// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSpec {
-    /// Name or address to resolve, without brackets. May be empty, which no resolver accepts. `None` = every address.
-    pub host: Option<String>,
-    /// The entry's own port, -1 to 65535; `None` = the port of `-p` or `-U`.
-    pub port: Option<i32>,
-    /// What wraps its clients' bytes.
+    /// Where it listens.
+    pub place: ListenPlace,
+    /// What wraps its clients' bytes; of a unix socket always [`Transport::Plain`].
     pub transport: Transport,
     /// Protocol of its clients.
     pub protocol: ProtocolChoice,
@@ -41,21 +58,80 @@ impl ListenSpec {
     /// Every address on the general port.
     pub(super) fn any(protocol: ProtocolChoice, ssl: bool) -> Self {
         let transport = if ssl { Transport::Tls } else { Transport::Plain };
-        ListenSpec { host: None, port: None, transport, protocol, tag: None }
+        ListenSpec { place: ListenPlace::Network { host: None, port: None }, transport, protocol, tag: None }
+    }
+
+    /// Whether it listens on every address of the family of `address`.
+    pub fn is_wildcard_of(&self, address: IpAddr) -> bool {
+        match &self.place {
+            ListenPlace::Network { host: None, .. } => true,
+            ListenPlace::Network { host: Some(host), .. } => {
+                host.parse::<IpAddr>().is_ok_and(|own| own.is_unspecified() && own.is_ipv4() == address.is_ipv4())
+            }
+            ListenPlace::Unix(_) => false,
+        }
     }
 }
 
-/// Network listeners that the settings ask for. Empty, with the list unread, when a unix socket replaces them or both
-/// ports are 0.
-pub(super) fn listeners(settings: &Settings) -> Result<Vec<ListenSpec>, Exit> {
-    if settings.socketpath.is_some() || (settings.port == 0 && settings.udpport == 0) {
-        return Ok(Vec::new());
-    }
-    let Some(list) = settings.inter.as_deref() else {
-        return Ok(vec![ListenSpec::any(settings.binding_protocol, settings.ssl.enabled)]);
+/// Group of the unix sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixGroup {
+    /// As given.
+    pub name: String,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// The `-o` names of this topic, in the order of `-h`.
+pub(super) static SUBS: &[Sub] = &[Sub::value(
+    "unix_group",
+    "Missing argument for unix_group",
+    "group of the unix sockets, by name or number",
+    |draft, value| {
+        let number = || strict_u32(value).filter(|gid| *gid != u32::MAX);
+        let name = String::from_utf8_lossy(value).into_owned();
+        let Some(gid) = find_group(value).or_else(number) else {
+            return Err(Exit::line(NO_USER, format_args!("can't find the group {name} of unix_group")));
+        };
+        draft.settings.unix_group = Some(UnixGroup { name, gid });
+        Ok(())
+    },
+)];
+
+/// Sets the listeners. `check_start` reports a bad list, after the errors about the user.
+///
+/// # Errors
+/// Code 64 for options of unix sockets that contradict each other.
+pub(super) fn finish(settings: &mut Settings) -> Result<(), Exit> {
+    let Ok(listeners) = listeners(settings) else {
+        settings.listeners = Vec::new();
+        return Ok(());
     };
-    let entries = list.split([',', ';']).filter(|entry| !entry.is_empty());
-    entries.map(|entry| parse_entry(entry, list, settings)).collect()
+    let has_unix = listeners.iter().any(|spec| matches!(spec.place, ListenPlace::Unix(_)));
+    if has_unix && settings.socketpath.is_some() {
+        let line = "ERROR: -s and unix: entries of -l exclude each other: give each socket as -l unix:PATH";
+        return Err(Exit::line(USAGE, line));
+    }
+    if settings.unix_group.is_some() && !has_unix && settings.socketpath.is_none() {
+        return Err(Exit::line(USAGE, "ERROR: unix_group needs a unix socket (-s or -l unix:PATH)"));
+    }
+    settings.listeners = listeners;
+    Ok(())
+}
+
+/// Listeners that the list asks for. Its network entries are unread where they are not served: when a unix socket
+/// replaces them (`-s`) or both ports are 0.
+pub(super) fn listeners(settings: &Settings) -> Result<Vec<ListenSpec>, Exit> {
+    let has_network = settings.socketpath.is_none() && (settings.port != 0 || settings.udpport != 0);
+    let Some(list) = settings.inter.as_deref() else {
+        let any = has_network.then(|| ListenSpec::any(settings.binding_protocol, settings.ssl.enabled));
+        return Ok(any.into_iter().collect());
+    };
+    let is_read = |entry: &&str| !entry.is_empty() && (has_network || entry.split(':').any(|part| part == "unix"));
+    let entries = list.split([',', ';']).filter(is_read);
+    let mut specs = entries.map(|entry| parse_entry(entry, list, settings)).collect::<Result<Vec<_>, _>>()?;
+    specs.retain(|spec| has_network || matches!(spec.place, ListenPlace::Unix(_)));
+    Ok(specs)
 }
 
 /// An error text followed by memcached's general line, in which the system's text is "Success".
@@ -116,8 +192,41 @@ fn parse_entry(entry: &str, list: &str, settings: &Settings) -> Result<ListenSpe
             spec.tag = Some(tag.to_owned());
         }
     }
-    (spec.host, spec.port) = host_and_port(rest, settings)?;
+    spec.place = match unix_path(rest) {
+        Some(path) => {
+            spec.transport = plain(spec.transport, settings)?;
+            unix_place(path, settings)?
+        }
+        None => {
+            let (host, port) = host_and_port(rest, settings)?;
+            ListenPlace::Network { host, port }
+        }
+    };
     Ok(spec)
+}
+
+/// The path of `unix:PATH`. With a number in its place, the entry is memcached's: a host named `unix`, and its port.
+fn unix_path(text: &str) -> Option<&str> {
+    text.strip_prefix("unix:").filter(|path| strict_i32(path.as_bytes()).is_none())
+}
+
+fn unix_place(path: &str, settings: &Settings) -> Result<ListenPlace, Exit> {
+    if path.is_empty() {
+        return Err(bad("Missing path behind \"unix:\"\n", settings));
+    }
+    // The list is text; other bytes have become this character.
+    if path.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(bad(format_args!("Path of a unix socket is no UTF-8: \"{path}\"\n"), settings));
+    }
+    Ok(ListenPlace::Unix(path.into()))
+}
+
+/// The transport of a unix socket: never TLS, which its prefixes must not ask for.
+fn plain(transport: Transport, settings: &Settings) -> Result<Transport, Exit> {
+    match transport {
+        Transport::Plain | Transport::Tls => Ok(Transport::Plain),
+        Transport::TlsNoPeer | Transport::TlsPeer => Err(bad("A unix socket has no TLS\n", settings)),
+    }
 }
 
 /// An abbreviated name matches; an unknown one changes nothing.
@@ -183,6 +292,14 @@ mod tests {
         listeners(&Settings { inter: Some(list.to_owned()), ..Settings::default() })
     }
 
+    fn network(host: Option<&str>, port: Option<i32>) -> ListenPlace {
+        ListenPlace::Network { host: host.map(str::to_owned), port }
+    }
+
+    fn unix(path: &str) -> ListenPlace {
+        ListenPlace::Unix(path.into())
+    }
+
     #[test]
     fn hosts_ports_protocols_and_tags() {
         for (list, host, port, protocol, tag) in [
@@ -203,8 +320,7 @@ mod tests {
             ("proto[ascii]", Some(""), None, ProtocolChoice::Ascii, None),
         ] {
             let expected = ListenSpec {
-                host: host.map(str::to_owned),
-                port,
+                place: network(host, port),
                 transport: Transport::Plain,
                 protocol,
                 tag: tag.map(str::to_owned),
@@ -221,12 +337,12 @@ mod tests {
         assert!(listeners(&settings).unwrap_err().stderr.starts_with(complaint));
         settings.ssl.enabled = true;
         let read = listeners(&settings).unwrap();
-        let seen: Vec<_> = read.iter().map(|spec| (spec.transport, spec.host.as_deref(), spec.port)).collect();
+        let seen: Vec<_> = read.iter().map(|spec| (spec.transport, spec.place.clone())).collect();
         let expected = [
-            (Transport::Plain, Some("a"), Some(1)),
-            (Transport::TlsNoPeer, Some("b"), None),
-            (Transport::TlsPeer, Some("::"), Some(2)),
-            (Transport::Tls, Some("c"), None),
+            (Transport::Plain, network(Some("a"), Some(1))),
+            (Transport::TlsNoPeer, network(Some("b"), None)),
+            (Transport::TlsPeer, network(Some("::"), Some(2))),
+            (Transport::Tls, network(Some("c"), None)),
         ];
         assert_eq!(seen, expected);
         assert_eq!(read[2].protocol, ProtocolChoice::Ascii);
@@ -236,8 +352,8 @@ mod tests {
 
     #[test]
     fn several_entries_and_no_entry() {
-        let hosts: Vec<_> = read(",a;b:1,,*").unwrap().into_iter().map(|spec| (spec.host, spec.port)).collect();
-        assert_eq!(hosts, vec![(Some("a".to_owned()), None), (Some("b".to_owned()), Some(1)), (None, None)]);
+        let places: Vec<_> = read(",a;b:1,,*").unwrap().into_iter().map(|spec| spec.place).collect();
+        assert_eq!(places, [network(Some("a"), None), network(Some("b"), Some(1)), network(None, None)]);
         assert_eq!(read("").unwrap(), vec![]);
     }
 
@@ -245,5 +361,57 @@ mod tests {
     fn the_list_is_not_read_when_nothing_listens() {
         let settings = Settings { inter: Some("notls:a".to_owned()), port: 0, ..Settings::default() };
         assert_eq!(listeners(&settings).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn unix_sockets_stand_beside_network_addresses() {
+        let read_all = |list: &str| read(list).unwrap().into_iter().map(|spec| spec.place).collect::<Vec<_>>();
+        assert_eq!(read_all("unix:/run/a,*:5;unix:b"), [unix("/run/a"), network(None, Some(5)), unix("b")]);
+        // A number is a port of memcached's host `unix`; so is the name alone.
+        assert_eq!(read_all("unix:11211,unix"), [network(Some("unix"), Some(11211)), network(Some("unix"), None)]);
+        assert_eq!(read_all("unix:./11211,unix:/a:b"), [unix("./11211"), unix("/a:b")]);
+        let spec = read("proto[ascii]:tag[x]:unix:/run/a").unwrap().remove(0);
+        assert_eq!(
+            (spec.place, spec.protocol, spec.tag.as_deref()),
+            (unix("/run/a"), ProtocolChoice::Ascii, Some("x"))
+        );
+        for (list, complaint) in [
+            ("unix:", "Missing path behind \"unix:\"\n"),
+            ("unix:/\u{fffd}", "Path of a unix socket is no UTF-8: \"/\u{fffd}\"\n"),
+        ] {
+            let general = format!("failed to listen on one of interface(s) {list}: Success\n");
+            assert_eq!(read(list).unwrap_err().stderr, format!("{complaint}{general}"));
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_tls() {
+        let mut settings = Settings { inter: Some("unix:/a,notls:unix:/b".to_owned()), ..Settings::default() };
+        settings.ssl.enabled = true;
+        assert!(listeners(&settings).unwrap().iter().all(|spec| spec.transport == Transport::Plain));
+        for list in ["btls:unix:/a", "mtls:unix:/a"] {
+            settings.inter = Some(list.to_owned());
+            assert!(listeners(&settings).unwrap_err().stderr.starts_with("A unix socket has no TLS\n"));
+        }
+    }
+
+    #[test]
+    fn without_ports_only_unix_sockets_are_served() {
+        let inter = Some("notls:a,unix:/a,unix:11211,*".to_owned());
+        let settings = Settings { inter, port: 0, ..Settings::default() };
+        let places: Vec<_> = listeners(&settings).unwrap().into_iter().map(|spec| spec.place).collect();
+        assert_eq!(places, [unix("/a")]);
+    }
+
+    #[test]
+    fn wildcards_are_of_a_family() {
+        let (four, six) = ("10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap());
+        for (list, of_four, of_six) in
+            [("*", true, true), ("0.0.0.0", true, false), ("[::]:5", false, true), ("10.0.0.1", false, false)]
+        {
+            let spec = read(list).unwrap().remove(0);
+            assert_eq!((spec.is_wildcard_of(four), spec.is_wildcard_of(six)), (of_four, of_six), "{list}");
+        }
+        assert!(!read("unix:/a").unwrap()[0].is_wildcard_of(four));
     }
 }

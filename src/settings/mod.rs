@@ -29,7 +29,7 @@ pub use admin::{Admin, AdminAddr, AdminTimes};
 pub use check::{check_authfile, check_start, check_user};
 pub use hotkeys::HotKeyOptions;
 pub use latency::{LatencyMode, LatencySettings, NO_THRESHOLD, large_threshold, slow_threshold};
-pub use listen::{ListenSpec, Transport};
+pub use listen::{ListenPlace, ListenSpec, Transport, UnixGroup};
 pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
 pub use runtime::Runtime;
@@ -108,8 +108,8 @@ pub struct Settings {
     pub udpport: i32,
     /// `-l` as given, repeated options joined by commas; `None` = every address.
     pub inter: Option<String>,
-    /// Parsed entries of `inter`. One entry without host or port when it is `None`; empty when no network listener is
-    /// wanted or the text is bad (then [`check_start`] fails).
+    /// Parsed entries of `inter`. One entry without host or port when it is `None`; without network entries when none
+    /// of them is served; empty when the text is bad (then [`check_start`] fails).
     pub listeners: Vec<ListenSpec>,
     /// `-v`, counted. Changes at run time.
     pub verbose: i32,
@@ -117,8 +117,10 @@ pub struct Settings {
     pub evict_to_free: bool,
     /// `-s`: path of the unix socket that replaces the network listeners.
     pub socketpath: Option<PathBuf>,
-    /// `-a`: file mode of the unix socket.
+    /// `-a`: file mode of the unix sockets.
     pub access: u32,
+    /// `-o unix_group`: group of the unix sockets; a process that changes its user keeps this group only.
+    pub unix_group: Option<UnixGroup>,
     /// `-A`: clients may stop the server.
     pub shutdown_command: bool,
     /// `-f`: ratio between neighbouring slab classes; above 1.
@@ -275,6 +277,7 @@ impl Default for Settings {
             evict_to_free: true,
             socketpath: None,
             access: 0o700,
+            unix_group: None,
             shutdown_command: false,
             factor: 1.25,
             chunk_size: 48,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, extended, help, hotkeys, latency, ssl};
+use super::{ProtocolChoice, admin, extended, help, hotkeys, latency, listen, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
@@ -102,7 +102,7 @@ pub(super) static FLAGS: &[Flag] = &[
         draft.settings.socketpath = Some(path(value));
         Ok(())
     }),
-    Flag::value(b'a', "unix-mask", "<mask>", "file mode of the unix socket, in octal", |draft, value| {
+    Flag::value(b'a', "unix-mask", "<mask>", "file mode of the unix sockets, in octal", |draft, value| {
         let Some(mode) = mode(value) else { return fail("unix-mask must be an octal file mode, up to 777") };
         draft.settings.access = mode;
         Ok(())
@@ -117,8 +117,9 @@ pub(super) static FLAGS: &[Flag] = &[
         "<addr>",
         "address to serve; separate several with commas, or\n\
          repeat the option. Each is a name, an IPv4 address, an\n\
-         [IPv6] address or *, then :port if it has its own. In\n\
-         front may stand proto[ascii]:, proto[binary]: or\n\
+         [IPv6] address, a network interface or *, then :port if\n\
+         it has its own; or unix: and the path of a unix socket.\n\
+         In front may stand proto[ascii]:, proto[binary]: or\n\
          proto[negotiating]: and tag[name]: (1 to 8 characters);\n\
          first of all, with -Z, notls:, btls: (asks for no client\n\
          certificate) or mtls: (requires one). Without the option\n\
@@ -357,6 +358,6 @@ fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 
 /// The `-o` names, in the order of `-h`.
 pub(super) fn subs() -> impl Iterator<Item = &'static Sub> {
-    let topics = [ssl::SUBS, latency::SUBS, hotkeys::SUBS, admin::SUBS];
+    let topics = [listen::SUBS, ssl::SUBS, latency::SUBS, hotkeys::SUBS, admin::SUBS];
     extended::SUBS.iter().chain(topics.into_iter().flatten())
 }

@@ -110,6 +110,9 @@ impl Settings {
         if self.has_auth() {
             out.gauge("auth_timeout", self.auth_timeout);
         }
+        if let Some(group) = &self.unix_group {
+            out.info("unix_group", &group.name);
+        }
         if self.maxconns_per_ip > 0 {
             out.gauge("maxconns_per_ip", self.maxconns_per_ip);
         }

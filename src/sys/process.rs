@@ -68,10 +68,10 @@ pub fn allow_core_files() -> bool {
     limit(libc::RLIMIT_CORE).is_ok_and(|now| now.rlim_cur != 0)
 }
 
-/// Gives up all supplementary groups.
-pub fn drop_groups() -> io::Result<()> {
-    // SAFETY: with a count of 0 the list is not read.
-    check(unsafe { libc::setgroups(0, std::ptr::null()) })
+/// Replaces all supplementary groups by `groups`.
+pub fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the list has as many ids as the count says.
+    check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) })
 }
 
 /// Switches to `account`, group first: without root the group could no longer be changed.

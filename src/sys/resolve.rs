@@ -1,7 +1,7 @@
-//! Addresses to listen on, in the resolver's order. std's resolver cannot be asked for wildcard addresses and does
-//! not report failures in the resolver's own words, which operators see.
+//! Addresses to listen on: those of a name, in the resolver's order, or of a network interface. std's resolver cannot
+//! be asked for wildcard addresses and does not report failures in the resolver's own words, which operators see.
 //!
-//! `net::bind` calls it, once per entry of the listen list. It may block (DNS), at start-up only.
+//! `net::bind` calls it, once per entry of the listen list, and `admin::bind`. It may block (DNS), at start-up only.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -18,9 +18,21 @@ pub enum SocketKind {
     Datagram,
 }
 
-/// Returns every address of `host` (`None`: all interfaces) with `port`. The port is passed to the resolver
+/// Returns every address of `host` (`None`: all interfaces) with `port`. A name that the resolver does not know may be
+/// that of a network interface, which stands for the addresses that it has now. The port is passed to the resolver
 /// unchanged, which refuses or wraps an out-of-range number. The error is the resolver's text.
 pub fn listen_addresses(host: Option<&str>, port: i32, kind: SocketKind) -> Result<Vec<SocketAddr>, String> {
+    resolve(host, port, kind).or_else(|text| {
+        let (Some(name), Ok(port)) = (host, u16::try_from(port)) else { return Err(text) };
+        match interface_addresses(name, port) {
+            None => Err(text),
+            Some(addresses) if addresses.is_empty() => Err(format!("network interface {name} has no address")),
+            Some(addresses) => Ok(addresses),
+        }
+    })
+}
+
+fn resolve(host: Option<&str>, port: i32, kind: SocketKind) -> Result<Vec<SocketAddr>, String> {
     // Arguments come from the command line, which cannot carry a NUL.
     let host = host.map(CString::new).transpose().map_err(|e| e.to_string())?;
     let port = CString::new(port.to_string()).map_err(|e| e.to_string())?;
@@ -48,7 +60,8 @@ pub fn listen_addresses(host: Option<&str>, port: i32, kind: SocketKind) -> Resu
     while !next.is_null() {
         // SAFETY: `next` is a node of the list that getaddrinfo made, which is freed only below.
         let node = unsafe { &*next };
-        addresses.extend(address(node));
+        // SAFETY: a node's address is of its family.
+        addresses.extend(unsafe { address(node.ai_family, node.ai_addr) });
         next = node.ai_next;
     }
     // SAFETY: `list` came from getaddrinfo; no reference into it is left.
@@ -56,17 +69,51 @@ pub fn listen_addresses(host: Option<&str>, port: i32, kind: SocketKind) -> Resu
     Ok(addresses)
 }
 
-fn address(node: &libc::addrinfo) -> Option<SocketAddr> {
-    match node.ai_family {
+/// Addresses of the network interface `name`, those of link-local scope with its index. `None` if there is none.
+fn interface_addresses(name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let mut list = ptr::null_mut();
+    // SAFETY: `list` is valid for writing a pointer.
+    if unsafe { libc::getifaddrs(&mut list) } != 0 {
+        return None;
+    }
+    let (mut found, mut addresses) = (false, Vec::new());
+    let mut next = list;
+    while !next.is_null() {
+        // SAFETY: `next` is a node of the list that getifaddrs made, which is freed only below.
+        let node = unsafe { &*next };
+        // SAFETY: a node's name is a string that ends in NUL.
+        if unsafe { CStr::from_ptr(node.ifa_name) }.to_bytes() == name.as_bytes() {
+            found = true;
+            if !node.ifa_addr.is_null() {
+                // SAFETY: every socket address begins with its family.
+                let family = i32::from(unsafe { node.ifa_addr.read_unaligned() }.sa_family);
+                // SAFETY: the address is of the family that it names.
+                addresses.extend(unsafe { address(family, node.ifa_addr) });
+            }
+        }
+        next = node.ifa_next;
+    }
+    // SAFETY: `list` came from getifaddrs; no reference into it is left.
+    unsafe { libc::freeifaddrs(list) };
+    addresses.iter_mut().for_each(|address| address.set_port(port));
+    found.then_some(addresses)
+}
+
+/// The IP address at `address`; `None` for other families.
+///
+/// # Safety
+/// `address` points to a socket address of `family`.
+unsafe fn address(family: libc::c_int, address: *const libc::sockaddr) -> Option<SocketAddr> {
+    match family {
         libc::AF_INET => {
-            // SAFETY: an AF_INET node's address is a sockaddr_in; the read does not assume alignment.
-            let a = unsafe { node.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+            // SAFETY: an AF_INET address is a sockaddr_in; the read does not assume alignment.
+            let a = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
             let ip = Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr));
             Some(SocketAddrV4::new(ip, u16::from_be(a.sin_port)).into())
         }
         libc::AF_INET6 => {
-            // SAFETY: an AF_INET6 node's address is a sockaddr_in6; the read does not assume alignment.
-            let a = unsafe { node.ai_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+            // SAFETY: an AF_INET6 address is a sockaddr_in6; the read does not assume alignment.
+            let a = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
             let ip = Ipv6Addr::from(a.sin6_addr.s6_addr);
             Some(SocketAddrV6::new(ip, u16::from_be(a.sin6_port), a.sin6_flowinfo, a.sin6_scope_id).into())
         }
@@ -96,5 +143,13 @@ mod tests {
     fn errors_are_in_the_resolvers_words() {
         let text = listen_addresses(None, -2, SocketKind::Stream).unwrap_err();
         assert_eq!(text, "Servname not supported for ai_socktype");
+    }
+
+    #[test]
+    fn an_interface_stands_for_its_addresses() {
+        let all = interface_addresses("lo", 80).unwrap();
+        assert!(all.contains(&"127.0.0.1:80".parse().unwrap()), "{all:?}");
+        assert!(all.iter().all(|address| address.port() == 80));
+        assert_eq!(interface_addresses("no such interface", 80), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The user database.
 //!
-//! Owns the look-up of an account by name, and of the process's user ids. It must not know why an account is wanted.
-//! Called by `settings` for `-u`, and by `server`.
+//! Owns the look-up of an account or a group by name, and of the process's user ids. It must not know why one is
+//! wanted. Called by `settings` for `-u` and `unix_group`, and by `server`.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -48,6 +48,30 @@ pub fn find_account(name: &[u8]) -> Option<Account> {
     }
 }
 
+/// Looks the id of the group `name` up. `None` when there is no such group, or when the database cannot be read.
+pub fn find_group(name: &[u8]) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    let mut space = vec![0_u8; 4096];
+    loop {
+        let mut found = std::ptr::null_mut();
+        let mut record = std::mem::MaybeUninit::<libc::group>::uninit();
+        // SAFETY: all four pointers are to live memory of the stated lengths for the whole call.
+        let error = unsafe {
+            libc::getgrnam_r(name.as_ptr(), record.as_mut_ptr(), space.as_mut_ptr().cast(), space.len(), &raw mut found)
+        };
+        // A group's record lists its members.
+        if error == libc::ERANGE && space.len() < RECORD_BYTES_MAX {
+            space = vec![0; space.len() * 4];
+            continue;
+        }
+        if error != 0 || found.is_null() {
+            return None;
+        }
+        // SAFETY: a zero result with a non-null `found` means the record was filled in.
+        return Some(unsafe { record.assume_init() }.gr_gid);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +81,12 @@ mod tests {
         assert_eq!(find_account(b"root"), Some(Account { uid: 0, gid: 0 }));
         assert_eq!(find_account(b"no such account"), None);
         assert_eq!(find_account(b"a\0b"), None);
+    }
+
+    #[test]
+    fn the_group_of_root_exists_and_nonsense_does_not() {
+        assert_eq!(find_group(b"root"), Some(0));
+        assert_eq!(find_group(b"no such group"), None);
+        assert_eq!(find_group(b"a\0b"), None);
     }
 }

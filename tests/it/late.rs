@@ -237,6 +237,7 @@ impl Server {
             socket: ListenSocket::Tcp(socket),
             local: Some(addr),
             path: None,
+            file: None,
             protocol: Protocol::Negotiating,
             transport: Transport::Plain,
         };

@@ -401,6 +401,8 @@ fn bad_listeners_fail_at_start_not_before() {
         ("tag[x", "Invalid tag in socket config: \"[x\"\n"),
         ("tag[123456789]:x", "Listener tags must be between 1 and 8 characters: \"123456789\"\n"),
         ("[::1", "Invalid IPV6 address: \"[::1\""),
+        ("unix:", "Missing path behind \"unix:\"\n"),
+        ("tag[a]:unix:", "Missing path behind \"unix:\"\n"),
         ("a:x", "Invalid port number: \"x\"\n"),
         ("a,[::1]:2:3", "Invalid port number: \"2:3\"\n"),
         ("a:-2", "Invalid port number: \"-2\"\n"),
@@ -411,6 +413,30 @@ fn bad_listeners_fail_at_start_not_before() {
         assert_eq!((exit.code, exit.stderr), (71, format!("{complaint}{general}")), "{list}");
     }
     assert_eq!(check_start(&settings(&["-p0", "-l", "notls:a"])), Ok(()));
+}
+
+#[test]
+fn options_of_unix_sockets_agree() {
+    let exclude = "ERROR: -s and unix: entries of -l exclude each other: give each socket as -l unix:PATH\n";
+    let missing = "ERROR: unix_group needs a unix socket (-s or -l unix:PATH)\n";
+    refused(&[
+        ("-s a -l unix:b", 64, exclude),
+        ("-l *,unix:b -s a", 64, exclude),
+        ("-o unix_group=0", 64, missing),
+        ("-o unix_group=0 -l unix:11211", 64, missing),
+        ("-o unix_group", 1, "Missing argument for unix_group\n"),
+        ("-o unix_group=no-such-group", 67, "can't find the group no-such-group of unix_group\n"),
+        ("-o unix_group=4294967295", 67, "can't find the group 4294967295 of unix_group\n"),
+        ("-o unix_group=", 67, "can't find the group  of unix_group\n"),
+    ]);
+    // As in memcached, -s leaves the other entries unread.
+    assert_eq!(settings(&["-s", "a", "-l", "notls:b,unix:11211"]).listeners, vec![]);
+    for (name, gid) in [("root", 0), ("0", 0), ("12345", 12345)] {
+        let group = settings(&["-s", "a", "-o", &format!("unix_group={name}")]).unix_group.unwrap();
+        assert_eq!((group.name.as_str(), group.gid), (name, gid));
+    }
+    assert_eq!(settings(&["-p", "0", "-l", "*,unix:a"]).listeners.len(), 1);
+    assert_eq!(settings(&["-Y", "f", "-l", "unix:a"]).listeners[0].protocol, ProtocolChoice::Ascii);
 }
 
 #[test]

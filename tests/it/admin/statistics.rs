@@ -199,7 +199,7 @@ fn counts_of_a_class_are_its_own_and_their_sums_those_of_the_server() {
 }
 
 /// Rows that a command line adds, each behind another (`old+new`), removes (`-old`), and changes in `stats settings`.
-const OPTIONS: [(&str, &str); 20] = [
+const OPTIONS: [(&str, &str); 21] = [
     ("-o no_lru_crawler", "-lru_crawler_running -lru_crawler_starts lru_crawler=no"),
     (
         "-o no_lru_maintainer",
@@ -282,6 +282,7 @@ const OPTIONS: [(&str, &str); 20] = [
          auth_timeout=9",
     ),
     ("-s sock -a 777", "domain_socket=sock umask=777"),
+    ("-l *,unix:sock -o unix_group=0", "client_flags_size+unix_group inter=*,unix:sock unix_group=0"),
     ("-o latency=turn,slow_threshold=10000,large_threshold=524288", ""),
     (
         "-o latency=full,slow_threshold=0,large_threshold=off",

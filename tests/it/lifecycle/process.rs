@@ -15,15 +15,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-fn am_root() -> bool {
+pub(super) fn am_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// Directory of one test, removed with its contents.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("oxcached-process-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -33,15 +33,15 @@ impl Scratch {
         Self(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn wait_for(&self, name: &str) -> String {
+    pub(super) fn wait_for(&self, name: &str) -> String {
         let path = self.path(name);
         until(name, || path.exists());
         fs::read_to_string(path).unwrap_or_default()
@@ -66,7 +66,7 @@ fn free_port() -> u16 {
 }
 
 /// A command line, with `-u root` if needed.
-fn command(args: &[&str]) -> Command {
+pub(super) fn command(args: &[&str]) -> Command {
     let mut command = bare_command(args);
     if am_root() {
         command.args(["-u", "root"]);
@@ -74,7 +74,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn bare_command(args: &[&str]) -> Command {
+pub(super) fn bare_command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("MEMCACHED_PORT_FILENAME").env_remove("RUST_LOG");
@@ -82,25 +82,25 @@ fn bare_command(args: &[&str]) -> Command {
 }
 
 /// Runs a command line that must end by itself: exit code and stderr.
-fn fails(command: Command) -> (Option<i32>, String) {
+pub(super) fn fails(command: Command) -> (Option<i32>, String) {
     let process = Process { child: Some({ command }.spawn().unwrap()) };
     let (status, text) = process.end();
     (status.code(), text)
 }
 
 /// A running server.
-struct Process {
-    child: Option<Child>,
+pub(super) struct Process {
+    pub(super) child: Option<Child>,
 }
 
 impl Process {
     /// Starts a server and waits for its port file `ports` in `scratch`.
-    fn start(scratch: &Scratch, args: &[&str]) -> Self {
+    pub(super) fn start(scratch: &Scratch, args: &[&str]) -> Self {
         Self::start_by(scratch, command(args))
     }
 
     /// Starts a server with the given command line.
-    fn start_by(scratch: &Scratch, mut command: Command) -> Self {
+    pub(super) fn start_by(scratch: &Scratch, mut command: Command) -> Self {
         let _ = fs::remove_file(scratch.path("ports"));
         let child = command.env("MEMCACHED_PORT_FILENAME", scratch.path("ports")).spawn().unwrap();
         let mut process = Self { child: Some(child) };
@@ -109,7 +109,7 @@ impl Process {
     }
 
     /// Waits for `sign`, with a clear failure if the server ends instead.
-    fn up(&mut self, what: &str, mut sign: impl FnMut() -> bool) {
+    pub(super) fn up(&mut self, what: &str, mut sign: impl FnMut() -> bool) {
         until(what, || {
             let gone = self.child.as_mut().unwrap().try_wait().unwrap();
             if let Some(status) = gone {
@@ -121,16 +121,16 @@ impl Process {
         });
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
-    fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         signal(self.pid(), name);
     }
 
     /// Waits for the end: status and stderr.
-    fn end(mut self) -> (ExitStatus, String) {
+    pub(super) fn end(mut self) -> (ExitStatus, String) {
         let mut child = self.child.take().unwrap();
         let start = Instant::now();
         while child.try_wait().unwrap().is_none() && start.elapsed() < DEADLINE {
@@ -147,7 +147,7 @@ impl Process {
         (status, text)
     }
 
-    fn stop(self, name: &str) -> (Option<i32>, String) {
+    pub(super) fn stop(self, name: &str) -> (Option<i32>, String) {
         self.signal(name);
         let (status, text) = self.end();
         assert_eq!(status.signal(), None, "killed by a signal");
@@ -164,12 +164,12 @@ impl Drop for Process {
     }
 }
 
-fn signal(pid: u32, name: &str) {
+pub(super) fn signal(pid: u32, name: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
     assert!(status.success());
 }
 
-fn quiet() -> (Option<i32>, String) {
+pub(super) fn quiet() -> (Option<i32>, String) {
     (Some(0), String::new())
 }
 
@@ -316,7 +316,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 
 /// Whether the process has ended, or only waits to be reaped by init. Its first thread may end before the others,
 /// which keep its files open.
-fn ended(pid: u32) -> bool {
+pub(super) fn ended(pid: u32) -> bool {
     const THREADS: usize = 17;
     stat(pid).is_none_or(|fields| fields[0] == "Z" && fields[THREADS].parse::<u32>().unwrap() <= 1)
 }

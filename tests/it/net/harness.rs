@@ -41,6 +41,7 @@ pub fn tcp() -> Listener {
         socket: ListenSocket::Tcp(socket),
         local,
         path: None,
+        file: None,
         protocol: Protocol::Negotiating,
         transport: Transport::Plain,
     }
@@ -54,6 +55,7 @@ pub fn unix() -> (Listener, TempDir) {
         socket: ListenSocket::Unix(mio::net::UnixListener::bind(&path).unwrap()),
         local: None,
         path: path.to_str().map(str::to_owned),
+        file: None,
         protocol: Protocol::Negotiating,
         transport: Transport::Plain,
     };

@@ -15,6 +15,7 @@ fn server(settings: Settings) -> (Server, UdpSocket) {
         socket: ListenSocket::Udp(socket),
         local,
         path: None,
+        file: None,
         protocol: Protocol::Negotiating,
         transport: Transport::Plain,
     };
