@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check lists audit bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check lists audit container-test bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -13,7 +13,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),-u root)
 RESULTS := .cache/results
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the optimised server, target/release/oxcached
 	@cargo build --release
@@ -81,6 +81,9 @@ lists: ## write the lists in docs/ that are made from the sources: limits, unsaf
 
 audit: ## licences, origins and advisories of the dependencies, by cargo-deny
 	@scripts/audit
+
+container-test: build ## the image of Containerfile, without a container engine
+	@scripts/container-test
 
 bench: build ## oxcached and memcached side by side
 	@scripts/bench
