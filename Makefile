@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check lists audit container-test bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check lists audit deb rpm dist package-test container-test bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -81,6 +81,18 @@ lists: ## write the lists in docs/ that are made from the sources: limits, unsaf
 
 audit: ## licences, origins and advisories of the dependencies, by cargo-deny
 	@scripts/audit
+
+deb: ## packages for Debian, in target/packages
+	@scripts/package deb
+
+rpm: ## packages for RPM, in target/packages
+	@scripts/package rpm
+
+dist: ## a static program in an archive, and the checksums, in target/packages
+	@scripts/package dist
+
+package-test: deb ## the Debian packages in a fresh Debian: from memcached to oxcached and back (SUITE=)
+	@scripts/package-test $(SUITE)
 
 container-test: build ## the image of Containerfile, without a container engine
 	@scripts/container-test
