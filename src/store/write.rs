@@ -59,7 +59,7 @@ impl Write {
         Self { mode, compare: 0, stale_ok: false, vivify: false, cas, chosen: false }
     }
 
-    /// Item flags of the layout that the write needs.
+    /// Item flags that the write needs in the layout: a CAS word for a chosen id.
     fn room(&self) -> u8 {
         if self.chosen { iflag::CAS } else { 0 }
     }

@@ -219,7 +219,7 @@ impl HotRatio {
         self.0
     }
 
-    /// Applies the accumulated ghost hits.
+    /// Changes the share by the ghost hits since the last call.
     pub fn adapt(&mut self, stats: &ClassStats) {
         if stats.share_change.load(Relaxed) != 0 {
             let lean = stats.share_change.swap(0, Relaxed);

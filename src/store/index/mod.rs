@@ -48,8 +48,8 @@ const LOW_HALF: u64 = 0xffff_ffff;
 /// Overflow lines per bucket: more than any table below the growth threshold can need.
 const LINES_A_BUCKET: u64 = 8;
 
-/// Extra overflow lines, the most that address space allows. They keep a table usable that may not grow, or grows late:
-/// for 134 million more items, or 2 million, or 130,000 where address space is short.
+/// Extra overflow lines: the first of these numbers for which there is address space. With them a table that may not
+/// grow, or grows late, holds 134 million more items, or 2 million, or 130,000.
 const LINES_MORE: [u64; 3] = [1 << 26, 1 << 20, 1 << 16];
 
 /// Address space that a table leaves to the rest of the process where it is short.
