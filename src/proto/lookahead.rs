@@ -3,7 +3,7 @@
 //! Owns the scan over several commands that arrived together: it hashes their keys and prefetches the memory they will
 //! touch before the first of them runs, so that cache misses overlap. A wrong guess costs time, never correctness: each
 //! entry records where its command must begin, and the lookup checks it. Knows no protocol: the session passes a
-//! function that guesses the key of a line or packet. Stored in the input.
+//! function that guesses the keys of a line or packet. Stored in the input.
 
 use crate::cache::{Cache, Key};
 use crate::limits::KEY_MAX;
@@ -113,8 +113,8 @@ impl Lookahead {
         self.len = 1;
     }
 
-    /// Hash of the key of the packet at the front of `bytes`, if known. Scans as [`Lookahead::line`] does; `len` is the
-    /// length of that packet, and `guess` looks at the packet at the front of its bytes.
+    /// Hash of the key of the packet at the front of `bytes`, if known. `len` is the length of this packet. Scans as
+    /// [`Lookahead::line`] does; `guess` looks at the packet with which the bytes passed to it begin.
     #[inline]
     pub fn packet<'a>(
         &mut self,

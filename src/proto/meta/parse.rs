@@ -26,13 +26,13 @@ pub(super) const LONG_OPAQUE: &str = "CLIENT_ERROR opaque token too long";
 /// What a meta line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetaVerb {
-    /// `mg`
+    /// `mg`: fetch.
     Get,
     /// `ms`, with the length of the value, which two bytes follow.
     Set { mode: Mode, vlen: u32 },
-    /// `md`
+    /// `md`: delete, empty or mark stale.
     Delete,
-    /// `ma`
+    /// `ma`: increment or decrement.
     Arith { incr: bool },
     /// `me`, which has no flags but `b`.
     Inspect,
@@ -147,33 +147,33 @@ fn inspect<'a>(words: &'a Tokens<'a>) -> Result<MetaCommand<'a>, &'static str> {
 pub(super) struct Flags {
     /// Index of an over-long opaque, which is an error only after the flags before it took effect.
     pub long_opaque: Option<u8>,
-    /// `T`: word index and seconds.
+    /// `T`, the new expiry time: word index and seconds.
     pub touch: Option<(u8, i32)>,
-    /// `N`: word index and seconds.
+    /// `N`, which creates the item on a miss, with this expiry time: word index and seconds.
     pub vivify: Option<(u8, i32)>,
-    /// `R`: word index and seconds.
+    /// `R`, which wins the token if the item expires sooner: word index and seconds.
     pub recache: Option<(u8, i32)>,
-    /// `F`
+    /// `F`: client flags.
     pub flags: u32,
-    /// `C`
+    /// `C`: CAS id to compare with.
     pub compare: Option<u64>,
-    /// `E`
+    /// `E`: CAS id for the item.
     pub chosen: Option<u64>,
-    /// `M`: the byte after the letter, 0 = none.
+    /// `M`, the mode: the byte after the letter, 0 = none.
     pub mode: u8,
-    /// `D`
+    /// `D`: amount of an increment or decrement.
     pub delta: u64,
-    /// `J`
+    /// `J`: number of an item that arithmetic creates.
     pub initial: u64,
-    /// `v`
+    /// `v`: reply with the value.
     pub value: bool,
-    /// `q`
+    /// `q`: omit the usual reply.
     pub quiet: bool,
-    /// `u`
+    /// `u`: do not record the access.
     pub no_bump: bool,
-    /// `I`
+    /// `I`: mark the item stale (`md`), or store a value with a lower CAS id as stale (`ms`).
     pub stale: bool,
-    /// `x`
+    /// `x`: empty the item instead of deleting it.
     pub empty: bool,
     /// A flag is present for which memcached records the access after it builds the reply: `N T R l h`.
     pub bumps_late: bool,
@@ -184,11 +184,11 @@ pub(super) struct Flags {
 /// Expiry times of a command's flags, each with the word index of its flag.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
-    /// `T`
+    /// `T`: the item's new expiry time.
     pub touch: Option<(u8, u32)>,
-    /// `N`
+    /// `N`: expiry time of an item created on a miss.
     pub vivify: Option<(u8, u32)>,
-    /// `R`
+    /// `R`: the token is won if the item expires before this time.
     pub recache: Option<(u8, u32)>,
 }
 

@@ -50,7 +50,7 @@ pub struct LongLine {
 }
 
 impl LongLine {
-    /// Begins with `bytes` without a newline; `None` if the command may not be this long.
+    /// Begins a long line with `bytes`, which have no newline; `None` if the command may not be this long.
     pub fn begin(bytes: &[u8]) -> Option<Self> {
         is_get_line(bytes).then_some(Self { searched: bytes.len() })
     }

@@ -267,7 +267,7 @@ pub(in crate::proto) fn guess(line: &[u8], ahead: &mut impl AheadKeys) -> Guess 
     Guess { hash: ahead.add(key), len }
 }
 
-/// Adds the first keys of a line; none of them is its only one.
+/// Adds the first keys of a line that has several; no hash is passed on.
 #[inline(never)]
 fn several_keys(mut text: &[u8], ahead: &mut impl AheadKeys) -> Guess {
     for _ in 0..GUESSED_KEYS {
@@ -293,7 +293,7 @@ fn has_base64_flag(flags: &[u8]) -> bool {
     flags.windows(2).any(|pair| pair == b" b")
 }
 
-/// Length of a value and its line end; 0 if `word` is no length. An empty word would be the length 0.
+/// Length of a value and its line end; 0 if `word` is not a length. (As a number, an empty word would be 0.)
 #[inline]
 fn value_with_end(word: &[u8]) -> usize {
     if word.is_empty() { 0 } else { decimal::token_u32(word).map_or(0, |len| len as usize + 2) }
