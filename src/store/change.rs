@@ -37,7 +37,7 @@ pub trait ChangeSink: Send + Sync {
 pub struct Change<'a> {
     /// The key.
     pub key: Key<'a>,
-    /// What has happened to it.
+    /// What has happened to the key.
     pub op: ChangeOp,
     /// The item after the change; for a removal, as it was when it was removed.
     pub item: &'a Entry,
@@ -48,15 +48,15 @@ pub struct Change<'a> {
 /// What has happened to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeOp {
-    /// It has a new item, in place of any former one; or its item has a new value or CAS id.
+    /// The key has a new item, in place of any former one; or its item has a new value or CAS id.
     Set,
-    /// Its item has another expiry time or other marks (`STALE`, `TOKEN`), with the same value and CAS id.
+    /// The item has another expiry time or other marks (`STALE`, `TOKEN`), with the same value and CAS id.
     Touch,
     /// A client has deleted its item; or there was no memory for a new value, and the old one had to go.
     Delete,
-    /// Its item was evicted. A copy that the sink has made remains valid.
+    /// The item was evicted. A copy that the sink has made remains valid.
     Evict,
-    /// Its item was dead (expired or flushed), and has been removed.
+    /// The item was dead (expired or flushed), and has been removed.
     Reclaim(Dead),
 }
 

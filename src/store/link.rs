@@ -21,9 +21,9 @@ pub(super) struct Linked {
 /// Why an item that was seen without a lock cannot be locked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NotLocked {
-    /// Another thread holds its bucket.
+    /// Another thread holds the item's bucket.
     Contended,
-    /// It is not in the index: not yet, or no longer.
+    /// The item is not in the index: not yet, or no longer.
     Unlinked,
 }
 

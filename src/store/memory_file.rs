@@ -48,7 +48,7 @@ mod at {
 mod condition {
     /// No items, or none to keep.
     pub const VOID: u64 = 0;
-    /// In use.
+    /// A process uses the file, or was killed while it did.
     pub const LIVE: u64 = 1;
     /// Saved by an orderly stop; valid together with the metadata that has the same stamp.
     pub const SAVED: u64 = 2;

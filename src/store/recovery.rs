@@ -31,7 +31,7 @@ pub struct Adopted {
 struct FoundPage {
     number: u32,
     class: usize,
-    /// Mean access time of its items. The present if it has none, since it then holds chunks of chains.
+    /// Mean access time of the page's items. The present if it has none, since it then holds chunks of chains.
     atime: u32,
 }
 

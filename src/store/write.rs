@@ -18,9 +18,9 @@ pub struct OutOfMemory;
 /// Why an item is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dead {
-    /// Its expiry time has passed.
+    /// The item's expiry time has passed.
     Expired,
-    /// A flush has taken effect since it was stored.
+    /// A flush has taken effect since the item was stored.
     Flushed,
 }
 

@@ -71,20 +71,20 @@ impl Handful {
 pub struct Magazine {
     /// Allocations and frees left; 0 = it is about to close, or closed.
     uses: u32,
-    /// Set when it could not serve its thread, until it is renewed.
+    /// Set when the magazine could not serve its thread, until it is renewed.
     refused: bool,
-    /// Chunks that it takes when it is empty.
+    /// Chunks to take when the magazine is empty.
     batch: usize,
     /// Maximum chunks of each kind.
     room: usize,
-    /// Strides of maximum-size chunks, and of fitted ones when it was last renewed.
+    /// Strides of maximum-size chunks, and of fitted ones when the magazine was last renewed.
     max_size: usize,
     fitted: usize,
     /// The class has no free fitted chunk: any item may take a maximum-size one.
     loose: bool,
     /// The draining page of the class; 0 = none.
     draining: usize,
-    /// By `ChunkKind`.
+    /// Free chunks of each `ChunkKind`.
     free: [Handful; 2],
     /// Entries for the ring, oldest first.
     entries: Handful,
@@ -201,7 +201,7 @@ struct MagazineCell {
 impl MagazineCell {
     fn lock(&self) -> MutexGuard<'_, Magazine> {
         let magazine = self.magazine.lock();
-        // As for a class lock: chunks change owners.
+        // As in `Slabs::class`: chunks change owners under this lock.
         fence(Release);
         magazine
     }
@@ -249,14 +249,14 @@ impl Magazines {
 pub struct OpenMagazines {
     /// The magazines; `None` if the class's chunks are too large for them.
     all: Option<Arc<Magazines>>,
-    /// One bit per thread.
+    /// Threads with an open magazine, one bit each.
     open: u64,
     /// Searches that found no free chunk, modulo [`SEARCHES`].
     searches: u8,
 }
 
 impl OpenMagazines {
-    /// None is open.
+    /// No magazine is open yet.
     pub fn new(all: Option<Arc<Magazines>>) -> Self {
         Self { all, ..Self::default() }
     }
@@ -272,7 +272,7 @@ impl OpenMagazines {
         self.open != 0
     }
 
-    /// Applies and closes all magazines.
+    /// Applies to the class what all magazines hold, and closes them.
     #[cold]
     pub fn recall(&mut self, chunks: &mut Chunks, queues: &mut Queues, arena: &Arena) {
         for (number, cell) in self.all.iter().flat_map(|all| all.cells.iter().enumerate()) {

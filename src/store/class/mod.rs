@@ -358,7 +358,7 @@ impl WholeClass<'_> {
         class.queues.move_back(&class.chunks.view(arena), handle);
     }
 
-    /// Notes a switch of the mode.
+    /// Notes that the mode was switched.
     pub fn note_mode(&mut self) {
         self.queues.note_mode();
     }

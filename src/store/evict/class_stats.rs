@@ -52,9 +52,9 @@ const AGE_BITS: u32 = 11;
 /// Queue that a victim came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The end of the ring.
+    /// The ring; the victim was at its end.
     Ring,
-    /// The slot under the hand.
+    /// The main part; the victim was under the hand.
     Main,
 }
 

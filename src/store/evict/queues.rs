@@ -228,7 +228,7 @@ impl Queues {
         self.expired.may_find(chunks)
     }
 
-    /// Notes a switch of the mode.
+    /// Notes that the mode was switched.
     pub fn note_mode(&mut self) {
         self.mixed = true;
     }

@@ -94,7 +94,7 @@ impl Meta {
         flags
     }
 
-    /// Word 0 of an unlinked item.
+    /// Word 0 of the item before it is linked.
     pub fn header(&self, iflags: u8) -> Header {
         let length = if self.vlen > COPY_MAX || iflags & iflag::CHUNKED != 0 {
             length::LARGE

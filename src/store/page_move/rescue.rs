@@ -52,7 +52,7 @@ enum Busy {
     Active,
     /// Not in the index: a value that arrives, or one still read after it was deleted.
     Floating,
-    /// Its bucket is locked.
+    /// The item's bucket is locked.
     Locked,
 }
 
@@ -119,7 +119,7 @@ pub struct Move {
     src: usize,
     dst: usize,
     page: u32,
-    /// Its new layout, if it stays in its class.
+    /// New layout of the page, if it stays in its class.
     resize: Option<ChunkKind>,
     stage: MoveStage,
     /// Number of slots that were ever used, and the next one to examine.

@@ -13,10 +13,10 @@ use crate::store::item::{Header, kind};
 /// The kinds of chunks of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChunkKind {
-    /// Hold any item of the class.
+    /// Chunks for any item of the class.
     #[default]
     MaxSize,
-    /// Hold items up to a size chosen from the sizes of recent items.
+    /// Chunks for items up to a size that is chosen from the sizes of recent items.
     Fitted,
 }
 

@@ -21,7 +21,7 @@ const DRAINING_MAX: usize = 32;
 pub struct Chunks {
     class: usize,
     is_largest: bool,
-    /// By [`ChunkKind`].
+    /// One pool of each [`ChunkKind`].
     pools: [ChunkPool; 2],
     /// Number of pages that the class has started to use; it only grows.
     births: u64,

@@ -14,9 +14,9 @@ use std::ops::Range;
 pub struct DrainingPage {
     page: u32,
     kind: ChunkKind,
-    /// Slots ever used.
+    /// Number of slots that were ever used.
     slots: u32,
-    /// Of these, chunks not drained yet.
+    /// Chunks in these slots that are not drained yet.
     left: u32,
     /// Free chunks that allocation met and dropped.
     dropped: u64,

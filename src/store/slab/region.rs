@@ -213,7 +213,7 @@ mod tests {
     fn a_write_to_touched_memory_does_not_fault() {
         let region = Region::reserve(1 << 20, 0).unwrap();
         let word = &region.words()[4096];
-        thread_faults(); // faults of its own
+        thread_faults(); // the call may fault itself
         touch(word);
         let before = thread_faults();
         word.store(7, Relaxed);
