@@ -50,7 +50,7 @@ enum DeleteStep {
     Finished(MetaDeleted),
     Removed(ItemShape),
     MakeRoom,
-    /// An empty item replaces it.
+    /// An empty item is to replace this one.
     Empty {
         cas: u64,
         version: Version,

@@ -72,14 +72,14 @@ pub(super) fn sample(store: &Store, now: u32) -> Vec<Sample> {
 #[derive(Clone, Copy, Default)]
 struct Second {
     age: u64,
-    /// It evicted, refused memory, or got a page.
+    /// The class evicted, refused memory, or got a page.
     dirty: bool,
     evicted: bool,
-    /// Its share of all evictions.
+    /// The class's share of all evictions.
     share: f64,
 }
 
-/// The window.
+/// The window of past seconds, and the settings by which it is judged.
 pub(super) struct Automove {
     tuning: Tuning,
     before: Vec<Sample>,

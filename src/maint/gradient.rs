@@ -23,7 +23,7 @@ const DOUBT: f64 = 2.0;
 /// Classes weighed against each other.
 #[derive(Default)]
 pub(super) struct Gradient {
-    /// As of the last step.
+    /// Samples of the last step.
     before: Vec<Sample>,
     classes: Vec<Weighed>,
 }

@@ -34,7 +34,7 @@ const PAUSE_REQUESTED: Duration = Duration::from_millis(100);
 
 /// Time between two checks of the classes.
 const SECOND: Duration = Duration::from_secs(1);
-/// The same at level 2 while items are evicted; it doubles while none are.
+/// Time between two checks at level 2 while items are evicted; it doubles while none are.
 const GREEDY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Time after the last news within which a move may become due, in addition to `automove`'s window.

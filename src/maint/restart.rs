@@ -36,9 +36,9 @@ pub struct ClockResume {
     pub now: u32,
     /// Hash power that the index had grown to, if known.
     pub hashpower: Option<i32>,
-    /// Last event number.
+    /// Number of the last watch event.
     pub gid: u64,
-    /// It ended by an orderly stop (SIGUSR1, `shutdown graceful`): the file holds every item.
+    /// The previous process ended by an orderly stop (SIGUSR1, `shutdown graceful`): the file holds every item.
     pub in_order: bool,
 }
 
@@ -115,7 +115,7 @@ pub struct Facts {
     pub stop_time: i64,
     /// Hash power, as `stats` shows it.
     pub hashpower: u32,
-    /// Last event number.
+    /// Number of the last watch event.
     pub gid: u64,
 }
 

@@ -20,7 +20,7 @@ const STEP_SLOTS: u32 = 1000;
 
 /// Seconds from the start of one full pass to that of the next.
 const FULL: u32 = 60;
-/// The same while the crawler is switched off.
+/// Seconds from one full pass to the next while the crawler is switched off.
 const FULL_WHEN_OFF: u32 = 24 * 60 * 60;
 
 /// Minimum seconds between two automatic runs through one class.
@@ -88,12 +88,12 @@ impl ExpiryHistogram {
     }
 }
 
-/// One run.
+/// One run of the sweep through some classes.
 struct Pass {
     walk: Walk,
     classes: u64,
     start: u32,
-    /// It visits every item of its classes.
+    /// The run visits every item of its classes.
     is_whole: bool,
     /// Values of [`Store::flushed`] and of the news when it began.
     flushed: (u32, u32),
