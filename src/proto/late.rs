@@ -33,9 +33,9 @@ pub trait Completions {
 /// What a command does while its item is being loaded.
 #[derive(Clone, Copy)]
 pub enum Waits<'a> {
-    /// It waits in a slot.
+    /// The command waits in a slot.
     InSlot(&'a dyn Completions),
-    /// It is refused: nothing would deliver its reply.
+    /// The command is refused: nothing would deliver its reply.
     Refused,
     /// The command has waited once. A miss is a miss now: nothing is loaded.
     Over,
@@ -49,7 +49,7 @@ pub(super) enum LateRequest {
         key: Box<[u8]>,
         /// Show the CAS id.
         cas: bool,
-        /// Set this expiry time.
+        /// Expiry time to set.
         touch: Option<u32>,
     },
     /// A meta line, without its line end.
@@ -59,7 +59,7 @@ pub(super) enum LateRequest {
 }
 
 impl LateRequest {
-    /// Memory that it takes, in bytes.
+    /// Memory of the request, in bytes.
     pub fn memory(&self) -> usize {
         match self {
             Self::Fetch { key: bytes, .. } | Self::Line(bytes) | Self::Packet { key: bytes, .. } => bytes.len(),

@@ -96,7 +96,7 @@ struct Telling {
 struct Checking {
     /// The check, until [`Session::take_check`] takes it.
     check: Option<Check>,
-    /// Its place in the queue, while it waits for another thread.
+    /// The check's place in the queue, while it waits for another thread.
     ticket: Option<Ticket>,
     answer: Arc<OnceLock<Answer>>,
     /// The wait has ended, with or without an answer.

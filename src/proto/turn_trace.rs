@@ -33,12 +33,12 @@ pub struct TurnTrace {
     timer: CommandTimer,
 }
 
-/// Times commands.
+/// Times the commands of a turn, with `latency=full`.
 #[derive(Default)]
 struct CommandTimer {
     /// Beginning of the running command; 0 without one.
     begun: Cell<u64>,
-    /// Nanoseconds that it took in earlier runs.
+    /// Nanoseconds that the running command took in earlier runs.
     earlier: Cell<u64>,
     running: RefCell<RawCommand>,
     /// The longest command of the turn, and its nanoseconds.

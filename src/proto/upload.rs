@@ -14,7 +14,7 @@ pub(super) enum Finish {
     Text(TextSet),
     /// An `ms` line and its flags; two bytes follow the value.
     Meta(PendingSet, Box<[u8]>),
-    /// A packet.
+    /// A storage packet; nothing follows the value.
     Packet(PacketSet),
 }
 

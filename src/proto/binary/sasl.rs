@@ -44,9 +44,9 @@ impl Login {
 pub(in crate::proto) enum Guarded {
     /// Run it as an ordinary packet.
     Pass,
-    /// It is incomplete.
+    /// The packet is incomplete.
     Wait,
-    /// It is answered.
+    /// The packet is answered.
     Ran(CommandResult),
     /// The reply needs a password check first; with the number of bytes consumed.
     Check(usize, Check),
