@@ -3,7 +3,8 @@
 //!
 //! Owns when each of these is due; the store and `sweep` do the work. [`ChoreWork::step`] runs a slice of what is due
 //! and returns how long the thread may rest, so that a thread, a test or a simulation can drive it; the thread only
-//! loops. Knows the store and the crawler's handle, no sockets. docs/architecture.md lists what wakes it.
+//! loops. Knows the store and the crawler's handle, no sockets. *News* is a number that changes with every event that
+//! may cause work (`background`); docs/architecture.md lists what wakes the thread.
 
 use super::background::{Background, Rest, StopFlag};
 use super::crawler::Crawler;

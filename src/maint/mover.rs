@@ -5,7 +5,7 @@
 //! proposals of `gradient` and `automove`. The store moves the page. [`MoverWork::step`] runs one slice and returns
 //! how long the thread may rest, so that a thread, a test or a simulation can drive it; the thread only loops.
 //! Sessions never wait here: they leave a request and wake the thread. Started and stopped by `server`; sessions and
-//! `stats` hold a [`Mover`].
+//! `stats` hold a [`Mover`]. *News* is a number that changes with every event that may cause work (`background`).
 
 use super::automove::{Automove, Sample, Tuning, most_evicting, sample};
 use super::background::{Background, Rest, StopFlag};
@@ -28,8 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// value would block all other moves. Other pages can move meanwhile.
 const PAUSES_MAX: u32 = 200;
 
-/// Longest pause of a move that an operator has requested, once it has had [`PAUSES_MAX`] short ones: 0.01 % of a core,
-/// and memcached's clients still see the retries counted.
+/// Longest pause of a move that an operator has requested, once it has had [`PAUSES_MAX`] short ones. Ten retries a
+/// second take 0.01 % of a core, and their counters in `stats` still grow, as memcached's do.
 const PAUSE_REQUESTED: Duration = Duration::from_millis(100);
 
 /// Time between two checks of the classes.

@@ -6,7 +6,8 @@
 //! well: it may be full of items that must not be evicted but have expired. With the crawler switched off there is one
 //! pass a day, because every item must be seen well within 97 days, half the range of a short expiry time. A run
 //! requested by `lru_crawler crawl` alternates with these, step by step, and ends or delays none of them. Knows the
-//! store and the crawler's handle; `chores` calls `step`.
+//! store and the crawler's handle; `chores` calls `step`. *News* is a number that changes with every event that
+//! may cause work (`background`).
 
 use super::ChoreInput;
 use super::crawler::Crawler;

@@ -87,7 +87,8 @@ pub struct Store {
     pub(super) upkeep: AtomicU64,
     /// Sink of changes.
     pub(super) changes: Changes,
-    /// Sink of eviction events, and the seconds by which stored expiry times exceed those shown to clients.
+    /// Where eviction events go, and the seconds to subtract from an item's stored expiry time to get the one
+    /// shown to clients.
     events: OnceLock<(Arc<Events>, u32)>,
     /// The chores thread, which touches pages before a class needs them ([`Store::touch_ahead`]).
     toucher: OnceLock<Thread>,

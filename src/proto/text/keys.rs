@@ -42,7 +42,7 @@ pub enum LongKey {
     Ahead,
 }
 
-/// An incomplete `get` or `gets` line longer than other commands may be.
+/// An incomplete `get` or `gets` line that is longer than a line of any other command may be.
 #[derive(Debug)]
 pub struct LongLine {
     /// Number of leading bytes known to hold no newline.

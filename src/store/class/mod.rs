@@ -352,7 +352,7 @@ impl WholeClass<'_> {
         Some(page)
     }
 
-    /// Moves an item in use from any queue to the end of the LRU list: [`Queues::move_back`].
+    /// Moves an item that was accessed from any queue to the end of the LRU list: [`Queues::move_back`].
     pub fn move_back(&mut self, arena: &Arena, handle: Handle) {
         let class = &mut *self.0;
         class.queues.move_back(&class.chunks.view(arena), handle);

@@ -155,7 +155,7 @@ impl Chunks {
     }
 
     /// Takes a chunk of a page that is not used yet, or of the maximum-size page being carved. Called once
-    /// [`Chunks::take_present`] has found nothing, which takes from the latter only for items that need it.
+    /// [`Chunks::take_present`] has found nothing, which carves a maximum-size page only for items that need it.
     pub fn take_kept(&mut self, arena: &Arena, need: usize) -> Option<Handle> {
         let begun = self.begin_page(arena, need).and_then(|kind| self.pool_mut(kind).carve());
         begun.or_else(|| self.pool_mut(ChunkKind::MaxSize).carve())
