@@ -60,7 +60,8 @@ pub struct Adjust {
     pub arith: Arith,
     /// New expiry time. As in memcached, it is lost if the result needs a longer item.
     pub touch: Option<u32>,
-    /// CAS id for the item, and to report. If the result needs a longer item, it is only reported.
+    /// CAS id that the client chose for the item; the reply reports it. An item that is replaced because the result is
+    /// longer gets another one, though the reply reports this one.
     pub chosen: Option<u64>,
     /// Item to create on a miss, and its number.
     pub vivify: Option<(Vivify, u64)>,

@@ -40,7 +40,7 @@ pub(super) struct Sample {
     pub pages: u64,
     pub per_page: u64,
     pub free_chunks: u64,
-    /// Evicted keys that returned while more memory would have kept them.
+    /// Evicted keys that returned so soon that more memory would have kept their items.
     pub ghost_hits: u64,
     /// Seconds since the last access of the next victim.
     pub age: u64,

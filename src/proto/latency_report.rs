@@ -67,7 +67,8 @@ pub(super) fn begin<F: Form + 'static>(
     }
 }
 
-/// Appends the rows of all classes and commands that have counts, or of one with its cumulative counts.
+/// Appends the rows of all classes and commands that have counts; or, if `only` is not empty, those of
+/// the class or command of that name, with its cumulative counts.
 fn latency(shared: &Shared, only: &[u8], form: &dyn Form, out: &mut Vec<u8>) -> Result<(), NoReport> {
     let snapshot = shared.stats.latency.snapshot();
     let (class, kind) = (TurnClass::named(only), CommandKind::named(only));

@@ -8,7 +8,7 @@ use crate::cache::{Key, Storage};
 use crate::stats::CommandKind;
 use crate::store::{Mode, OutOfMemory, Reservation};
 
-/// Command that ends with the value.
+/// Storage command that is carried out once its value is complete.
 pub(super) enum Finish {
     /// A storage line; two bytes follow the value.
     Text(TextSet),

@@ -58,7 +58,7 @@ impl Entry {
     }
 
     /// Returns the item for an in-place change. Every such change goes through here, so that concurrent optimistic
-    /// reads fail. State and access time are exempt, since readers may see any age of them.
+    /// reads fail. State and access time are exempt: a reader may see an old value of them.
     fn change(&mut self, op: ChangeOp) -> &mut Item {
         if self.changed != Some(ChangeOp::Set) {
             self.changed = Some(op);

@@ -73,7 +73,7 @@ pub struct ClassStats {
     admit_age: AtomicU64,
     /// Change of the ring's share from ghost hits, not yet applied.
     share_change: AtomicI64,
-    /// Ghosts hit while they counted.
+    /// Keys that returned while their ghosts counted.
     ghost_hits: AtomicU64,
     /// Number of allocations refused for lack of memory.
     refused: AtomicU64,
@@ -101,7 +101,7 @@ impl ClassStats {
         self.refused.load(Relaxed)
     }
 
-    /// Ghosts hit while they counted, since the start: items that more memory would have kept.
+    /// Keys that returned while their ghosts counted, since the start: more memory would have kept their items.
     pub fn ghost_hits(&self) -> u64 {
         self.ghost_hits.load(Relaxed)
     }

@@ -95,7 +95,7 @@ impl ClockHand {
 #[derive(Default)]
 pub(super) struct ExpiredSearch {
     pub hand: ClockHand,
-    /// Chunks that the hand has passed since it last found one.
+    /// Chunks that the hand has passed since the search last found a dead item.
     passed: u64,
 }
 

@@ -9,10 +9,10 @@ use crate::store::item::WORD;
 /// Bytes of a slab page.
 pub const PAGE_BYTES: usize = 1 << 20;
 
-/// Header size in bytes of a short value that never expires.
+/// Header size in bytes of an item with a short value that never expires.
 pub const HEADER: usize = 12;
 
-/// Additional header bytes of other items, except for large values and long times to live.
+/// Bytes that the header of any other item has in addition; with a large value or a long time to live it has more.
 const MORE: usize = 4;
 
 /// Size of memcached's item header, as part of memcached_size.
