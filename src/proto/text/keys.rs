@@ -55,7 +55,7 @@ impl LongLine {
         is_get_line(bytes).then_some(Self { searched: bytes.len() })
     }
 
-    /// Offset of the newline in `bytes`: the same line with more bytes appended.
+    /// Offset of the newline in `bytes`, which hold the same line as in the last call, and what has arrived since.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let from = std::mem::replace(&mut self.searched, bytes.len());
         memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at)

@@ -193,7 +193,8 @@ impl Magazine {
 /// One thread's magazine, on cache lines of its own.
 #[repr(align(128))]
 struct MagazineCell {
-    /// Copy of its bit in [`OpenMagazines`], for its thread.
+    /// Whether the magazine is open: a copy of its bit in [`OpenMagazines`], which its thread reads without the
+    /// class lock.
     open: AtomicBool,
     magazine: Mutex<Magazine>,
 }

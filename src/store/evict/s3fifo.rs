@@ -322,7 +322,7 @@ impl S3Fifo {
                     let mark = mark_of(view, handle);
                     let left_over = |header| (!is_of_ring(view, header)).then_some(header.state() & !mark);
                     if change_if(view.arena, handle, left_over).is_none() {
-                        self.ring.push_back(handle); // reused: the new item relies on the entry
+                        self.ring.push_back(handle); // reused by a new item, which needs the entry
                     }
                 }
                 _ => return,

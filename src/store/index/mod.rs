@@ -39,7 +39,7 @@ const GROW_AT: f64 = 0.8;
 /// is returned to the kernel in pages.
 const PAGE: usize = 2 << 20;
 
-// Bits of a bucket's first word; bit 2 is the chain's.
+// Bits of a bucket's first word. Bit 2, which says that an overflow line follows, is known to `line` only.
 const LOCK: u64 = 1;
 const MOVED: u64 = 2;
 const VERSION: u64 = 8;

@@ -50,7 +50,7 @@ struct Pages {
     limit: u64,
     /// Overhead bytes charged to the limit: the part beyond [`on_top`].
     charged: u64,
-    /// Overhead in bytes that an index growth needs which waits for classes to give up pages; 0 = no growth waits.
+    /// Overhead in bytes after an index growth that waits until classes have given up pages for it; 0 = none waits.
     wanted: u64,
     /// Classes must give up pages: the limit was lowered below the memory in use, or the charge has risen.
     shrinking: bool,
