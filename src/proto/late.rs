@@ -17,7 +17,7 @@ pub(super) const REFUSED: &str = "SERVER_ERROR the item is being loaded";
 pub struct SlotName(u64);
 
 impl SlotName {
-    /// A new name.
+    /// A name that no slot has had.
     pub(super) fn next() -> Self {
         static NAMES: AtomicU64 = AtomicU64::new(0);
         Self(NAMES.fetch_add(1, Relaxed))

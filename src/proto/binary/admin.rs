@@ -175,7 +175,7 @@ struct PrefixPacket {
     /// `None` once all lines are gathered.
     lines: Option<Prefixes>,
     text: Vec<u8>,
-    /// Bytes of `text` already sent; `None` before the packet's header.
+    /// Bytes of `text` already sent; `None` until the packet's header is sent.
     sent: Option<usize>,
     taken: BudgetShare,
 }

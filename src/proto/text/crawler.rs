@@ -32,7 +32,7 @@ pub(super) fn classes(list: &[u8]) -> Option<Of> {
     bits.sum::<CrawlSummary>().0.map(Of::Classes)
 }
 
-/// Union of bits; `None` if any is missing.
+/// Set of classes, one bit each, from the words of a line; `None` if any word names no class.
 struct CrawlSummary(Option<u64>);
 
 impl std::iter::Sum<Option<u64>> for CrawlSummary {
