@@ -74,7 +74,7 @@ struct MoverState {
     asked: Option<(usize, usize)>,
     running: bool,
     figures: Figures,
-    /// Class at which the last search for a source of any class ended.
+    /// Class that the last search for a source ([`Mover::any_source`]) has found.
     last_source: usize,
 }
 

@@ -175,8 +175,8 @@ fn any_set(text: &[u8], mode: Mode) -> Result<TextCommand<'_>, BadLine> {
     }
 }
 
-/// A command with a key: at least `min` tokens, `noreply` as the last one. `rest` gets the key, the token after it and
-/// `noreply`; its error is the reply.
+/// A command with a key, of at least `min` tokens; the last one may be `noreply`. `rest` gets the key, the token after
+/// it and whether `noreply` was given, and makes the command; an error that it returns is the reply.
 fn with_key<'a>(
     text: &'a [u8],
     min: usize,

@@ -48,7 +48,7 @@ impl Overflow {
         self.long
     }
 
-    /// The line of a number.
+    /// The line with this number.
     #[inline]
     pub fn line(&self, number: u32) -> Line {
         Line::overflow(self.lines.words(), number, self.long)

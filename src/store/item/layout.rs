@@ -319,7 +319,8 @@ impl Item {
         }
     }
 
-    /// Clamps the idle time at `now`; the stored 24 bits are extended with the time `earlier`.
+    /// Clamps the idle time at `now` to [`IDLE_MAX`], for an item that no sweep has seen since the time `earlier`: its
+    /// idle time may not fit 24 bits now, but did then.
     pub fn limit_idle_since(&self, earlier: u32, now: u32) {
         let atime = self.atime(earlier);
         if now.saturating_sub(atime) > IDLE_MAX {
