@@ -1,6 +1,6 @@
-//! The command line of oxctl, and its help.
+//! The command line of oxctl.
 //!
-//! Owns options, commands and which belong together. Must not connect or print. Called by `main`.
+//! Owns options, commands and which belong together; `help` has their words. Must not connect or print. Called by `main`.
 //!
 //! Two forms: `oxctl [OPTIONS] COMMAND [WORDS]`, and memcached-tool's `oxctl ADDRESS [MODE [WORDS]]`.
 
@@ -20,56 +20,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const SECONDS_MAX: f64 = 86_400.0;
 /// Longest password in bytes. memcached's lines end at 2 KiB.
 const PASSWORD_MAX: u64 = 1024;
-
-pub(crate) const HELP: &str = "\
-Usage: oxctl [OPTIONS] COMMAND [ARGUMENTS]
-       oxctl [OPTIONS] ADDRESS [MODE]
-
-Talks to oxcached or memcached over the text protocol.
-
-Commands:
-  ping [ADDRESS]       whether the server answers; exit code 0 or 1
-  stats [WHAT...]      statistics: none, settings, items, slabs, sizes, conns ...
-  hotkeys [BY] [K]     most popular keys, by reads, writes, misses or bytes
-  latency [CLASS]      latencies; of one class or command with its histogram
-  slow [N|reset]       turns that took long, the latest first
-  large [N|reset]      large values that were stored or sent, the latest first
-  largest [N]          largest items
-  prefixes [BY] [N]    items, bytes and hits by prefix, up to the delimiter BY
-  watch CLASS...       stream of events: fetchers, mutations, evictions, connevents,
-                       deletions, proxyreqs, proxyevents, proxyuser, slow, large
-  dump FILE|-          write all items to a file or standard output
-  load FILE|-          store the items of a dump
-  top [ADDRESS]        live view in the terminal; with --json a line an interval
-
-Modes, as those of memcached-tool:
-  display              slab classes; the default
-  stats, settings, sizes
-                       the statistics of that name
-  dump [LIMIT]         items, as the commands that store them
-  keys [-u] [LIMIT]    keys and their attributes; -u decodes %XX
-  move FROM TO         as display
-
-An ADDRESS is HOST[:PORT], [V6][:PORT] or the path of a unix socket.
-
-Options:
-  -s, --server ADDRESS    the server (default 127.0.0.1:11211)
-      --timeout SECONDS   longest wait for an answer (default 5)
-      --json              JSON instead of tables
-      --user NAME, --password-file FILE
-                          login, for servers with -Y; the file's first line counts
-      --tls --ca FILE     TLS; FILE has the authorities' certificates, in PEM
-      --cert FILE --key FILE
-                          the client's certificate and key, for --tls
-      --overwrite         load: also replace items that exist
-      --interval SECONDS  top: time between two looks (default 1)
-      --count N           top --json: end after N lines
-  -h, --help              this text
-  -V, --version           the version
-
-Exit codes: 0 done; 1 no valid answer, or a file cannot be used; 2 the server lacks
-the command or refuses it; 64 wrong command line; 141 the reader of the output left.
-";
 
 /// What to do, and where.
 #[derive(Debug)]

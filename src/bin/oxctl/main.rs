@@ -10,6 +10,7 @@ mod connection;
 mod dump;
 mod failure;
 mod grid;
+mod help;
 mod load;
 mod ping;
 mod printer;
@@ -21,7 +22,7 @@ mod tool;
 mod top;
 mod watch;
 
-use args::{HELP, Invocation, Task};
+use args::{Invocation, Task};
 use failure::Failure;
 use printer::Printer;
 use std::io::Write;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
 fn run(invocation: &Invocation, out: &mut Printer) -> Result<(), Failure> {
     let (access, json) = (&invocation.access, invocation.json);
     match &invocation.task {
-        Task::Help => out.bytes(HELP.as_bytes()),
+        Task::Help => out.bytes(help::help().as_bytes()),
         Task::Version => out.line(concat!("oxctl ", env!("CARGO_PKG_VERSION"))),
         Task::Ping => ping::run(access, json, out),
         Task::Stats(words) => report::run(access, words, json, out),
