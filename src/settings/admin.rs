@@ -208,6 +208,7 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<num>")
     .default(|settings| settings.admin.conns.to_string()),
     Sub::value(
         "admin_token_file",
@@ -217,7 +218,8 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.admin.token_file = Some(PathBuf::from(OsStr::from_bytes(value)));
             Ok(())
         },
-    ),
+    )
+    .takes("<file>"),
     Sub::switch("admin_insecure", "serve addresses that other machines reach without a token", |settings| {
         settings.admin.insecure = true
     }),
@@ -229,7 +231,9 @@ pub(super) static SUBS: &[Sub] = &[
         "Missing admin_host argument",
         "another name by which browsers reach the admin listener;\nmay be repeated",
         add_host,
-    ),
+    )
+    .takes("<name>")
+    .repeated(),
 ];
 
 #[cfg(test)]

@@ -37,14 +37,14 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.maxconns_per_ip = count;
             Ok(())
         },
-    )
+    ).takes("<num>")
     .default(|settings| settings.maxconns_per_ip.to_string()),
     Sub::value(
         "hashpower",
         "Missing numeric argument for hashpower",
         "the hash table starts with 2 to this power buckets,\n12 to 32, and grows",
         set_hashpower,
-    )
+    ).takes("<power>")
     .default(|settings| match settings.hashpower_init {
         0 => HASHPOWER_DEFAULT.to_string(),
         power => power.to_string(),
@@ -58,7 +58,7 @@ pub(super) static SUBS: &[Sub] = &[
             _ => return fail("Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
         };
         Ok(())
-    })
+    }).one_of(&["jenkins", "murmur3", "xxh3"])
     .default(|settings| settings.hash_algorithm.text().to_owned()),
     Sub::value(
         "tail_repair_time",
@@ -69,7 +69,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.tail_repair_time = within(value, 10..=i32::MAX.unsigned_abs(), COMPLAINT)?.cast_signed();
             Ok(())
         },
-    ),
+    ).takes("<seconds>"),
     Sub::switch("slab_reassign", "", |settings| settings.slab_reassign = true),
     Sub::switch("no_slab_reassign", "never move memory pages between slab classes", |settings| {
         settings.slab_reassign = false;
@@ -82,7 +82,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.slab_automove = within(value, 0..=2, "slab_automove must be between 0 and 2")?;
             Ok(())
         })),
-    )
+    ).one_of(&["0", "1", "2"])
     .default(|settings| settings.slab_automove.to_string()),
     Sub::switch("no_slab_automove", "", |settings| settings.slab_automove = 0),
     Sub::value(
@@ -98,7 +98,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.slab_automove_ratio = ratio;
             Ok(())
         },
-    )
+    ).takes("<ratio>")
     .default(|settings| format!("{:.2}", settings.slab_automove_ratio)),
     Sub::value(
         "slab_automove_window",
@@ -109,7 +109,7 @@ pub(super) static SUBS: &[Sub] = &[
                 within(value, 3..=1800, "slab_automove_window must be > 2 and < 1800")?;
             Ok(())
         },
-    )
+    ).takes("<samples>")
     .default(|settings| settings.slab_automove_window.to_string()),
     Sub::not_yet("slab_automove_freeratio", FLASH),
     Sub::value(
@@ -120,13 +120,13 @@ pub(super) static SUBS: &[Sub] = &[
             draft.slab_sizes_text = Some(value.to_vec());
             Ok(())
         },
-    ),
+    ).takes("<sizes>"),
     Sub::value(
         "slab_chunk_max",
         "Missing slab_chunk_max argument",
         "largest chunk in kilobytes; larger items are made of\nseveral. Use with care",
         set_slab_chunk_max,
-    )
+    ).takes("<kilobytes>")
     .default(|settings| (settings.slab_chunk_size_max / 1024).to_string()),
     Sub::switch("no_chunked_items", "one chunk an item, however large", |settings| {
         settings.slab_chunk_size_max = SLAB_PAGE_SIZE;
@@ -144,7 +144,7 @@ pub(super) static SUBS: &[Sub] = &[
                 within(value, 0..=1_000_000, "LRU crawler sleep must be between 0 and 1 second")?;
             Ok(())
         },
-    )
+    ).takes("<microseconds>")
     .default(|settings| settings.lru_crawler_sleep.to_string()),
     Sub::value(
         "lru_crawler_tocrawl",
@@ -157,7 +157,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.lru_crawler_tocrawl = tocrawl;
             Ok(())
         },
-    )
+    ).takes("<num>")
     .default(|settings| settings.lru_crawler_tocrawl.to_string()),
     Sub::switch("lru_maintainer", "", |settings| set_lru_maintainer(settings, true)),
     Sub::switch("no_lru_maintainer", "one list a slab class and no thread to tend it", |settings| {
@@ -167,7 +167,7 @@ pub(super) static SUBS: &[Sub] = &[
         draft.settings.hot_lru_pct = within(value, 1..=79, "hot_lru_pct must be > 1 and < 80")?;
         draft.settings.hot_lru_given = true;
         Ok(())
-    })
+    }).takes("<percent>")
     .default(|settings| settings.hot_lru_pct.to_string()),
     Sub::value(
         "warm_lru_pct",
@@ -177,7 +177,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.warm_lru_pct = within(value, 1..=79, "warm_lru_pct must be > 1 and < 80")?;
             Ok(())
         },
-    )
+    ).takes("<percent>")
     .default(|settings| settings.warm_lru_pct.to_string()),
     Sub::value(
         "hot_max_factor",
@@ -187,12 +187,12 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.hot_max_factor = above(value, 0.0, "hot_max_factor must be > 0")?;
             Ok(())
         },
-    )
+    ).takes("<factor>")
     .default(|settings| format!("{:.2}", settings.hot_max_factor)),
     Sub::value("warm_max_factor", "Missing warm_max_factor argument", "the same for the warm list", |draft, value| {
         draft.settings.warm_max_factor = above(value, 0.0, "warm_max_factor must be > 0")?;
         Ok(())
-    })
+    }).takes("<factor>")
     .default(|settings| format!("{:.2}", settings.warm_max_factor)),
     Sub::value(
         "temporary_ttl",
@@ -203,7 +203,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.temporary_ttl = within(value, 0..=u32::MAX, "could not parse argument to temporary_ttl")?;
             Ok(())
         },
-    ),
+    ).takes("<seconds>"),
     Sub::value(
         "idle_timeout",
         "Missing numeric argument for idle_timeout",
@@ -212,7 +212,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.idle_timeout = within(value, 0..=u32::MAX, "could not parse argument to idle_timeout")?;
             Ok(())
         },
-    )
+    ).takes("<seconds>")
     .default(|settings| settings.idle_timeout.to_string()),
     Sub::value(
         "write_timeout",
@@ -223,7 +223,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.write_timeout = seconds;
             Ok(())
         },
-    )
+    ).takes("<seconds>")
     .default(|settings| settings.write_timeout.to_string()),
     Sub::value(
         "auth_timeout",
@@ -236,7 +236,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.auth_timeout = seconds;
             Ok(())
         },
-    )
+    ).takes("<seconds>")
     .default(|settings| settings.auth_timeout.to_string()),
     Sub::value(
         "watcher_logbuf_size",
@@ -246,7 +246,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.logger_watcher_buf_size = bytes(value, 1024, "watcher_logbuf_size")?;
             Ok(())
         },
-    )
+    ).takes("<kilobytes>")
     .default(|settings| (settings.logger_watcher_buf_size / 1024).to_string()),
     Sub::value(
         "worker_logbuf_size",
@@ -256,7 +256,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.logger_buf_size = bytes(value, 1024, "worker_logbuf_size")?;
             Ok(())
         },
-    )
+    ).takes("<kilobytes>")
     .default(|settings| (settings.logger_buf_size / 1024).to_string()),
     Sub::value(
         "read_buf_mem_limit",
@@ -266,7 +266,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.read_buf_mem_limit = bytes(value, 1024 * 1024, "read_buf_mem_limit")?;
             Ok(())
         },
-    )
+    ).takes("<megabytes>")
     .default(|settings| (settings.read_buf_mem_limit / (1024 * 1024)).to_string()),
     Sub::new(
         "resp_obj_mem_limit",
@@ -287,7 +287,7 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.sock_cookie_id = mark;
             Ok(())
         },
-    ),
+    ).takes("<mark>"),
     Sub::switch("modern", "changes nothing; its settings are the defaults", |_| {}),
     Sub::new(
         "no_modern",

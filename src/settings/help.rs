@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 
 use super::options::{FLAGS, subs};
-use super::parse::HASH_PASSWORD;
 use super::row::{Act, Flag, HelpText};
 use super::{Settings, VERSION};
 
@@ -42,13 +41,16 @@ pub(super) fn usage(settings: &Settings) -> String {
     for sub in subs().filter(|sub| !sub.words.text.is_empty()) {
         row(&mut text, &format!("   - {}:", sub.name), sub.words, settings);
     }
-    let words = HelpText {
-        text: "by itself: read a password from standard input, and\nprint the line for -Y or MEMCACHED_SASL_PWDB",
-        default: None,
-    };
-    row(&mut text, &format!("{HASH_PASSWORD} <user> [<iterations>]\n{:1$}", "", COLUMN - 1), words, settings);
+    let words = HelpText { text: HASH_PASSWORD_TEXT, default: None };
+    row(&mut text, &format!("{HASH_PASSWORD_USAGE}\n{:1$}", "", COLUMN - 1), words, settings);
     text
 }
+
+/// Form of `--hash-password`, which is no option.
+pub(super) const HASH_PASSWORD_USAGE: &str = "--hash-password <user> [<iterations>]";
+/// What it does.
+pub(super) const HASH_PASSWORD_TEXT: &str =
+    "by itself: read a password from standard input, and\nprint the line for -Y or MEMCACHED_SASL_PWDB";
 
 fn row(text: &mut String, left: &str, words: HelpText, settings: &Settings) {
     let indented = words.text.replace('\n', &format!("\n{:COLUMN$}", ""));

@@ -38,6 +38,7 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<num>")
     .default(|settings| settings.hotkeys.sample.to_string()),
     Sub::value(
         "hotkeys_window",
@@ -48,5 +49,6 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<seconds>")
     .default(|settings| settings.hotkeys.window.to_string()),
 ];

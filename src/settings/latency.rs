@@ -92,6 +92,7 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .one_of(&["off", "turn", "full"])
     .default(|settings| settings.latency.mode.text().to_owned()),
     Sub::value(
         "slow_threshold",
@@ -105,6 +106,7 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<microseconds>")
     .default(|settings| shown(settings.latency.slow_threshold)),
     Sub::value(
         "large_threshold",
@@ -118,5 +120,6 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<bytes>")
     .default(|settings| shown(settings.latency.large_threshold)),
 ];

@@ -22,6 +22,7 @@ mod report;
 mod row;
 mod runtime;
 mod ssl;
+mod table;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
 pub use runtime::Runtime;
 pub use ssl::{MinVersion, Ssl, VerifyMode};
+pub use table::{OptionRow, extended_rows, hash_password_row, option_rows};
 
 /// The memcached version this server replaces, as shown by `-V` and the `version` command.
 pub const VERSION: &str = "1.6.45";

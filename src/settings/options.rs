@@ -125,7 +125,8 @@ pub(super) static FLAGS: &[Flag] = &[
          certificate) or mtls: (requires one). Without the option\n\
          every address is served",
         add_listen,
-    ),
+    )
+    .repeated(),
     Flag::switch(b'd', "daemon", "go to the background", |settings| settings.daemonize = true),
     Flag::switch(b'r', "enable-coredumps", "raise the core file size limit as far as it goes", |settings| {
         settings.maxcore = true;
@@ -150,6 +151,8 @@ pub(super) static FLAGS: &[Flag] = &[
         long: Some("verbose"),
         argument: Argument::Optional,
         placeholder: "",
+        choices: &[],
+        repeats: true,
         words: HelpText {
             text: "say more on standard error; -vv adds commands and\nreplies, -vvv connection states",
             default: None,
@@ -192,6 +195,8 @@ pub(super) static FLAGS: &[Flag] = &[
         long: None,
         argument: Argument::Required,
         placeholder: "<char>",
+        choices: &[],
+        repeats: false,
         words: HelpText {
             text: "the character that ends a key's prefix. Giving one also\n\
                    starts the per-prefix counters, which \"stats detail on\"\n\
@@ -227,7 +232,8 @@ pub(super) static FLAGS: &[Flag] = &[
         Ok(())
     })
     .default(|settings| settings.backlog.to_string()),
-    Flag::value(b'B', "protocol", "<name>", "ascii, binary or auto (default: auto-negotiate)", set_protocol),
+    Flag::value(b'B', "protocol", "<name>", "ascii, binary or auto (default: auto-negotiate)", set_protocol)
+        .one_of(&["ascii", "auto", "binary"]),
     Flag::value(
         b'I',
         "max-item-size",
@@ -356,8 +362,17 @@ fn set_item_size_max(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
     Ok(())
 }
 
+/// The `-o` names by topic, in the order of `-h`.
+pub(super) static TOPICS: &[(&str, &[Sub])] = &[
+    ("Server and cache", extended::SUBS),
+    ("Listening", listen::SUBS),
+    ("TLS", ssl::SUBS),
+    ("Latencies", latency::SUBS),
+    ("Hot keys", hotkeys::SUBS),
+    ("Admin listener", admin::SUBS),
+];
+
 /// The `-o` names, in the order of `-h`.
 pub(super) fn subs() -> impl Iterator<Item = &'static Sub> {
-    let topics = [listen::SUBS, ssl::SUBS, latency::SUBS, hotkeys::SUBS, admin::SUBS];
-    extended::SUBS.iter().chain(topics.into_iter().flatten())
+    TOPICS.iter().flat_map(|(_, subs)| subs.iter())
 }

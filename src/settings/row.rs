@@ -48,6 +48,10 @@ pub(super) struct Flag {
     pub(super) argument: Argument,
     /// Name of the value in `-h`, with its brackets.
     pub(super) placeholder: &'static str,
+    /// All values, where there are few.
+    pub(super) choices: &'static [&'static str],
+    /// Several mentions add up; of other options the last one counts.
+    pub(super) repeats: bool,
     /// Help.
     pub(super) words: HelpText,
     /// Effect.
@@ -71,6 +75,12 @@ pub(super) struct Sub {
     pub(super) name: &'static str,
     /// Value rule.
     pub(super) need: Need,
+    /// Name of the value in the manual, with its brackets.
+    pub(super) placeholder: &'static str,
+    /// As of a flag.
+    pub(super) choices: &'static [&'static str],
+    /// As of a flag.
+    pub(super) repeats: bool,
     /// Help.
     pub(super) words: HelpText,
     /// Effect.
@@ -81,7 +91,8 @@ impl Flag {
     /// A flag without a value.
     pub(super) const fn new(short: u8, long: &'static str, text: &'static str, act: Act) -> Self {
         let words = HelpText { text, default: None };
-        Flag { short, long: Some(long), argument: Argument::None, placeholder: "", words, act }
+        let argument = Argument::None;
+        Flag { short, long: Some(long), argument, placeholder: "", choices: &[], repeats: false, words, act }
     }
 
     /// A flag that changes a setting.
@@ -100,10 +111,22 @@ impl Flag {
         Flag::new(short, long, text, Act::Apply(Apply::Value(set))).takes(placeholder)
     }
 
+    /// Lists all values.
+    pub(super) const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
     /// Makes the value required and names it.
     pub(super) const fn takes(mut self, placeholder: &'static str) -> Self {
         self.argument = Argument::Required;
         self.placeholder = placeholder;
+        self
+    }
+
+    /// Makes several mentions add up.
+    pub(super) const fn repeated(mut self) -> Self {
+        self.repeats = true;
         self
     }
 
@@ -117,7 +140,8 @@ impl Flag {
 impl Sub {
     /// An `-o` name.
     pub(super) const fn new(name: &'static str, need: Need, text: &'static str, act: Act) -> Self {
-        Sub { name, need, words: HelpText { text, default: None }, act }
+        let words = HelpText { text, default: None };
+        Sub { name, need, placeholder: "<value>", choices: &[], repeats: false, words, act }
     }
 
     /// An `-o` name that changes a setting.
@@ -135,9 +159,27 @@ impl Sub {
         Sub::new(name, Need::OrElse(missing), text, Act::Apply(Apply::Value(set)))
     }
 
+    /// Names the value.
+    pub(super) const fn takes(mut self, placeholder: &'static str) -> Self {
+        self.placeholder = placeholder;
+        self
+    }
+
+    /// Lists all values.
+    pub(super) const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
     /// An `-o` name that is known and not implemented, with any value or none.
     pub(super) const fn not_yet(name: &'static str, reason: &'static str) -> Self {
         Sub::new(name, Need::Otherwise(""), "", Act::NotYet(reason))
+    }
+
+    /// Makes several mentions add up.
+    pub(super) const fn repeated(mut self) -> Self {
+        self.repeats = true;
+        self
     }
 
     /// Shows the value in force.

@@ -144,11 +144,13 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.ssl.chain_cert = path(value);
             Ok(())
         },
-    ),
+    )
+    .takes("<file>"),
     Sub::value("ssl_key", "Missing ssl_key argument", "private key of that certificate", |draft, value| {
         draft.settings.ssl.key = path(value);
         Ok(())
-    }),
+    })
+    .takes("<file>"),
     Sub::value(
         "ssl_keyformat",
         "Missing ssl_keyformat argument",
@@ -158,13 +160,15 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .one_of(&["1", "2"])
     .default(|settings| settings.ssl.keyformat.to_string()),
     Sub::value(
         "ssl_verify_mode",
         "Missing ssl_verify_mode argument",
         "client certificates: 0 none, 1 judged if there is one,\n2 and 3 required (default: 0)",
         set_verify_mode,
-    ),
+    )
+    .one_of(&["0", "1", "2", "3"]),
     Sub::value(
         "ssl_ciphers",
         "Missing ssl_ciphers argument",
@@ -173,7 +177,8 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.ssl.ciphers = Some(String::from_utf8_lossy(value).into_owned());
             Ok(())
         },
-    ),
+    )
+    .takes("<ciphers>"),
     Sub::value(
         "ssl_ca_cert",
         "Missing ssl_ca_cert argument",
@@ -182,7 +187,8 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.ssl.ca_cert = path(value);
             Ok(())
         },
-    ),
+    )
+    .takes("<file>"),
     Sub::value(
         "ssl_wbuf_size",
         "Missing ssl_wbuf_size argument",
@@ -193,6 +199,7 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<kilobytes>")
     .default(|settings| (settings.ssl.wbuf_size / 1024).to_string()),
     Sub::switch("ssl_session_cache", "let clients resume their sessions", |settings| {
         settings.ssl.session_cache = true;
@@ -204,5 +211,6 @@ pub(super) static SUBS: &[Sub] = &[
         "oldest version to accept: 2 for tlsv1.2, 3 for tlsv1.3",
         set_min_version,
     )
+    .one_of(&["2", "3"])
     .default(|settings| settings.ssl.min_version.text().to_owned()),
 ];
