@@ -435,6 +435,11 @@ pub const DASHBOARD_CHUNK: usize = 16 * 1024;
 /// Unit: bytes. Beyond: the lines are counted as skipped.
 pub const DASHBOARD_LINES: usize = 16 * 1024;
 
+/// Maximum length of the configuration file.
+///
+/// Unit: bytes. Beyond: the server does not start.
+pub const CONFIG_FILE_MAX: u64 = 64 * 1024;
+
 const _: () = assert!(DASHBOARD_WATCHERS < WATCHERS_MAX);
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);

@@ -24,6 +24,10 @@ fn run() -> ExitCode {
             say(format_args!("{}", e.message));
             exit_code(e.code)
         }),
+        Ok(Action::Check { settings, options }) => check(*settings, &options).unwrap_or_else(|e| {
+            say(format_args!("{}", e.message));
+            exit_code(e.code)
+        }),
         Ok(Action::HashPassword { user, iterations }) => hash_password(&user, iterations),
         Ok(Action::Print { text, warnings }) => {
             stderr::write(warnings.concat().as_bytes());
@@ -65,6 +69,18 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
         pidfile::remove(&path);
     }
     Ok(if ran.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `--check-config`: does what a start does before it has an effect outside of the process, then prints the options.
+fn check(mut settings: Settings, options: &str) -> Result<ExitCode, StartError> {
+    stderr::write(settings.warnings.concat().as_bytes());
+    start_log(settings.verbose);
+    settings.keep_directory();
+    server::load_tls(&settings)?;
+    server::prepare_process(&settings)?;
+    server::load_auth(&settings)?;
+    server::check_files(&settings)?;
+    Ok(if io::stdout().write_all(options.as_bytes()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// `--hash-password`: reads a password and prints its line for a file of users.

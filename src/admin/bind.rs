@@ -60,23 +60,45 @@ impl AdminSockets {
         }
     }
 
+    /// Checks what `--admin` names, without binding.
+    ///
+    /// # Errors
+    /// As [`AdminSockets::open`], for a name without addresses, and for one that other machines reach.
+    pub fn check(settings: &Settings) -> Result<(), BindRefused> {
+        match &settings.admin.addr {
+            Some(AdminAddr::Tcp { host, port, .. }) => addresses(settings, host.as_deref(), *port).map(|_| ()),
+            Some(AdminAddr::Unix(_)) | None => Ok(()),
+        }
+    }
+
     /// Network addresses of the sockets.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
     }
 }
 
-/// Binds every address of the name. One bound address is enough: the kernel may lack a family.
-fn tcp(settings: &Settings, host: Option<&str>, port: u16) -> Result<AdminSockets, BindRefused> {
+/// The system's refusal of the address.
+fn system(settings: &Settings, why: &str) -> BindRefused {
     let shown = settings.admin.text.as_deref().unwrap_or_default();
-    let system = |why: &str| BindRefused::System(format!("failed to listen on admin address {shown}: {why}"));
-    let addresses = listen_addresses(host, port.into(), SocketKind::Stream).map_err(|why| system(&why))?;
+    BindRefused::System(format!("failed to listen on admin address {shown}: {why}"))
+}
+
+/// The addresses of the name, and whether browsers of this machine alone reach them.
+fn addresses(settings: &Settings, host: Option<&str>, port: u16) -> Result<(Vec<SocketAddr>, bool), BindRefused> {
+    let addresses = listen_addresses(host, port.into(), SocketKind::Stream).map_err(|why| system(settings, &why))?;
     let is_loopback = addresses.iter().all(|address| address.ip().to_canonical().is_loopback());
     if !is_loopback && !settings.admin.insecure && !settings.admin.asks_for_proof(&settings.ssl) {
+        let shown = settings.admin.text.as_deref().unwrap_or_default();
         return Err(BindRefused::Insecure(format!(
             "ERROR: Other machines reach the admin address {shown}: give -o admin_token_file, or admin_insecure"
         )));
     }
+    Ok((addresses, is_loopback))
+}
+
+/// Binds every address of the name. One bound address is enough: the kernel may lack a family.
+fn tcp(settings: &Settings, host: Option<&str>, port: u16) -> Result<AdminSockets, BindRefused> {
+    let (addresses, is_loopback) = addresses(settings, host, port)?;
     let mut bound = Vec::new();
     let mut skipped = io::Error::from_raw_os_error(libc::EADDRNOTAVAIL);
     for mut address in addresses {
@@ -90,7 +112,7 @@ fn tcp(settings: &Settings, host: Option<&str>, port: u16) -> Result<AdminSocket
         }
     }
     if bound.is_empty() {
-        return Err(system(&error_text(&skipped)));
+        return Err(system(settings, &error_text(&skipped)));
     }
     Ok(AdminSockets { tcp: bound, unix: None, is_loopback })
 }

@@ -52,8 +52,7 @@ const AGE_MAX: u32 = i32::MAX as u32;
 /// Reason that the server must not start, for the operator.
 pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result<Memory, String> {
     let layout = sizes.fingerprint();
-    let memory_file = MemoryFile::open(path, layout, settings.maxbytes)
-        .map_err(|e| format!("[restart] memory file {}: {e}", path.display()))?;
+    let memory_file = MemoryFile::open(path, layout, settings.maxbytes).map_err(|e| unusable(path, &e))?;
     let resume = match FileMetadata::take(&meta_path(path))? {
         Some(meta) => meta.judge(settings, layout, memory_file.holds(), now),
         None if memory_file.holds() == Holds::Live => {
@@ -86,6 +85,18 @@ pub fn open(path: &Path, settings: &Settings, sizes: &Sizes, now: i64) -> Result
         memory.memory_file.clear();
     }
     Ok(memory)
+}
+
+fn unusable(path: &Path, error: &io::Error) -> String {
+    format!("[restart] memory file {}: {error}", path.display())
+}
+
+/// Checks that this process may open or create the memory file at `path`; another process may use it now.
+///
+/// # Errors
+/// As [`open`].
+pub fn check(path: &Path, settings: &Settings) -> Result<(), String> {
+    MemoryFile::can_open(path, settings.maxbytes).map_err(|e| unusable(path, &e))
 }
 
 /// Relative time `left` plus `seconds`, saturating; negative `seconds` count as 0.

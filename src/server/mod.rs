@@ -10,6 +10,7 @@
 //! stop         threads end, items are saved
 //! ```
 
+mod check;
 mod main_loop;
 mod prepare;
 mod running;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+pub use check::check_files;
 pub use prepare::{Loaded, go_to_work, load_auth, load_tls, lock_memory, prepare_process};
 pub use running::Running;
 pub use start_error::StartError;

@@ -6,7 +6,7 @@ use super::main_loop::TICK;
 use super::prepare::{Loaded, load_auth, load_tls};
 use super::start_error::{FAILURE, OS_ERROR, StartError, USAGE};
 use super::{FIRST_LISTENER, Requests, Server, WAKE, unix_now};
-use crate::admin::{AdminSockets, AdminThread, AdminToken, BindRefused, Phase};
+use crate::admin::{AdminSockets, AdminThread, AdminToken, Phase};
 use crate::clock::Clock;
 use crate::maint::restart::{self, Memory};
 use crate::maint::{Chores, Logger, MoverThread, RoundTally};
@@ -160,10 +160,7 @@ fn count(shared: &Shared, tally: RoundTally) {
 
 /// Starts the admin listener, if there is to be one.
 fn serve_admin(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Option<AdminThread>, StartError> {
-    let sockets = AdminSockets::open(settings).map_err(|refused| match refused {
-        BindRefused::Insecure(message) => StartError::new(USAGE, message),
-        BindRefused::System(message) => StartError::new(OS_ERROR, message),
-    })?;
+    let sockets = AdminSockets::open(settings)?;
     let Some(sockets) = sockets else { return Ok(None) };
     let token = AdminToken::load(settings).map_err(|complaint| StartError::new(FAILURE, complaint))?;
     let admin = AdminThread::start(sockets, settings, tls, token)

@@ -2,6 +2,7 @@
 //!
 //! Owns the exit codes. `main` reports the error.
 
+use crate::admin::BindRefused;
 use crate::settings::Exit;
 use crate::sys::error_text;
 use std::io;
@@ -36,5 +37,14 @@ impl StartError {
 impl From<Exit> for StartError {
     fn from(exit: Exit) -> Self {
         Self::new(exit.code, exit.stderr.strip_suffix('\n').unwrap_or(&exit.stderr))
+    }
+}
+
+impl From<BindRefused> for StartError {
+    fn from(refused: BindRefused) -> Self {
+        match refused {
+            BindRefused::Insecure(message) => Self::new(USAGE, message),
+            BindRefused::System(message) => Self::new(OS_ERROR, message),
+        }
     }
 }

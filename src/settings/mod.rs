@@ -10,7 +10,9 @@
 
 mod admin;
 mod check;
+mod config;
 mod extended;
+mod given;
 mod help;
 mod hotkeys;
 mod latency;
@@ -18,6 +20,7 @@ mod listen;
 mod number;
 mod options;
 mod parse;
+mod quoting;
 mod report;
 mod row;
 mod runtime;

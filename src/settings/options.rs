@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, extended, help, hotkeys, latency, listen, ssl};
+use super::{ProtocolChoice, admin, config, extended, help, hotkeys, latency, listen, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
@@ -277,6 +277,8 @@ pub(super) static FLAGS: &[Flag] = &[
         settings.ssl.enabled = true;
     }),
     admin::FLAG,
+    config::FILE,
+    config::CHECK,
     Flag::new(b'N', "napi-ids", "", Act::NotYet("threads are not chosen by network queue")).takes("<num>"),
     Flag::new(b'o', "extended", "further options, separated by commas:", Act::Extended).takes("<list>"),
 ];

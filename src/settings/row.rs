@@ -25,6 +25,10 @@ pub(super) enum Act {
     Print(fn(&Settings) -> String),
     /// Holds a list of `-o` names.
     Extended,
+    /// Names the configuration file; on the command line only.
+    ConfigFile,
+    /// Asks for a check instead of a start; on the command line only.
+    CheckConfig,
     /// Known, not implemented; the reason is for the documentation.
     NotYet(&'static str),
 }

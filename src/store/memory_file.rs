@@ -127,6 +127,19 @@ pub enum Holds {
     Live,
 }
 
+/// The operation that opens the file, in error texts.
+const OPEN: &str = "failed to open file for mmap";
+
+fn in_context(what: &'static str) -> impl Fn(io::Error) -> io::Error {
+    move |e| io::Error::new(e.kind(), format!("{what}: {}", sys::error_text(&e)))
+}
+
+/// Pages of a file for `bytes` of items.
+fn pages_for(bytes: u64) -> io::Result<usize> {
+    let pages = bytes as usize / PAGE_BYTES + CLASSES_PAGES;
+    if pages >= SHORT_PAGES { Err(io::Error::other("a memory file has 128 GB at most")) } else { Ok(pages) }
+}
+
 /// An open memory file. Locked for use by one process at a time.
 pub struct MemoryFile {
     /// Holds the file lock.
@@ -145,19 +158,13 @@ impl MemoryFile {
     /// # Errors
     /// The system's error, prefixed with the operation that failed; or the file is locked, or would exceed 128 GB.
     pub fn open(path: &Path, layout: u64, bytes: u64) -> io::Result<Self> {
-        let in_context = |what: &'static str| {
-            move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {}", sys::error_text(&e)))
-        };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = file.map_err(in_context("failed to open file for mmap"))?;
+        let file = file.map_err(in_context(OPEN))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
             TryLockError::Error(e) => in_context("failed to lock the memory file")(e),
         })?;
-        let wanted = bytes as usize / PAGE_BYTES + CLASSES_PAGES;
-        if wanted >= SHORT_PAGES {
-            return Err(io::Error::other("a memory file has 128 GB at most"));
-        }
+        let wanted = pages_for(bytes)?;
         let bytes = (file.metadata()?.len() as usize).saturating_sub(HEADER_BYTES);
         let existing = bytes / PAGE_BYTES;
         let pages = wanted.max(existing.min(SHORT_PAGES - 1));
@@ -170,6 +177,29 @@ impl MemoryFile {
         memory_file.holds = memory_file.inspect(layout);
         memory_file.word(at::LAYOUT).store(layout, Relaxed);
         Ok(memory_file)
+    }
+
+    /// Checks that `path` can be opened, or created, for at least `bytes` of pages; changes nothing.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::open`].
+    pub fn can_open(path: &Path, bytes: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let opened = match options.open(path) {
+            // A nameless file in the same folder shows whether a named one could be made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                match options.custom_flags(libc::O_TMPFILE).open(folder.unwrap_or(Path::new("."))) {
+                    // Not every file system has them.
+                    Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+                    opened => opened.map(drop),
+                }
+            }
+            opened => opened.map(drop),
+        };
+        opened.map_err(in_context(OPEN))?;
+        pages_for(bytes).map(drop)
     }
 
     fn word(&self, at: usize) -> &'static AtomicU64 {

@@ -59,12 +59,22 @@ impl Getopt {
     /// Starts a scan of `args`, of which the first word is the program name in the library's errors. Blocks while
     /// another scan lives. A word ends at an embedded NUL, as for a C program.
     pub fn new(args: impl IntoIterator<Item = OsString>, specs: &[Spec]) -> Self {
+        Self::begin(args, specs, b"")
+    }
+
+    /// As [`Getopt::new`], for a scan whose errors nothing prints. A missing value gives `b':'`.
+    pub fn silent(args: impl IntoIterator<Item = OsString>, specs: &[Spec]) -> Self {
+        Self::begin(args, specs, b":")
+    }
+
+    /// `mode` begins the list of letters.
+    fn begin(args: impl IntoIterator<Item = OsString>, specs: &[Spec], mode: &[u8]) -> Self {
         let turn = SCANNING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut strings: Vec<CString> = args.into_iter().map(|word| c_string(word.into_vec())).collect();
         let mut argv: Vec<*mut c_char> = strings.iter().map(|word| word.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
 
-        let mut short = Vec::with_capacity(specs.len() * 2);
+        let mut short = mode.to_vec();
         let mut long = Vec::with_capacity(specs.len() + 1);
         for spec in specs {
             if spec.short.is_ascii() {
@@ -82,6 +92,15 @@ impl Getopt {
         // state of an earlier scan.
         unsafe { optind = 0 };
         Getopt { argv, short: c_string(short), long, _strings: strings, _turn: turn }
+    }
+
+    /// The words that are no options, once the scan has ended.
+    pub fn left_over(&self) -> Vec<Vec<u8>> {
+        // SAFETY: the lock is held, so the variable is as this scan left it.
+        let first = usize::try_from(unsafe { optind }).unwrap_or(0);
+        let words = self.argv.get(first..self.argv.len() - 1).unwrap_or_default();
+        // SAFETY: every pointer but the last is to a C string owned by `_strings`; the library only permutes them.
+        words.iter().map(|&word| unsafe { CStr::from_ptr(word) }.to_bytes().to_vec()).collect()
     }
 }
 
@@ -166,6 +185,21 @@ mod tests {
         assert_eq!(first.next(), Some((b'v', None)));
         drop(first);
         assert_eq!(scan(&["x", "-p2"]), vec![(b'p', Some("2".to_owned()))]);
+    }
+
+    #[test]
+    fn words_are_left_over() {
+        let mut scan = Getopt::new(["x", "a", "-v", "b", "-p", "1", "--", "-v"].map(OsString::from), SPECS);
+        assert_eq!(scan.by_ref().count(), 2);
+        assert_eq!(scan.left_over(), [&b"a"[..], b"b", b"-v"]);
+        let mut scan = Getopt::new(["x", "-v"].map(OsString::from), SPECS);
+        assert_eq!((scan.by_ref().count(), scan.left_over().len()), (1, 0));
+    }
+
+    #[test]
+    fn a_silent_scan_sees_the_same() {
+        let silent: Vec<_> = Getopt::silent(["x", "-v", "-q", "-p"].map(OsString::from), SPECS).collect();
+        assert_eq!(silent, [(b'v', None), (b'?', None), (b':', None)]);
     }
 
     #[test]
