@@ -4,7 +4,7 @@
 
 use super::main_loop::TICK;
 use super::prepare::{Loaded, load_auth, load_tls};
-use super::start_error::{FAILURE, OS_ERROR, StartError, USAGE};
+use super::start_error::{FAILURE, OS_ERROR, StartError};
 use super::{FIRST_LISTENER, Requests, Server, WAKE, unix_now};
 use crate::admin::{AdminSockets, AdminThread, AdminToken, Phase};
 use crate::clock::Clock;

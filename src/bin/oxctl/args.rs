@@ -1,6 +1,7 @@
 //! The command line of oxctl.
 //!
-//! Owns options, commands and which belong together; `help` has their words. Must not connect or print. Called by `main`.
+//! Owns options, commands and which belong together; `help` has their words. Must not connect or print. Called by
+//! `main`.
 //!
 //! Two forms: `oxctl [OPTIONS] COMMAND [WORDS]`, and memcached-tool's `oxctl ADDRESS [MODE [WORDS]]`.
 
