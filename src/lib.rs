@@ -23,7 +23,7 @@
 //! | layer | modules | what |
 //! |---|---|---|
 //! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
-//! | 1 | [`store`] [`tls`] [`auth`] | the memory kernel: items, index, classes, eviction; certificates; users |
+//! | 1 | [`store`] [`tls`] [`auth`] [`cluster`] | the memory kernel: items, index, classes, eviction; certificates; users; the nodes of a cluster |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
 //! | 4 | [`report`] | statistics as data |
@@ -38,6 +38,7 @@ pub mod admin;
 pub mod auth;
 pub mod cache;
 pub mod clock;
+pub mod cluster;
 pub mod conns;
 pub mod decimal;
 pub mod events;

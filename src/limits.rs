@@ -440,6 +440,17 @@ pub const DASHBOARD_LINES: usize = 16 * 1024;
 /// Unit: bytes. Beyond: the server does not start.
 pub const CONFIG_FILE_MAX: u64 = 64 * 1024;
 
+/// Maximum file of `-o cluster_file`, comments included.
+///
+/// Unit: bytes. Beyond: the server does not start; a later version of the file is refused.
+pub const CLUSTER_FILE_MAX: usize = 64 * 1024;
+
+/// Nodes of a cluster, as clients get them. Amazon's libmemcached drops a configuration of more than 8196 bytes.
+///
+/// Unit: bytes. Beyond: as `CLUSTER_FILE_MAX`.
+pub const CLUSTER_LIST_MAX: usize = 8 * 1024 - 16;
+
+const _: () = assert!(CLUSTER_LIST_MAX + 2 * KEY_MAX < REPLY_ROOM);
 const _: () = assert!(DASHBOARD_WATCHERS < WATCHERS_MAX);
 const _: () = assert!(LINE_WAIT_MAX < LINE_MAX && LINE_MAX <= READ_BUF);
 const _: () = assert!(TLS_READ >= TLS_RECORD_MAX && TLS_RECORD_MAX < READ_BUF);

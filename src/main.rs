@@ -53,11 +53,12 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     let tls = server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
     let auth = server::load_auth(&settings)?;
+    let cluster = server::load_cluster(&settings)?;
     server::go_to_work(&settings)?;
     stderr::start().map_err(|e| StartError { code: 1, message: format!("Can't create thread: {}", error_text(&e)) })?;
     let (pid_file, daemon, locks) =
         (settings.pid_file.as_deref().map(|path| settings.locate(path)), settings.daemonize, settings.lock_memory);
-    let server = Server::start_with(settings, Loaded { tls, auth })?;
+    let server = Server::start_with(settings, Loaded { tls, auth, cluster })?;
     if locks {
         server::lock_memory();
     }

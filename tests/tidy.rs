@@ -35,7 +35,7 @@ const LAYERS: &[&[&str]] = &[
         "events",
         "hotkeys",
     ],
-    &["store", "tls", "auth"],
+    &["store", "tls", "auth", "cluster"],
     &["cache"],
     &["maint"],
     &["report"],

@@ -6,6 +6,7 @@
 use crate::auth::Auth;
 use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::conns::{Addresses, ConnTable};
 use crate::events::{Events, Log};
 use crate::hotkeys::{HotKeys, NoSketchMemory};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub tls: Option<Arc<Tls>>,
     /// Users; `None` without authentication.
     pub auth: Option<Auth>,
+    /// Nodes of the cluster; `None` without `-o cluster_file`.
+    pub cluster: Option<Arc<Cluster>>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// Number of connections per address, if that is limited.
@@ -137,6 +140,7 @@ impl Shared {
             mover: Arc::default(),
             tls: None,
             auth: None,
+            cluster: None,
             conns: ConnTable::default(),
             addresses: Addresses::default(),
             watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
@@ -186,6 +190,7 @@ impl Shared {
             crawler: &self.crawler,
             tls: self.tls.as_deref(),
             auth: self.auth.is_some(),
+            cluster: self.cluster.as_deref(),
         }
     }
 
@@ -194,6 +199,9 @@ impl Shared {
         self.stats.reset();
         if let Some(tls) = &self.tls {
             tls.counters().reset();
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.reset();
         }
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();

@@ -178,6 +178,13 @@ impl Collector<'_> {
             out.counter("ssl_proto_errors", &tls.counters().proto_errors);
             out.gauge("time_since_server_cert_refresh", now.saturating_sub(tls.refreshed()));
         }
+        if let Some(cluster) = self.cluster {
+            let current = cluster.current();
+            out.gauge("cluster_config_version", current.version());
+            out.gauge("cluster_config_nodes", current.nodes());
+            out.counter("cluster_config_changes", cluster.changes());
+            out.counter("cluster_config_errors", cluster.errors());
+        }
         out.counter("unexpected_napi_ids", 0);
         out.counter("round_robin_fallback", 0);
     }

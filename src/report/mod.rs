@@ -18,6 +18,7 @@ pub use prefixes::{PrefixUsage, Usage, UsageReport};
 pub use sizes::SizeCount;
 
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::maint::{Crawler, Mover};
 use crate::metric::{Metric, MetricSink};
 use crate::settings::{Runtime, Settings};
@@ -55,6 +56,8 @@ pub struct Collector<'a> {
     pub tls: Option<&'a Tls>,
     /// Whether clients must log in.
     pub auth: bool,
+    /// `None` without `-o cluster_file`.
+    pub cluster: Option<&'a Cluster>,
 }
 
 /// The counters of all workers and classes, read once: reports of one reading agree with each other, whatever the

@@ -6,6 +6,8 @@
 use super::{SIGNALS, Server, Stop, WAKE, unix_now};
 use crate::admin::{AdminToken, Phase};
 use crate::auth::Auth;
+use crate::cluster::ClusterWatch;
+use crate::proto::Shared;
 use crate::sys::reserve::ALLOCATOR;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{panics, say};
@@ -51,7 +53,7 @@ impl Server {
     }
 
     /// Stop requested by signals or sessions. Signals are read only if their event came.
-    fn asked(&self, signals: Option<&mut Signals>) -> Option<Stop> {
+    fn asked(&mut self, signals: Option<&mut Signals>) -> Option<Stop> {
         let mut stop = None;
         for signal in signals.map(Signals::take).unwrap_or_default() {
             match signal {
@@ -68,8 +70,8 @@ impl Server {
         stop
     }
 
-    /// Reloads users, certificates and the admin token.
-    fn reload(&self) {
+    /// Reloads users, certificates, the admin token and the nodes of the cluster.
+    fn reload(&mut self) {
         if let Some(admin) = &self.admin {
             match AdminToken::load(&self.shared.settings) {
                 Ok(token) => admin.set_token(token),
@@ -83,6 +85,9 @@ impl Server {
             && let Err(complaint) = tls.refresh(self.shared.clock.now())
         {
             say(format_args!("Could not reload TLS certificates on SIGHUP: {complaint}"));
+        }
+        if let Some(watch) = &mut self.cluster {
+            say_cluster(watch.reload(), watch, &self.shared);
         }
     }
 
@@ -100,6 +105,9 @@ impl Server {
         }
         self.shared.cache.store.note_time(self.shared.clock.now(), unix_now());
         ALLOCATOR.refill();
+        if let Some(watch) = &mut self.cluster {
+            say_cluster(watch.look(), watch, &self.shared);
+        }
         let (second, news) = (self.shared.clock.now(), self.shared.news());
         self.chores.tick(second, news);
         if let Some(mover) = &self.mover {
@@ -107,5 +115,17 @@ impl Server {
         }
         let behind = now.duration_since(self.next_tick).as_secs();
         self.next_tick += TICK + Duration::from_secs(behind);
+    }
+}
+
+/// Prints what came of a look at the file of `-o cluster_file`: a complaint, and with `-v` another configuration.
+fn say_cluster(result: Result<bool, String>, watch: &ClusterWatch, shared: &Shared) {
+    match result {
+        Ok(true) if shared.runtime.verbose() > 0 => {
+            let current = watch.cluster().current();
+            say(format_args!("cluster: version {} with {} nodes", current.version(), current.nodes()));
+        }
+        Ok(_) => {}
+        Err(complaint) => say(format_args!("{complaint}; the nodes stay as they were")),
     }
 }

@@ -19,6 +19,7 @@ mod start_error;
 mod stop;
 
 use crate::admin::{AdminThread, Phase};
+use crate::cluster::ClusterWatch;
 use crate::maint::{Chores, Logger, MoverThread};
 use crate::net::{Acceptor, Workers};
 use crate::proto::{Control, Shared};
@@ -32,7 +33,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use check::check_files;
-pub use prepare::{Loaded, go_to_work, load_auth, load_tls, lock_memory, prepare_process};
+pub use prepare::{Loaded, go_to_work, load_auth, load_cluster, load_tls, lock_memory, prepare_process};
 pub use running::Running;
 pub use start_error::StartError;
 
@@ -93,6 +94,8 @@ pub struct Server {
     acceptor: Acceptor,
     /// `None` without `--admin`.
     admin: Option<AdminThread>,
+    /// `None` without `-o cluster_file`.
+    cluster: Option<ClusterWatch>,
     addresses: Vec<SocketAddr>,
     poll: Poll,
     next_tick: Instant,

@@ -4,6 +4,7 @@
 
 use super::start_error::{FAILURE, OS_ERROR, StartError, USAGE};
 use crate::auth::Auth;
+use crate::cluster::ClusterWatch;
 use crate::settings::{self, Settings};
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
@@ -16,6 +17,8 @@ pub struct Loaded {
     pub tls: Option<Tls>,
     /// Users; see [`load_auth`].
     pub auth: Option<Auth>,
+    /// Nodes of the cluster; see [`load_cluster`].
+    pub cluster: Option<ClusterWatch>,
 }
 
 /// Applies the process-wide part of `settings`: limits and the change of user, in memcached's order, so that
@@ -86,6 +89,11 @@ pub fn load_auth(settings: &Settings) -> Result<Option<Auth>, StartError> {
         say(format_args!("Initialized SASL."));
     }
     Ok(auth)
+}
+
+/// Loads the nodes of the cluster that `settings` name. Must run after the change of user, as [`load_auth`].
+pub fn load_cluster(settings: &Settings) -> Result<Option<ClusterWatch>, StartError> {
+    ClusterWatch::load(settings).map_err(|complaint| StartError::new(FAILURE, complaint))
 }
 
 fn become_account(account: Account, settings: &Settings) -> Result<(), StartError> {

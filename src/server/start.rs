@@ -3,7 +3,7 @@
 //! Owns the order of these steps. `main` and tests call it once the process is prepared.
 
 use super::main_loop::TICK;
-use super::prepare::{Loaded, load_auth, load_tls};
+use super::prepare::{Loaded, load_auth, load_cluster, load_tls};
 use super::start_error::{FAILURE, OS_ERROR, StartError};
 use super::{FIRST_LISTENER, Requests, Server, WAKE, unix_now};
 use crate::admin::{AdminSockets, AdminThread, AdminToken, Phase};
@@ -27,7 +27,8 @@ use std::time::Instant;
 impl Server {
     /// Starts a server: certificates, users, poll, shared state, workers, clock, listening sockets.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let loaded = Loaded { tls: load_tls(&settings)?, auth: load_auth(&settings)? };
+        let loaded =
+            Loaded { tls: load_tls(&settings)?, auth: load_auth(&settings)?, cluster: load_cluster(&settings)? };
         Self::start_with(settings, loaded)
     }
 
@@ -46,7 +47,8 @@ impl Server {
         let asked = Arc::clone(&requests);
         let restoring = || admin.iter().for_each(|admin| admin.health().begin(Phase::Restoring));
         let shared = share(settings, Box::new(move |control| asked.ask(control)), &restoring)?;
-        let shared = Arc::new(Shared { tls, auth: loaded.auth, ..shared });
+        let cluster = loaded.cluster.as_ref().map(|watch| Arc::clone(watch.cluster()));
+        let shared = Arc::new(Shared { tls, auth: loaded.auth, cluster, ..shared });
         if let Some(admin) = &admin {
             admin.health().begin(Phase::Starting);
             admin.attach(&shared);
@@ -83,6 +85,7 @@ impl Server {
                 logger,
                 acceptor,
                 admin,
+                cluster: loaded.cluster,
                 addresses,
                 poll,
                 next_tick,

@@ -10,6 +10,7 @@
 
 mod admin;
 mod check;
+mod cluster;
 mod config;
 mod extended;
 mod given;
@@ -233,6 +234,8 @@ pub struct Settings {
     pub hotkeys: HotKeyOptions,
     /// `--admin` and `-o admin_*`.
     pub admin: Admin,
+    /// `-o cluster_file`.
+    pub cluster_file: Option<PathBuf>,
     /// `-o latency` and its thresholds.
     pub latency: LatencySettings,
     /// `-d`.
@@ -336,6 +339,7 @@ impl Default for Settings {
             ssl: Ssl::default(),
             hotkeys: HotKeyOptions::default(),
             admin: Admin::default(),
+            cluster_file: None,
             latency: LatencySettings::default(),
             daemonize: false,
             maxcore: false,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, config, extended, help, hotkeys, latency, listen, ssl};
+use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, latency, listen, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
@@ -372,6 +372,7 @@ pub(super) static TOPICS: &[(&str, &[Sub])] = &[
     ("Latencies", latency::SUBS),
     ("Hot keys", hotkeys::SUBS),
     ("Admin listener", admin::SUBS),
+    ("Cluster", cluster::SUBS),
 ];
 
 /// The `-o` names, in the order of `-h`.

@@ -126,6 +126,9 @@ impl Settings {
         if self.write_timeout > 0 {
             out.gauge("write_timeout", self.write_timeout);
         }
+        if self.cluster_file.is_some() {
+            out.info("cluster_file", &path(&self.cluster_file, "no"));
+        }
         if rt.hotkeys() {
             out.gauge("hotkeys", true);
             out.gauge("hotkeys_sample", self.hotkeys.sample);

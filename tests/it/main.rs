@@ -22,6 +22,7 @@ mod admin;
 mod admin_listener;
 mod auth;
 mod binary;
+mod cluster;
 mod engine;
 mod fuzz_corpus;
 mod late;

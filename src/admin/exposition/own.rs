@@ -104,6 +104,18 @@ pub(super) const FAMILIES: &[Family] = &[
         Each(build_info),
     ),
     counter(
+        "oxcached_cluster_config_changes_total",
+        "Configurations of -o cluster_file that have replaced another.",
+        General("cluster_config_changes"),
+    ),
+    counter(
+        "oxcached_cluster_config_errors_total",
+        "Files of -o cluster_file that were refused.",
+        General("cluster_config_errors"),
+    ),
+    gauge("oxcached_cluster_config_nodes", "Nodes that config get cluster names.", General("cluster_config_nodes")),
+    gauge("oxcached_cluster_config_version", "Version of the nodes.", General("cluster_config_version")),
+    counter(
         "oxcached_cmd_meta_total",
         "Meta commands; each also counts as the command that it is like.",
         General("cmd_meta"),

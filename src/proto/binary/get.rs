@@ -3,11 +3,13 @@
 //! Owns their replies: flags as extras, then the key if requested, then the value. A quiet command suppresses the reply
 //! to a miss, not to a hit. Called by the dispatcher of this directory.
 
+use super::cluster;
 use super::header::{Parts, SIZE};
 use super::parse::Shown;
 use super::reply::{PacketRun, Status};
 use super::trace;
 use crate::cache::{Fetched, Key};
+use crate::cluster::KEY;
 use crate::limits::COPY_MAX;
 use crate::proto::late::{self, LateRequest};
 use crate::store::Entry;
@@ -35,7 +37,9 @@ pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, touch: Option<u32>
             run.fail_saying(Status::Busy, late::REFUSED);
         }
     } else if matches!(found, Fetched::Miss) {
-        if !run.quiet {
+        let is_named = key.bytes().len() == KEY.len() && touch.is_none();
+        let is_answered = is_named && cluster::answer(run, key.bytes(), shown.key);
+        if !is_answered && !run.quiet {
             miss(run, key, shown);
         }
     } else if run.cx.verbose() > 1

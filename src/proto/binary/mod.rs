@@ -6,6 +6,7 @@
 
 mod admin;
 mod change;
+mod cluster;
 mod get;
 mod header;
 mod parse;
@@ -131,6 +132,11 @@ fn dispatch(run: &mut PacketRun<'_, '_>, command: PacketCommand<'_>, rest: &[u8]
                 None => past.costly(),
             };
         }
+        PacketCommand::Config { name } => match &run.cx.shared.cluster {
+            Some(cluster) if cluster::fits(&run.head) => cluster::get(run, cluster, name),
+            Some(_) => return refuse(run, BadPacket::Lengths, rest),
+            None => return refuse(run, BadPacket::Unknown, rest),
+        },
         // With authentication, `sasl` has answered these.
         PacketCommand::SaslList | PacketCommand::Sasl { .. } => run.fail(Status::Unknown),
     }

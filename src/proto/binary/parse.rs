@@ -73,6 +73,10 @@ pub(in crate::proto) enum PacketCommand<'a> {
     Sasl {
         mechanism: &'a [u8],
     },
+    /// Nodes of the cluster, with any lengths. Without `-o cluster_file` it is unknown.
+    Config {
+        name: &'a [u8],
+    },
 }
 
 /// What the reply to a hit contains.
@@ -200,6 +204,7 @@ fn command<'a>(opcode: u8, extras: &[u8], key: &'a [u8], value: usize) -> Result
         0x0b => alone(PacketCommand::Version),
         0x10 => bare.then_some(PacketCommand::Stat { report: key }),
         0x20 => alone(PacketCommand::SaslList),
+        0x60..=0x63 => Some(PacketCommand::Config { name: key }),
         0x21 | 0x22 => (keyed && bare).then_some(PacketCommand::Sasl { mechanism: key }),
         _ => return Err(BadPacket::Unknown),
     }
@@ -273,6 +278,9 @@ mod tests {
             (0x20, 0..0, b"", 0, Ok(PacketCommand::SaslList)),
             (0x21, 0..0, key, 7, Ok(PacketCommand::Sasl { mechanism: key })),
             (0x22, 0..0, b"", 7, lengths),
+            (0x60, 0..0, key, 0, Ok(PacketCommand::Config { name: key })),
+            (0x63, 0..4, b"", 7, Ok(PacketCommand::Config { name: b"" })),
+            (0x64, 0..8, key, 7, Err(BadPacket::Unknown)),
             (0x1b, 0..0, key, 7, Err(BadPacket::Unknown)),
         ] {
             let bytes = packet(opcode, &EXTRAS[extras.clone()], name, value);

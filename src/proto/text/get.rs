@@ -4,8 +4,10 @@
 //! line stops when the output is full or the run has used up its keys or bytes, and resumes there in a later run.
 //! Called by the text dispatcher and, for a stopped line, by the session.
 
+use super::cluster;
 use super::keys::{Keys, LongKey, Multiget};
 use crate::cache::{Fetched, Key};
+use crate::cluster::KEY;
 use crate::decimal;
 use crate::limits::{COPY_MAX, KEY_MAX, TURN_LINE};
 use crate::point::point;
@@ -187,6 +189,9 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
     let is_hit = matches!(hit, Fetched::Hit(()));
     if !is_hit {
         out.bytes().truncate(start);
+        if key.bytes().len() == KEY.len() && kind.touch.is_none() && matches!(hit, Fetched::Miss) {
+            cluster::value(run.cx.shared, key.bytes(), kind.cas, out);
+        }
     }
     run.cx.note_sent(key.bytes(), out);
     if let Fetched::Pending(load) = hit {

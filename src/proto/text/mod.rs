@@ -5,6 +5,7 @@
 //! `admin`.
 
 mod admin;
+mod cluster;
 mod crawler;
 mod dump;
 mod get;
@@ -135,6 +136,11 @@ fn other(run: &mut Run<'_, '_>, text: &[u8]) -> CommandResult {
     let tokens = Tokens::split(text);
     run.noreply = tokens.last() == b"noreply";
     run.cx.note(CommandKind::Admin);
+    if tokens.is(0, "config")
+        && let Some(cluster) = &run.cx.shared.cluster
+    {
+        return cluster::config(run, cluster, &tokens);
+    }
     if let Some(next) = admin::run(run, &tokens) {
         return CommandResult::then(next).costly();
     }

@@ -454,6 +454,8 @@ fn authentication_decides_the_protocol() {
         ("-o maxconns_per_ip", 1, "Missing numeric argument for maxconns_per_ip\n"),
         ("-o maxconns_per_ip=many", 1, "could not parse argument to maxconns_per_ip\n"),
         ("-o write_timeout", 1, "Missing numeric argument for write_timeout\n"),
+        ("-o cluster_file", 1, "Missing cluster_file argument\n"),
+        ("-o cluster_file=", 1, "Missing cluster_file argument\n"),
         ("-o hotkeys_sample", 1, "Missing numeric argument for hotkeys_sample\n"),
         ("-o hotkeys_sample=0", 1, "hotkeys_sample must be between 1 and 1000000\n"),
         ("-o hotkeys_sample=x", 1, "hotkeys_sample must be between 1 and 1000000\n"),

@@ -199,7 +199,7 @@ fn counts_of_a_class_are_its_own_and_their_sums_those_of_the_server() {
 }
 
 /// Rows that a command line adds, each behind another (`old+new`), removes (`-old`), and changes in `stats settings`.
-const OPTIONS: [(&str, &str); 21] = [
+const OPTIONS: [(&str, &str); 22] = [
     ("-o no_lru_crawler", "-lru_crawler_running -lru_crawler_starts lru_crawler=no"),
     (
         "-o no_lru_maintainer",
@@ -240,6 +240,7 @@ const OPTIONS: [(&str, &str); 21] = [
         "client_flags_size+hotkeys hotkeys+hotkeys_sample hotkeys_sample+hotkeys_window hotkeys=yes \
          hotkeys_sample=7 hotkeys_window=10",
     ),
+    ("-o cluster_file=nodes", "client_flags_size+cluster_file cluster_file=nodes"),
     ("-o temporary_ttl=5", "items:1:number_cold+items:1:number_temp temp_lru=yes temporary_ttl=5"),
     ("-o track_sizes", "track_sizes=yes"),
     (
