@@ -80,6 +80,7 @@ fn check(mut settings: Settings, options: &str) -> Result<ExitCode, StartError> 
     server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
     server::load_auth(&settings)?;
+    server::load_cluster(&settings)?;
     server::check_files(&settings)?;
     Ok(if io::stdout().write_all(options.as_bytes()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

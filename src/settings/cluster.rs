@@ -21,4 +21,5 @@ pub(super) static SUBS: &[Sub] = &[Sub::value(
         draft.settings.cluster_file = Some(PathBuf::from(OsStr::from_bytes(value)));
         Ok(())
     },
-)];
+)
+.takes("<file>")];

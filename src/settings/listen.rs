@@ -96,7 +96,8 @@ pub(super) static SUBS: &[Sub] = &[Sub::value(
         draft.settings.unix_group = Some(UnixGroup { name, gid });
         Ok(())
     },
-)];
+)
+.takes("<group>")];
 
 /// Sets the listeners. `check_start` reports a bad list, after the errors about the user.
 ///

@@ -66,12 +66,14 @@ fn the_check_reports_what_a_start_reports() {
     let below_a_file = format!("{users}/memory");
     let ssl = format!("ssl_chain_cert={certificate},ssl_key={missing}");
     let admin_token = format!("admin_token_file={token}");
+    let cluster = format!("cluster_file={missing}");
     let cases: &[(&[&str], i32, &str)] = &[
         (&["-Y", &missing], 1, "Could not open authfile"),
         (&["-Y", &users], 1, "malformed entry"),
         (&["-Y", &users, "-U", "5"], 64, "Cannot use UDP with ascii authentication enabled"),
         (&["-Z", "-o", &ssl], 64, "chain.pem"),
         (&["-l", "notls:127.0.0.1"], 71, "'notls' option is valid only when SSL is enabled"),
+        (&["-o", &cluster], 1, "missing"),
         (&["--config", &conf], 71, "left out, -d and -h"),
         (&["--config", &missing], 64, "cannot read the configuration file"),
         (&["--admin=0.0.0.0:0"], 64, "Other machines reach the admin address"),
