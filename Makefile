@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check lists audit deb rpm dist package-test container-test bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench hitratio torture growth fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -35,6 +35,7 @@ LONG_TESTS = engine::model engine::mover engine::policy engine::reads engine::st
 unit: ## the Rust tests alone
 	@mkdir -p $(RESULTS)
 	cargo test --no-fail-fast 2>&1 | tee $(RESULTS)/unit
+	cargo test --no-fail-fast --package xtask 2>&1 | tee -a $(RESULTS)/unit
 	cargo test --no-fail-fast --features long-handles --lib 2>&1 | tee -a $(RESULTS)/unit
 	cargo test --no-fail-fast --features long-handles --test it -- $(LONG_TESTS) 2>&1 | tee -a $(RESULTS)/unit
 
@@ -69,12 +70,16 @@ coverage: ## lines of store, cache and proto that the simulation and the tests r
 	@scripts/coverage tests
 
 check: ## formatting, lints, documentation, the house rules and the dependencies
-	cargo fmt --check
-	cargo clippy --quiet --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo clippy --quiet --all-targets --features debug-commands,lock-times,long-handles -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items
 	cargo test --quiet --test tidy
+	cargo run --quiet --package xtask -- --check
 	@scripts/audit --check
+
+docs: ## write the manual pages and shell completions, which are made from the option table
+	@cargo run --quiet --package xtask
 
 lists: ## write the lists in docs/ that are made from the sources: limits, unsafe sites
 	WRITE_LISTS=1 cargo test --quiet --test tidy up_to_date
@@ -111,7 +116,7 @@ growth: build ## the pauses while GROW_ITEMS items come, and how long chores hol
 	@cargo bench --quiet --target-dir target/lock-times --features lock-times --bench holds
 
 fmt: ## format the code
-	cargo fmt
+	cargo fmt --all
 
 clean: ## remove what was built and fetched
 	rm -rf target fuzz/target .cache
