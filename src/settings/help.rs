@@ -93,6 +93,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ring", "Apache-2.0 AND ISC"),
     ("rustls", "Apache-2.0 OR ISC OR MIT"),
     ("rustls-webpki", "ISC"),
+    ("seccompiler", "Apache-2.0 OR BSD-3-Clause"),
     ("serde_json", "MIT OR Apache-2.0"),
     ("signal-hook", "MIT OR Apache-2.0"),
     ("slab", "MIT"),

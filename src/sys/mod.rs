@@ -15,6 +15,7 @@ pub mod pidfile;
 pub mod process;
 pub mod reserve;
 pub mod resolve;
+pub mod sandbox;
 pub mod signal;
 pub mod stderr;
 pub mod terminal;
