@@ -55,6 +55,7 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     let auth = server::load_auth(&settings)?;
     let cluster = server::load_cluster(&settings)?;
     server::go_to_work(&settings)?;
+    server::make_sandbox(&settings)?;
     stderr::start().map_err(|e| StartError { code: 1, message: format!("Can't create thread: {}", error_text(&e)) })?;
     let (pid_file, daemon, locks) =
         (settings.pid_file.as_deref().map(|path| settings.locate(path)), settings.daemonize, settings.lock_memory);
@@ -65,6 +66,7 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     if let Some(path) = &pid_file {
         pidfile::write(path);
     }
+    server::enter_sandbox();
     let ran = server.run(Some(signals));
     if let Some(path) = pid_file.filter(|_| daemon) {
         pidfile::remove(&path);

@@ -466,6 +466,9 @@ fn lines_are_clean() {
 
 // Tests of the rules: true breaches, and text that must not count as one.
 
+/// No line.
+const NONE: [usize; 0] = [];
+
 fn breaches(path: &str, text: &str, judge: fn(&Source, &mut dyn FnMut(usize, String))) -> Vec<usize> {
     let mut found = Vec::new();
     judge(&source(path.to_owned(), text), &mut |line, _| found.push(line + 1));
@@ -479,13 +482,13 @@ fn the_layer_rule_sees_every_way_to_name_a_module() {
     assert_eq!(judge("src/store/item.rs", "use crate::{limits, net::conn};"), [1]);
     assert_eq!(judge("src/store.rs", "use crate::{\n    limits::{A, proto},\n    store::x,\n    net,\n};"), [1]);
     assert_eq!(judge("src/cache/mod.rs", "fn f() { crate::net::g() }"), [1]);
-    assert_eq!(judge("src/cache/mod.rs", "pub(crate) fn f() {}\nuse crate::store::Item;\nuse crate::clock;"), []);
+    assert_eq!(judge("src/cache/mod.rs", "pub(crate) fn f() {}\nuse crate::store::Item;\nuse crate::clock;"), NONE);
     assert_eq!(judge("src/stats/mod.rs", "use crate::settings::X;"), [1]);
-    assert_eq!(judge("src/stats/mod.rs", "use crate::limits::X;"), []);
-    assert_eq!(judge("src/store/mod.rs", "// crate::net\n/// [`crate::net`]\nconst A: &str = \"crate::net\";"), []);
+    assert_eq!(judge("src/stats/mod.rs", "use crate::limits::X;"), NONE);
+    assert_eq!(judge("src/store/mod.rs", "// crate::net\n/// [`crate::net`]\nconst A: &str = \"crate::net\";"), NONE);
     assert_eq!(judge("src/store/mod.rs", "#[cfg(test)]\nmod tests {\n    use crate::net;\n}\nuse crate::net;"), [5]);
     assert_eq!(judge("src/store/mod.rs", "#[cfg(test)]\nuse crate::net;\nuse crate::proto;"), [3]);
-    assert_eq!(judge("src/server/start.rs", "use crate::net::Worker;\nuse crate::Version;"), []);
+    assert_eq!(judge("src/server/start.rs", "use crate::net::Worker;\nuse crate::Version;"), NONE);
     assert_eq!(judge("src/newcomer.rs", "//! x"), [1]);
     assert_eq!(judge("src/bin/tool/main.rs", "use crate::net;\nuse oxcached::clock;\nlet a = \"oxcached::x\";"), [2]);
 }
@@ -494,12 +497,12 @@ fn the_layer_rule_sees_every_way_to_name_a_module() {
 fn the_unsafe_rule_wants_a_home_and_a_reason() {
     let judge = |path: &str, text: &str| breaches(path, text, unsafe_breaches);
     assert_eq!(judge("src/net/conn.rs", "// SAFETY: x\nunsafe { f() }"), [2]);
-    assert_eq!(judge("src/store/item.rs", "// SAFETY: x\nunsafe { f() }"), []);
+    assert_eq!(judge("src/store/item.rs", "// SAFETY: x\nunsafe { f() }"), NONE);
     assert_eq!(judge("src/store/item.rs", "unsafe { f() }"), [1]);
     assert_eq!(judge("src/store/item.rs", "// SAFETY: x\n\n\n\nlet a = unsafe { f() };"), [5]);
     assert_eq!(judge("src/sys/mod.rs", "unsafe impl Send for X {}"), [1]);
-    assert_eq!(judge("src/sys/mod.rs", "pub unsafe fn f() {}"), []);
-    assert_eq!(judge("src/lib.rs", "#![deny(unsafe_code)]\n// unsafe { }\nlet a = \"unsafe {\";"), []);
+    assert_eq!(judge("src/sys/mod.rs", "pub unsafe fn f() {}"), NONE);
+    assert_eq!(judge("src/lib.rs", "#![deny(unsafe_code)]\n// unsafe { }\nlet a = \"unsafe {\";"), NONE);
 }
 
 #[test]

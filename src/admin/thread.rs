@@ -11,6 +11,7 @@ use crate::limits::ADMIN_SEND_BUFFER;
 use crate::proto::Shared;
 use crate::settings::{AdminAddr, Settings, Transport};
 use crate::sys::reserve::ALLOCATOR;
+use crate::sys::sandbox::{Role, confine};
 use crate::sys::{error_text, panics, process, say};
 use crate::tls::Tls;
 use futures_util::future::{Either, select};
@@ -82,6 +83,7 @@ impl AdminThread {
         let (stop, stopped) = StopSignal::channel();
         let of_thread = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("mc-admin".to_owned()).spawn(move || {
+            confine(Role::Admin);
             // A panic is one of a connection's task, which ends; it must not end the process.
             match panics::contain(|| runtime.block_on(listen(of_thread, sockets, stopped))) {
                 Ok(Ok(())) => {}

@@ -11,6 +11,7 @@
 use super::check::Check;
 use crate::limits::LOGINS_WAITING;
 use crate::sys::panics::{contain, trap};
+use crate::sys::sandbox::{Role, confine};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -190,10 +191,15 @@ impl Queue {
         if let Some(job) = refused {
             (job.done)();
         }
+        self.run();
+        Ticket { inner: Arc::clone(&self.inner), source, id }
+    }
+
+    /// Starts the thread unless it runs.
+    pub(super) fn run(&self) {
         if !self.runs.swap(true, AcqRel) {
             self.start();
         }
-        Ticket { inner: Arc::clone(&self.inner), source, id }
     }
 
     /// Starts the thread. If that fails, refuses all waiting checks; the next check tries again.
@@ -201,7 +207,10 @@ impl Queue {
     fn start(&self) {
         let inner = Arc::clone(&self.inner);
         let thread = std::thread::Builder::new().name("mc-auth".to_owned());
-        if let Err(error) = thread.spawn(move || run(&inner)) {
+        if let Err(error) = thread.spawn(move || {
+            confine(Role::Main);
+            run(&inner);
+        }) {
             log::error!("no thread to check passwords: {error}");
             self.runs.store(false, Release);
             let refused = std::mem::take(&mut *self.inner.waiting.lock());

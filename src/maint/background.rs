@@ -7,6 +7,7 @@
 //! main thread calls once a second: the only timer of an idle server. *News* is a number that changes with every event
 //! that may cause work for the thread (`Shared::news`).
 
+use crate::sys::sandbox::{Role, confine};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -78,7 +79,10 @@ impl Background {
     pub(super) fn start(name: &str, work: impl FnOnce(&StopFlag) + Send + 'static) -> io::Result<Self> {
         let state = Arc::<ThreadState>::default();
         let flag = StopFlag(Arc::clone(&state));
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&flag))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            confine(Role::Main);
+            work(&flag);
+        })?;
         Ok(Self { state, thread: Some(thread) })
     }
 

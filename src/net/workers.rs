@@ -6,6 +6,7 @@ use super::handler::Handler;
 use super::notify::{Mailbox, Message, WorkerEnd, mailbox};
 use super::worker::Worker;
 use crate::proto::{Session, Shared};
+use crate::sys::sandbox::{Role, confine};
 use crate::sys::{error_text, panics};
 use mio::Poll;
 use std::io;
@@ -79,6 +80,7 @@ fn start_one<S: Handler>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mai
     let worker = Worker::<S>::new(shared, number, poll, (to.clone(), from))?;
     shared.stats.globals.reserved_fds.fetch_add(RESERVED_FDS, Relaxed);
     let thread = std::thread::Builder::new().name("mc-worker".into()).spawn(move || {
+        confine(Role::Worker);
         if let Err(error) = worker.run() {
             panics::fatal(format_args!("worker {number} cannot poll: {}", error_text(&error)));
         }

@@ -14,6 +14,7 @@ mod check;
 mod main_loop;
 mod prepare;
 mod running;
+mod sandbox;
 mod start;
 mod start_error;
 mod stop;
@@ -35,6 +36,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub use check::check_files;
 pub use prepare::{Loaded, go_to_work, load_auth, load_cluster, load_tls, lock_memory, prepare_process};
 pub use running::Running;
+pub use sandbox::{enter_sandbox, make_sandbox};
 pub use start_error::StartError;
 
 const WAKE: Token = Token(0);

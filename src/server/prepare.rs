@@ -39,7 +39,7 @@ pub fn prepare_process(settings: &Settings) -> Result<(), StartError> {
     if settings.maxcore && !process::allow_core_files() {
         return Err(StartError::new(OS_ERROR, "failed to ensure corefile creation"));
     }
-    if process::limit_open_files(descriptors(settings)).is_err() && !settings.relaxed_privileges {
+    if process::limit_open_files(descriptors(settings)).is_err() && !settings.sandbox.relaxed_privileges {
         return Err(StartError::new(
             OS_ERROR,
             "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.",

@@ -7,6 +7,7 @@ use super::prepare::{Loaded, load_auth, load_cluster, load_tls};
 use super::start_error::{FAILURE, OS_ERROR, StartError};
 use super::{FIRST_LISTENER, Requests, Server, WAKE, unix_now};
 use crate::admin::{AdminSockets, AdminThread, AdminToken, Phase};
+use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::maint::restart::{self, Memory};
 use crate::maint::{Chores, Logger, MoverThread, RoundTally};
@@ -14,7 +15,7 @@ use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared, size_config};
 use crate::settings::{self, Settings};
 use crate::store::Sizes;
-use crate::sys::say;
+use crate::sys::{sandbox, say};
 use crate::tls::Tls;
 use mio::{Poll, Registry, Waker};
 use std::io;
@@ -56,6 +57,9 @@ impl Server {
         if shared.settings.verbose > 1 {
             say_classes(shared.cache.store.sizes());
         }
+        if sandbox::is_prepared() {
+            start_readers(&shared).map_err(failed("Can't create thread"))?;
+        }
         let next_tick = Instant::now() + TICK;
         let workers = Workers::start(&shared).map_err(failed("Can't create thread"))?;
 
@@ -96,6 +100,13 @@ impl Server {
             }
         }
     }
+}
+
+/// Starts the threads that a worker starts, or does without, where there is no sandbox: a worker in one may start no
+/// thread and open no file.
+fn start_readers(shared: &Shared) -> io::Result<()> {
+    shared.auth.iter().for_each(Auth::start_thread);
+    shared.tls.iter().try_for_each(Tls::start_reader)
 }
 
 /// Prints the slab classes, for `-vv`.

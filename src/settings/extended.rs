@@ -300,11 +300,6 @@ pub(super) static SUBS: &[Sub] = &[
     ),
     Sub::switch("inline_ascii_resp", "", |_| {}),
     Sub::switch("no_inline_ascii_resp", "", |_| {}),
-    // Without the feature the server always runs this way.
-    Sub::switch("no_drop_privileges", "", |_| {}),
-    Sub::not_yet("drop_privileges", "system calls are not restricted after start"),
-    #[cfg(feature = "debug-commands")]
-    Sub::switch("relaxed_privileges", "", |settings| settings.relaxed_privileges = true),
     Sub::not_yet("ext_path", FLASH),
     Sub::not_yet("ext_page_size", FLASH),
     Sub::not_yet("ext_wbuf_size", FLASH),

@@ -25,6 +25,7 @@ mod quoting;
 mod report;
 mod row;
 mod runtime;
+mod sandbox;
 mod ssl;
 mod table;
 
@@ -38,6 +39,7 @@ pub use listen::{ListenPlace, ListenSpec, Transport, UnixGroup};
 pub use options::unsupported;
 pub use parse::{Action, Exit, parse};
 pub use runtime::Runtime;
+pub use sandbox::{SandboxOptions, UsedFile};
 pub use ssl::{MinVersion, Ssl, VerifyMode};
 pub use table::{OptionRow, extended_rows, hash_password_row, option_rows};
 
@@ -226,8 +228,8 @@ pub struct Settings {
     pub track_sizes: bool,
     /// `-o sock_cookie_id`: mark set on listening sockets; 0 = none.
     pub sock_cookie_id: u32,
-    /// `-o relaxed_privileges`; exists only in builds with `debug-commands`.
-    pub relaxed_privileges: bool,
+    /// `-o drop_privileges` and its like.
+    pub sandbox: SandboxOptions,
     /// `-Z` and `-o ssl_*`.
     pub ssl: Ssl,
     /// `-o hotkeys`, `-o hotkeys_*`.
@@ -335,7 +337,7 @@ impl Default for Settings {
             read_buf_mem_limit: 0,
             track_sizes: false,
             sock_cookie_id: 0,
-            relaxed_privileges: false,
+            sandbox: SandboxOptions::default(),
             ssl: Ssl::default(),
             hotkeys: HotKeyOptions::default(),
             admin: Admin::default(),

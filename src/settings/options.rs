@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, latency, listen, ssl};
+use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, latency, listen, sandbox, ssl};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
@@ -373,6 +373,7 @@ pub(super) static TOPICS: &[(&str, &[Sub])] = &[
     ("Hot keys", hotkeys::SUBS),
     ("Admin listener", admin::SUBS),
     ("Cluster", cluster::SUBS),
+    ("Sandbox", sandbox::SUBS),
 ];
 
 /// The `-o` names, in the order of `-h`.

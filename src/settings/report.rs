@@ -14,8 +14,8 @@ impl Settings {
         self.sasl || self.auth_file.is_some()
     }
 
-    /// Passes every setting to `out`, in memcached's order. Those of features this server lacks (flash storage, proxy,
-    /// privilege dropping) are absent, as in a memcached built without them.
+    /// Passes every setting to `out`, in memcached's order. Those of features this server lacks (flash storage, proxy)
+    /// are absent, as in a memcached built without them.
     pub fn report(&self, rt: &Runtime, out: &mut MetricSink<'_>) {
         self.report_server(rt, out);
         self.report_engine(rt, out);
@@ -122,6 +122,10 @@ impl Settings {
             out.info("admin_token_file", &path(&self.admin.token_file, "no"));
             out.gauge("admin_insecure", self.admin.insecure);
             out.gauge("admin_write", self.admin.write);
+        }
+        // memcached's, in builds that can restrict system calls; such a build has the row at all times.
+        if self.sandbox.drop_privileges {
+            out.gauge("drop_privileges", true);
         }
         if self.write_timeout > 0 {
             out.gauge("write_timeout", self.write_timeout);

@@ -80,6 +80,15 @@ fn judge(info: &PanicHookInfo<'_>) {
     end(&format!("{line}oxcached ends: {why}\n"));
 }
 
+/// Reads the symbols of the program, if panics are reported with backtraces: a thread in a sandbox cannot open files.
+pub fn load_symbols() {
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        // Symbols are looked up when the text is made, and stay in memory.
+        drop(backtrace.to_string());
+    }
+}
+
 /// Thread, place and message; with `RUST_BACKTRACE` also the backtrace.
 fn describe(info: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();

@@ -6,6 +6,7 @@
 //! call it; no lock of the store may be held.
 #![allow(unsafe_code)]
 
+use super::sandbox::{Role, confine};
 use crate::limits::LOG_QUEUE;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -41,7 +42,10 @@ pub fn write(bytes: &[u8]) {
 /// # Errors
 /// The thread cannot be created.
 pub fn start() -> io::Result<()> {
-    std::thread::Builder::new().name("mc-stderr".to_owned()).spawn(|| LINES.drain(write_out))?;
+    std::thread::Builder::new().name("mc-stderr".to_owned()).spawn(|| {
+        confine(Role::Main);
+        LINES.drain(write_out);
+    })?;
     LINES.queue.lock().is_drained = true;
     Ok(())
 }

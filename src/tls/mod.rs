@@ -11,15 +11,18 @@
 mod ciphers;
 mod clients;
 mod load;
+mod reader;
 
 use crate::settings::{Settings, Transport};
 use clients::CountedSessions;
 use load::Files;
 use parking_lot::Mutex;
+use reader::Reader;
 use rustls::ServerConfig;
 use std::fmt;
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Counters of rare TLS events; each is the `stats` row of the same name with the prefix `ssl_`.
 #[derive(Debug, Default)]
@@ -57,6 +60,8 @@ pub struct Tls {
     current: Mutex<(u64, Arc<Configs>)>,
     refreshed: AtomicU32,
     counters: Arc<TlsCounters>,
+    /// Reads the files; empty = the caller of a refresh does.
+    reader: OnceLock<Reader>,
 }
 
 impl fmt::Debug for Tls {
@@ -85,6 +90,7 @@ impl Tls {
             // The clock starts above 0, so 0 means no refresh.
             refreshed: AtomicU32::new(0),
             counters,
+            reader: OnceLock::new(),
         }))
     }
 
@@ -93,6 +99,22 @@ impl Tls {
     /// # Errors
     /// The line for the requester; nothing changes.
     pub fn refresh(&self, now: u32) -> Result<(), String> {
+        self.reader.get().map_or_else(|| self.load_again(now), |reader| reader.refresh(now))
+    }
+
+    /// Starts a thread that reads the files from now on. A sandbox forbids workers to open files.
+    ///
+    /// # Errors
+    /// The thread cannot be created.
+    pub fn start_reader(self: &Arc<Self>) -> io::Result<()> {
+        let tls = Arc::downgrade(self);
+        let refresh = move |now| tls.upgrade().map_or(Ok(()), |tls| tls.load_again(now));
+        // Fails only if there is a reader.
+        let _ = self.reader.set(Reader::start(refresh)?);
+        Ok(())
+    }
+
+    fn load_again(&self, now: u32) -> Result<(), String> {
         // Of concurrent refreshes the latest request wins, whichever reads its files faster.
         let number = self.asked.fetch_add(1, Relaxed) + 1;
         let configs = Arc::new(configs(&self.files, &self.counters)?);

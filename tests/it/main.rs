@@ -8,6 +8,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+/// The server's program. `OXCACHED_OPTIONS` adds options to each: `-o drop_privileges` shows that no test needs what
+/// the sandbox forbids.
+fn program() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    command.args(std::env::var("OXCACHED_OPTIONS").unwrap_or_default().split_ascii_whitespace());
+    command
+}
+
 /// One test a script: its name, the server's options, the conversation (see [`support::script`]).
 macro_rules! scripts {
     ($($name:ident $args:literal $script:literal)*) => {
@@ -25,6 +33,7 @@ mod binary;
 mod cluster;
 mod engine;
 mod fuzz_corpus;
+mod host;
 mod late;
 mod lifecycle;
 mod limits;

@@ -1,7 +1,8 @@
 //! Lists in `docs/` generated from the sources: every `unsafe` site with its argument, and every bound of
-//! `src/limits.rs`. A list that is out of date fails; `make lists` regenerates it.
+//! `src/limits.rs`, and every system call of a confined thread. A list that is out of date fails; `make lists` regenerates it.
 
 use super::{Source, has_word, root, sources};
+use oxcached::sys::sandbox::{self, Role};
 use std::fmt::Write as _;
 use std::fs;
 
@@ -131,6 +132,24 @@ fn the_list_of_unsafe_sites_is_up_to_date() {
     }
     assert!(missing.is_empty(), "unsafe sites:\n{missing}");
     keep("unsafe.md", &format!("\n{count} sites.\n{text}\n"));
+}
+
+#[test]
+fn the_list_of_allowed_calls_is_up_to_date() {
+    let mut text = "\n| call | worker | admin | main | only with | for |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut names: Vec<_> = sandbox::calls().collect();
+    names.sort_by_key(|call| call.name);
+    names.retain(|call| !call.roles.is_empty());
+    for call in &names {
+        let marks = Role::ALL.map(|role| match role {
+            _ if call.roles.contains(&role) => "x",
+            _ if call.refused.contains(&role) => "refused",
+            _ => "",
+        });
+        writeln!(text, "| `{}` | {} | {} | {} |", call.name, marks.join(" | "), call.with, call.why).unwrap();
+    }
+    assert!(names.windows(2).all(|pair| pair[0].name != pair[1].name), "a call has one row");
+    keep("sandbox.md", &format!("{text}\n"));
 }
 
 /// The tests that stand in backticks in the last column of each table of a page: names with at least `joints`

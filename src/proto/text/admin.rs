@@ -38,6 +38,9 @@ pub(super) fn run(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> Option<AfterCom
         b"debugtime" => debugtime(run, tokens),
         #[cfg(feature = "debug-commands")]
         b"debugitem" => debugitem(run, tokens),
+        // Tries what no worker may do under `-o drop_privileges`.
+        #[cfg(feature = "debug-commands")]
+        b"misbehave" => run.reply(if crate::sys::sandbox::misbehave() { "ERROR" } else { "OK" }),
         _ => return None,
     }
     Some(AfterCommand::Next)

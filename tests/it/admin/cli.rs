@@ -303,7 +303,6 @@ fn missing_features_are_named() {
         ("-N 2", 1, "not supported yet: -N, --napi-ids\n"),
         ("-o ext_path=/f:1G", 1, "not supported yet: -o ext_path\n"),
         ("-o ssl_kernel_tls", 1, "not supported yet: -o ssl_kernel_tls\n"),
-        ("-o drop_privileges", 1, "not supported yet: -o drop_privileges\n"),
     ]);
     let names: Vec<String> = unsupported().map(|(name, _)| name).collect();
     assert!(names.contains(&"-o proxy_config".to_owned()) && names.contains(&"-N, --napi-ids".to_owned()));
@@ -338,7 +337,7 @@ fn help_version_and_licence() {
     // Test suites and scripts detect features by these words.
     let lower = help.to_lowercase();
     assert!(lower.contains("unix-socket") && lower.contains("enable-ssl") && lower.contains("enable-sasl"));
-    for word in ["ext_path", "proxy_config", "drop_privileges", "1.1."] {
+    for word in ["ext_path", "proxy_config", "1.1."] {
         assert!(!lower.contains(word), "{word}");
     }
 }
@@ -540,7 +539,7 @@ fn a_release_does_not_take_the_test_suite_option() {
 #[test]
 #[cfg(feature = "debug-commands")]
 fn a_test_build_takes_the_test_suite_option() {
-    assert!(settings(&["-o", "relaxed_privileges"]).relaxed_privileges);
+    assert!(settings(&["-o", "relaxed_privileges"]).sandbox.relaxed_privileges);
 }
 
 /// The rows as one line, `name=value` separated by blanks.

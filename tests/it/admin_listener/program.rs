@@ -20,7 +20,7 @@ impl Program {
     fn new(args: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+        let mut command = crate::program();
         command.args(["-l", "127.0.0.1", "-p", "-1", "-t", "1", "-m", "64", "-u", "root"]).args(args);
         command.arg(format!("--admin={}", path("admin.sock").display())).current_dir(directory.path());
         command.env("MEMCACHED_PORT_FILENAME", path("ports")).stdin(Stdio::null()).stderr(Stdio::null());

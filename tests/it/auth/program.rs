@@ -10,12 +10,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    let is_server = args.first() != Some(&"--hash-password");
+    let mut command = if is_server { crate::program() } else { Command::new(env!("CARGO_BIN_EXE_oxcached")) };
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in ["MEMCACHED_PORT_FILENAME", "MEMCACHED_SASL_PWDB", "SASL_CONF_PATH", "RUST_LOG"] {
         command.env_remove(name);
     }
-    if std::fs::metadata("/proc/self").unwrap().uid() == 0 && args.first() != Some(&"--hash-password") {
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 && is_server {
         command.args(["-u", "root"]);
     }
     command

@@ -39,7 +39,7 @@ impl Scratch {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+        let mut command = crate::program();
         command.args(["-s", self.path("socket").to_str().unwrap(), "-e", self.path("memory").to_str().unwrap()]);
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
             command.args(["-u", "root"]);

@@ -32,7 +32,7 @@ impl Server {
     fn start(door: Door) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+        let mut command = crate::program();
         command.args(["-p", "-1", "-U", "0", "-t", "2", "--admin=127.0.0.1:0"]);
         let login = matches!(door, Door::Login | Door::Tls);
         if !login {

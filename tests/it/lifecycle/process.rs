@@ -75,7 +75,7 @@ pub(super) fn command(args: &[&str]) -> Command {
 }
 
 pub(super) fn bare_command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    let mut command = crate::program();
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("MEMCACHED_PORT_FILENAME").env_remove("RUST_LOG");
     command

@@ -115,7 +115,7 @@ fn sighup_reloads_the_files() {
     let files = Files::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let arguments = format!("-u root -l 127.0.0.1 -p {port} {}", files.options("modern"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    let mut command = crate::program();
     command.args(arguments.split_ascii_whitespace()).stderr(Stdio::piped());
     let mut program = Program(command.spawn().unwrap());
     let mut stderr = program.0.stderr.take().unwrap();
@@ -155,7 +155,7 @@ fn a_daemon_finds_relative_certificates_again() {
     let files = Files::new();
     let options =
         "-d -u root -p -1 -l 127.0.0.1 -P pid -Z -o ssl_chain_cert=chain.pem,ssl_key=key.pem,ssl_ca_cert=ca.pem";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    let mut command = crate::program();
     command
         .args(options.split_ascii_whitespace())
         .current_dir(files.dir.path())

@@ -1,0 +1,4 @@
+//! The server on strict hosts: its own sandbox (`-o drop_privileges`), and what containers withhold.
+
+mod harness;
+mod sandbox;
