@@ -12,6 +12,7 @@ mod datagram;
 mod deadlines;
 mod handler;
 mod listener;
+mod napi;
 mod notify;
 mod shared_buffers;
 mod tls;

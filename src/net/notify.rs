@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::net::UdpSocket;
 use mio::{Registry, Token};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
@@ -37,6 +38,16 @@ pub(super) struct NewUdp {
 pub(super) enum Message {
     Conn(NewConn),
     Udp(NewUdp),
+}
+
+impl Message {
+    /// Descriptor of the socket.
+    pub(super) fn fd(&self) -> RawFd {
+        match self {
+            Self::Conn(new) => new.transport.fd(),
+            Self::Udp(new) => new.socket.as_raw_fd(),
+        }
+    }
 }
 
 /// What a connection waited for.

@@ -3,6 +3,7 @@
 //! Owns the threads. Must not know what a worker does. `server` starts and stops, `acceptor` dispatches.
 
 use super::handler::Handler;
+use super::napi::QueueWorkers;
 use super::notify::{Mailbox, Message, WorkerEnd, mailbox};
 use super::worker::Worker;
 use crate::proto::{Session, Shared};
@@ -21,6 +22,7 @@ const RESERVED_FDS: u64 = 5;
 pub struct Workers {
     boxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
 }
 
 impl Workers {
@@ -39,17 +41,23 @@ impl Workers {
                     threads.push(thread);
                 }
                 Err(error) => {
-                    Self { boxes: boxes.into(), threads }.stop();
+                    Self { boxes: boxes.into(), threads, shared: Arc::clone(shared) }.stop();
                     return Err(error);
                 }
             }
         }
-        Ok(Self { boxes: boxes.into(), threads })
+        Ok(Self { boxes: boxes.into(), threads, shared: Arc::clone(shared) })
     }
 
     /// Handle that passes connections to these workers.
     pub fn dispatcher(&self) -> Dispatcher {
-        Dispatcher { boxes: Arc::clone(&self.boxes), next: 0 }
+        let by_queue = self.shared.settings.num_napi_ids > 0;
+        Dispatcher {
+            boxes: Arc::clone(&self.boxes),
+            next: 0,
+            queues: by_queue.then(|| QueueWorkers::new(self.boxes.len())),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Closes every connection at once and waits for the threads.
@@ -88,15 +96,27 @@ fn start_one<S: Handler>(shared: &Arc<Shared>, number: usize) -> io::Result<(Mai
     Ok((to, thread))
 }
 
-/// Hands sockets to workers, round robin. Never blocks.
+/// Hands sockets to workers, round robin, or by receive queue with `-N`. Never blocks.
 pub struct Dispatcher {
     boxes: Arc<[Mailbox]>,
     next: usize,
+    /// `None` without `-N`.
+    queues: Option<QueueWorkers>,
+    shared: Arc<Shared>,
 }
 
 impl Dispatcher {
-    /// Sends to the next worker that takes the message; false if none does: then the message's socket is closed.
+    /// Sends to the worker of its receive queue, or to the next one that takes the message; false if none does: then the
+    /// message's socket is closed.
     pub(super) fn dispatch(&mut self, mut message: Message) -> bool {
+        if let Some(queues) = &mut self.queues
+            && let Some(worker) = queues.worker(message.fd(), &self.shared.stats.globals)
+        {
+            match self.boxes[worker].send(message) {
+                Ok(()) => return true,
+                Err(back) => message = back,
+            }
+        }
         for _ in 0..self.boxes.len() {
             let to = &self.boxes[self.next];
             self.next = (self.next + 1) % self.boxes.len();

@@ -185,8 +185,8 @@ impl Collector<'_> {
             out.counter("cluster_config_changes", cluster.changes());
             out.counter("cluster_config_errors", cluster.errors());
         }
-        out.counter("unexpected_napi_ids", 0);
-        out.counter("round_robin_fallback", 0);
+        out.counter("unexpected_napi_ids", &globals.unexpected_napi_ids);
+        out.counter("round_robin_fallback", &globals.round_robin_fallback);
     }
 
     fn items_totals(&self, reading: &Reading, out: &mut MetricSink<'_>) {

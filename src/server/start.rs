@@ -15,6 +15,7 @@ use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared, size_config};
 use crate::settings::{self, Settings};
 use crate::store::Sizes;
+use crate::sys::socket::incoming_napi_id;
 use crate::sys::{sandbox, say};
 use crate::tls::Tls;
 use mio::{Poll, Registry, Waker};
@@ -196,6 +197,9 @@ fn listen(
     let admin = admin.map(AdminThread::addresses).unwrap_or_default();
     let listeners = net::open(&shared.settings, port_file.as_deref(), admin)
         .map_err(|net::BindError(message)| StartError::new(OS_ERROR, message))?;
+    if shared.settings.num_napi_ids > 0 && listeners.iter().any(|l| incoming_napi_id(l.socket.fd()).is_err()) {
+        return Err(StartError::new(FAILURE, "-N <num_napi_ids> option not supported"));
+    }
     let addresses = listeners.iter().filter_map(|l| l.local).collect();
     let acceptor = Acceptor::new(Arc::clone(shared), listeners, dispatcher, registry, FIRST_LISTENER)
         .map_err(|e| StartError::from_io(FAILURE, "failed to create listening connection", &e))?;

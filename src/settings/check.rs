@@ -19,6 +19,7 @@ const ITEM_SIZE_MAX: i32 = 1024 * 1024 * 1024;
 
 /// Validates a draft and turns it into settings.
 pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
+    napi_ids(&draft.settings)?;
     sizes(&mut draft)?;
     let sizes_text = draft.slab_sizes_text.take();
     let mut settings = draft.settings;
@@ -82,6 +83,15 @@ fn protocol(settings: &mut Settings, specified: bool) -> Result<(), Exit> {
 
 fn usage<T>(line: impl std::fmt::Display) -> Result<T, Exit> {
     Err(Exit::line(USAGE, line))
+}
+
+/// Each receive queue needs a worker.
+fn napi_ids(settings: &Settings) -> Result<(), Exit> {
+    let (queues, threads) = (settings.num_napi_ids, settings.num_threads);
+    if queues > threads {
+        return usage(format_args!("Number of napi_ids({queues}) cannot be greater than number of threads({threads})"));
+    }
+    Ok(())
 }
 
 fn sizes(draft: &mut Draft) -> Result<(), Exit> {

@@ -139,6 +139,8 @@ pub struct Settings {
     pub num_threads: u32,
     /// Workers serving each UDP socket: all of them, or one when `-l` holds a comma.
     pub num_threads_per_udp: u32,
+    /// `-N`: receive queues of the network card; above 0, each worker serves the clients of its own. 0 = round robin.
+    pub num_napi_ids: u32,
     /// `-D`: byte that ends a key's prefix in `stats detail`.
     pub prefix_delimiter: u8,
     /// Per-prefix counting, enabled by `-D`. Changes at run time.
@@ -293,6 +295,7 @@ impl Default for Settings {
             chunk_size: 48,
             num_threads: 4,
             num_threads_per_udp: 4,
+            num_napi_ids: 0,
             prefix_delimiter: b':',
             detail_enabled: false,
             reqs_per_event: 20,

@@ -279,7 +279,17 @@ pub(super) static FLAGS: &[Flag] = &[
     admin::FLAG,
     config::FILE,
     config::CHECK,
-    Flag::new(b'N', "napi-ids", "", Act::NotYet("threads are not chosen by network queue")).takes("<num>"),
+    Flag::value(
+        b'N',
+        "napi-ids",
+        "<num>",
+        "receive queues of the network card, at most as many as\n\
+         threads; each thread serves the clients of one queue",
+        |draft, value| {
+            draft.settings.num_napi_ids = positive(value, "Maximum number of NAPI IDs must be greater than 0")?;
+            Ok(())
+        },
+    ),
     Flag::new(b'o', "extended", "further options, separated by commas:", Act::Extended).takes("<list>"),
 ];
 

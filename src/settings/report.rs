@@ -103,7 +103,7 @@ impl Settings {
     }
 
     fn report_rest(&self, rt: &Runtime, out: &mut MetricSink<'_>) {
-        out.gauge("num_napi_ids", 0);
+        out.gauge("num_napi_ids", self.num_napi_ids);
         out.info("memory_file", &path(&self.memory_file, "(null)"));
         out.gauge("client_flags_size", 4);
         // Not memcached's: present only where they have an effect.

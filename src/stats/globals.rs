@@ -32,6 +32,8 @@ pub struct Globals {
     pub log_watcher_skipped: AtomicU64,
     pub log_watcher_sent: AtomicU64,
     pub log_watchers: AtomicU64,
+    pub unexpected_napi_ids: AtomicU64,
+    pub round_robin_fallback: AtomicU64,
 }
 
 impl Globals {
@@ -48,6 +50,8 @@ impl Globals {
             &self.log_worker_written,
             &self.log_watcher_skipped,
             &self.log_watcher_sent,
+            &self.unexpected_napi_ids,
+            &self.round_robin_fallback,
         ];
         for counter in counters {
             counter.store(0, Relaxed);

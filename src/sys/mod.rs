@@ -17,6 +17,7 @@ pub mod reserve;
 pub mod resolve;
 pub mod sandbox;
 pub mod signal;
+pub mod socket;
 pub mod stderr;
 pub mod terminal;
 pub mod unix_socket;

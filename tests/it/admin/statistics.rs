@@ -121,7 +121,7 @@ const GENERAL: &str = "\
     slab_reassign_busy_deletes=0 slab_reassign_busy_nomem=0 slab_reassign_last_busy_status=none \
     slab_reassign_running=0 slabs_moved=0 lru_crawler_running=0 lru_crawler_starts=0 lru_maintainer_juggles=0 \
     malloc_fails=2008 log_worker_dropped=2014 log_worker_written=2015 log_watcher_skipped=2016 log_watcher_sent=2017 \
-    log_watchers=2018 unexpected_napi_ids=0 round_robin_fallback=0 bytes=2255 curr_items=4 total_items=1246 \
+    log_watchers=2018 unexpected_napi_ids=2019 round_robin_fallback=2020 bytes=2255 curr_items=4 total_items=1246 \
     slab_global_page_pool=0 expired_unfetched=0 evicted_unfetched=0 evicted_active=0 evictions=0 reclaimed=0 \
     crawler_reclaimed=0 crawler_items_checked=0 lrutail_reflocked=0 moves_to_cold=0 moves_to_warm=0 \
     moves_within_lru=0 direct_reclaims=0 lru_bumps_dropped=0";
@@ -459,6 +459,8 @@ fn number(shared: &Shared) {
         &globals.log_watcher_skipped,
         &globals.log_watcher_sent,
         &globals.log_watchers,
+        &globals.unexpected_napi_ids,
+        &globals.round_robin_fallback,
     ];
     for (n, gauge) in gauges.into_iter().enumerate() {
         gauge.store(2000 + n as u64, Relaxed);

@@ -1,4 +1,5 @@
 //! The server on strict hosts: its own sandbox (`-o drop_privileges`), and what containers withhold.
 
 mod harness;
+mod queues;
 mod sandbox;

@@ -1,0 +1,60 @@
+//! Facts about a socket that the standard library and socket2 do not offer.
+//!
+//! Knows descriptors, no connections. Called by `net`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// Id of the network card's receive queue through which the last bytes came; 0 = none, as on loopback.
+///
+/// # Errors
+/// The kernel does not know the option (before 4.12), or `socket` is no socket.
+pub fn incoming_napi_id(socket: RawFd) -> io::Result<u32> {
+    let (mut id, mut len) = (0_u32, size_of::<u32>() as libc::socklen_t);
+    // SAFETY: both pointers are to live variables, and `len` is the size of the first.
+    let failed = unsafe {
+        let option = libc::SO_INCOMING_NAPI_ID;
+        libc::getsockopt(socket, libc::SOL_SOCKET, option, (&raw mut id).cast(), &raw mut len)
+    };
+    if failed == 0 { Ok(id) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the peer has gone for good: it takes no bytes any more. A peer that has only sent its last byte has not.
+pub fn is_hung_up(socket: RawFd) -> bool {
+    let mut entry = libc::pollfd { fd: socket, events: 0, revents: 0 };
+    // SAFETY: `entry` is one valid entry; with a timeout of 0 the call returns at once.
+    unsafe { libc::poll(&raw mut entry, 1, 0) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_peer_that_may_still_read_has_not_hung_up() {
+        let (server, client) = UnixStream::pair().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((&server).read(&mut [0]).unwrap(), 0);
+        assert!(!is_hung_up(server.as_raw_fd()));
+        drop(client);
+        assert!(is_hung_up(server.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_reset_is_a_hang_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((&server).read(&mut [0]).unwrap(), 0);
+        assert!(!is_hung_up(server.as_raw_fd()));
+        socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        assert!(is_hung_up(server.as_raw_fd()));
+    }
+}
