@@ -54,6 +54,7 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     server::prepare_process(&settings)?;
     let auth = server::load_auth(&settings)?;
     let cluster = server::load_cluster(&settings)?;
+    server::warn_of_limits(&settings);
     server::go_to_work(&settings)?;
     server::make_sandbox(&settings)?;
     stderr::start().map_err(|e| StartError { code: 1, message: format!("Can't create thread: {}", error_text(&e)) })?;

@@ -4,13 +4,14 @@
 //! client's bytes. `main` runs one in the foreground; tests start any number of them in process.
 //!
 //! ```text
-//! prepare      the process: files, limits, user, background
+//! prepare      the process: files, limits, user, background; `host` warns, `sandbox` restricts
 //! start        memory, threads, listening sockets
 //! main_loop    until a stop is requested
 //! stop         threads end, items are saved
 //! ```
 
 mod check;
+mod host;
 mod main_loop;
 mod prepare;
 mod running;
@@ -35,6 +36,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use check::check_files;
 pub use prepare::{Loaded, go_to_work, load_auth, load_cluster, load_tls, lock_memory, prepare_process};
+pub use host::warn_of_limits;
 pub use running::Running;
 pub use sandbox::{enter_sandbox, make_sandbox};
 pub use start_error::StartError;

@@ -9,7 +9,7 @@ use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
 use super::{
     CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, admin, listen,
 };
-use crate::sys::user::{Account, find_account};
+use crate::sys::user::{Account, find_account, numbered_account};
 
 /// Port numbers; -1 lets the system choose.
 pub(super) const PORTS: std::ops::RangeInclusive<i32> = -1..=65535;
@@ -161,7 +161,7 @@ fn slab_sizes(text: &[u8], settings: &Settings) -> Result<Vec<u32>, Exit> {
 /// process is not root and keeps its user, whatever `-u` says.
 ///
 /// # Errors
-/// Code 64 without `-u` (or with an empty one), 67 for an unknown name.
+/// Code 64 without `-u` (or with an empty one), 67 for a name that is neither known nor a number.
 pub fn check_user(uid: u32, euid: u32, settings: &Settings) -> Result<Option<Account>, Exit> {
     if uid != 0 && euid != 0 {
         return Ok(None);
@@ -170,7 +170,7 @@ pub fn check_user(uid: u32, euid: u32, settings: &Settings) -> Result<Option<Acc
     if name.is_empty() {
         return usage("must add '-u root' to start as root");
     }
-    match find_account(name) {
+    match find_account(name).or_else(|| numbered_account(name)) {
         Some(account) => Ok(Some(account)),
         None => {
             let name = String::from_utf8_lossy(name);

@@ -19,6 +19,7 @@ use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, lat
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
+use crate::sys::process;
 
 /// Options known but not implemented: canonical name and reason.
 pub fn unsupported() -> impl Iterator<Item = (String, &'static str)> {
@@ -210,8 +211,14 @@ pub(super) static FLAGS: &[Flag] = &[
             Ok(())
         })),
     },
-    Flag::value(b't', "threads", "<num>", "worker threads", set_threads)
-        .default(|settings| settings.num_threads.to_string()),
+    Flag::value(
+        b't',
+        "threads",
+        "<num>",
+        "worker threads; auto for one a processor that the\nprocess may use, by its affinity and CPU quota",
+        set_threads,
+    )
+    .default(|settings| settings.num_threads.to_string()),
     Flag::value(
         b'R',
         "max-reqs-per-event",
@@ -312,7 +319,10 @@ fn add_listen(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
 }
 
 fn set_threads(draft: &mut Draft, value: &[u8]) -> Result<(), Exit> {
-    draft.settings.num_threads = positive(value, "Number of threads must be greater than 0")?;
+    draft.settings.num_threads = match value {
+        b"auto" => process::processors(),
+        _ => positive(value, "Number of threads must be greater than 0")?,
+    };
     if draft.settings.num_threads > THREADS_MAX {
         return fail(&format!("Number of threads must be at most {THREADS_MAX}"));
     }

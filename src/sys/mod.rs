@@ -3,6 +3,7 @@
 //! Owns the `unsafe` needed for them and offers safe functions, and writes lines to the operator. It must not know
 //! what a setting, a connection or an item is; any layer may call it.
 
+pub mod cgroup;
 #[cfg(feature = "lock-times")]
 pub mod cpu;
 pub mod file;

@@ -143,6 +143,11 @@ fn may_lock(bytes: u64) -> bool {
     }
 }
 
+/// Processors that the process may use, by its affinity and the CPU quota of its control group; at least 1.
+pub fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+}
+
 /// Makes all threads allocate from one heap if the process's address space is limited: in glibc each thread would
 /// otherwise reserve 64 MB and more for a heap of its own.
 pub fn save_address_space() {
@@ -155,7 +160,26 @@ pub fn save_address_space() {
 
 /// Whether reserved address space counts as memory at once (`vm.overcommit_memory` is 2).
 pub fn reservations_count() -> bool {
-    std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.starts_with(b"2"))
+    match std::fs::read("/proc/sys/vm/overcommit_memory") {
+        Ok(mode) => mode.starts_with(b"2"),
+        // Without /proc, or with the part of processes alone.
+        Err(_) => !may_reserve(RESERVABLE),
+    }
+}
+
+/// Address space that any kernel reserves unless it counts as memory: more than machines have, and a part of the space
+/// that a process has.
+const RESERVABLE: usize = 16 << 40;
+
+/// Whether the process may reserve `bytes` of address space. False also under `ulimit -v`: then too, reserving much
+/// leaves less for the rest of the process.
+fn may_reserve(bytes: usize) -> bool {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping, which is unmapped untouched before its address is known elsewhere.
+    unsafe {
+        let place = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        place != libc::MAP_FAILED && libc::munmap(place, bytes) == 0
+    }
 }
 
 /// Reason that memory advised to use huge pages gets none, if the kernel is configured so. `madvise` does not report
@@ -212,6 +236,15 @@ mod tests {
         let kept = move_descriptor(writer.into(), u32::MAX);
         std::io::PipeWriter::from(kept).write_all(b"y").unwrap_err();
         assert_eq!(byte, *b"x");
+    }
+
+    #[test]
+    fn a_reservation_is_refused_where_it_counts_as_memory() {
+        let counts = |mode: Vec<u8>| mode.starts_with(b"2");
+        let counts = std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(counts);
+        let is_limited = limit(libc::RLIMIT_AS).is_ok_and(|limit| limit.rlim_cur != libc::RLIM_INFINITY);
+        assert_eq!(may_reserve(RESERVABLE), !counts && !is_limited);
+        assert!(!may_reserve(usize::MAX >> 1));
     }
 
     #[test]

@@ -72,6 +72,15 @@ pub fn find_group(name: &[u8]) -> Option<u32> {
     }
 }
 
+/// An account by number, `uid` or `uid:gid`, for systems without an entry for it (containers). The group of a number
+/// alone is the same number.
+pub fn numbered_account(text: &[u8]) -> Option<Account> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX && !text.starts_with('+'));
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    Some(Account { uid: number(uid)?, gid: number(gid)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +97,14 @@ mod tests {
         assert_eq!(find_group(b"root"), Some(0));
         assert_eq!(find_group(b"no such group"), None);
         assert_eq!(find_group(b"a\0b"), None);
+    }
+
+    #[test]
+    fn numbers_are_accounts_without_an_entry() {
+        assert_eq!(numbered_account(b"54321"), Some(Account { uid: 54321, gid: 54321 }));
+        assert_eq!(numbered_account(b"7:0"), Some(Account { uid: 7, gid: 0 }));
+        for text in ["", ":", "7:", ":7", "x", "-1", "+7", "4294967295", "4294967296", "7:8:9", "7 "] {
+            assert_eq!(numbered_account(text.as_bytes()), None, "{text}");
+        }
     }
 }

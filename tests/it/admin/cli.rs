@@ -10,6 +10,7 @@ use oxcached::settings::{
     Action, Exit, HashAlgorithm, ProtocolChoice, Runtime, Settings, VERSION, check_start, check_user, parse,
     unsupported,
 };
+use oxcached::sys::user::Account;
 
 fn read(words: &[&str]) -> Result<Action, Exit> {
     parse(std::iter::once("oxcached").chain(words.iter().copied()).map(OsString::from))
@@ -527,6 +528,27 @@ fn root_needs_a_user() {
     assert_eq!(refusal(&["-u", "no one"]).code, 67);
     assert_eq!(check_user(0, 5, &settings(&["-u", "root"])).unwrap().map(|account| account.uid), Some(0));
     assert_eq!(check_user(5, 5, &settings(&["-u", "no one"])), Ok(None));
+    assert_eq!(check_user(0, 0, &settings(&["-u", "54321:7"])), Ok(Some(Account { uid: 54321, gid: 7 })));
+}
+
+#[test]
+fn threads_may_follow_the_processors() {
+    let processors = std::thread::available_parallelism().unwrap().get() as u32;
+    assert_eq!(settings(&["-t", "auto"]).num_threads, processors);
+    assert_eq!(settings(&["-t", "auto", "-t", "2"]).num_threads, 2);
+    refused(&[("-t automatic", 1, "Number of threads must be greater than 0\n")]);
+}
+
+#[test]
+fn receive_queues_need_threads() {
+    assert_eq!(settings(&["-N", "4"]).num_napi_ids, 4);
+    assert!(rows(&["--napi-ids=2"]).contains(" num_napi_ids=2 "));
+    refused(&[
+        ("-N 0", 1, "Maximum number of NAPI IDs must be greater than 0\n"),
+        ("-N -1", 1, "Maximum number of NAPI IDs must be greater than 0\n"),
+        ("-N 5", 64, "Number of napi_ids(5) cannot be greater than number of threads(4)\n"),
+        ("-N 3 -t 2 -I 1", 64, "Number of napi_ids(3) cannot be greater than number of threads(2)\n"),
+    ]);
 }
 
 #[test]
