@@ -4,3 +4,4 @@ mod containers;
 mod harness;
 mod queues;
 mod sandbox;
+mod strict;
