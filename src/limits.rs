@@ -183,6 +183,16 @@ pub const WORKER_QUEUE: usize = 4096;
 /// Unit: connections. Beyond: `WATCHER_TOO_MANY log watcher limit reached`.
 pub const WATCHERS_MAX: usize = 20;
 
+/// Watchers that have sent their last byte and keep their events, as after `nc -N`.
+///
+/// Unit: connections. Beyond: the oldest of them is closed.
+pub const WATCHERS_ENDED_MAX: usize = 10;
+
+/// Interval at which the system probes the peer of such a watcher; after 6 probes without an answer it is closed.
+///
+/// Unit: seconds. Beyond: the connection is closed.
+pub const WATCHER_PROBE_SECONDS: u32 = 10;
+
 /// Slow turns that one worker keeps, and as many large values; a reply of `stats slow` or `stats large` has no more.
 ///
 /// Unit: records. Beyond: the oldest one is forgotten.

@@ -15,7 +15,7 @@ mod script;
 use harness::{Client, Server, settings, tcp, until};
 use oxcached::clock::Clock;
 use oxcached::events::{Event, EventClass, Events};
-use oxcached::maint::{Logger, WatchSink, Watchers};
+use oxcached::maint::{Logger, WatchPeer, WatchSink, Watchers};
 use oxcached::proto::Session;
 use oxcached::stats::Counter;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -252,8 +252,8 @@ impl WatchSink for Sink {
         Ok(bytes.len())
     }
 
-    fn listen(&mut self) -> bool {
-        true
+    fn listen(&mut self) -> WatchPeer {
+        WatchPeer::Open
     }
 }
 

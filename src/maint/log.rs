@@ -8,7 +8,7 @@
 use super::background::{Background, StopFlag};
 use super::watcher::{WatchSink, Watcher};
 use crate::events::{EventClass, Events, line};
-use crate::limits::WATCHERS_MAX;
+use crate::limits::{WATCHERS_ENDED_MAX, WATCHERS_MAX};
 use crate::sys::panics::{contain, trap};
 use parking_lot::Mutex;
 use std::io;
@@ -230,24 +230,34 @@ fn round(events: &Events, active: &mut Vec<Watcher>) -> (RoundTally, bool) {
     for watcher in active.iter_mut() {
         busy |= watcher.round();
     }
+    dismiss_ended(active);
     active.retain(|watcher| !watcher.is_gone());
     (tally, busy)
+}
+
+/// Ends the oldest of the watchers whose peers have sent their last byte, if they are too many: they may have
+/// disconnected, and must not take the seats of others.
+fn dismiss_ended(active: &mut [Watcher]) {
+    let ended = active.iter().filter(|watcher| watcher.has_ended()).count();
+    let surplus = ended.saturating_sub(WATCHERS_ENDED_MAX);
+    active.iter_mut().filter(|watcher| watcher.has_ended()).take(surplus).for_each(Watcher::dismiss);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::events::Event;
+    use crate::maint::WatchPeer;
     use std::io::ErrorKind;
     use std::time::Instant;
 
-    /// A socket with room for a few bytes.
-    #[derive(Clone, Default)]
-    struct Pipe(Arc<Mutex<(Vec<u8>, usize, bool)>>);
+    /// A socket with room for a few bytes, and its peer.
+    #[derive(Clone)]
+    struct Pipe(Arc<Mutex<(Vec<u8>, usize, WatchPeer)>>);
 
     impl Pipe {
         fn with_room(room: usize) -> Self {
-            Self(Arc::new(Mutex::new((Vec::new(), room, true))))
+            Self(Arc::new(Mutex::new((Vec::new(), room, WatchPeer::Open))))
         }
 
         fn read(&self, room: usize) -> String {
@@ -265,7 +275,7 @@ mod tests {
             if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
         }
 
-        fn listen(&mut self) -> bool {
+        fn listen(&mut self) -> WatchPeer {
             self.0.lock().2
         }
     }
@@ -358,12 +368,29 @@ mod tests {
         let seats: Vec<_> = (1..WATCHERS_MAX).map(|_| watchers.seat(EventClass::FETCHERS).ok()).collect();
         let mut here = vec![watcher(&watchers, EventClass::CONNEVENTS, &pipe)];
         assert_eq!(watchers.seat(EventClass::FETCHERS).err(), Some(WatchRefused::TooMany));
-        pipe.0.lock().2 = false;
+        pipe.0.lock().2 = WatchPeer::Gone;
         let _ = round(&watchers.events, &mut here);
         assert!(here.is_empty() && watchers.seat(EventClass::FETCHERS).is_ok());
         assert!(!watchers.events.wants(EventClass::CONNEVENTS) && watchers.events.wants(EventClass::FETCHERS));
         drop(seats);
         assert!(watchers.is_empty() && !watchers.events.wants(EventClass::FETCHERS));
+    }
+
+    #[test]
+    fn watchers_that_have_sent_their_last_byte_stay_up_to_a_bound() {
+        let watchers = table(1000);
+        let pipes: Vec<Pipe> = (0..WATCHERS_MAX).map(|_| Pipe::with_room(1000)).collect();
+        let mut here: Vec<Watcher> = pipes.iter().map(|pipe| watcher(&watchers, EventClass::DELETIONS, pipe)).collect();
+        for pipe in &pipes[1..] {
+            pipe.0.lock().2 = WatchPeer::Ended;
+        }
+        let _ = round(&watchers.events, &mut here);
+        assert_eq!((here.len(), watchers.len()), (1 + WATCHERS_ENDED_MAX, 1 + WATCHERS_ENDED_MAX));
+        delete(&watchers, 1);
+        let _ = round(&watchers.events, &mut here);
+        let got: Vec<bool> = pipes.iter().map(|pipe| pipe.read(0).contains("type=deleted")).collect();
+        let stayed = |at: usize| at == 0 || at >= WATCHERS_MAX - WATCHERS_ENDED_MAX;
+        assert_eq!(got, (0..WATCHERS_MAX).map(stayed).collect::<Vec<_>>(), "the oldest of them go");
     }
 
     /// A socket that makes its writer panic.
@@ -374,8 +401,8 @@ mod tests {
             panic!("as a test wants it")
         }
 
-        fn listen(&mut self) -> bool {
-            true
+        fn listen(&mut self) -> WatchPeer {
+            WatchPeer::Open
         }
     }
 

@@ -23,4 +23,4 @@ pub use crawler::Crawler;
 pub use log::{Logger, RoundTally, Seat, WatchRefused, Watchers};
 pub use mover::{Figures, Mover, MoverThread, MoverWork, Refusal};
 pub use sweep::all_classes;
-pub use watcher::WatchSink;
+pub use watcher::{WatchPeer, WatchSink};

@@ -16,8 +16,19 @@ pub trait WatchSink: Send {
     /// `WouldBlock` when nothing can be written; any other error means that the peer has disconnected.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Discards what the peer has sent; false if the peer has disconnected.
-    fn listen(&mut self) -> bool;
+    /// Discards what the peer has sent, and tells what the peer may still do.
+    fn listen(&mut self) -> WatchPeer;
+}
+
+/// What the peer of a watcher may still do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchPeer {
+    /// Send and take bytes.
+    Open,
+    /// Take bytes: it has sent its last one. It may also have disconnected, which only a write or time shows.
+    Ended,
+    /// Nothing: it has disconnected.
+    Gone,
 }
 
 /// Reply to `watch`, before the first line.
@@ -36,21 +47,21 @@ pub(super) struct Watcher {
     skipped: u64,
     /// Found full in this round: no other line is tried before the next round.
     full: bool,
-    gone: bool,
+    peer: WatchPeer,
 }
 
 impl Watcher {
     /// A watcher for which up to `limit` bytes may wait.
     pub(super) fn new(sink: Box<dyn WatchSink>, seat: Seat, limit: usize) -> Self {
         let waiting = GREETING.iter().copied().collect();
-        let mut watcher = Self { sink, seat, waiting, limit, skipped: 0, full: false, gone: false };
+        let mut watcher = Self { sink, seat, waiting, limit, skipped: 0, full: false, peer: WatchPeer::Open };
         watcher.flush();
         watcher
     }
 
     /// Whether it watches event number `number` of class `class`.
     pub(super) fn wants(&self, class: EventClass, number: u64) -> bool {
-        !self.gone && self.seat.classes().meets(class) && number > self.seat.since()
+        !self.is_gone() && self.seat.classes().meets(class) && number > self.seat.since()
     }
 
     /// Queues a line; false if it is lost because too much waits already.
@@ -82,22 +93,34 @@ impl Watcher {
         self.full = false;
         let before = self.waiting.len();
         self.flush();
-        self.gone |= !self.sink.listen();
+        if !self.is_gone() {
+            self.peer = self.sink.listen();
+        }
         self.waiting.len() < before
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.gone
+        self.peer == WatchPeer::Gone
+    }
+
+    /// Whether its peer has sent its last byte.
+    pub(super) fn has_ended(&self) -> bool {
+        self.peer == WatchPeer::Ended
+    }
+
+    /// Ends it: its connection closes when it is dropped.
+    pub(super) fn dismiss(&mut self) {
+        self.peer = WatchPeer::Gone;
     }
 
     fn flush(&mut self) {
-        while !self.gone && !self.waiting.is_empty() {
+        while !self.is_gone() && !self.waiting.is_empty() {
             match self.sink.write(self.waiting.as_slices().0) {
-                Ok(0) => self.gone = true,
+                Ok(0) => self.peer = WatchPeer::Gone,
                 Ok(n) => drop(self.waiting.drain(..n)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.gone = true,
+                Err(_) => self.peer = WatchPeer::Gone,
             }
         }
     }

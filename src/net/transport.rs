@@ -25,7 +25,7 @@ use super::tls::TlsStream;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -130,6 +130,20 @@ impl Transport {
         match self {
             Self::Tcp(_) | Self::Unix(_) => false,
             Self::Tls(stream) => stream.take_sent(),
+        }
+    }
+
+    /// Has the system probe a silent peer at this interval, and reset the connection after 6 probes without an answer.
+    /// A unix socket needs none: its peer is a process of this machine.
+    pub(super) fn probe_peer(&self, interval: Duration) {
+        let socket = match self {
+            Self::Unix(_) => return,
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Tls(stream) => SockRef::from(stream.socket()),
+        };
+        let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(6);
+        if let Err(error) = socket.set_tcp_keepalive(&probes) {
+            log::warn!("a silent watcher is not probed: {error}");
         }
     }
 

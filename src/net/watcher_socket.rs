@@ -6,11 +6,14 @@
 use super::transport::Transport;
 use super::worker_context::{is_verbose, say};
 use crate::events::{CloseReason, Event, EventClass};
-use crate::maint::WatchSink;
+use crate::limits::WATCHER_PROBE_SECONDS;
+use crate::maint::{WatchPeer, WatchSink};
 use crate::proto::{ConnInfo, ConnState, Shared};
+use crate::sys::socket::is_hung_up;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// Reads in one round of input that a watcher sends and that is discarded, and bytes of each.
 const READS: usize = 16;
@@ -21,6 +24,8 @@ pub(super) struct WatcherSocket {
     transport: Transport,
     info: Arc<ConnInfo>,
     shared: Arc<Shared>,
+    /// The peer has sent its last byte.
+    has_ended: bool,
     /// Buffer for cipher text.
     scratch: Vec<u8>,
 }
@@ -29,7 +34,17 @@ impl WatcherSocket {
     /// `transport` must be deregistered from its poll.
     pub(super) fn new(transport: Transport, info: Arc<ConnInfo>, shared: Arc<Shared>) -> Self {
         info.set_state(ConnState::Watch);
-        Self { transport, info, shared, scratch: Vec::new() }
+        Self { transport, info, shared, has_ended: false, scratch: Vec::new() }
+    }
+
+    /// The peer has sent its last byte, as `nc -N` does after the command: it keeps its events. If it has disconnected,
+    /// the next event shows it, or else the kernel's probes do.
+    fn ended(&mut self) -> WatchPeer {
+        if !self.has_ended {
+            self.has_ended = true;
+            self.transport.probe_peer(Duration::from_secs(WATCHER_PROBE_SECONDS.into()));
+        }
+        if is_hung_up(self.transport.fd()) { WatchPeer::Gone } else { WatchPeer::Ended }
     }
 }
 
@@ -42,22 +57,25 @@ impl WatchSink for WatcherSocket {
         self.transport.write(bytes)
     }
 
-    fn listen(&mut self) -> bool {
+    fn listen(&mut self) -> WatchPeer {
         // Bytes that an encrypted stream took but did not send count as written: no other call sends them.
         if self.transport.flush().is_err() {
-            return false;
+            return WatchPeer::Gone;
+        }
+        if self.has_ended {
+            return self.ended();
         }
         let mut bytes = [0; READ];
         for _ in 0..READS {
             match self.transport.read(&mut bytes, &mut self.scratch) {
-                Ok(0) => return false,
+                Ok(0) => return self.ended(),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return WatchPeer::Open,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
+                Err(_) => return WatchPeer::Gone,
             }
         }
-        true
+        WatchPeer::Open
     }
 }
 

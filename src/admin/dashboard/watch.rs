@@ -6,7 +6,7 @@
 
 use crate::events::EventClass;
 use crate::limits::{DASHBOARD_CHUNK, DASHBOARD_CHUNKS, DASHBOARD_LINES};
-use crate::maint::{WatchRefused, WatchSink};
+use crate::maint::{WatchPeer, WatchRefused, WatchSink};
 use crate::proto::Shared;
 use parking_lot::Mutex;
 use std::io::{self, ErrorKind};
@@ -31,8 +31,8 @@ impl WatchSink for ChannelSink {
         }
     }
 
-    fn listen(&mut self) -> bool {
-        !self.0.is_closed()
+    fn listen(&mut self) -> WatchPeer {
+        if self.0.is_closed() { WatchPeer::Gone } else { WatchPeer::Open }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Watchers: their events, their refusals, and that they delay no client.
 
 use crate::support::{DEADLINE, until};
+use oxcached::limits::WATCHERS_ENDED_MAX;
 use oxcached::proto::Shared;
 use oxcached::server::{Running, Server};
 use oxcached::settings::{Action, parse};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,6 +59,18 @@ impl Drop for Service {
 }
 
 pub(super) struct Client<S>(pub BufReader<S>);
+
+impl Client<TcpStream> {
+    /// Leaves with a reset, which the server sees at once.
+    fn reset(self) {
+        socket2::SockRef::from(self.0.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Sends no more, as `nc -N` at the end of its input.
+    fn close_sending_side(&self) {
+        self.0.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+}
 
 impl<S: Read + Write> Client<S> {
     pub fn send(&mut self, text: &str) {
@@ -189,7 +202,7 @@ fn connections_are_reported_from_start_to_end() {
         let ended = format!("conn_close rip=127.0.0.1 rport={port} transport=tcp reason={reason} cfd={fd}");
         assert_eq!(watcher.event(), ended);
     }
-    drop(service.watcher("watch connevents"));
+    service.watcher("watch connevents").reset();
     assert!(watcher.event().starts_with("conn_new "));
     assert!(watcher.event().contains(" reason=error "));
 }
@@ -200,13 +213,20 @@ fn a_unix_peer_is_local() {
     let path = folder.path().join("socket");
     let args = format!("oxcached -s {} -t 1", path.display());
     let Action::Run(settings) = parse(args.split_ascii_whitespace().map(Into::into)).unwrap() else { panic!() };
-    let running = Server::start(*settings).unwrap().spawn().unwrap();
+    let server = Server::start(*settings).unwrap();
+    let (shared, running) = (Arc::clone(server.shared()), server.spawn().unwrap());
     let connect = || Client(BufReader::new(UnixStream::connect(&path).unwrap()));
     let mut watcher = connect();
     assert_eq!(watcher.ask("watch connevents\n"), "OK\r\n");
     drop(connect());
     assert!(watcher.event().starts_with("conn_new rip=unix rport=0 transport=local cfd="));
     assert!(watcher.event().starts_with("conn_close rip=unix rport=0 transport=local reason=normal cfd="));
+    // Of a unix socket's peer the system tells whether it has gone.
+    watcher.0.get_ref().shutdown(Shutdown::Write).unwrap();
+    drop(connect());
+    assert!(watcher.event().starts_with("conn_new "));
+    drop(watcher);
+    until("its end", || shared.watchers.is_empty());
     running.shutdown().unwrap();
 }
 
@@ -222,7 +242,7 @@ fn refusals_leave_the_connection_as_it_was() {
     assert_eq!([client.line(), client.line(), client.line()], ["MN\r\n", PIPED, PIPED]);
     let watchers: Vec<_> = (0..20).map(|_| service.watcher("watch rawcmds f m s conn p proxye proxyu d e")).collect();
     assert_eq!(client.ask("watch\r\n"), "WATCHER_TOO_MANY log watcher limit reached\r\n");
-    drop(watchers);
+    watchers.into_iter().for_each(Client::reset);
     until("their seats", || service.shared.watchers.is_empty());
     assert_eq!(client.ask("watch\r\n"), "OK\r\n");
     drop(client);
@@ -250,12 +270,48 @@ fn a_watcher_is_counted_and_its_input_is_ignored() {
     until("the counts", || {
         globals.log_watcher_sent.load(Relaxed) == 1 && globals.log_worker_written.load(Relaxed) == 1
     });
-    drop(watcher);
+    watcher.reset();
     until("its end", || globals.log_watchers.load(Relaxed) == 0);
     // The listener and the client are left, and no more events are recorded.
     until("its connection's end", || globals.curr_conns.load(Relaxed) == 2);
     assert_eq!(client.ask("get b\r\n"), "END\r\n");
     assert_eq!(service.shared.events.drain(|_| ()), 0);
+}
+
+#[test]
+fn a_watcher_that_has_sent_its_last_byte_keeps_its_events() {
+    let service = Service::new("");
+    let (globals, mut client) = (&service.shared.stats.globals, service.client());
+    // In one packet with the command, and after the greeting.
+    let mut early = service.client();
+    early.send("watch fetchers\r\n");
+    early.close_sending_side();
+    assert_eq!(early.line(), "OK\r\n");
+    let mut late = service.watcher("watch fetchers");
+    late.close_sending_side();
+    until("both", || globals.log_watchers.load(Relaxed) == 2);
+    for n in 0..50 {
+        assert_eq!(client.ask(&format!("get k{n}\r\n")), "END\r\n");
+        for watcher in [&mut early, &mut late] {
+            assert!(watcher.event().starts_with(&format!("item_get key=k{n} status=not_found")));
+        }
+    }
+    // One that has gone shows at the next event: its system answers with a reset.
+    drop(early);
+    until("its end", || {
+        assert_eq!(client.ask("get k\r\n"), "END\r\n");
+        globals.log_watchers.load(Relaxed) == 1
+    });
+    assert!(late.event().starts_with("item_get key=k status"));
+}
+
+#[test]
+fn watchers_that_have_sent_their_last_byte_take_a_part_of_the_seats() {
+    let service = Service::new("");
+    let watchers: Vec<_> = (0..20).map(|_| service.watcher("watch connevents")).collect();
+    watchers.iter().for_each(Client::close_sending_side);
+    until("the oldest have gone", || service.shared.watchers.len() == WATCHERS_ENDED_MAX);
+    let _another = service.watcher("watch fetchers");
 }
 
 #[test]

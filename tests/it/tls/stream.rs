@@ -73,6 +73,9 @@ fn a_watcher_may_be_encrypted_and_sees_failed_handshakes() {
     while told < sent() {
         told += u64::from(watcher.line().contains(" type="));
     }
+    // A reset, which the server sees at once.
+    let socket = &watcher.stream.get_ref().sock;
+    socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop(watcher);
     until("the watcher is gone", || host.shared.watchers.is_empty());
 }
