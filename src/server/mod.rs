@@ -35,8 +35,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use check::check_files;
-pub use prepare::{Loaded, go_to_work, load_auth, load_cluster, load_tls, lock_memory, prepare_process};
 pub use host::warn_of_limits;
+pub use prepare::{Loaded, go_to_work, load_auth, load_cluster, load_tls, lock_memory, prepare_process};
 pub use running::Running;
 pub use sandbox::{enter_sandbox, make_sandbox};
 pub use start_error::StartError;

@@ -43,8 +43,8 @@ impl Filters {
         let place = Role::ALL.iter().position(|other| *other == role).unwrap_or_default();
         let pair = &self.0[place];
         // The stricter one last: it forbids to install another.
-        let programs = pair.refusing.iter().chain([&pair.allowing]);
-        programs.map(|program| apply_filter(program)).collect::<Result<(), _>>().map_err(|error| match error {
+        let mut programs = pair.refusing.iter().chain([&pair.allowing]);
+        programs.try_for_each(|program| apply_filter(program)).map_err(|error| match error {
             seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
             other => io::Error::other(other.to_string()),
         })
