@@ -3,6 +3,7 @@
 use oxcached::auth::{ITERATIONS_DEFAULT, hash_line};
 use oxcached::server::{self, Loaded, Server, StartError};
 use oxcached::settings::{self, Action, Settings};
+use oxcached::sys::service_manager::ServiceManager;
 use oxcached::sys::signal::Signals;
 use oxcached::sys::{error_text, panics, pidfile, reserve, say, stderr, terminal};
 use std::io::{self, Write};
@@ -49,18 +50,19 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     })?;
     stderr::write(settings.warnings.concat().as_bytes());
     start_log(settings.verbose);
+    let mut manager = ServiceManager::from_environment();
     settings.keep_directory();
     let tls = server::load_tls(&settings)?;
     server::prepare_process(&settings)?;
     let auth = server::load_auth(&settings)?;
     let cluster = server::load_cluster(&settings)?;
     server::warn_of_limits(&settings);
-    server::go_to_work(&settings)?;
+    server::go_to_work(&settings, manager.as_mut())?;
     server::make_sandbox(&settings)?;
     stderr::start().map_err(|e| StartError { code: 1, message: format!("Can't create thread: {}", error_text(&e)) })?;
     let (pid_file, daemon, locks) =
         (settings.pid_file.as_deref().map(|path| settings.locate(path)), settings.daemonize, settings.lock_memory);
-    let server = Server::start_with(settings, Loaded { tls, auth, cluster })?;
+    let server = Server::start_with(settings, Loaded { tls, auth, cluster, manager })?;
     if locks {
         server::lock_memory();
     }

@@ -78,6 +78,8 @@ struct Waker {
     /// Set by the first sender since the worker last cleared it: one system call wakes it for a whole batch.
     rung: AtomicBool,
     end: AtomicU8,
+    /// A sign of life is asked for; the worker clears it when it comes back from its poll.
+    pulse_awaited: AtomicBool,
 }
 
 /// The senders' side. Clones are cheap.
@@ -102,6 +104,7 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
         inner: mio::Waker::new(registry, BELL)?,
         rung: AtomicBool::new(false),
         end: AtomicU8::new(WorkerEnd::No as u8),
+        pulse_awaited: AtomicBool::new(false),
     });
     let (messages, messages_in) = bounded(WORKER_QUEUE);
     let (replies, replies_in) = unbounded();
@@ -121,6 +124,17 @@ impl Mailbox {
     pub(super) fn end(&self, how: WorkerEnd) {
         self.waker.end.store(how as u8, Release);
         self.waker.ring();
+    }
+
+    /// Asks for a sign of life.
+    pub(super) fn ask_pulse(&self) {
+        self.waker.pulse_awaited.store(true, Release);
+        self.waker.ring();
+    }
+
+    /// Whether the worker has come back to its poll since [`Mailbox::ask_pulse`].
+    pub(super) fn has_pulse(&self) -> bool {
+        !self.waker.pulse_awaited.load(Acquire)
     }
 
     /// Handle for the late reply of connection `token`.
@@ -152,6 +166,7 @@ impl Inbox {
     /// Must be called before the queues are emptied: a later sender wakes the worker again.
     pub(super) fn clear_wakeup(&self) {
         self.waker.rung.swap(false, AcqRel);
+        self.waker.pulse_awaited.store(false, Release);
     }
 
     pub(super) fn end(&self) -> WorkerEnd {

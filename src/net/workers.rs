@@ -60,6 +60,16 @@ impl Workers {
         }
     }
 
+    /// Asks every worker for a sign of life, which each gives when it comes back to its poll.
+    pub fn ask_pulse(&self) {
+        self.boxes.iter().for_each(Mailbox::ask_pulse);
+    }
+
+    /// Whether every worker has given the sign of life that was asked for last.
+    pub fn have_pulse(&self) -> bool {
+        self.boxes.iter().all(Mailbox::has_pulse)
+    }
+
     /// Closes every connection at once and waits for the threads.
     pub fn stop(self) {
         self.end(WorkerEnd::Drop);

@@ -3,7 +3,7 @@
 //! Owns the order of work after a poll. Must not touch a client's bytes. [`Server::run`] calls it until a stop is
 //! requested.
 
-use super::{SIGNALS, Server, Stop, WAKE, unix_now};
+use super::{SIGNALS, Server, Stop, WAKE, Watchdog, serving, unix_now};
 use crate::admin::{AdminToken, Phase};
 use crate::auth::Auth;
 use crate::cluster::ClusterWatch;
@@ -31,7 +31,8 @@ impl Server {
         self.begin(Phase::Serving);
         loop {
             let until_tick = self.next_tick.saturating_duration_since(Instant::now());
-            let timeout = self.acceptor.timeout().map_or(until_tick, |t| t.min(until_tick));
+            let others = [self.acceptor.timeout(), self.watchdog.as_ref().map(Watchdog::timeout)];
+            let timeout = others.into_iter().flatten().fold(until_tick, Duration::min);
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
@@ -49,6 +50,9 @@ impl Server {
                 return Ok(stop);
             }
             self.tick();
+            if let (Some(watchdog), Some(manager)) = (&mut self.watchdog, &mut self.manager) {
+                watchdog.ping(manager, &self.workers);
+            }
         }
     }
 
@@ -72,6 +76,9 @@ impl Server {
 
     /// Reloads users, certificates, the admin token and the nodes of the cluster.
     fn reload(&mut self) {
+        if let Some(manager) = &mut self.manager {
+            manager.reloading("Reloading files");
+        }
         if let Some(admin) = &self.admin {
             match AdminToken::load(&self.shared.settings) {
                 Ok(token) => admin.set_token(token),
@@ -89,6 +96,9 @@ impl Server {
         if let Some(watch) = &mut self.cluster {
             say_cluster(watch.reload(), watch, &self.shared);
         }
+        if let Some(manager) = &mut self.manager {
+            manager.ready(&serving(&self.shared));
+        }
     }
 
     /// Advances the clock once a second, and wakes idle background threads that have work. Ticks are scheduled from the
@@ -100,6 +110,9 @@ impl Server {
         }
         panics::trap("main");
         self.shared.clock.tick();
+        if let Some(manager) = &mut self.manager {
+            manager.retry();
+        }
         if let Some(admin) = &self.admin {
             admin.health().tick();
         }

@@ -7,6 +7,7 @@
 //! prepare      the process: files, limits, user, background; `host` warns, `sandbox` restricts
 //! start        memory, threads, listening sockets
 //! main_loop    until a stop is requested
+//! watchdog     signs of life for the service manager
 //! stop         threads end, items are saved
 //! ```
 
@@ -19,6 +20,7 @@ mod sandbox;
 mod start;
 mod start_error;
 mod stop;
+mod watchdog;
 
 use crate::admin::{AdminThread, Phase};
 use crate::cluster::ClusterWatch;
@@ -26,6 +28,7 @@ use crate::maint::{Chores, Logger, MoverThread};
 use crate::net::{Acceptor, Workers};
 use crate::proto::{Control, Shared};
 use crate::sys::say;
+use crate::sys::service_manager::ServiceManager;
 use crate::sys::signal::Signals;
 use mio::{Poll, Token, Waker};
 use std::io;
@@ -40,6 +43,7 @@ pub use prepare::{Loaded, go_to_work, load_auth, load_cluster, load_tls, lock_me
 pub use running::Running;
 pub use sandbox::{enter_sandbox, make_sandbox};
 pub use start_error::StartError;
+use watchdog::Watchdog;
 
 const WAKE: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -100,6 +104,10 @@ pub struct Server {
     admin: Option<AdminThread>,
     /// `None` without `-o cluster_file`.
     cluster: Option<ClusterWatch>,
+    /// `None` unless a service manager asked for messages.
+    manager: Option<ServiceManager>,
+    /// `None` unless the manager watches.
+    watchdog: Option<Watchdog>,
     addresses: Vec<SocketAddr>,
     poll: Poll,
     next_tick: Instant,
@@ -157,11 +165,27 @@ impl Server {
         served.map(|_| ())
     }
 
-    fn begin(&self, phase: Phase) {
+    /// Begins a phase, and reports it.
+    fn begin(&mut self, phase: Phase) {
         if let Some(admin) = &self.admin {
             admin.health().begin(phase);
         }
+        let Some(manager) = &mut self.manager else { return };
+        match phase {
+            Phase::Serving => {
+                self.watchdog = manager.watchdog().map(|limit| Watchdog::start(limit, &self.workers));
+                manager.ready(&serving(&self.shared));
+            }
+            Phase::Draining => manager.stopping("Stopping"),
+            Phase::Starting | Phase::Restoring => {}
+        }
     }
+}
+
+/// Status of a server that serves.
+fn serving(shared: &Shared) -> String {
+    let workers = shared.settings.num_threads;
+    format!("Serving with {workers} worker{}", if workers == 1 { "" } else { "s" })
 }
 
 fn unix_now() -> i64 {

@@ -6,11 +6,12 @@ use super::start_error::{FAILURE, OS_ERROR, StartError, USAGE};
 use crate::auth::Auth;
 use crate::cluster::ClusterWatch;
 use crate::settings::{self, Settings};
+use crate::sys::service_manager::ServiceManager;
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
 use crate::tls::Tls;
 
-/// State read from files before the server starts.
+/// State read from files and the environment before the server starts.
 #[derive(Default)]
 pub struct Loaded {
     /// Certificates; see [`load_tls`].
@@ -19,6 +20,8 @@ pub struct Loaded {
     pub auth: Option<Auth>,
     /// Nodes of the cluster; see [`load_cluster`].
     pub cluster: Option<ClusterWatch>,
+    /// The service manager that wants to know about the server.
+    pub manager: Option<ServiceManager>,
 }
 
 /// Applies the process-wide part of `settings`: limits and the change of user, in memcached's order, so that
@@ -57,9 +60,10 @@ fn descriptors(settings: &Settings) -> u64 {
 }
 
 /// Daemonizes, after [`prepare_process`]. Between the two, files can be read with the rights of the new user while
-/// error texts still reach the terminal.
-pub fn go_to_work(settings: &Settings) -> Result<(), StartError> {
-    if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0).is_err() {
+/// error texts still reach the terminal. A service manager learns the new process id from the process that it started.
+pub fn go_to_work(settings: &Settings, manager: Option<&mut ServiceManager>) -> Result<(), StartError> {
+    let moved = |child| manager.into_iter().for_each(|manager| manager.moved_to(child));
+    if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0, moved).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));
     }
     process::save_address_space();

@@ -29,8 +29,12 @@ use std::time::Instant;
 impl Server {
     /// Starts a server: certificates, users, poll, shared state, workers, clock, listening sockets.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let loaded =
-            Loaded { tls: load_tls(&settings)?, auth: load_auth(&settings)?, cluster: load_cluster(&settings)? };
+        let loaded = Loaded {
+            tls: load_tls(&settings)?,
+            auth: load_auth(&settings)?,
+            cluster: load_cluster(&settings)?,
+            ..Loaded::default()
+        };
         Self::start_with(settings, loaded)
     }
 
@@ -38,7 +42,8 @@ impl Server {
     pub fn start_with(settings: Settings, loaded: Loaded) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
-        let tls = loaded.tls.map(Arc::new);
+        let Loaded { tls, auth, cluster, mut manager } = loaded;
+        let tls = tls.map(Arc::new);
         // First of all, so that it answers while a memory file is recovered.
         let admin = serve_admin(&settings, tls.as_ref())?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
@@ -47,10 +52,15 @@ impl Server {
         // Cannot fail: the cell is new.
         let _ = requests.waker.set(waker);
         let asked = Arc::clone(&requests);
-        let restoring = || admin.iter().for_each(|admin| admin.health().begin(Phase::Restoring));
-        let shared = share(settings, Box::new(move |control| asked.ask(control)), &restoring)?;
-        let cluster = loaded.cluster.as_ref().map(|watch| Arc::clone(watch.cluster()));
-        let shared = Arc::new(Shared { tls, auth: loaded.auth, cluster, ..shared });
+        let restoring = |path: &Path| {
+            admin.iter().for_each(|admin| admin.health().begin(Phase::Restoring));
+            if let Some(manager) = &mut manager {
+                manager.status(&format!("Restoring the items of {}", path.display()));
+            }
+        };
+        let shared = share(settings, Box::new(move |control| asked.ask(control)), restoring)?;
+        let nodes = cluster.as_ref().map(|watch| Arc::clone(watch.cluster()));
+        let shared = Arc::new(Shared { tls, auth, cluster: nodes, ..shared });
         if let Some(admin) = &admin {
             admin.health().begin(Phase::Starting);
             admin.attach(&shared);
@@ -90,7 +100,9 @@ impl Server {
                 logger,
                 acceptor,
                 admin,
-                cluster: loaded.cluster,
+                cluster,
+                manager,
+                watchdog: None,
                 addresses,
                 poll,
                 next_tick,
@@ -125,11 +137,11 @@ fn news(shared: &Arc<Shared>) -> impl Fn() -> u64 + Send + 'static {
 }
 
 /// Creates the shared state: an empty cache, or with `-e` the items of the previous process.
-/// `restoring` is called before old items are looked for.
+/// `restoring` is called with the memory file before old items are looked for.
 fn share(
     mut settings: Settings,
     control: Box<dyn Fn(Control) + Send + Sync>,
-    restoring: &dyn Fn(),
+    restoring: impl FnOnce(&Path),
 ) -> Result<Shared, StartError> {
     let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
     let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else {
@@ -141,7 +153,7 @@ fn share(
         }
         return Ok(shared);
     };
-    restoring();
+    restoring(&path);
     let sizes = Sizes::new(size_config(&settings));
     let Memory { memory_file, resume } =
         restart::open(&path, &settings, &sizes, unix_now()).map_err(|complaint| StartError::new(FAILURE, complaint))?;

@@ -10,7 +10,7 @@ use crate::sys::say;
 
 impl Server {
     /// Stops every thread in memcached's order; with `verbose` prints each step.
-    pub(super) fn stop_gracefully(self, verbose: bool) {
+    pub(super) fn stop_gracefully(mut self, verbose: bool) {
         let tell = |line: &str| {
             if verbose {
                 say(format_args!("{line}"));
@@ -36,6 +36,9 @@ impl Server {
         tell("reaping worker threads");
         self.workers.stop_gracefully();
         tell("all background threads stopped");
+        if let (Some(manager), Some(path)) = (&mut self.manager, &settings.memory_file) {
+            manager.status(&format!("Saving the items in {}", path.display()));
+        }
         put_aside(&self.shared);
     }
 }

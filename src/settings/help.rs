@@ -94,6 +94,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("rustls", "Apache-2.0 OR ISC OR MIT"),
     ("rustls-webpki", "ISC"),
     ("seccompiler", "Apache-2.0 OR BSD-3-Clause"),
+    ("sd-notify", "MIT OR Apache-2.0"),
     ("serde_json", "MIT OR Apache-2.0"),
     ("signal-hook", "MIT OR Apache-2.0"),
     ("slab", "MIT"),

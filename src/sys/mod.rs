@@ -17,6 +17,7 @@ pub mod process;
 pub mod reserve;
 pub mod resolve;
 pub mod sandbox;
+pub mod service_manager;
 pub mod signal;
 pub mod socket;
 pub mod stderr;

@@ -110,7 +110,7 @@ fn end(words: &str) -> ! {
     std::process::abort()
 }
 
-/// Fault injection point: panics once if the environment names `_place`. Not in release builds.
+/// Fault injection point: panics once if the environment names `_place`, or stalls there. Not in release builds.
 #[inline]
 pub fn trap(_place: &str) {
     #[cfg(debug_assertions)]
@@ -126,6 +126,11 @@ mod trap {
     static SPRUNG: AtomicBool = AtomicBool::new(false);
 
     pub(super) fn spring(place: &str) {
+        if PLACE.as_deref().and_then(|set| set.strip_prefix("stall ")) == Some(place) && !SPRUNG.swap(true, Relaxed) {
+            loop {
+                std::thread::park();
+            }
+        }
         let is_set = PLACE.as_deref() == Some(place);
         assert!(!is_set || SPRUNG.swap(true, Relaxed), "the trap `{place}`");
     }

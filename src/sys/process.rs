@@ -84,17 +84,20 @@ pub fn become_user(account: Account) -> io::Result<()> {
 
 /// Continues as a background process: the parent exits with status 0, the child leads a new session. `keep_cwd` stays
 /// in the current directory (core files are written there) instead of `/`; `keep_std` keeps stdin, stdout and stderr
-/// as they are.
+/// as they are. The parent calls `before_exit` with the child's process id.
 ///
 /// Must be called while the process has one thread: other threads would not exist in the child.
-pub fn daemonize(keep_cwd: bool, keep_std: bool) -> io::Result<()> {
+pub fn daemonize(keep_cwd: bool, keep_std: bool, before_exit: impl FnOnce(u32)) -> io::Result<()> {
     // SAFETY: the process has one thread (contract above), so no lock can be held by a thread that does not exist in
     // the child.
     match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
         0 => {}
-        // SAFETY: exits at once without running anything that the child will run as well.
-        _ => unsafe { libc::_exit(0) },
+        child => {
+            before_exit(child.cast_unsigned());
+            // SAFETY: exits at once without running anything that the child will run as well.
+            unsafe { libc::_exit(0) }
+        }
     }
     // SAFETY: takes nothing.
     if unsafe { libc::setsid() } == -1 {

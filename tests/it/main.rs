@@ -41,6 +41,7 @@ mod meta;
 mod metrics;
 mod net;
 mod regression;
+mod service;
 mod split;
 mod text;
 mod tls;

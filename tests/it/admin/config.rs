@@ -147,7 +147,7 @@ fn errors_name_file_and_line() {
         ("-m", 1, "F:1: Illegal argument \"?\"\n".to_owned()),
         ("-m\n64", 1, "F:1: Illegal argument \"?\"\n".to_owned()),
         ("-o idle_timeout=5,x=1", 1, "F:1: Illegal suboption \"x=1\"\n".to_owned()),
-        ("-N 2", 1, "F:1: not supported yet: -N, --napi-ids\n".to_owned()),
+        ("-o ext_path=/f:1G", 1, "F:1: not supported yet: -o ext_path\n".to_owned()),
         (
             "-B foo",
             64,

@@ -86,7 +86,7 @@ fn clients_of_two_queues_get_a_worker_each() {
         let server = place.start(place.run(words.into_iter().chain(place.words(&args))));
         // Each connection has a port of its own, by which the card chooses the queue.
         let address = format!("10.9.9.1/{}", server.port);
-        let stats = (0..24).map(|_| Machines::stats(&machines.client, &address)).last().unwrap();
+        let stats = (0..24).map(|_| Machines::stats(&machines.client, &address)).reduce(|_, last| last).unwrap();
         let (fallback, unexpected) = (count(&stats, "round_robin_fallback"), count(&stats, "unexpected_napi_ids"));
         assert_eq!((fallback, unexpected > 0), (0, more_queues_than_threads), "{threads}: {unexpected}");
     }
