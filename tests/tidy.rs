@@ -174,9 +174,9 @@ fn char_literal(rest: &[char]) -> usize {
     }
 }
 
-/// Marks the lines of each item under `#[cfg(test)]` or a `cfg(all(test, ...))`.
+/// Marks the lines of each item under `#[cfg(test)]` or a `cfg(all(test, ...))`, or all of a file under `#![cfg(test)]`.
 fn mark_tests(code: &[String]) -> Vec<bool> {
-    let mut marks = vec![false; code.len()];
+    let mut marks = vec![code.iter().any(|line| line == "#![cfg(test)]"); code.len()];
     let mut at = 0;
     while at < code.len() {
         let line = code[at].trim_start();

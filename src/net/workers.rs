@@ -116,8 +116,8 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Sends to the worker of its receive queue, or to the next one that takes the message; false if none does: then the
-    /// message's socket is closed.
+    /// Sends to the worker of its receive queue, or to the next one that takes the message. False if none does: then
+    /// the socket of the message is closed.
     pub(super) fn dispatch(&mut self, mut message: Message) -> bool {
         if let Some(queues) = &mut self.queues
             && let Some(worker) = queues.worker(message.fd(), &self.shared.stats.globals)

@@ -1,7 +1,7 @@
 //! The sandbox of a server's process, for `-o drop_privileges`.
 //!
-//! Owns which directories stay accessible: those of the files that options name. Must not know system calls: `sys` does.
-//! Called by `main` before the first thread starts.
+//! Owns which directories stay accessible: those of the files that options name. Must not know system calls, as `sys`
+//! does. Called by `main` before the first thread starts.
 
 use super::start_error::{FAILURE, StartError};
 use crate::settings::{Settings, UsedFile};

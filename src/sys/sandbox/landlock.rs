@@ -1,7 +1,7 @@
 //! Landlock: a thread opens files below some directories only.
 //!
-//! Three system calls without wrappers in libc. Owns the ruleset's descriptor; called by `sandbox`. The kernel applies a
-//! ruleset when a path is opened, made, renamed or removed: what is open stays so.
+//! Three system calls without wrappers in libc. Owns the ruleset's descriptor; called by `sandbox`. The kernel applies
+//! a ruleset when a path is opened, made, renamed or removed: what is open stays so.
 #![allow(unsafe_code)]
 
 use super::{Access, Folder};

@@ -10,7 +10,6 @@
 mod calls;
 mod filter;
 mod landlock;
-#[cfg(test)]
 mod violations;
 
 use super::stderr;
@@ -87,7 +86,7 @@ pub enum Files {
     Open,
 }
 
-/// Makes the sandbox of this process, which opens files in `folders` only; `None` = anywhere. With `relaxed` the filters
+/// Makes the sandbox of this process, which opens files in `folders` only; `None` = anywhere. With `relaxed` filters
 /// also allow what a test suite needs. Must be called once the process has the id that it keeps, before the first
 /// [`confine`].
 ///

@@ -1,5 +1,6 @@
 //! Forbidden calls, each made by a confined thread of a process of its own: this test program, in which one ignored
 //! test makes the call.
+#![cfg(test)]
 #![allow(unsafe_code)]
 
 use super::{Role, confine, prepare};
