@@ -168,7 +168,7 @@ fn tests_that_docs_name_exist() {
     ["src", "tests"].iter().for_each(|folder| super::rust_files(&root().join(folder), &mut files));
     let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
     for (page, least, joints) in
-        [("docs/counters.md", 40, 5), ("docs/connection.md", 10, 5), ("docs/faults.md", 100, 2)]
+        [("docs/counters.md", 40, 5), ("docs/connection.md", 10, 5), ("docs/faults.md", 100, 2), ("SECURITY.md", 20, 2)]
     {
         let names = tests_named_by(page, joints);
         assert!(names.len() > least, "{page}: {} names", names.len());

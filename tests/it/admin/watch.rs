@@ -1,5 +1,6 @@
 //! Watchers: their events, their refusals, and that they delay no client.
 
+use crate::binary::packet::store;
 use crate::support::{DEADLINE, until};
 use oxcached::limits::WATCHERS_ENDED_MAX;
 use oxcached::proto::Shared;
@@ -164,6 +165,29 @@ fn a_store_without_room_is_reported() {
         let event = watcher.event();
         assert!(event.starts_with("item_store key=big status=too_large cmd=set ttl=0 clsid=0 cfd="), "{event}");
         assert!(event.ends_with(" size=0"), "{event}");
+    }
+}
+
+/// memcached looked into the item that there was not.
+#[test]
+fn a_packet_that_stores_nothing_is_reported() {
+    let service = Service::new("");
+    let mut watcher = service.watcher("watch mutations");
+    let mut client = service.client();
+    let value = "x".repeat(2_000_000);
+    for (packet, status) in [
+        (store(0x01, "big", 0, 0, &value), "too_large"),
+        (store(0x13, "none", 0, 0, "x"), "not_stored"),
+        (store(0x01, "none", 0, 0, "x").cas(7), "not_found"),
+    ] {
+        client.0.get_mut().write_all(&packet.bytes()).unwrap();
+        let event = watcher.event();
+        assert!(event.starts_with("item_store key=") && event.contains(&format!(" status={status} ")), "{event}");
+        let mut header = [0; 24];
+        client.0.read_exact(&mut header).unwrap();
+        assert!(header[7] != 0, "{event}");
+        let text = u32::from_be_bytes(header[8..12].try_into().unwrap());
+        client.0.read_exact(&mut vec![0; text as usize]).unwrap();
     }
 }
 

@@ -9,4 +9,5 @@ mod items_after_a_cancelled_move;
 mod keys_forge_no_line;
 mod large_items_are_evicted;
 mod pinned_value_and_its_bucket;
+mod requests_that_broke_memcached;
 mod shares_beyond_32_bits;
