@@ -65,12 +65,14 @@ fn the_check_reports_what_a_start_reports() {
     let missing = folder.path("missing");
     let below_a_file = format!("{users}/memory");
     let ssl = format!("ssl_chain_cert={certificate},ssl_key={missing}");
+    let nodes = format!("cluster_file={}", folder.write("nodes", "12\na|1\n"));
     let admin_token = format!("admin_token_file={token}");
     let cluster = format!("cluster_file={missing}");
     let cases: &[(&[&str], i32, &str)] = &[
         (&["-Y", &missing], 1, "Could not open authfile"),
         (&["-Y", &users], 1, "malformed entry"),
         (&["-Y", &users, "-U", "5"], 64, "Cannot use UDP with ascii authentication enabled"),
+        (&["-o", &nodes], 1, "line 2: a node must be host|ip|port"),
         (&["-Z", "-o", &ssl], 64, "chain.pem"),
         (&["-l", "notls:127.0.0.1"], 71, "'notls' option is valid only when SSL is enabled"),
         (&["-o", &cluster], 1, "missing"),
