@@ -1,6 +1,7 @@
 //! The file of a running server: read at start, again when it changes and at SIGHUP.
 
 use crate::support::{DEADLINE, settings, until};
+use oxcached::cluster::ClusterConfig;
 use oxcached::server::{Server, StartError};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -133,4 +134,26 @@ fn sighup_reads_the_file_again_and_complaints_name_it() {
     let complaint = "cluster_file [nodes]: line 2: a node must be host|ip|port: \"b\"; the nodes stay as they were\n";
     assert_eq!(said.matches(complaint).count(), 2, "{said}");
     assert!(said.contains("cluster: version 4 with 1 nodes\n"), "{said}");
+}
+
+/// Lines of `text` behind `head`, as long as they are indented deeper than it.
+fn block<'a>(text: &'a str, head: &str) -> Vec<&'a str> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut lines = text.lines().skip_while(|line| line.trim() != head);
+    let depth = indent(lines.next().unwrap());
+    lines.take_while(|line| indent(line) > depth).map(str::trim).filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn the_example_for_kubernetes_is_one_that_a_server_takes() {
+    let text = include_str!("../../../contrib/kubernetes/oxcached.yaml");
+    let nodes = ClusterConfig::parse(block(text, "nodes: |").join("\n").as_bytes(), 1).unwrap();
+    assert_eq!((nodes.version(), nodes.nodes()), (1, 3));
+    assert!(text.contains("\n  replicas: 3\n"), "as many as nodes");
+    let args: Vec<_> =
+        block(text, "args:").iter().map(|line| line.strip_prefix("- ").unwrap().trim_matches('"')).collect();
+    let settings = settings(&args.join(" "));
+    assert_eq!(settings.cluster_file.as_deref(), Some(Path::new("/etc/oxcached/nodes")));
+    assert!(settings.admin.insecure && settings.maxbytes == 1 << 30);
+    oxcached::settings::check_start(&settings).unwrap();
 }
