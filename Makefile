@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench hitratio torture growth fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench hitratio torture growth scale-out fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -101,6 +101,9 @@ package-test: deb ## the Debian packages in a fresh Debian: from memcached to ox
 
 container-test: build ## the image of Containerfile, without a container engine
 	@scripts/container-test
+
+scale-out: build ## three servers behind clients and proxies, one of them killed or stalled (SCALE_SECONDS=)
+	@scripts/scale-out
 
 bench: build ## oxcached and memcached side by side
 	@scripts/bench
