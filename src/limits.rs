@@ -394,6 +394,11 @@ pub const ADMIN_PING_SECONDS: u32 = 20;
 /// Unit: seconds. Beyond: the WebSocket is closed.
 pub const ADMIN_PONG_SECONDS: u32 = 10;
 
+/// Longest `-o drain`: seconds that connections have for their requests after a stop is requested.
+///
+/// Unit: seconds. Beyond: the option is refused.
+pub const DRAIN_SECONDS_MAX: u32 = 3600;
+
 /// Seconds without a tick of the main thread, which ticks every second.
 ///
 /// Unit: seconds. Beyond: `/healthz` answers with status 503.

@@ -212,6 +212,32 @@ impl Acceptor {
         }
     }
 
+    /// Stops listening. Clients that have connected are accepted first, at most a backlog for each listener.
+    pub fn close(&mut self, registry: &Registry) {
+        let backlog = usize::try_from(self.shared.settings.backlog).unwrap_or(0);
+        for index in 0..self.listeners.len() {
+            for _ in 0..=backlog / ACCEPT_BATCH {
+                if self.pause.is_none() {
+                    self.accept_batch(index, registry);
+                }
+                if !self.listeners[index].pending {
+                    break;
+                }
+            }
+        }
+        (self.pause, self.retry_at) = (None, None);
+        self.shared.stats.globals.accepting_conns.store(false, Relaxed);
+        for mut open in std::mem::take(&mut self.listeners) {
+            if open.is_registered
+                && let Err(error) = open.listener.socket.deregister(registry)
+            {
+                log::error!("deregistering a listener: {error}");
+            }
+            self.shared.conns.remove(open.listener.socket.fd());
+            self.shared.stats.globals.curr_conns.fetch_sub(1, Relaxed);
+        }
+    }
+
     fn accept_batch(&mut self, index: usize, registry: &Registry) {
         self.listeners[index].pending = true;
         let mut failed = 0;

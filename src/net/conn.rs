@@ -55,7 +55,7 @@ pub(super) enum After {
 
 /// One connection of a worker. Small: an idle connection consists of this and its [`ConnInfo`].
 pub(super) struct Conn<S> {
-    transport: Transport,
+    pub(super) transport: Transport,
     id: u64,
     info: Arc<ConnInfo>,
     /// Bytes left over from the last turn while another connection uses the shared buffers.
@@ -79,13 +79,13 @@ pub(super) struct Conn<S> {
     /// In the worker's ready queue.
     pub(super) queued: bool,
     /// Closes once the peer has taken its replies: nothing more is read or run.
-    closing: Option<CloseReason>,
+    pub(super) closing: Option<CloseReason>,
     /// The session must run before anything is read.
-    run_first: bool,
+    pub(super) run_first: bool,
     /// KiB charged against the read buffer limits.
-    charged: u16,
+    pub(super) charged: u16,
     watches_writes: bool,
-    session: S,
+    pub(super) session: S,
 }
 
 /// What a connection waits for besides its peer.

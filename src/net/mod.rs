@@ -10,6 +10,7 @@ mod conn;
 mod conns;
 mod datagram;
 mod deadlines;
+mod drain;
 mod handler;
 mod listener;
 mod napi;

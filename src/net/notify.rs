@@ -14,7 +14,7 @@ use mio::{Registry, Token};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 
 /// Token of the waker in every worker's poll; no connection's token has this slot.
 pub(super) const BELL: Token = Token(usize::MAX);
@@ -71,6 +71,8 @@ pub(super) enum WorkerEnd {
     No,
     Drop,
     Graceful,
+    /// Not the end yet: connections are closed as they come to rest.
+    Drain,
 }
 
 struct Waker {
@@ -80,7 +82,12 @@ struct Waker {
     end: AtomicU8,
     /// A sign of life is asked for; the worker clears it when it comes back from its poll.
     pulse_awaited: AtomicBool,
+    /// Connections left while draining; `UNCOUNTED` before.
+    left: AtomicUsize,
 }
+
+/// The worker has not begun to drain.
+const UNCOUNTED: usize = usize::MAX;
 
 /// The senders' side. Clones are cheap.
 #[derive(Clone)]
@@ -105,6 +112,7 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
         rung: AtomicBool::new(false),
         end: AtomicU8::new(WorkerEnd::No as u8),
         pulse_awaited: AtomicBool::new(false),
+        left: AtomicUsize::new(UNCOUNTED),
     });
     let (messages, messages_in) = bounded(WORKER_QUEUE);
     let (replies, replies_in) = unbounded();
@@ -135,6 +143,11 @@ impl Mailbox {
     /// Whether the worker has come back to its poll since [`Mailbox::ask_pulse`].
     pub(super) fn has_pulse(&self) -> bool {
         !self.waker.pulse_awaited.load(Acquire)
+    }
+
+    /// Connections left, once the worker drains.
+    pub(super) fn left(&self) -> Option<usize> {
+        Some(self.waker.left.load(Acquire)).filter(|left| *left != UNCOUNTED)
     }
 
     /// Handle for the late reply of connection `token`.
@@ -169,11 +182,17 @@ impl Inbox {
         self.waker.pulse_awaited.store(false, Release);
     }
 
+    /// Reports the connections left while draining.
+    pub(super) fn set_left(&self, left: usize) {
+        self.waker.left.store(left, Release);
+    }
+
     pub(super) fn end(&self) -> WorkerEnd {
         match self.waker.end.load(Acquire) {
             0 => WorkerEnd::No,
             1 => WorkerEnd::Drop,
-            _ => WorkerEnd::Graceful,
+            2 => WorkerEnd::Graceful,
+            _ => WorkerEnd::Drain,
         }
     }
 }

@@ -22,12 +22,14 @@
 //! bytes that it took free room when the peer takes them.
 
 use super::tls::TlsStream;
+use crate::sys::socket::{unacknowledged, unread};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::AsRawFd;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// Which directions the peer has closed.
@@ -144,6 +146,34 @@ impl Transport {
         let probes = TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(6);
         if let Err(error) = socket.set_tcp_keepalive(&probes) {
             log::warn!("a silent watcher is not probed: {error}");
+        }
+    }
+
+    /// Whether the kernel holds bytes that were not read; true where it does not tell.
+    pub(super) fn has_unread(&self) -> bool {
+        unread(self.as_fd()).map_or(true, |bytes| bytes > 0)
+    }
+
+    /// Whether the peer's machine has everything that was sent, the end of the stream included.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        !self.is_tcp() || unacknowledged(self.as_fd()).is_ok_and(|bytes| bytes == 0)
+    }
+
+    /// Ends the stream to the peer, after what was sent.
+    pub(super) fn end_writing(&mut self) -> io::Result<()> {
+        self.close();
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.socket().shutdown(Shutdown::Write),
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
 

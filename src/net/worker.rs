@@ -35,9 +35,9 @@ const GRACE: Duration = Duration::from_millis(250);
 /// One event loop.
 pub(super) struct Worker<S> {
     poll: Poll,
-    inbox: Inbox,
-    context: WorkerContext,
-    conns: ConnSlots<S>,
+    pub(super) inbox: Inbox,
+    pub(super) context: WorkerContext,
+    pub(super) conns: ConnSlots<S>,
     udp: Datagrams<S>,
     /// Connections that have more to do after others had their turn; each at most once.
     ready: VecDeque<usize>,
@@ -66,38 +66,10 @@ impl<S: Handler> Worker<S> {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let end = loop {
-            self.context.buffers.publish(&self.context.shared.stats.globals);
-            self.context.buffers.bound_replies(&self.context.shared.stats.globals, self.context.replies_max);
-            // Snapshot the queue length: connections that are queued later run after the next poll.
-            let round = self.ready.len();
-            match self.poll.poll(&mut events, self.timeout()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            self.context.clock.follow(self.context.shared.clock.now());
-            self.context.trace.follow(&self.context.shared.runtime);
-            for event in &events {
-                if event.token() == BELL {
-                    self.clear_wakeup();
-                } else {
-                    self.event(event);
-                }
-                if self.is_over() {
-                    break;
-                }
-            }
-            for _ in 0..round {
-                if self.is_over() {
-                    break;
-                }
-                if let Some(token) = self.ready.pop_front() {
-                    self.run_queued(token);
-                }
-            }
-            self.judge(&events);
+            self.round(&mut events, self.timeout())?;
             match self.inbox.end() {
                 WorkerEnd::No => {}
+                WorkerEnd::Drain => break self.drain(&mut events)?,
                 end => break end,
             }
         };
@@ -105,18 +77,54 @@ impl<S: Handler> Worker<S> {
         Ok(())
     }
 
+    /// Polls once and gives the turns that are due.
+    #[inline]
+    pub(super) fn round(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        self.context.buffers.publish(&self.context.shared.stats.globals);
+        self.context.buffers.bound_replies(&self.context.shared.stats.globals, self.context.replies_max);
+        // Snapshot the queue length: connections that are queued later run after the next poll.
+        let queued = self.ready.len();
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.context.clock.follow(self.context.shared.clock.now());
+        self.context.trace.follow(&self.context.shared.runtime);
+        for event in events.iter() {
+            if event.token() == BELL {
+                self.clear_wakeup();
+            } else {
+                self.event(event);
+            }
+            if self.is_over() {
+                break;
+            }
+        }
+        for _ in 0..queued {
+            if self.is_over() {
+                break;
+            }
+            if let Some(token) = self.ready.pop_front() {
+                self.run_queued(token);
+            }
+        }
+        self.judge(events);
+        Ok(())
+    }
+
     /// Whether to stop giving turns: at once on `WorkerEnd::Drop`, `GRACE` after `WorkerEnd::Graceful` was seen.
     /// Checked between any two turns.
     #[inline]
-    fn is_over(&mut self) -> bool {
+    pub(super) fn is_over(&mut self) -> bool {
         match self.inbox.end() {
-            WorkerEnd::No => false,
+            WorkerEnd::No | WorkerEnd::Drain => false,
             WorkerEnd::Drop => true,
             WorkerEnd::Graceful => self.ending.get_or_insert_with(Instant::now).elapsed() >= GRACE,
         }
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    pub(super) fn timeout(&self) -> Option<Duration> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -124,7 +132,7 @@ impl<S: Handler> Worker<S> {
         Some(if deadlines.is_due() { Duration::ZERO } else { Duration::from_secs(1) })
     }
 
-    fn clear_wakeup(&mut self) {
+    pub(super) fn clear_wakeup(&mut self) {
         self.inbox.clear_wakeup();
         while let Ok(message) = self.inbox.messages.try_recv() {
             match message {
@@ -415,7 +423,7 @@ impl<S: Handler> Worker<S> {
     }
 
     /// Closes a connection; the only way to. A second call has no effect.
-    fn close(&mut self, token: usize, reason: CloseReason) {
+    pub(super) fn close(&mut self, token: usize, reason: CloseReason) {
         if let Some(conn) = self.take_out(token) {
             conn.end(&mut self.context, reason);
         }

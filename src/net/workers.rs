@@ -70,6 +70,16 @@ impl Workers {
         self.boxes.iter().all(Mailbox::has_pulse)
     }
 
+    /// Makes the workers close connections as they come to rest. No connection may be dispatched afterwards.
+    pub fn drain(&self) {
+        self.boxes.iter().for_each(|to| to.end(WorkerEnd::Drain));
+    }
+
+    /// Connections left after [`Workers::drain`]; `None` until every worker has counted its own.
+    pub fn left(&self) -> Option<usize> {
+        self.boxes.iter().map(Mailbox::left).sum()
+    }
+
     /// Closes every connection at once and waits for the threads.
     pub fn stop(self) {
         self.end(WorkerEnd::Drop);

@@ -17,11 +17,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Maximum events of one poll; further ones wait for the next poll.
-const EVENTS: usize = 128;
+pub(super) const EVENTS: usize = 128;
 
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
 impl Server {
+    /// Serves until a stop is requested.
     pub(super) fn serve(&mut self, mut signals: Option<&mut Signals>) -> io::Result<Stop> {
         ALLOCATOR.refill();
         if let Some(signals) = &mut signals {
@@ -30,30 +31,43 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS);
         self.begin(Phase::Serving);
         loop {
-            let until_tick = self.next_tick.saturating_duration_since(Instant::now());
-            let others = [self.acceptor.timeout(), self.watchdog.as_ref().map(Watchdog::timeout)];
-            let timeout = others.into_iter().flatten().fold(until_tick, Duration::min);
-            match self.poll.poll(&mut events, Some(timeout)) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            let mut signalled = None;
-            for event in &events {
-                match event.token() {
-                    WAKE => {}
-                    SIGNALS => signalled = signals.as_deref_mut(),
-                    listener => self.acceptor.ready(listener, self.poll.registry()),
-                }
-            }
-            self.acceptor.on_timer(self.poll.registry());
-            if let Some(stop) = self.asked(signalled) {
+            if let Some(stop) = self.turn(&mut events, signals.as_deref_mut(), TICK)? {
                 return Ok(stop);
             }
-            self.tick();
-            if let (Some(watchdog), Some(manager)) = (&mut self.watchdog, &mut self.manager) {
-                watchdog.ping(manager, &self.workers);
+        }
+    }
+
+    /// Polls once, for `longest` at most, and does what is due. Returns a requested stop.
+    pub(super) fn turn(
+        &mut self,
+        events: &mut Events,
+        mut signals: Option<&mut Signals>,
+        longest: Duration,
+    ) -> io::Result<Option<Stop>> {
+        let until_tick = self.next_tick.saturating_duration_since(Instant::now());
+        let others = [self.acceptor.timeout(), self.watchdog.as_ref().map(Watchdog::timeout), Some(longest)];
+        let timeout = others.into_iter().flatten().fold(until_tick, Duration::min);
+        match self.poll.poll(events, Some(timeout)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+            other => other?,
+        }
+        let mut signalled = None;
+        for event in events.iter() {
+            match event.token() {
+                WAKE => {}
+                SIGNALS => signalled = signals.as_deref_mut(),
+                listener => self.acceptor.ready(listener, self.poll.registry()),
             }
         }
+        self.acceptor.on_timer(self.poll.registry());
+        if let Some(stop) = self.asked(signalled) {
+            return Ok(Some(stop));
+        }
+        self.tick();
+        if let (Some(watchdog), Some(manager)) = (&mut self.watchdog, &mut self.manager) {
+            watchdog.ping(manager, &self.workers);
+        }
+        Ok(None)
     }
 
     /// Stop requested by signals or sessions. Signals are read only if their event came.
@@ -66,9 +80,9 @@ impl Server {
                 Signal::Reload => self.reload(),
             }
         }
-        if self.requests.exit.load(Relaxed) {
+        if self.requests.exit.swap(false, Relaxed) {
             stop = Some(Stop::Exit);
-        } else if self.requests.graceful.load(Relaxed) {
+        } else if self.requests.graceful.swap(false, Relaxed) {
             stop = stop.or(Some(Stop::Graceful));
         }
         stop

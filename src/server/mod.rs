@@ -142,6 +142,12 @@ impl Server {
     pub fn run(mut self, mut signals: Option<Signals>) -> io::Result<()> {
         let served = self.serve(signals.as_mut());
         self.begin(Phase::Draining);
+        let stop = self.shared.settings.stop.clone();
+        let served = match (served, stop.drain_time()) {
+            (Ok(how), Some(limit)) => self.drain(limit, signals.as_mut()).map(|()| how),
+            (served, _) => served,
+        };
+        let served = served.map(|how| if stop.save_on_term { Stop::Graceful } else { how });
         let verbose = self.shared.runtime.verbose() > 0;
         match served {
             Ok(Stop::Graceful) => {

@@ -1,14 +1,49 @@
-//! The stop of a server: its threads in memcached's order, and its items for the next one.
+//! The stop of a server: requests in flight, its threads in memcached's order, its items for the next one.
 //!
 //! Owns the order. [`Server::run`] calls it.
 
+use super::main_loop::{EVENTS, TICK};
 use super::{Server, unix_now};
 use crate::maint::restart;
 use crate::proto::Shared;
 use crate::report::hash_power;
 use crate::sys::say;
+use crate::sys::signal::Signals;
+use mio::Events;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Interval at which the main thread looks whether connections are left.
+const STEP: Duration = Duration::from_millis(10);
 
 impl Server {
+    /// Stops listening and lets the workers answer what has arrived, until no connection is left, for `limit` at most.
+    /// A second request to stop ends it.
+    ///
+    /// # Errors
+    /// Polling failed.
+    pub(super) fn drain(&mut self, limit: Duration, mut signals: Option<&mut Signals>) -> io::Result<()> {
+        let end = Instant::now() + limit;
+        self.acceptor.close(self.poll.registry());
+        self.workers.drain();
+        let (mut events, mut told_at) = (Events::with_capacity(EVENTS), None);
+        loop {
+            let (left, now) = (self.workers.left(), Instant::now());
+            if left == Some(0) || now >= end {
+                return Ok(());
+            }
+            if let (Some(manager), Some(left)) = (&mut self.manager, left)
+                && told_at.is_none_or(|at| now >= at + TICK)
+            {
+                told_at = Some(now);
+                manager.status(&format!("Draining: {left} connection{} left", if left == 1 { "" } else { "s" }));
+            }
+            if self.turn(&mut events, signals.as_deref_mut(), STEP)?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Stops every thread in memcached's order; with `verbose` prints each step.
     pub(super) fn stop_gracefully(mut self, verbose: bool) {
         let tell = |line: &str| {

@@ -8,6 +8,7 @@ use super::number::strict_u32;
 use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
 use super::{
     CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, admin, listen,
+    stop,
 };
 use crate::sys::user::{Account, find_account, numbered_account};
 
@@ -49,6 +50,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     }
     admin::finish(&mut settings)?;
     listen::finish(&mut settings)?;
+    stop::finish(&settings)?;
     if settings.auth_file.is_some() {
         for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == ProtocolChoice::Negotiating) {
             spec.protocol = ProtocolChoice::Ascii;

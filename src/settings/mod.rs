@@ -27,6 +27,7 @@ mod row;
 mod runtime;
 mod sandbox;
 mod ssl;
+mod stop;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ pub use parse::{Action, Exit, parse};
 pub use runtime::Runtime;
 pub use sandbox::{SandboxOptions, UsedFile};
 pub use ssl::{MinVersion, Ssl, VerifyMode};
+pub use stop::StopSettings;
 pub use table::{OptionRow, extended_rows, hash_password_row, option_rows};
 
 /// The memcached version this server replaces, as shown by `-V` and the `version` command.
@@ -242,6 +244,8 @@ pub struct Settings {
     pub cluster_file: Option<PathBuf>,
     /// `-o latency` and its thresholds.
     pub latency: LatencySettings,
+    /// `-o drain`, `-o save_on_term`.
+    pub stop: StopSettings,
     /// `-d`.
     pub daemonize: bool,
     /// `-r`.
@@ -346,6 +350,7 @@ impl Default for Settings {
             admin: Admin::default(),
             cluster_file: None,
             latency: LatencySettings::default(),
+            stop: StopSettings::default(),
             daemonize: false,
             maxcore: false,
             lock_memory: false,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, latency, listen, sandbox, ssl};
+use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, latency, listen, sandbox, ssl, stop};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
@@ -389,6 +389,7 @@ pub(super) static TOPICS: &[(&str, &[Sub])] = &[
     ("Server and cache", extended::SUBS),
     ("Listening", listen::SUBS),
     ("TLS", ssl::SUBS),
+    ("Stop", stop::SUBS),
     ("Latencies", latency::SUBS),
     ("Hot keys", hotkeys::SUBS),
     ("Admin listener", admin::SUBS),

@@ -133,6 +133,12 @@ impl Settings {
         if self.cluster_file.is_some() {
             out.info("cluster_file", &path(&self.cluster_file, "no"));
         }
+        if self.stop.save_on_term {
+            out.gauge("save_on_term", true);
+        }
+        if self.stop.drain > 0 {
+            out.gauge("drain", self.stop.drain);
+        }
         if rt.hotkeys() {
             out.gauge("hotkeys", true);
             out.gauge("hotkeys_sample", self.hotkeys.sample);

@@ -1,10 +1,10 @@
 //! Facts about a socket that the standard library and socket2 do not offer.
 //!
-//! Knows descriptors, no connections. Called by `net`.
+//! Knows descriptors, no connections and no protocols. Called by `net`.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Id of the network card's receive queue through which the last bytes came; 0 = none, as on loopback.
 ///
@@ -27,13 +27,65 @@ pub fn is_hung_up(socket: RawFd) -> bool {
     unsafe { libc::poll(&raw mut entry, 1, 0) > 0 }
 }
 
+/// Bytes that have arrived and were not read.
+///
+/// # Errors
+/// The kernel does not count them for this kind of descriptor.
+pub fn unread(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    count(socket, libc::FIONREAD)
+}
+
+/// Bytes of a TCP socket that were written and that its peer has not acknowledged.
+///
+/// # Errors
+/// The kernel does not count them for this kind of descriptor.
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    count(socket, libc::TIOCOUTQ)
+}
+
+#[cfg(target_env = "gnu")]
+type Request = libc::c_ulong;
+#[cfg(not(target_env = "gnu"))]
+type Request = libc::c_int;
+
+fn count(socket: BorrowedFd<'_>, request: impl TryInto<Request>) -> io::Result<usize> {
+    let request = request.try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed; both requests write one int.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), request, &mut bytes) } {
+        0 => Ok(bytes.unsigned_abs() as usize),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn bytes_are_counted_on_either_side() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        assert_eq!(unread(theirs.as_fd()).unwrap(), 0);
+        ours.write_all(b"12345").unwrap();
+        while unread(theirs.as_fd()).unwrap() < 5 {
+            std::thread::yield_now();
+        }
+        theirs.read_exact(&mut [0; 5]).unwrap();
+        while unacknowledged(ours.as_fd()).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+        // A peer that reads nothing acknowledges what its buffer takes.
+        ours.set_nonblocking(true).unwrap();
+        while ours.write(&[0; 65536]).is_ok() {}
+        assert!(unacknowledged(ours.as_fd()).unwrap() > 0);
+        assert!(unacknowledged(std::fs::File::open("/proc/self/stat").unwrap().as_fd()).is_err());
+    }
 
     #[test]
     fn a_peer_that_may_still_read_has_not_hung_up() {

@@ -3,7 +3,7 @@
 use super::harness::{Client, Host, until};
 use crate::support::script::{Peer, in_every_cut};
 use oxcached::limits::TLS_RECORD_MAX;
-use oxcached::proto::{ConnState, Shared};
+use oxcached::proto::{ConnState, Control, Shared};
 use oxcached::stats::{Counter, TurnClass};
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -395,4 +395,23 @@ fn turns_over_tls_are_timed_and_named() {
     let turn = slow.iter().find(|slow| slow.record.class == "get").unwrap();
     assert_eq!(turn.record.first.unwrap().key(), b"k");
     assert_eq!(turn.record.commands, 1);
+}
+
+#[test]
+fn a_drain_answers_every_request_and_closes_between_records() {
+    let host = Host::new("drain=600");
+    let (mut idle, mut busy, mut half) = (host.client(), host.client(), host.client());
+    let bytes = value(5000);
+    set(&mut idle, "k", &bytes);
+    busy.send("get k\r\n".repeat(3000));
+    half.send("set h 0 0 4\r\nab");
+    assert_eq!(idle.ask("mn"), "MN");
+    (host.shared.control)(Control::Shutdown);
+    let mut rest = Vec::new();
+    assert_eq!(idle.stream.read_to_end(&mut rest).unwrap(), 0, "closed in order");
+    busy.expect(&found("k", &bytes).repeat(3000));
+    assert_eq!(busy.stream.read_to_end(&mut rest).unwrap(), 0, "closed in order");
+    half.send("cd\r\n");
+    assert_eq!(half.line(), "STORED");
+    assert_eq!(half.stream.read_to_end(&mut rest).unwrap(), 0, "closed in order");
 }
