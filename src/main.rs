@@ -5,7 +5,7 @@ use oxcached::server::{self, Loaded, Server, StartError};
 use oxcached::settings::{self, Action, Settings};
 use oxcached::sys::service_manager::ServiceManager;
 use oxcached::sys::signal::Signals;
-use oxcached::sys::{error_text, panics, pidfile, reserve, say, stderr, terminal};
+use oxcached::sys::{error_text, inherited, panics, pidfile, reserve, say, stderr, terminal};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -43,7 +43,9 @@ fn run() -> ExitCode {
 }
 
 fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
-    // Installed first, so that a signal during start-up stops the server in order.
+    // Before a descriptor is opened.
+    let sockets = inherited::take().map_err(|message| StartError { code: 71, message })?;
+    // Installed early, so that a signal during start-up stops the server in order.
     let signals = Signals::install().map_err(|e| StartError {
         code: 1,
         message: format!("failed to install signal handlers: {}", error_text(&e)),
@@ -62,7 +64,7 @@ fn start_and_run(mut settings: Settings) -> Result<ExitCode, StartError> {
     stderr::start().map_err(|e| StartError { code: 1, message: format!("Can't create thread: {}", error_text(&e)) })?;
     let (pid_file, daemon, locks) =
         (settings.pid_file.as_deref().map(|path| settings.locate(path)), settings.daemonize, settings.lock_memory);
-    let server = Server::start_with(settings, Loaded { tls, auth, cluster, manager })?;
+    let server = Server::start_with(settings, Loaded { tls, auth, cluster, sockets, manager })?;
     if locks {
         server::lock_memory();
     }

@@ -5,9 +5,10 @@
 
 use crate::settings::{AdminAddr, Settings};
 use crate::sys::error_text;
+use crate::sys::inherited::InheritedSocket;
 use crate::sys::resolve::{SocketKind, listen_addresses};
 use crate::sys::unix_socket::{self, SocketFile, UnixSocketOptions};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -41,7 +42,8 @@ pub struct AdminSockets {
 #[derive(Debug)]
 pub(super) struct UnixSocket {
     pub(super) listener: std::os::unix::net::UnixListener,
-    pub(super) file: SocketFile,
+    /// `None` if the service manager owns the file.
+    pub(super) file: Option<SocketFile>,
 }
 
 impl AdminSockets {
@@ -71,6 +73,41 @@ impl AdminSockets {
         }
     }
 
+    /// Takes over the sockets that the service manager has opened in place of the address that `--admin` names.
+    ///
+    /// # Errors
+    /// The complete message for the operator.
+    pub fn adopt(settings: &Settings, inherited: Vec<InheritedSocket>) -> Result<Self, BindRefused> {
+        let mut sockets = Self { tcp: Vec::new(), unix: None, is_loopback: true };
+        for InheritedSocket { socket, number, .. } in inherited {
+            let system = |why: &str| BindRefused::System(format!("inherited descriptor {number} (admin): {why}"));
+            let failed = |e: io::Error| system(&error_text(&e));
+            if settings.admin.addr.is_none() {
+                return Err(system("--admin is not given"));
+            }
+            let view = SockRef::from(&socket);
+            if !view.is_listener().map_err(failed)? {
+                return Err(system("not a listening stream socket"));
+            }
+            view.set_nonblocking(true).map_err(failed)?;
+            match view.local_addr().map_err(failed)?.as_socket() {
+                Some(address) => {
+                    sockets.is_loopback &= address.ip().to_canonical().is_loopback();
+                    sockets.tcp.push(socket.into());
+                }
+                None if view.domain().map_err(failed)? == Domain::UNIX && sockets.unix.is_none() => {
+                    sockets.unix = Some(UnixSocket { listener: socket.into(), file: None });
+                }
+                None => return Err(system("a second one that is no TCP socket")),
+            }
+        }
+        if !sockets.is_loopback && !settings.admin.insecure && !settings.admin.asks_for_proof(&settings.ssl) {
+            return Err(insecure("of an inherited socket"));
+        }
+        sockets.is_loopback &= sockets.unix.is_none();
+        Ok(sockets)
+    }
+
     /// Network addresses of the sockets.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
@@ -89,9 +126,7 @@ fn addresses(settings: &Settings, host: Option<&str>, port: u16) -> Result<(Vec<
     let is_loopback = addresses.iter().all(|address| address.ip().to_canonical().is_loopback());
     if !is_loopback && !settings.admin.insecure && !settings.admin.asks_for_proof(&settings.ssl) {
         let shown = settings.admin.text.as_deref().unwrap_or_default();
-        return Err(BindRefused::Insecure(format!(
-            "ERROR: Other machines reach the admin address {shown}: give -o admin_token_file, or admin_insecure"
-        )));
+        return Err(insecure(shown));
     }
     Ok((addresses, is_loopback))
 }
@@ -117,6 +152,12 @@ fn tcp(settings: &Settings, host: Option<&str>, port: u16) -> Result<AdminSocket
     Ok(AdminSockets { tcp: bound, unix: None, is_loopback })
 }
 
+fn insecure(shown: &str) -> BindRefused {
+    BindRefused::Insecure(format!(
+        "ERROR: Other machines reach the admin address {shown}: give -o admin_token_file, or admin_insecure"
+    ))
+}
+
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -133,5 +174,6 @@ fn unix(path: &Path) -> io::Result<AdminSockets> {
     let options = UnixSocketOptions { mode: MODE, group: None, backlog: BACKLOG };
     let (socket, file) = unix_socket::listen(path, &options).map_err(|refused| refused.error)?;
     let listener = OwnedFd::from(socket).into();
+    let file = Some(file);
     Ok(AdminSockets { tcp: Vec::new(), unix: Some(UnixSocket { listener, file }), is_loopback: false })
 }

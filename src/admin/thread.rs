@@ -152,7 +152,7 @@ async fn listen(state: Arc<AdminState>, sockets: AdminSockets, stopped: StopSign
     let mut _file = None;
     if let Some(unix) = sockets.unix {
         listeners.push(Listening::Unix(tokio::net::UnixListener::from_std(unix.listener)?));
-        _file = Some(unix.file);
+        _file = unix.file;
     }
     let places = Arc::new(Semaphore::new(state.admin.conns as usize));
     let mut acceptors = JoinSet::new();

@@ -4,8 +4,7 @@
 //! Owns the order of attempts, the socket options and the error texts. Must not know workers or connections: it returns
 //! bound, listening, non-blocking sockets. `server` calls it once, after the change of user.
 
-use super::{ListenSocket, Listener};
-use crate::proto;
+use super::listener::{ListenSocket, Listener, protocol};
 use crate::settings::{ListenPlace, ListenSpec, ProtocolChoice, Settings, Transport};
 use crate::sys::resolve::{self, SocketKind};
 use crate::sys::unix_socket::{self, SocketFile, UnixSocketOptions};
@@ -190,7 +189,7 @@ impl Binder<'_> {
         let is_tcp = |listener: &&Listener| matches!(listener.socket, ListenSocket::Tcp(_));
         let mut tcp = self.listeners.iter().filter(is_tcp);
         let own = tcp.find(|listener| listener.local.is_some_and(contains))?;
-        Some(own.protocol == client_protocol(spec.protocol) && own.transport == spec.transport)
+        Some(own.protocol == protocol(spec.protocol) && own.transport == spec.transport)
     }
 
     /// Sets memcached's options on a listening socket; accepted connections inherit them. No failure here is fatal.
@@ -293,8 +292,7 @@ impl Binder<'_> {
     }
 
     fn note_port(&mut self, name: &str, local: SocketAddr) {
-        let family = if local.is_ipv4() { "INET" } else { "INET6" };
-        self.ports.push_str(&format!("{name} {family}: {}\n", local.port()));
+        self.ports.push_str(&port_line(name, local));
     }
 
     fn push(
@@ -302,10 +300,9 @@ impl Binder<'_> {
         socket: ListenSocket,
         local: Option<SocketAddr>,
         path: Option<String>,
-        (protocol, transport): (ProtocolChoice, Transport),
+        (choice, transport): (ProtocolChoice, Transport),
     ) {
-        let protocol = client_protocol(protocol);
-        self.listeners.push(Listener { socket, local, path, file: None, protocol, transport });
+        self.listeners.push(Listener { socket, local, path, file: None, protocol: protocol(choice), transport });
     }
 
     fn complain(&mut self, what: &str, error: &io::Error) {
@@ -350,14 +347,6 @@ fn keep_first(result: &mut io::Result<()>, next: io::Result<()>) {
     }
 }
 
-fn client_protocol(protocol: ProtocolChoice) -> proto::Protocol {
-    match protocol {
-        ProtocolChoice::Negotiating => proto::Protocol::Negotiating,
-        ProtocolChoice::Ascii => proto::Protocol::Ascii,
-        ProtocolChoice::Binary => proto::Protocol::Binary,
-    }
-}
-
 fn new_socket(address: SocketAddr, kind: SocketKind) -> io::Result<Socket> {
     let (kind, protocol) = match kind {
         SocketKind::Stream => (Type::STREAM, Protocol::TCP),
@@ -366,8 +355,14 @@ fn new_socket(address: SocketAddr, kind: SocketKind) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))
 }
 
+/// Line of the port file.
+pub(super) fn port_line(name: &str, local: SocketAddr) -> String {
+    let family = if local.is_ipv4() { "INET" } else { "INET6" };
+    format!("{name} {family}: {}\n", local.port())
+}
+
 /// The port file: written under a temporary name, then renamed, so that its presence proves that it is complete.
-struct PortFile {
+pub(super) struct PortFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
@@ -375,7 +370,7 @@ struct PortFile {
 
 impl PortFile {
     /// Opens the temporary file; if that fails, the server starts without a port file.
-    fn create(path: &Path) -> Option<Self> {
+    pub(super) fn create(path: &Path) -> Option<Self> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".lck");
         let temporary = PathBuf::from(temporary);
@@ -389,7 +384,7 @@ impl PortFile {
     }
 
     /// Errors are ignored: the process that waits for the file notices its absence.
-    fn publish(mut self, lines: &str) {
+    pub(super) fn publish(mut self, lines: &str) {
         let _ = self.file.write_all(lines.as_bytes());
         let _ = fs::rename(&self.temporary, &self.path);
     }
@@ -554,7 +549,8 @@ mod tests {
         assert_eq!(fs::read_to_string(&ports).unwrap(), expected);
         assert_eq!(listeners.iter().map(|l| l.path.as_deref()).collect::<Vec<_>>(), [None, one.to_str(), two.to_str()]);
         assert!(
-            listeners[1].protocol == proto::Protocol::Negotiating && listeners[2].protocol == proto::Protocol::Ascii
+            listeners[1].protocol == crate::proto::Protocol::Negotiating
+                && listeners[2].protocol == crate::proto::Protocol::Ascii
         );
         for path in [&one, &two] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o660);

@@ -1,10 +1,10 @@
 //! A listening socket and what its clients inherit from it.
 //!
-//! Owns the socket. Must not know how it was opened (`bind` does that from the settings) nor what happens to its
-//! clients. `bind` makes the listeners, `acceptor` takes them over.
+//! Owns the socket. Must not know how it was opened nor what happens to its clients. `bind` makes the listeners from
+//! the settings, `inherited` from those of the service manager; `acceptor` takes them over.
 
 use crate::proto::Protocol;
-use crate::settings::Transport;
+use crate::settings::{ProtocolChoice, Transport};
 use crate::sys::unix_socket::SocketFile;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -26,6 +26,15 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Transport of its clients' bytes: plain or TLS.
     pub transport: Transport,
+}
+
+/// Protocol of a listener's clients.
+pub(super) fn protocol(choice: ProtocolChoice) -> Protocol {
+    match choice {
+        ProtocolChoice::Negotiating => Protocol::Negotiating,
+        ProtocolChoice::Ascii => Protocol::Ascii,
+        ProtocolChoice::Binary => Protocol::Binary,
+    }
 }
 
 /// The kinds of listening sockets.

@@ -6,6 +6,7 @@ use super::start_error::{FAILURE, OS_ERROR, StartError, USAGE};
 use crate::auth::Auth;
 use crate::cluster::ClusterWatch;
 use crate::settings::{self, Settings};
+use crate::sys::inherited::InheritedSocket;
 use crate::sys::service_manager::ServiceManager;
 use crate::sys::user::{Account, process_uids};
 use crate::sys::{error_text, process, say};
@@ -20,6 +21,8 @@ pub struct Loaded {
     pub auth: Option<Auth>,
     /// Nodes of the cluster; see [`load_cluster`].
     pub cluster: Option<ClusterWatch>,
+    /// Sockets in place of those that the settings name.
+    pub sockets: Vec<InheritedSocket>,
     /// The service manager that wants to know about the server.
     pub manager: Option<ServiceManager>,
 }

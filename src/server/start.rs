@@ -15,6 +15,7 @@ use crate::net::{self, Acceptor, Dispatcher, Workers};
 use crate::proto::{Control, Shared, size_config};
 use crate::settings::{self, Settings};
 use crate::store::Sizes;
+use crate::sys::inherited::InheritedSocket;
 use crate::sys::socket::incoming_napi_id;
 use crate::sys::{sandbox, say};
 use crate::tls::Tls;
@@ -42,10 +43,11 @@ impl Server {
     pub fn start_with(settings: Settings, loaded: Loaded) -> Result<Self, StartError> {
         let failed = |what: &'static str| move |e: io::Error| StartError::from_io(FAILURE, what, &e);
         settings::check_start(&settings)?;
-        let Loaded { tls, auth, cluster, mut manager } = loaded;
+        let Loaded { tls, auth, cluster, sockets, mut manager } = loaded;
+        let (of_admin, of_clients) = sockets.into_iter().partition(|socket| socket.name == "admin");
         let tls = tls.map(Arc::new);
         // First of all, so that it answers while a memory file is recovered.
-        let admin = serve_admin(&settings, tls.as_ref())?;
+        let admin = serve_admin(&settings, of_admin, tls.as_ref())?;
         let poll = Poll::new().map_err(failed("epoll_create"))?;
         let requests = Arc::new(Requests::default());
         let waker = Waker::new(poll.registry(), WAKE).map_err(failed("eventfd"))?;
@@ -90,7 +92,7 @@ impl Server {
         let counted = Arc::clone(&shared);
         let logger = Logger::start(Arc::clone(&shared.watchers), move |tally| count(&counted, tally));
         let logger = logger.map_err(failed("Can't start logger thread"))?;
-        match listen(&shared, workers.dispatcher(), poll.registry(), admin.as_ref()) {
+        match listen(&shared, of_clients, workers.dispatcher(), poll.registry(), admin.as_ref()) {
             Ok((acceptor, addresses)) => Ok(Self {
                 shared,
                 requests,
@@ -186,8 +188,15 @@ fn count(shared: &Shared, tally: RoundTally) {
 }
 
 /// Starts the admin listener, if there is to be one.
-fn serve_admin(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Option<AdminThread>, StartError> {
-    let sockets = AdminSockets::open(settings)?;
+fn serve_admin(
+    settings: &Settings,
+    inherited: Vec<InheritedSocket>,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Option<AdminThread>, StartError> {
+    let sockets = match inherited.is_empty() {
+        true => AdminSockets::open(settings)?,
+        false => Some(AdminSockets::adopt(settings, inherited)?),
+    };
     let Some(sockets) = sockets else { return Ok(None) };
     let token = AdminToken::load(settings).map_err(|complaint| StartError::new(FAILURE, complaint))?;
     let admin = AdminThread::start(sockets, settings, tls, token)
@@ -198,17 +207,21 @@ fn serve_admin(settings: &Settings, tls: Option<&Arc<Tls>>) -> Result<Option<Adm
     Ok(Some(admin))
 }
 
-/// Opens the listening sockets and creates the acceptor.
+/// Opens the listening sockets, unless there are inherited ones, and creates the acceptor.
 fn listen(
     shared: &Arc<Shared>,
+    inherited: Vec<InheritedSocket>,
     dispatcher: Dispatcher,
     registry: &Registry,
     admin: Option<&AdminThread>,
 ) -> Result<(Acceptor, Vec<SocketAddr>), StartError> {
     let port_file = std::env::var_os("MEMCACHED_PORT_FILENAME").map(|path| shared.settings.locate(Path::new(&path)));
     let admin = admin.map(AdminThread::addresses).unwrap_or_default();
-    let listeners = net::open(&shared.settings, port_file.as_deref(), admin)
-        .map_err(|net::BindError(message)| StartError::new(OS_ERROR, message))?;
+    let listeners = match inherited.is_empty() {
+        true => net::open(&shared.settings, port_file.as_deref(), admin),
+        false => net::adopt(&shared.settings, inherited, port_file.as_deref(), admin),
+    };
+    let listeners = listeners.map_err(|net::BindError(message)| StartError::new(OS_ERROR, message))?;
     if shared.settings.num_napi_ids > 0 && listeners.iter().any(|l| incoming_napi_id(l.socket.fd()).is_err()) {
         return Err(StartError::new(FAILURE, "-N <num_napi_ids> option not supported"));
     }

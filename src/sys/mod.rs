@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod file;
 pub mod getopt;
 pub mod headroom;
+pub mod inherited;
 pub mod monotonic;
 pub mod number;
 pub mod panics;

@@ -1,9 +1,10 @@
-//! A service manager for one server: its notification socket, and its signals.
+//! A service manager for one server: its notification socket, the sockets that it hands down, and its signals.
 
 use crate::support::{DEADLINE, until};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -85,6 +86,25 @@ impl Manager {
         command.stderr(File::create(self.path("log")).unwrap());
         command.env("NOTIFY_SOCKET", self.path("notify")).env("MEMCACHED_PORT_FILENAME", self.path("ports"));
         command.env_remove("RUST_LOG");
+    }
+
+    /// A command line as [`Manager::command`] whose process has `sockets`, three at most, as its descriptors from 3 on.
+    pub fn activated(&self, sockets: Vec<OwnedFd>, names: Option<&str>, args: &[&str]) -> Command {
+        let count = sockets.len();
+        let mut command = Command::new("sh");
+        // The shell's pid becomes the server's.
+        let script = "exec 3<&0 4<&1 5<&2 </dev/null >/dev/null 2>\"$LOG\"; N=3
+            while [ $N -le 5 ]; do [ $N -lt $((3 + LISTEN_FDS)) ] || eval \"exec $N<&-\"; N=$((N + 1)); done
+            export LISTEN_PID=$$; exec \"$@\"";
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_oxcached")]);
+        self.prepare(&mut command, args);
+        command.env("LOG", self.path("log")).env("LISTEN_FDS", count.to_string());
+        if let Some(names) = names {
+            command.env("LISTEN_FDNAMES", names);
+        }
+        let mut stdio = sockets.into_iter().map(Stdio::from).chain(std::iter::repeat_with(Stdio::null));
+        command.stdin(stdio.next().unwrap()).stdout(stdio.next().unwrap()).stderr(stdio.next().unwrap());
+        command
     }
 
     /// Starts a server and waits until it is ready; returns its messages up to then.

@@ -1,5 +1,6 @@
-//! The server under a service manager: messages, watchdog, drain, and items that outlive a stop.
+//! The server under a service manager: messages, watchdog, inherited sockets, drain, and items that outlive a stop.
 
 mod drain;
 mod harness;
 mod notify;
+mod sockets;
