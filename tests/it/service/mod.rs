@@ -4,3 +4,5 @@ mod drain;
 mod harness;
 mod notify;
 mod sockets;
+mod units;
+mod upgrade;
