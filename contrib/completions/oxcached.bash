@@ -8,8 +8,8 @@ _oxcached() {
         --enable-largepages -D -t --threads= -R --max-reqs-per-event= -C --disable-cas -b
         --listen-backlog= -B --protocol= -I --max-item-size= -S --enable-sasl -F
         --disable-flush-all -X --disable-dumping -W --disable-watch -Y --auth-file= -e
-        --memory-file= -Z --enable-ssl --admin= --config= --check-config -o --extended=
-        --hash-password'
+        --memory-file= -Z --enable-ssl --admin= --config= --check-config -N --napi-ids= -o
+        --extended= --hash-password'
     local _names='maxconns_fast no_maxconns_fast maxconns_per_ip= hashpower= no_hashexpand hash_algorithm=
         tail_repair_time= slab_reassign no_slab_reassign slab_automove no_slab_automove
         slab_automove_ratio= slab_automove_window= slab_sizes= slab_chunk_max= no_chunked_items
@@ -17,11 +17,11 @@ _oxcached() {
         no_lru_maintainer hot_lru_pct= warm_lru_pct= hot_max_factor= warm_max_factor=
         temporary_ttl= idle_timeout= write_timeout= auth_timeout= watcher_logbuf_size=
         worker_logbuf_size= read_buf_mem_limit= resp_obj_mem_limit track_sizes sock_cookie_id=
-        modern no_modern inline_ascii_resp no_inline_ascii_resp no_drop_privileges unix_group=
-        ssl_chain_cert= ssl_key= ssl_keyformat= ssl_verify_mode= ssl_ciphers= ssl_ca_cert=
-        ssl_wbuf_size= ssl_session_cache ssl_min_version= latency= slow_threshold=
+        modern no_modern inline_ascii_resp no_inline_ascii_resp unix_group= ssl_chain_cert=
+        ssl_key= ssl_keyformat= ssl_verify_mode= ssl_ciphers= ssl_ca_cert= ssl_wbuf_size=
+        ssl_session_cache ssl_min_version= save_on_term drain= latency= slow_threshold=
         large_threshold= hotkeys hotkeys_sample= hotkeys_window= admin_conns= admin_token_file=
-        admin_insecure admin_write admin_host= cluster_file='
+        admin_insecure admin_write admin_host= cluster_file= drop_privileges no_drop_privileges'
     # The word that is being typed, and the one before it. bash splits words at "=" and ":" too: what it takes for the
     # word is put back at the end.
     local _line=${COMP_LINE:0:COMP_POINT} _token _before _part=${COMP_WORDS[COMP_CWORD]}
@@ -63,7 +63,7 @@ _oxcached() {
                 *) _words=$_names ;;
             esac
             ;;
-        -p | --port | -U | --udp-port | -a | --unix-mask | -l | --listen | -m | --memory-limit | -c | --conn-limit | -f | --slab-growth-factor | -n | --slab-min-size | -D | -t | --threads | -R | --max-reqs-per-event | -b | --listen-backlog | -I | --max-item-size | --admin) _kind=other ;;
+        -p | --port | -U | --udp-port | -a | --unix-mask | -l | --listen | -m | --memory-limit | -c | --conn-limit | -f | --slab-growth-factor | -n | --slab-min-size | -D | -t | --threads | -R | --max-reqs-per-event | -b | --listen-backlog | -I | --max-item-size | --admin | -N | --napi-ids) _kind=other ;;
         *) _words=$_options ;;
     esac
     local _found=()

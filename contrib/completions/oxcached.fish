@@ -74,7 +74,6 @@ function __oxcached_names
     printf '%s\t%s\n' "$head"no_modern 'the defaults of the 1'
     printf '%s\t%s\n' "$head"inline_ascii_resp ''
     printf '%s\t%s\n' "$head"no_inline_ascii_resp ''
-    printf '%s\t%s\n' "$head"no_drop_privileges ''
     printf '%s\t%s\n' "$head"unix_group= 'group of the unix sockets, by name or number'
     printf '%s\t%s\n' "$head"ssl_chain_cert= 'certificate chain of the server, PEM'
     printf '%s\t%s\n' "$head"ssl_key= 'private key of that certificate'
@@ -85,6 +84,8 @@ function __oxcached_names
     printf '%s\t%s\n' "$head"ssl_wbuf_size= 'kilobytes encrypted at a time for one connection'
     printf '%s\t%s\n' "$head"ssl_session_cache 'let clients resume their sessions'
     printf '%s\t%s\n' "$head"ssl_min_version= 'oldest version to accept'
+    printf '%s\t%s\n' "$head"save_on_term 'with -e: SIGTERM and SIGINT keep the items too, as SIGUSR1 does'
+    printf '%s\t%s\n' "$head"drain= 'seconds in which a server that stops answers what has arrived before it closes connections, up to 3600'
     printf '%s\t%s\n' "$head"latency= 'what is timed'
     printf '%s\t%s\n' "$head"slow_threshold= 'microseconds from which a turn is kept for stats slow'
     printf '%s\t%s\n' "$head"large_threshold= 'bytes, 4096 or more'
@@ -97,6 +98,8 @@ function __oxcached_names
     printf '%s\t%s\n' "$head"admin_write 'let clients of the admin listener change settings'
     printf '%s\t%s\n' "$head"admin_host= 'another name by which browsers reach the admin listener'
     printf '%s\t%s\n' "$head"cluster_file= 'file of host|ip|port words, the servers of a cluster, for clients that ask for them (config get cluster)'
+    printf '%s\t%s\n' "$head"drop_privileges 'once the server runs, each thread may make the system calls that it needs and no others, and open files only beside those that options name'
+    printf '%s\t%s\n' "$head"no_drop_privileges 'run without these restrictions, as by default'
 end
 
 complete -c oxcached -f
@@ -138,5 +141,6 @@ complete -c oxcached -s Z -l enable-ssl -d 'speak TLS on TCP'
 complete -c oxcached -l admin -x -d 'address of the admin listener'
 complete -c oxcached -l config -r -F -d 'read more options from this file, lines as in Debian\'s memcached'
 complete -c oxcached -l check-config -d 'check the options and the files they name, show what would run, and leave'
+complete -c oxcached -s N -l napi-ids -x -d 'receive queues of the network card, at most as many as threads'
 complete -c oxcached -s o -l extended -x -a '(__oxcached_names)' -d 'further options, separated by commas'
 complete -c oxcached -l hash-password -x -a '(__fish_complete_users)' -d 'Print a line for a file of users'

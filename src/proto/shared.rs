@@ -124,7 +124,7 @@ impl Shared {
         clock: Clock,
         control: Box<dyn Fn(Control) + Send + Sync>,
     ) -> Self {
-        let events = Arc::new(Events::new(settings.num_threads as usize, settings.logger_buf_size as usize));
+        let events = Arc::new(Events::new(settings.num_threads as usize, settings.log_buffers.worker as usize));
         store.report_to(Arc::clone(&events), clock.begun());
         store.set_flat(!settings.lru_segmented);
         store.set_hot_pct(settings.hot_lru_given.then_some(settings.hot_lru_pct));
@@ -143,7 +143,7 @@ impl Shared {
             cluster: None,
             conns: ConnTable::default(),
             addresses: Addresses::default(),
-            watchers: Watchers::new(Arc::clone(&events), settings.logger_watcher_buf_size as usize),
+            watchers: Watchers::new(Arc::clone(&events), settings.log_buffers.watcher as usize),
             events,
             control,
             runtime: Runtime::new(&settings),

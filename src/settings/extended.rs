@@ -243,21 +243,21 @@ pub(super) static SUBS: &[Sub] = &[
         "Missing watcher_logbuf_size argument",
         "kilobytes buffered for each watcher",
         |draft, value| {
-            draft.settings.logger_watcher_buf_size = bytes(value, 1024, "watcher_logbuf_size")?;
+            draft.settings.log_buffers.watcher = bytes(value, 1024, "watcher_logbuf_size")?;
             Ok(())
         },
     ).takes("<kilobytes>")
-    .default(|settings| (settings.logger_watcher_buf_size / 1024).to_string()),
+    .default(|settings| (settings.log_buffers.watcher / 1024).to_string()),
     Sub::value(
         "worker_logbuf_size",
         "Missing worker_logbuf_size argument",
         "kilobytes in which each worker keeps events for watchers",
         |draft, value| {
-            draft.settings.logger_buf_size = bytes(value, 1024, "worker_logbuf_size")?;
+            draft.settings.log_buffers.worker = bytes(value, 1024, "worker_logbuf_size")?;
             Ok(())
         },
     ).takes("<kilobytes>")
-    .default(|settings| (settings.logger_buf_size / 1024).to_string()),
+    .default(|settings| (settings.log_buffers.worker / 1024).to_string()),
     Sub::value(
         "read_buf_mem_limit",
         "Missing read_buf_mem_limit argument",

@@ -104,6 +104,15 @@ impl HashAlgorithm {
     }
 }
 
+/// Buffers for the lines of `watch`, in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogBuffers {
+    /// `-o watcher_logbuf_size`: for each client that watches.
+    pub watcher: u32,
+    /// `-o worker_logbuf_size`: for each worker.
+    pub worker: u32,
+}
+
 /// Everything the command line decides, by memcached's names. Fields that change at run time say so; [`Runtime`] holds
 /// their current values.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,10 +231,8 @@ pub struct Settings {
     pub maxconns_per_ip: u32,
     /// `-o write_timeout`: seconds in which a peer may take none of its replies; 0 = no limit.
     pub write_timeout: u32,
-    /// `-o watcher_logbuf_size`, in bytes.
-    pub logger_watcher_buf_size: u32,
-    /// `-o worker_logbuf_size`, in bytes.
-    pub logger_buf_size: u32,
+    /// Buffers for the lines of `watch`.
+    pub log_buffers: LogBuffers,
     /// `-o read_buf_mem_limit`, in bytes for all workers together; 0 = none.
     pub read_buf_mem_limit: u32,
     /// `-o track_sizes`: `stats sizes` is enabled.
@@ -339,8 +346,7 @@ impl Default for Settings {
             idle_timeout: 0,
             maxconns_per_ip: 0,
             write_timeout: 0,
-            logger_watcher_buf_size: 256 * 1024,
-            logger_buf_size: 64 * 1024,
+            log_buffers: LogBuffers { watcher: 256 * 1024, worker: 64 * 1024 },
             read_buf_mem_limit: 0,
             track_sizes: false,
             sock_cookie_id: 0,

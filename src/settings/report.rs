@@ -79,8 +79,8 @@ impl Settings {
         out.gauge("temp_lru", rt.temp_lru());
         out.gauge("temporary_ttl", rt.temporary_ttl());
         out.gauge("idle_timeout", self.idle_timeout);
-        out.gauge("watcher_logbuf_size", self.logger_watcher_buf_size);
-        out.gauge("worker_logbuf_size", self.logger_buf_size);
+        out.gauge("watcher_logbuf_size", self.log_buffers.watcher);
+        out.gauge("worker_logbuf_size", self.log_buffers.worker);
         out.gauge("read_buf_mem_limit", self.read_buf_mem_limit);
         out.gauge("track_sizes", self.track_sizes);
         // memcached accepts the option of this row, which has had no effect for years.
