@@ -12,6 +12,7 @@ mod histogram;
 
 use fastrand::Rng;
 use histogram::Histogram;
+use oxcached::clock::Expiry;
 use oxcached::maint::GROW_BUCKETS;
 use oxcached::store::{Config, GrowthStep, Key, Meta, Mode, Move, Progress, SizeConfig, Store, Write, take_holds};
 use oxcached::sys::cpu::{thread_faults, thread_ns};
@@ -123,7 +124,8 @@ fn store(megabytes: u64) -> &'static Store {
 }
 
 fn put(store: &'static Store, key: &[u8], value: &[u8], exptime: u32, now: u32) {
-    let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime, iflags: 0, cas: 0 };
+    let expiry = if exptime == 0 { Expiry::Never } else { Expiry::At(exptime) };
+    let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, expiry, iflags: 0, cas: 0 };
     // Memory for a large value may be short.
     let Some(mut reservation) = store.reserve(&Key::new(key).unwrap(), &meta, now) else { return };
     if reservation.write(value).is_ok() {

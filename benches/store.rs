@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use oxcached::clock::Expiry;
 use oxcached::store::{Config, GrowthStep, Key, Lookup, Meta, Mode, SizeConfig, Store, Stored, Write};
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -25,7 +26,7 @@ fn key(n: usize) -> Vec<u8> {
 }
 
 fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
-    let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
+    let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
     let mut reservation = store.reserve(&Key::new(key).unwrap(), &meta, NOW).unwrap();
     reservation.write(value).unwrap();
     let write = Write::new(Mode::Set, store.next_cas());

@@ -3,12 +3,13 @@
 //! Owns the mapping between unix time, relative time and exptime arguments. Knows nothing of sockets or items. The main
 //! thread calls [`Clock::tick`] once a second; all other threads read [`Clock::now`].
 //!
-//! Relative time is monotonic: an item with a TTL of N seconds lives N seconds, however the wall clock is set. Unix
-//! time follows the wall clock: each tick compares the two clocks. A unix time given by a client is converted to
-//! relative time once, on arrival.
+//! Relative time is monotonic: an item with a TTL of N seconds lives N seconds, however the wall clock is set, and time
+//! in which the machine is suspended does not count. Unix time follows the wall clock: each tick compares the two
+//! clocks. A unix time given by a client stays one ([`Expiry::Date`]), so it follows the wall clock too.
 //!
 //! Whole seconds do not record when within a second an item was set, so a TTL counts from the end of the current
-//! second: no item lives shorter than requested, and none longer by more than a second.
+//! second: no item lives shorter than requested, and none longer by more than a second. [`Clock::classic`] counts as
+//! memcached does, from the begin of the second.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,30 @@ pub const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
 /// clocks are not read at the same instant; without a margin the displayed second would jitter.
 const WALL_SHIFT_MIN: i64 = 500;
 
+/// When an item expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Expiry {
+    /// Never.
+    #[default]
+    Never,
+    /// At this relative time; 1 is long ago for every thread.
+    At(u32),
+    /// At this unix time, by the wall clock of the moment that asks.
+    Date(u32),
+}
+
+impl Expiry {
+    /// The relative time, where relative time 0 is unix time `origin`; 0 = never.
+    #[inline]
+    pub fn relative(self, origin: i64) -> u32 {
+        match self {
+            Self::Never => 0,
+            Self::At(time) => time,
+            Self::Date(date) => i64::from(date).saturating_sub(origin).clamp(1, u32::MAX.into()) as u32,
+        }
+    }
+}
+
 /// Seconds since start, plus [`START`]. Shared by all threads.
 pub struct Clock {
     now: AtomicU32,
@@ -36,7 +61,7 @@ pub struct Clock {
     /// Unix time of relative time 0, in milliseconds.
     origin: AtomicI64,
     /// Seconds added to expiry times: 1, because the current second has already begun; 0 for a clock that is moved by
-    /// hand, in whole seconds.
+    /// hand, in whole seconds, and for a classic one.
     begun: u32,
     paused: AtomicBool,
     offset: AtomicI64,
@@ -54,6 +79,11 @@ impl Clock {
         // After `debugtime N`, an item with a TTL of N seconds must be expired at once.
         let begun = u32::from(!cfg!(feature = "debug-commands"));
         Self { started: Some(Instant::now()), begun, ..Self::new(wall_millis() - millis(first), first) }
+    }
+
+    /// This clock with memcached's rule for expiry times: an item with a TTL of N seconds lives N-1 to N seconds.
+    pub fn classic(self) -> Self {
+        Self { begun: 0, ..self }
     }
 
     /// A clock that moves only by [`Clock::advance`]; its unix time at relative 0 is `unix_started`.
@@ -132,6 +162,12 @@ impl Clock {
         self.origin.load(Relaxed).div_euclid(1000)
     }
 
+    /// Relative time of an expiry time; 0 = never.
+    #[inline]
+    pub fn relative(&self, expiry: Expiry) -> u32 {
+        expiry.relative(self.unix_started())
+    }
+
     /// Unix time of an expiry time, as shown to clients: without the addition of [`Clock::begun`].
     pub fn unix_expiry(&self, expiry: u32) -> i64 {
         self.unix(expiry) - i64::from(self.begun)
@@ -144,12 +180,19 @@ impl Clock {
         self.begun
     }
 
-    /// Relative expiry time of an exptime argument: 0 = never. An item with a [`Clock::moment`] in the future lives
-    /// through the second that begins then.
+    /// Expiry time of an exptime argument. An item with a [`Clock::moment`] in the future lives through the second that
+    /// begins then. A date that has passed is no date: an item that was dead once stays dead.
     #[inline]
-    pub fn expiry(&self, exptime: i64) -> u32 {
-        let moment = self.moment(exptime);
-        if moment > self.now() { moment.saturating_add(self.begun) } else { moment }
+    pub fn expiry(&self, exptime: i64) -> Expiry {
+        match self.moment(exptime) {
+            0 => Expiry::Never,
+            moment if moment <= self.now() => Expiry::At(moment),
+            _ if exptime > RELATIVE_MAX => {
+                let date = exptime.saturating_add(self.begun.into());
+                Expiry::Date(u32::try_from(date).unwrap_or(u32::MAX))
+            }
+            moment => Expiry::At(moment.saturating_add(self.begun)),
+        }
     }
 
     /// Relative time of an exptime argument: 0 = never, up to 30 days = from now, larger = unix time. A unix time at or
@@ -157,14 +200,13 @@ impl Clock {
     /// relative time gives its maximum.
     #[inline]
     pub fn moment(&self, exptime: i64) -> u32 {
-        let exptime = if exptime < 0 { RELATIVE_MAX + 1 } else { exptime };
         if exptime == 0 {
             0
         } else if exptime > RELATIVE_MAX {
             let seconds = exptime.saturating_sub(self.unix_started()).max(1);
             u32::try_from(seconds).unwrap_or(u32::MAX)
         } else {
-            (exptime as u32).saturating_add(self.now())
+            u32::try_from(exptime).map_or(1, |seconds| seconds.saturating_add(self.now()))
         }
     }
 }
@@ -180,6 +222,7 @@ fn wall_millis() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::Expiry::{At, Date, Never};
     use super::*;
 
     #[test]
@@ -204,22 +247,25 @@ mod tests {
     #[test]
     fn ttls_count_from_the_end_of_the_current_second() {
         let clock = Clock::manual_within_a_second(1_000_000_000);
-        assert_eq!((clock.expiry(0), clock.expiry(1), clock.expiry(1_000_000_100)), (0, START + 2, 101));
-        assert_eq!((clock.expiry(-1), clock.expiry(1_000_000_000), clock.expiry(1_000_000_000 + 62)), (1, 1, START));
+        let date = |exptime| clock.expiry(exptime);
+        assert_eq!((date(0), date(1), date(1_000_000_100)), (Never, At(START + 2), Date(1_000_000_101)));
+        assert_eq!((date(-1), date(1_000_000_000), date(1_000_000_000 + 62)), (At(1), At(1), At(START)));
         assert_eq!((clock.moment(1), clock.unix_expiry(101)), (START + 1, 1_000_000_100));
         clock.advance(i64::from(u32::MAX));
-        assert_eq!(clock.expiry(5), u32::MAX);
+        assert_eq!(clock.expiry(5), At(u32::MAX));
     }
 
     #[test]
     fn expiry_follows_memcached() {
-        let clock = Clock::manual(1_000_000_000);
-        assert_eq!(clock.expiry(0), 0);
-        assert_eq!(clock.expiry(10), START + 10);
-        assert_eq!(clock.expiry(RELATIVE_MAX), START + RELATIVE_MAX as u32);
-        assert_eq!(clock.expiry(RELATIVE_MAX + 1), 1);
-        assert_eq!(clock.expiry(-1), 1);
-        assert_eq!(clock.expiry(1_000_000_100), 100);
+        for clock in [Clock::manual(1_000_000_000), Clock::manual_within_a_second(1_000_000_000).classic()] {
+            assert_eq!(clock.expiry(0), Never);
+            assert_eq!(clock.expiry(10), At(START + 10));
+            assert_eq!(clock.expiry(RELATIVE_MAX), At(START + RELATIVE_MAX as u32));
+            assert_eq!(clock.expiry(RELATIVE_MAX + 1), At(1));
+            assert_eq!(clock.expiry(-1), At(1));
+            assert_eq!(clock.expiry(1_000_000_100), Date(1_000_000_100));
+            assert_eq!(clock.unix_expiry(100), 1_000_000_100);
+        }
     }
 
     #[test]
@@ -227,15 +273,27 @@ mod tests {
         for unix_started in [-62, 1_700_000_000, 5_000_000_000, -3_000_000_000] {
             let clock = Clock::manual(unix_started);
             for exptime in [i64::from(i32::MAX), i64::from(u32::MAX), 1 << 33, 1 << 40, i64::MAX / 2] {
-                let expected = (exptime - unix_started).clamp(1, i64::from(u32::MAX)) as u32;
+                let moment = (exptime - unix_started).clamp(1, i64::from(u32::MAX)) as u32;
+                assert_eq!(clock.moment(exptime), moment, "{exptime}, {unix_started}");
+                let date = Date(u32::try_from(exptime).unwrap_or(u32::MAX));
+                let expected = if moment > START { date } else { At(moment) };
                 assert_eq!(clock.expiry(exptime), expected, "{exptime}, {unix_started}");
             }
+            assert_eq!(clock.expiry(-5), At(1));
         }
         let clock = Clock::manual(0);
         clock.advance(i64::from(u32::MAX) - i64::from(START) - 5);
-        assert_eq!(clock.expiry(5), u32::MAX);
-        assert_eq!(clock.expiry(6), u32::MAX, "neither never nor long ago");
-        assert_eq!(clock.expiry(RELATIVE_MAX), u32::MAX);
+        assert_eq!(clock.expiry(5), At(u32::MAX));
+        assert_eq!(clock.expiry(6), At(u32::MAX), "neither never nor long ago");
+        assert_eq!(clock.expiry(RELATIVE_MAX), At(u32::MAX));
+    }
+
+    #[test]
+    fn a_date_is_relative_to_the_wall_clock() {
+        let relative = |date, origin| Date(date).relative(origin);
+        assert_eq!((relative(1000, 900), relative(1000, 1000), relative(1000, 2000)), (100, 1, 1));
+        assert_eq!((relative(u32::MAX, -5), relative(5, i64::MIN), relative(5, i64::MAX)), (u32::MAX, u32::MAX, 1));
+        assert_eq!((Never.relative(7), At(9).relative(7)), (0, 9));
     }
 
     #[test]

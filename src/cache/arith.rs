@@ -5,6 +5,7 @@
 
 use super::store::Vivify;
 use super::{Key, Verbs};
+use crate::clock::Expiry;
 use crate::decimal;
 use crate::hotkeys::AccessKind;
 use crate::limits::COPY_MAX;
@@ -34,8 +35,8 @@ impl Arith {
 pub struct Initial {
     /// The number.
     pub number: u64,
-    /// Expiry time of its item.
-    pub exptime: u32,
+    /// When its item expires.
+    pub expiry: Expiry,
 }
 
 /// Outcome of an increment or decrement.
@@ -59,7 +60,7 @@ pub struct Adjust {
     /// The increment or decrement.
     pub arith: Arith,
     /// New expiry time. As in memcached, it is lost if the result needs a longer item.
-    pub touch: Option<u32>,
+    pub touch: Option<Expiry>,
     /// CAS id that the client chose for the item; the reply reports it. An item that is replaced because the result is
     /// longer gets another one, though the reply reports this one.
     pub chosen: Option<u64>,
@@ -76,7 +77,7 @@ pub enum Adjusted {
         number: u64,
         /// CAS id to report.
         cas: u64,
-        /// Expiry time before the touch.
+        /// Relative expiry time before the touch; 0 = never.
         exptime: u32,
     },
     /// A new item was created.
@@ -171,7 +172,7 @@ impl Verbs<'_> {
     /// # Errors
     /// No memory for the new item.
     pub fn arith_or_create(&self, key: &Key<'_>, arith: Arith, initial: Initial) -> Result<ArithResult, OutOfMemory> {
-        let vivify = Some((Vivify { exptime: initial.exptime, chosen: None }, initial.number));
+        let vivify = Some((Vivify { expiry: initial.expiry, chosen: None }, initial.number));
         match self.adjust(key, Adjust { arith, touch: None, chosen: None, vivify }) {
             Adjusted::Number { number, cas, .. } => Ok(ArithResult::Number(number, cas)),
             Adjusted::Made { cas } => Ok(ArithResult::Number(initial.number, cas)),
@@ -195,12 +196,12 @@ impl Verbs<'_> {
         if arith.compare != 0 && arith.compare != self.shown_cas(entry.cas()) {
             return ArithStep::Finished(Adjusted::Refused(ArithResult::Exists));
         }
-        let exptime = entry.exptime(self.now);
+        let expiry = entry.expiry(self.now);
         if vlen > COPY_MAX {
             let Some(value) = entry.pin() else { return NON_NUMERIC };
             let wide = if chosen.is_some() { iflag::CAS } else { 0 };
             let iflags = entry.iflags() & (iflag::KEY_BINARY | iflag::STALE | iflag::TOKEN) | wide;
-            let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), exptime, iflags, cas: 0 };
+            let meta = Meta { klen: key.bytes().len(), vlen, flags: entry.flags(), expiry, iflags, cas: 0 };
             return ArithStep::Large { value, fetched: entry.fetched(), meta, version: entry.version() };
         }
         let mut value = Scratch::take();
@@ -214,7 +215,7 @@ impl Verbs<'_> {
                 klen: key.bytes().len(),
                 vlen: digits.len(),
                 flags: entry.flags(),
-                exptime,
+                expiry,
                 iflags: 0, // as in memcached, KEY_BINARY is lost
                 cas: 0,
             };
@@ -230,9 +231,10 @@ impl Verbs<'_> {
         entry.overwrite(&value);
         let cas = chosen.unwrap_or(cas);
         entry.set_cas(cas);
-        if let Some(exptime) = touch {
-            entry.set_exptime(exptime, self.now);
+        if let Some(expiry) = touch {
+            entry.set_expiry(expiry, self.now);
         }
+        let exptime = self.relative(expiry);
         ArithStep::Finished(Adjusted::Number { number, cas: self.shown_cas(cas), exptime })
     }
 
@@ -254,8 +256,8 @@ impl Verbs<'_> {
         text.clear();
         decimal::put(&mut text, number);
         text.resize(meta.vlen, b' ');
-        let exptime = meta.exptime;
-        let meta = Meta { exptime: adjust.touch.unwrap_or(exptime), ..meta };
+        let exptime = self.relative(meta.expiry);
+        let meta = Meta { expiry: adjust.touch.unwrap_or(meta.expiry), ..meta };
         let cas = self.cache.store.next_cas(); // consumed even if the client chose one
         let write = Write { chosen: adjust.chosen.is_some(), ..Write::new(Mode::Set, adjust.chosen.unwrap_or(cas)) };
         match self.replace(key, (&text, fetched), &meta, version, write) {
@@ -299,7 +301,7 @@ impl Verbs<'_> {
             Ok(Stored::Stored { cas, .. }) => {
                 self.counters.add(Counter::TotalItems, 1);
                 let cas = self.shown_cas(chosen.unwrap_or(cas));
-                Some(Adjusted::Number { number, cas, exptime: meta.exptime })
+                Some(Adjusted::Number { number, cas, exptime: self.relative(meta.expiry) })
             }
             Ok(Stored::NoMemory) | Err(OutOfMemory) => Some(Adjusted::Refused(ArithResult::NoMemory)),
             Ok(_) => None,
@@ -316,7 +318,7 @@ impl Verbs<'_> {
             klen: key.bytes().len(),
             vlen: digits.len(),
             flags: 0,
-            exptime: vivify.exptime,
+            expiry: vivify.expiry,
             iflags: if chosen.is_some() { iflag::CAS } else { 0 },
             cas: 0,
         };

@@ -5,7 +5,7 @@
 
 use super::watch_events::ItemShape;
 use super::{Done, Key, Verbs};
-use crate::clock::Clock;
+use crate::clock::{Clock, Expiry};
 use crate::events::{LookupStatus, StoreStatus};
 use crate::hotkeys::AccessKind;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
@@ -30,7 +30,7 @@ pub struct MetaDelete {
     /// Replace the item by an empty one with these client flags.
     pub empty: Option<u32>,
     /// Expiry time of the remaining item.
-    pub exptime: Option<u32>,
+    pub expiry: Option<Expiry>,
     /// CAS id of the remaining item.
     pub chosen: Option<u64>,
 }
@@ -129,7 +129,7 @@ impl Verbs<'_> {
                 Some(DeleteStep::MakeRoom) => {
                     let wide = discard.chosen.is_some();
                     let store = self.cache.store;
-                    match store.make_room(key, discard.exptime, wide, self.now) {
+                    match store.make_room(key, discard.expiry, wide, self.now) {
                         Relayout::Retry => continue,
                         Relayout::NoMemory => MetaDeleted::NoMemory,
                     }
@@ -161,11 +161,11 @@ impl Verbs<'_> {
             entry.unlink();
             return DeleteStep::Removed(shape);
         }
-        if !entry.has_room(discard.exptime, self.now) || !entry.has_room_for_cas(discard.chosen.is_some()) {
+        if !entry.has_room(discard.expiry, self.now) || !entry.has_room_for_cas(discard.chosen.is_some()) {
             return DeleteStep::MakeRoom;
         }
-        if let Some(exptime) = discard.exptime {
-            entry.set_exptime(exptime, self.now);
+        if let Some(expiry) = discard.expiry {
+            entry.set_expiry(expiry, self.now);
         }
         entry.change_flags(iflag::TOKEN, iflag::STALE);
         entry.set_cas(discard.chosen.unwrap_or_else(|| self.cache.store.next_cas()));
@@ -190,12 +190,12 @@ impl Verbs<'_> {
             klen: key.bytes().len(),
             vlen: 0,
             flags: discard.empty.unwrap_or(0),
-            exptime: discard.exptime.unwrap_or(0),
+            expiry: discard.expiry.unwrap_or(Expiry::Never),
             iflags: stale | room,
             cas: 0,
         };
         let Some(reservation) = store.reserve(key, &meta, self.now) else { return Some(MetaDeleted::NoMemory) };
-        let shape = ItemShape { class: reservation.class(), size: 0, exptime: meta.exptime };
+        let shape = ItemShape { class: reservation.class(), size: 0, exptime: store.relative(meta.expiry) };
         let write = self.write_choosing(Mode::Set, chosen);
         match store.commit_over(reservation, key, write, self.now, version) {
             Stored::Stored { .. } => {}

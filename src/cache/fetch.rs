@@ -6,6 +6,7 @@
 
 use super::store::Vivify;
 use super::{Fetched, Key, Load, Verbs};
+use crate::clock::Expiry;
 use crate::hotkeys::AccessKind;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::{Entry, Lookup, Meta, Mode, Stored, iflag, state};
@@ -23,7 +24,7 @@ pub struct Recache {
 #[derive(Clone, Copy, Debug)]
 pub struct MetaGet {
     /// New expiry time.
-    pub touch: Option<u32>,
+    pub touch: Option<Expiry>,
     /// Claim the item if it is about to expire.
     pub recache: Option<Recache>,
     /// Create the item on a miss.
@@ -50,7 +51,7 @@ pub struct MetaSeen {
     pub flags: u32,
     /// CAS id to report.
     pub cas: u64,
-    /// Expiry time.
+    /// Relative expiry time; 0 = never.
     pub exptime: u32,
     /// Seconds since the last access.
     pub idle: u32,
@@ -76,7 +77,7 @@ impl Verbs<'_> {
     ///
     /// [`Store::read`]: crate::store::Store::read
     #[inline]
-    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<u32>, show: impl FnMut(&Entry) -> R) -> Fetched<R> {
+    pub fn fetch<R>(&self, key: &Key<'_>, touch: Option<Expiry>, show: impl FnMut(&Entry) -> R) -> Fetched<R> {
         let hit = self.look(key, AccessKind::Read, touch, show);
         if hit.is_none()
             && let Some(load) = self.load(key)
@@ -103,7 +104,7 @@ impl Verbs<'_> {
         &self,
         key: &Key<'_>,
         kind: AccessKind,
-        touch: Option<u32>,
+        touch: Option<Expiry>,
         mut show: impl FnMut(&Entry) -> R,
     ) -> Option<(R, (u8, u8))> {
         let place = |entry: &Entry| (entry.class(), entry.state());
@@ -114,8 +115,8 @@ impl Verbs<'_> {
         };
         let found = read.unwrap_or_else(|| {
             self.visit_with_room(key, touch, &mut notice, |entry| {
-                if let Some(exptime) = touch {
-                    entry.set_exptime_nearly(exptime, self.now);
+                if let Some(expiry) = touch {
+                    entry.set_expiry_nearly(expiry, self.now);
                 }
                 let place = place(entry);
                 entry.bump(self.now);
@@ -229,12 +230,13 @@ impl Verbs<'_> {
     fn meet(&self, entry: &mut Entry, peek: &MetaGet) -> MetaSeen {
         let mut seen = self.see(entry);
         let expires_soon = peek.recache.is_some_and(|recache| {
-            let judged = if recache.touched { peek.touch.unwrap_or(seen.exptime) } else { seen.exptime };
+            let touched = peek.touch.filter(|_| recache.touched).map(|expiry| self.relative(expiry));
+            let judged = touched.unwrap_or(seen.exptime);
             judged != 0 && judged < recache.before
         });
         seen.won = !peek.spoilt && !seen.sent && (seen.stale || expires_soon);
-        if let Some(exptime) = peek.touch {
-            entry.set_exptime_nearly(exptime, self.now);
+        if let Some(expiry) = peek.touch {
+            entry.set_expiry_nearly(expiry, self.now);
         }
         if seen.won {
             entry.change_flags(0, iflag::TOKEN);
@@ -253,7 +255,7 @@ impl Verbs<'_> {
         let token = if peek.spoilt { 0 } else { iflag::TOKEN };
         let room = if chosen.is_some() { iflag::CAS } else { 0 };
         let meta =
-            Meta { klen: key.bytes().len(), vlen: 0, flags: 0, exptime: vivify.exptime, iflags: token | room, cas: 0 };
+            Meta { klen: key.bytes().len(), vlen: 0, flags: 0, expiry: vivify.expiry, iflags: token | room, cas: 0 };
         let mut reservation = store.reserve(key, &meta, self.now).ok_or(Stored::NoMemory)?;
         if peek.bump {
             reservation.note_fetch();

@@ -19,6 +19,7 @@ pub use fetch::{MetaGet, MetaSeen, Recache};
 pub use source::{Completion, Fetched, Load, Source};
 pub use store::{Family, Storage, Vivify};
 
+use crate::clock::Expiry;
 use crate::events::{EventClass, Log};
 use crate::hotkeys::HotKeys;
 use crate::stats::{Counter, Counters, PrefixStats};
@@ -108,6 +109,12 @@ impl Verbs<'_> {
     #[inline]
     pub fn seconds_left(&self, exptime: u32) -> u32 {
         exptime.wrapping_sub(if exptime > self.now { self.life_begin } else { self.now })
+    }
+
+    /// Relative time of an expiry time by the present wall clock; 0 = never.
+    #[inline]
+    pub fn relative(&self, expiry: Expiry) -> u32 {
+        self.cache.store.relative(expiry)
     }
 
     /// CAS id as clients see it.

@@ -5,6 +5,7 @@
 
 use super::watch_events::ItemShape;
 use super::{Key, Refused, Verbs};
+use crate::clock::Expiry;
 use crate::events::EventClass;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
 use crate::store::{Meta, Mode, Reservation, Stored, Write, iflag};
@@ -12,8 +13,8 @@ use crate::store::{Meta, Mode, Reservation, Stored, Write, iflag};
 /// Item to create on a miss.
 #[derive(Clone, Copy, Debug)]
 pub struct Vivify {
-    /// Expiry time.
-    pub exptime: u32,
+    /// When it expires.
+    pub expiry: Expiry,
     /// CAS id, if the client chose one.
     pub chosen: Option<u64>,
 }

@@ -4,25 +4,26 @@
 
 use super::watch_events::LookupNotice;
 use super::{Done, Key, Verbs};
+use crate::clock::Expiry;
 use crate::hotkeys::AccessKind;
 use crate::store::{Entry, Lookup, Relayout};
 
 impl Verbs<'_> {
     /// `touch`: sets a new expiry time.
-    pub fn touch(&self, key: &Key<'_>, exptime: u32) -> Done {
-        let hit = self.look(key, AccessKind::Write, Some(exptime), |_| ());
+    pub fn touch(&self, key: &Key<'_>, expiry: Expiry) -> Done {
+        let hit = self.look(key, AccessKind::Write, Some(expiry), |_| ());
         self.count_fetch(true, hit.as_ref().map(|(_, place)| *place));
         if hit.is_some() { Done::Done } else { Done::NotFound }
     }
 
     /// Visits the item of `key`. If its layout has no room for expiry time `touch`, rewrites the item first; if there
-    /// is no memory for that, visits it as it is: [`Entry::set_exptime_nearly`] then sets the latest time that it can
+    /// is no memory for that, visits it as it is: [`Entry::set_expiry_nearly`] then sets the nearest time that it can
     /// hold.
     #[inline]
     pub(super) fn visit_with_room<R>(
         &self,
         key: &Key<'_>,
-        touch: Option<u32>,
+        touch: Option<Expiry>,
         notice: &mut LookupNotice,
         mut visit: impl FnMut(&mut Entry) -> R,
     ) -> Lookup<R> {

@@ -6,6 +6,7 @@
 //! protocol and no sockets. Used by the output, by the commands that fetch, and by the session that runs them again.
 
 use crate::cache::Completion;
+use crate::clock::Expiry;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Text of the error where no command can wait.
@@ -50,12 +51,12 @@ pub(super) enum LateRequest {
         /// Show the CAS id.
         cas: bool,
         /// Expiry time to set.
-        touch: Option<u32>,
+        touch: Option<Expiry>,
     },
     /// A meta line, without its line end.
     Line(Box<[u8]>),
     /// A packet's get; a hit gets the expiry time `touch`.
-    Packet { opcode: u8, opaque: [u8; 4], key: Box<[u8]>, touch: Option<u32> },
+    Packet { opcode: u8, opaque: [u8; 4], key: Box<[u8]>, touch: Option<Expiry> },
 }
 
 impl LateRequest {

@@ -126,6 +126,7 @@ impl Shared {
     ) -> Self {
         let events = Arc::new(Events::new(settings.num_threads as usize, settings.log_buffers.worker as usize));
         store.report_to(Arc::clone(&events), clock.begun());
+        store.set_origin(clock.unix(0));
         store.set_flat(!settings.lru_segmented);
         store.set_hot_pct(settings.hot_lru_given.then_some(settings.hot_lru_pct));
         store.set_temp_ttl(settings.temp_lru.then_some(settings.temporary_ttl.saturating_add(clock.begun())));
@@ -157,6 +158,18 @@ impl Shared {
             crate::sys::say(format_args!("hot keys are off: no memory for {workers} workers"));
         }
         shared
+    }
+
+    /// Advances the clock; items with a date follow the wall clock. The main thread calls it once a second.
+    pub fn tick(&self) {
+        self.clock.tick();
+        self.cache.store.set_origin(self.clock.unix(0));
+    }
+
+    /// Moves the wall clock forward by `seconds`, for tests.
+    pub fn set_wall(&self, seconds: i64) {
+        self.clock.set_wall(seconds);
+        self.cache.store.set_origin(self.clock.unix(0));
     }
 
     /// `hotkeys on`, `hotkeys reset`: samples keys from the next second on.

@@ -164,6 +164,7 @@ mod tests {
     use super::*;
     use crate::cache::Family;
     use crate::clock::Clock;
+    use crate::clock::Expiry;
     use crate::proto::{Cx, Shared};
     use crate::settings::Settings;
     use crate::stats::Counters;
@@ -190,7 +191,7 @@ mod tests {
         let counters = Counters::default();
         let cx = Cx::new(&shared, &counters, 0);
         let key = Key::new(b"key").unwrap();
-        let meta = Meta { klen: 3, vlen: VALUE.len(), flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let meta = Meta { klen: 3, vlen: VALUE.len(), flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
         let storage = Storage::new(Family::Classic, Mode::Set, 0);
         let line = || Finish::Text(TextSet { mode: Mode::Set, compare: 0, noreply: false });
         let packet = || Finish::Packet(PacketSet { opcode: 1, opaque: [0; 4], mode: Mode::Set, compare: 0 });

@@ -123,7 +123,7 @@ impl Server {
             return;
         }
         panics::trap("main");
-        self.shared.clock.tick();
+        self.shared.tick();
         if let Some(manager) = &mut self.manager {
             manager.retry();
         }

@@ -138,6 +138,12 @@ fn news(shared: &Arc<Shared>) -> impl Fn() -> u64 + Send + 'static {
     move || shared.news()
 }
 
+/// The clock of a new process, or of one that goes on at relative time `first`.
+fn clock_of(settings: &Settings, first: Option<u32>) -> Clock {
+    let clock = first.map_or_else(Clock::real, Clock::resumed);
+    if settings.classic_second { clock.classic() } else { clock }
+}
+
 /// Creates the shared state: an empty cache, or with `-e` the items of the previous process.
 /// `restoring` is called with the memory file before old items are looked for.
 fn share(
@@ -147,7 +153,8 @@ fn share(
 ) -> Result<Shared, StartError> {
     let no_space = || StartError::new(FAILURE, "Failed to reserve address space for item memory");
     let Some(path) = settings.memory_file.as_deref().map(|path| settings.locate(path)) else {
-        let shared = Shared::new(settings, Clock::real(), control).ok_or_else(no_space)?;
+        let clock = clock_of(&settings, None);
+        let shared = Shared::new(settings, clock, control).ok_or_else(no_space)?;
         let (limit, wanted) = (shared.cache.store.limit(), shared.settings.maxbytes);
         if limit < wanted {
             let (limit, wanted) = (limit >> 20, wanted >> 20);
@@ -159,7 +166,7 @@ fn share(
     let sizes = Sizes::new(size_config(&settings));
     let Memory { memory_file, resume } =
         restart::open(&path, &settings, &sizes, unix_now()).map_err(|complaint| StartError::new(FAILURE, complaint))?;
-    let clock = resume.map_or_else(Clock::real, |resume| Clock::resumed(resume.now));
+    let clock = clock_of(&settings, resume.map(|resume| resume.now));
     if let Some(power) = resume.and_then(|resume| resume.hashpower) {
         settings.hashpower_init = power.max(settings.hashpower_init);
     }

@@ -203,7 +203,13 @@ pub(super) static SUBS: &[Sub] = &[
             draft.settings.temporary_ttl = within(value, 0..=u32::MAX, "could not parse argument to temporary_ttl")?;
             Ok(())
         },
-    ).takes("<seconds>"),
+    )
+    .takes("<seconds>"),
+    Sub::switch(
+        "classic_second",
+        "a time to live of N seconds ends up to a second early,\nas in memcached, instead of up to a second late",
+        |settings| settings.classic_second = true,
+    ),
     Sub::value(
         "idle_timeout",
         "Missing numeric argument for idle_timeout",

@@ -217,6 +217,8 @@ pub struct Settings {
     pub warm_max_factor: f64,
     /// Short-lived items get their own list. Changes at run time.
     pub temp_lru: bool,
+    /// `-o classic_second`: a TTL of N seconds lasts N-1 to N seconds, as in memcached, in place of N to N+1.
+    pub classic_second: bool,
     /// `-o temporary_ttl`: maximum lifetime of a short-lived item, in seconds. Changes at run time.
     pub temporary_ttl: u32,
     /// `-S`: the binary protocol needs a SASL login.
@@ -339,6 +341,7 @@ impl Default for Settings {
             hot_max_factor: 0.2,
             warm_max_factor: 2.0,
             temp_lru: false,
+            classic_second: false,
             temporary_ttl: 61,
             sasl: false,
             auth_file: None,

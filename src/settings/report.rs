@@ -110,6 +110,9 @@ impl Settings {
         if self.has_auth() {
             out.gauge("auth_timeout", self.auth_timeout);
         }
+        if self.classic_second {
+            out.gauge("classic_second", true);
+        }
         if let Some(group) = &self.unix_group {
             out.info("unix_group", &group.name);
         }

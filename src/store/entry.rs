@@ -4,6 +4,7 @@
 //! In an optimistic read (`Store::read`) the item may change concurrently: the function that created the entry checks
 //! afterwards that what was read is valid.
 
+use crate::clock::Expiry;
 use crate::store::change::ChangeOp;
 use crate::store::index::Bucket;
 use crate::store::item::Handle;
@@ -31,7 +32,12 @@ impl Version {
     fn with(bucket: u32, handle: Handle, item: &Item) -> Self {
         let header = item.header();
         // A large item stores its full expiry time, so no clock is needed to read it.
-        let own = || u64::from(item.exptime(0)) << 8 | u64::from(header.iflags());
+        let time = || match item.expiry(0) {
+            Expiry::Never => 0,
+            Expiry::At(time) => u64::from(time),
+            Expiry::Date(date) => 1 << 32 | u64::from(date),
+        };
+        let own = || time() << 8 | u64::from(header.iflags());
         Self { handle, cas: item.cas(), rest: if header.is_large() { own() } else { bucket.into() } }
     }
 }
@@ -92,8 +98,8 @@ impl Entry {
     }
 
     /// Whether the layout can hold this expiry time, if any; if not, [`Store::make_room`] rewrites the item.
-    pub fn has_room(&self, exptime: Option<u32>, now: u32) -> bool {
-        exptime.is_none_or(|exptime| self.item.can_hold_exptime(exptime, now))
+    pub fn has_room(&self, expiry: Option<Expiry>, now: u32) -> bool {
+        expiry.is_none_or(|expiry| self.item.can_hold_expiry(expiry, now))
     }
 
     /// Whether the layout can hold a new CAS id, or one that the client has `chosen`; if not, [`Store::make_room`]
@@ -107,16 +113,21 @@ impl Entry {
         Version::with(self.bucket, self.handle, &self.item)
     }
 
-    /// Expiry time, 0 = never.
+    /// Relative expiry time by the present wall clock, 0 = never.
     pub fn exptime(&self, now: u32) -> u32 {
-        self.item.exptime(now)
+        self.store.exptime(&self.item, now)
+    }
+
+    /// Expiry time, for an item that takes it over.
+    pub fn expiry(&self, now: u32) -> Expiry {
+        self.item.expiry(now)
     }
 
     /// Sets the expiry time; false, and no change, if the layout cannot hold it.
-    pub fn set_exptime(&mut self, exptime: u32, now: u32) -> bool {
-        let fits = self.item.can_hold_exptime(exptime, now);
+    pub fn set_expiry(&mut self, expiry: Expiry, now: u32) -> bool {
+        let fits = self.item.can_hold_expiry(expiry, now);
         if fits {
-            self.change(ChangeOp::Touch).set_exptime(exptime, now);
+            self.change(ChangeOp::Touch).set_expiry(expiry, now);
         }
         fits
     }
@@ -128,9 +139,16 @@ impl Entry {
         }
     }
 
-    /// Sets the expiry time, or the latest that the layout can hold; without room for any, the old one stays.
-    pub fn set_exptime_nearly(&mut self, exptime: u32, now: u32) {
-        let _ = self.set_exptime(exptime, now) || self.set_exptime(now.saturating_add(EXPTIME_SHORT_MAX), now);
+    /// Sets the expiry time, or the nearest that the layout can hold: of a date, the seconds that it has left, and 90
+    /// days at most. Without room for any, the old one stays.
+    pub fn set_expiry_nearly(&mut self, expiry: Expiry, now: u32) {
+        let latest = now.saturating_add(EXPTIME_SHORT_MAX);
+        let nearest = || match self.store.relative(expiry) {
+            0 => latest,
+            time => time.min(latest),
+        };
+        let nearest = Expiry::At(nearest());
+        let _ = self.set_expiry(expiry, now) || self.set_expiry(nearest, now);
     }
 
     /// Time of the last access.

@@ -37,14 +37,14 @@ impl Store {
         } else if item.header().has(iflag::NO_EXPIRY) {
             None
         } else {
-            Self::dead_by_time(item, now)
+            self.dead_by_time(item, now)
         }
     }
 
     /// [`Store::dead`] for an item that is not flushed.
     #[inline(never)]
-    fn dead_by_time(item: &Item, now: u32) -> Option<Dead> {
-        item.is_expired(now).then_some(Dead::Expired)
+    fn dead_by_time(&self, item: &Item, now: u32) -> Option<Dead> {
+        self.is_expired(item, now).then_some(Dead::Expired)
     }
 
     /// [`Store::dead`] for an item with CAS word, and for any item while a flush is pending.
@@ -57,7 +57,7 @@ impl Store {
         if pending != 0 && pending <= now && self.pending_hides(item, now) {
             return Some(Dead::Flushed);
         }
-        item.is_expired(now).then_some(Dead::Expired)
+        self.is_expired(item, now).then_some(Dead::Expired)
     }
 
     /// Whether a pending flush that is due hides the item: in its last second it hides every item, afterwards those
@@ -170,10 +170,10 @@ impl Store {
         self.persistent.flushes.load(Acquire)
     }
 
-    /// A value that changes with each flush that takes effect.
+    /// A value that changes with each flush that takes effect, and when the wall clock has been set.
     pub fn flushed(&self, now: u32) -> (u32, u32) {
         self.settle(now);
-        ((self.persistent.flushes.load(Relaxed) / 2) as u32, 0)
+        ((self.persistent.flushes.load(Relaxed) / 2) as u32, self.origin_changes())
     }
 
     /// The time shown as `oldest` by `stats settings`.
@@ -186,6 +186,7 @@ impl Store {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Expiry;
     use crate::store::item::{Key, Meta};
     use crate::store::reservation::Reservation;
     use crate::store::slab::SizeConfig;
@@ -209,7 +210,7 @@ mod tests {
     }
 
     fn reserve(store: &'static Store, key: &[u8], iflags: u8) -> Reservation {
-        let meta = Meta { klen: key.len(), vlen: 1, flags: 0, exptime: 0, iflags, cas: 0 };
+        let meta = Meta { klen: key.len(), vlen: 1, flags: 0, expiry: Expiry::Never, iflags, cas: 0 };
         let mut reservation = store.reserve(&Key::new(key).unwrap(), &meta, NOW).unwrap();
         reservation.write(b"v").unwrap();
         reservation

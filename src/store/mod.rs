@@ -12,7 +12,7 @@
 //! | 4 | `evict` | choice of the victim: S3-FIFO with ghosts, or one LRU list; labels of items |
 //! | 5 | `class` | a class: its chunks, its queues, its threads' magazines, and how these meet |
 //! | 6 | `slabs` | all classes over one page pool |
-//! | 7 | `store` `entry` `flush` `link` `read` `reservation` `scratch` `upkeep` `walk` `write` `change` | the [`Store`] |
+//! | 7 | `store` `dates` `entry` `flush` `link` `read` `reservation` `scratch` `upkeep` `walk` `write` `change` | the [`Store`] |
 //! | 8 | `page_move` `recovery` | work on all parts of a store: moving pages, rebuilding it from a memory file |
 //!
 //! A class consists of parts with private fields, each tested alone. `slab::Chunks` allocates chunks and knows no
@@ -25,8 +25,8 @@
 //! The files of room 7 implement one type, [`Store`]: `store` lookups, unlinking, allocation; `entry` access to an item
 //! under its bucket's lock; `link` which item a key has; `change` reports of changes to a sink; `read` optimistic
 //! reads; `write` conditional commits; `reservation` values that arrive, and pinned values that are sent; `flush`
-//! expired and flushed items; `walk` the sweep, tending (the LRU maintainer's work) and dumps; `scratch` a thread's
-//! value buffer; `upkeep` signals for background threads.
+//! expired and flushed items; `dates` expiry by the wall clock; `walk` the sweep, tending (the LRU maintainer's work)
+//! and dumps; `scratch` a thread's value buffer; `upkeep` signals for background threads.
 //!
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. No `&[u8]` into an item
 //! leaves this directory, except for values under a [`Pinned`] guard or a [`Reservation`].
@@ -35,6 +35,7 @@
 
 mod change;
 mod class;
+mod dates;
 mod entry;
 mod evict;
 mod flush;

@@ -59,7 +59,7 @@ impl Store {
         for page in &pages {
             for handle in self.slots(page) {
                 let Some(item) = self.linked(handle) else { continue };
-                let is_dead = self.dead(&item, left).is_some() || (1..=now).contains(&item.exptime(left));
+                let is_dead = self.dead(&item, left).is_some() || (1..=now).contains(&self.exptime(&item, left));
                 let is_kept = !is_dead && self.is_consistent(handle, &item, &parts);
                 if is_kept {
                     item.limit_idle_since(left, now);
@@ -248,6 +248,7 @@ impl Store {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Expiry;
     use crate::store::item::Meta;
     use crate::store::slab::SizeConfig;
     use crate::store::store::{Config, Lookup};
@@ -268,11 +269,11 @@ mod tests {
     }
 
     fn put(store: &'static Store, key: &[u8], vlen: usize) {
-        put_expiring(store, key, vlen, 0);
+        put_expiring(store, key, vlen, Expiry::Never);
     }
 
-    fn put_expiring(store: &'static Store, key: &[u8], vlen: usize, exptime: u32) {
-        let meta = Meta { klen: key.len(), vlen, flags: 0, exptime, iflags: 0, cas: 0 };
+    fn put_expiring(store: &'static Store, key: &[u8], vlen: usize, expiry: Expiry) {
+        let meta = Meta { klen: key.len(), vlen, flags: 0, expiry, iflags: 0, cas: 0 };
         let mut reservation = store.reserve(&of(key), &meta, NOW).unwrap();
         reservation.write(&vec![b'v'; vlen]).unwrap();
         store.commit(reservation, &of(key), Write::new(Mode::Set, store.next_cas()), NOW);
@@ -302,6 +303,26 @@ mod tests {
     }
 
     #[test]
+    fn dates_are_judged_by_the_wall_clock_of_the_new_process() {
+        const ORIGIN: i64 = 1_700_000_000;
+        let date = ORIGIN + i64::from(NOW) + 100;
+        for (set, is_kept) in [(0, true), (-5000, true), (99, true), (100, false), (5000, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
+            let first = store(&before);
+            first.set_origin(ORIGIN);
+            put_expiring(first, b"date", 10, Expiry::Date(date as u32));
+            first.note_time(NOW, ORIGIN + i64::from(NOW));
+            std::fs::copy(&before, &after).unwrap();
+            let second = store(&after);
+            second.set_origin(ORIGIN + set);
+            assert_eq!(second.adopt(NOW).items, u64::from(is_kept), "{set}");
+            let found = second.visit(&of(b"date"), NOW, |entry| i64::from(entry.exptime(NOW)));
+            assert_eq!(found, if is_kept { Lookup::Hit(date - ORIGIN - set) } else { Lookup::Miss }, "{set}");
+        }
+    }
+
+    #[test]
     fn times_are_right_however_long_the_file_has_lain() {
         const DAY: u32 = 24 * 60 * 60;
         for days in [0, 1, 89, 91, 97, 100, 150, 194, 195, 250, 300, 400, 1000] {
@@ -310,7 +331,7 @@ mod tests {
             let first = store(&before);
             let lives = [1, 60, 90, 95, 500];
             for life in lives {
-                put_expiring(first, format!("{life}").as_bytes(), 10, NOW + life * DAY);
+                put_expiring(first, format!("{life}").as_bytes(), 10, Expiry::At(NOW + life * DAY));
             }
             put(first, b"eternal", 10);
             first.note_time(NOW, 0);
@@ -359,7 +380,7 @@ mod tests {
             assert_eq!(second.visit(&of(b"old"), now, |_| ()) == Lookup::Hit(()), lives, "{delay} {off}");
             let (now, new) = (now + delay, b"new");
             second.settle(now);
-            let meta = Meta { klen: 3, vlen: 0, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+            let meta = Meta { klen: 3, vlen: 0, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
             let reservation = second.reserve(&of(new), &meta, now).unwrap();
             second.commit(reservation, &of(new), Write::new(Mode::Set, second.next_cas()), now);
             assert_ne!(second.visit(&of(b"old"), now, |_| ()), Lookup::Hit(()));

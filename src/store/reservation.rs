@@ -14,6 +14,7 @@
 //!
 //! Owns the layout of chains and the pin count. Knows no verbs; used by `write`, the page mover and `cache`.
 
+use crate::clock::Expiry;
 use crate::limits::OUTPUT_PINS;
 use crate::store::item::Handle;
 use crate::store::item::{Header, Item, Key, Meta, OPEN_BYTES, iflag, kind, state};
@@ -78,7 +79,7 @@ pub struct Reservation {
     /// For chunked items only.
     chain: ChainName,
     /// Expiry time as requested; the item has a time in the distant past clamped.
-    exptime: u32,
+    expiry: Expiry,
     now: u32,
 }
 
@@ -94,9 +95,14 @@ impl Reservation {
         self.vlen
     }
 
-    /// Expiry time as requested, 0 = never.
+    /// Relative expiry time as requested, 0 = never.
     pub fn exptime(&self) -> u32 {
-        self.exptime
+        self.store.relative(self.expiry)
+    }
+
+    /// Expiry time as requested.
+    pub(super) fn expiry(&self) -> Expiry {
+        self.expiry
     }
 
     /// Slab class as in `stats`.
@@ -217,16 +223,18 @@ impl Reservation {
     /// read as a future time. Sweeps, which prevent that for linked items, do not visit this one.
     #[inline]
     pub(super) fn keep_time(&mut self, now: u32) {
-        if self.exptime != 0 && self.exptime <= now {
-            self.item.set_exptime(self.exptime, now);
+        if let Expiry::At(time) = self.expiry
+            && time <= now
+        {
+            self.item.set_expiry(self.expiry, now);
         }
     }
 
     /// Marks the new item stale; it gets the old item's expiry time and win token.
-    pub(super) fn mark_stale(&mut self, token: u8, exptime: u32, now: u32) {
+    pub(super) fn mark_stale(&mut self, token: u8, expiry: Expiry, now: u32) {
         self.item.change_flags(0, iflag::STALE | token);
-        if self.item.can_hold_exptime(exptime, now) {
-            self.item.set_exptime(exptime, now);
+        if self.item.can_hold_expiry(expiry, now) {
+            self.item.set_expiry(expiry, now);
         }
     }
 }
@@ -274,7 +282,7 @@ impl Store {
             false => self.sizes.class_of(memcached_size, meta.footprint(iflags)),
         };
         let chain = if class.is_none() { self.name_chain(key.hash()) } else { ChainName::default() };
-        let label = self.slabs.label_of(meta.exptime, now);
+        let label = self.slabs.label_of(self.relative(meta.expiry), now);
         let mut item = None;
         let handle = if let Some(class) = class {
             let (arena, need) = (&self.arena, meta.footprint(iflags));
@@ -311,7 +319,7 @@ impl Store {
             written: 0,
             tail: None,
             chain,
-            exptime: meta.exptime,
+            expiry: meta.expiry,
             now,
         })
     }

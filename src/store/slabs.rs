@@ -347,6 +347,7 @@ impl Slabs {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Expiry;
     use crate::store::item::{Key, Meta};
     use crate::store::slab::SizeConfig;
     use crate::store::store::{Config, Lookup, Store};
@@ -362,7 +363,7 @@ mod tests {
                 _ => panic!("there is memory"),
             }
         };
-        let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let meta = Meta { klen: 1, vlen: 1, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
         let mut item = Item::write(arena.chunk(handle), &meta, b"k", 0, 10);
         class.enlist(arena, handle, &mut item, 60, true, state::HOT);
     }
@@ -400,7 +401,7 @@ mod tests {
         let put = |n: u32| {
             let key = n.to_be_bytes();
             let key = Key::new(&key).unwrap();
-            let meta = Meta { klen: 4, vlen: 50, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+            let meta = Meta { klen: 4, vlen: 50, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
             let mut item = store.reserve(&key, &meta, 0).unwrap();
             item.write(&[7; 50]).unwrap();
             let class = usize::from(item.class());

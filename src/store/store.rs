@@ -4,9 +4,11 @@
 //! class, bucket, overflow pool (docs/locking.md). A bucket holder never takes a class lock: chunks are freed
 //! after the bucket is unlocked. Knows no protocol and no settings table; called by `cache` and `maint`.
 
+use crate::clock::Expiry;
 use crate::events::{Event, EventClass, Events};
 use crate::store::change::{ChangeOp, Changes};
 use crate::store::class::{Class, ClassCounts, ClassView};
+use crate::store::dates::WallOrigin;
 use crate::store::entry::Entry;
 use crate::store::evict::Part;
 use crate::store::index::{GrowthStep, Index, Pace};
@@ -75,6 +77,8 @@ pub struct Store {
     memory_file: Option<MemoryFile>,
     /// Counters that survive a restart.
     pub(super) persistent: PersistentCounters,
+    /// Unix time of relative time 0.
+    pub(super) wall: WallOrigin,
     /// Completed index growths.
     growths: AtomicU64,
     /// Number of chain names given out ([`ChainName`]).
@@ -133,6 +137,7 @@ impl Store {
             index,
             memory_file,
             persistent,
+            wall: WallOrigin::default(),
             growths: AtomicU64::new(0),
             chains: AtomicU64::new(0),
             flushing: Mutex::new(()),
@@ -502,11 +507,11 @@ impl Store {
         let fetched = item.header().is(state::FETCHED);
         counts.evicted += 1;
         counts.evicted_time = now.saturating_sub(item.atime(now));
-        counts.evicted_nonzero += u64::from(item.exptime(now) != 0);
+        counts.evicted_nonzero += u64::from(item.expiry(now) != Expiry::Never);
         counts.evicted_unfetched += u64::from(!fetched);
         counts.evicted_active += u64::from(item.header().is(state::ACTIVE));
         if let Some((events, begun)) = self.events.get().filter(|(events, _)| events.wants(EventClass::EVICTIONS)) {
-            let (exptime, class_id) = (item.exptime(now), self.lru_class(handle, item));
+            let (exptime, class_id) = (self.exptime(item, now), self.lru_class(handle, item));
             events.put(&Event::Eviction {
                 key,
                 fetched,

@@ -7,11 +7,11 @@ use crate::store::store::Store;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Store {
-    /// Numbers that change when items were stored or flushed, and when a background thread has removed items or changed
-    /// the memory that pages may use. Items that clients delete do not change them.
+    /// Numbers that change when items were stored or flushed, when the wall clock was set, and when a background thread
+    /// has removed items or changed the memory that pages may use. Items that clients delete do not change them.
     pub fn activity(&self, now: u32) -> [u64; 3] {
-        let (flushes, oldest) = self.flushed(now);
-        [self.last_cas(), u64::from(flushes) << 32 | u64::from(oldest), self.upkeep.load(Relaxed)]
+        let (flushes, clock_changes) = self.flushed(now);
+        [self.last_cas(), u64::from(flushes) << 32 | u64::from(clock_changes), self.upkeep.load(Relaxed)]
     }
 
     /// Counts one piece of background work.

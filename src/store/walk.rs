@@ -135,7 +135,7 @@ impl Store {
                 current = class;
             }
             tally.checked += 1;
-            let mut seen = Seen::Lives(item.exptime(now));
+            let mut seen = Seen::Lives(self.exptime(&item, now));
             if self.dead(&item, now).is_some() {
                 if self.unlink_dead((handle, item), now, &mut key, &mut tally) {
                     seen = Seen::Dead;
@@ -177,8 +177,9 @@ impl Store {
                     return None;
                 }
                 let is_due = self.dead(&item, now).is_some();
-                if !is_due && item.exptime(now) != 0 {
-                    *soonest = item.exptime(now).min(*soonest);
+                let exptime = self.exptime(&item, now);
+                if !is_due && exptime != 0 {
+                    *soonest = exptime.min(*soonest);
                 }
                 is_due.then_some((handle, item))
             }));

@@ -3,6 +3,7 @@
 //! Owns the conditions under which a new item takes its key: set, add, replace, compare and swap, append, prepend.
 //! Knows no protocol; called by `cache` for every mutation that stores a value.
 
+use crate::clock::Expiry;
 use crate::point::point;
 use crate::store::change::ChangeOp;
 use crate::store::entry::Version;
@@ -236,7 +237,7 @@ impl Store {
                     klen: key.bytes().len(),
                     vlen: entry.vlen() + extra.item().vlen(),
                     flags: entry.flags(),
-                    exptime: entry.exptime(now),
+                    expiry: entry.expiry(now),
                     iflags: write.room(),
                     cas: 0,
                 };
@@ -273,7 +274,9 @@ impl Store {
             let class = joined.class();
             match self.link(joined, key, set, now, Some(same)) {
                 (Stored::NotStored, _) => continue, // another writer came first
-                (stored, info) => return (stored, CommitInfo { joined: Some((class, meta.exptime)), ..info }),
+                (stored, info) => {
+                    return (stored, CommitInfo { joined: Some((class, self.relative(meta.expiry))), ..info });
+                }
             }
         }
     }
@@ -287,7 +290,7 @@ impl Store {
             klen: key.bytes().len(),
             vlen: item.vlen(),
             flags: item.flags(),
-            exptime: from.exptime(),
+            expiry: from.expiry(),
             iflags: item.header().iflags() & KEPT | room,
             cas: 0,
         };
@@ -334,21 +337,21 @@ impl Store {
 
     /// Rewrites the item of `key` with room for this expiry time (if any) and, if `cas`, for a CAS id chosen by the
     /// client. Nothing that a client can see changes.
-    pub fn make_room(&'static self, key: &Key<'_>, exptime: Option<u32>, cas: bool, now: u32) -> Relayout {
+    pub fn make_room(&'static self, key: &Key<'_>, expiry: Option<Expiry>, cas: bool, now: u32) -> Relayout {
         let seen = self.visit(key, now, |entry| {
             // Reserving memory for the copy must not evict the item itself.
             entry.hold_on();
             let kept = entry.iflags() & (iflag::KEY_BINARY | iflag::EXT | iflag::CAS);
-            let time = match exptime {
-                _ if entry.has_room(exptime, now) => 0,
-                Some(exptime) if exptime <= now.saturating_add(EXPTIME_SHORT_MAX) => iflag::NO_EXPIRY,
+            let time = match expiry {
+                _ if entry.has_room(expiry, now) => 0,
+                Some(Expiry::At(time)) if time <= now.saturating_add(EXPTIME_SHORT_MAX) => iflag::NO_EXPIRY,
                 _ => iflag::EXT,
             };
             let meta = Meta {
                 klen: key.bytes().len(),
                 vlen: entry.vlen(),
                 flags: entry.flags(),
-                exptime: entry.exptime(now),
+                expiry: entry.expiry(now),
                 iflags: kept | time | if cas { iflag::CAS } else { 0 },
                 cas: 0,
             };
@@ -444,7 +447,7 @@ fn refuse(old: &Item, new: &mut Reservation, write: Write, now: u32) -> Option<S
                 None
             } else if write.stale_ok && write.compare != 0 && write.compare < stored {
                 let token = old.header().iflags() & iflag::TOKEN;
-                new.mark_stale(token, old.exptime(now), now);
+                new.mark_stale(token, old.expiry(now), now);
                 None
             } else {
                 Some(Stored::Exists)

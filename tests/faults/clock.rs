@@ -41,6 +41,30 @@ fn absolute_times_follow_it_and_lifetimes_do_not() {
     server.end();
 }
 
+/// A date that was given before follows too: it ends once the clock is set beyond it.
+#[test]
+fn dates_of_items_stored_before_follow_it() {
+    let server = Faulty::start(&[]);
+    let mut client = server.client();
+    let date = unix() + 10_000;
+    let value = "v".repeat(10_000);
+    client
+        .ask(&format!("set small 0 {date} 1\r\nx\r\nset large 0 {date} 10000\r\n{value}\r\n"), "STORED\r\nSTORED\r\n");
+    client.ask("set life 0 10000 1\r\nx\r\n", "STORED\r\n");
+    for ahead in [3600, -3600, 9000, -400 * 24 * 3600] {
+        server.plan.set_wall_clock(ahead);
+        until("the time", || (time(&mut client) - unix() - ahead).abs() <= 2);
+        for key in ["small", "large"] {
+            let (left, expected) = (left(&mut client, key), date - unix() - ahead);
+            assert!((left - expected).abs() <= 3, "{key} after {ahead}: {left}, not {expected}");
+        }
+    }
+    server.plan.set_wall_clock(10_010);
+    until("the end of both", || client.ask("mg small v\r\nmg large v\r\nmn\r\n", "MN\r\n") == "EN\r\nEN\r\nMN\r\n");
+    assert!((9_000..=10_000).contains(&left(&mut client, "life")));
+    server.end();
+}
+
 /// A start with an hour less than the last process saw: after a kill the items stay, as if no time had passed; after
 /// an orderly stop no time in them is valid.
 #[test]
@@ -53,6 +77,7 @@ fn a_start_reports_that_the_clock_went_back() {
     };
     let server = Faulty::start(&args);
     server.client().ask("set key 0 1000 1\r\nx\r\n", "STORED\r\n");
+    server.client().ask(&format!("set date 0 {} 1\r\nx\r\n", unix() + 1000), "STORED\r\n");
     let server = start(server.kill(), -3600);
     let said = server.said();
     let words = said.lines().find_map(|line| line.strip_prefix("[restart] the clock is ")).expect(&said);
@@ -60,8 +85,10 @@ fn a_start_reports_that_the_clock_went_back() {
     assert_eq!(rest, "seconds before the end of the last process: no time has passed for its items");
     // The first process may have lived for some seconds, and the next one starts some later.
     assert!((3500..=3600).contains(&seconds.parse::<u32>().unwrap()), "{said}");
-    let left = left(&mut server.client(), "key");
+    let left = self::left(&mut server.client(), "key");
     assert!((900..=1000).contains(&left), "{left}");
+    let left = self::left(&mut server.client(), "date");
+    assert!((4500..=4600).contains(&left), "{left}");
 
     let server = start(server.end_by("USR1").0, -7200);
     let said = server.said();

@@ -5,7 +5,8 @@
 
 use super::client::Command;
 use super::model::{Effect, Held, Reply, Val, short, text};
-use super::world::{LAG_MAX, UNIX, World};
+use super::world::{LAG_MAX, World};
+use oxcached::clock::Expiry;
 use oxcached::store::Store;
 use std::rc::Rc;
 
@@ -85,15 +86,15 @@ pub fn command(world: &World, key: &[u8]) -> Command {
 fn touch(world: &World, key: &[u8]) -> Command {
     let (given, gat, name, key_bytes) = (exptime(world), world.chance(2), text(key), key.to_vec());
     let request = if gat { format!("gat {given} {name}\r\n") } else { format!("touch {name} {given}\r\n") };
-    let short = world.model.short;
+    let (short, origin) = (world.model.short, world.model.origin());
     timed(key, request.into_bytes(), move |read_at| {
-        let (key, exptime) = (key_bytes.clone(), relative(given, read_at));
+        let (key, expiry) = (key_bytes.clone(), expiry(given, read_at, origin));
         Rc::new(move |held| {
             let Some(val) = held else {
                 return vec![(Reply::text(if gat { "END\r\n" } else { "NOT_FOUND\r\n" }), None)];
             };
             let reply = if gat { values(&key, held, false) } else { Reply::text("TOUCHED\r\n") };
-            val.touched(exptime, read_at, short).into_iter().map(|val| (reply.clone(), Some(val))).collect()
+            val.touched(expiry, (read_at, origin), short).into_iter().map(|val| (reply.clone(), Some(val))).collect()
         })
     })
 }
@@ -128,16 +129,16 @@ fn store(world: &World, key: &[u8]) -> Command {
     let verb = *world.choice(&["set", "set", "set", "set", "add", "replace", "append", "prepend"]);
     let (value, given) = (Rc::new(world.value(key)), exptime(world));
     let flags = if world.chance(2) { 0 } else { world.below(1 << 32) as u32 };
-    let (short, klen) = (world.model.short, key.len());
+    let (short, klen, origin) = (world.model.short, key.len(), world.model.origin());
     let request = with_value(&format!("{verb} {} {flags} {given} {}", text(key), value.len()), &value);
     timed(key, request, move |read_at| {
-        let (value, exptime) = (Rc::clone(&value), relative(given, read_at));
+        let (value, expiry) = (Rc::clone(&value), expiry(given, read_at, origin));
         Rc::new(move |held| {
             let mut results = out_of_memory(held, verb == "set", short);
             let refused = (Reply::text("NOT_STORED\r\n"), held.clone());
             let result = match (verb, held) {
                 ("set", _) | ("add", None) | ("replace", Some(_)) => {
-                    (Reply::text("STORED\r\n"), Some(Val { flags, exptime, ..Val::new(&value, read_at) }))
+                    (Reply::text("STORED\r\n"), Some(Val { flags, expiry, ..Val::new(&value, read_at) }))
                 }
                 ("append" | "prepend", Some(old)) => {
                     if short {
@@ -159,16 +160,16 @@ fn store(world: &World, key: &[u8]) -> Command {
 /// `ms`, sometimes with a CAS id that the client chooses.
 fn meta_set(world: &World, key: &[u8]) -> Command {
     let (value, given) = (Rc::new(world.value(key)), exptime(world));
-    let (flags, short) = (world.below(2) as u32 * 77, world.model.short);
+    let (flags, short, origin) = (world.below(2) as u32 * 77, world.model.short, world.model.origin());
     let chosen = world.chance(2).then(|| 1 + world.below(1 << 50) as u64);
     let choice = chosen.map_or(String::new(), |id| format!(" E{id}"));
     let line = format!("ms {} {} c F{flags} T{given}{choice}", text(key), value.len());
     timed(key, with_value(&line, &value), move |read_at| {
-        let (value, exptime) = (Rc::clone(&value), relative(given, read_at));
+        let (value, expiry) = (Rc::clone(&value), expiry(given, read_at, origin));
         Rc::new(move |held| {
             let mut results = out_of_memory(held, true, short);
             let reply = Reply::Numbered { head: b"HD c".to_vec(), cas: chosen, tail: b"\r\n".to_vec() };
-            results.push((reply, Some(Val { flags, exptime, cas: chosen, ..Val::new(&value, read_at) })));
+            results.push((reply, Some(Val { flags, expiry, cas: chosen, ..Val::new(&value, read_at) })));
             results
         })
     })
@@ -230,17 +231,20 @@ pub fn exptime(world: &World) -> i64 {
         10..14 => 1 + world.below(200) as i64,
         14..16 => 1 + world.below(MONTH as usize) as i64,
         16 => -1,
-        _ => UNIX + i64::from(world.latest()) - 3000 + world.below(400 * 24 * 3600) as i64,
+        _ => world.model.origin() + i64::from(world.latest()) - 3000 + world.below(400 * 24 * 3600) as i64,
     }
 }
 
-/// The relative time that it means to a thread at `now`.
-pub fn relative(given: i64, now: u32) -> u32 {
+/// The expiry time that it means to a thread at `now`, where relative time 0 is unix time `origin`.
+pub fn expiry(given: i64, now: u32, origin: i64) -> Expiry {
     match given {
-        0 => 0,
-        ..0 => 1,
-        1..=MONTH => now + given as u32,
-        _ => (given - UNIX).max(1) as u32,
+        0 => Expiry::Never,
+        ..0 => Expiry::At(1),
+        1..=MONTH => Expiry::At(now + given as u32),
+        _ => match (given - origin).max(1) as u32 {
+            past if past <= now => Expiry::At(past),
+            _ => Expiry::Date(given as u32),
+        },
     }
 }
 

@@ -10,7 +10,8 @@
 //!
 //! Knows no store and no session; `client` reports requests and replies, `world` the time.
 
-use std::cell::RefCell;
+use oxcached::clock::Expiry;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -22,8 +23,7 @@ const STATES_MAX: usize = 64;
 pub struct Val {
     pub value: Rc<Vec<u8>>,
     pub flags: u32,
-    /// Relative time, 0 = never.
-    pub exptime: u32,
+    pub expiry: Expiry,
     /// `None` until a client has seen it.
     pub cas: Option<u64>,
     /// Time at which it was stored, by the clock of the storing thread.
@@ -37,18 +37,23 @@ impl Val {
     /// A newly stored value.
     pub fn new(value: &Rc<Vec<u8>>, stored: u32) -> Self {
         let value = Rc::clone(value);
-        Self { value, flags: 0, exptime: 0, cas: None, stored, stale: false, token: false }
+        Self { value, flags: 0, expiry: Expiry::Never, cas: None, stored, stale: false, token: false }
     }
 
-    /// This item with another expiry time, given at `now`. While memory is `short`, there may be no room for a late
-    /// one.
-    pub fn touched(&self, exptime: u32, now: u32, short: bool) -> Vec<Self> {
+    /// This item with another expiry time, given at `now` with the wall clock at `origin`. While memory is `short`,
+    /// there may be no room for a late one, and a date may become the seconds that it has left.
+    pub fn touched(&self, expiry: Expiry, (now, origin): (u32, i64), short: bool) -> Vec<Self> {
         const LATE: u32 = 90 * 24 * 3600;
-        let mut times = vec![exptime];
-        if short && (exptime == 0 || exptime > now + LATE) {
-            times.push(now + LATE);
+        let mut times = vec![expiry];
+        if short {
+            match expiry {
+                Expiry::Never => times.push(Expiry::At(now + LATE)),
+                Expiry::At(time) if time > now + LATE => times.push(Expiry::At(now + LATE)),
+                Expiry::At(_) => {}
+                Expiry::Date(_) => times.push(Expiry::At(expiry.relative(origin).min(now + LATE))),
+            }
         }
-        times.into_iter().map(|exptime| Self { exptime, ..self.clone() }).collect()
+        times.into_iter().map(|expiry| Self { expiry, ..self.clone() }).collect()
     }
 
     /// This item with `more` appended or prepended; `None` if it would be too large.
@@ -160,6 +165,8 @@ pub struct Model {
     time: RefCell<Time>,
     /// CAS ids in the replies to changes.
     ids: RefCell<HashSet<u64>>,
+    /// Unix time of relative time 0.
+    origin: Cell<i64>,
     /// Items may be evicted.
     vanishing: bool,
     /// Memory may be refused.
@@ -177,8 +184,26 @@ struct Time {
 }
 
 impl Model {
-    pub fn new(vanishing: bool, short: bool, trace: bool) -> Self {
-        Self { vanishing, short, trace, ..Self::default() }
+    pub fn new(origin: i64, vanishing: bool, short: bool, trace: bool) -> Self {
+        Self { origin: Cell::new(origin), vanishing, short, trace, ..Self::default() }
+    }
+
+    pub fn origin(&self) -> i64 {
+        self.origin.get()
+    }
+
+    /// The wall clock is set: dates are nearer or further away. An item that was dead by the old clock may have been
+    /// removed. No operation may be open.
+    pub fn set_origin(&self, origin: i64) {
+        let latest = self.time.borrow().latest;
+        for key in self.keys.borrow_mut().values_mut() {
+            assert!(key.log.is_none(), "the wall clock is set between operations");
+            let was_dead = |val: &Val| (1..=latest).contains(&val.expiry.relative(self.origin.get()));
+            if key.states.iter().flatten().any(was_dead) {
+                add(&mut key.states, None);
+            }
+        }
+        self.origin.set(origin);
     }
 
     /// A thread works at `now`: a delayed flush takes effect once its second has passed.
@@ -329,14 +354,13 @@ impl Model {
     fn met(&self, held: &Held, now: u32, time: Time, pending: u32) -> Vec<Held> {
         let Some(val) = held else { return vec![None] };
         let hides = |pending: u32, now: u32| pending != 0 && pending == now;
-        if (val.exptime != 0 && val.exptime <= now) || (hides(pending, now) && hides(time.pending, now)) {
+        let exptime = val.expiry.relative(self.origin.get());
+        if (exptime != 0 && exptime <= now) || (hides(pending, now) && hides(time.pending, now)) {
             return vec![None];
         }
         let may_hide = |pending: u32| pending != 0 && pending <= time.latest;
-        let may_be_gone = self.vanishing
-            || (val.exptime != 0 && val.exptime <= time.latest)
-            || may_hide(pending)
-            || may_hide(time.pending);
+        let may_be_gone =
+            self.vanishing || (exptime != 0 && exptime <= time.latest) || may_hide(pending) || may_hide(time.pending);
         if may_be_gone { vec![held.clone(), None] } else { vec![held.clone()] }
     }
 
@@ -391,11 +415,11 @@ fn shown(reply: &[u8]) -> String {
 fn describe(held: &Held) -> String {
     held.as_ref().map_or("nothing".to_owned(), |val| {
         format!(
-            "{} B {:?} flags {} exptime {} cas {:?} stored {} {}{}",
+            "{} B {:?} flags {} expiry {:?} cas {:?} stored {} {}{}",
             val.value.len(),
             short(&val.value[..val.value.len().min(20)]),
             val.flags,
-            val.exptime,
+            val.expiry,
             val.cas,
             val.stored,
             if val.stale { "stale " } else { "" },

@@ -4,9 +4,10 @@
 //! a key. Called by `client`, which sends the packets.
 
 use super::client::Command;
-use super::commands::{exptime, relative, sum};
+use super::commands::{expiry, exptime, sum};
 use super::model::{Effect, Held, Reply, Val, text};
 use super::world::World;
+use oxcached::clock::Expiry;
 use std::rc::Rc;
 
 const NOT_FOUND: (u16, &str) = (1, "Not found");
@@ -164,11 +165,12 @@ pub fn command(world: &World, key: &[u8]) -> Command {
                 (true, true) => echo(0x23, 0x24),
                 (false, true) => echo(0x1d, 0x1e),
             };
-            let (owned, short) = (key.to_vec(), world.model.short);
+            let (owned, short, origin) = (key.to_vec(), world.model.short, world.model.origin());
             Draft { echo, key, extras: &(given as u32).to_be_bytes(), value: b"", cas: 0 }.command(
                 "gat",
                 move |read_at| {
-                    fetch(echo, &owned, (with_key && value, value), Some((relative(given, read_at), read_at, short)))
+                    let touch = (expiry(given, read_at, origin), (read_at, origin), short);
+                    fetch(echo, &owned, (with_key && value, value), Some(touch))
                 },
             )
         }
@@ -210,8 +212,10 @@ fn compared(val: &Val, compare: u64, same: (Reply, Held), other: (Reply, Held)) 
     results
 }
 
-/// `touch`: the expiry time, its time of receipt, and whether memory is short.
-fn fetch(echo: Echo, key: &[u8], (with_key, value): (bool, bool), touch: Option<(u32, u32, bool)>) -> Effect {
+/// A new expiry time, its time of receipt by both clocks, and whether memory is short.
+type Touch = (Expiry, (u32, i64), bool);
+
+fn fetch(echo: Echo, key: &[u8], (with_key, value): (bool, bool), touch: Option<Touch>) -> Effect {
     let shown = if with_key { key.to_vec() } else { Vec::new() };
     Rc::new(move |held| {
         let Some(val) = held else {
@@ -227,7 +231,7 @@ fn fetch(echo: Echo, key: &[u8], (with_key, value): (bool, bool), touch: Option<
         let reply = Reply::Packet { head: echo.head(0, 4, shown.len(), body.len()), cas: val.cas, body };
         let left = match touch {
             None => vec![val.clone()],
-            Some((exptime, now, short)) => val.touched(exptime, now, short),
+            Some((expiry, moment, short)) => val.touched(expiry, moment, short),
         };
         left.into_iter().map(|val| (reply.clone(), Some(val))).collect()
     })
@@ -268,13 +272,13 @@ fn set(
     let echo = Echo { opcode: if quiet { silent } else { loud }, quiet, opaque: opaque(world) };
     let value = Rc::new(value);
     let flags = if world.chance(2) { 0 } else { world.below(1 << 32) as u32 };
-    let short = world.model.short;
+    let (short, origin) = (world.model.short, world.model.origin());
     let extras = [flags.to_be_bytes(), (given as u32).to_be_bytes()].concat();
     let draft = Draft { echo, key, extras: &extras, value: &Rc::clone(&value), cas };
     draft.command(verb, move |read_at| {
-        let (value, exptime) = (Rc::clone(&value), relative(given, read_at));
+        let (value, expiry) = (Rc::clone(&value), expiry(given, read_at, origin));
         Rc::new(move |held| {
-            let new = Val { flags, exptime, ..Val::new(&value, read_at) };
+            let new = Val { flags, expiry, ..Val::new(&value, read_at) };
             let stored = (echo.done(b""), Some(new));
             let mut results = match (held, verb) {
                 (Some(val), "set" | "replace") => compared(val, cas, stored, (echo.fail(EXISTS), held.clone())),
@@ -348,13 +352,13 @@ fn arith(world: &World, key: &[u8], quiet: bool) -> Command {
     let given = (world.below(3) > 0).then(|| exptime(world).max(0));
     let time = given.map_or(u32::MAX, |given| given as u32);
     let extras = [&delta.to_be_bytes()[..], &initial.to_be_bytes(), &time.to_be_bytes()].concat();
-    let (short, store, klen) = (world.model.short, world.store(), key.len());
+    let (short, store, klen, origin) = (world.model.short, world.store(), key.len(), world.model.origin());
     Draft { echo, key, extras: &extras, value: b"", cas }.command(if incr { "incr" } else { "decr" }, move |read_at| {
         Rc::new(move |held| {
             let Some(old) = held else {
                 let Some(given) = given else { return vec![(echo.fail(NOT_FOUND), None)] };
                 let value = Rc::new(initial.to_string().into_bytes());
-                let new = Val { exptime: relative(given, read_at), ..Val::new(&value, read_at) };
+                let new = Val { expiry: expiry(given, read_at, origin), ..Val::new(&value, read_at) };
                 let mut results = vec![(echo.done(&initial.to_be_bytes()), Some(new))];
                 if short {
                     results.push((echo.fail((NO_MEMORY, "Out of memory allocating new item")), None));

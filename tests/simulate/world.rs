@@ -43,8 +43,8 @@ pub struct Thread {
 }
 
 impl Thread {
-    fn new(store: &'static Store, settings: &Settings, number: usize, now: u32) -> Self {
-        let clock = Clock::manual(UNIX);
+    fn new(store: &'static Store, settings: &Settings, number: usize, (now, origin): (u32, i64)) -> Self {
+        let clock = Clock::manual(origin);
         clock.advance(i64::from(now) - i64::from(START));
         let shared = Shared::over(store, settings.clone(), clock, Box::new(|_| ()));
         Self { shared: Arc::new(shared), number }
@@ -115,11 +115,11 @@ impl World {
                 };
                 (Store::leak(&config).unwrap(), START)
             }
-            Some((dir, _)) => open(dir.path().join("0"), &settings, UNIX + i64::from(START)),
+            Some((dir, _)) => open(dir.path().join("0"), &settings, (UNIX + i64::from(START), UNIX)),
         };
         store.skip_ids(plan.skipped);
         store.skip_flushes(plan.flushes);
-        let threads: Vec<_> = (0..THREADS).map(|number| Thread::new(store, &settings, number, now)).collect();
+        let threads: Vec<_> = (0..THREADS).map(|number| Thread::new(store, &settings, number, (now, UNIX))).collect();
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
         let names = (0..KEYS)
             .map(|n| {
@@ -134,7 +134,7 @@ impl World {
             plan: plan.clone(),
             background: plan.paced.map(|look| Background::new(store, &threads[0].shared, look)),
             threads,
-            model: Model::new(plan.vanishing, plan.short, plan.trace),
+            model: Model::new(UNIX, plan.vanishing, plan.short, plan.trace),
             store,
             settings,
             rng: RefCell::new(rng),
@@ -297,8 +297,27 @@ impl World {
             }
         }
         self.model.reach(now);
-        self.store.note_time(now, UNIX + i64::from(now));
+        self.store.note_time(now, self.model.origin() + i64::from(now));
         self.background.iter().for_each(|background| background.tick(self, seconds));
+    }
+
+    /// The wall clock is set, unless a client is in the middle of a command.
+    fn set_wall(&self) {
+        let is_idle = |cell: &RefCell<Option<Client>>| cell.borrow().as_ref().is_none_or(Client::is_idle);
+        if !self.clients.iter().all(is_idle) {
+            return;
+        }
+        let most = *self.choice(&[100, 20 * 3600, 300 * DAY as usize]);
+        let seconds = self.below(2 * most) as i64 - most as i64;
+        let origin = self.model.origin() + seconds;
+        // Unix time stays within 32 bits.
+        if (origin - UNIX).abs() > i64::from(400 * DAY) {
+            return;
+        }
+        self.note(format_args!("the wall clock is set by {seconds} s"));
+        self.model.set_origin(origin);
+        self.threads.iter().for_each(|thread| thread.shared.set_wall(seconds));
+        self.store.note_time(self.now.get(), origin + i64::from(self.now.get()));
     }
 
     fn pass_time(&self) {
@@ -513,6 +532,7 @@ impl World {
             92..96 => self.operate(),
             96..98 if self.background.is_none() || self.chance(4) => self.check_counts(),
             98 if self.chance(4) && self.may_flush() => self.flush(),
+            99 if self.chance(4) => self.set_wall(),
             _ => {}
         }
     }
@@ -560,16 +580,20 @@ impl World {
             _ => i64::from(rng.u32(..3)),
         };
         drop(rng);
-        let unix = UNIX + i64::from(self.now.get()) + off;
+        let unix = model.origin() + i64::from(self.now.get()) + off;
+        // Relative time never goes back.
+        let origin = model.origin() + off.min(0);
         let (from, to) = (number.get(), number.get() + 1);
         std::fs::copy(dir.path().join(from.to_string()), dir.path().join(to.to_string())).unwrap();
-        let (store, now) = open(dir.path().join(to.to_string()), &self.settings, unix);
+        let (store, now) = open(dir.path().join(to.to_string()), &self.settings, (unix, origin));
         std::fs::remove_file(dir.path().join(from.to_string())).unwrap();
         number.set(to);
         let expected = self.now.get() + off.max(0) as u32;
         assert_eq!(now, expected, "the clock is {off} s from where it was");
+        model.set_origin(origin);
         model.reach(now);
-        let threads: Vec<_> = (0..THREADS).map(|number| Thread::new(store, &self.settings, number, now)).collect();
+        let threads: Vec<_> =
+            (0..THREADS).map(|number| Thread::new(store, &self.settings, number, (now, origin))).collect();
         Self {
             background: self.plan.paced.map(|look| Background::new(store, &threads[0].shared, look)),
             threads,
@@ -594,20 +618,21 @@ impl World {
     }
 }
 
-/// Opens a memory file as a server does at start; returns its store, and the relative time.
-fn open(path: PathBuf, settings: &Settings, unix: i64) -> (&'static Store, u32) {
+/// Opens a memory file as a server does at start, with unix time and that of relative time 0; returns its store, and the
+/// relative time.
+fn open(path: PathBuf, settings: &Settings, (unix, origin): (i64, i64)) -> (&'static Store, u32) {
     let sizes = Sizes::new(size_config(settings));
     let Memory { memory_file: image, resume } = restart::open(&path, settings, &sizes, unix).unwrap();
     let now = resume.map_or(START, |resume| resume.now);
-    let clock = Clock::manual(UNIX);
+    let clock = Clock::manual(origin);
     clock.advance(i64::from(now) - i64::from(START));
-    image.begin(UNIX);
+    image.begin(origin);
     let shared = Shared::in_file(settings.clone(), clock, image, Box::new(|_| ())).unwrap();
     let store = shared.cache.store;
     if resume.is_some() {
         store.adopt(now);
     }
-    store.note_time(now, UNIX + i64::from(now));
+    store.note_time(now, origin + i64::from(now));
     (store, now)
 }
 

@@ -19,7 +19,20 @@ const ROOMS: &[&[&str]] = &[
     &["evict"],
     &["class"],
     &["slabs"],
-    &["store", "entry", "flush", "link", "read", "reservation", "scratch", "upkeep", "walk", "write", "change"],
+    &[
+        "store",
+        "dates",
+        "entry",
+        "flush",
+        "link",
+        "read",
+        "reservation",
+        "scratch",
+        "upkeep",
+        "walk",
+        "write",
+        "change",
+    ],
     &["page_move", "recovery"],
 ];
 

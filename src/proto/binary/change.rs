@@ -22,8 +22,8 @@ pub(super) fn arith(run: &mut PacketRun<'_, '_>, key: &Key<'_>, arith: Arith, in
     let sum = if exptime == NO_CREATION {
         Ok(run.verbs.arith(key, arith))
     } else {
-        let exptime = run.cx.shared.clock.expiry(i64::from(exptime));
-        run.verbs.arith_or_create(key, arith, Initial { number: initial, exptime })
+        let expiry = run.cx.shared.clock.expiry(i64::from(exptime));
+        run.verbs.arith_or_create(key, arith, Initial { number: initial, expiry })
     };
     let Ok(sum) = sum else {
         return run.fail_saying(Status::NoMemory, "Out of memory allocating new item");

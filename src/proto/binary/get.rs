@@ -9,6 +9,7 @@ use super::parse::Shown;
 use super::reply::{PacketRun, Status};
 use super::trace;
 use crate::cache::{Fetched, Key};
+use crate::clock::Expiry;
 use crate::cluster::KEY;
 use crate::limits::COPY_MAX;
 use crate::proto::late::{self, LateRequest};
@@ -19,7 +20,7 @@ const EXTRAS: usize = 4;
 
 /// Runs the command; `touch` is the expiry time that a hit gets.
 #[inline]
-pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, touch: Option<u32>, shown: Shown) {
+pub(super) fn run(run: &mut PacketRun<'_, '_>, key: &Key<'_>, touch: Option<Expiry>, shown: Shown) {
     let verbs = run.verbs;
     let start = run.out.bytes().len();
     let found = verbs.fetch(key, touch, |entry| {

@@ -23,6 +23,7 @@ use super::command_result::{AfterCommand, CommandResult};
 use super::upload::store_kind;
 use super::{CloseReason, Cx, Output, lookahead};
 use crate::cache::Arith;
+use crate::clock::Expiry;
 use crate::stats::CommandKind;
 use crate::store::Meta;
 use header::SIZE;
@@ -60,7 +61,7 @@ pub(super) fn run(
 }
 
 /// Runs a get again, once the load that it waited for has ended.
-pub(super) fn run_late(cx: &Cx<'_>, head: Head, key: &[u8], touch: Option<u32>, out: &mut Output) {
+pub(super) fn run_late(cx: &Cx<'_>, head: Head, key: &[u8], touch: Option<Expiry>, out: &mut Output) {
     let shown = parse::shown(head.opcode);
     cx.note(get_kind(shown, touch.is_some()));
     get::run(&mut PacketRun::new(cx, head, out), &lookahead::key(key, None), touch, shown);
@@ -106,9 +107,9 @@ fn dispatch(run: &mut PacketRun<'_, '_>, command: PacketCommand<'_>, rest: &[u8]
         }
         PacketCommand::Store { key, mode, flags, exptime } => {
             let key = lookahead::key(key, hash);
-            let exptime = run.cx.shared.clock.expiry(i64::from(exptime));
+            let expiry = run.cx.shared.clock.expiry(i64::from(exptime));
             let (klen, vlen) = (key.bytes().len(), run.head.value());
-            return store::run(run, &key, rest, &Meta { klen, vlen, flags, exptime, iflags: 0, cas: 0 }, mode);
+            return store::run(run, &key, rest, &Meta { klen, vlen, flags, expiry, iflags: 0, cas: 0 }, mode);
         }
         PacketCommand::Delete { key } => change::delete(run, &lookahead::key(key, hash)),
         PacketCommand::Arith { key, incr, delta, initial, exptime } => {

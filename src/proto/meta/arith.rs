@@ -20,12 +20,12 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>, incr
     let flags = &command.flags;
     let times = flags.times(&run.cx.shared.clock);
     let arith = Arith { incr, delta: flags.delta, compare: flags.compare.unwrap_or(0) };
-    let vivify = Vivify { exptime: flags.made_exptime(&times), chosen: flags.chosen };
+    let vivify = Vivify { expiry: flags.made_expiry(&times), chosen: flags.chosen };
     let adjusted = run.verbs.adjust(
         key,
         Adjust {
             arith,
-            touch: flags.in_effect(times.touch).map(|(_, exptime)| exptime),
+            touch: flags.in_effect(times.touch).map(|(_, expiry)| expiry),
             chosen: flags.chosen,
             vivify: flags.vivify.map(|_| (vivify, flags.initial)),
         },
@@ -72,10 +72,11 @@ fn show(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, times: &Times, key: &K
         run.out.put(b"HD");
     }
     let mut exptime = shown.exptime;
+    let relative = |expiry| run.cx.shared.clock.relative(expiry);
     for word in command.flag_words() {
         match (word[0], times.touch, times.vivify) {
-            (b'T', Some((_, touched)), _) => exptime = touched,
-            (b'N', _, Some((_, made))) if shown.made => exptime = made,
+            (b'T', Some((_, touched)), _) => exptime = relative(touched),
+            (b'N', _, Some((_, made))) if shown.made => exptime = relative(made),
             (b't', ..) => put_ttl(run.out, exptime, &run.verbs),
             (b'c', ..) => put_number(run.out, b" c", shown.cas),
             _ => echo(run.out, word, key.bytes(), flags.base64),

@@ -18,7 +18,7 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>) {
             compare: flags.compare,
             stale: flags.stale,
             empty: flags.empty.then_some(flags.flags),
-            exptime: times.touch.map(|(_, exptime)| exptime),
+            expiry: times.touch.map(|(_, expiry)| expiry),
             chosen: flags.chosen,
         },
     );

@@ -55,11 +55,11 @@ fn peek(flags: &Flags, times: &Times) -> MetaGet {
     let spoilt = flags.long_opaque.is_some();
     let touch = flags.in_effect(times.touch);
     MetaGet {
-        touch: touch.map(|(_, exptime)| exptime),
+        touch: touch.map(|(_, expiry)| expiry),
         recache: flags
             .in_effect(times.recache)
             .map(|(at, before)| Recache { before, touched: touch.is_some_and(|(touch_at, _)| touch_at < at) }),
-        vivify: times.vivify.map(|_| Vivify { exptime: flags.made_exptime(times), chosen: flags.chosen }),
+        vivify: times.vivify.map(|_| Vivify { expiry: flags.made_expiry(times), chosen: flags.chosen }),
         bump: !(flags.no_bump || spoilt && flags.bumps_late),
         spoilt,
     }
@@ -87,8 +87,8 @@ fn show(
     let base64 = seen.binary || flags.base64 && !is_one_word(key.bytes());
     for word in command.flag_words() {
         match (word[0], times.touch, times.vivify) {
-            (b'T', Some((_, touched)), _) => exptime = touched,
-            (b'N', _, Some((_, made))) if seen.made => exptime = made,
+            (b'T', Some((_, touched)), _) => exptime = verbs.relative(touched),
+            (b'N', _, Some((_, made))) if seen.made => exptime = verbs.relative(made),
             (b's', ..) => put_number(out, b" s", seen.vlen as u64),
             (b't', ..) => put_ttl(out, exptime, verbs),
             (b'c', ..) => put_number(out, b" c", seen.cas),

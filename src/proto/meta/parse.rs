@@ -6,7 +6,7 @@
 //! Called by the dispatcher of this directory, whose commands define the effect of each flag.
 
 use super::key;
-use crate::clock::Clock;
+use crate::clock::{Clock, Expiry};
 use crate::decimal;
 use crate::limits::KEY_MAX;
 use crate::proto::line::{BAD_FORMAT, BadLine, value_len};
@@ -185,10 +185,10 @@ pub(super) struct Flags {
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     /// `T`: the item's new expiry time.
-    pub touch: Option<(u8, u32)>,
+    pub touch: Option<(u8, Expiry)>,
     /// `N`: expiry time of an item created on a miss.
-    pub vivify: Option<(u8, u32)>,
-    /// `R`: the token is won if the item expires before this time.
+    pub vivify: Option<(u8, Expiry)>,
+    /// `R`: the token is won if the item expires before this relative time.
     pub recache: Option<(u8, u32)>,
 }
 
@@ -313,19 +313,20 @@ impl Flags {
     #[inline]
     pub fn times(&self, clock: &Clock) -> Times {
         let time = |flag: Option<(u8, i32)>| flag.map(|(at, seconds)| (at, clock.expiry(i64::from(seconds))));
-        Times { touch: time(self.touch), vivify: time(self.vivify), recache: time(self.recache) }
+        let recache = time(self.recache).map(|(at, before)| (at, clock.relative(before)));
+        Times { touch: time(self.touch), vivify: time(self.vivify), recache }
     }
 
     /// `flag` if it precedes any over-long opaque, else `None`.
     #[inline]
-    pub fn in_effect(&self, flag: Option<(u8, u32)>) -> Option<(u8, u32)> {
+    pub fn in_effect<T>(&self, flag: Option<(u8, T)>) -> Option<(u8, T)> {
         flag.filter(|(at, _)| self.long_opaque.is_none_or(|end| *at < end))
     }
 
-    /// Expiry time of a created item: that of `T` or `N`, whichever is later on the line; 0 = never.
-    pub fn made_exptime(&self, times: &Times) -> u32 {
+    /// Expiry time of a created item: that of `T` or `N`, whichever is later on the line.
+    pub fn made_expiry(&self, times: &Times) -> Expiry {
         let last = self.in_effect(times.touch).max(self.in_effect(times.vivify));
-        last.map_or(0, |(_, exptime)| exptime)
+        last.map_or(Expiry::Never, |(_, expiry)| expiry)
     }
 }
 
@@ -435,13 +436,13 @@ mod tests {
         let made = |line: &'static str| {
             let words = Tokens::split(line.as_bytes());
             let flags = parse(&words).map(|command| command.flags).ok().unwrap();
-            flags.made_exptime(&flags.times(&Clock::manual(0)))
+            flags.made_expiry(&flags.times(&Clock::manual(0)))
         };
         let now = crate::clock::START;
-        assert_eq!(made("mg k N30 T60"), now + 60);
-        assert_eq!(made("mg k T60 N30"), now + 30);
-        assert_eq!(made("mg k N30 Oaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa T60"), now + 60);
-        assert_eq!(made("mg k N30 Oaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa T60"), now + 30);
-        assert_eq!(made("mg k Oaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa T60"), 0);
+        assert_eq!(made("mg k N30 T60"), Expiry::At(now + 60));
+        assert_eq!(made("mg k T60 N30"), Expiry::At(now + 30));
+        assert_eq!(made("mg k N30 Oaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa T60"), Expiry::At(now + 60));
+        assert_eq!(made("mg k N30 Oaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa T60"), Expiry::At(now + 30));
+        assert_eq!(made("mg k Oaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa T60"), Expiry::Never);
     }
 }

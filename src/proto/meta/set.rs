@@ -6,6 +6,7 @@
 use super::parse::{Flags, LONG_OPAQUE, MetaCommand};
 use super::reply::{echo, put_number};
 use crate::cache::{Family, Key, Refused, Storage};
+use crate::clock::Expiry;
 use crate::proto::command_result::CommandResult;
 use crate::proto::line::{BAD_DATA_CHUNK, MEMORY_RAN_OUT, Run, value_and_end};
 use crate::proto::upload::{Finish, PendingSet};
@@ -58,7 +59,7 @@ fn begin(
         klen: key.bytes().len(),
         vlen,
         flags: flags.flags,
-        exptime: time.map_or(0, |(_, exptime)| exptime),
+        expiry: time.map_or(Expiry::Never, |(_, expiry)| expiry),
         iflags: if flags.base64 { iflag::KEY_BINARY } else { 0 },
         cas: 0,
     };

@@ -7,6 +7,7 @@
 use super::cluster;
 use super::keys::{Keys, LongKey, Multiget};
 use crate::cache::{Fetched, Key};
+use crate::clock::Expiry;
 use crate::cluster::KEY;
 use crate::decimal;
 use crate::limits::{COPY_MAX, KEY_MAX, TURN_LINE};
@@ -29,7 +30,7 @@ struct GetKind {
     /// Show the CAS id.
     cas: bool,
     /// Set this expiry time on each hit.
-    touch: Option<u32>,
+    touch: Option<Expiry>,
 }
 
 /// `get` and `gets` of one key. `hash` is that of the key, if known.
@@ -205,7 +206,7 @@ fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
 }
 
 /// Runs the fetch of one key again, once the load that it waited for has ended.
-pub(in crate::proto) fn fetch_late(cx: &Cx<'_>, key: &[u8], cas: bool, touch: Option<u32>, out: &mut Output) {
+pub(in crate::proto) fn fetch_late(cx: &Cx<'_>, key: &[u8], cas: bool, touch: Option<Expiry>, out: &mut Output) {
     let kind = GetKind { cas, touch };
     cx.note(if touch.is_some() { CommandKind::Gat } else { CommandKind::Get });
     if let Some(key) = Key::new(key) {

@@ -4,6 +4,7 @@
 //! than other commands may be. The end of a line and the presence of an over-long key are searched only once. Knows
 //! bytes alone. Called by `get`; the session keeps what waits between two runs.
 
+use crate::clock::Expiry;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 
 /// The keys of a line from an offset on. A key that is too long is truncated to `KEY_MAX + 1` bytes, and its rest
@@ -66,7 +67,7 @@ impl LongLine {
 #[derive(Clone, Copy, Debug)]
 pub struct Multiget {
     /// Expiry time to set on each hit.
-    pub touch: Option<u32>,
+    pub touch: Option<Expiry>,
     /// Length of the line with its newline; set by the session.
     pub line: u32,
     /// Bytes of the line already processed.
@@ -83,7 +84,7 @@ pub struct Multiget {
 
 impl Multiget {
     /// A multiget of the keys from `done` on.
-    pub fn new(cas: bool, touch: Option<u32>, done: usize) -> Self {
+    pub fn new(cas: bool, touch: Option<Expiry>, done: usize) -> Self {
         Self { touch, line: 0, done: done as u32, fetched: 0, cas, any: false, long_key: LongKey::Unknown }
     }
 

@@ -16,8 +16,8 @@ use crate::store::{Meta, Reservation, Stored};
 pub(super) fn run(run: &mut Run<'_, '_>, line: &SetLine<'_>, rest: &[u8], hash: Option<u64>) -> CommandResult {
     let (set, key, vlen) = (line.set, lookahead::key(line.key, hash), line.vlen as usize);
     run.noreply = set.noreply;
-    let exptime = run.cx.shared.clock.expiry(i64::from(line.exptime));
-    let meta = Meta { klen: line.key.len(), vlen, flags: line.flags, exptime, iflags: 0, cas: 0 };
+    let expiry = run.cx.shared.clock.expiry(i64::from(line.exptime));
+    let meta = Meta { klen: line.key.len(), vlen, flags: line.flags, expiry, iflags: 0, cas: 0 };
     let mut reservation = match run.verbs.reserve(&key, &meta, &Storage::new(Family::Classic, set.mode, set.compare)) {
         Ok(reservation) => reservation,
         Err(refused) => {

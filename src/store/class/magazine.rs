@@ -365,6 +365,7 @@ impl OpenMagazines {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Expiry;
     use crate::store::class::ClassView;
     use crate::store::item::{Key, Meta};
     use crate::store::page_move::rescue::{Move, Progress};
@@ -388,7 +389,7 @@ mod tests {
 
     fn put(store: &'static Store, n: usize) -> bool {
         let key = format!("{n:08}").into_bytes();
-        let meta = Meta { klen: key.len(), vlen: 100, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let meta = Meta { klen: key.len(), vlen: 100, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
         let Some(mut reservation) = store.reserve(&Key::new(&key).unwrap(), &meta, NOW) else { return false };
         assert_eq!(usize::from(reservation.class()), CLASS);
         reservation.write(&[n as u8; 100]).unwrap();
@@ -637,7 +638,7 @@ mod tests {
         assert!(delete(store, 0));
         open(store);
         assert!(is_open(store) && queued() == 0);
-        let meta = Meta { klen: 1, vlen: 100, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let meta = Meta { klen: 1, vlen: 100, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
         let (iflags, key) = (meta.layout_flags(NOW, false), b"k");
         let handle = store.take_chunk_for(CLASS, meta.footprint(iflags), NOW, |class, handle| {
             let mut item = Item::write(store.arena.chunk(handle), &meta, key, iflags, NOW);

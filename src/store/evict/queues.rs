@@ -423,6 +423,7 @@ fn slots_of(arena: &Arena, handle: Handle) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Expiry;
     use crate::store::item::Meta;
     use crate::store::slab::{Chunks, SizeConfig, Sizes};
 
@@ -449,7 +450,7 @@ mod tests {
         fn put(&mut self, label: u8) -> Handle {
             let chunk = self.chunks.take_present(&self.arena, 18).or_else(|| self.chunks.take_kept(&self.arena, 18));
             let handle = chunk.unwrap();
-            let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+            let meta = Meta { klen: 1, vlen: 1, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
             let mut item = Item::write(self.arena.chunk(handle), &meta, b"k", 0, 10);
             self.queues.enlist(&self.chunks.view(&self.arena), handle, &mut item, SIZE, true, label);
             item.change_state(0, state::LINKED);
@@ -547,7 +548,7 @@ mod tests {
         let mut class = Class::new();
         let [first, second] = [(); 2].map(|()| class.put(state::COLD));
         let copy = class.chunks.take_present(&class.arena, 18).unwrap();
-        let meta = Meta { klen: 1, vlen: 1, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let meta = Meta { klen: 1, vlen: 1, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
         Item::write(class.arena.chunk(copy), &meta, b"k", 0, 10).change_state(0, state::LINKED);
         class.queues.enlist_copy(&class.chunks.view(&class.arena), first, copy, SIZE);
         class.free(first);

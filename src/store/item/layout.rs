@@ -6,7 +6,8 @@
 //! word 2   seq, high part u8 | atime u24
 //! [more    vlen u8 | exptime u24]                  if the value is over 223 bytes, or expires
 //! [pin     count u31, dead u1]                     if the value is large: over COPY_MAX, or a chain
-//! [ext     vlen u32 | exptime u32]                 if the value is large or the TTL over 90 days; instead of `more`
+//! [ext     vlen u31, dated u1 | exptime u32]       if the value is large, the TTL over 90 days, or the expiry time a
+//!                                                  date; instead of `more`
 //! [chain   first chunk u64]                        if the value is a chain
 //! [cas     u64]                                    if the CAS id is not `seq`
 //! key, unpadded
@@ -26,6 +27,7 @@
 use super::atomic_bytes::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
 use super::header::{FIXED, length};
 pub use super::header::{Header, iflag, kind, state};
+use crate::clock::Expiry;
 use crate::limits::{COPY_MAX, KEY_MAX};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 
@@ -33,6 +35,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 pub const EXPTIME_SHORT_MAX: u32 = 90 * 24 * 60 * 60;
 
 const MASK24: u32 = (1 << 24) - 1;
+
+/// Bit of the first `ext` word: the expiry time is a unix time. Values are at most 1 GiB, so no length has it.
+const DATED: u32 = 1 << 31;
 
 /// Maximum idle time in seconds that an item records: 90 days.
 pub const IDLE_MAX: u32 = 90 * 24 * 60 * 60;
@@ -62,8 +67,8 @@ pub struct Meta {
     pub vlen: usize,
     /// Client flags.
     pub flags: u32,
-    /// Relative expiry time, 0 = never.
-    pub exptime: u32,
+    /// When it expires.
+    pub expiry: Expiry,
     /// `iflag::KEY_BINARY`, `STALE` and `TOKEN` to set. `NO_EXPIRY`, `EXT` and `CAS` reserve room for a TTL up to 90
     /// days, for any TTL, and for any CAS id.
     pub iflags: u8,
@@ -79,7 +84,7 @@ impl Meta {
         if self.flags != 0 {
             flags |= iflag::FLAGS;
         }
-        if self.vlen > COPY_MAX || chunked || self.exptime > now.saturating_add(EXPTIME_SHORT_MAX) {
+        if self.vlen > COPY_MAX || chunked || !is_short(self.expiry, now) {
             flags |= iflag::EXT;
         }
         if self.cas != 0 {
@@ -88,7 +93,7 @@ impl Meta {
         if chunked {
             flags |= iflag::CHUNKED;
         }
-        if self.exptime == 0 {
+        if self.expiry == Expiry::Never {
             flags |= iflag::NO_EXPIRY;
         }
         flags
@@ -179,7 +184,7 @@ impl Item {
     #[inline]
     pub fn vlen(&self) -> usize {
         match self.header.length() {
-            length::EXT.. => self.word(self.header.ext_word()) as usize,
+            length::EXT.. => (self.word(self.header.ext_word()) & !DATED) as usize,
             // While another thread reuses the chunk, the two parts may belong to different items: clamp to what readers
             // may copy.
             more @ length::MORE.. => {
@@ -262,7 +267,7 @@ impl Item {
             self.set_cas_word(old.cas());
         }
         self.put_atime(old.atime(now));
-        self.set_exptime(old.exptime(now), now);
+        self.set_expiry(old.expiry(now), now);
         self.change_flags(MARKS, old.header.iflags() & MARKS);
         self.change_state(KEPT, old.header.state() & KEPT | state::LINKED);
     }
@@ -328,55 +333,67 @@ impl Item {
         }
     }
 
-    /// Relative expiry time, 0 = never, extended from 24 bits with `now`.
+    /// When it expires; a time of 24 bits is extended with `now`.
     #[inline]
-    pub fn exptime(&self, now: u32) -> u32 {
+    pub fn expiry(&self, now: u32) -> Expiry {
         if self.header.has(iflag::NO_EXPIRY) {
-            0
+            Expiry::Never
         } else if self.header.has(iflag::EXT) {
-            self.word(self.header.ext_word() + 1)
+            let at = self.header.ext_word();
+            let time = self.word(at + 1);
+            if self.word(at) & DATED != 0 { Expiry::Date(time) } else { Expiry::At(time) }
         } else {
             let ahead = (self.word(FIXED) >> 8).wrapping_sub(now) & MASK24;
             // The upper half of the range is in the past.
-            if ahead < 1 << 23 { now + ahead } else { now.saturating_sub((MASK24 + 1) - ahead).max(1) }
+            Expiry::At(if ahead < 1 << 23 { now + ahead } else { now.saturating_sub((MASK24 + 1) - ahead).max(1) })
         }
     }
 
-    /// Whether the item is expired at `now`.
+    /// Whether the item is expired at `now`, where relative time 0 is the unix time that `origin` returns.
     #[inline]
-    pub fn is_expired(&self, now: u32) -> bool {
-        if self.header.has(iflag::NO_EXPIRY) {
-            return false;
+    pub fn is_expired(&self, now: u32, origin: impl FnOnce() -> i64) -> bool {
+        match self.expiry(now) {
+            Expiry::Never => false,
+            Expiry::At(time) => time <= now,
+            Expiry::Date(date) => i64::from(date).saturating_sub(origin()) <= i64::from(now),
         }
-        self.exptime(now) <= now
     }
 
-    /// Whether the item's layout can hold `exptime`.
-    pub fn can_hold_exptime(&self, exptime: u32, now: u32) -> bool {
-        let short = || exptime <= now.saturating_add(EXPTIME_SHORT_MAX);
-        self.header.has(iflag::EXT) || if self.header.has_more() { short() } else { exptime == 0 }
+    /// Whether the item's layout can hold `expiry`.
+    pub fn can_hold_expiry(&self, expiry: Expiry, now: u32) -> bool {
+        let fits = if self.header.has_more() { is_short(expiry, now) } else { expiry == Expiry::Never };
+        self.header.has(iflag::EXT) || fits
     }
 
-    /// Changes the expiry time; `can_hold_exptime` must be true.
-    pub fn set_exptime(&mut self, exptime: u32, now: u32) {
-        let kept = clamp_past(exptime, now);
-        if kept == 0 {
+    /// Changes the expiry time; `can_hold_expiry` must be true.
+    pub fn set_expiry(&mut self, expiry: Expiry, now: u32) {
+        let kept = clamp_past(expiry, now);
+        let is_dated = |expiry| matches!(expiry, Expiry::Date(_));
+        // If the process is killed in between, the item recovered from the memory file never expires, rather than
+        // having a wrong time.
+        if kept == Expiry::Never || is_dated(kept) != is_dated(self.expiry(now)) {
             self.change_flags(0, iflag::NO_EXPIRY);
         }
-        self.put_exptime(kept);
-        if kept != 0 {
-            // Cleared last: if the process is killed in between, the item recovered from the memory file never expires,
-            // rather than having a wrong time.
+        self.put_expiry(kept);
+        if kept != Expiry::Never {
             self.change_flags(iflag::NO_EXPIRY, 0);
         }
     }
 
     /// Writes the expiry time where the layout has it, if at all.
-    fn put_exptime(&self, exptime: u32) {
+    fn put_expiry(&self, expiry: Expiry) {
+        let (time, dated) = match expiry {
+            Expiry::Never => (0, 0),
+            Expiry::At(time) => (time, 0),
+            Expiry::Date(date) => (date, DATED),
+        };
         if self.header.has(iflag::EXT) {
-            self.chunk[self.header.ext_word() + 1].store(exptime, Relaxed);
+            let at = self.header.ext_word();
+            self.chunk[at].store(self.word(at) & !DATED | dated, Relaxed);
+            self.chunk[at + 1].store(time, Relaxed);
         } else if self.header.has_more() {
-            self.chunk[FIXED].store(self.word(FIXED) & 0xff | exptime << 8, Relaxed);
+            debug_assert!(dated == 0, "a date needs the ext words");
+            self.chunk[FIXED].store(self.word(FIXED) & 0xff | time << 8, Relaxed);
         }
     }
 
@@ -459,7 +476,7 @@ impl Item {
         } else if header.has_more() {
             chunk[FIXED].store(meta.vlen as u32 & 0xff, Relaxed);
         }
-        item.put_exptime(clamp_past(meta.exptime, now));
+        item.put_expiry(clamp_past(meta.expiry, now));
         if header.has(iflag::CAS) {
             item.set_cas_word(meta.cas);
         }
@@ -471,22 +488,39 @@ impl Item {
     }
 }
 
-/// Clamps an expiry time to at most 3 days before `now`: it has passed by every thread's clock, and fits 24 bits.
-fn clamp_past(exptime: u32, now: u32) -> u32 {
+/// Clamps a relative expiry time to at most 3 days before `now`: it has passed by every thread's clock, and fits 24
+/// bits.
+fn clamp_past(expiry: Expiry, now: u32) -> Expiry {
     const PAST_MAX: u32 = 3 * 24 * 60 * 60;
-    if exptime == 0 { 0 } else { exptime.max(now.saturating_sub(PAST_MAX)).max(1) }
+    match expiry {
+        Expiry::At(time) => Expiry::At(time.max(now.saturating_sub(PAST_MAX)).max(1)),
+        other => other,
+    }
+}
+
+/// Whether 24 bits can hold `expiry`.
+fn is_short(expiry: Expiry, now: u32) -> bool {
+    match expiry {
+        Expiry::Never => true,
+        Expiry::At(time) => time <= now.saturating_add(EXPTIME_SHORT_MAX),
+        Expiry::Date(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Expiry::{At, Date, Never};
+
+    /// Unix time of relative time 0.
+    const ORIGIN: i64 = 1_700_000_000;
 
     fn chunk(words: usize) -> &'static [AtomicU32] {
         Vec::leak((0..words).map(|_| AtomicU32::new(0)).collect())
     }
 
     fn meta(klen: usize, vlen: usize) -> Meta {
-        Meta { klen, vlen, flags: 0, exptime: 0, iflags: 0, cas: 0 }
+        Meta { klen, vlen, flags: 0, expiry: Never, iflags: 0, cas: 0 }
     }
 
     #[test]
@@ -495,14 +529,14 @@ mod tests {
         for vlen in [0, 10, 223, 224, 255, 256, COPY_MAX, COPY_MAX + 1, 70_000] {
             for flags in [0, 1, u32::MAX] {
                 for cas in [0, 1 << 50] {
-                    for exptime in [0, 1000, 50_000_000] {
-                        let meta = Meta { klen: key.len(), vlen, flags, exptime, iflags: 0, cas };
+                    for expiry in [Never, At(1000), At(50_000_000), Date(u32::MAX), Date(1)] {
+                        let meta = Meta { klen: key.len(), vlen, flags, expiry, iflags: 0, cas };
                         let iflags = meta.layout_flags(500, false);
                         let mut item = Item::write(chunk(24_000), &meta, key, iflags, 500);
                         assert!(item.key_is(key));
                         assert_eq!(item.vlen(), vlen);
                         assert_eq!(item.flags(), flags);
-                        assert_eq!(item.exptime(500), exptime);
+                        assert_eq!(item.expiry(500), expiry);
                         assert_eq!(item.cas(), cas);
                         item.change_state(0, state::LINKED);
                         item.set_seq(77);
@@ -517,22 +551,29 @@ mod tests {
 
     #[test]
     fn header_has_only_the_words_that_the_item_needs() {
-        let header = |vlen, exptime, iflags| {
-            let meta = Meta { exptime, iflags, ..meta(20, vlen) };
+        let header = |vlen, expiry, iflags| {
+            let meta = Meta { expiry, iflags, ..meta(20, vlen) };
             meta.footprint(meta.layout_flags(500, false)) - 20 - vlen
         };
-        assert_eq!([header(10, 0, 0), header(223, 0, 0)], [12; 2]);
-        assert_eq!([header(10, 1000, 0), header(224, 0, 0), header(COPY_MAX, 1000, 0)], [16; 3]);
-        assert_eq!([header(10, 50_000_000, 0), header(10, 0, iflag::EXT), header(10, 0, iflag::CAS)], [20; 3]);
-        assert_eq!(header(COPY_MAX + 1, 1000, 0), 24);
+        assert_eq!([header(10, Never, 0), header(223, Never, 0)], [12; 2]);
+        assert_eq!([header(10, At(1000), 0), header(224, Never, 0), header(COPY_MAX, At(1000), 0)], [16; 3]);
+        assert_eq!(
+            [header(10, At(50_000_000), 0), header(10, Date(1000), 0), header(COPY_MAX, Date(1000), 0)],
+            [20; 3]
+        );
+        assert_eq!([header(10, Never, iflag::EXT), header(10, Never, iflag::CAS)], [20; 2]);
+        assert_eq!([header(COPY_MAX + 1, At(1000), 0), header(COPY_MAX + 1, Date(1000), 0)], [24; 2]);
         let item = Item::write(chunk(20), &meta(1, 1), b"k", iflag::NO_EXPIRY, 500);
-        assert!(item.can_hold_exptime(0, 500) && !item.can_hold_exptime(501, 500));
+        assert!(item.can_hold_expiry(Never, 500) && !item.can_hold_expiry(At(501), 500));
+        let brief = Meta { expiry: At(501), ..meta(1, 1) };
+        let item = Item::write(chunk(20), &brief, b"k", brief.layout_flags(500, false), 500);
+        assert!(item.can_hold_expiry(At(600), 500) && !item.can_hold_expiry(Date(600), 500));
     }
 
     #[test]
     fn copied_header_is_unpinned_and_keeps_the_target_ring_bit() {
         for vlen in [10, COPY_MAX + 1] {
-            let meta = Meta { exptime: 1000, ..meta(3, vlen) };
+            let meta = Meta { expiry: At(1000), ..meta(3, vlen) };
             let [from, to] = [chunk(2000), chunk(2000)];
             let mut item = Item::write(from, &meta, b"key", meta.layout_flags(500, false), 500);
             item.change_state(0, state::LINKED | state::RING | state::WARM);
@@ -546,7 +587,7 @@ mod tests {
                 item.copy_head(to);
                 let copy = Item::at(to).unwrap();
                 assert_eq!(copy.header().state(), state::LINKED | state::WARM | ring);
-                assert_eq!((copy.seq(), copy.exptime(500), copy.vlen()), (1 << 39 | 7, 1000, vlen));
+                assert_eq!((copy.seq(), copy.expiry(500), copy.vlen()), (1 << 39 | 7, At(1000), vlen));
                 assert!(copy.key_is(b"key") && copy.pin_word().is_none_or(|pins| pins.load(Relaxed) == 0));
             }
         }
@@ -555,29 +596,52 @@ mod tests {
     #[test]
     fn expiry_works_across_the_wrap_of_24_bits() {
         for now in [62, (1 << 24) - 5, 1 << 24, (3 << 24) + 17, u32::MAX - (1 << 20), u32::MAX - 10] {
-            let m = Meta { exptime: now + 10, ..meta(1, 1) };
+            let m = Meta { expiry: At(now + 10), ..meta(1, 1) };
             let item = Item::write(chunk(8), &m, b"k", m.layout_flags(now, false), now);
-            assert_eq!(item.exptime(now), now + 10);
-            assert!(!item.is_expired(now + 9));
+            assert_eq!(item.expiry(now), At(now + 10));
+            assert!(!item.is_expired(now + 9, || ORIGIN));
             let far = now.saturating_add(EXPTIME_SHORT_MAX);
-            assert!(item.can_hold_exptime(0, now) && item.can_hold_exptime(far, now));
-            assert!(item.is_expired(now + 10));
-            assert!(item.is_expired(now.saturating_add(1_000_000)));
-            item.put_exptime(far);
-            assert_eq!((item.exptime(now), item.is_expired(now)), (far, false));
+            assert!(item.can_hold_expiry(Never, now) && item.can_hold_expiry(At(far), now));
+            assert!(item.is_expired(now + 10, || ORIGIN));
+            assert!(item.is_expired(now.saturating_add(1_000_000), || ORIGIN));
+            item.put_expiry(At(far));
+            assert_eq!((item.expiry(now), item.is_expired(now, || ORIGIN)), (At(far), false));
+        }
+    }
+
+    #[test]
+    fn a_date_is_judged_by_unix_time_at_any_relative_time() {
+        let date = 1_700_000_500;
+        for vlen in [1, COPY_MAX + 1] {
+            let m = Meta { expiry: Date(date), ..meta(1, vlen) };
+            let mut item = Item::write(chunk(2000), &m, b"k", m.layout_flags(500, false), 500);
+            for now in [0, 62, 1 << 24, u32::MAX] {
+                let origin = i64::from(date) - i64::from(now);
+                assert!(item.is_expired(now, || origin) && !item.is_expired(now, || origin - 1));
+                assert_eq!((item.expiry(now).relative(origin), item.vlen()), (now.max(1), vlen));
+            }
+            // The kind of time changes in place, both ways.
+            for expiry in [At(700), Date(900), Date(901), Never, Date(7), Never, At(9)] {
+                item.set_expiry(expiry, 500);
+                assert_eq!((item.expiry(500), item.vlen()), (expiry, vlen));
+            }
+            let mut copy = Item::write(chunk(2000), &m, b"k", m.layout_flags(500, false), 500);
+            item.set_expiry(Date(date), 500);
+            copy.take_over(&item, 500);
+            assert_eq!(copy.expiry(500), Date(date));
         }
     }
 
     #[test]
     fn past_exptime_is_expired_at_once() {
         let now = 40_000_000;
-        let m = Meta { exptime: 1, ..meta(1, 1) };
+        let m = Meta { expiry: At(1), ..meta(1, 1) };
         let mut item = Item::write(chunk(8), &m, b"k", m.layout_flags(now, false), now);
-        assert!(item.is_expired(now));
-        item.set_exptime(0, now);
-        assert!(!item.is_expired(now));
-        item.set_exptime(now + 5, now);
-        assert_eq!(item.exptime(now), now + 5);
+        assert!(item.is_expired(now, || ORIGIN));
+        item.set_expiry(Never, now);
+        assert!(!item.is_expired(now, || ORIGIN));
+        item.set_expiry(At(now + 5), now);
+        assert_eq!(item.expiry(now), At(now + 5));
     }
 
     #[test]

@@ -608,6 +608,7 @@ enum NoRescue {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Expiry;
     use crate::store::item::Meta;
     use crate::store::slab::SizeConfig;
     use crate::store::store::Config;
@@ -630,7 +631,7 @@ mod tests {
         let (maxbytes, initial_items, may_grow) = (16 << 20, 1000, true);
         let config = Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 };
         let store = Store::leak(&config).unwrap();
-        let meta = Meta { klen: 3, vlen: 1000, flags: 0, exptime: 0, iflags: 0, cas: 0 };
+        let meta = Meta { klen: 3, vlen: 1000, flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
         let arriving = store.reserve(&Key::new(b"key").unwrap(), &meta, NOW).unwrap();
         let class = usize::from(arriving.class());
         let mut others = Vec::new();

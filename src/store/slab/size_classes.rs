@@ -192,7 +192,7 @@ impl Sizes {
     /// Fingerprint of the layout of pages and items: memory of another fingerprint cannot be recovered.
     pub fn fingerprint(&self) -> u64 {
         // The first number is the version of the item layout (`item`, `reservation`); change it with the layout.
-        let mut words = vec![5, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
+        let mut words = vec![6, PAGE_BYTES, usize::from(self.config.use_cas), self.config.chunk_max];
         words.extend((1..=self.largest).flat_map(|id| [self.classes[id].memcached_size, self.classes[id].stride]));
         let bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes()).collect();
         crate::hash::checksum(&bytes)

@@ -199,7 +199,7 @@ fn counts_of_a_class_are_its_own_and_their_sums_those_of_the_server() {
 }
 
 /// Rows that a command line adds, each behind another (`old+new`), removes (`-old`), and changes in `stats settings`.
-const OPTIONS: [(&str, &str); 22] = [
+const OPTIONS: [(&str, &str); 23] = [
     ("-o no_lru_crawler", "-lru_crawler_running -lru_crawler_starts lru_crawler=no"),
     (
         "-o no_lru_maintainer",
@@ -282,6 +282,7 @@ const OPTIONS: [(&str, &str); 22] = [
         "auth_errors+auth_timeouts client_flags_size+auth_timeout binding_protocol=ascii auth_enabled_ascii=users \
          auth_timeout=9",
     ),
+    ("-o classic_second", "client_flags_size+classic_second classic_second=yes"),
     ("-s sock -a 777", "domain_socket=sock umask=777"),
     ("-l *,unix:sock -o unix_group=0", "client_flags_size+unix_group inter=*,unix:sock unix_group=0"),
     ("-o latency=turn,slow_threshold=10000,large_threshold=524288", ""),

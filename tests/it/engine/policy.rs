@@ -401,6 +401,11 @@ fn an_expiry_time_without_room_is_stored_as_closely_as_possible() {
         assert_eq!(story.ask("mg k t\r\n"), format!("HD t{}\r\n", 90 * DAY), "{line}");
         story.later(80 * DAY as i64);
         assert!(story.has("k"));
+        // A nearer date becomes the seconds that it has left, which a wall clock that is set does not change.
+        let time = story.shared.clock.unix(story.shared.clock.now()) as u64 + 50 * DAY;
+        story.ask(&format!("{}\r\n", line.replace("{}", &time.to_string())));
+        story.shared.set_wall(10 * DAY as i64);
+        assert_eq!(story.ask("mg k t\r\n"), format!("HD t{}\r\n", 50 * DAY), "{line}");
         story.finish();
     }
 }

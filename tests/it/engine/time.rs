@@ -34,9 +34,23 @@ impl Thread {
 
     /// A thread with its clock in the middle of a second, as a server's is.
     fn within_a_second() -> Self {
-        let clock = Clock::manual_within_a_second(UNIX);
-        let shared = Shared::over(support::shared(ARGS).cache.store, settings(ARGS), clock, Box::new(|_| ()));
+        Self::of_server(ARGS, Clock::manual_within_a_second(UNIX))
+    }
+
+    fn of_server(args: &str, clock: Clock) -> Self {
+        let shared = Shared::over(support::shared(args).cache.store, settings(args), clock, Box::new(|_| ()));
         Self { client: Client::new(&Arc::new(shared)) }
+    }
+
+    /// The wall clock is set forward by `seconds`.
+    fn set_wall(&mut self, seconds: i64) -> &mut Self {
+        self.client.shared.set_wall(seconds);
+        self
+    }
+
+    /// Unix time.
+    fn unix(&self) -> i64 {
+        self.client.shared.clock.unix(self.client.shared.clock.now())
     }
 
     fn pair(now: u32) -> [Self; 2] {
@@ -316,11 +330,11 @@ fn a_partial_second_revives_nothing() {
 }
 
 #[test]
-fn absolute_times_follow_the_wall_clock_and_lifetimes_do_not() {
+fn dates_follow_the_wall_clock_and_lifetimes_do_not() {
     for day in [3600, -3600, 400 * i64::from(DAY)] {
         let mut one = Thread::within_a_second();
         assert_eq!(one.ask("set life 0 100 1\r\n1\r\n"), "STORED\r\n");
-        one.client.shared.clock.set_wall(day);
+        one.set_wall(day);
         let now = UNIX + i64::from(START) + day;
         assert!(one.ask("stats\r\n").contains(&format!("STAT time {now}\r\n")));
         one.ask(&format!("set date 0 {} 1\r\n1\r\nset past 0 {now} 1\r\n1\r\n", now + 100));
@@ -331,6 +345,116 @@ fn absolute_times_follow_the_wall_clock_and_lifetimes_do_not() {
         one.finds("life", false);
         one.finds("date", false);
     }
+}
+
+/// Commands that give the item `k` a date, and large and chained values.
+fn dated(date: i64) -> Vec<(String, &'static str)> {
+    let set = |len: usize| format!("set k 0 {date} {len}\r\n{}\r\n", "7".repeat(len));
+    vec![
+        (set(1), "get k\r\n"),
+        (set(300), "get k\r\n"),
+        (set(10_000), "get k\r\n"),
+        (set(700_000), "get k\r\n"),
+        (format!("{}append k 0 0 3\r\nabc\r\n", set(1)), "get k\r\n"),
+        (format!("set k 0 0 1\r\n9\r\ntouch k {date}\r\n"), "get k\r\n"),
+        (format!("set k 0 5 1\r\n9\r\ntouch k {date}\r\nincr k 1\r\n"), "get k\r\n"),
+        (format!("set k 0 0 5000\r\n{}\r\ngat {date} k\r\n", "v".repeat(5000)), "get k\r\n"),
+        (format!("ms k 1 T{date}\r\n1\r\n"), "mg k v\r\n"),
+        (format!("set k 0 5 1\r\n1\r\nmg k T{date}\r\n"), "mg k v\r\n"),
+        (format!("ma k N{date} J5\r\nma k\r\n"), "mg k v\r\n"),
+        (format!("mg k N{date} v\r\n"), "mg k s\r\n"),
+        (format!("set k 0 0 1\r\n1\r\nmd k I T{date}\r\n"), "mg k s\r\n"),
+    ]
+}
+
+/// A date ends by the wall clock of now, whatever it said when the item was stored; with each rule of seconds the item
+/// lives through the last second before the date.
+#[test]
+fn a_date_given_before_follows_the_wall_clock() {
+    let clocks: [(fn(i64) -> Clock, i64); 2] = [(Clock::manual_within_a_second, 1), (Clock::manual, 0)];
+    for (clock, begun) in clocks {
+        for step in [50, -50, i64::from(200 * DAY), -i64::from(200 * DAY), -(20 << 24), 30 * 365 * i64::from(DAY)] {
+            for way in 0..dated(0).len() {
+                let mut one = Thread::of_server("-m 8 -t 1", clock(UNIX));
+                let date = one.unix() + step + 100;
+                if date <= one.unix() {
+                    // Dead already; a clock that is set back revives nothing.
+                    let (request, look) = &dated(date)[way];
+                    one.ask(request);
+                    assert!(matches!(&*one.ask(look), "END\r\n" | "EN\r\n") || request.starts_with("ma "), "{request}");
+                    continue;
+                }
+                let (request, look) = &dated(date)[way];
+                one.ask(request);
+                let misses = |reply: &str| matches!(reply, "END\r\n" | "EN\r\n");
+                one.set_wall(step);
+                let name = &request[..request.len().min(60)];
+                assert_eq!(one.ask("mg k t\r\n").split_ascii_whitespace().nth(1), Some("t100"), "{step}: {name}");
+                one.pass(99 + begun);
+                support::sweep(one.client.shared.cache.store, one.client.shared.clock.now());
+                assert!(!misses(&one.ask(look)), "{step}: {name}");
+                one.pass(1);
+                assert!(misses(&one.ask(look)), "{step}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_ends_and_extends_dates_at_once() {
+    let mut one = Thread::within_a_second();
+    let date = one.unix() + 1000;
+    one.ask(&format!("set date 0 {date} 1\r\n1\r\nset life 0 1000 1\r\n1\r\n"));
+    one.set_wall(999);
+    assert_eq!(one.ask("mg date t\r\nmg life t\r\n"), "HD t1\r\nHD t1000\r\n");
+    one.set_wall(-5000);
+    assert_eq!(one.ask("mg date t\r\nmg life t\r\n"), "HD t5001\r\nHD t1000\r\n");
+    assert!(one.ask("me date\r\n").contains(" exp=5001 "));
+    assert!(one.ask("lru_crawler metadump all\r\n").contains(&format!("key=date exp={date} ")));
+    assert_eq!(one.ask("mg date t R6000 k\r\n"), "HD t5001 kdate W\r\n");
+    one.set_wall(5001);
+    assert_eq!(one.ask("mg date t\r\n"), "HD t0 Z\r\n", "the second of the date is the last one");
+    one.set_wall(1);
+    assert_eq!(one.ask("mg date t\r\nmg life t\r\n"), "EN\r\nHD t1000\r\n");
+    // A flush to come is a delay.
+    one.set("k").ask("flush_all 10\r\n");
+    one.set_wall(100).finds("k", true);
+    one.pass(9).finds("k", false);
+}
+
+/// A clock that is set makes items dead which no expiry time announced: the sweep looks at once.
+#[test]
+fn the_sweep_follows_the_wall_clock() {
+    let mut one = Thread::within_a_second();
+    let store = one.client.shared.cache.store;
+    let before = (store.flushed(100), store.activity(100));
+    one.set_wall(1);
+    assert!(before.0 != store.flushed(100) && before.1 != store.activity(100));
+    let date = one.unix() + 1000;
+    one.ask(&format!("set date 0 {date} 1\r\n1\r\n"));
+    one.set_wall(2000);
+    support::sweep(store, one.client.shared.clock.now());
+    support::assert_empty(&one.client.shared);
+}
+
+/// memcached's rule: a TTL of N seconds ends with the N-th second that begins.
+#[test]
+fn classic_seconds_count_from_the_begin_of_the_second() {
+    let mut one = Thread::of_server(ARGS, Clock::manual_within_a_second(UNIX).classic());
+    let now = one.unix();
+    one.ask(&format!("set life 0 2 1\r\n1\r\nset date 0 {} 1\r\n1\r\n", now + 2));
+    for left in [2, 1] {
+        assert_eq!(one.ask("mg life t\r\nmg date t\r\n"), format!("HD t{left}\r\nHD t{left}\r\n"));
+        let dump = one.ask("lru_crawler metadump all\r\n");
+        assert_eq!(dump.matches(&format!(" exp={} ", now + 2)).count(), 2, "{dump}");
+        one.pass(1);
+    }
+    assert_eq!(one.ask("mg life t\r\nmg date t\r\n"), "EN\r\nEN\r\n");
+    // In a server: an item stored within a second lives no longer than asked.
+    let server = oxcached::server::Server::start(settings("-p -1 -l 127.0.0.1 -t 1 -m 64 -o classic_second")).unwrap();
+    assert_eq!(server.shared().clock.begun(), 0);
+    server.handle().shutdown(oxcached::proto::Control::Shutdown);
+    server.run(None).unwrap();
 }
 
 /// By the real clock, at any offset within a second.
