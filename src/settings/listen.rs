@@ -230,7 +230,7 @@ fn plain(transport: Transport, settings: &Settings) -> Result<Transport, Exit> {
     }
 }
 
-/// An abbreviated name matches; an unknown one changes nothing.
+/// An abbreviated name matches.
 fn protocol(name: &str, list: &str, settings: &Settings) -> Result<ProtocolChoice, Exit> {
     let (tokens, sasl) = (settings.auth_file.is_some(), settings.sasl);
     if "ascii".starts_with(name) {
@@ -255,7 +255,7 @@ fn protocol(name: &str, list: &str, settings: &Settings) -> Result<ProtocolChoic
         let cut = list.len() - first.len() + first.find([']', ',', ';']).unwrap_or(first.len());
         Err(bad(format_args!("Server not built with proxy: \"{}\"\n", &list[..cut]), settings))
     } else {
-        Ok(settings.binding_protocol)
+        Err(bad(format_args!("Invalid protocol spec: \"[{name}]\"\n"), settings))
     }
 }
 
@@ -314,7 +314,6 @@ mod tests {
             ("proto[as]:a", Some("a"), None, ProtocolChoice::Ascii, None),
             ("proto[]:a", Some("a"), None, ProtocolChoice::Ascii, None),
             ("proto[binary]:a", Some("a"), None, ProtocolChoice::Binary, None),
-            ("proto[what]:a", Some("a"), None, ProtocolChoice::Negotiating, None),
             ("tag[web]:a", Some("a"), None, ProtocolChoice::Negotiating, Some("web")),
             ("tag_12345678_:a", Some("a"), None, ProtocolChoice::Negotiating, Some("12345678")),
             ("proto[ascii]:tag[x]:[::]:5", Some("::"), Some(5), ProtocolChoice::Ascii, Some("x")),

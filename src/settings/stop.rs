@@ -51,5 +51,6 @@ pub(super) static SUBS: &[Sub] = &[
             Ok(())
         },
     )
+    .takes("<seconds>")
     .default(|settings| settings.stop.drain.to_string()),
 ];

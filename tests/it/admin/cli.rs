@@ -396,6 +396,7 @@ fn bad_listeners_fail_at_start_not_before() {
         ("btls:a", "'btls' option is valid only when SSL is enabled\n"),
         ("mtls:a", "'otls' option is valid only when SSL is enabled\n"),
         ("proto[bin", "Invalid protocol spec: \"[bin\"\n"),
+        ("proto[text]:a", "Invalid protocol spec: \"[text]\"\n"),
         ("proto[proxy]:a", "Server not built with proxy: \"proto[proxy\"\n"),
         ("tag[x", "Invalid tag in socket config: \"[x\"\n"),
         ("tag[123456789]:x", "Listener tags must be between 1 and 8 characters: \"123456789\"\n"),
