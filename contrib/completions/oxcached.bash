@@ -15,13 +15,14 @@ _oxcached() {
         slab_automove_ratio= slab_automove_window= slab_sizes= slab_chunk_max= no_chunked_items
         lru_crawler no_lru_crawler lru_crawler_sleep= lru_crawler_tocrawl= lru_maintainer
         no_lru_maintainer hot_lru_pct= warm_lru_pct= hot_max_factor= warm_max_factor=
-        temporary_ttl= idle_timeout= write_timeout= auth_timeout= watcher_logbuf_size=
-        worker_logbuf_size= read_buf_mem_limit= resp_obj_mem_limit track_sizes sock_cookie_id=
-        modern no_modern inline_ascii_resp no_inline_ascii_resp unix_group= ssl_chain_cert=
-        ssl_key= ssl_keyformat= ssl_verify_mode= ssl_ciphers= ssl_ca_cert= ssl_wbuf_size=
-        ssl_session_cache ssl_min_version= save_on_term drain= latency= slow_threshold=
-        large_threshold= hotkeys hotkeys_sample= hotkeys_window= admin_conns= admin_token_file=
-        admin_insecure admin_write admin_host= cluster_file= drop_privileges no_drop_privileges'
+        temporary_ttl= classic_second idle_timeout= write_timeout= auth_timeout=
+        watcher_logbuf_size= worker_logbuf_size= read_buf_mem_limit= resp_obj_mem_limit
+        track_sizes sock_cookie_id= modern no_modern inline_ascii_resp no_inline_ascii_resp
+        unix_group= ssl_chain_cert= ssl_key= ssl_keyformat= ssl_verify_mode= ssl_ciphers=
+        ssl_ca_cert= ssl_wbuf_size= ssl_session_cache ssl_min_version= save_on_term drain=
+        latency= slow_threshold= large_threshold= hotkeys hotkeys_sample= hotkeys_window=
+        admin_conns= admin_token_file= admin_insecure admin_write admin_host= cluster_file=
+        drop_privileges no_drop_privileges'
     # The word that is being typed, and the one before it. bash splits words at "=" and ":" too: what it takes for the
     # word is put back at the end.
     local _line=${COMP_LINE:0:COMP_POINT} _token _before _part=${COMP_WORDS[COMP_CWORD]}

@@ -61,6 +61,7 @@ function __oxcached_names
     printf '%s\t%s\n' "$head"hot_max_factor= 'an item idle for longer than this times the age of the cold list leaves the hot one'
     printf '%s\t%s\n' "$head"warm_max_factor= 'the same for the warm list'
     printf '%s\t%s\n' "$head"temporary_ttl= 'items that live this many seconds or less get a list of their own, from which nothing is evicted'
+    printf '%s\t%s\n' "$head"classic_second 'a time to live of N seconds ends up to a second early, as in memcached, instead of up to a second late'
     printf '%s\t%s\n' "$head"idle_timeout= 'seconds after which a silent connection is closed'
     printf '%s\t%s\n' "$head"write_timeout= 'seconds after which a connection is closed whose peer takes none of its replies'
     printf '%s\t%s\n' "$head"auth_timeout= 'with -S or -Y'

@@ -184,16 +184,16 @@ pub(super) static SUBS: &[Sub] = &[
         "Missing hot_max_factor argument",
         "an item idle for longer than this times the age of the\ncold list leaves the hot one",
         |draft, value| {
-            draft.settings.hot_max_factor = above(value, 0.0, "hot_max_factor must be > 0")?;
+            draft.settings.max_factors.hot = above(value, 0.0, "hot_max_factor must be > 0")?;
             Ok(())
         },
     ).takes("<factor>")
-    .default(|settings| format!("{:.2}", settings.hot_max_factor)),
+    .default(|settings| format!("{:.2}", settings.max_factors.hot)),
     Sub::value("warm_max_factor", "Missing warm_max_factor argument", "the same for the warm list", |draft, value| {
-        draft.settings.warm_max_factor = above(value, 0.0, "warm_max_factor must be > 0")?;
+        draft.settings.max_factors.warm = above(value, 0.0, "warm_max_factor must be > 0")?;
         Ok(())
     }).takes("<factor>")
-    .default(|settings| format!("{:.2}", settings.warm_max_factor)),
+    .default(|settings| format!("{:.2}", settings.max_factors.warm)),
     Sub::value(
         "temporary_ttl",
         "Missing temporary_ttl argument",

@@ -113,6 +113,15 @@ pub struct LogBuffers {
     pub worker: u32,
 }
 
+/// Ages of items above which memcached moves them on, as multiples of the oldest COLD item's; above 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaxFactors {
+    /// `-o hot_max_factor`.
+    pub hot: f64,
+    /// `-o warm_max_factor`.
+    pub warm: f64,
+}
+
 /// Everything the command line decides, by memcached's names. Fields that change at run time say so; [`Runtime`] holds
 /// their current values.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,10 +220,8 @@ pub struct Settings {
     pub hot_lru_given: bool,
     /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time; shown only, no effect.
     pub warm_lru_pct: u32,
-    /// `-o hot_max_factor`: multiple of the oldest COLD item's age, above 0. Changes at run time; shown only.
-    pub hot_max_factor: f64,
-    /// `-o warm_max_factor`: as `hot_max_factor`.
-    pub warm_max_factor: f64,
+    /// Age limits of the lists. Change at run time; shown only.
+    pub max_factors: MaxFactors,
     /// Short-lived items get their own list. Changes at run time.
     pub temp_lru: bool,
     /// `-o classic_second`: a TTL of N seconds lasts N-1 to N seconds, as in memcached, in place of N to N+1.
@@ -338,8 +345,7 @@ impl Default for Settings {
             hot_lru_pct: 20,
             hot_lru_given: false,
             warm_lru_pct: 40,
-            hot_max_factor: 0.2,
-            warm_max_factor: 2.0,
+            max_factors: MaxFactors { hot: 0.2, warm: 2.0 },
             temp_lru: false,
             classic_second: false,
             temporary_ttl: 61,

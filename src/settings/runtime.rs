@@ -123,8 +123,8 @@ impl Runtime {
             lru_segmented: AtomicBool::new(settings.lru_segmented),
             hot_lru_pct: AtomicU32::new(settings.hot_lru_pct),
             warm_lru_pct: AtomicU32::new(settings.warm_lru_pct),
-            hot_max_factor: AtomicF64::new(settings.hot_max_factor),
-            warm_max_factor: AtomicF64::new(settings.warm_max_factor),
+            hot_max_factor: AtomicF64::new(settings.max_factors.hot),
+            warm_max_factor: AtomicF64::new(settings.max_factors.warm),
             temp_lru: AtomicBool::new(settings.temp_lru),
             temporary_ttl: AtomicU32::new(settings.temporary_ttl),
             hotkeys: AtomicBool::new(false),
@@ -158,11 +158,16 @@ impl Runtime {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MaxFactors;
     use super::*;
 
     #[test]
     fn starts_from_settings_and_changes_alone() {
-        let rt = Runtime::new(&Settings { hot_max_factor: 0.5, verbose: 2, ..Settings::default() });
+        let rt = Runtime::new(&Settings {
+            max_factors: MaxFactors { hot: 0.5, warm: 2.0 },
+            verbose: 2,
+            ..Settings::default()
+        });
         assert_eq!((rt.hot_max_factor(), rt.verbose(), rt.temporary_ttl()), (0.5, 2, 61));
         rt.set_hot_max_factor(0.25);
         rt.set_temp_lru(true);

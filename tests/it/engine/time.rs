@@ -371,8 +371,8 @@ fn dated(date: i64) -> Vec<(String, &'static str)> {
 /// lives through the last second before the date.
 #[test]
 fn a_date_given_before_follows_the_wall_clock() {
-    let clocks: [(fn(i64) -> Clock, i64); 2] = [(Clock::manual_within_a_second, 1), (Clock::manual, 0)];
-    for (clock, begun) in clocks {
+    type MakeClock = fn(i64) -> Clock;
+    for (clock, begun) in [(Clock::manual_within_a_second as MakeClock, 1), (Clock::manual, 0)] {
         for step in [50, -50, i64::from(200 * DAY), -i64::from(200 * DAY), -(20 << 24), 30 * 365 * i64::from(DAY)] {
             for way in 0..dated(0).len() {
                 let mut one = Thread::of_server("-m 8 -t 1", clock(UNIX));
