@@ -38,7 +38,7 @@ impl Settings {
         let sasl = env("MEMCACHED_SASL_PWDB").map(PathBuf::from).filter(|path| self.sasl && path != Path::new(""));
         let ssl = &self.ssl;
         let certificates = [&ssl.chain_cert, &ssl.key, &ssl.ca_cert].into_iter().filter(|_| ssl.enabled);
-        let read = certificates.chain([&self.auth_file, &sasl, &self.admin.token_file]);
+        let read = certificates.chain([&self.auth_file, &sasl, &self.admin.token_file, &self.cluster_file]);
         let admin = match &self.admin.addr {
             Some(AdminAddr::Unix(path)) => Some(path),
             _ => None,
@@ -86,13 +86,21 @@ mod tests {
             let files = settings.used_files(env).into_iter();
             files.map(|file| format!("{} {}", file.path.display(), file.is_written)).collect()
         };
-        assert_eq!(names(&settings), ["/a/users false"]);
+        settings.cluster_file = path("/n/nodes");
+        assert_eq!(names(&settings), ["/a/users false", "/n/nodes false"]);
         (settings.daemonize, settings.sasl, settings.ssl.enabled) = (true, true, true);
         settings.directory = path("/base");
         settings.admin.addr = Some(AdminAddr::Unix("/run/admin".into()));
         assert_eq!(
             names(&settings),
-            ["/c/key false", "/a/users false", "/base/sasl false", "/base/pid true", "/run/admin true"]
+            [
+                "/c/key false",
+                "/a/users false",
+                "/base/sasl false",
+                "/n/nodes false",
+                "/base/pid true",
+                "/run/admin true"
+            ]
         );
     }
 }

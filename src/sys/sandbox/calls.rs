@@ -134,10 +134,9 @@ const SOCKETS: &[Call] = &[
     call!("fcntl", SYS_fcntl, ALL, "checks of descriptors, descriptors of the admin listener")
         .with(Limit::OneOf(1, DESCRIPTOR_COMMANDS), "F_GETFD, F_GETFL, F_DUPFD_CLOEXEC"),
     call!("listen", SYS_listen, MAIN, "the pause of accepting without descriptors"),
-    call!("socket", SYS_socket, MAIN, "a probe for a free descriptor; messages to the service manager")
+    call!("socket", SYS_socket, MAIN, "a probe for a free descriptor")
         .with(Limit::OneOf(0, &[libc::AF_UNIX.cast_unsigned()]), "AF_UNIX")
         .for_tests(),
-    call!("connect", SYS_connect, MAIN, "messages to the service manager"),
 ];
 
 /// Memory of items, buffers, stacks.

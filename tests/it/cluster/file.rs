@@ -96,7 +96,7 @@ impl Drop for Program {
 
 fn start(directory: &Path, args: &[&str]) -> (Program, SocketAddr) {
     let ports = directory.join("ports");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+    let mut command = crate::program();
     command.args(["-l", "127.0.0.1", "-p", "-1", "-t", "1"]).args(args).current_dir(directory);
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.args(["-u", "root"]);

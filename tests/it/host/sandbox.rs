@@ -164,6 +164,18 @@ fn certificates_are_read_again_through_links() {
 }
 
 #[test]
+fn nodes_of_a_cluster_are_read_again_after_a_replacement() {
+    let place = Place::new();
+    place.write("nodes", "one|10.0.0.1|11211\n");
+    let server = place.serve(&format!("{DROP} -o cluster_file=DIR/nodes"));
+    let nodes = || server.ask("config get cluster\r\n", "END\r\n");
+    assert!(nodes().contains("one|10.0.0.1|11211"));
+    place.replace("nodes", "two|10.0.0.2|11211\n");
+    until("the new node is told", || nodes().contains("two|10.0.0.2|11211"));
+    assert_eq!(server.stop(), "");
+}
+
+#[test]
 fn files_elsewhere_are_out_of_reach() {
     let (place, other) = (Place::new(), Place::new());
     place.write("users", "ann:one\n");

@@ -70,7 +70,7 @@ impl Manager {
     /// A command line of the server: any port of 127.0.0.1 unless `args` say otherwise, `-u root` if needed, and this
     /// manager's socket in its environment.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oxcached"));
+        let mut command = crate::program();
         self.prepare(&mut command, args);
         command
     }
