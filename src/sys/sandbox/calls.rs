@@ -105,6 +105,9 @@ const FAULTS: &[u32] = &[libc::SIGABRT.cast_unsigned(), libc::SIGSEGV.cast_unsig
 const DESCRIPTOR_COMMANDS: &[u32] =
     &[libc::F_GETFD.cast_unsigned(), libc::F_GETFL.cast_unsigned(), libc::F_DUPFD_CLOEXEC.cast_unsigned()];
 
+/// Questions for the bytes that the kernel holds of a socket.
+const QUEUES: &[u32] = &[libc::FIONREAD as u32, libc::TIOCOUTQ as u32];
+
 /// Waiting, waking, time.
 const EVENTS: &[Call] = &[
     old_call!("epoll_wait", SYS_epoll_wait, ALL, "event loops, with the GNU C library"),
@@ -127,7 +130,8 @@ const SOCKETS: &[Call] = &[
     call!("writev", SYS_writev, ALL, "replies"),
     call!("sendto", SYS_sendto, ALL, "replies, datagrams, lines for watchers, wake-ups by signals"),
     call!("close", SYS_close, ALL, "clients that leave"),
-    call!("shutdown", SYS_shutdown, &[Role::Admin], "the end of an HTTP connection"),
+    call!("shutdown", SYS_shutdown, CLIENTS, "the end of an HTTP connection, -o drain"),
+    call!("ioctl", SYS_ioctl, &[Role::Worker], "-o drain").with(Limit::OneOf(1, QUEUES), "FIONREAD, TIOCOUTQ"),
     call!("accept4", SYS_accept4, ACCEPTING, "new clients"),
     call!("getsockopt", SYS_getsockopt, ALL, "errors of sockets, -N"),
     call!("setsockopt", SYS_setsockopt, ALL, "closing by a reset, options of new clients, probes of watchers"),
