@@ -1,7 +1,8 @@
 //! The table of system calls that a confined thread may make.
 //!
 //! Owns which thread may make which call, with which arguments, and why. Found by running the test suite under
-//! `strace`, with both C libraries; `docs/sandbox.md` has the table, generated from here. Read by `filter`.
+//! `strace`, with the GNU C library on x86-64; the rows of musl and arm64 follow from musl's sources and from the calls
+//! that arm64 lacks. `docs/sandbox.md` has the table, generated from here. Read by `filter`.
 
 use super::Role;
 
