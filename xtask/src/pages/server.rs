@@ -75,8 +75,9 @@ fn extended(page: &mut Page) {
 
 fn signals(page: &mut Page) {
     page.section("Signals");
-    page.term("*SIGTERM*, *SIGINT*", "Stop. Items of a memory file (*-e*) are lost.");
+    page.term("*SIGTERM*, *SIGINT*", "Stop. Items of a memory file (*-e*) are lost, except with *save_on_term*.");
     page.term("*SIGUSR1*", "Stop in order: with *-e*, the next start serves the items again.");
+    page.term("a second one", "With *drain*, ends the wait for requests in flight.");
     page.term(
         "*SIGHUP*",
         "Read the files of users (*-Y*, and of *-S*), the certificates and the token of the admin listener again. What \
@@ -115,6 +116,10 @@ fn files(page: &mut Page) {
     page.term(
         "*MEMCACHED_PORT_FILENAME*",
         "File to write the bound ports to, once all sockets listen. For programs that start a server with *-p -1*.",
+    );
+    page.term(
+        "*NOTIFY_SOCKET*, *WATCHDOG_USEC*",
+        "Of systemd: where the server says that it is ready, stops and lives.",
     );
     page.term("*RUST_LOG*", "Level of the log on standard error; overrides *-v* for it.");
 }
