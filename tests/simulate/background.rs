@@ -167,11 +167,15 @@ impl Background {
         let rest = |next: &Cell<Next>| matches!(next.get(), Next::Tick { .. });
         // A requested move continues while a page is in use.
         let rests = || self.next.iter().all(rest) || shared.mover.figures().running || world.is_at_end();
-        for _ in 0..REST {
+        let mut left = REST;
+        while left > 0 {
             if rests() {
                 return;
             }
+            let items = shared.cache.store.items();
             self.pass(world, 1, 1);
+            // Removing an item that expires is work, for as many seconds as there are such items.
+            left = if shared.cache.store.items() < items { REST } else { left - 1 };
         }
         panic!("after {REST} s without news the next steps are {:?}", self.next);
     }
