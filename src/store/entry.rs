@@ -114,6 +114,7 @@ impl Entry {
     }
 
     /// Relative expiry time by the present wall clock, 0 = never.
+    #[inline]
     pub fn exptime(&self, now: u32) -> u32 {
         self.store.exptime(&self.item, now)
     }
