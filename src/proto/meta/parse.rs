@@ -311,7 +311,6 @@ impl Flags {
 
     /// The times of the flags as expiry times, counted from now.
     #[inline]
-    #[inline]
     pub fn times(&self, clock: &Clock) -> Times {
         let time = |flag: Option<(u8, i32)>| flag.map(|(at, seconds)| (at, clock.expiry(i64::from(seconds))));
         let recache = time(self.recache).map(|(at, before)| (at, clock.relative(before)));
