@@ -22,7 +22,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`find_byte`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] [`cluster`] | the memory kernel: items, index, classes, eviction; certificates; users; the nodes of a cluster |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
@@ -42,6 +42,7 @@ pub mod cluster;
 pub mod conns;
 pub mod decimal;
 pub mod events;
+pub mod find_byte;
 pub mod hash;
 pub mod hotkeys;
 pub mod limits;

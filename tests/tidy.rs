@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "clock",
         "hash",
         "decimal",
+        "find_byte",
         "point",
         "printable",
         "metric",
@@ -46,7 +47,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the lowest row that the others of that row may use: the bounds and the basic tools.
-const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "point", "printable", "metric", "sys"];
+const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "find_byte", "point", "printable", "metric", "sys"];
 
 /// Programs beside the server: they use no module of its library.
 const PROGRAMS: &str = "src/bin/";

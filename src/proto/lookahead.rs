@@ -6,6 +6,7 @@
 //! function that guesses the keys of a line or packet. Stored in the input.
 
 use crate::cache::{Cache, Key};
+use crate::find_byte::find_byte;
 use crate::limits::KEY_MAX;
 
 /// Maximum commands per scan.
@@ -99,7 +100,7 @@ impl Lookahead {
         if let Some(known) = self.scanned() {
             return Some(known);
         }
-        let newline = memchr::memchr(b'\n', bytes)?;
+        let newline = find_byte(b'\n', bytes)?;
         if newline + 1 == bytes.len() || most < 2 {
             return Some((newline, None));
         }
@@ -186,7 +187,7 @@ impl Lookahead {
             self.known[self.len] = Known { start, end: newline, hash };
             self.len += 1;
             start = newline + 1 + len;
-            match bytes.get(start..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+            match bytes.get(start..).and_then(|rest| find_byte(b'\n', rest)) {
                 Some(at) => newline = start + at,
                 None => break,
             }

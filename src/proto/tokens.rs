@@ -3,6 +3,7 @@
 //! Owns memcached's tokenizer rules: only 0x20 separates, several count as one, only the first 23 tokens count. Knows
 //! no command. Called by the parsers of text and meta commands, and by admin commands.
 
+use crate::find_byte::find_byte;
 use crate::limits::TOKENS_MAX;
 
 /// Tokens of one line, as positions.
@@ -26,7 +27,7 @@ impl<'a> Tokens<'a> {
             if at == text.len() {
                 break;
             }
-            let end = memchr::memchr(b' ', &text[at..]).map_or(text.len(), |space| at + space);
+            let end = find_byte(b' ', &text[at..]).map_or(text.len(), |space| at + space);
             tokens.spans[tokens.len] = (at as u16, end as u16);
             tokens.len += 1;
             at = end;

@@ -5,6 +5,7 @@
 //! bytes alone. Called by `get`; the session keeps what waits between two runs.
 
 use crate::clock::Expiry;
+use crate::find_byte::find_byte;
 use crate::limits::{KEY_MAX, LEADING_SPACES_MAX};
 
 /// The keys of a line from an offset on. A key that is too long is truncated to `KEY_MAX + 1` bytes, and its rest
@@ -29,7 +30,7 @@ impl<'a> Keys<'a> {
             return None;
         }
         let word = &self.text[from..self.text.len().min(from + KEY_MAX + 1)];
-        let key = &word[..memchr::memchr(b' ', word).unwrap_or(word.len())];
+        let key = &word[..find_byte(b' ', word).unwrap_or(word.len())];
         self.at = from + key.len();
         Some(key)
     }

@@ -6,6 +6,7 @@
 
 use super::keys::Keys;
 use crate::decimal;
+use crate::find_byte::find_byte;
 use crate::limits::KEY_MAX;
 use crate::proto::line::{BAD_FORMAT, BadLine, strip_end, value_len};
 use crate::proto::lookahead::{AheadKeys, Guess};
@@ -84,13 +85,13 @@ fn one_key(text: &[u8]) -> Option<(&[u8], bool)> {
         _ => return None,
     };
     let key = key.strip_suffix(b" ").unwrap_or(key);
-    (!key.is_empty() && key.len() <= KEY_MAX && memchr::memchr(b' ', key).is_none()).then_some((key, cas))
+    (!key.is_empty() && key.len() <= KEY_MAX && find_byte(b' ', key).is_none()).then_some((key, cas))
 }
 
 /// Parses a line that is not a `get` of one key.
 #[inline]
 fn parse_word(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
-    let word = memchr::memchr(b' ', text).unwrap_or(text.len());
+    let word = find_byte(b' ', text).unwrap_or(text.len());
     let gets = |cas| Ok(TextCommand::Multiget { keys: Keys { text, at: word }, cas, exptime: None });
     match &text[..word] {
         b"get" => gets(false),
@@ -132,7 +133,7 @@ fn gat(text: &[u8], cas: bool) -> Result<TextCommand<'_>, BadLine> {
 #[inline]
 fn usual_set(text: &[u8], word: usize, mode: Mode) -> Option<SetLine<'_>> {
     let rest = text.get(word + 1..)?;
-    let (key, rest) = rest.split_at_checked(memchr::memchr(b' ', rest)?)?;
+    let (key, rest) = rest.split_at_checked(find_byte(b' ', rest)?)?;
     let (flags, rest) = decimal::short_number(rest.strip_prefix(b" ")?)?;
     let (exptime, rest) = decimal::short_number(rest.strip_prefix(b" ")?)?;
     let (vlen, rest) = decimal::short_number(rest.strip_prefix(b" ")?)?;
@@ -206,7 +207,7 @@ fn touch(text: &[u8]) -> Result<TextCommand<'_>, BadLine> {
 }
 
 /// The first word of `text` and what is behind it; the word is empty if there is none. `end` finds the first blank.
-#[inline]
+#[inline(always)]
 fn next_word(text: &[u8], end: impl Fn(&[u8]) -> Option<usize>) -> (&[u8], &[u8]) {
     let blanks = text.iter().take_while(|&&byte| byte == b' ').count();
     let text = &text[blanks..];
@@ -216,7 +217,7 @@ fn next_word(text: &[u8], end: impl Fn(&[u8]) -> Option<usize>) -> (&[u8], &[u8]
 /// [`next_word`] for a key.
 #[inline]
 fn next_key(text: &[u8]) -> (&[u8], &[u8]) {
-    next_word(text, |text| memchr::memchr(b' ', text))
+    next_word(text, |text| find_byte(b' ', text))
 }
 
 /// [`next_word`] for a number, which is too short for a vectored search.
@@ -233,7 +234,7 @@ const GUESSED_KEYS: usize = 8;
 #[inline]
 pub(in crate::proto) fn guess(line: &[u8], ahead: &mut impl AheadKeys) -> Guess {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let Some(end) = memchr::memchr(b' ', &line[..line.len().min(8)]) else { return Guess::default() };
+    let Some(end) = find_byte(b' ', &line[..line.len().min(8)]) else { return Guess::default() };
     let (key, rest) = next_key(&line[end..]);
     let len = match &line[..end] {
         b"get" | b"gets" => {
