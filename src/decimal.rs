@@ -4,6 +4,8 @@
 //! limit, `-` for signed ones) and *C numbers* (leading white space, signs, ended by white space), which memcached uses
 //! for client flags, storage exptimes and stored counters.
 
+use crate::sys::spare::Spare;
+
 /// Maximum length of a 32-bit token.
 const TOKEN32_MAX: usize = 11;
 /// Maximum length of a 64-bit token.
@@ -108,6 +110,16 @@ pub fn token_f64(token: &[u8]) -> Option<f64> {
     let rest = &token[start..];
     let end = rest.iter().position(|&byte| is_space(byte) || byte == 0).unwrap_or(rest.len());
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
+/// Appends a number in decimal to a reply.
+#[inline]
+pub fn write(out: &mut Spare<'_>, n: u64) {
+    match u8::try_from(n) {
+        // Client flags are 0 as a rule.
+        Ok(digit @ 0..=9) => out.put(&[b'0' + digit]),
+        _ => out.put(itoa::Buffer::new().format(n).as_bytes()),
+    }
 }
 
 /// Appends a number in decimal.

@@ -12,6 +12,7 @@ use super::late::{LateRequest, SlotName, Waits};
 use crate::cache::Load;
 use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, REPLY_ROOM, WRITE_SLICES};
 use crate::store::Pinned;
+use crate::sys::spare::{self, Spare};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
@@ -160,6 +161,12 @@ impl Output {
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Appends a reply of several pieces, [`REPLY_ROOM`] bytes at most.
+    #[inline]
+    pub fn append<R>(&mut self, write: impl FnOnce(&mut Spare<'_>) -> R) -> R {
+        spare::append(&mut self.bytes, REPLY_ROOM, write)
     }
 
     /// Appends a pinned value.

@@ -11,6 +11,7 @@ use crate::store::item::Handle;
 use crate::store::item::{EXPTIME_SHORT_MAX, Item, iflag, state};
 use crate::store::reservation::Pinned;
 use crate::store::store::Store;
+use crate::sys::spare::Spare;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::Release, fence};
 
 /// Identifies one state of a key's item: a new value, or a move to another chunk, changes the version.
@@ -199,8 +200,17 @@ impl Entry {
         self.item.copy_key(out);
     }
 
-    /// Appends the value to `out`; for values up to `COPY_MAX`.
+    /// Appends the value, of `vlen` bytes, `COPY_MAX` at most, to `out`, which needs room for a word more.
     #[inline]
+    pub fn write_value(&self, vlen: usize, out: &mut Spare<'_>) {
+        if !self.is_chunked() {
+            self.item.write_value(vlen, out);
+        } else if let Some(value) = self.pin() {
+            value.for_each_piece(|bytes| out.put(bytes));
+        }
+    }
+
+    /// Appends the value to `out`; for values up to `COPY_MAX`.
     pub fn copy_value(&self, out: &mut Vec<u8>) {
         if !self.is_chunked() {
             self.item.copy_value(out);

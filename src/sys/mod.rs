@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod service_manager;
 pub mod signal;
 pub mod socket;
+pub mod spare;
 pub mod stderr;
 pub mod terminal;
 pub mod unix_socket;

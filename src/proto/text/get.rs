@@ -164,35 +164,41 @@ fn end(run: &mut Run<'_, '_>) {
 #[inline]
 fn fetch(run: &mut Run<'_, '_>, key: &Key<'_>, kind: GetKind) {
     let (out, show_cas) = (&mut *run.out, run.verbs.cache.use_cas);
-    let start = out.bytes().len();
-    let hit = run.verbs.fetch(key, kind.touch, |entry| {
-        let vlen = entry.vlen();
-        let bytes = out.bytes();
-        bytes.truncate(start);
-        bytes.extend_from_slice(b"VALUE ");
-        bytes.extend_from_slice(key.bytes());
-        bytes.push(b' ');
-        decimal::put(bytes, u64::from(entry.flags()));
-        bytes.push(b' ');
-        decimal::put(bytes, vlen as u64);
-        if kind.cas {
-            bytes.push(b' ');
-            decimal::put(bytes, if show_cas { entry.cas() } else { 0 });
+    let mut pinned = None;
+    let hit = out.append(|reply| {
+        let hit = run.verbs.fetch(key, kind.touch, |entry| {
+            let vlen = entry.vlen();
+            reply.clear();
+            pinned = None;
+            reply.put(b"VALUE ");
+            reply.put(key.bytes());
+            reply.put(b" ");
+            decimal::write(reply, u64::from(entry.flags()));
+            reply.put(b" ");
+            decimal::write(reply, vlen as u64);
+            if kind.cas {
+                reply.put(b" ");
+                decimal::write(reply, if show_cas { entry.cas() } else { 0 });
+            }
+            reply.put(b"\r\n");
+            if vlen <= COPY_MAX {
+                entry.write_value(vlen, reply);
+                reply.put(b"\r\n");
+            } else {
+                pinned = entry.pin();
+            }
+        });
+        if !matches!(hit, Fetched::Hit(())) {
+            reply.clear();
         }
-        bytes.extend_from_slice(b"\r\n");
-        if vlen <= COPY_MAX {
-            entry.copy_value(bytes);
-        } else if let Some(value) = entry.pin() {
-            out.pin(value);
-        }
-        out.put(b"\r\n");
+        hit
     });
     let is_hit = matches!(hit, Fetched::Hit(()));
-    if !is_hit {
-        out.bytes().truncate(start);
-        if key.bytes().len() == KEY.len() && kind.touch.is_none() && matches!(hit, Fetched::Miss) {
-            cluster::value(run.cx.shared, key.bytes(), kind.cas, out);
-        }
+    if let Some(value) = pinned {
+        out.pin(value);
+        out.put(b"\r\n");
+    } else if matches!(hit, Fetched::Miss) && key.bytes().len() == KEY.len() && kind.touch.is_none() {
+        cluster::value(run.cx.shared, key.bytes(), kind.cas, out);
     }
     run.cx.note_sent(key.bytes(), out);
     if let Fetched::Pending(load) = hit {

@@ -39,10 +39,10 @@ pub struct Ghost(pub u16);
 #[derive(Clone, Copy)]
 pub(super) struct Line {
     pub words: &'static [AtomicU64],
-    shape: LineShape,
+    /// By reference, so that a line fits into registers.
+    shape: &'static LineShape,
 }
 
-#[derive(Clone, Copy)]
 struct LineShape {
     slots: usize,
     /// Byte of the first tag.
@@ -56,10 +56,10 @@ struct LineShape {
 }
 
 impl LineShape {
-    const BUCKET: Self = Self { slots: 12, tags: 4, handles: 4, upper: 0, chain: 4 };
-    const LONG_BUCKET: Self = Self { slots: 10, tags: 4, handles: 6, upper: 14, chain: 4 };
-    const OVERFLOW: Self = Self { slots: 3, tags: 0, handles: 1, upper: 0, chain: 1 << 24 };
-    const LONG_OVERFLOW: Self = Self { slots: 2, tags: 0, handles: 1, upper: 12, chain: 1 << 24 };
+    const BUCKET: &Self = &Self { slots: 12, tags: 4, handles: 4, upper: 0, chain: 4 };
+    const LONG_BUCKET: &Self = &Self { slots: 10, tags: 4, handles: 6, upper: 14, chain: 4 };
+    const OVERFLOW: &Self = &Self { slots: 3, tags: 0, handles: 1, upper: 0, chain: 1 << 24 };
+    const LONG_OVERFLOW: &Self = &Self { slots: 2, tags: 0, handles: 1, upper: 12, chain: 1 << 24 };
 }
 
 impl Line {

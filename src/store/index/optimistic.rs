@@ -32,9 +32,10 @@ impl Index {
     pub fn begin_read(&'static self, hash: u64) -> Option<OptimisticRead> {
         for _ in 0..SPINS {
             let current = self.current.load(Acquire);
-            let mut read = self.read_in(current >> 32, hash); // number of the old table, plus 1
+            let old = current >> 32; // number of the table that grows, plus 1
+            let mut read = if old == 0 { None } else { self.read_in(old - 1, hash) };
             if read.is_none() {
-                read = self.read_in((current & LOW_HALF) + 1, hash);
+                read = self.read_in(current & LOW_HALF, hash);
             }
             if read.is_some_and(|read| read.word & LOCK == 0) {
                 return read;
@@ -44,10 +45,9 @@ impl Index {
         None
     }
 
-    /// Begins a read in table `successor` - 1, unless the bucket has moved to the successor, or `successor` is 0.
+    /// Begins a read in table `number`, unless the bucket has moved to its successor.
     #[inline]
-    fn read_in(&'static self, successor: u64, hash: u64) -> Option<OptimisticRead> {
-        let number = successor.checked_sub(1)?;
+    fn read_in(&'static self, number: u64, hash: u64) -> Option<OptimisticRead> {
         let table = self.table(number);
         let place = table.bucket_of(hash);
         let line = table.line(place);

@@ -4,6 +4,7 @@
 //! whole words, so that a read concurrent with a write returns torn bytes at worst. Knows neither chunk layouts nor
 //! items; used by everything in item memory.
 
+use crate::sys::spare::Spare;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Bytes of a word of item memory. Chunk strides are multiples of it.
@@ -13,57 +14,66 @@ pub const WORD: usize = size_of::<AtomicU32>();
 #[inline]
 pub fn key_equals(chunk: &[AtomicU32], at: usize, key: &[u8]) -> bool {
     let Some(words) = chunk.get(at..at + key.len().div_ceil(WORD)) else { return false };
-    let (whole, rest) = key.as_chunks::<WORD>();
+    let ((pairs, last), (whole, rest)) = (words.as_chunks::<2>(), key.as_chunks::<8>());
     // Without a branch per word: the tag has matched, so most keys are equal.
-    let compare =
-        |found, (word, bytes): (&AtomicU32, &[u8; WORD])| found | (word.load(Relaxed) ^ u32::from_le_bytes(*bytes));
-    let differ = words.iter().zip(whole).fold(0, compare);
-    let mask = (1 << (rest.len() * 8)) - 1;
-    differ == 0 && (rest.is_empty() || words[words.len() - 1].load(Relaxed) & mask == tail_word(rest))
+    let compare = |found, ([low, high], bytes): (&[AtomicU32; 2], &[u8; 8])| {
+        found | (both(low.load(Relaxed), high.load(Relaxed)) ^ u64::from_le_bytes(*bytes))
+    };
+    let differ = pairs.iter().zip(whole).fold(0, compare);
+    // Up to seven bytes, in one word or two.
+    let behind = match (last, pairs.get(whole.len())) {
+        ([word], _) => both(word.load(Relaxed), 0),
+        (_, Some([low, high])) => both(low.load(Relaxed), high.load(Relaxed)),
+        _ => 0,
+    };
+    let shift = rest.len() * 8;
+    let tail = match key.last_chunk() {
+        Some(last) if shift != 0 => u64::from_le_bytes(*last) >> (64 - shift),
+        _ => tail_word(rest),
+    };
+    differ == 0 && behind & ((1 << shift) - 1) == tail
 }
 
-/// Up to 3 bytes as the low bytes of a word.
+/// Two words as one.
 #[inline]
-fn tail_word(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
+fn both(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }
 
-/// Appends `len` bytes from byte offset `at` to `out`; none if the range exceeds the chunk (a torn length).
+/// Up to 7 bytes as the low bytes of a word.
 #[inline]
-pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Vec<u8>) {
+fn tail_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+}
+
+/// Appends `len` bytes from byte offset `at` to `out`, which needs room for [`COPY_ROOM`] bytes more; none if the range
+/// exceeds the chunk (a torn length).
+#[inline]
+pub fn copy_out(chunk: &[AtomicU32], at: usize, len: usize, out: &mut Spare<'_>) {
     let end = at + len;
     if end > chunk.len() * WORD || len == 0 {
         return;
     }
-    out.reserve(len + 2 * WORD);
     let shift = at % WORD;
-    let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
-    let written = out.len();
-    // Each store begins where the value bytes of the previous one end. The last word stored has the value's last byte.
-    // SAFETY: `len + 2 * WORD` bytes were reserved after `written`, and no store extends more than `WORD - 1` bytes
-    // past the value. All `len` bytes are written before `set_len`.
-    unsafe {
-        let mut to = out.as_mut_ptr().add(written);
-        if shift != 0
-            && let Some((first, rest)) = words.split_first()
-        {
-            to.cast::<u32>().write_unaligned((first.load(Relaxed) >> (shift * 8)).to_le());
-            to = to.add(WORD - shift);
-            words = rest;
-        }
-        // Two words per store while there are two.
-        let (pairs, last) = words.as_chunks::<2>();
-        for [low, high] in pairs {
-            let both = u64::from(low.load(Relaxed)) | u64::from(high.load(Relaxed)) << 32;
-            to.cast::<u64>().write_unaligned(both.to_le());
-            to = to.add(2 * WORD);
-        }
-        if let [last] = last {
-            to.cast::<u32>().write_unaligned(last.load(Relaxed).to_le());
-        }
-        out.set_len(written + len);
+    let (mut words, mut rest) = (&chunk[at / WORD..end.div_ceil(WORD)], len);
+    if shift != 0
+        && let Some((first, behind)) = words.split_first()
+    {
+        let here = rest.min(WORD - shift);
+        out.put_some((u64::from(first.load(Relaxed)) >> (shift * 8)).to_le_bytes(), here);
+        (words, rest) = (behind, rest - here);
+    }
+    // Two words per store while all their bytes belong to the range.
+    let (pairs, last) = words.split_at(rest / 8 * 2);
+    out.put_words(pairs.as_chunks().0.iter().map(|[low, high]| both(low.load(Relaxed), high.load(Relaxed))));
+    if let Some((low, high)) = last.split_first() {
+        let high = high.first().map_or(0, |high| high.load(Relaxed));
+        out.put_some(both(low.load(Relaxed), high).to_le_bytes(), rest % 8);
     }
 }
+
+/// Bytes that [`copy_out`] may write behind its range.
+pub const COPY_ROOM: usize = 8;
 
 /// Writes `bytes` at byte offset `at` of a chunk; the surrounding bytes stay. No other thread may write the chunk.
 /// Writes nothing if they do not fit.
@@ -97,7 +107,7 @@ pub fn copy_in(chunk: &[AtomicU32], at: usize, bytes: &[u8]) {
 fn merge(cell: &AtomicU32, shift: usize, bytes: &[u8]) {
     let mask = ((1 << (bytes.len() * 8)) - 1) << (shift * 8);
     let old = cell.load(Relaxed);
-    cell.store(old & !mask | tail_word(bytes) << (shift * 8), Relaxed);
+    cell.store(old & !mask | (tail_word(bytes) as u32) << (shift * 8), Relaxed);
 }
 
 /// Loads a number of up to 64 bits from two words, the lower half first; 0 beyond the end. Not atomic as a whole: a
@@ -144,6 +154,14 @@ pub unsafe fn exclusive_bytes(chunk: &[AtomicU32], from: usize, to: usize) -> &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::spare;
+
+    /// `len` bytes of a chunk from `at` on.
+    fn copied(chunk: &[AtomicU32], at: usize, len: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        spare::append(&mut out, len + COPY_ROOM, |spare| copy_out(chunk, at, len, spare));
+        out
+    }
 
     #[test]
     fn bytes_survive_every_alignment() {
@@ -152,9 +170,7 @@ mod tests {
         for at in 0..40 {
             for len in 0..60 {
                 copy_in(&chunk, at, &value[..len]);
-                let mut out = vec![9];
-                copy_out(&chunk, at, len, &mut out);
-                assert_eq!(&out[1..], &value[..len], "at {at} len {len}");
+                assert_eq!(copied(&chunk, at, len), &value[..len], "at {at} len {len}");
             }
         }
     }
@@ -163,18 +179,14 @@ mod tests {
     fn copy_in_keeps_neighbours() {
         let chunk: Vec<AtomicU32> = (0..4).map(|_| AtomicU32::new(u32::MAX)).collect();
         copy_in(&chunk, 3, &[0; 7]);
-        let mut out = Vec::new();
-        copy_out(&chunk, 0, 16, &mut out);
-        assert_eq!(out, [255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(copied(&chunk, 0, 16), [255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255]);
     }
 
     #[test]
     fn out_of_range_accesses_do_nothing() {
         let chunk: Vec<AtomicU32> = vec![AtomicU32::new(0), AtomicU32::new(0)];
         copy_in(&chunk, 4, &[1; 5]);
-        let mut out = Vec::new();
-        copy_out(&chunk, 4, 5, &mut out);
-        assert!(out.is_empty());
+        assert!(copied(&chunk, 4, 5).is_empty());
         assert!(!key_equals(&chunk, 0, b"longer than eight"));
     }
 

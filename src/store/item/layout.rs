@@ -24,11 +24,12 @@
 //!
 //! Owns encoding and decoding only; takes no locks. Called by the rest of the store.
 
-use super::atomic_bytes::{WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
+use super::atomic_bytes::{COPY_ROOM, WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
 use super::header::{FIXED, length};
 pub use super::header::{Header, iflag, kind, state};
 use crate::clock::Expiry;
 use crate::limits::{COPY_MAX, KEY_MAX};
+use crate::sys::spare::{self, Spare};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release, fence};
 
 /// Longest TTL in seconds that a 24-bit exptime can hold: half its range, less a margin. A longer one needs `ext`.
@@ -207,13 +208,23 @@ impl Item {
 
     /// Appends the key to `out`.
     pub fn copy_key(&self, out: &mut Vec<u8>) {
-        copy_out(self.chunk, self.header.key_word() * WORD, self.header.klen(), out);
+        let klen = self.header.klen();
+        spare::append(out, klen + COPY_ROOM, |out| copy_out(self.chunk, self.header.key_word() * WORD, klen, out));
+    }
+
+    /// Appends the value, of `vlen` bytes, to `out`, which needs room for `COPY_ROOM` bytes more. The item must not be
+    /// chunked. A length that exceeds the chunk is torn: it appends nothing.
+    #[inline]
+    pub fn write_value(&self, vlen: usize, out: &mut Spare<'_>) {
+        copy_out(self.chunk, self.header.value_offset(), vlen, out);
     }
 
     /// Appends the value to `out`. The item must not be chunked.
-    #[inline]
     pub fn copy_value(&self, out: &mut Vec<u8>) {
-        copy_out(self.chunk, self.header.value_offset(), self.vlen(), out);
+        let vlen = self.vlen();
+        if vlen <= self.chunk.len() * WORD {
+            spare::append(out, vlen + COPY_ROOM, |out| self.write_value(vlen, out));
+        }
     }
 
     /// Client flags.
