@@ -54,10 +54,10 @@ pub const LEADING_SPACES_MAX: usize = 100;
 /// Unit: bytes. Beyond: the rest is read in the next turn.
 pub const READ_BUF: usize = 64 * 1024;
 
-/// Spare buffers of each kind, for requests and for replies, of `READ_BUF` bytes at most, that one worker keeps.
+/// Spare buffers of each kind, for requests and for replies, of `READ_BUF` bytes at most each, that one worker keeps.
 ///
-/// Unit: buffers. Beyond: the buffer is freed.
-pub const SPARE_BUFFERS: usize = 16;
+/// Unit: bytes. Beyond: the buffer is freed.
+pub const SPARE_BYTES: usize = 1024 * 1024;
 
 /// Unsent reply bytes (pinned values included) at which a connection stops running commands.
 ///
@@ -183,7 +183,8 @@ pub const WORKER_QUEUE: usize = 4096;
 /// Unit: connections. Beyond: `WATCHER_TOO_MANY log watcher limit reached`.
 pub const WATCHERS_MAX: usize = 20;
 
-/// Watchers that have sent their last byte and keep their events, as after `nc -N`.
+/// Watchers that have sent their last byte and keep their events, as after `nc -N`. One that has gone looks the same,
+/// until an event is sent to it, or the system probes the connection after about a minute.
 ///
 /// Unit: connections. Beyond: the oldest of them is closed.
 pub const WATCHERS_ENDED_MAX: usize = 10;

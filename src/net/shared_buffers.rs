@@ -5,7 +5,7 @@
 //! buffers are vacated only when another connection needs them, so a connection that has them to itself moves no byte.
 //! Must not know sockets or sessions; `worker` calls it.
 
-use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF, SPARE_BUFFERS};
+use crate::limits::{OUTPUT_HIGH, OUTPUT_LOW, READ_BUF, REPLY_ROOM, SPARE_BYTES};
 use crate::proto::{Input, Output};
 use crate::stats::Globals;
 use std::mem::replace;
@@ -57,6 +57,8 @@ pub(super) struct SharedBuffers {
     lent: usize,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    /// Memory of `outputs` in bytes.
+    output_bytes: usize,
     /// Buffers that connections keep.
     kept: Gauges,
     /// The sums last published.
@@ -73,6 +75,7 @@ impl SharedBuffers {
             lent: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            output_bytes: 0,
             kept: Gauges::default(),
             published: Gauges::default(),
         }
@@ -133,8 +136,11 @@ impl SharedBuffers {
         };
         self.owner = None;
         self.input.reset();
-        let mut output =
-            (!self.output.is_empty()).then(|| replace(&mut self.output, self.outputs.pop().unwrap_or_default()));
+        let mut output = (!self.output.is_empty()).then(|| {
+            let spare = self.outputs.pop().unwrap_or_default();
+            self.output_bytes -= spare.memory();
+            replace(&mut self.output, spare)
+        });
         if rest == 0 && output.is_none() {
             return Ok(None);
         }
@@ -184,15 +190,18 @@ impl SharedBuffers {
 
     fn spare_input(&mut self, mut input: Input) {
         input.reset();
-        if self.inputs.len() < SPARE_BUFFERS && input.size() == READ_BUF {
+        if self.inputs.len() < SPARE_BYTES / READ_BUF && input.size() == READ_BUF {
             self.inputs.push(input);
         }
     }
 
-    /// Keeps an output for reuse, unless it has grown: a burst of long replies must not keep its memory.
+    /// Keeps an output for reuse, unless it has grown: a burst of long replies must not keep its memory. One that was
+    /// made smaller would have to grow first.
     fn spare_output(&mut self, mut output: Output) {
         output.clear();
-        if self.outputs.len() < SPARE_BUFFERS && output.memory() <= READ_BUF {
+        let bytes = output.memory();
+        if (REPLY_ROOM..=READ_BUF).contains(&bytes) && self.output_bytes + bytes <= SPARE_BYTES {
+            self.output_bytes += bytes;
             self.outputs.push(output);
         }
     }
@@ -331,17 +340,39 @@ mod tests {
         for kept in all {
             buffers.discard(*kept);
         }
-        assert_eq!((buffers.lent, buffers.inputs.len()), (0, SPARE_BUFFERS));
+        assert_eq!((buffers.lent, buffers.inputs.len()), (0, SPARE_BYTES / READ_BUF));
     }
 
     #[test]
-    fn outputs_that_have_grown_are_not_kept() {
+    fn outputs_that_have_grown_or_shrunk_are_not_kept() {
         let mut buffers = SharedBuffers::new();
-        for (bytes, kept) in [(100, 1), (READ_BUF + 1, 1), (OUTPUT_HIGH, 1), (READ_BUF / 2, 2)] {
+        for (bytes, kept) in [(100, 0), (REPLY_ROOM, 1), (READ_BUF + 1, 1), (OUTPUT_HIGH, 1), (READ_BUF / 2, 2)] {
             let mut output = Output::default();
             output.put(&vec![b'x'; bytes]);
             buffers.spare_output(output);
             assert_eq!(buffers.outputs.len(), kept, "{bytes}");
         }
+    }
+
+    #[test]
+    fn spare_outputs_are_bounded_in_bytes() {
+        let mut buffers = SharedBuffers::new();
+        let output = |bytes| {
+            let mut output = Output::default();
+            output.put(&vec![b'x'; bytes]);
+            output
+        };
+        for _ in 0..2 * SPARE_BYTES / READ_BUF {
+            buffers.spare_output(output(READ_BUF));
+        }
+        assert_eq!(buffers.outputs.len() * READ_BUF, SPARE_BYTES);
+        buffers.output = output(1);
+        buffers.owner = Some(1);
+        drop(buffers.vacate(true).unwrap());
+        for _ in 0..2 * READ_BUF / REPLY_ROOM {
+            buffers.spare_output(output(REPLY_ROOM));
+        }
+        let sum: usize = buffers.outputs.iter().map(Output::memory).sum();
+        assert_eq!((sum, buffers.output_bytes), (SPARE_BYTES, SPARE_BYTES));
     }
 }
