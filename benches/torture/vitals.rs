@@ -1,7 +1,7 @@
 //! Owns the resources that a server holds for its clients, and the check that all are released after the clients have
 //! gone. Called by every module here that ends clients.
 
-use oxcached::limits::{READ_BUF, SPARE_BUFFERS};
+use oxcached::limits::{SPARE_BYTES, WATCHERS_ENDED_MAX};
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,11 +13,15 @@ use crate::{Outcome, wire};
 /// Maximum time until a server notices that clients have gone; usually far less, except on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Maximum time until a server notices that a watcher has gone for which there are no events: one that has only sent
+/// its last byte looks the same until the system's probes, a minute later.
+const WATCHERS_PATIENCE: Duration = Duration::from_secs(90);
+
 /// Resident memory other than items and index.
 const RSS_SLACK: u64 = 96 << 20;
 
 /// Bytes of buffers of each kind that one worker keeps for reuse.
-const SPARES: u64 = (SPARE_BUFFERS * READ_BUF) as u64;
+const SPARES: u64 = SPARE_BYTES as u64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Vitals {
@@ -50,13 +54,15 @@ impl Vitals {
     }
 
     /// Waits until connections and descriptors are down to those of `base`, and buffers too if `buffers`. Returns
-    /// what is still held after `PATIENCE`.
+    /// what is still held after `PATIENCE`, or `WATCHERS_PATIENCE` if it may be watchers.
     pub fn back(server: &Server, admin: &mut Admin, base: &Self, buffers: bool) -> Outcome<(Self, Vec<String>)> {
         let begun = Instant::now();
         loop {
             let now = Self::of(server, admin)?;
             let left = now.beyond(base, buffers);
-            if left.is_empty() || begun.elapsed() > PATIENCE {
+            let may_be_watchers = now.connections <= base.connections + WATCHERS_ENDED_MAX as u64;
+            let patience = if may_be_watchers { WATCHERS_PATIENCE } else { PATIENCE };
+            if left.is_empty() || begun.elapsed() > patience {
                 return Ok((now, left));
             }
             thread::sleep(Duration::from_millis(50));
