@@ -9,7 +9,7 @@ use crate::settings::{self, Settings};
 use crate::sys::inherited::InheritedSocket;
 use crate::sys::service_manager::ServiceManager;
 use crate::sys::user::{Account, process_uids};
-use crate::sys::{error_text, process, say};
+use crate::sys::{error_text, panics, process, say};
 use crate::tls::Tls;
 
 /// State read from files and the environment before the server starts.
@@ -65,6 +65,10 @@ fn descriptors(settings: &Settings) -> u64 {
 /// Daemonizes, after [`prepare_process`]. Between the two, files can be read with the rights of the new user while
 /// error texts still reach the terminal. A service manager learns the new process id from the process that it started.
 pub fn go_to_work(settings: &Settings, manager: Option<&mut ServiceManager>) -> Result<(), StartError> {
+    if settings.sandbox.drop_privileges {
+        // Not in the child: clients may connect once the parent has exited, and this can take half a second.
+        panics::load_symbols();
+    }
     let moved = |child| manager.into_iter().for_each(|manager| manager.moved_to(child));
     if settings.daemonize && process::daemonize(settings.maxcore, settings.verbose > 0, moved).is_err() {
         return Err(StartError::new(FAILURE, "failed to daemon() in order to daemonize"));

@@ -6,7 +6,7 @@
 use super::start_error::{FAILURE, StartError};
 use crate::settings::{Settings, UsedFile};
 use crate::sys::sandbox::{self, Access, Files, Folder, Role};
-use crate::sys::{panics, say};
+use crate::sys::say;
 use std::path::{Path, PathBuf};
 
 /// Symbolic links that are followed from one file to the next, as in the kernel.
@@ -22,7 +22,6 @@ pub fn make_sandbox(settings: &Settings) -> Result<(), StartError> {
     if !options.drop_privileges {
         return Ok(());
     }
-    panics::load_symbols();
     let files = settings.used_files(|name| std::env::var_os(name));
     let folders = folders(&files);
     let restricted = (!options.relaxed_privileges).then_some(&*folders);

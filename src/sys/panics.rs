@@ -84,6 +84,7 @@ fn judge(info: &PanicHookInfo<'_>) {
 pub fn load_symbols() {
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
+        trap("symbols");
         // Symbols are looked up when the text is made, and stay in memory.
         drop(backtrace.to_string());
     }

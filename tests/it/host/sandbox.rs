@@ -269,6 +269,20 @@ fn a_panic_is_reported_with_its_backtrace() {
     }
 }
 
+/// Reading the symbols takes a part of a second, in which a client that waited for the daemon would be refused.
+#[test]
+#[cfg(debug_assertions)]
+fn a_daemon_reads_its_symbols_before_the_first_process_ends() {
+    let place = Place::new();
+    let mut command = place.command(&format!("{DROP} -d -P pid"));
+    command.env("OXCACHED_TRAP", "symbols").env("RUST_BACKTRACE", "1");
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(6), "{said}");
+    assert!(said.contains("the trap `symbols`"), "{said}");
+    assert!(!place.path("pid").exists());
+}
+
 #[test]
 fn a_stop_and_continue_of_the_process_is_survived() {
     let place = Place::new();
