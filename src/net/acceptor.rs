@@ -15,9 +15,9 @@ use super::workers::Dispatcher;
 use crate::limits::ACCEPT_BATCH;
 use crate::proto::{AddressPlace, ConnInfo, ConnState, Protocol, Shared};
 use crate::settings;
+use crate::sys::socket::has_client;
 use mio::net::UdpSocket;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Registry, Token};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
@@ -56,9 +56,6 @@ pub struct Acceptor {
     /// Failed accepts are not reported before this time.
     report_at: Option<Instant>,
     seen: Descriptors,
-    /// Poll that checks whether a listener has a waiting client. Opened at start, since it is needed when no descriptor
-    /// is left.
-    probe: Poll,
 }
 
 struct Open {
@@ -109,7 +106,6 @@ impl Acceptor {
             retry_at: None,
             report_at: None,
             seen: Descriptors::default(),
-            probe: Poll::new()?,
         };
         for mut listener in listeners {
             if let ListenSocket::Udp(socket) = listener.socket {
@@ -238,6 +234,9 @@ impl Acceptor {
         }
     }
 
+    /// Accepts clients until none waits, at most `ACCEPT_BATCH`. After each client the queue is looked at: an accept on
+    /// an empty queue creates a socket and a file first and fails then, at ten times the cost. A client that arrives after the
+    /// look causes another event.
     fn accept_batch(&mut self, index: usize, registry: &Registry) {
         self.listeners[index].pending = true;
         let mut failed = 0;
@@ -247,6 +246,10 @@ impl Acceptor {
                     failed = 0;
                     if !self.admit(index, transport, peer) {
                         return self.stop_accepting(registry);
+                    }
+                    if !self.has_client(index) {
+                        self.listeners[index].pending = false;
+                        return;
                     }
                 }
                 Accepted::Failed(error) => {
@@ -263,7 +266,9 @@ impl Acceptor {
                     self.listeners[index].pending = false;
                     return;
                 }
-                Accepted::Full(_) if !self.has_waiting_client(index) => {
+                // The kernel reserves a descriptor before it looks at the queue, so with no descriptor left an accept on
+                // an empty queue fails too.
+                Accepted::Full(_) if !self.has_client(index) => {
                     self.listeners[index].pending = false;
                     return;
                 }
@@ -284,18 +289,8 @@ impl Acceptor {
         }
     }
 
-    /// Whether the failed accept had a client waiting. The kernel reserves a descriptor before it looks at the accept
-    /// queue, so an accept on an empty queue fails too when no descriptor is left.
-    fn has_waiting_client(&mut self, index: usize) -> bool {
-        let (fd, mut events) = (self.listeners[index].listener.socket.fd(), Events::with_capacity(1));
-        let mut source = SourceFd(&fd);
-        let answer = self
-            .probe
-            .registry()
-            .register(&mut source, Token(0), Interest::READABLE)
-            .and_then(|()| self.probe.poll(&mut events, Some(Duration::ZERO)))
-            .and_then(|()| self.probe.registry().deregister(&mut source));
-        answer.is_err() || !events.is_empty()
+    fn has_client(&self, index: usize) -> bool {
+        has_client(self.listeners[index].listener.socket.fd())
     }
 
     /// Rejects or dispatches a client; false if no more descriptors may be used. Allocates nothing before that check.
@@ -488,6 +483,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::net::{Workers, open};
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll};
     use std::net::TcpStream;
 
     /// An acceptor of one listener, with one worker; its poll, and the listener's address.

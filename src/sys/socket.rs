@@ -22,9 +22,20 @@ pub fn incoming_napi_id(socket: RawFd) -> io::Result<u32> {
 
 /// Whether the peer has gone for good: it takes no bytes any more. A peer that has only sent its last byte has not.
 pub fn is_hung_up(socket: RawFd) -> bool {
-    let mut entry = libc::pollfd { fd: socket, events: 0, revents: 0 };
+    look(socket, 0) > 0
+}
+
+/// Whether a client waits in the accept queue of `listener`; true if the kernel does not tell.
+pub fn has_client(listener: RawFd) -> bool {
+    look(listener, libc::POLLIN) != 0
+}
+
+/// 1 if the socket is in one of the states `events`, has failed or has hung up; 0 if not; negative if the kernel does
+/// not tell.
+fn look(socket: RawFd, events: libc::c_short) -> libc::c_int {
+    let mut entry = libc::pollfd { fd: socket, events, revents: 0 };
     // SAFETY: `entry` is one valid entry; with a timeout of 0 the call returns at once.
-    unsafe { libc::poll(&raw mut entry, 1, 0) > 0 }
+    unsafe { libc::poll(&raw mut entry, 1, 0) }
 }
 
 /// Bytes that have arrived and were not read.
@@ -64,7 +75,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
     fn bytes_are_counted_on_either_side() {
@@ -85,6 +96,20 @@ mod tests {
         while ours.write(&[0; 65536]).is_ok() {}
         assert!(unacknowledged(ours.as_fd()).unwrap() > 0);
         assert!(unacknowledged(std::fs::File::open("/proc/self/stat").unwrap().as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_listener_tells_whether_a_client_waits() {
+        let (tcp, directory) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempfile::tempdir().unwrap());
+        let unix = UnixListener::bind(directory.path().join("socket")).unwrap();
+        assert!(!has_client(tcp.as_raw_fd()) && !has_client(unix.as_raw_fd()));
+        let _clients: [TcpStream; 2] = [(); 2].map(|()| TcpStream::connect(tcp.local_addr().unwrap()).unwrap());
+        let _local = UnixStream::connect(directory.path().join("socket")).unwrap();
+        assert!(has_client(tcp.as_raw_fd()) && has_client(unix.as_raw_fd()));
+        let _accepted = (tcp.accept().unwrap(), unix.accept().unwrap());
+        assert!(has_client(tcp.as_raw_fd()) && !has_client(unix.as_raw_fd()));
+        let _last = tcp.accept().unwrap();
+        assert!(!has_client(tcp.as_raw_fd()));
     }
 
     #[test]
