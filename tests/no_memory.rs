@@ -11,6 +11,8 @@ mod harness;
 #[allow(dead_code, reason = "as above")]
 #[path = "it/net/script.rs"]
 mod script;
+#[path = "no_memory/tables.rs"]
+mod tables;
 
 use harness::{Client, Server, settings, tcp, until};
 use oxcached::clock::Clock;
@@ -31,14 +33,16 @@ static REFUSED: AtomicUsize = AtomicUsize::new(usize::MAX);
 static TURN: Mutex<()> = Mutex::new(());
 
 thread_local! {
-    /// Whether this is a client's thread; its allocations always succeed.
+    /// Whether `REFUSED` does not apply to this thread: that of a client or a test.
     static EXEMPT: Cell<bool> = const { Cell::new(false) };
+    /// Smallest allocation of this thread alone that is refused.
+    static REFUSED_HERE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 struct Scarce;
 
 fn is_refused(size: usize) -> bool {
-    size >= REFUSED.load(SeqCst) && !EXEMPT.with(Cell::get)
+    size >= REFUSED.load(SeqCst) && !EXEMPT.get() || size >= REFUSED_HERE.get()
 }
 
 // SAFETY: every call is refused, which is always allowed, or passed unchanged to the system's allocator.

@@ -305,8 +305,15 @@ impl Store {
             let (largest, class) = (self.sizes.largest(), self.sizes.class_of_footprint(need));
             let handle = self.take_chunk(class, need, now)?;
             let mut written = Item::write(self.arena.chunk(handle), &meta, key.bytes(), iflags, now);
-            let own = self.arena.class(handle) == largest;
-            self.slabs.class(largest).enlist(&self.arena, handle, &mut written, memcached_size, own, label);
+            let (class, mut queues) = (self.arena.class(handle), self.slabs.class(largest));
+            if !queues.reserve_large() {
+                queues.counts.outofmemory += 1;
+                drop(queues);
+                self.slabs.class(class).free(&self.arena, handle);
+                return None;
+            }
+            queues.enlist(&self.arena, handle, &mut written, memcached_size, class == largest, label);
+            drop(queues);
             item = Some(written);
             handle
         };

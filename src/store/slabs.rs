@@ -113,7 +113,8 @@ impl Slabs {
             chunk = class.take_from_magazines(arena, need);
         }
         if chunk.is_none() {
-            if class.chunks.wants_page(need) {
+            // Without memory for its tables the class goes on as at the limit.
+            if class.chunks.wants_page(need) && class.chunks.reserve_page() {
                 match self.pages.take(class.chunks.page_count() == 0) {
                     Some(NewPage::Ready(page)) => class.grow(arena, page),
                     Some(NewPage::Untouched(page)) => return Take::Untouched(page),

@@ -171,7 +171,7 @@ impl Magazine {
                 chunks.free(arena, handle);
             }
         }
-        queues.absorb(&self.entries.handles[..self.entries.len], &mut self.counts);
+        queues.absorb(&chunks.view(arena), &self.entries.handles[..self.entries.len], &mut self.counts);
         self.entries.len = 0;
         chunks.note_sizes(&mut self.histogram);
     }

@@ -139,7 +139,12 @@ impl Class {
         if self.magazines.is_recall_due() { self.whole(arena).chunks.take_present(arena, need) } else { None }
     }
 
-    /// Adds a page, in which a search for memory continues.
+    /// Reserves memory for one more large item in the queues; false if there is none.
+    pub fn reserve_large(&mut self) -> bool {
+        self.queues.reserve_large()
+    }
+
+    /// Adds a page, for which [`Chunks::reserve_page`] has made room. A search for memory continues in it.
     pub fn grow(&mut self, arena: &Arena, page: u32) {
         self.chunks.receive(arena, page, None);
         self.magazines.count_searches();

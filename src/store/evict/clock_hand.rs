@@ -138,6 +138,7 @@ mod tests {
         let mut hand = ClockHand::default();
         assert_eq!(hand.next(&chunks), None, "there is no page");
         for page in 1..=3 {
+            assert!(chunks.reserve_page());
             chunks.receive(&arena, page, None);
             (0..per_page).for_each(|_| assert!(chunks.take_kept(&arena, 1 << 14).is_some()));
         }

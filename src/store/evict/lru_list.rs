@@ -20,8 +20,8 @@ struct Link {
 
 /// The list. Its first item is the least recently used one.
 pub struct LruList {
-    /// Links of a page, two per slot. A tree's nodes are small, so no growth fails (`sys::reserve`); a hash table of
-    /// thousands of pages would have to grow in one piece.
+    /// Links of a page, two per slot. A tree's nodes are small, so the reserve suffices for them (`sys::reserve`); a
+    /// hash table of thousands of pages would have to grow in one piece.
     links: BTreeMap<usize, Handles>,
     ends: Link,
     len: u64,
@@ -83,12 +83,13 @@ impl LruList {
         self.link(handle).is_some_and(|link| link.before != 0)
     }
 
-    /// Appends an item that is not in the list. Its page has `slots` slots.
-    pub fn push(&mut self, handle: Handle, slots: usize) {
+    /// Appends an item that is not in the list. Its page has `slots` slots. False without memory for the page's links.
+    #[must_use]
+    pub fn push(&mut self, handle: Handle, slots: usize) -> bool {
         if self.links.get(&handle.page()).is_none_or(|page| page.len() < 2 * slots) {
             // A new page, or one that had larger chunks before: none of its chunks is in the list.
             self.forget_page(handle.page());
-            let page = Handles::new(2 * slots);
+            let Some(page) = Handles::new(2 * slots) else { return false };
             self.bytes += page.bytes();
             self.links.insert(handle.page(), page);
         }
@@ -97,6 +98,7 @@ impl LruList {
         self.set(last, |link| link.after = handle.raw());
         self.ends.before = handle.raw();
         self.len += 1;
+        true
     }
 
     /// Removes an item; false if it was not in the list.
@@ -113,10 +115,12 @@ impl LruList {
     }
 
     /// Replaces `from` by `to`, which is not in the list and lies on a page of `slots` slots; false if `from` is not
-    /// in the list.
+    /// in the list, or without memory.
     pub fn replace(&mut self, from: Handle, to: Handle, slots: usize) -> bool {
         let Some(link) = self.link(from).filter(|link| link.before != 0) else { return false };
-        self.push(to, slots);
+        if !self.push(to, slots) {
+            return false;
+        }
         self.remove(to);
         self.set(from.raw(), |own| *own = Link::default());
         self.set(to.raw(), |own| *own = link);
@@ -172,7 +176,7 @@ mod tests {
             assert_eq!(list.remove(handle), model.contains(&handle));
             model.retain(|&other| other != handle);
             if rng.bool() {
-                list.push(handle, 40);
+                assert!(list.push(handle, 40));
                 model.push(handle);
             } else if let Some(at) = (!model.is_empty()).then(|| rng.usize(..model.len())) {
                 assert!(list.replace(model[at], handle, 40));
@@ -191,7 +195,7 @@ mod tests {
         let (last, slots) = (Handle::new(LONG_PAGES as u32 - 1, (1 << 15) - 1), 1 << 15);
         let mut list = LruList::default();
         for handle in [Handle::new(1, 0), last, Handle::new(1, 1)] {
-            list.push(handle, slots);
+            assert!(list.push(handle, slots));
         }
         assert_eq!(list.oldest().collect::<Vec<_>>(), [Handle::new(1, 0), last, Handle::new(1, 1)]);
         assert!(list.remove(Handle::new(1, 0)) && list.contains(last));
@@ -204,7 +208,7 @@ mod tests {
     fn a_page_is_skipped_in_steps() {
         let mut list = LruList::default();
         let on = |page: u32| (0..40).map(move |slot| Handle::new(page, slot));
-        on(1).chain(on(2)).for_each(|handle| list.push(handle, 40));
+        on(1).chain(on(2)).for_each(|handle| assert!(list.push(handle, 40)));
         assert_eq!(list.oldest_off_page(None, 1), Some(Handle::new(1, 0)));
         assert_eq!(list.oldest_off_page(Some(1), 30), None, "the first thirty");
         // Removed: the first one and the last that was passed; one is replaced.

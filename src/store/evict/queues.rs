@@ -53,8 +53,13 @@ impl Queues {
         Self { s3fifo: S3Fifo::new(stride), ..Self::default() }
     }
 
+    /// Reserves memory for one more large item: it must be in a queue wherever it goes. False if there is none.
+    pub fn reserve_large(&mut self) -> bool {
+        self.s3fifo.reserve_chains(self.len() + 1)
+    }
+
     /// Counts a new item and queues it by `label`. `item` is written and not yet linked; `own` is set if its chunk is
-    /// of this class.
+    /// of this class. The place of a large item is reserved.
     pub fn enlist(
         &mut self,
         view: &ChunkView,
@@ -70,13 +75,13 @@ impl Queues {
         if label != state::HOT {
             item.change_state(state::SEGMENT, label);
             if label == state::COLD {
-                self.push_lru(view.arena, handle);
+                self.push_lru(view, handle);
             }
         } else if !entered {
             if own {
                 item.change_state(0, state::RING);
             }
-            self.s3fifo.push_hot(handle);
+            self.s3fifo.push_hot(view, &mut self.labels, handle);
         }
     }
 
@@ -114,18 +119,18 @@ impl Queues {
         self.s3fifo.count_extra(view, item, label, 1);
         if label == state::HOT {
             item.change_state(0, if own { state::RING } else { 0 });
-            self.s3fifo.push_hot(handle);
+            self.s3fifo.push_hot(view, &mut self.labels, handle);
         } else if flat && label == state::COLD {
-            self.push_lru(view.arena, handle);
+            self.push_lru(view, handle);
         } else if item.header().has(iflag::CHUNKED) && label != state::TEMP {
             self.s3fifo.push_chain(handle);
         }
     }
 
     /// Applies what a magazine has not applied yet: ring entries of marked chunks, oldest first, and counts.
-    pub fn absorb(&mut self, entries: &[Handle], counts: &mut ItemCounts) {
-        entries.iter().for_each(|&handle| self.s3fifo.push_hot(handle));
+    pub fn absorb(&mut self, view: &ChunkView, entries: &[Handle], counts: &mut ItemCounts) {
         self.labels.counts.absorb(counts);
+        entries.iter().for_each(|&handle| self.s3fifo.push_hot(view, &mut self.labels, handle));
     }
 
     /// Moves an item that was accessed from any queue to the end of the LRU list. The chunk may hold another item by
@@ -146,11 +151,19 @@ impl Queues {
             self.labels.counts.relabel(before & state::SEGMENT, state::COLD);
             self.s3fifo.uncount_ring_extra(view, &item, before);
         }
-        self.push_lru(view.arena, handle);
+        self.push_lru(view, handle);
     }
 
-    fn push_lru(&mut self, arena: &Arena, handle: Handle) {
-        self.lru.push(handle, slots_of(arena, handle));
+    /// Appends a COLD item to the LRU list. Without memory for its links it joins the main part, where the search for
+    /// items from segmented mode finds it.
+    fn push_lru(&mut self, view: &ChunkView, handle: Handle) {
+        if self.lru.push(handle, slots_of(view.arena, handle)) {
+            return;
+        }
+        self.mixed = true;
+        if view.header(handle).has(iflag::CHUNKED) {
+            self.s3fifo.push_chain(handle);
+        }
     }
 
     /// Returns the least recently used item of flat mode and moves it to the end of the list, in case it cannot be
@@ -163,9 +176,9 @@ impl Queues {
             self.lru.remove(handle);
             let Some(mut item) = Item::at(view.arena.chunk(handle)) else { continue };
             if !item.header().is(state::LINKED) {
-                self.push_lru(view.arena, handle); // still being filled
+                self.push_lru(view, handle); // still being filled
             } else if flat || !item.header().is(state::FREQ) {
-                self.push_lru(view.arena, handle);
+                self.push_lru(view, handle);
                 return Some(handle);
             } else {
                 let before = item.change_state_by(|now| now & !state::SEGMENT | state::WARM);
@@ -310,7 +323,7 @@ impl Queues {
 
     /// Drops up to `count` entries of freed items at the end of the ring.
     pub fn trim_ring(&mut self, view: &ChunkView, count: usize) {
-        self.s3fifo.trim_ring(view, count);
+        self.s3fifo.trim_ring(view, &mut self.labels, count);
     }
 
     /// While there is free memory, shortens a ring that is too long; returns whether more may remain to be done.
@@ -374,7 +387,7 @@ impl Queues {
         self.labels.counts.add(label, memcached_size);
         if label == state::HOT && !in_ring {
             item.change_state(0, state::RING);
-            self.s3fifo.push_hot(to);
+            self.s3fifo.push_hot(view, &mut self.labels, to);
         }
         self.take_place(view, from, to);
     }
@@ -392,16 +405,22 @@ impl Queues {
         if label == state::TEMP || self.take_place(view, from, to) {
             return;
         }
-        self.s3fifo.replace_head(from, to, hot, in_ring);
         if own && hot {
             unmark(view.arena, from);
             item.change_state(0, state::RING);
         }
+        self.s3fifo.replace_head(view, &mut self.labels, (from, to), hot, in_ring);
     }
 
-    /// Replaces `from` by `to` in flat mode's LRU list, if `from` is in it.
+    /// Replaces `from` by `to` in flat mode's LRU list, if `from` is in it and there is memory for the links of `to`.
+    /// Else `to` is one of the items that only the main part leads to.
     fn take_place(&mut self, view: &ChunkView, from: Handle, to: Handle) -> bool {
-        self.lru.len() > 0 && self.lru.replace(from, to, slots_of(view.arena, to))
+        if self.lru.len() == 0 || !self.lru.contains(from) {
+            return false;
+        }
+        let replaced = self.lru.replace(from, to, slots_of(view.arena, to));
+        self.mixed |= !replaced;
+        replaced
     }
 
     #[cfg(test)]
@@ -442,6 +461,7 @@ mod tests {
         fn new() -> Self {
             let (arena, sizes) = (Arena::reserve(4 << 20, true, 0).unwrap(), Sizes::new(SizeConfig::default()));
             let mut chunks = Chunks::new(1, &sizes);
+            assert!(chunks.reserve_page());
             chunks.receive(&arena, 1, None);
             Self { arena, chunks, queues: Queues::new(sizes.class(1).stride), stats: ClassStats::default() }
         }

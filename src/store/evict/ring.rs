@@ -2,8 +2,9 @@
 //!
 //! Owns the entries, and the blanks that removed entries leave. No push or pop moves many other entries, so none takes
 //! long under a class lock, and memory is freed when a long queue becomes short. The first entry is never a blank. Once
-//! blanks outnumber entries by a segment, every removal compacts a part of the ring. Knows no items; `s3fifo` uses it
-//! for a class's ring and for its large items.
+//! blanks outnumber entries by a segment, every removal compacts a part of the ring. A push that needs memory may fail,
+//! unless its place was [reserved](Ring::reserve). Knows no items; `s3fifo` uses it for a class's ring and for its
+//! large items.
 
 use crate::store::item::Handle;
 use crate::store::item::Handles;
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 /// Entries of a segment: 16 KiB, with long handles 20.
 const SEGMENT: usize = 4096;
 
-/// Minimum of segments kept for reuse; a long queue keeps an eighth of its length more.
+/// Minimum of segments kept for reuse, if there are as many; a long queue keeps an eighth of its length more.
 const SPARES: usize = 2;
 
 /// Positions that a removal processes during compaction.
@@ -24,6 +25,8 @@ pub struct Ring {
     segments: VecDeque<Handles>,
     /// Some of the freed segments: a queue of steady length allocates nothing.
     spares: Vec<Handles>,
+    /// Spares for reserved places, which are never freed.
+    reserved: usize,
     /// Index of the first entry in the first segment.
     head: usize,
     /// Entries and blanks.
@@ -54,20 +57,39 @@ impl Ring {
         (self.span > 0).then(|| self.at(0))
     }
 
-    /// Appends an entry.
-    pub fn push_back(&mut self, handle: Handle) {
+    /// Reserves memory for `count` more entries, at either end, so that as many pushes succeed; entries that are popped
+    /// and pushed again do not count. False without memory.
+    pub fn reserve(&mut self, count: usize) -> bool {
+        // One more than the entries fill: the first and the last segment may both be filled in part.
+        let wanted = count.div_ceil(SEGMENT) + 1;
+        while self.spares.len() < wanted {
+            if !self.has_place_for_a_spare() {
+                return false;
+            }
+            let Some(spare) = Handles::new(SEGMENT) else { return false };
+            self.spares.push(spare);
+        }
+        self.reserved = self.reserved.max(wanted);
+        self.segments.try_reserve(wanted).is_ok()
+    }
+
+    /// Appends an entry; false without memory.
+    #[must_use]
+    pub fn push_back(&mut self, handle: Handle) -> bool {
         if self.head + self.span == self.segments.len() * SEGMENT {
-            let segment = self.segment();
+            let Some(segment) = self.segment() else { return false };
             self.segments.push_back(segment);
         }
         self.span += 1;
         self.put(self.span - 1, handle);
+        true
     }
 
-    /// Prepends an entry.
-    pub fn push_front(&mut self, handle: Handle) {
+    /// Prepends an entry; false without memory.
+    #[must_use]
+    pub fn push_front(&mut self, handle: Handle) -> bool {
         if self.head == 0 {
-            let segment = self.segment();
+            let Some(segment) = self.segment() else { return false };
             self.segments.push_front(segment);
             self.head = SEGMENT;
         }
@@ -75,6 +97,7 @@ impl Ring {
         self.span += 1;
         self.compacting = self.compacting.map(|(to, from)| (to + 1, from + 1));
         self.put(0, handle);
+        true
     }
 
     /// Removes the first entry.
@@ -153,9 +176,7 @@ impl Ring {
         let used = (self.head + span).div_ceil(SEGMENT).max(1);
         while self.segments.len() > used {
             let last = self.segments.pop_back();
-            if self.spares.len() < SPARES {
-                self.spares.extend(last);
-            }
+            self.spare(last, SPARES);
         }
     }
 
@@ -180,17 +201,28 @@ impl Ring {
         self.compacting = self.compacting.map(|(to, from)| (to.saturating_sub(1), from.saturating_sub(1)));
         if self.head == SEGMENT {
             self.head = 0;
-            if self.spares.len() < SPARES + self.segments.len() / 8 {
-                self.spares.extend(self.segments.pop_front());
-            } else {
-                self.segments.pop_front();
-                self.spares.truncate(SPARES + self.segments.len() / 8);
-            }
+            let first = self.segments.pop_front();
+            let most = SPARES + self.segments.len() / 8;
+            self.spare(first, most);
+            self.spares.truncate(most.max(self.reserved));
         }
     }
 
-    fn segment(&mut self) -> Handles {
-        self.spares.pop().unwrap_or_else(|| Handles::new(SEGMENT))
+    /// Keeps a freed segment, unless there are `most` spares.
+    fn spare(&mut self, segment: Option<Handles>, most: usize) {
+        if self.spares.len() < most.max(self.reserved) && self.has_place_for_a_spare() {
+            self.spares.extend(segment);
+        }
+    }
+
+    fn has_place_for_a_spare(&mut self) -> bool {
+        self.spares.try_reserve(1).is_ok()
+    }
+
+    /// A segment, and a place for it among the segments; `None` without memory.
+    fn segment(&mut self) -> Option<Handles> {
+        self.segments.try_reserve(1).ok()?;
+        self.spares.pop().or_else(|| Handles::new(SEGMENT))
     }
 
     #[inline]
@@ -223,7 +255,7 @@ mod tests {
                 match rng.u8(..16) {
                     // Grows in even rounds, and shrinks in odd ones.
                     0..3 => {
-                        ring.push_front(handle);
+                        assert!(ring.push_front(handle));
                         model.push_front(handle);
                     }
                     3 if !model.is_empty() => {
@@ -238,7 +270,7 @@ mod tests {
                         model.remove(at);
                     }
                     n if (n % 4 != 0) == (round % 2 == 0) => {
-                        ring.push_back(handle);
+                        assert!(ring.push_back(handle));
                         model.push_back(handle);
                     }
                     _ => assert_eq!(ring.pop_front(), model.pop_front()),
@@ -263,7 +295,7 @@ mod tests {
     fn blanks_do_not_accumulate_behind_a_lasting_entry() {
         let (mut ring, handle) = (Ring::default(), |n: u64| Handle::from_raw(n + 2).unwrap());
         let mut model: VecDeque<Handle> = (0..20).map(handle).collect();
-        model.iter().for_each(|&entry| ring.push_back(entry));
+        model.iter().for_each(|&entry| assert!(ring.push_back(entry)));
         let (mut longest, mut rng) = (0, fastrand::Rng::with_seed(5));
         for n in 20..200_000 {
             // Removes one entry behind the first and appends one; periodically, after some compactions, also at the
@@ -272,16 +304,16 @@ mod tests {
             ring.remove(ring.position(model[at]).unwrap());
             model.remove(at);
             if n % (8 * SEGMENT as u64) == 0 {
-                ring.push_front(handle(n));
+                assert!(ring.push_front(handle(n)));
                 model.push_front(handle(n));
                 ring.remove(0);
                 model.pop_front();
                 ring.remove(0);
                 model.pop_front();
-                ring.push_front(handle(n + 1_000_000));
+                assert!(ring.push_front(handle(n + 1_000_000)));
                 model.push_front(handle(n + 1_000_000));
             }
-            ring.push_back(handle(n));
+            assert!(ring.push_back(handle(n)));
             model.push_back(handle(n));
             longest = longest.max(ring.span());
             assert_eq!((ring.len(), ring.front()), (model.len(), model.front().copied()));
@@ -291,5 +323,25 @@ mod tests {
             assert_eq!(Some(entry), model.pop_front());
         }
         assert!(model.is_empty());
+    }
+
+    #[test]
+    fn reserved_places_need_no_further_memory() {
+        let handle = |n: usize| Handle::from_raw(n as u64 + 2).unwrap();
+        for count in [1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 3 * SEGMENT + 5] {
+            let mut ring = Ring::default();
+            (0..SEGMENT + 7).for_each(|n| assert!(ring.push_back(handle(n))));
+            assert!(ring.reserve(count));
+            let (bytes, places) = (ring.bytes(), ring.segments.capacity());
+            for n in 0..count {
+                assert!(if n % 3 == 0 { ring.push_front(handle(n)) } else { ring.push_back(handle(n)) });
+                // Entries that are popped and pushed again, by which segments are freed.
+                for _ in 0..5 {
+                    let first = ring.pop_front().unwrap();
+                    assert!(ring.push_back(first));
+                }
+                assert_eq!((ring.bytes(), ring.segments.capacity()), (bytes, places), "{n} of {count}");
+            }
+        }
     }
 }

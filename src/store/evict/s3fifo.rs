@@ -40,7 +40,7 @@ use std::collections::VecDeque;
 const TEND: usize = 256;
 
 /// Maximum length of a class's queue of idle items: they left the ring unread while there was free memory. 8 bytes
-/// each. The clock hand finds those that do not fit.
+/// each. The clock hand finds those that do not fit, or for which there is no memory.
 const IDLE_MAX: usize = 1 << 16;
 
 /// Chunks of large items beyond the first one of each item: those of items in the ring, and all.
@@ -120,14 +120,29 @@ impl S3Fifo {
         self.ring.front()
     }
 
-    /// Appends an entry to the ring, for an item or a chunk marked with `RING`.
-    pub fn push_hot(&mut self, handle: Handle) {
-        self.ring.push_back(handle);
+    /// Appends an entry to the ring, for a HOT item or a chunk marked with `RING`. Without memory for the entry the
+    /// item joins the main part as COLD.
+    pub fn push_hot(&mut self, view: &ChunkView, labels: &mut Labels, handle: Handle) {
+        if !self.ring.push_back(handle) {
+            self.leave_ring(view, labels, handle);
+        }
     }
 
-    /// Appends a large item to the main part.
+    /// Appends a large item to the main part. Its place is reserved: [`S3Fifo::reserve_chains`].
     pub fn push_chain(&mut self, handle: Handle) {
-        self.chains.push_back(handle);
+        let pushed = self.chains.push_back(handle);
+        debug_assert!(pushed, "reserved when the item was stored");
+    }
+
+    fn unshift_chain(&mut self, handle: Handle) {
+        let pushed = self.chains.push_front(handle);
+        debug_assert!(pushed, "as above");
+    }
+
+    /// Reserves memory so that all large items of a class of `items` items can be in the main part, where no other
+    /// structure leads to them; false if there is none.
+    pub fn reserve_chains(&mut self, items: u64) -> bool {
+        self.chains.reserve((items as usize).saturating_sub(self.chains.len()))
     }
 
     /// Ring entries and blanks.
@@ -192,13 +207,21 @@ impl S3Fifo {
     }
 
     /// Replaces the head `from` of a large item by `to`, of which the ring has an entry if `in_ring`.
-    pub fn replace_head(&mut self, from: Handle, to: Handle, hot: bool, in_ring: bool) {
+    pub fn replace_head(
+        &mut self,
+        view: &ChunkView,
+        labels: &mut Labels,
+        (from, to): (Handle, Handle),
+        hot: bool,
+        in_ring: bool,
+    ) {
         let list = if hot { &mut self.ring } else { &mut self.chains };
         // An entry that the chunk's former item left in the ring serves for this one.
         match list.position(from) {
             Some(at) if hot && in_ring => list.remove(at),
             Some(at) => list.replace(at, to),
-            None if !(hot && in_ring) => list.push_back(to),
+            None if !hot => self.push_chain(to),
+            None if !in_ring => self.push_hot(view, labels, to),
             None => {}
         }
     }
@@ -295,7 +318,7 @@ impl S3Fifo {
         let Some(item) = Item::at(view.arena.chunk(handle)) else { return };
         self.uncount_ring_extra(view, &item, state::HOT);
         if item.header().has(iflag::CHUNKED) {
-            self.chains.push_front(handle);
+            self.unshift_chain(handle);
         }
     }
 
@@ -314,7 +337,7 @@ impl S3Fifo {
 
     /// Drops up to `count` entries of freed items at the end of the ring, so that the next items in their chunks do
     /// not inherit their place.
-    pub fn trim_ring(&mut self, view: &ChunkView, count: usize) {
+    pub fn trim_ring(&mut self, view: &ChunkView, labels: &mut Labels, count: usize) {
         for _ in 0..count {
             match self.ring.front() {
                 Some(handle) if view.header(handle).klen() == 0 => {
@@ -322,7 +345,7 @@ impl S3Fifo {
                     let mark = mark_of(view, handle);
                     let left_over = |header| (!is_of_ring(view, header)).then_some(header.state() & !mark);
                     if change_if(view.arena, handle, left_over).is_none() {
-                        self.ring.push_back(handle); // reused by a new item, which needs the entry
+                        self.push_hot(view, labels, handle); // reused by a new item, which needs the entry
                     }
                 }
                 _ => return,
@@ -352,7 +375,7 @@ impl S3Fifo {
             let moved = now & !(mark | state::FREQ | state::SEGMENT) | freq.saturating_sub(1) | label;
             header.is(state::LINKED).then_some(moved)
         }) else {
-            self.ring.push_back(handle); // still being filled
+            self.push_hot(view, labels, handle); // still being filled
             return None;
         };
         if !is_of_ring(view, before) {
@@ -369,7 +392,7 @@ impl S3Fifo {
             && let Some(item) = Item::at(view.arena.chunk(handle))
         {
             self.uncount_ring_extra(view, &item, state::HOT);
-            if read { self.chains.push_back(handle) } else { self.chains.push_front(handle) }
+            if read { self.push_chain(handle) } else { self.unshift_chain(handle) }
         }
         (!read).then_some(handle)
     }
@@ -397,12 +420,12 @@ impl S3Fifo {
     /// Pops one ring entry. An unread item becomes COLD and is queued behind older idle items.
     fn demote_one(&mut self, view: &ChunkView, labels: &mut Labels) {
         let Some(handle) = self.ring_step(view, labels) else { return };
-        if self.idle.len() < IDLE_MAX {
+        if self.idle.len() < IDLE_MAX && self.idle.try_reserve(1).is_ok() {
             self.idle.push_back(handle);
         }
         if self.chains.front() == Some(handle) {
             self.chains.pop_front();
-            self.chains.push_back(handle);
+            self.push_chain(handle);
         }
     }
 
@@ -432,7 +455,7 @@ impl S3Fifo {
             let handle = if from_chains { self.chains.pop_front()? } else { self.hand.next(view.chunks)? };
             self.period.pass();
             if from_chains {
-                self.chains.push_back(handle);
+                self.push_chain(handle);
             } else {
                 view.arena.prefetch_head(handle, HAND_AHEAD);
             }

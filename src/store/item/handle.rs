@@ -72,9 +72,12 @@ impl Handles {
     /// Bytes per entry with short handles.
     pub const ENTRY: usize = size_of::<u32>();
 
-    /// Creates an array of `len` empty entries.
-    pub fn new(len: usize) -> Self {
-        Self { low: vec![0; len].into(), high: None }
+    /// Creates an array of `len` empty entries; `None` without memory.
+    pub fn new(len: usize) -> Option<Self> {
+        let mut low = Vec::new();
+        low.try_reserve_exact(len).ok()?;
+        low.resize(len, 0);
+        Some(Self { low: low.into(), high: None })
     }
 
     /// Number of entries.
@@ -110,7 +113,8 @@ impl Handles {
         None
     }
 
-    /// Sets the raw handle at index `at`, of at most 40 bits; 0 empties the entry.
+    /// Sets the raw handle at index `at`, of at most 40 bits; 0 empties the entry. The upper bits of all entries take a
+    /// small allocation (`sys::reserve`).
     #[inline]
     pub fn set(&mut self, at: usize, raw: u64) {
         self.low[at] = raw as u32;
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn long_handles_are_kept_whole_and_short_ones_take_four_bytes() {
-        let mut handles = Handles::new(100);
+        let mut handles = Handles::new(100).unwrap();
         let short = Handle::new(SHORT_PAGES as u32 - 1, (1 << SLOT_BITS) - 1);
         let long = Handle::new(LONG_PAGES as u32 - 1, 77);
         assert_eq!(((long.page(), long.slot()), short.raw()), ((LONG_PAGES - 1, 77), u64::from(u32::MAX)));

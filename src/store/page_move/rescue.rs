@@ -246,16 +246,27 @@ impl Store {
                 if m.src != 0 {
                     self.arena.clear(m.page);
                 }
-                if m.dst == 0 {
+                if !self.give(m) {
                     self.slabs.pages.put(m.page);
-                } else {
-                    self.slabs.class(m.dst).chunks.receive(&self.arena, m.page, m.resize);
                 }
                 m.stage = MoveStage::Over;
                 Progress::Done
             }
             MoveStage::Over => Progress::Done,
         }
+    }
+
+    /// Gives the moved page to its class; false if it is for the pool, or the class has no memory for its tables.
+    fn give(&self, m: &Move) -> bool {
+        if m.dst == 0 {
+            return false;
+        }
+        let mut class = self.slabs.class(m.dst);
+        let fits = class.chunks.reserve_page();
+        if fits {
+            class.chunks.receive(&self.arena, m.page, m.resize);
+        }
+        fits
     }
 
     /// Ends a move at once. A page that is not empty stays in its class, another one goes to the pool.

@@ -364,7 +364,17 @@ impl Chunks {
         self.given.pop().or_else(|| fitted.given.pop()).or_else(|| max_size.given.pop())
     }
 
-    /// Adds a zeroed page of no class, to be laid out as `kind`, or as the class decides.
+    /// Reserves memory in the tables of pages for one more page, wherever it goes in the class; false if there is none.
+    pub fn reserve_page(&mut self) -> bool {
+        let count = self.page_count() as usize + 1;
+        let fits = |given: &mut Vec<u32>| given.try_reserve(count - given.len()).is_ok();
+        let fits_pool =
+            |pool: &mut ChunkPool| pool.pages.try_reserve(count - pool.pages.len()).is_ok() && fits(&mut pool.given);
+        fits(&mut self.given) && self.pools.iter_mut().all(fits_pool)
+    }
+
+    /// Adds a zeroed page of no class, to be laid out as `kind`, or as the class decides. [`Chunks::reserve_page`] has
+    /// made room for it.
     pub fn receive(&mut self, arena: &Arena, page: u32, kind: Option<ChunkKind>) {
         // The layout is chosen when the first chunk is taken.
         arena.assign(page, self.class, self.pool(ChunkKind::MaxSize).layout.stride);

@@ -143,6 +143,7 @@ mod tests {
         let mut chunks = Chunks::new(10, &Sizes::new(SizeConfig::default()));
         let mut taken = Vec::new();
         for page in [1, 2] {
+            assert!(chunks.reserve_page());
             chunks.receive(arena, page, None);
             taken.extend(std::iter::from_fn(|| {
                 chunks.take_present(arena, 300).or_else(|| chunks.take_kept(arena, 300))

@@ -58,14 +58,22 @@ struct Pages {
 
 impl Pages {
     fn take_untouched(&mut self) -> Option<u32> {
-        let page = self.released.pop().or_else(|| {
-            (self.next < self.numbers.end).then(|| {
-                self.next += 1;
-                self.next - 1
-            })
-        })?;
+        let page = self.released.pop().or_else(|| self.take_new())?;
         self.touching += 1;
         Some(page)
+    }
+
+    /// Takes a page that was never handed out. From then on each list has room for it, so that a page can be put back
+    /// when there is no memory; `None` if the lists cannot grow.
+    fn take_new(&mut self) -> Option<u32> {
+        let count = (self.next + 1 - self.numbers.start) as usize;
+        let fits = |list: &mut Vec<u32>| list.try_reserve(count - list.len()).is_ok();
+        let lists = [&mut self.pool, &mut self.released, &mut self.ready];
+        if self.next == self.numbers.end || !lists.into_iter().all(fits) {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
     }
 
     /// Pages touched, or being touched, ahead of use.
@@ -102,7 +110,8 @@ impl PagePool {
         }))
     }
 
-    /// Takes a page for a class. A class's first page may exceed the limit, as in memcached.
+    /// Takes a page for a class. A class's first page may exceed the limit, as in memcached. `None` also without memory
+    /// for the lists of pages.
     pub fn take(&self, first: bool) -> Option<NewPage> {
         let mut pages = self.0.lock();
         if let Some(page) = pages.pool.pop() {
@@ -167,6 +176,11 @@ impl PagePool {
         let next = used.last().map_or(pages.numbers.start, |(last, _)| last + 1);
         let taken: HashSet<u32> = used.iter().map(|(number, _)| *number).collect();
         pages.released = (pages.numbers.start..next).filter(|number| !taken.contains(number)).collect();
+        // As for each page that `take_new` hands out.
+        let (count, released) = ((next - pages.numbers.start) as usize, pages.released.len());
+        pages.released.reserve(count - released);
+        pages.pool.reserve(count);
+        pages.ready.reserve(count);
         (pages.next, pages.used) = (next, used.len() as u64);
     }
 
