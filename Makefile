@@ -30,7 +30,7 @@ run: build ## build and start the server on port 11211 (PORT=, MEMORY= in MiB, A
 test: unit loom clients browser conformance ## every test: Rust, real clients, a browser, memcached's own test files
 
 # What a store with handles of 40 bits must do as any other.
-LONG_TESTS = engine::model engine::mover engine::policy engine::reads engine::stress engine::strides engine::magazines regression:: split::
+LONG_TESTS = engine::idle engine::model engine::mover engine::policy engine::reads engine::stress engine::strides engine::magazines regression:: split::
 
 unit: ## the Rust tests alone
 	@mkdir -p $(RESULTS)

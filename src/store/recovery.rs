@@ -284,9 +284,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
         let marked = |store: &'static Store| {
-            let pages = (1..store.slabs.pages.next())
-                .flat_map(|page| store.slots(&FoundPage { number: page, class: 0, atime: 0 }));
-            let heads = pages.map(|handle| Header::of(store.arena.chunk(handle)));
+            let pages = store.slabs.pages.handed_out();
+            let slots = pages.flat_map(|page| store.slots(&FoundPage { number: page, class: 0, atime: 0 }));
+            let heads = slots.map(|handle| Header::of(store.arena.chunk(handle)));
             heads.filter(|header| header.kind() == Some(kind::CHAIN) && header.is(state::RING)).count()
         };
         let first = store(&before);

@@ -15,6 +15,7 @@ use crate::store::item::Handle;
 use crate::store::item::{Item, Key, state};
 use crate::store::store::Store;
 use crate::store::write::Dead;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Maximum entries without an item that the sweep drops from a class's ring in one step.
@@ -63,7 +64,7 @@ struct WalkTally {
 impl Store {
     /// Whether any class has a page.
     pub fn has_pages(&self) -> bool {
-        self.slabs.pages.next() > 1
+        !self.slabs.pages.handed_out().is_empty()
     }
 
     /// Allocations that a class has refused since the start.
@@ -73,7 +74,8 @@ impl Store {
 
     /// Begins a walk over the items of `classes`, one bit per class.
     pub fn begin_walk(&self, classes: u64) -> Walk {
-        Walk { classes, page: 1, slot: 0, end: self.slabs.pages.next(), least: 0 }
+        let Range { start, end } = self.slabs.pages.handed_out();
+        Walk { classes, page: start, slot: 0, end, least: 0 }
     }
 
     /// Calls `each` with live items, each under its bucket's lock, until it returns false or `slots` slots are passed.

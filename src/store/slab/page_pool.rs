@@ -184,9 +184,10 @@ impl PagePool {
         (pages.next, pages.used) = (next, used.len() as u64);
     }
 
-    /// Number of the first page never handed out.
-    pub fn next(&self) -> u32 {
-        self.0.lock().next
+    /// Numbers of the pages that have ever been handed out, released ones too.
+    pub fn handed_out(&self) -> Range<u32> {
+        let pages = self.0.lock();
+        pages.numbers.start..pages.next
     }
 
     /// Number of pages in the global pool.
