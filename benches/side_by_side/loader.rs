@@ -1,22 +1,22 @@
 //! Owns the built-in load generator: one thread, one event loop, closed-loop connections that send a batch, count its
-//! replies and send the next. Called by `main` for a `Plan`.
+//! replies and send the next. Called by `main` for a `Plan`, and by `forms` and `latency` for their loads.
 //!
 //! Every run ends with all replies counted: a missing one (a stall) or an extra one is an error, not a figure.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
+use mio::{Events, Poll, Token};
 
+use crate::form::Reply;
 use crate::histogram::Histogram;
 use crate::report::{Load, Run};
 use crate::server::Server;
-use crate::template::{Digits, Template};
-use crate::workload::{Plan, Verb};
+use crate::stream::{Stream, Transport, would_block};
+use crate::template::{Keys, Template};
+use crate::tls::Tls;
+use crate::workload::Plan;
 use crate::{Outcome, machine, wire};
 
 /// Unmeasured start of a run: caches warm up, connections spread out.
@@ -24,48 +24,76 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// Maximum time without a reply before the run fails.
 const STALL_MAX: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 * 1024;
+/// Bytes of an incomplete mark that are kept between two reads.
+const CARRY_MAX: usize = 8;
 
 /// Fills the server and loads it for `seconds`.
-pub fn measure(server: &Server, plan: &Plan, seconds: Duration) -> Outcome<Run> {
-    wire::fill(&mut server.connect()?, 0, plan.keys, plan.value_size)?;
-    let mut loader = Loader::new(server.port(), plan)?;
-    loader.run_for(WARM_UP)?;
-    loader.forget();
-    let own_before = machine::cpu_ns(std::process::id())?;
-    let (cpu_before, started) = (server.cpu_ns()?, Instant::now());
-    loader.run_for(seconds)?;
-    let (cpu_ns, elapsed) = (server.cpu_ns()? - cpu_before, started.elapsed());
-    let own_ns = machine::cpu_ns(std::process::id())? - own_before;
-    let operations = loader.operations;
-    loader.drain()?;
-    let stats = wire::stats(&mut server.connect()?)?;
-    let misses = wire::number(&stats, "get_misses")?;
-    if misses > 0 {
-        return Err(format!("{misses} gets missed: the server lost keys").into());
+pub fn measure(server: &Server, plan: &Plan, tls: Option<&Tls>, seconds: Duration) -> Outcome<Run> {
+    if plan.transport == Transport::Tls {
+        wire::fill(&mut tls.ok_or("no certificate")?.connect(server, 0)?, 0, plan.keys, plan.value_size)?;
+    } else {
+        wire::fill(&mut server.control()?, 0, plan.keys, plan.value_size)?;
     }
-    let latency_us = [0.5, 0.99, 0.999].map(|share| loader.latency.percentile_us(share));
-    Ok(Run::load(Load::new(operations, elapsed, cpu_ns, Some(own_ns), latency_us), server.rss_bytes()?))
+    let load = Work {
+        batches: plan.batches(),
+        keys: plan.zipf.map_or_else(|| Keys::uniform(plan.keys), |exponent| Keys::zipf(plan.keys, exponent)),
+        connections: plan.connections,
+        transport: plan.transport,
+        listener: 0,
+        churn: plan.churn,
+    };
+    let run = load.run(server, tls, seconds)?;
+    if !plan.may_miss {
+        let stats = match plan.transport {
+            Transport::Tls => wire::stats(&mut tls.ok_or("no certificate")?.connect(server, 0)?)?,
+            _ => wire::stats(&mut server.control()?)?,
+        };
+        let misses = wire::number(&stats, "get_misses")?;
+        if misses > 0 {
+            return Err(format!("{misses} gets missed: the server lost keys").into());
+        }
+    }
+    Ok(run)
 }
 
-/// A byte string that occurs once in each reply and never in a value.
-fn mark(verb: Verb) -> &'static [u8] {
-    match verb {
-        // The end of END and of STORED.
-        Verb::Get => b"D\r\n",
-        Verb::MetaGet => b"VA ",
-    }
+/// What the connections of a load send.
+pub struct Work {
+    /// Batches that a connection repeats in order.
+    pub batches: Vec<Template>,
+    pub keys: Keys,
+    pub connections: usize,
+    pub transport: Transport,
+    /// Number of the TCP listener.
+    pub listener: usize,
+    /// A connection for each batch.
+    pub churn: bool,
 }
 
-/// Bytes of an incomplete mark that are kept between two reads.
-const CARRY_MAX: usize = 2;
+impl Work {
+    /// Loads a server that is filled.
+    pub fn run(self, server: &Server, tls: Option<&Tls>, seconds: Duration) -> Outcome<Run> {
+        let mut loader = Loader::new(server, tls, self)?;
+        loader.run_for(WARM_UP)?;
+        loader.forget();
+        let own_before = machine::cpu_ns(std::process::id())?;
+        let (cpu_before, started) = (server.cpu_ns()?, Instant::now());
+        loader.run_for(seconds)?;
+        let (cpu_ns, elapsed) = (server.cpu_ns()? - cpu_before, started.elapsed());
+        let own_ns = machine::cpu_ns(std::process::id())? - own_before;
+        let operations = loader.operations;
+        loader.drain()?;
+        let latency_us = [0.5, 0.99, 0.999].map(|share| loader.latency.percentile_us(share));
+        Ok(Run::load(Load::new(operations, elapsed, cpu_ns, Some(own_ns), latency_us), server.rss_bytes()?))
+    }
+}
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     batches: Vec<Template>,
     batch: usize,
     /// Bytes of the batch already written.
     written: usize,
-    /// Replies outstanding.
+    /// Marks, or bytes, outstanding.
     pending: u64,
     sent: Instant,
     carry: [u8; CARRY_MAX],
@@ -73,13 +101,18 @@ struct Connection {
 }
 
 struct Loader<'a> {
-    plan: &'a Plan,
-    address: SocketAddr,
+    server: &'a Server,
+    tls: Option<&'a Tls>,
+    transport: Transport,
+    listener: usize,
+    churn: bool,
     poll: Poll,
     connections: Vec<Connection>,
-    random: fastrand::Rng,
-    digits: Digits,
-    finder: memmem::Finder<'static>,
+    keys: Keys,
+    /// `None` where bytes are counted.
+    finder: Option<memmem::Finder<'static>>,
+    /// Bytes that a mark may have in an earlier read.
+    carry_max: usize,
     buffer: Vec<u8>,
     latency: Histogram,
     operations: u64,
@@ -90,28 +123,34 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    fn new(port: u16, plan: &'a Plan) -> Outcome<Loader<'a>> {
+    fn new(server: &'a Server, tls: Option<&'a Tls>, work: Work) -> Outcome<Loader<'a>> {
+        let mark = match work.batches[0].reply {
+            Reply::Mark(mark) => Some(mark),
+            Reply::Bytes { .. } => None,
+        };
         let mut loader = Loader {
-            plan,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            server,
+            tls,
+            transport: work.transport,
+            listener: work.listener,
+            churn: work.churn,
             poll: Poll::new()?,
             connections: Vec::new(),
-            random: fastrand::Rng::with_seed(20_260_101),
-            digits: Digits::new(),
-            finder: memmem::Finder::new(mark(plan.verb)),
+            keys: work.keys,
+            finder: mark.map(memmem::Finder::new),
+            carry_max: mark.map_or(0, |mark| mark.len() - 1),
             buffer: vec![0; CARRY_MAX + READ_BYTES],
             latency: Histogram::new(),
             operations: 0,
             opened: 0,
             sending: true,
         };
-        let batches = Template::all(plan);
-        for slot in 0..plan.connections {
+        for slot in 0..work.connections {
             let stream = loader.connect(slot)?;
             loader.connections.push(Connection {
                 stream,
-                batches: batches.clone(),
-                batch: slot % batches.len(),
+                batches: work.batches.clone(),
+                batch: slot % work.batches.len(),
                 written: 0,
                 pending: 0,
                 sent: Instant::now(),
@@ -123,12 +162,11 @@ impl<'a> Loader<'a> {
         Ok(loader)
     }
 
-    fn connect(&mut self, slot: usize) -> Outcome<TcpStream> {
-        let mut stream =
-            if self.plan.churn { connect_from(self.opened, self.address)? } else { TcpStream::connect(self.address)? };
+    fn connect(&mut self, slot: usize) -> Outcome<Stream> {
+        let number = self.churn.then_some(self.opened);
+        let mut stream = Stream::connect(self.server, self.transport, self.listener, self.tls, number)?;
         self.opened += 1;
-        self.poll.registry().register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE)?;
-        stream.set_nodelay(true)?;
+        stream.register(self.poll.registry(), Token(slot))?;
         Ok(stream)
     }
 
@@ -164,7 +202,7 @@ impl<'a> Loader<'a> {
         self.poll.poll(events, Some(STALL_MAX))?;
         if events.is_empty() {
             let missing = self.connections.iter().map(|connection| connection.pending).sum::<u64>();
-            return Err(format!("no reply for {STALL_MAX:?}; {missing} are missing").into());
+            return Err(format!("no reply for {STALL_MAX:?}; {missing} marks or bytes are missing").into());
         }
         for event in events.iter() {
             let slot = event.token().0;
@@ -182,8 +220,8 @@ impl<'a> Loader<'a> {
         let connection = &mut self.connections[slot];
         connection.batch = (connection.batch + 1) % connection.batches.len();
         let batch = &mut connection.batches[connection.batch];
-        batch.draw(&mut self.random, &self.digits, self.plan.keys);
-        connection.pending = batch.replies;
+        batch.draw(&mut self.keys);
+        connection.pending = batch.expected;
         connection.written = 0;
         connection.sent = Instant::now();
         self.flush(slot)
@@ -195,13 +233,12 @@ impl<'a> Loader<'a> {
         while connection.written < bytes.len() {
             match connection.stream.write(&bytes[connection.written..]) {
                 Ok(count) => connection.written += count,
-                // A connection in progress reports NotConnected; its event arrives once it is established.
-                Err(problem) if matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => break,
+                Err(problem) if would_block(&problem) => break,
                 Err(problem) if problem.kind() == ErrorKind::Interrupted => {}
                 Err(problem) => return Err(problem.into()),
             }
         }
-        Ok(())
+        Ok(connection.stream.pump()?)
     }
 
     /// Reads until a short read: with edge-triggered events, no bytes remain then.
@@ -213,26 +250,28 @@ impl<'a> Loader<'a> {
             let count = match connection.stream.read(&mut self.buffer[carried..]) {
                 Ok(0) => return Err("the server closed a connection".into()),
                 Ok(count) => count,
-                Err(problem) if matches!(problem.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-                    return Ok(());
-                }
+                Err(problem) if would_block(&problem) => return Ok(()),
                 Err(problem) if problem.kind() == ErrorKind::Interrupted => continue,
                 Err(problem) => return Err(problem.into()),
             };
-            let full = carried + count == self.buffer.len();
-            self.count_replies(slot, carried + count)?;
-            if !full {
+            let last = carried + count < self.buffer.len() && connection.stream.short_read_is_last();
+            self.count_replies(slot, carried, carried + count)?;
+            if last {
                 return Ok(());
             }
         }
     }
 
-    fn count_replies(&mut self, slot: usize, size: usize) -> Outcome<()> {
+    /// The first `carried` bytes of `size` are of an earlier read.
+    fn count_replies(&mut self, slot: usize, carried: usize, size: usize) -> Outcome<()> {
         let connection = &mut self.connections[slot];
         let data = &self.buffer[..size];
-        let found = self.finder.find_iter(data).count() as u64;
+        let found = match &self.finder {
+            Some(finder) => finder.find_iter(data).count() as u64,
+            None => (size - carried) as u64,
+        };
         // The kept bytes are shorter than a mark, so none is counted twice.
-        connection.carried = size.min(CARRY_MAX);
+        connection.carried = size.min(self.carry_max);
         connection.carry[..connection.carried].copy_from_slice(&data[size - connection.carried..]);
         if found > connection.pending {
             let text = String::from_utf8_lossy(&data[..size.min(200)]).into_owned();
@@ -243,7 +282,7 @@ impl<'a> Loader<'a> {
             self.latency.record(connection.sent.elapsed().as_nanos() as u64);
             self.operations += connection.batches[connection.batch].operations;
             if self.sending {
-                if self.plan.churn {
+                if self.churn {
                     self.connections[slot].stream = self.connect(slot)?;
                     self.connections[slot].carried = 0;
                 }
@@ -251,17 +290,5 @@ impl<'a> Loader<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// Connects from one of many loopback addresses: each has its own ports, so connections in TIME_WAIT do not use them
-/// all up.
-fn connect_from(number: u32, to: SocketAddr) -> Outcome<TcpStream> {
-    let from = SocketAddr::from(([127, 0, 1 + (number / 250 % 200) as u8, 1 + (number % 250) as u8], 0));
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-    socket.bind(&from.into())?;
-    match socket.connect(&to.into()) {
-        Err(problem) if problem.raw_os_error() != Some(libc::EINPROGRESS) => Err(problem.into()),
-        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }

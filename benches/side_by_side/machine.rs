@@ -74,3 +74,32 @@ pub fn rss_bytes(pid: u32) -> Outcome<u64> {
     let kib = row.split_whitespace().nth(1).ok_or("empty VmRSS row")?.parse::<u64>()?;
     Ok(kib * 1024)
 }
+
+/// The machine in words: processor, cores, kernel.
+pub fn about() -> String {
+    let first = |path: &str, row: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(row)).unwrap_or_default();
+        line.split_once(':').map_or(line, |(_, value)| value).trim().to_owned()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let processor = first("/proc/cpuinfo", "model name");
+    format!("{processor}, {cores} cores, Linux {}", first("/proc/sys/kernel/osrelease", ""))
+}
+
+/// Today, as `date` prints it.
+pub fn date() -> String {
+    let output = Command::new("date").args(["-u", "+%Y-%m-%d"]).output();
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Times that the threads of a process went to sleep of their own accord.
+pub fn sleeps(pid: u32) -> Outcome<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = fs::read_to_string(task?.path().join("status")) else { continue };
+        let row = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        total += row.unwrap_or("0").trim().parse::<u64>()?;
+    }
+    Ok(total)
+}

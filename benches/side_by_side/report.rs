@@ -1,19 +1,20 @@
-//! Owns the figures of a run, the table on standard output and the JSON file. Called by `main`; filled by every
-//! measuring module.
+//! Owns the figures of a run, the rows made of them, their print on standard output and the JSON file. Called by
+//! `main`; filled by every measuring module; read by `page`.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::Outcome;
+use crate::machine;
 use crate::server::Target;
-use crate::workload::{Kind, Workload};
+use crate::workload::{Goal, Kind, Workload};
 
 /// Result of one server in one round.
 pub struct Run {
-    /// The compared figure, in the workload's unit.
+    /// The compared figure, in the row's unit.
     pub cost: f64,
     pub rss_bytes: u64,
     pub load: Option<Load>,
@@ -81,84 +82,188 @@ impl Run {
     }
 }
 
+/// The runs of one round: of each server, by its name.
+pub type Round = Vec<(&'static str, Run)>;
+
+/// One row: a workload, a form of commands, or a rate.
+pub struct Row<'a> {
+    pub name: String,
+    pub about: &'a str,
+    /// Table of the page that has it.
+    pub group: &'static str,
+    pub unit: &'static str,
+    pub loader: &'static str,
+    pub goal: Option<Goal>,
+    pub rounds: Vec<Round>,
+    /// Of each round, the runs whose cost the row is to be a multiple of.
+    pub plain: Vec<Vec<(&'static str, f64)>>,
+}
+
+impl<'a> Row<'a> {
+    pub fn of(workload: &'a Workload, loader: &'static str, rounds: Vec<Round>) -> Row<'a> {
+        let (group, unit) = match workload.kind {
+            Kind::Idle { .. } => ("memory", "B/conn"),
+            Kind::Start => ("memory", "B"),
+            Kind::Wakes => ("memory", "/s"),
+            Kind::Items { .. } => ("memory", "items"),
+            _ => ("load", "us/op"),
+        };
+        let (name, about, goal) = (workload.name.to_owned(), workload.about, workload.goal);
+        Row { name, about, group, unit, loader, goal, rounds, plain: Vec::new() }
+    }
+
+    fn json(&self) -> Value {
+        let mut rounds = Vec::new();
+        for (number, round) in self.rounds.iter().enumerate() {
+            let mut runs = Map::new();
+            for (name, run) in round {
+                let mut run = run.json();
+                let plain = self.plain.get(number).and_then(|round| round.iter().find(|(other, _)| other == name));
+                if let Some((_, plain)) = plain {
+                    run["plain"] = json!(plain);
+                }
+                runs.insert((*name).to_owned(), run);
+            }
+            rounds.push(Value::Object(runs));
+        }
+        json!({
+            "name": self.name,
+            "about": self.about,
+            "group": self.group,
+            "unit": self.unit,
+            "loader": self.loader,
+            "goal": self.goal.map(|goal| json!({ "of": goal.of, "at_most": goal.at_most })),
+            "rounds": rounds,
+        })
+    }
+}
+
 /// Results so far.
 pub struct Report {
-    names: [&'static str; 2],
-    rows: Vec<Value>,
+    pub root: Value,
 }
 
 impl Report {
-    pub fn new(targets: &[Target; 2]) -> Report {
-        Report { names: [targets[0].name, targets[1].name], rows: Vec::new() }
+    /// `setup` says how the runs are made.
+    pub fn new(targets: &[Target], setup: &str) -> Report {
+        let versions = targets.iter().map(|target| (target.name.to_owned(), json!(target.version)));
+        let root = json!({
+            "machine": machine::about(),
+            "date": machine::date(),
+            "setup": setup,
+            "versions": versions.collect::<Map<String, Value>>(),
+            "rows": [],
+        });
+        Report { root }
     }
 
-    /// Adds a workload's rounds, each one run of either server, and prints them.
-    pub fn add(&mut self, workload: &Workload, rounds: Vec<[Run; 2]>) {
-        println!("{}: {}", workload.name, workload.about);
-        for (side, name) in self.names.iter().enumerate() {
-            let runs = rounds.iter().map(|round| &round[side]).collect::<Vec<_>>();
-            println!("  {name:10} {}", summary(workload, &runs));
+    /// Adds a row and prints it.
+    pub fn add(&mut self, row: &Row) {
+        let row = row.json();
+        print(&row);
+        if let Some(rows) = self.root["rows"].as_array_mut() {
+            rows.push(row);
         }
-        let mut ratios = rounds.iter().map(|[ours, theirs]| ours.cost / theirs.cost).collect::<Vec<_>>();
-        let middle = median(&mut ratios);
-        let target = workload.target.map_or("-".to_owned(), |target| format!("<= {target:.2}"));
-        let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
-        println!("  ratio      {middle:.3} ({least:.3} to {most:.3})   target {target}\n");
-        let sides = |side: usize| rounds.iter().map(|round| round[side].json()).collect::<Vec<_>>();
-        self.rows.push(json!({
-            "workload": workload.name,
-            "unit": unit(workload),
-            "ratio": middle,
-            "ratio_min": least,
-            "ratio_max": most,
-            "target": workload.target,
-            self.names[0]: sides(0),
-            self.names[1]: sides(1),
-        }));
     }
 
     pub fn write_json(&self, path: &Path) -> Outcome<()> {
-        Ok(fs::write(path, serde_json::to_string_pretty(&self.rows)?)?)
+        Ok(fs::write(path, serde_json::to_string_pretty(&self.root)?)?)
     }
 }
 
-fn unit(workload: &Workload) -> &'static str {
-    match workload.kind {
-        Kind::Load(_) => "us/op",
-        Kind::Idle { .. } => "B/conn",
-        Kind::Items { .. } => "items",
+fn print(row: &Value) {
+    println!("{}: {} ({})", word(row, "name"), word(row, "about"), word(row, "loader"));
+    for name in servers(row) {
+        println!("  {name:10} {}", summary(row, &name));
+    }
+    if let Some(spread) = Spread::of(plain_ratios(row, "oxcached")) {
+        println!("  of plain   {spread}");
+    }
+    for other in servers(row).iter().filter(|name| *name != "oxcached") {
+        if let Some(spread) = Spread::of(ratios(row, other)) {
+            let goal = &row["goal"];
+            let wanted = goal["at_most"].as_f64().filter(|_| goal["of"] == other.as_str());
+            let goal = wanted.map_or(String::new(), |most| format!("   goal <= {most:.2}"));
+            println!("  / {other:9} {spread}{goal}");
+        }
+    }
+    println!();
+}
+
+/// A word of a row.
+pub fn word<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().unwrap_or_default()
+}
+
+/// Names of the servers that ran, oxcached first, memcached second.
+pub fn servers(row: &Value) -> Vec<String> {
+    const ORDER: [&str; 5] = ["oxcached", "memcached", "old", "limit", "pogocache"];
+    let first = &row["rounds"][0];
+    ORDER.iter().filter(|name| first.get(name).is_some()).map(|name| (*name).to_owned()).collect()
+}
+
+/// Each round's cost of oxcached, as a share of the cost of `other`.
+pub fn ratios(row: &Value, other: &str) -> Vec<f64> {
+    let ratio = |round: &Value| Some(round["oxcached"]["cost"].as_f64()? / round[other]["cost"].as_f64()?);
+    rounds(row).iter().filter_map(ratio).collect()
+}
+
+/// Each round's cost of a server, as a multiple of its plain gets.
+pub fn plain_ratios(row: &Value, name: &str) -> Vec<f64> {
+    let ratio = |round: &Value| Some(round[name]["cost"].as_f64()? / round[name]["plain"].as_f64()?);
+    rounds(row).iter().filter_map(ratio).collect()
+}
+
+/// A figure of each round of a server.
+pub fn figures(row: &Value, name: &str, path: &str) -> Vec<f64> {
+    rounds(row).iter().filter_map(|round| round[name].pointer(path)?.as_f64()).collect()
+}
+
+fn rounds(row: &Value) -> &[Value] {
+    row["rounds"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Median, least and greatest of some figures.
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    /// `None` without figures.
+    pub fn of(mut figures: Vec<f64>) -> Option<Spread> {
+        figures.retain(|figure| figure.is_finite());
+        figures.sort_by(f64::total_cmp);
+        let (least, most) = (*figures.first()?, *figures.last()?);
+        let (low, high) = ((figures.len() - 1) / 2, figures.len() / 2);
+        Some(Spread { median: (figures[low] + figures[high]) / 2.0, least, most })
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(out, "{:.3} ({:.3} to {:.3})", self.median, self.least, self.most)
     }
 }
 
 /// One line: the medians of a server's runs.
-fn summary(workload: &Workload, runs: &[&Run]) -> String {
-    let over = |figure: &dyn Fn(&Run) -> Option<f64>| {
-        let mut values = runs.iter().filter_map(|run| figure(run)).collect::<Vec<_>>();
-        if values.is_empty() { f64::NAN } else { median(&mut values) }
-    };
-    let cost = over(&|run| Some(run.cost));
-    let rss_mib = over(&|run| Some(run.rss_bytes as f64 / f64::from(1 << 20)));
+fn summary(row: &Value, name: &str) -> String {
+    let middle = |path: &str| Spread::of(figures(row, name, path)).map_or(f64::NAN, |spread| spread.median);
+    let cost = middle("/cost");
+    let rss_mib = middle("/rss_bytes") / f64::from(1 << 20);
     let digits = if cost < 100.0 { 3 } else { 0 };
-    let mut line = format!("{cost:10.digits$} {:6}  rss {rss_mib:7.1} MiB", unit(workload));
-    if matches!(workload.kind, Kind::Load(_)) {
-        let load = |figure: &dyn Fn(&Load) -> Option<f64>| over(&|run| run.load.as_ref().and_then(figure));
-        let latency = [0, 1, 2].map(|index| load(&|load| load.latency_us[index]));
+    let mut line = format!("{cost:10.digits$} {:6}  rss {rss_mib:7.1} MiB", word(row, "unit"));
+    if row["rounds"][0][name]["load"].is_object() {
         line += &format!(
             "  {:9.0} op/s  core {:3.0} % (load {:.0} %)  p50/p99/p99.9 {:.0} / {:.0} / {:.0} us",
-            load(&|load| Some(load.operations_per_sec)),
-            load(&|load| Some(load.busy * 100.0)),
-            load(&|load| load.generator_busy.map(|share| share * 100.0)),
-            latency[0],
-            latency[1],
-            latency[2],
+            middle("/load/operations_per_sec"),
+            middle("/load/busy") * 100.0,
+            middle("/load/generator_busy") * 100.0,
+            middle("/load/p50_us"),
+            middle("/load/p99_us"),
+            middle("/load/p999_us"),
         );
     }
     line
-}
-
-/// Sorts, and returns the middle value.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
-    (values[low] + values[high]) / 2.0
 }

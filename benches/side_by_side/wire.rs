@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 
 use crate::Outcome;
 
@@ -22,7 +21,7 @@ pub fn key(number: u32) -> String {
 }
 
 /// Stores keys `from..to` with values of `value_size` bytes, and waits until the server has processed them.
-pub fn fill(stream: &mut TcpStream, from: u32, to: u32, value_size: usize) -> Outcome<()> {
+pub fn fill(stream: &mut (impl Read + Write), from: u32, to: u32, value_size: usize) -> Outcome<()> {
     let tail = format!(" 0 0 {value_size} noreply\r\n{}\r\n", "x".repeat(value_size)).into_bytes();
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + tail.len() + KEY_SIZE + 4);
     for number in from..to {
@@ -39,7 +38,7 @@ pub fn fill(stream: &mut TcpStream, from: u32, to: u32, value_size: usize) -> Ou
 }
 
 /// Waits until the server has processed all that was sent. An unexpected reply is an error.
-pub fn sync(stream: &mut TcpStream) -> Outcome<()> {
+pub fn sync(stream: &mut (impl Read + Write)) -> Outcome<()> {
     stream.write_all(b"version\r\n")?;
     let mut reply = Vec::new();
     let mut byte = [0];
@@ -55,7 +54,7 @@ pub fn sync(stream: &mut TcpStream) -> Outcome<()> {
 }
 
 /// The rows of `stats`.
-pub fn stats(stream: &mut TcpStream) -> Outcome<HashMap<String, String>> {
+pub fn stats(stream: &mut (impl Read + Write)) -> Outcome<HashMap<String, String>> {
     stream.write_all(b"stats\r\n")?;
     let mut rows = HashMap::new();
     for line in BufReader::new(stream).lines() {

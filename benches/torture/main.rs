@@ -47,7 +47,7 @@ use admin::Admin;
 use guard::Guarded;
 use histogram::Histogram;
 use load::{Load, Manner, Sums};
-use server::{Server, Target};
+use server::{Door, Server, Target};
 use vitals::Vitals;
 
 /// Result of every fallible step here: it is only printed.
@@ -233,7 +233,7 @@ fn start_of(target: &Target, list: &str, memory: u64, options: &[&str]) -> Outco
     all.extend(options);
     let more = std::env::var("TORTURE_OPTIONS").unwrap_or_default();
     all.extend(more.split_ascii_whitespace());
-    Server::start_at(target, None, list, &all)
+    Server::start_at(target, None, Door::Interfaces(list), &all)
 }
 
 fn torture(memcached: bool) -> Outcome<bool> {
