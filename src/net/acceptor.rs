@@ -234,9 +234,9 @@ impl Acceptor {
         }
     }
 
-    /// Accepts clients until none waits, at most `ACCEPT_BATCH`. After each client the queue is looked at: an accept on
-    /// an empty queue creates a socket and a file first and fails then, at ten times the cost. A client that arrives after the
-    /// look causes another event.
+    /// Accepts clients until none waits, at most `ACCEPT_BATCH`. After each client it looks at the queue: an accept on
+    /// an empty queue creates a socket and a file before it fails, at ten times the cost. A client that arrives after
+    /// the look causes another event.
     fn accept_batch(&mut self, index: usize, registry: &Registry) {
         self.listeners[index].pending = true;
         let mut failed = 0;
@@ -266,8 +266,8 @@ impl Acceptor {
                     self.listeners[index].pending = false;
                     return;
                 }
-                // The kernel reserves a descriptor before it looks at the queue, so with no descriptor left an accept on
-                // an empty queue fails too.
+                // The kernel reserves a descriptor before it looks at the queue, so with no descriptor left an accept
+                // on an empty queue fails too.
                 Accepted::Full(_) if !self.has_client(index) => {
                     self.listeners[index].pending = false;
                     return;
