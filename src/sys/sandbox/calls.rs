@@ -103,8 +103,12 @@ const MAIN: &[Role] = &[Role::Main];
 const EXECUTABLE: u32 = libc::PROT_EXEC.cast_unsigned();
 /// Signals whose actions a thread may change: those of an abort and of the report of a fault.
 const FAULTS: &[u32] = &[libc::SIGABRT.cast_unsigned(), libc::SIGSEGV.cast_unsigned(), libc::SIGBUS.cast_unsigned()];
-const DESCRIPTOR_COMMANDS: &[u32] =
-    &[libc::F_GETFD.cast_unsigned(), libc::F_GETFL.cast_unsigned(), libc::F_DUPFD_CLOEXEC.cast_unsigned()];
+const DESCRIPTOR_COMMANDS: &[u32] = &[
+    libc::F_GETFD.cast_unsigned(),
+    libc::F_SETFD.cast_unsigned(),
+    libc::F_GETFL.cast_unsigned(),
+    libc::F_DUPFD_CLOEXEC.cast_unsigned(),
+];
 
 /// Questions for the bytes that the kernel holds of a socket.
 const QUEUES: &[u32] = &[libc::FIONREAD as u32, libc::TIOCOUTQ as u32];
@@ -136,8 +140,8 @@ const SOCKETS: &[Call] = &[
     call!("accept4", SYS_accept4, ACCEPTING, "new clients"),
     call!("getsockopt", SYS_getsockopt, ALL, "errors of sockets, -N"),
     call!("setsockopt", SYS_setsockopt, ALL, "closing by a reset, options of new clients, probes of watchers"),
-    call!("fcntl", SYS_fcntl, ALL, "checks of descriptors, descriptors of the admin listener")
-        .with(Limit::OneOf(1, DESCRIPTOR_COMMANDS), "F_GETFD, F_GETFL, F_DUPFD_CLOEXEC"),
+    call!("fcntl", SYS_fcntl, ALL, "checks of descriptors, descriptors of the admin listener, open() of musl")
+        .with(Limit::OneOf(1, DESCRIPTOR_COMMANDS), "F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC"),
     call!("listen", SYS_listen, MAIN, "the pause of accepting without descriptors"),
     call!("socket", SYS_socket, MAIN, "a probe for a free descriptor")
         .with(Limit::OneOf(0, &[libc::AF_UNIX.cast_unsigned()]), "AF_UNIX")
