@@ -9,6 +9,7 @@ usage: scripts/hitratio [options] [TRACE ...]
   --filter A,B      these mixes only (names, or how they begin)
   --seconds S       length of a run: 750,000 requests for each second, two fifths of them warm-up (default 10)
   --memory MIB      -m of both servers for traces (default 64)
+  --json FILE       also write the figures to FILE, for `scripts/bench page`
   --options WORDS   more options for both servers
   --list            name the mixes and leave
 A TRACE is a file of lines `time,key,key size,value size,client,operation,ttl`; it is replayed instead of the mixes.
@@ -22,13 +23,15 @@ pub struct Args {
     pub seconds: f64,
     pub memory: u64,
     pub options: Vec<String>,
+    pub json: Option<PathBuf>,
     pub traces: Vec<PathBuf>,
 }
 
 impl Args {
     /// Parses the command line. `None`: nothing to run (help or a list was printed).
     pub fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Option<Args>> {
-        let mut args = Args { filter: Vec::new(), seconds: 10.0, memory: 64, options: Vec::new(), traces: Vec::new() };
+        let (filter, options, traces) = (Vec::new(), Vec::new(), Vec::new());
+        let mut args = Args { filter, seconds: 10.0, memory: 64, options, json: None, traces };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
             match word.as_str() {
@@ -37,6 +40,7 @@ impl Args {
                 "--filter" => args.filter = value()?.split(',').map(str::to_owned).collect(),
                 "--seconds" => args.seconds = value()?.parse()?,
                 "--memory" => args.memory = value()?.parse()?,
+                "--json" => args.json = Some(value()?.into()),
                 "--options" => args.options = value()?.split_ascii_whitespace().map(str::to_owned).collect(),
                 "--list" => {
                     mix::MIXES.iter().for_each(|mix| println!("{:12} {}", mix.name, mix.about));

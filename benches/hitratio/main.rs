@@ -23,6 +23,8 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
 use args::Args;
 use mix::{MIXES, Mix, Source};
 use replay::Score;
@@ -64,6 +66,7 @@ fn compare(args: &Args) -> Outcome<()> {
     machine::pin_self(machine::default_cores().1);
     println!("{:<12} {:>5}  {:^17}  {:^23}  {:^17}  misses", "", "", "misses of gets, %", "items held", "RSS, MiB");
     let (them, us) = ("memcached", "oxcached");
+    let mut rows = Vec::new();
     println!("{:<12} {:>5}  {them:>9}{us:>9}  {them:>11}{us:>11}  {them:>9}{us:>9}  ratio  goal", "mix", "-m");
     if args.traces.is_empty() {
         let asked = |mix: &&Mix| args.filter.is_empty() || args.filter.iter().any(|name| mix.name.starts_with(name));
@@ -72,7 +75,21 @@ fn compare(args: &Args) -> Outcome<()> {
             let plan = Plan { megabytes: mix.megabytes, requests, warm_up: requests * 2 / 5, pace: mix.pace };
             let runs = both(&targets, args, &plan, || Ok(mix.source()))?;
             print(mix.name, mix.megabytes, &runs, Some(mix.target));
+            rows.push(row(mix, &runs));
         }
+    }
+    if let Some(path) = &args.json {
+        let versions = json!({ "oxcached": targets[1].version, "memcached": targets[0].version });
+        let setup = format!("misses: {:.0} requests of each mix", args.seconds * REQUESTS_A_SECOND);
+        let root = json!({
+            "machine": machine::about(),
+            "date": machine::date(),
+            "revision": machine::revision(),
+            "setup": setup,
+            "versions": versions,
+            "rows": rows,
+        });
+        std::fs::write(path, serde_json::to_string_pretty(&root)?)?;
     }
     for path in &args.traces {
         let mut source = trace::open(path)?;
@@ -106,6 +123,23 @@ fn measure(target: &Target, args: &Args, plan: &Plan, source: &mut Source) -> Ou
     let (score, _) = replay::run(server.connect()?, source, plan.requests, plan.warm_up, plan.pace)?;
     let items = wire::number(&wire::stats(&mut server.connect()?)?, "curr_items")?;
     Ok(Run { score, items, rss: server.rss_bytes()? })
+}
+
+/// The row of a mix, in the form that the page of the benchmarks is made of.
+fn row(mix: &Mix, [them, us]: &[Run; 2]) -> Value {
+    let cost = |run: &Run| {
+        let misses = 100.0 * run.score.misses as f64 / run.score.gets.max(1) as f64;
+        json!({ "cost": misses, "rss_bytes": run.rss, "load": null })
+    };
+    json!({
+        "name": mix.name,
+        "about": mix.about,
+        "group": "misses",
+        "unit": "%",
+        "loader": "hitratio",
+        "goal": { "of": "memcached", "at_most": mix.target },
+        "rounds": [{ "oxcached": cost(us), "memcached": cost(them) }],
+    })
 }
 
 fn print(name: &str, megabytes: u64, [them, us]: &[Run; 2], target: Option<f64>) {

@@ -12,10 +12,14 @@ modes:
   (none)            loads oxcached and memcached in turn
   instructions      instructions an operation, counted by callgrind; fails where a figure of
                     benches/side_by_side/instructions.txt is exceeded by more than 3 %
+  calls             system calls an operation, counted by strace
+  page FILE...      writes docs/benchmarks.md and its charts from the files that --json and scripts/hitratio wrote;
+                    of a row that several files have, that of the last one
 options:
   --rounds N        runs of each server in each workload, in turn (default 3)
   --seconds S       measured seconds of a run (default 3)
   --only A,B        these workloads or dialogues only; `items`, `idle` and `forms` stand for their groups
+  --all             those as well that only run when they are named: items
   --forms A,B       these rows of `forms` only, beside plain gets
   --json FILE       also write every run to FILE
   --write           with `instructions`: keep the figures
@@ -34,6 +38,8 @@ environment:
 pub enum Mode {
     Bench,
     Instructions,
+    Calls,
+    Page(Vec<PathBuf>),
     /// Serves as the toy that shows the limit.
     Limit,
 }
@@ -45,6 +51,8 @@ pub struct Args {
     pub seconds: Duration,
     /// Empty = every workload that runs by default.
     pub only: Vec<String>,
+    /// Workloads that take long as well.
+    pub all: bool,
     /// Forms to compare with plain gets; empty = all.
     pub forms: Vec<String>,
     pub json: Option<PathBuf>,
@@ -67,6 +75,7 @@ impl Args {
             rounds: 3,
             seconds: Duration::from_secs(3),
             only: Vec::new(),
+            all: false,
             forms: Vec::new(),
             json: None,
             write: false,
@@ -79,6 +88,8 @@ impl Args {
         let mut words = words.filter(|word| word != "--bench").peekable();
         match words.peek().map(String::as_str) {
             Some("instructions") => args.mode = Mode::Instructions,
+            Some("calls") => args.mode = Mode::Calls,
+            Some("page") => args.mode = Mode::Page(Vec::new()),
             Some(LIMIT) => {
                 // The other words are those of a server.
                 args.mode = Mode::Limit;
@@ -97,6 +108,7 @@ impl Args {
                 "--only" => args.only = value()?.split(',').map(str::to_owned).collect(),
                 "--forms" => args.forms = value()?.split(',').map(str::to_owned).collect(),
                 "--json" => args.json = Some(value()?.into()),
+                "--all" => args.all = true,
                 "--write" => args.write = true,
                 "--server-core" => args.server_core = Some(value()?.parse()?),
                 "--load-core" => args.load_core = Some(value()?.parse()?),
@@ -105,7 +117,10 @@ impl Args {
                     println!("{USAGE}");
                     return Ok(None);
                 }
-                _ => return Err(format!("unknown option {word}\n{USAGE}").into()),
+                _ => match &mut args.mode {
+                    Mode::Page(files) if !word.starts_with('-') => files.push(word.into()),
+                    _ => return Err(format!("unknown option {word}\n{USAGE}").into()),
+                },
             }
         }
         Ok(Some(args))

@@ -58,6 +58,7 @@ fn fill(stream: &mut (impl Read + Write), plan: &Plan) -> Outcome<()> {
         write!(chunk, "set {PREFIX}{number} 0 0 {} noreply\r\n{value}\r\n", plan.value_size)?;
         if chunk.len() > 128 * 1024 {
             stream.write_all(&chunk)?;
+            wire::sync(stream)?;
             chunk.clear();
         }
     }

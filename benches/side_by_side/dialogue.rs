@@ -2,6 +2,8 @@
 //! counts of instructions and of system calls repeat. Called by `instructions` and `calls`.
 
 use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 
@@ -23,8 +25,9 @@ pub struct Dialogue {
     pub tls: bool,
 }
 
-/// Keys of the dialogues. Few, so that a run that a simulator makes fifty times longer stays short.
-pub const KEYS: u32 = 2000;
+/// Keys of each dialogue: few, so that a run that a simulator makes fifty times longer stays short. Those of dialogues
+/// that write lie behind those of the others, whose items so stay as popular as they are.
+const KEYS: u32 = 2000;
 pub const VALUE_SIZE: usize = 100;
 /// Operations of a run; connections of one with `churn`.
 const OPERATIONS: u64 = 2000;
@@ -89,6 +92,22 @@ pub fn start(target: &Target, core: Option<usize>, tls: &Tls, memory: &str, desc
     Server::start_at(target, core, Door::Interfaces("notls:127.0.0.1,127.0.0.1"), &options)
 }
 
+/// Stores what dialogues ask for, and reads it in several seconds: a server notes reads by the second or the minute,
+/// and what it does for an item depends on what it has noted.
+pub fn prepare(server: &Server) -> Outcome<()> {
+    fill(&mut server.connect()?, 2 * KEYS, VALUE_SIZE)?;
+    let warm = main_row("warm", &MGET, 1, "");
+    for _ in 0..WARM_SECONDS {
+        let begun = Instant::now();
+        Client::new(&warm, server, None)?.run()?;
+        thread::sleep(Duration::from_millis(1100).saturating_sub(begun.elapsed()));
+    }
+    Ok(())
+}
+
+/// Seconds in which the items are read beforehand; a popular item has three marks.
+const WARM_SECONDS: u32 = 4;
+
 /// Stores the keys that the forms name.
 pub fn fill(stream: &mut (impl Read + Write), keys: u32, value_size: usize) -> Outcome<()> {
     wire::fill(stream, 0, keys, value_size)?;
@@ -111,7 +130,7 @@ pub fn fill(stream: &mut (impl Read + Write), keys: u32, value_size: usize) -> O
 pub struct Client<'a> {
     dialogue: &'a Dialogue,
     server: &'a Server,
-    tls: &'a Tls,
+    tls: Option<&'a Tls>,
     stream: Option<Box<dyn Duplex>>,
     batch: Template,
     keys: Keys,
@@ -120,10 +139,10 @@ pub struct Client<'a> {
 
 impl<'a> Client<'a> {
     /// Connects, unless each batch does.
-    pub fn new(dialogue: &'a Dialogue, server: &'a Server, tls: &'a Tls) -> Outcome<Client<'a>> {
+    pub fn new(dialogue: &'a Dialogue, server: &'a Server, tls: Option<&'a Tls>) -> Outcome<Client<'a>> {
         let form = dialogue.form;
         let batch = Template::batch(form.request, form.tail, form.reply, dialogue.depth, VALUE_SIZE);
-        let keys = Keys::shuffled(KEYS);
+        let keys = Keys::shuffled(if form.reads() { 0..KEYS } else { KEYS..2 * KEYS });
         let mut client = Client { dialogue, server, tls, stream: None, batch, keys, buffer: vec![0; 1 << 20] };
         if !dialogue.churn {
             client.stream = Some(client.connect()?);
@@ -135,7 +154,7 @@ impl<'a> Client<'a> {
         if !self.dialogue.tls {
             return Ok(Box::new(self.server.connect()?));
         }
-        Ok(Box::new(self.tls.connect(self.server, 1)?))
+        Ok(Box::new(self.tls.ok_or("no certificate")?.connect(self.server, 1)?))
     }
 
     /// Sends every key to the server, as often as it takes to make a run. Returns the operations, or the connections.

@@ -54,6 +54,16 @@ pub struct Form {
     pub depth: usize,
 }
 
+impl Form {
+    /// Whether it leaves the items as they are, but for when they expire.
+    pub fn reads(&self) -> bool {
+        match self.request {
+            Request::Text(line) => ["get", "gat", "touch", "mg ", "me "].iter().any(|verb| line.starts_with(verb)),
+            Request::Binary { opcode, .. } => matches!(opcode, 0x00 | 0x0d | 0x1c | 0x1d),
+        }
+    }
+}
+
 /// Commands in a batch, as mc-crusher's `pipelines=50`.
 pub const DEPTH: usize = 50;
 
@@ -92,6 +102,9 @@ pub const SET: Form = text("set", "set @ 0 0 #\r\n$\r\n", "D\r\n", "sets");
 pub const BINARY_GET: Form =
     Form { reply: Reply::Bytes { overhead: HEADER + 4, value: true }, ..binary("bget", 0x00, &[], Body::None, 4) };
 
+/// Sets of items that live for a second.
+pub const SET_SHORT: Form = text("setshort", "set @ 0 1 #\r\n$\r\n", "D\r\n", "sets of items that live for a second");
+
 /// In this order: what changes the size of values or marks them stale comes last.
 pub static FORMS: &[Form] = &[
     PLAIN,
@@ -99,7 +112,7 @@ pub static FORMS: &[Form] = &[
     text("blanks", "get  @\r\n", "D\r\n", "two blanks before the key"),
     text("lf", "get @\n", "D\r\n", "lines that end in LF alone"),
     text("mget5", "get @ @ @ @ @\r\n", "D\r\n", "gets of five keys"),
-    Form { depth: 2000, ..text("cut", "get @\r\n", "D\r\n", "2000 gets a batch: reads end inside of commands") },
+    Form { depth: 3000, ..text("cut", "get @\r\n", "D\r\n", "3000 gets a batch: reads end inside of commands") },
     text("gets", "gets @\r\n", "D\r\n", "gets with the CAS id"),
     text("gat", "gat 0 @\r\n", "D\r\n", "get and touch"),
     text("gats", "gats 0 @\r\n", "D\r\n", "get and touch with the CAS id"),
@@ -154,8 +167,7 @@ pub static FORMS: &[Form] = &[
     text("prepend", "prepend @ 0 0 1\r\nx\r\n", "D\r\n", "prepends of one byte"),
     text("msappend", "ms @ 1 MA\r\nx\r\n", "HD\r\n", "meta sets that append one byte"),
     text("md", "md @ I T3600\r\n", "HD\r\n", "meta deletes that mark items stale"),
-    // Last: the batch is the longest.
-    Form { depth: 500, ..text("mg500", "mg @ v\r\n", "VA ", "500 meta gets a batch: reads end inside of commands") },
+    Form { depth: 3000, ..text("mgcut", "mg @ v\r\n", "VA ", "3000 meta gets a batch: reads end inside of commands") },
 ];
 
 /// Extras of an increment: the step, the first number, never expires.

@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::dialogue;
 use crate::form::{FORMS, Form, PLAIN};
 use crate::loader::Work;
-use crate::report::{Report, Round, Row, Run};
+use crate::report::{BUILT_IN, Report, Round, Row, Run};
 use crate::server::Target;
 use crate::stream::Transport;
 use crate::template::{Keys, Template};
@@ -81,7 +81,8 @@ fn add(report: &mut Report, forms: &[&Form], rounds: Vec<Vec<Round>>, over_tls: 
         about,
         group: "forms",
         unit: "us/op",
-        loader: "built-in",
+        loader: BUILT_IN,
+        flags: String::new(),
         goal,
         rounds,
         plain: plain.clone(),

@@ -82,9 +82,18 @@ pub fn about() -> String {
         let line = text.lines().find(|line| line.starts_with(row)).unwrap_or_default();
         line.split_once(':').map_or(line, |(_, value)| value).trim().to_owned()
     };
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    // All cores, not those that this process is bound to.
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cores = text.lines().filter(|line| line.starts_with("processor")).count();
     let processor = first("/proc/cpuinfo", "model name");
     format!("{processor}, {cores} cores, Linux {}", first("/proc/sys/kernel/osrelease", ""))
+}
+
+/// The revision of the source tree.
+pub fn revision() -> String {
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]).stderr(Stdio::null());
+    git.output().map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Today, as `date` prints it.

@@ -5,6 +5,8 @@
 //! `instructions`: the tables are for people to read.
 
 mod args;
+mod calls;
+mod chart;
 mod crusher;
 mod dialogue;
 mod form;
@@ -13,11 +15,14 @@ mod forms;
 mod histogram;
 mod instructions;
 mod items;
+mod latency;
 mod limit;
 mod loader;
 mod machine;
 mod memory;
 mod memtier;
+mod pace;
+mod page;
 mod report;
 #[allow(dead_code)] // some of it is for other benches
 mod server;
@@ -31,7 +36,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use args::{Args, Mode};
-use report::{Report, Row, Run};
+use report::{BUILT_IN, Report, Row, Run};
 use server::{Door, Server, Target};
 use stream::Transport;
 use tls::Tls;
@@ -64,6 +69,11 @@ fn run(args: &Args) -> Outcome<bool> {
     match &args.mode {
         Mode::Limit => limit::serve().map(|()| true),
         Mode::Instructions => instructions::run(&[Target::oxcached()?, Target::memcached()?], &args.only, args.write),
+        Mode::Calls => {
+            let targets = [Target::oxcached()?, Target::memcached()?];
+            calls::run(&targets, args.server_core, &args.only).map(|()| true)
+        }
+        Mode::Page(files) => page::write(files).map(|()| true),
         Mode::Bench => bench(args).map(|()| true),
     }
 }
@@ -76,7 +86,7 @@ fn bench(args: &Args) -> Outcome<()> {
     machine::pin_self(args.load_core);
     let tls = Tls::new()?;
     let mut report = Report::new(&targets, &args.setup());
-    for workload in workload::chosen(&args.only)? {
+    for workload in workload::chosen(&args.only, args.all)? {
         if workload.needs_memtier() && args.memtier.is_none() {
             println!("{}: left out, MEMTIER is not set\n", workload.name);
             continue;
@@ -84,6 +94,7 @@ fn bench(args: &Args) -> Outcome<()> {
         let able = targets.iter().filter(|target| workload.runs_on(target.name)).cloned().collect::<Vec<_>>();
         match workload.kind {
             Kind::Forms => forms::measure(args, &able, &tls, &mut report)?,
+            Kind::Latency(chores) => latency::measure(args, workload, chores, &able, &mut report)?,
             _ => report.add(&rounds(args, workload, &able, &tls)?),
         }
         if let Some(path) = &args.json {
@@ -111,11 +122,11 @@ fn rounds<'a>(args: &Args, workload: &'a Workload, targets: &[Target], tls: &Tls
 
 /// Name of the program that loads the servers.
 fn loader_of(args: &Args, workload: &Workload) -> &'static str {
-    let Kind::Load(plan) = &workload.kind else { return "built-in" };
+    let Kind::Load(plan) = &workload.kind else { return BUILT_IN };
     match plan.tool {
         Tool::Memtier(_) | Tool::MemtierOnly(_) if args.memtier.is_some() => "memtier_benchmark",
         Tool::Crusher(_) if args.crusher.is_some() => "mc-crusher",
-        _ => "built-in",
+        _ => BUILT_IN,
     }
 }
 
@@ -144,7 +155,7 @@ fn measure(args: &Args, workload: &Workload, target: &Target, tls: &Tls) -> Outc
         Kind::Start => memory::start(&server),
         Kind::Wakes => memory::wakes(&server),
         Kind::Items { value_size } => items::measure(&server, *value_size),
-        Kind::Forms => Err("the forms have their own rounds".into()),
+        Kind::Forms | Kind::Latency(_) => Err("these have their own rounds".into()),
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Run {
 }
 
 /// Further figures of a steady load.
+#[derive(Clone)]
 pub struct Load {
     pub operations: u64,
     pub operations_per_sec: f64,
@@ -82,6 +83,9 @@ impl Run {
     }
 }
 
+/// Name of the benchmark's own loader.
+pub const BUILT_IN: &str = "built-in";
+
 /// The runs of one round: of each server, by its name.
 pub type Round = Vec<(&'static str, Run)>;
 
@@ -93,6 +97,8 @@ pub struct Row<'a> {
     pub group: &'static str,
     pub unit: &'static str,
     pub loader: &'static str,
+    /// What the row adds to the loader's command.
+    pub flags: String,
     pub goal: Option<Goal>,
     pub rounds: Vec<Round>,
     /// Of each round, the runs whose cost the row is to be a multiple of.
@@ -108,8 +114,12 @@ impl<'a> Row<'a> {
             Kind::Items { .. } => ("memory", "items"),
             _ => ("load", "us/op"),
         };
+        let flags = match &workload.kind {
+            Kind::Load(plan) if loader != BUILT_IN => plan.tool.flags(),
+            _ => String::new(),
+        };
         let (name, about, goal) = (workload.name.to_owned(), workload.about, workload.goal);
-        Row { name, about, group, unit, loader, goal, rounds, plain: Vec::new() }
+        Row { name, about, group, unit, loader, flags, goal, rounds, plain: Vec::new() }
     }
 
     fn json(&self) -> Value {
@@ -132,6 +142,7 @@ impl<'a> Row<'a> {
             "group": self.group,
             "unit": self.unit,
             "loader": self.loader,
+            "flags": self.flags,
             "goal": self.goal.map(|goal| json!({ "of": goal.of, "at_most": goal.at_most })),
             "rounds": rounds,
         })
@@ -150,6 +161,7 @@ impl Report {
         let root = json!({
             "machine": machine::about(),
             "date": machine::date(),
+            "revision": machine::revision(),
             "setup": setup,
             "versions": versions.collect::<Map<String, Value>>(),
             "rows": [],

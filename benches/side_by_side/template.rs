@@ -168,8 +168,8 @@ impl Keys {
     }
 
     /// Every one of `keys` once, in an order without a pattern; then again.
-    pub fn shuffled(keys: u32) -> Keys {
-        let mut numbers = (0..keys).collect::<Vec<_>>();
+    pub fn shuffled(keys: std::ops::Range<u32>) -> Keys {
+        let mut numbers = keys.collect::<Vec<_>>();
         fastrand::Rng::with_seed(SEED).shuffle(&mut numbers);
         Keys::drawn(numbers)
     }

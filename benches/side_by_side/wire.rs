@@ -30,6 +30,7 @@ pub fn fill(stream: &mut (impl Read + Write), from: u32, to: u32, value_size: us
         chunk.extend_from_slice(&tail);
         if chunk.len() >= CHUNK_BYTES {
             stream.write_all(&chunk)?;
+            sync(stream)?;
             chunk.clear();
         }
     }
@@ -37,20 +38,19 @@ pub fn fill(stream: &mut (impl Read + Write), from: u32, to: u32, value_size: us
     sync(stream)
 }
 
-/// Waits until the server has processed all that was sent. An unexpected reply is an error.
+/// Waits until the server has processed all that was sent. An unexpected reply is an error; pogocache says STORED even
+/// where no reply was wanted.
 pub fn sync(stream: &mut (impl Read + Write)) -> Outcome<()> {
     stream.write_all(b"version\r\n")?;
-    let mut reply = Vec::new();
-    let mut byte = [0];
-    while !reply.ends_with(b"\r\n") {
-        stream.read_exact(&mut byte)?;
-        reply.push(byte[0]);
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        match line.as_str() {
+            "STORED" => {}
+            _ if line.starts_with("VERSION ") => return Ok(()),
+            _ => return Err(format!("while filling: {line}").into()),
+        }
     }
-    if reply.starts_with(b"VERSION ") {
-        Ok(())
-    } else {
-        Err(format!("while filling: {}", String::from_utf8_lossy(&reply).trim_end()).into())
-    }
+    Err("while filling: the server closed the connection".into())
 }
 
 /// The rows of `stats`.

@@ -43,6 +43,8 @@ pub enum Kind {
     Load(Plan),
     /// The forms of commands, each in a pipeline: `forms`.
     Forms,
+    /// Latencies at a fixed rate: `latency`.
+    Latency(Chores),
     /// Memory of a connection that was served once and is idle.
     Idle {
         connections: usize,
@@ -55,6 +57,16 @@ pub enum Kind {
     Items {
         value_size: usize,
     },
+}
+
+/// What a server does besides its load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Chores {
+    None,
+    /// Items expire and are swept.
+    Sweeps,
+    /// The hash table grows.
+    Growth,
 }
 
 /// A steady load of requests.
@@ -84,8 +96,19 @@ pub enum Tool {
     Memtier(&'static [&'static str]),
     /// memtier_benchmark only, without fallback.
     MemtierOnly(&'static [&'static str]),
-    /// mc-crusher with this line of its configuration if available, otherwise the built-in loader, which sends the same.
+    /// mc-crusher with this line of its configuration if available, otherwise the built-in loader: it sends the same.
     Crusher(&'static str),
+}
+
+impl Tool {
+    /// What the row adds to the loader's command.
+    pub fn flags(&self) -> String {
+        match self {
+            Tool::BuiltIn => String::new(),
+            Tool::Memtier(flags) | Tool::MemtierOnly(flags) => flags.join(" "),
+            Tool::Crusher(line) => (*line).to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -194,6 +217,10 @@ const fn idle(name: &'static str, connections: usize) -> Workload {
 const fn items(name: &'static str, value_size: usize) -> Workload {
     let about = "items held by 1 GiB before the first eviction, 20-byte keys";
     Workload { default: false, ..row(name, None, about, Kind::Items { value_size }) }
+}
+
+const fn latency(name: &'static str, about: &'static str, chores: Chores) -> Workload {
+    row(name, of_memcached(1.0), about, Kind::Latency(chores))
 }
 
 const fn memtier(flags: &'static [&'static str]) -> Tool {
@@ -362,6 +389,9 @@ static WORKLOADS: &[Workload] = &[
     ),
     family("tlschurn", of_memcached(0.48), "full handshake, get, close", Plan { churn: true, keys: 1000, ..TLS }),
     load("churn", of_memcached(0.75), "connect, get, close", Plan { churn: true, keys: 1000, ..BASE }),
+    latency("latency", "single gets at a fixed rate, timed from when they were due", Chores::None),
+    latency("latsweep", "as latency, a tenth are sets of items that live for a second", Chores::Sweeps),
+    latency("latgrow", "as latency, new keys come and the hash table grows", Chores::Growth),
     row("start", None, "bytes of RSS after the start", Kind::Start),
     row("wakes", None, "wake-ups a second of an empty server", Kind::Wakes),
     idle("idle1k", 1_000),
@@ -376,15 +406,15 @@ const VALUES: Plan = Plan { mix: READ_MOSTLY, ..BASE };
 /// As get1, by the built-in loader.
 const GETS: Plan = Plan { mix: READ_MOSTLY, ..BASE };
 
-/// Workloads to run; a name that ends in the middle of a word (`items`, `idle`) selects its group.
-pub fn chosen(only: &[String]) -> Outcome<Vec<&'static Workload>> {
+/// Workloads to run, those that take long as well with `all`; `items` and `idle` select their groups.
+pub fn chosen(only: &[String], all: bool) -> Outcome<Vec<&'static Workload>> {
     for name in only {
         if !WORKLOADS.iter().any(|workload| matches(workload, name)) {
             return Err(format!("no workload {name}; --list names them").into());
         }
     }
     let asked = |workload: &&Workload| match only {
-        [] => workload.default,
+        [] => all || workload.default,
         names => names.iter().any(|name| matches(workload, name)),
     };
     let (possible, too_many): (Vec<_>, Vec<_>) = WORKLOADS.iter().filter(asked).partition(|workload| {
