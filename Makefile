@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench hitratio torture growth scale-out fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench instructions hitratio torture growth scale-out fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -105,8 +105,14 @@ container-test: build ## the image of Containerfile, without a container engine
 scale-out: build ## three servers behind clients and proxies, one of them killed or stalled (SCALE_SECONDS=)
 	@scripts/scale-out
 
-bench: build ## oxcached and memcached side by side
-	@scripts/bench
+bench: build instructions ## every load beside memcached, on an idle machine: writes docs/benchmarks.md (scripts/bench for a part)
+	@mkdir -p $(RESULTS)
+	@scripts/bench --all --json $(RESULTS)/bench.json
+	@scripts/hitratio --seconds $(LENGTH) --json $(RESULTS)/hitratio.json
+	@scripts/bench page $(RESULTS)/bench.json $(RESULTS)/hitratio.json
+
+instructions: build ## instructions an operation by callgrind, beside memcached's and the kept figures
+	@scripts/bench instructions
 
 hitratio: build ## misses of memcached and oxcached at equal memory (FILTER=, LENGTH=, or TRACE=, MEMORY=)
 	@scripts/hitratio --filter "$(FILTER)" --seconds $(LENGTH) --memory $(MEMORY) $(TRACE)
