@@ -22,7 +22,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`find_byte`] [`point`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
+//! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`find_byte`] [`point`] [`cache_lines`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] [`cluster`] | the memory kernel: items, index, classes, eviction; certificates; users; the nodes of a cluster |
 //! | 2 | [`cache`] | the verbs, protocol-free |
 //! | 3 | [`maint`] | chores, the logger |
@@ -37,6 +37,7 @@
 pub mod admin;
 pub mod auth;
 pub mod cache;
+pub mod cache_lines;
 pub mod clock;
 pub mod cluster;
 pub mod conns;

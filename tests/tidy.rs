@@ -27,6 +27,7 @@ const LAYERS: &[&[&str]] = &[
         "decimal",
         "find_byte",
         "point",
+        "cache_lines",
         "printable",
         "metric",
         "sys",
@@ -47,7 +48,8 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the lowest row that the others of that row may use: the bounds and the basic tools.
-const GROUND: &[&str] = &["limits", "clock", "hash", "decimal", "find_byte", "point", "printable", "metric", "sys"];
+const GROUND: &[&str] =
+    &["limits", "clock", "hash", "decimal", "find_byte", "point", "cache_lines", "printable", "metric", "sys"];
 
 /// Programs beside the server: they use no module of its library.
 const PROGRAMS: &str = "src/bin/";

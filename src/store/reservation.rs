@@ -14,6 +14,7 @@
 //!
 //! Owns the layout of chains and the pin count. Knows no verbs; used by `write`, the page mover and `cache`.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::clock::Expiry;
 use crate::limits::OUTPUT_PINS;
 use crate::store::item::Handle;
@@ -357,6 +358,7 @@ impl Pinned {
     /// Pins the value of a linked item, under its bucket's lock, or of a reservation. `None` if the value is small.
     pub(super) fn new(store: &'static Store, handle: Handle, item: &Item) -> Option<Self> {
         let word = item.pin_word()?;
+        wrote(Shared::Item, word);
         word.fetch_add(1, AcqRel);
         let chain = item.header().has(iflag::CHUNKED);
         let (chunk, offset) = if chain {

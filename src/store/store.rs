@@ -4,6 +4,7 @@
 //! class, bucket, overflow pool (docs/locking.md). A bucket holder never takes a class lock: chunks are freed
 //! after the bucket is unlocked. Knows no protocol and no settings table; called by `cache` and `maint`.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::clock::Expiry;
 use crate::events::{Event, EventClass, Events};
 use crate::store::change::{ChangeOp, Changes};
@@ -203,6 +204,7 @@ impl Store {
     /// A new CAS id; the first is 2.
     #[inline]
     pub fn next_cas(&self) -> u64 {
+        wrote(Shared::Ids, self.persistent.seq);
         self.persistent.seq.fetch_add(1, Relaxed) + 1
     }
 
@@ -488,6 +490,7 @@ impl Store {
         }
         drop(bucket);
         let counts = &mut class.counts;
+        wrote(Shared::Class, &counts.direct_reclaims);
         counts.direct_reclaims += 1;
         if dead.is_some() {
             counts.reclaimed += 1;
@@ -505,6 +508,8 @@ impl Store {
     /// Counts an eviction and records it for watchers.
     pub(super) fn note_eviction(&self, counts: &mut ClassCounts, key: &[u8], handle: Handle, item: &Item, now: u32) {
         let fetched = item.header().is(state::FETCHED);
+        wrote(Shared::Class, &counts.evicted);
+        wrote(Shared::Class, &counts.evicted_active);
         counts.evicted += 1;
         counts.evicted_time = now.saturating_sub(item.atime(now));
         counts.evicted_nonzero += u64::from(item.expiry(now) != Expiry::Never);

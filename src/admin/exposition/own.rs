@@ -334,6 +334,8 @@ const RANKS: usize = 10;
 
 /// Features of the build.
 const FEATURES: &[&str] = &[
+    #[cfg(feature = "count-lines")]
+    "count-lines",
     #[cfg(feature = "debug-commands")]
     "debug-commands",
     #[cfg(feature = "lock-times")]

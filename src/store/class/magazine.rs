@@ -19,6 +19,7 @@
 //! [`THREADS`] use the class directly. Owns magazines, and which are open; knows the class by its allocator and its
 //! queues. Called by `class`, and by `slabs` for threads that do not hold the class.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::store::evict::{ItemCounts, Queues};
 use crate::store::item::Handle;
 use crate::store::item::{Header, Item, state};
@@ -52,6 +53,8 @@ struct Handful {
 
 impl Handful {
     fn push(&mut self, handle: Handle) {
+        wrote(Shared::Class, &self.len);
+        wrote(Shared::Class, &self.handles[self.len]);
         self.handles[self.len] = handle;
         self.len += 1;
     }
@@ -62,6 +65,7 @@ impl Handful {
 
     fn pop(&mut self) -> Option<Handle> {
         let last = self.last()?;
+        wrote(Shared::Class, &self.len);
         self.len -= 1;
         Some(last)
     }
@@ -131,6 +135,7 @@ impl Magazine {
             self.refused = true;
             return None;
         };
+        wrote(Shared::Class, &self.uses);
         self.uses -= 1;
         self.histogram.note(need);
         let mut item = write(handle);
@@ -153,10 +158,12 @@ impl Magazine {
             return false;
         }
         let Some(word) = arena.chunk(handle).first().filter(|_| handle.page() != self.draining) else { return false };
+        wrote(Shared::Item, word);
         // Atomic: until now the class lock holder may change the item's label, and it counts what it changes.
         let header = Header(word.fetch_and(u32::from(state::RING) << 16, Relaxed));
         debug_assert!(header.klen() > 0 && !header.is(state::LINKED), "freed twice, or while in the index");
         free.push(handle);
+        wrote(Shared::Class, &self.uses);
         self.uses -= 1;
         self.counts.remove(header.state(), memcached_size);
         true

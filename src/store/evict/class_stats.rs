@@ -9,6 +9,7 @@
 //! [`ClassStats`], because it must not take the class lock; `queues` applies what accumulates there. Source of the
 //! figures: docs/research/eviction.md.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::store::index::Ghost;
 use crate::store::item::Handles;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -83,6 +84,7 @@ impl ClassStats {
     /// Counts a COLD item that a hit made WARM.
     #[inline]
     pub fn rewarm(&self) {
+        wrote(Shared::Stats, &self.rewarmed);
         self.rewarmed.fetch_add(1, Relaxed);
     }
 
@@ -93,6 +95,7 @@ impl ClassStats {
 
     /// Counts an allocation refused for lack of memory.
     pub fn refuse(&self) {
+        wrote(Shared::Stats, &self.refused);
         self.refused.fetch_add(1, Relaxed);
     }
 
@@ -108,6 +111,7 @@ impl ClassStats {
 
     /// Counts an eviction; returns the ghost for the victim's bucket.
     pub fn ghost(&self, part: Part) -> Ghost {
+        wrote(Shared::Stats, &self.evicted[part as usize]);
         let now = self.evicted[part as usize].fetch_add(1, Relaxed) + 1;
         Ghost((now >> self.scale()) as u16 & 0x7fff | u16::from(part == Part::Main) << 15)
     }
@@ -125,6 +129,7 @@ impl ClassStats {
         if age > span {
             return false;
         }
+        wrote(Shared::Stats, &self.ghost_hits);
         self.ghost_hits.fetch_add(1, Relaxed);
         let items = self.items.load(Relaxed) >> self.scale();
         let (young, lean) =
@@ -142,6 +147,7 @@ impl ClassStats {
 
     /// Sets the number of items of the class.
     pub fn note_items(&self, items: u64) {
+        wrote(Shared::Stats, &self.items);
         self.items.store(items, Relaxed);
     }
 

@@ -5,6 +5,7 @@
 //! `s3fifo` and `queues`.
 
 use super::{HAND_AHEAD, HAND_STEPS, SEARCH};
+use crate::cache_lines::{Shared, wrote};
 use crate::store::item::{Handle, Item, iflag, state};
 use crate::store::slab::{ChunkKind, ChunkPool, ChunkView, Chunks};
 
@@ -33,6 +34,7 @@ impl ClockHand {
     /// Returns the chunk under the hand and advances it; `None` at the end of the pool.
     fn next_in(&mut self, pool: &ChunkPool) -> Option<Handle> {
         let (page, slot) = (pool.page_at(self.page)?, self.slot);
+        wrote(Shared::Class, self);
         if slot + 1 < pool.slots_used(page) {
             self.slot += 1;
         } else {

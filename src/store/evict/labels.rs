@@ -4,6 +4,7 @@
 //! also checks what the chunk holds; the counts change by the label that it replaced. Knows items by their header, and
 //! no queue. Called by `queues` and `s3fifo` under the class lock, and by magazines for their own counts.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::store::item::{Handle, Header, state};
 use crate::store::slab::Arena;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// previous header. `None`, and no change, if `change` returns `None`.
 pub(super) fn change_if(arena: &Arena, handle: Handle, change: impl Fn(Header) -> Option<u8>) -> Option<Header> {
     let word = arena.chunk(handle).first()?;
+    wrote(Shared::Item, word);
     let with = |old| change(Header(old)).map(|state| old & !(0xff << 16) | u32::from(state) << 16);
     word.fetch_update(Relaxed, Relaxed, with).ok().map(Header)
 }
@@ -39,6 +41,8 @@ impl ItemCounts {
     /// Adds an item.
     #[inline]
     pub fn add(&mut self, label: u8, memcached_size: usize) {
+        wrote(Shared::Class, &self.items[Self::at(label)]);
+        wrote(Shared::Class, &self.requested);
         self.items[Self::at(label)] += 1;
         self.requested += memcached_size as i64;
     }
@@ -46,12 +50,15 @@ impl ItemCounts {
     /// Subtracts an item.
     #[inline]
     pub fn remove(&mut self, label: u8, memcached_size: usize) {
+        wrote(Shared::Class, &self.items[Self::at(label)]);
+        wrote(Shared::Class, &self.requested);
         self.items[Self::at(label)] -= 1;
         self.requested -= memcached_size as i64;
     }
 
     /// Counts that an item has another label now.
     pub(super) fn relabel(&mut self, from: u8, to: u8) {
+        wrote(Shared::Class, &self.items);
         self.items[Self::at(from)] -= 1;
         self.items[Self::at(to)] += 1;
     }

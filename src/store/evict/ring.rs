@@ -6,6 +6,7 @@
 //! unless its place was [reserved](Ring::reserve). Knows no items; `s3fifo` uses it for a class's ring and for its
 //! large items.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::store::item::Handle;
 use crate::store::item::Handles;
 use std::collections::VecDeque;
@@ -196,6 +197,8 @@ impl Ring {
     }
 
     fn drop_front(&mut self) {
+        wrote(Shared::Class, &self.head);
+        wrote(Shared::Class, &self.span);
         self.head += 1;
         self.span -= 1;
         self.compacting = self.compacting.map(|(to, from)| (to.saturating_sub(1), from.saturating_sub(1)));
@@ -234,6 +237,7 @@ impl Ring {
     #[inline]
     fn put(&mut self, at: usize, handle: Handle) {
         let at = self.head + at;
+        wrote(Shared::Class, &self.span);
         self.segments[at / SEGMENT].set(at % SEGMENT, handle.raw());
     }
 }

@@ -23,6 +23,7 @@ mod scan;
 pub use growth::{GrowthStep, Pace};
 pub use line::Ghost;
 
+use crate::cache_lines::{Shared, wrote};
 use crate::store::slab::{Region, prefetch};
 use crate::sys::panics::{lock_released, lock_taken};
 use line::{GHOST_TAG, Line, slots};
@@ -164,6 +165,7 @@ impl Table {
     /// Locks the bucket of `line` if its first word is still `word`.
     #[inline]
     fn lock_from(&'static self, line: Line, word: u64) -> Option<Bucket> {
+        wrote(Shared::Bucket, &line.words[0]);
         line.words[0].compare_exchange(word, word | LOCK, Acquire, Relaxed).ok()?;
         // An optimistic read that loads a word written after this fence sees the lock bit, or a later first word.
         fence(Release);
@@ -237,6 +239,7 @@ impl Bucket {
     /// Replaces the handle in a slot, for another item of the same key.
     #[inline]
     pub fn replace(&mut self, slot: Slot, handle: u64) {
+        wrote(Shared::Bucket, slot.line.words);
         slot.line.set_handle(slot.slot, handle);
         self.changed();
     }
@@ -255,6 +258,7 @@ impl Bucket {
         let mut line = self.line;
         loop {
             if let Some(free) = slots(line.matching(0) & line.own_slots()).next() {
+                wrote(Shared::Bucket, line.words);
                 line.set(free, tag, handle);
                 self.changed();
                 return true;
@@ -266,6 +270,7 @@ impl Bucket {
             let Some(number) = self.table.overflow.take() else { return false };
             let next = self.table.overflow.line(number);
             let (last_tag, last_handle) = line.last();
+            [line, next].iter().for_each(|line| wrote(Shared::Bucket, line.words));
             next.set(0, last_tag, last_handle);
             next.set(1, tag, handle);
             line.link(number);
@@ -276,6 +281,7 @@ impl Bucket {
 
     /// Removes a handle. The chain's last handle fills its slot, so that overflow lines become empty and are freed.
     pub fn remove(&mut self, slot: Slot) {
+        wrote(Shared::Bucket, slot.line.words);
         slot.line.set(slot.slot, 0, 0);
         self.changed();
         let mut before = None;
@@ -290,6 +296,7 @@ impl Bucket {
         if let Some(moving) = fills {
             slot.line.set(slot.slot, last.tag(moving), last.handle(moving));
             last.set(moving, 0, 0);
+            wrote(Shared::Bucket, last.words);
         }
         if last.used() == 0 {
             before.end();

@@ -4,6 +4,7 @@
 //! allocation nor freeing moves anything. Lock rank: docs/locking.md. Called by the rest of the index.
 
 use super::line::Line;
+use crate::cache_lines::{Shared, wrote};
 use crate::store::slab::{Region, touch};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::*, fence};
@@ -57,6 +58,7 @@ impl Overflow {
     /// Allocates an empty line for a bucket that the caller has locked; `None` if all are in use.
     pub fn take(&self) -> Option<u32> {
         let mut pool = self.pool.lock();
+        wrote(Shared::Lock, &*pool);
         // As in `Table::lock_from`: an optimistic read of the bucket that had the line sees that the bucket has
         // changed.
         fence(Release);
@@ -77,7 +79,9 @@ impl Overflow {
     /// Frees an empty line.
     pub fn give(&self, number: u32) {
         let mut pool = self.pool.lock();
+        wrote(Shared::Lock, &*pool);
         let line = self.line(number);
+        wrote(Shared::Bucket, line.words);
         line.words[0].store(0, Relaxed);
         line.words[1].store(pool.free.into(), Relaxed);
         pool.free = number;

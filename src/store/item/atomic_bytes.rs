@@ -4,6 +4,7 @@
 //! whole words, so that a read concurrent with a write returns torn bytes at worst. Knows neither chunk layouts nor
 //! items; used by everything in item memory.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::sys::spare::Spare;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -85,6 +86,7 @@ pub fn copy_in(chunk: &[AtomicU32], at: usize, bytes: &[u8]) {
     }
     let shift = at % WORD;
     let mut words = &chunk[at / WORD..end.div_ceil(WORD)];
+    wrote(Shared::Item, words);
     let mut bytes = bytes;
     if shift != 0
         && let Some((first, rest)) = words.split_first()
@@ -122,6 +124,8 @@ pub fn load_pair(words: &[AtomicU32], at: usize) -> u64 {
 #[inline]
 pub fn store_pair(words: &[AtomicU32], at: usize, number: u64) {
     if let Some([low, high]) = words.get(at..at + 2) {
+        wrote(Shared::Item, low);
+        wrote(Shared::Item, high);
         low.store(number as u32, Relaxed);
         high.store((number >> 32) as u32, Relaxed);
     }
@@ -147,6 +151,7 @@ pub unsafe fn stable_bytes<'a>(chunk: &[AtomicU32], from: usize, to: usize) -> &
 pub unsafe fn exclusive_bytes(chunk: &[AtomicU32], from: usize, to: usize) -> &mut [u8] {
     let to = to.min(chunk.len() * WORD);
     let from = from.min(to);
+    wrote(Shared::Item, chunk.get(from / WORD..to / WORD).unwrap_or_default());
     // SAFETY: as above; atomics have interior mutability, so writing through their memory is allowed.
     unsafe { std::slice::from_raw_parts_mut(chunk.as_ptr().cast::<u8>().cast_mut().add(from), to - from) }
 }

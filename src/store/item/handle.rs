@@ -5,6 +5,7 @@
 //! more memory. Knows neither pages nor items. Used by everything in the store.
 
 use super::atomic_bytes::{load_pair, store_pair};
+use crate::cache_lines::{Shared, wrote};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;
@@ -117,6 +118,7 @@ impl Handles {
     /// small allocation (`sys::reserve`).
     #[inline]
     pub fn set(&mut self, at: usize, raw: u64) {
+        wrote(Shared::Queue, &self.low[at]);
         self.low[at] = raw as u32;
         let high = (raw >> 32) as u8;
         if high != 0 && self.high.is_none() {

@@ -4,6 +4,7 @@
 //! locks. Used wherever the store examines a chunk without decoding its item.
 
 use super::atomic_bytes::WORD;
+use crate::cache_lines::{Shared, wrote};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Header words that every item has.
@@ -111,6 +112,7 @@ impl Header {
     /// Sets the kind of an allocated chunk (`kind::TAKEN`), without the class's lock.
     pub fn claim(chunk: &[AtomicU32], kind: u8) {
         if let Some(word) = chunk.first() {
+            wrote(Shared::Item, word);
             word.fetch_or(u32::from(kind) << 8, Relaxed);
         }
     }
@@ -119,6 +121,7 @@ impl Header {
     #[inline]
     pub fn mark(chunk: &[AtomicU32], kind: u8) {
         if let Some(word) = chunk.first() {
+            wrote(Shared::Item, word);
             word.store(word.load(Relaxed) & u32::from(state::RING) << 16 | u32::from(kind) << 8, Relaxed);
         }
     }

@@ -27,6 +27,7 @@
 use super::atomic_bytes::{COPY_ROOM, WORD, copy_in, copy_out, key_equals, load_pair, store_pair};
 use super::header::{FIXED, length};
 pub use super::header::{Header, iflag, kind, state};
+use crate::cache_lines::{Shared, wrote};
 use crate::clock::Expiry;
 use crate::limits::{COPY_MAX, KEY_MAX};
 use crate::sys::spare::{self, Spare};
@@ -157,6 +158,7 @@ impl Item {
         if set & state::LINKED != 0 {
             fence(Release);
         }
+        wrote(Shared::Item, &self.chunk[0]);
         let change = |word: u32| Some(word & !(u32::from(clear) << 16) | u32::from(set) << 16);
         if let Ok(old) = self.chunk[0].fetch_update(Relaxed, Relaxed, change) {
             self.header = Header(change(old).unwrap_or(old));
@@ -165,6 +167,7 @@ impl Item {
 
     /// Replaces the state by what `change` returns for it; returns the old state.
     pub fn change_state_by(&mut self, change: impl Fn(u8) -> u8) -> u8 {
+        wrote(Shared::Item, &self.chunk[0]);
         let with = |word: u32| word & !(0xff << 16) | u32::from(change(Header(word).state())) << 16;
         let old = match self.chunk[0].fetch_update(Relaxed, Relaxed, |word| Some(with(word))) {
             Ok(old) | Err(old) => old,
@@ -313,6 +316,7 @@ impl Item {
     }
 
     fn put_atime(&self, now: u32) {
+        wrote(Shared::Item, &self.chunk[2]);
         self.chunk[2].store(self.word(2) & 0xff | now << 8, Relaxed);
     }
 
@@ -393,6 +397,7 @@ impl Item {
 
     /// Writes the expiry time where the layout has it, if at all.
     fn put_expiry(&self, expiry: Expiry) {
+        wrote(Shared::Item, self.chunk.get(..self.header.key_word()).unwrap_or_default());
         let (time, dated) = match expiry {
             Expiry::Never => (0, 0),
             Expiry::At(time) => (time, 0),
@@ -475,6 +480,7 @@ impl Item {
             Ok(old) => Header(header.0 | old & ring),
             Err(_) => header,
         };
+        wrote(Shared::Item, chunk.get(..header.key_word()).unwrap_or_default());
         let item = Self { chunk, header: written };
         store_pair(chunk, 1, 0);
         item.put_atime(now);

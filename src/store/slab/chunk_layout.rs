@@ -7,6 +7,7 @@
 //! Owns the choice; knows sizes only. Called by `chunk_pool` under the class lock.
 
 use super::size_classes::PAGE_BYTES;
+use crate::cache_lines::{Shared, wrote};
 use crate::store::item::WORD;
 
 /// Number of histogram buckets. The smallest classes have no more different sizes, in words. In others a bucket spans 3
@@ -78,6 +79,7 @@ impl SizeHistogram {
     #[inline]
     pub fn note(&mut self, size: usize) {
         let at = size.saturating_sub(self.low + 1) / self.step;
+        wrote(Shared::Class, &self.total);
         self.counts[at.min(STEPS - 1)] += 1;
         self.total += 1;
         self.halve_if_full();

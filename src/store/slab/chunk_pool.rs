@@ -6,6 +6,7 @@
 
 use super::arena::Arena;
 use super::chunk_layout::ChunkLayout;
+use crate::cache_lines::{Shared, wrote};
 use crate::store::item::Handle;
 use crate::store::item::Links;
 use crate::store::item::{Header, kind};
@@ -116,6 +117,8 @@ impl ChunkPool {
     /// Takes the next chunk of the page being carved.
     pub(super) fn carve(&mut self) -> Option<Handle> {
         let (page, next) = self.carving?;
+        wrote(Shared::Class, &self.carving);
+        wrote(Shared::Class, &self.used);
         self.carving = (next + 1 < self.layout.per_page).then_some((page, next + 1));
         self.used += 1;
         Some(Handle::new(page, next))
@@ -130,6 +133,8 @@ impl ChunkPool {
             let next = arena.chunk(next);
             Links { before: Some(handle), ..Links::of(next) }.put(next);
         }
+        wrote(Shared::Class, &self.free);
+        wrote(Shared::Class, &self.free_len);
         self.free = Some(handle);
         self.free_len += 1;
     }
@@ -149,6 +154,8 @@ impl ChunkPool {
                 Links { next, ..Links::of(before) }.put(before);
             }
         }
+        wrote(Shared::Class, &self.free);
+        wrote(Shared::Class, &self.free_len);
         self.free_len -= 1;
     }
 }

@@ -10,6 +10,7 @@ use super::chunk_layout::{ChunkLayout, SizeHistogram};
 use super::chunk_pool::{ChunkKind, ChunkPool, Page};
 use super::drain::DrainingPage;
 use super::size_classes::{HEADER, Sizes};
+use crate::cache_lines::{Shared, wrote};
 use crate::store::item::Handle;
 use crate::store::item::{Header, kind, state};
 
@@ -178,6 +179,7 @@ impl Chunks {
             pool.unlist(arena, handle);
             match self.draining_of(handle) {
                 None => {
+                    wrote(Shared::Class, &self.pool(kind).used);
                     self.pool_mut(kind).used += 1;
                     Header::mark(arena.chunk(handle), kind::TAKEN);
                     return Some(handle);
@@ -249,6 +251,7 @@ impl Chunks {
         debug_assert!(!matches!(head.kind(), Some(kind::FREE | kind::DRAINED)), "freed twice");
         debug_assert!(head.klen() == 0 || !head.is(state::LINKED), "freed while in the index");
         let kind = self.kind_of(arena, handle);
+        wrote(Shared::Class, &self.pool(kind).used);
         self.pool_mut(kind).used -= 1;
         match self.draining_of(handle) {
             Some(page) => page.lose(arena, handle),

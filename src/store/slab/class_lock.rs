@@ -5,6 +5,7 @@
 //! descheduled does not count as holding. Used by `slabs`, `magazine` and `page_pool`; `benches/holds` reads the
 //! records.
 
+use crate::cache_lines::{Shared, wrote};
 use crate::sys::panics::{lock_released, lock_taken};
 use parking_lot::lock_api::{self, RawMutex};
 
@@ -25,6 +26,7 @@ unsafe impl RawMutex for RawHeld {
     #[inline]
     fn lock(&self) -> Self::Guard {
         let guard = self.0.lock();
+        wrote(Shared::Lock, &self.0);
         lock_taken();
         (guard, times::begin())
     }
@@ -32,6 +34,7 @@ unsafe impl RawMutex for RawHeld {
     #[inline]
     fn try_lock(&self) -> Option<Self::Guard> {
         let guard = self.0.try_lock()?;
+        wrote(Shared::Lock, &self.0);
         lock_taken();
         Some((guard, times::begin()))
     }
