@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench instructions hitratio torture growth scale-out fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench instructions hitratio torture growth cache-lines scale-out fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -72,7 +72,7 @@ coverage: ## lines of store, cache and proto that the simulation and the tests r
 check: ## formatting, lints, documentation, the house rules and the dependencies
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
-	cargo clippy --quiet --all-targets --features debug-commands,lock-times,long-handles -- -D warnings
+	cargo clippy --quiet --all-targets --features count-lines,debug-commands,lock-times,long-handles -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps --document-private-items
 	cargo test --quiet --test tidy
 	cargo run --quiet --package xtask -- --check
@@ -123,6 +123,9 @@ torture: build ## chores and hostile clients beside a load that checks each valu
 growth: build ## the pauses while GROW_ITEMS items come, and how long chores hold locks
 	@scripts/torture growth
 	@cargo bench --quiet --target-dir target/lock-times --features lock-times --bench holds
+
+cache-lines: ## shared cache lines that an operation of the store writes
+	@cargo bench --quiet --profile dev --target-dir target/count-lines --features count-lines --bench store
 
 fmt: ## format the code
 	cargo fmt --all

@@ -1,57 +1,26 @@
-//! The store alone: lookups, commits, eviction and index growth.
-//!
-//! `cargo bench --bench store`. It shows whether a change of the store helps.
-#![allow(missing_docs, reason = "criterion's macros")]
-#![allow(clippy::unwrap_used)]
+//! Owns the single operations that criterion times, and their names.
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use oxcached::clock::Expiry;
-use oxcached::store::{Config, GrowthStep, Key, Lookup, Meta, Mode, SizeConfig, Store, Stored, Write};
+use crate::ops::{NOW, put, read, side_by_side, store, visit};
+use criterion::{BatchSize, Criterion};
+use oxcached::store::{GrowthStep, Store, Stored};
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const NOW: u32 = 1000;
 const KEYS: usize = 100_000;
 
-fn store(megabytes: u64, initial_items: u64) -> &'static Store {
-    let sizes = SizeConfig::default();
-    let maxbytes = megabytes << 20;
-    let may_grow = true;
-    Store::leak(&Config { sizes, maxbytes, evict: true, initial_items, may_grow, exact: true, precharged: 0 }).unwrap()
-}
+type Get = fn(&'static Store, &[u8], u32, &mut Vec<u8>) -> bool;
 
 fn key(n: usize) -> Vec<u8> {
     format!("key:{n:012}").into_bytes()
 }
 
-fn put(store: &'static Store, key: &[u8], value: &[u8]) -> Stored {
-    let meta = Meta { klen: key.len(), vlen: value.len(), flags: 0, expiry: Expiry::Never, iflags: 0, cas: 0 };
-    let mut reservation = store.reserve(&Key::new(key).unwrap(), &meta, NOW).unwrap();
-    reservation.write(value).unwrap();
-    let write = Write::new(Mode::Set, store.next_cas());
-    store.commit(reservation, &Key::new(key).unwrap(), write, NOW).0
-}
-
-type Get = fn(&'static Store, &[u8], u32, &mut Vec<u8>) -> bool;
-
-/// An optimistic get, as most are.
-fn read(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
-    let found = store.read(&Key::new(key).unwrap(), now, true, |entry| {
-        out.clear();
-        entry.copy_value(out);
-    });
-    matches!(found, Some(Lookup::Hit(())))
-}
-
-/// A get under the bucket lock.
-fn visit(store: &'static Store, key: &[u8], now: u32, out: &mut Vec<u8>) -> bool {
-    out.clear();
-    let found = store.visit(&Key::new(key).unwrap(), now, |entry| {
-        entry.bump(now);
-        entry.copy_value(out);
-    });
-    matches!(found, Lookup::Hit(()))
+/// Times the operations that the command line names.
+pub fn run() {
+    let mut criterion = Criterion::default().configure_from_args();
+    for group in [lookups, contention, eviction, growth] {
+        group(&mut criterion);
+    }
+    criterion.final_summary();
 }
 
 /// Time in which each thread gets `count` keys.
@@ -77,27 +46,6 @@ fn sets(store: &'static Store, keys: &[Vec<u8>], lens: &[usize], count: u64) -> 
                 black_box(put(store, turn.next().unwrap(), &value));
             }
         }
-    })
-}
-
-/// Time of the threads' work; `make` prepares the work of each thread.
-fn side_by_side<W: FnOnce()>(threads: usize, make: impl Fn(usize) -> W + Sync) -> Duration {
-    let start = Barrier::new(threads + 1);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (start, make) = (&start, &make);
-                scope.spawn(move || {
-                    let work = make(thread);
-                    start.wait();
-                    work();
-                })
-            })
-            .collect();
-        start.wait();
-        let begin = Instant::now();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-        begin.elapsed()
     })
 }
 
@@ -160,6 +108,3 @@ fn growth(c: &mut Criterion) {
         bencher.iter_batched(&mut ready, |()| black_box(store.grow_step(64)), BatchSize::PerIteration);
     });
 }
-
-criterion_group!(benches, lookups, contention, eviction, growth);
-criterion_main!(benches);
