@@ -18,6 +18,7 @@
 
 use super::deadlines::Since;
 use super::handler::Handler;
+use super::interest::Watched;
 use super::notify::{NewConn, SlotsOf};
 use super::shared_buffers::ParkedBuffers;
 use super::transport::{Peer, Transport};
@@ -28,7 +29,7 @@ use crate::limits::{HEADROOM, READ_BUF, REQUEST_CHARGE};
 use crate::proto::{CloseReason, ConnInfo, ConnState, Cx, NO_READ_MEMORY, Output, Session, SlotName, Step};
 use crate::stats::Counter;
 use crate::sys::headroom;
-use mio::{Interest, Token};
+use crate::sys::socket::is_hung_up;
 use std::io::{ErrorKind, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -67,7 +68,7 @@ pub(super) struct Conn<S> {
     /// While blocked: second in which the peer last took something, by the worker's clock.
     taken: u32,
     state: ConnState,
-    /// The socket may have bytes: an event said so and no read has drained it since.
+    /// The socket may have bytes: it is new, or an event said so, and no read has drained it since.
     pub(super) readable: bool,
     /// The peer has sent urgent data: a short read does not prove a drained socket, see `transport`.
     pub(super) urgent: bool,
@@ -84,7 +85,7 @@ pub(super) struct Conn<S> {
     pub(super) run_first: bool,
     /// KiB charged against the read buffer limits.
     pub(super) charged: u16,
-    watches_writes: bool,
+    pub(super) watched: Watched,
     pub(super) session: S,
 }
 
@@ -127,7 +128,8 @@ impl<S: Handler> Conn<S> {
             born: now,
             taken: now,
             state: ConnState::NewCmd,
-            readable: false,
+            // The first turn reads without an event.
+            readable: true,
             urgent: false,
             peer: Peer::Open,
             blocked: false,
@@ -136,21 +138,9 @@ impl<S: Handler> Conn<S> {
             closing: None,
             run_first: false,
             charged: 0,
-            watches_writes: false,
+            watched: Watched::Nothing,
             session: S::new(new.protocol),
         }
-    }
-
-    pub(super) fn register(&mut self, context: &WorkerContext, token: usize) -> std::io::Result<()> {
-        self.transport.register(&context.registry, Token(token), self.interest())
-    }
-
-    /// Events to ask for. Those of a draining send buffer only once it has been full: most connections never fill it,
-    /// and each new one would wake its worker for nothing.
-    fn interest(&self) -> Interest {
-        let urgent = if self.urgent { None } else { Some(Interest::PRIORITY) };
-        let writes = self.watches_writes.then_some(Interest::WRITABLE);
-        urgent.into_iter().chain(writes).fold(Interest::READABLE, |all, more| all | more)
     }
 
     /// Records `ConnNew` for watchers.
@@ -167,6 +157,10 @@ impl<S: Handler> Conn<S> {
         }
         if after == After::Wait && self.closing.is_none() && !self.charge(context) {
             after = self.refuse(token, context);
+        }
+        // A new connection whose first turn found nothing is still new.
+        if self.watched == Watched::Nothing && context.turn_bytes == 0 && after == After::Wait {
+            return after;
         }
         if after == After::Wait {
             let state = if self.blocked { ConnState::Mwrite } else { self.session.waiting_state() };
@@ -316,7 +310,8 @@ impl<S: Handler> Conn<S> {
     }
 
     fn suspend(&mut self, token: usize, context: &mut WorkerContext) -> After {
-        if self.peer == Peer::Gone {
+        // No event has reported the peer of a new connection.
+        if self.peer == Peer::Gone || self.watched == Watched::Nothing && is_hung_up(self.fd()) {
             return After::Close(CloseReason::Error);
         }
         self.awaits = Awaits::Reply;
@@ -428,7 +423,7 @@ impl<S: Handler> Conn<S> {
     /// Priority events end with this: a mark that is never read past would be reported each time.
     #[cold]
     fn rearm(&mut self, token: usize, context: &WorkerContext) -> Fill {
-        match self.transport.reregister(&context.registry, Token(token), self.interest()) {
+        match self.reregister(context, token) {
             Ok(()) => Fill::Drained,
             Err(error) => {
                 log::error!("connection {}: looking for more to read: {error}", self.id);
@@ -485,12 +480,9 @@ impl<S: Handler> Conn<S> {
             self.taken = context.clock.now();
         }
         self.blocked = true;
-        if !self.watches_writes {
-            self.watches_writes = true;
-            if let Err(error) = self.transport.reregister(&context.registry, Token(token), self.interest()) {
-                log::error!("connection {}: watching for writes: {error}", self.id);
-                return WriteOutcome::Failed;
-            }
+        if let Err(error) = self.watch_writes(context, token) {
+            log::error!("connection {}: watching for writes: {error}", self.id);
+            return WriteOutcome::Failed;
         }
         WriteOutcome::Blocked
     }
@@ -575,7 +567,7 @@ impl<S: Handler> Conn<S> {
     /// Removes the connection from its worker; its socket becomes a [`WatcherSocket`].
     pub(super) fn hand_over(mut self, context: &mut WorkerContext) {
         self.give_back(context);
-        if let Err(error) = self.transport.deregister(&context.registry) {
+        if let Err(error) = self.deregister(context) {
             log::error!("connection {}: deregistering: {error}", self.id);
         }
         let Self { transport, info, mut session, .. } = self;

@@ -11,8 +11,9 @@ use super::handler::Handler;
 use super::notify::{BELL, WorkerEnd};
 use super::transport::Transport;
 use super::worker::Worker;
+use super::worker_context::WorkerContext;
 use crate::proto::CloseReason;
-use mio::{Events, Registry};
+use mio::Events;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,7 @@ impl<S: Handler> Worker<S> {
     fn end_at_rest(&mut self, token: usize, is_quiet: bool) {
         let Some(conn) = self.conns.get_mut(token) else { return };
         let may_end = is_quiet || !matches!(conn.transport, Transport::Tls(_));
-        if may_end && conn.is_at_rest() && conn.finish_stream(&self.context.registry).is_err() {
+        if may_end && conn.is_at_rest() && conn.finish_stream(&self.context).is_err() {
             self.close(token, CloseReason::Error);
         }
     }
@@ -79,8 +80,8 @@ impl<S: Handler> Conn<S> {
     }
 
     /// Ends the stream to the peer. The connection has no more events, so it is not read.
-    fn finish_stream(&mut self, registry: &Registry) -> io::Result<()> {
-        self.transport.deregister(registry)?;
+    fn finish_stream(&mut self, context: &WorkerContext) -> io::Result<()> {
+        self.deregister(context)?;
         self.closing = Some(CloseReason::Shutdown);
         self.transport.end_writing()
     }

@@ -13,6 +13,7 @@ mod deadlines;
 mod drain;
 mod handler;
 mod inherited;
+mod interest;
 mod listener;
 mod napi;
 mod notify;

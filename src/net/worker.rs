@@ -14,7 +14,7 @@ use super::udp::Datagrams;
 use super::worker_context::{WorkerContext, is_verbose, say};
 use crate::proto::{CloseReason, Protocol, Shared, SlotName};
 use crate::stats::Counter;
-use crate::sys::panics::{contain, trap};
+use crate::sys::panics::{Panicked, contain, trap};
 use mio::event::Event;
 use mio::{Events, Poll};
 use std::collections::VecDeque;
@@ -134,10 +134,17 @@ impl<S: Handler> Worker<S> {
 
     pub(super) fn clear_wakeup(&mut self) {
         self.inbox.clear_wakeup();
+        let mut new_conns = 0;
         while let Ok(message) = self.inbox.messages.try_recv() {
             match message {
-                Message::Conn(new) => self.welcome(new),
+                Message::Conn(new) => {
+                    new_conns += 1;
+                    self.welcome(new, new_conns <= EVENTS);
+                }
                 Message::Udp(new) => self.udp.open(new, &self.context),
+            }
+            if self.is_over() {
+                break;
             }
         }
         self.context.trace.pause();
@@ -203,15 +210,27 @@ impl<S: Handler> Worker<S> {
         }
     }
 
-    /// Gives a connection its turn. A panic closes only that connection.
+    /// Gives a connection its turn.
     fn drive(&mut self, token: usize) {
         self.context.begin_timing();
-        let turn = contain(|| {
+        let turn = self.contained_turn(token);
+        self.context.end_timing(|| self.conns.get_mut(token).map_or(-1, |conn| conn.fd()));
+        self.settle(token, turn);
+    }
+
+    /// A connection's turn. A panic closes only that connection.
+    #[inline]
+    fn contained_turn(&mut self, token: usize) -> Result<Option<After>, Panicked> {
+        contain(|| {
             self.seat(token);
             let conn = self.conns.get_mut(token)?;
             Some(conn.turn(token, &mut self.context))
-        });
-        self.context.end_timing(|| self.conns.get_mut(token).map_or(-1, |conn| conn.fd()));
+        })
+    }
+
+    /// Does what a turn asks for.
+    #[inline]
+    fn settle(&mut self, token: usize, turn: Result<Option<After>, Panicked>) {
         match turn {
             Ok(Some(After::Wait)) => {
                 self.context.buffers.rise();
@@ -284,8 +303,8 @@ impl<S: Handler> Worker<S> {
             && self.deadlines.as_mut().is_none_or(|deadlines| deadlines.reserve(self.conns.span()))
     }
 
-    /// Registers a new connection, or closes it without memory.
-    fn welcome(&mut self, new: NewConn) {
+    /// Adds a new connection, or closes it without memory. `reads`: it gets its first turn before it is registered.
+    fn welcome(&mut self, new: NewConn, reads: bool) {
         trap("worker");
         let shared = Arc::clone(&self.context.shared);
         if !self.has_room() {
@@ -309,6 +328,9 @@ impl<S: Handler> Worker<S> {
         }
         conn.announce(&self.context);
         let token = self.conns.insert(conn);
+        if reads {
+            self.first_turn(token);
+        }
         if let Some(conn) = self.conns.get_mut(token)
             && let Err(error) = conn.register(&self.context, token)
         {
@@ -317,6 +339,17 @@ impl<S: Handler> Worker<S> {
             return;
         }
         self.judge_one(token);
+    }
+
+    /// Serves the request that most clients have sent by the time their connection is accepted. A client that has
+    /// closed by then, or asks for it, is never registered. A turn that finds no byte is not recorded.
+    fn first_turn(&mut self, token: usize) {
+        self.context.begin_timing();
+        let turn = self.contained_turn(token);
+        if self.context.turn_bytes > 0 {
+            self.context.end_timing(|| self.conns.get_mut(token).map_or(-1, |conn| conn.fd()));
+        }
+        self.settle(token, turn);
     }
 
     fn resume(&mut self, Resume { token, event }: Resume) {
@@ -477,22 +510,121 @@ mod tests {
     use crate::net::transport::Transport;
     use crate::proto::{ConnInfo, ConnState, Session};
     use crate::settings::Settings;
-    use std::io::Write;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
-    #[test]
-    fn a_worker_at_rest_has_no_timer() {
-        let settings = Settings { num_threads: 1, reqs_per_event: 2, ..Settings::default() };
+    fn worker(settings: Settings) -> Worker<Session> {
+        let settings = Settings { num_threads: 1, ..settings };
         let shared = Arc::new(Shared::new(settings, Clock::manual(0), Box::new(|_| ())).unwrap());
         let poll = Poll::new().unwrap();
         let boxes = mailbox(poll.registry()).unwrap();
-        let mut worker = Worker::<Session>::new(&shared, 0, poll, boxes).unwrap();
-        assert_eq!(worker.timeout(), None);
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        let transport = Transport::Unix(mio::net::UnixStream::from_std(theirs));
+        Worker::new(&shared, 0, poll, boxes).unwrap()
+    }
+
+    /// A new connection on `end`.
+    fn new_conn(transport: Transport) -> NewConn {
         let info = Arc::new(ConnInfo::new(None, None, ConnState::NewCmd, 0));
-        worker.welcome(NewConn { transport, info, protocol: Protocol::Negotiating, id: 1 });
+        NewConn { transport, info, protocol: Protocol::Negotiating, id: 1 }
+    }
+
+    /// A connected pair; the server's end last.
+    fn unix() -> (UnixStream, Transport) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        (ours, Transport::Unix(mio::net::UnixStream::from_std(theirs)))
+    }
+
+    fn reply(client: &mut impl Read, expected: &str) {
+        let mut bytes = vec![0; expected.len()];
+        client.read_exact(&mut bytes).unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+    }
+
+    #[test]
+    fn a_request_that_came_with_its_connection_needs_no_event() {
+        let (mut worker, (mut ours, theirs)) = (worker(Settings::default()), unix());
+        ours.write_all(b"mn\r\n").unwrap();
+        worker.welcome(new_conn(theirs), true);
+        reply(&mut ours, "MN\r\n");
+        // Later ones come by events, and so does the end.
+        let mut events = Events::with_capacity(4);
+        ours.write_all(b"mn\r\n").unwrap();
+        worker.round(&mut events, Some(Duration::from_secs(20))).unwrap();
+        reply(&mut ours, "MN\r\n");
+        drop(ours);
+        worker.round(&mut events, Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(worker.conns.len(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_its_first_turn_leaves_nothing() {
+        for (request, expected) in [("mn\r\nquit\r\n", "MN\r\n"), ("", "")] {
+            let (mut worker, (mut ours, theirs)) = (worker(Settings::default()), unix());
+            ours.write_all(request.as_bytes()).unwrap();
+            ours.shutdown(std::net::Shutdown::Write).unwrap();
+            worker.welcome(new_conn(theirs), true);
+            assert_eq!((worker.conns.len(), worker.ready.len()), (0, 0));
+            assert_eq!(worker.context.shared.stats.globals.curr_conns.load(Relaxed), 0);
+            reply(&mut ours, expected);
+            assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn replies_that_block_the_first_turn_are_sent_as_the_peer_reads() {
+        let (mut worker, (mut ours, theirs)) = (worker(Settings::default()), unix());
+        let value = "x".repeat(1_000_000);
+        ours.write_all(format!("set k 0 0 {}\r\n", value.len()).as_bytes()).unwrap();
+        let mut upload = ours.try_clone().unwrap();
+        worker.welcome(new_conn(theirs), true);
+        let (mut events, bytes) = (Events::with_capacity(4), format!("{value}\r\n"));
+        let sender = std::thread::spawn(move || upload.write_all(bytes.as_bytes()).unwrap());
+        while !sender.is_finished() {
+            worker.round(&mut events, Some(Duration::from_millis(1))).unwrap();
+        }
+        worker.round(&mut events, Some(Duration::from_millis(1))).unwrap();
+        reply(&mut ours, "STORED\r\n");
+        let (mut second, theirs) = unix();
+        second.write_all(b"get k\r\n").unwrap();
+        worker.welcome(NewConn { id: 2, ..new_conn(theirs) }, true);
+        let at = worker.conns.token_in(1).unwrap();
+        assert!(worker.conns.get_mut(at).unwrap().blocked);
+        let reader =
+            std::thread::spawn(move || reply(&mut second, &format!("VALUE k 0 {}\r\n{value}\r\nEND\r\n", value.len())));
+        while !reader.is_finished() {
+            worker.round(&mut events, Some(Duration::from_millis(1))).unwrap();
+        }
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn bytes_behind_an_urgent_mark_in_the_first_turn_are_reported() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (theirs, _) = listener.accept().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        ours.write_all(b"mn\r\n").unwrap();
+        socket2::SockRef::from(&ours).send_out_of_band(b"!").unwrap();
+        ours.write_all(b"mn\r\n").unwrap();
+        while crate::sys::socket::unread(theirs.as_fd()).unwrap() < 4 {
+            std::thread::yield_now();
+        }
+        let mut worker = worker(Settings::default());
+        worker.welcome(new_conn(Transport::Tcp(mio::net::TcpStream::from_std(theirs))), true);
+        reply(&mut ours, "MN\r\n");
+        worker.round(&mut Events::with_capacity(4), Some(Duration::from_secs(20))).unwrap();
+        reply(&mut ours, "MN\r\n");
+    }
+
+    #[test]
+    fn a_worker_at_rest_has_no_timer() {
+        let mut worker = worker(Settings { reqs_per_event: 2, ..Settings::default() });
+        assert_eq!(worker.timeout(), None);
+        let (mut ours, theirs) = unix();
+        worker.welcome(new_conn(theirs), true);
         assert_eq!(worker.timeout(), None);
         ours.write_all(b"mn\r\nmn\r\nmn\r\nmn\r\nmn\r\n").unwrap();
         let token = worker.conns.token_in(0).unwrap();
