@@ -26,6 +26,9 @@ fn files() -> Vec<(&'static str, String)> {
         ("contrib/completions/oxcached.bash", completions::bash::script()),
         ("contrib/completions/_oxcached", completions::zsh::script()),
         ("contrib/completions/oxcached.fish", completions::fish::script()),
+        ("contrib/completions/oxctl.bash", completions::control::bash()),
+        ("contrib/completions/_oxctl", completions::control::zsh()),
+        ("contrib/completions/oxctl.fish", completions::control::fish()),
     ]
 }
 

@@ -9,5 +9,5 @@ while read -r word; do COMP_WORDS+=("$word"); done < <(
 )
 case $1 in *[=:]) unset 'COMP_WORDS[${#COMP_WORDS[@]}-1]' ;; esac
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-_oxcached
+"_${1%% *}"
 printf '%s\n' "${COMPREPLY[@]}"

@@ -89,6 +89,13 @@ const LINES: &[(&str, &[&str], &[&str])] = &[
     ("oxcached -Y xtask/Carg", &["xtask/Cargo.toml"], &["--port="]),
     ("oxcached --config=xtask/Carg", &["xtask/Cargo.toml"], &["--port="]),
     ("oxcached -o ssl_key=xtask/Carg", &["xtask/Cargo.toml"], &["--port="]),
+    ("oxctl pi", &["ping"], &["prefixes"]),
+    ("oxctl --pass", &["--password-file"], &["--user"]),
+    ("oxctl --ca xtask/Carg", &["xtask/Cargo.toml"], &["--user"]),
+    ("oxctl --timeout 2 dump xtask/Carg", &["xtask/Cargo.toml"], &["--user"]),
+    ("oxctl watch fet", &["fetchers"], &["ping"]),
+    ("oxctl -s cache1 lo", &["load"], &["settings"]),
+    ("oxctl cache1 sett", &["settings"], &["load"]),
 ];
 
 /// Checks what a shell offers; a word counts with or without what stands before it in the line, and without its `=`.
@@ -112,7 +119,8 @@ fn judge(shell: &str, offers: impl Fn(&str) -> Option<Vec<String>>) {
 fn bash_completes() {
     let offers = |line: &str| {
         let script = "xtask/tests/complete.bash";
-        let output = run("bash", &["--norc", script, line, "contrib/completions/oxcached.bash"])?;
+        let program = line.split(' ').next()?;
+        let output = run("bash", &["--norc", script, line, &format!("contrib/completions/{program}.bash")])?;
         assert!(output.stderr.is_empty(), "{line}: {}", text(&output.stderr));
         Some(text(&output.stdout).lines().map(str::to_owned).collect())
     };
@@ -127,7 +135,8 @@ fn bash_completes() {
 #[test]
 fn fish_completes() {
     judge("fish", |line| {
-        let command = format!("source contrib/completions/oxcached.fish; complete -C '{line}'");
+        let program = line.split(' ').next()?;
+        let command = format!("source contrib/completions/{program}.fish; complete -C '{line}'");
         let output = run("fish", &["--no-config", "-c", &command])?;
         assert!(output.stderr.is_empty(), "{line}: {}", text(&output.stderr));
         Some(text(&output.stdout).lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect())
@@ -156,6 +165,9 @@ fn shells_take_the_scripts() {
         ("bash", ["-n", "contrib/completions/oxcached.bash"]),
         ("zsh", ["-n", "contrib/completions/_oxcached"]),
         ("fish", ["-n", "contrib/completions/oxcached.fish"]),
+        ("bash", ["-n", "contrib/completions/oxctl.bash"]),
+        ("zsh", ["-n", "contrib/completions/_oxctl"]),
+        ("fish", ["-n", "contrib/completions/oxctl.fish"]),
     ] {
         if let Some(output) = run(shell, &args) {
             assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {}", text(&output.stderr));

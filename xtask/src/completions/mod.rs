@@ -1,8 +1,9 @@
-//! Completions of oxcached for shells.
+//! Completions of oxcached and oxctl for shells.
 //!
 //! Owns what a value can be; the notation of each shell is in its own file. Must not know help texts' layout.
 
 pub(crate) mod bash;
+pub(crate) mod control;
 pub(crate) mod fish;
 pub(crate) mod zsh;
 
