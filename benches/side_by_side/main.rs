@@ -74,11 +74,12 @@ fn run(args: &Args) -> Outcome<bool> {
             calls::run(&targets, args.server_core, &args.only).map(|()| true)
         }
         Mode::Page(files) => page::write(files).map(|()| true),
-        Mode::Bench => bench(args).map(|()| true),
+        Mode::Bench => bench(args),
     }
 }
 
-fn bench(args: &Args) -> Outcome<()> {
+/// Runs all workloads. One that fails is left out, so that the hours of the others are not lost; false then.
+fn bench(args: &Args) -> Outcome<bool> {
     let mut targets = vec![Target::oxcached()?, Target::memcached()?];
     targets.extend(Target::old()?);
     targets.push(Target::own("limit", args::LIMIT)?);
@@ -86,22 +87,30 @@ fn bench(args: &Args) -> Outcome<()> {
     machine::pin_self(args.load_core);
     let tls = Tls::new()?;
     let mut report = Report::new(&targets, &args.setup());
+    let mut failed = Vec::new();
     for workload in workload::chosen(&args.only, args.all)? {
         if workload.needs_memtier() && args.memtier.is_none() {
             println!("{}: left out, MEMTIER is not set\n", workload.name);
             continue;
         }
         let able = targets.iter().filter(|target| workload.runs_on(target.name)).cloned().collect::<Vec<_>>();
-        match workload.kind {
-            Kind::Forms => forms::measure(args, &able, &tls, &mut report)?,
-            Kind::Latency(chores) => latency::measure(args, workload, chores, &able, &mut report)?,
-            _ => report.add(&rounds(args, workload, &able, &tls)?),
+        let outcome = match workload.kind {
+            Kind::Forms => forms::measure(args, &able, &tls, &mut report),
+            Kind::Latency(chores) => latency::measure(args, workload, chores, &able, &mut report),
+            _ => rounds(args, workload, &able, &tls).map(|row| report.add(&row)),
+        };
+        if let Err(problem) = outcome {
+            eprintln!("side_by_side: {problem}");
+            failed.push(workload.name);
         }
         if let Some(path) = &args.json {
             report.write_json(path)?;
         }
     }
-    Ok(())
+    if !failed.is_empty() {
+        eprintln!("side_by_side: without figures: {}", failed.join(" "));
+    }
+    Ok(failed.is_empty())
 }
 
 /// All rounds of a workload.

@@ -306,7 +306,7 @@ static WORKLOADS: &[Workload] = &[
         Plan { tool: Tool::Crusher("send=bin_get,pipelines=50"), mix: Mix::Only(&form::BINARY_GET), depth: 50, ..BASE },
     ),
     row("forms", None, "each form of a command in a pipeline, compared with plain gets", Kind::Forms),
-    load("val1k", None, "as get1, values of 1 KB", Plan { value_size: 1000, ..VALUES }),
+    load("val1k", None, "as get1, values of 1 KB", Plan { keys: 500_000, value_size: 1000, ..VALUES }),
     load("val4k", None, "as get1, values of 4 KB", Plan { keys: 100_000, value_size: 4000, ..VALUES }),
     load("big10k", of_memcached(0.80), "as get1, values of 10 KB", Plan { keys: 20_000, value_size: 10_000, ..VALUES }),
     family("val100k", None, "as get1, values of 100 KB", Plan { keys: 2500, value_size: 100_000, ..VALUES }),
