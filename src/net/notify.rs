@@ -8,7 +8,7 @@ use super::transport::Transport;
 use crate::cache::Completion;
 use crate::limits::WORKER_QUEUE;
 use crate::proto::{Completions, ConnInfo, Protocol, SlotName};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::net::UdpSocket;
 use mio::{Registry, Token};
 use std::io;
@@ -92,6 +92,8 @@ const UNCOUNTED: usize = usize::MAX;
 /// The senders' side. Clones are cheap.
 #[derive(Clone)]
 pub(super) struct Mailbox {
+    /// At most `WORKER_QUEUE` messages: [`Mailbox::send`] looks before it sends, and only the main thread sends. A
+    /// bounded channel would write to the memory of all its places at the start.
     messages: Sender<Message>,
     replies: Sender<Resume>,
     waker: Arc<Waker>,
@@ -114,7 +116,7 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
         pulse_awaited: AtomicBool::new(false),
         left: AtomicUsize::new(UNCOUNTED),
     });
-    let (messages, messages_in) = bounded(WORKER_QUEUE);
+    let (messages, messages_in) = unbounded();
     let (replies, replies_in) = unbounded();
     let inbox = Inbox { messages: messages_in, replies: replies_in, waker: Arc::clone(&waker) };
     Ok((Mailbox { messages, replies, waker }, inbox))
@@ -123,7 +125,10 @@ pub(super) fn mailbox(registry: &Registry) -> io::Result<(Mailbox, Inbox)> {
 impl Mailbox {
     /// Sends without blocking; returns the message when the queue is full or the worker has ended.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
-        self.messages.try_send(message).map_err(crossbeam_channel::TrySendError::into_inner)?;
+        if self.messages.len() >= WORKER_QUEUE {
+            return Err(message);
+        }
+        self.messages.send(message).map_err(crossbeam_channel::SendError::into_inner)?;
         self.waker.ring();
         Ok(())
     }
