@@ -9,8 +9,8 @@ use super::size_classes::PAGE_BYTES;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Pages that have memory before they are needed: two huge pages. The kernel may take 20 ms to clear one in a virtual
-/// machine.
+/// Maximum pages that have memory before they are needed: two huge pages. The kernel may take 20 ms to clear one in a
+/// virtual machine.
 const READY_PAGES: u64 = 4;
 
 /// Overhead in bytes that is not charged to a limit of `limit` bytes: a twentieth of it and 10 MiB. (The process as a
@@ -137,12 +137,12 @@ impl PagePool {
         self.0.lock().pool.push(page);
     }
 
-    /// Takes a page to touch ahead of use, if too few are ready. The caller touches it and calls
-    /// [`PagePool::touched`].
+    /// Takes a page to touch ahead of use, if fewer are ready than are in use, up to `READY_PAGES`: an empty server holds
+    /// none. The caller touches it and calls [`PagePool::touched`].
     pub fn take_to_touch(&self) -> Option<u32> {
         let mut pages = self.0.lock();
         let ahead = pages.ahead();
-        if ahead < READY_PAGES && pages.have_room(ahead + 1) { pages.take_untouched() } else { None }
+        if ahead < READY_PAGES.min(pages.used) && pages.have_room(ahead + 1) { pages.take_untouched() } else { None }
     }
 
     /// Makes a touched page ready.
@@ -296,12 +296,30 @@ mod tests {
 
     #[test]
     fn pages_touched_ahead_stay_within_the_limit() {
-        let pool = PagePool::new(1..10, 2 * PAGE, 0);
+        let pool = PagePool::new(1..20, 5 * PAGE, 0);
         let touch = || pool.take_to_touch().map(|page| pool.touched(page)).is_some();
+        (1..=3).for_each(|page| assert_eq!(take(&pool, false), Some(page)));
         assert_eq!([(); 3].map(|()| touch()), [true, true, false]);
-        assert_eq!(pool.malloced(), 0, "not in use yet");
-        pool.set_limit(PAGE);
-        assert_eq!((pool.take_surplus(), pool.take_surplus()), (Some(2), None));
+        assert_eq!(pool.malloced(), 3 * PAGE, "not in use yet");
+        pool.set_limit(4 * PAGE);
+        assert_eq!((pool.take_surplus(), pool.take_surplus()), (Some(5), None));
+    }
+
+    #[test]
+    fn no_more_pages_are_touched_ahead_than_are_in_use() {
+        let pool = PagePool::new(1..20, 20 * PAGE, 0);
+        let ahead = || {
+            while let Some(page) = pool.take_to_touch() {
+                pool.touched(page);
+            }
+            pool.0.lock().ahead()
+        };
+        let mut counts = vec![ahead()];
+        for _ in 0..6 {
+            take(&pool, false).unwrap();
+            counts.push(ahead());
+        }
+        assert_eq!(counts, [0, 1, 2, 3, 4, 4, 4]);
     }
 
     #[test]

@@ -208,11 +208,16 @@ fn pages_touched_ahead_are_not_counted_and_stay_below_the_limit() {
     assert_eq!(stories[0], stories[1]);
     assert!(stories[0].iter().any(|(.., evicted)| *evicted > 0));
 
-    for (megabytes, pages) in [(2, 2), (3, 3), (64, 4)] {
+    // A value of each size is in a class, and so in a page, of its own.
+    let sizes = [50, 200, 1000, 4000, 16_000, 60_000];
+    for (megabytes, used, pages) in [(64, 0, 0), (64, 1, 1), (64, 3, 3), (64, 6, 4), (4, 3, 1), (6, 4, 2)] {
         let shared = shared(&format!("-m {megabytes}"));
-        let store = shared.cache.store;
+        let (store, mut client) = (shared.cache.store, Client::new(&shared));
+        for size in &sizes[..used] {
+            assert_eq!(client.ask(&set(&format!("key{size}"), *size)), STORED);
+        }
         while store.touch_ahead() {}
-        assert_eq!((store.malloced(), store.free_pages()), (0, 0));
+        assert_eq!((store.malloced(), store.free_pages()), (used as u64 * (1 << 20), 0));
         assert!(!store.release_page(), "below the limit");
         assert!(store.set_limit(0));
         assert_eq!(std::iter::from_fn(|| store.release_page().then_some(())).count(), pages);
