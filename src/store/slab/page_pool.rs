@@ -137,8 +137,8 @@ impl PagePool {
         self.0.lock().pool.push(page);
     }
 
-    /// Takes a page to touch ahead of use, if fewer are ready than are in use, up to `READY_PAGES`: an empty server holds
-    /// none. The caller touches it and calls [`PagePool::touched`].
+    /// Takes a page to touch ahead of use, if fewer are ready than are in use, up to `READY_PAGES`: an empty server
+    /// holds none. The caller touches it and calls [`PagePool::touched`].
     pub fn take_to_touch(&self) -> Option<u32> {
         let mut pages = self.0.lock();
         let ahead = pages.ahead();
