@@ -267,15 +267,17 @@ fn summary(row: &Value, name: &str) -> String {
     let digits = if cost < 100.0 { 3 } else { 0 };
     let mut line = format!("{cost:10.digits$} {:6}  rss {rss_mib:7.1} MiB", word(row, "unit"));
     if row["rounds"][0][name]["load"].is_object() {
-        line += &format!(
-            "  {:9.0} op/s  core {:3.0} % (load {:.0} %)  p50/p99/p99.9 {:.0} / {:.0} / {:.0} us",
-            middle("/load/operations_per_sec"),
-            middle("/load/busy") * 100.0,
-            middle("/load/generator_busy") * 100.0,
-            middle("/load/p50_us"),
-            middle("/load/p99_us"),
-            middle("/load/p999_us"),
-        );
+        line +=
+            &format!("  {:9.0} op/s  core {:3.0} %", middle("/load/operations_per_sec"), middle("/load/busy") * 100.0);
+        // Foreign loaders do not tell all of these.
+        let generator = middle("/load/generator_busy") * 100.0;
+        if generator.is_finite() {
+            line += &format!(" (load {generator:.0} %)");
+        }
+        let [p50, p99, p999] = ["/load/p50_us", "/load/p99_us", "/load/p999_us"].map(middle);
+        if p50.is_finite() {
+            line += &format!("  p50/p99/p99.9 {p50:.0} / {p99:.0} / {p999:.0} us");
+        }
     }
     line
 }
