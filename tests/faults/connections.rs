@@ -236,6 +236,9 @@ fn a_connection_without_events_is_closed() {
         for error in errors::EPOLL_CTL {
             server.plan.set(Call::EpollCtl, Fault::error(error).times(1));
             let mut client = server.client();
+            // The first turn precedes the registration and serves a request that has arrived by then.
+            let reply = client.ask("get a\r\n", "END\r\n");
+            assert!(reply.is_empty() || reply == HIT, "error {error}: {reply}");
             assert_eq!(client.ask("get a\r\n", "END\r\n"), "", "error {error}");
             assert_eq!(server.plan.made(Call::EpollCtl), 1);
             // A connection with a full send buffer.
@@ -278,9 +281,9 @@ fn registering_a_listener_again_is_retried() {
     fill(&server);
     let fd = listener(&server);
     for error in errors::EPOLL_CTL {
-        // An accept without free descriptor makes the server check the listener, which takes two calls; the third
-        // removes its events, and later calls request them again.
-        server.plan.set(Call::EpollCtl, Fault::error(error).on(fd).after(3).times(3));
+        // After an accept without free descriptor the first call removes the listener's events; later calls request
+        // them again.
+        server.plan.set(Call::EpollCtl, Fault::error(error).on(fd).after(1).times(3));
         server.plan.set(Call::Accept, Fault::error(errors::EMFILE).times(1));
         server.plan.set(Call::Socket, Fault::error(errors::EMFILE).times(2));
         for _ in 0..3 {

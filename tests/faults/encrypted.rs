@@ -117,13 +117,14 @@ fn a_failed_handshake_affects_no_other_client() {
     let (request, reply) = exchange(20_000);
     let mut old = Client::new(port, &config);
     assert_eq!(old.ask(&request, "END\r\n"), reply);
-    let fd = server.descriptor_of(old.socket());
+    let is_free = |fd: i32| !std::path::Path::new(&format!("/proc/{}/fd/{fd}", server.pid())).exists();
+    let next = (0..).find(|&fd| is_free(fd)).unwrap();
     for (call, error) in
         [(Call::Receive, errors::ECONNRESET), (Call::Send, errors::EPIPE), (Call::Send, errors::ENOBUFS)]
     {
-        // The next client gets the next descriptor, once others have released it.
-        until("a free descriptor", || !std::path::Path::new(&format!("/proc/{}/fd/{}", server.pid(), fd + 1)).exists());
-        server.plan.set(call, Fault::error(error).on(fd + 1).times(1));
+        // The next client gets the lowest free descriptor, once the one before has released it.
+        until("a free descriptor", || is_free(next));
+        server.plan.set(call, Fault::error(error).on(next).times(1));
         assert_eq!(Client::new(port, &config).ask("mn\r\n", "MN\r\n"), "");
         assert_eq!(server.plan.made(call), 1, "{call:?}");
         server.plan.clear(call);
