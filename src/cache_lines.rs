@@ -2,7 +2,7 @@
 //!
 //! Such a write takes the line from all other cores, so the lines written by an operation say how it scales, on any
 //! number of cores: docs/scaling.md. With the feature `count-lines` each write calls [`wrote`], and
-//! [`take_lines`] returns the number of different lines since the last call. Without it nothing is counted, and the
+//! `take_lines` returns the number of different lines since the last call. Without it nothing is counted, and the
 //! calls cost nothing. Knows no other module; called by the store, read by `benches/store`.
 
 /// What a written cache line holds.
@@ -50,7 +50,7 @@ mod counting {
     const LINE: usize = 64;
 
     thread_local! {
-        /// Lines written since the last [`take_lines`].
+        /// Lines written since the last `take_lines`.
         static WRITTEN: RefCell<HashSet<(usize, Shared)>> = RefCell::default();
     }
 
