@@ -71,10 +71,13 @@ impl Spare<'_> {
     #[inline]
     pub fn put_words(&mut self, words: impl ExactSizeIterator<Item = u64>) {
         let Some(room) = self.room.get_mut(self.len..self.len + words.len() * 8) else { return };
-        self.len += room.len();
+        let mut written = 0;
+        // Counted as they are written: an iterator may have fewer words than it says.
         for (place, word) in room.as_chunks_mut::<8>().0.iter_mut().zip(words) {
             *place = word.to_le_bytes().map(MaybeUninit::new);
+            written += 8;
         }
+        self.len += written;
     }
 }
 
