@@ -25,7 +25,7 @@
 //! | 0 | [`limits`] [`clock`] [`hash`] [`decimal`] [`find_byte`] [`point`] [`cache_lines`] [`printable`] [`metric`] [`sys`] [`settings`] [`stats`] [`conns`] [`events`] [`hotkeys`] | leaves |
 //! | 1 | [`store`] [`tls`] [`auth`] [`cluster`] | the memory kernel: items, index, classes, eviction; certificates; users; the nodes of a cluster |
 //! | 2 | [`cache`] | the verbs, protocol-free |
-//! | 3 | [`maint`] | chores, the logger |
+//! | 3 | [`maint`] [`durable`] | chores, the logger; the durable copy of the items |
 //! | 4 | [`report`] | statistics as data |
 //! | 5 | [`proto`] | bytes to verbs and back, no sockets |
 //! | 6 | [`net`] | sockets, workers, connections |
@@ -42,6 +42,7 @@ pub mod clock;
 pub mod cluster;
 pub mod conns;
 pub mod decimal;
+pub mod durable;
 pub mod events;
 pub mod find_byte;
 pub mod hash;

@@ -39,7 +39,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["store", "tls", "auth", "cluster"],
     &["cache"],
-    &["maint"],
+    &["maint", "durable"],
     &["report"],
     &["proto"],
     &["net"],

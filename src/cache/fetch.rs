@@ -92,10 +92,10 @@ impl Verbs<'_> {
         hit.map_or(Fetched::Miss, |(result, _)| Fetched::Hit(result))
     }
 
-    /// Begins to load an item that memory does not hold, if there is a source that has it.
+    /// Begins to load an item that memory does not hold, if there is a backing that has it.
     #[inline]
     fn load(&self, key: &Key<'_>) -> Option<Load> {
-        if self.loads { self.cache.source.get()?.load(key) } else { None }
+        if self.loads { self.cache.backing()?.load(key) } else { None }
     }
 
     /// Looks `key` up without counting; also returns the class and state of a hit.

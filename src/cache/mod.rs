@@ -5,18 +5,18 @@
 //! locks; most reads are optimistic and take none.
 
 mod arith;
+mod backing;
 mod delete;
 mod fetch;
-mod source;
 mod store;
 mod touch;
 mod watch_events;
 
 pub use crate::store::Key;
 pub use arith::{Adjust, Adjusted, Arith, ArithResult, Initial};
+pub use backing::{Admission, Backing, CommitNumber, CommitReport, Committed, Completion, Fetched, Load, NOT_KEPT};
 pub use delete::{Deleted, MetaDelete, MetaDeleted};
 pub use fetch::{MetaGet, MetaSeen, Recache};
-pub use source::{Completion, Fetched, Load, Source};
 pub use store::{Family, Storage, Vivify};
 
 use crate::clock::Expiry;
@@ -38,20 +38,26 @@ pub struct Cache {
     /// Samples of the accessed keys.
     pub hotkeys: HotKeys,
     detail: AtomicBool,
-    /// Where items that memory does not hold are looked for.
-    source: OnceLock<Box<dyn Source>>,
+    /// What keeps items that memory does not hold.
+    backing: OnceLock<Box<dyn Backing>>,
 }
 
 impl Cache {
     /// Creates a cache over `store`.
     pub fn new(store: &'static Store, use_cas: bool, prefix_delimiter: u8, detail: bool, hotkeys: HotKeys) -> Self {
         let prefixes = PrefixStats::new(prefix_delimiter);
-        Self { store, use_cas, prefixes, hotkeys, detail: AtomicBool::new(detail), source: OnceLock::new() }
+        Self { store, use_cas, prefixes, hotkeys, detail: AtomicBool::new(detail), backing: OnceLock::new() }
     }
 
-    /// Sets the source of items that memory does not hold; the first call wins.
-    pub fn load_from(&self, source: Box<dyn Source>) {
-        let _ = self.source.set(source);
+    /// Puts a backing behind the cache; the first call wins.
+    pub fn put_behind(&self, backing: Box<dyn Backing>) {
+        let _ = self.backing.set(backing);
+    }
+
+    /// What is behind the cache, if there is anything.
+    #[inline]
+    pub fn backing(&self) -> Option<&dyn Backing> {
+        self.backing.get().map(|backing| &**backing)
     }
 
     /// Switches `stats detail` on or off.
@@ -95,7 +101,7 @@ pub struct Verbs<'a> {
     pub life_begin: u32,
     /// Log of the events for watchers.
     pub log: Log<'a>,
-    /// A fetch that misses may load the item from the source.
+    /// A fetch that misses may load the item from the backing.
     pub loads: bool,
 }
 

@@ -5,7 +5,7 @@
 
 use crate::support::{Client, answer, shared};
 use mio::{Events, Poll, Token};
-use oxcached::cache::{Completion, Key, Load, Source};
+use oxcached::cache::{Backing, Completion, Key, Load};
 use oxcached::limits::OUTPUT_PINS;
 use oxcached::net::{Acceptor, Answerer, ListenSocket, Listener, Workers};
 use oxcached::proto::{Completions, Cx, Input, Output, Protocol, Session, Shared, SlotName, Step};
@@ -20,7 +20,7 @@ type Loads = Vec<(Vec<u8>, Completion)>;
 #[derive(Clone, Default)]
 struct Far(Arc<(Mutex<Loads>, Condvar)>);
 
-impl Source for Far {
+impl Backing for Far {
     fn load(&self, key: &Key<'_>) -> Option<Load> {
         let (far, key) = (self.clone(), key.bytes().to_vec());
         (key.starts_with(b"far") || key.starts_with(b"none")).then(|| {
@@ -36,7 +36,7 @@ impl Far {
     /// A source, and a server over it.
     fn behind(args: &str) -> (Self, Arc<Shared>) {
         let (far, shared) = (Self::default(), shared(args));
-        shared.cache.load_from(Box::new(far.clone()));
+        shared.cache.put_behind(Box::new(far.clone()));
         (far, shared)
     }
 
