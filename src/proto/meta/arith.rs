@@ -3,7 +3,7 @@
 //! Owns the reply; [`Adjust`] defines the effect on the item. Called by the dispatcher of this directory.
 
 use super::parse::{LONG_OPAQUE, MetaCommand, Times};
-use super::reply::{echo, put_number, put_ttl};
+use super::reply::{echo, put_number, put_status, put_ttl};
 use crate::cache::{Adjust, Adjusted, Arith, ArithResult, Key, Vivify};
 use crate::proto::line::Run;
 
@@ -48,11 +48,7 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>, incr
     if flags.long_opaque.is_some() {
         return run.reply(LONG_OPAQUE);
     }
-    run.out.put(status);
-    for word in command.flag_words() {
-        echo(run.out, word, key.bytes(), flags.base64);
-    }
-    run.out.put(b"\r\n");
+    put_status(run.out, status, command, key.bytes());
 }
 
 /// Appends the reply to successful arithmetic.
@@ -66,25 +62,27 @@ fn show(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, times: &Times, key: &K
     }
     let mut text = itoa::Buffer::new();
     let digits = text.format(shown.number);
-    if flags.value {
-        put_number(run.out, b"VA ", digits.len() as u64);
-    } else {
-        run.out.put(b"HD");
-    }
     let mut exptime = shown.exptime;
-    let relative = |expiry| run.cx.shared.clock.relative(expiry);
-    for word in command.flag_words() {
-        match (word[0], times.touch, times.vivify) {
-            (b'T', Some((_, touched)), _) => exptime = relative(touched),
-            (b'N', _, Some((_, made))) if shown.made => exptime = relative(made),
-            (b't', ..) => put_ttl(run.out, exptime, &run.verbs),
-            (b'c', ..) => put_number(run.out, b" c", shown.cas),
-            _ => echo(run.out, word, key.bytes(), flags.base64),
+    let (clock, verbs) = (&run.cx.shared.clock, &run.verbs);
+    run.out.append(|reply| {
+        if flags.value {
+            put_number(reply, b"VA ", digits.len() as u64);
+        } else {
+            reply.put(b"HD");
         }
-    }
-    run.out.put(b"\r\n");
-    if flags.value {
-        run.out.put(digits.as_bytes());
-        run.out.put(b"\r\n");
-    }
+        for word in command.flag_words() {
+            match (word[0], times.touch, times.vivify) {
+                (b'T', Some((_, touched)), _) => exptime = clock.relative(touched),
+                (b'N', _, Some((_, made))) if shown.made => exptime = clock.relative(made),
+                (b't', ..) => put_ttl(reply, exptime, verbs),
+                (b'c', ..) => put_number(reply, b" c", shown.cas),
+                _ => echo(reply, word, key.bytes(), flags.base64),
+            }
+        }
+        reply.put(b"\r\n");
+        if flags.value {
+            reply.put(digits.as_bytes());
+            reply.put(b"\r\n");
+        }
+    });
 }

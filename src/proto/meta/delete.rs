@@ -3,7 +3,7 @@
 //! Owns the reply; [`MetaDelete`] defines the effect on the item. Called by the dispatcher of this directory.
 
 use super::parse::MetaCommand;
-use super::reply::echo;
+use super::reply::put_status;
 use crate::cache::{Key, MetaDelete, MetaDeleted};
 use crate::proto::line::Run;
 
@@ -29,9 +29,5 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>) {
         MetaDeleted::Exists => b"EX",
         MetaDeleted::NoMemory => return run.reply("SERVER_ERROR out of memory"),
     };
-    run.out.put(status);
-    for word in command.flag_words() {
-        echo(run.out, word, key.bytes(), flags.base64);
-    }
-    run.out.put(b"\r\n");
+    put_status(run.out, status, command, key.bytes());
 }

@@ -4,14 +4,14 @@
 //! directory.
 
 use super::parse::{Flags, LONG_OPAQUE, MetaCommand, Times};
-use super::reply::{echo, put_number, put_ttl};
+use super::reply::{echo, put_number, put_status, put_ttl};
 use crate::cache::{Fetched, Key, MetaGet, MetaSeen, Recache, Verbs, Vivify};
 use crate::limits::COPY_MAX;
 use crate::printable::is_one_word;
-use crate::proto::Output;
 use crate::proto::late::{self, LateRequest};
 use crate::proto::line::Run;
-use crate::store::Entry;
+use crate::store::{Entry, Pinned};
+use crate::sys::spare::Spare;
 
 /// Runs the command.
 #[inline]
@@ -19,14 +19,22 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>) {
     let flags = &command.flags;
     let times = flags.times(&run.cx.shared.clock);
     let (out, verbs) = (&mut *run.out, run.verbs);
-    let start = out.bytes().len();
-    let hit = run.verbs.peek(key, &peek(flags, &times), |seen, entry| {
-        out.bytes().truncate(start);
-        show(out, command, &times, key, seen, entry, &verbs);
+    let mut pinned = None;
+    let hit = out.append(|reply| {
+        let hit = verbs.peek(key, &peek(flags, &times), |seen, entry| {
+            reply.clear();
+            pinned = show(reply, command, &times, key, seen, entry, &verbs);
+        });
+        if !matches!(hit, Fetched::Hit(())) {
+            reply.clear();
+            pinned = None;
+        }
+        hit
     });
     let is_hit = matches!(hit, Fetched::Hit(()));
-    if !is_hit {
-        run.out.bytes().truncate(start);
+    if let Some(value) = pinned {
+        out.pin(value);
+        out.put(b"\r\n");
     }
     run.cx.note_sent(key.bytes(), run.out);
     if let Fetched::Pending(load) = hit {
@@ -41,11 +49,7 @@ pub fn run(run: &mut Run<'_, '_>, command: &MetaCommand<'_>, key: &Key<'_>) {
     if flags.long_opaque.is_some() {
         run.reply(LONG_OPAQUE);
     } else if !is_hit && !flags.quiet {
-        run.out.put(b"EN");
-        for word in command.flag_words() {
-            echo(run.out, word, key.bytes(), flags.base64);
-        }
-        run.out.put(b"\r\n");
+        put_status(run.out, b"EN", command, key.bytes());
     }
 }
 
@@ -65,17 +69,17 @@ fn peek(flags: &Flags, times: &Times) -> MetaGet {
     }
 }
 
-/// Appends the reply to a hit.
+/// Appends the reply to a hit, up to a value that is pinned and returned.
 #[inline]
 fn show(
-    out: &mut Output,
+    out: &mut Spare<'_>,
     command: &MetaCommand<'_>,
     times: &Times,
     key: &Key<'_>,
     seen: &MetaSeen,
     entry: Option<&Entry>,
     verbs: &Verbs<'_>,
-) {
+) -> Option<Pinned> {
     let flags = &command.flags;
     let with_value = flags.value && flags.compare != Some(seen.cas);
     if with_value {
@@ -105,14 +109,14 @@ fn show(
     }
     out.put(b"\r\n");
     if !with_value {
-        return;
+        return None;
     }
     if let Some(entry) = entry {
-        if seen.vlen <= COPY_MAX {
-            entry.copy_value(out.bytes());
-        } else if let Some(value) = entry.pin() {
-            out.pin(value);
+        if seen.vlen > COPY_MAX {
+            return entry.pin();
         }
+        entry.write_value(seen.vlen, out);
     }
     out.put(b"\r\n");
+    None
 }

@@ -5,6 +5,7 @@
 //! key. Called by the parser, the dispatcher, and every command that prints a key.
 
 use crate::limits::KEY_MAX;
+use crate::sys::spare::Spare;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -20,17 +21,34 @@ impl DecodedKey {
     }
 }
 
-/// Six bits of a character; `None` outside the alphabet. Padding counts as zero bits.
-fn sextet(byte: u8) -> Option<u32> {
-    Some(u32::from(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        b'=' => 0,
-        _ => return None,
-    }))
+/// Not a character of the alphabet.
+const FOREIGN: u8 = 64;
+
+/// Six bits of each character. Padding counts as zero bits.
+static SEXTETS: [u8; 256] = {
+    let mut sextets = [FOREIGN; 256];
+    let mut bits = 0;
+    while bits < 64 {
+        sextets[b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[bits] as usize] = bits as u8;
+        bits += 1;
+    }
+    sextets[b'=' as usize] = 0;
+    sextets
+};
+
+/// Whether a base64 key of at most `KEY_MAX` bytes is valid.
+pub(super) fn is_valid(text: &[u8]) -> bool {
+    let text = text.get(..KEY_MAX).unwrap_or(text);
+    let count = text.iter().filter(|&&byte| SEXTETS[usize::from(byte)] != FOREIGN).count();
+    count > 0 && count % 4 == 0 && padding(text) <= 2
+}
+
+/// Padding characters in the first group of four that has one.
+fn padding(text: &[u8]) -> usize {
+    let Some(first) = memchr::memchr(b'=', text) else { return 0 };
+    let before = text[..first].iter().filter(|&&byte| SEXTETS[usize::from(byte)] != FOREIGN).count();
+    let group = text[first..].iter().filter(|&&byte| SEXTETS[usize::from(byte)] != FOREIGN).take(4 - before % 4);
+    group.filter(|&&byte| byte == b'=').count()
 }
 
 /// Decodes a base64 key of at most `KEY_MAX` bytes; `None` if it is invalid.
@@ -38,12 +56,15 @@ pub(in crate::proto) fn decode(text: &[u8]) -> Option<DecodedKey> {
     let mut key = DecodedKey { buf: [0; KEY_MAX], len: 0 };
     let (mut count, mut bits, mut padding, mut ended) = (0, 0, 0, false);
     for &byte in text.get(..KEY_MAX).unwrap_or(text) {
-        let Some(sextet) = sextet(byte) else { continue };
+        let sextet = SEXTETS[usize::from(byte)];
+        if sextet == FOREIGN {
+            continue;
+        }
         count += 1;
         if ended {
             continue;
         }
-        bits = bits << 6 | sextet;
+        bits = bits << 6 | u32::from(sextet);
         padding += usize::from(byte == b'=');
         if count % 4 == 0 {
             // The lower 24 bits are those of this group of four.
@@ -61,17 +82,18 @@ pub(in crate::proto) fn decode(text: &[u8]) -> Option<DecodedKey> {
 
 /// Appends a key in its client's encoding.
 #[inline]
-pub(super) fn put_key(out: &mut Vec<u8>, key: &[u8], base64: bool) {
+pub(super) fn put_key(out: &mut Spare<'_>, key: &[u8], base64: bool) {
     if base64 {
-        out.extend_from_slice(STANDARD.encode(key).as_bytes());
+        out.put(STANDARD.encode(key).as_bytes());
     } else {
-        out.extend_from_slice(key);
+        out.put(key);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::spare;
 
     #[test]
     fn reads_what_memcached_reads() {
@@ -94,14 +116,17 @@ mod tests {
         ];
         for (text, key) in cases {
             assert_eq!(decode(text).as_ref().map(DecodedKey::bytes), *key, "{}", text.escape_ascii());
+            assert_eq!(is_valid(text), key.is_some(), "{}", text.escape_ascii());
         }
     }
 
     #[test]
     fn shows_what_it_read() {
         let mut out = Vec::new();
-        put_key(&mut out, b"\0\xff", true);
-        put_key(&mut out, b"\0\xff", false);
+        spare::append(&mut out, 8, |out| {
+            put_key(out, b"\0\xff", true);
+            put_key(out, b"\0\xff", false);
+        });
         assert_eq!(out, b"AP8=\0\xff");
     }
 }

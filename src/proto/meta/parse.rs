@@ -136,7 +136,7 @@ fn is_sound(words: &Tokens<'_>, first_flag: usize) -> bool {
 fn inspect<'a>(words: &'a Tokens<'a>) -> Result<MetaCommand<'a>, &'static str> {
     // A `b` without further words is ignored, as in memcached.
     let base64 = words.len() >= 4 && words.get(2) == b"b";
-    if words.get(1).len() > KEY_MAX || base64 && key::decode(words.get(1)).is_none() {
+    if words.get(1).len() > KEY_MAX || base64 && !key::is_valid(words.get(1)) {
         return Err(BAD_FORMAT);
     }
     Ok(MetaCommand { verb: MetaVerb::Inspect, flags: Flags { base64, ..Flags::NONE }, words })
@@ -274,7 +274,7 @@ impl Flags {
             }
             b'O' if argument.len() >= OPAQUE_MAX => self.long_opaque = Some(at),
             b'O' => {}
-            b'b' if key::decode(key).is_some() => self.base64 = true,
+            b'b' if key::is_valid(key) => self.base64 = true,
             b'b' => return Err(Wrong::Argument(Some("CLIENT_ERROR error decoding key"))),
             b'C' => self.compare = Some(number(BAD_TOKEN)?),
             b'E' => self.chosen = Some(number(BAD_TOKEN)?),

@@ -4,13 +4,15 @@
 //! directory.
 
 use super::key::put_key;
+use super::parse::MetaCommand;
 use crate::cache::Verbs;
 use crate::decimal;
 use crate::proto::Output;
+use crate::sys::spare::Spare;
 
 /// Appends `word` if it is a flag that every command echoes.
 #[inline]
-pub(super) fn echo(out: &mut Output, word: &[u8], key: &[u8], base64: bool) {
+pub(super) fn echo(out: &mut Spare<'_>, word: &[u8], key: &[u8], base64: bool) {
     match word.first() {
         Some(b'O') => {
             out.put(b" ");
@@ -18,7 +20,7 @@ pub(super) fn echo(out: &mut Output, word: &[u8], key: &[u8], base64: bool) {
         }
         Some(b'k') => {
             out.put(b" k");
-            put_key(out.bytes(), key, base64);
+            put_key(out, key, base64);
             if base64 {
                 out.put(b" b");
             }
@@ -27,16 +29,28 @@ pub(super) fn echo(out: &mut Output, word: &[u8], key: &[u8], base64: bool) {
     }
 }
 
+/// Appends a line with a status, and the flags that every command echoes.
+#[inline]
+pub(super) fn put_status(out: &mut Output, status: &[u8], command: &MetaCommand<'_>, key: &[u8]) {
+    out.append(|reply| {
+        reply.put(status);
+        for word in command.flag_words() {
+            echo(reply, word, key, command.flags.base64);
+        }
+        reply.put(b"\r\n");
+    });
+}
+
 /// Appends a flag with a number.
 #[inline]
-pub(super) fn put_number(out: &mut Output, flag: &[u8], number: u64) {
+pub(super) fn put_number(out: &mut Spare<'_>, flag: &[u8], number: u64) {
     out.put(flag);
-    decimal::put(out.bytes(), number);
+    decimal::write(out, number);
 }
 
 /// Appends the `t` flag: seconds left until `exptime`.
 #[inline]
-pub(super) fn put_ttl(out: &mut Output, exptime: u32, verbs: &Verbs<'_>) {
+pub(super) fn put_ttl(out: &mut Spare<'_>, exptime: u32, verbs: &Verbs<'_>) {
     if exptime == 0 {
         out.put(b" t-1");
     } else {

@@ -107,13 +107,15 @@ pub fn finish(
             return run.reply("SERVER_ERROR out of memory storing object");
         }
     };
-    run.out.put(status);
-    for word in words.split(|&byte| byte == b' ') {
-        match word.first() {
-            Some(b'c') => put_number(run.out, b" c", cas),
-            Some(b's') => put_number(run.out, b" s", vlen as u64),
-            _ => echo(run.out, word, key.bytes(), pending.base64),
+    run.out.append(|reply| {
+        reply.put(status);
+        for word in words.split(|&byte| byte == b' ') {
+            match word.first() {
+                Some(b'c') => put_number(reply, b" c", cas),
+                Some(b's') => put_number(reply, b" s", vlen as u64),
+                _ => echo(reply, word, key.bytes(), pending.base64),
+            }
         }
-    }
-    run.out.put(b"\r\n");
+        reply.put(b"\r\n");
+    });
 }
