@@ -6,6 +6,7 @@
 //! All times are Unix seconds by the wall clock; an `expires` of 0 means never. A record is *live* at `now` if it has
 //! not expired and no flush came after it. Only live records are shown by a reader.
 
+pub use crate::settings::Durability;
 use std::fmt;
 use std::path::Path;
 
@@ -36,6 +37,8 @@ pub mod marks {
     pub const KEY_BINARY: u8 = 4;
     /// The CAS id was chosen by a client.
     pub const CHOSEN_CAS: u8 = 8;
+    /// A client gave the expiry time as a date, which follows the wall clock.
+    pub const DATE: u8 = 16;
 }
 
 /// A record to write.
@@ -81,8 +84,8 @@ pub struct EngineSizes {
 
 /// The writer's side of an engine.
 ///
-/// A transaction is `begin`, changes, `commit`. After an error of any of them the caller calls `roll_back`, which leaves
-/// the records as they were before `begin`. Changes of one transaction name each key once, `flush` first.
+/// A transaction is `begin`, changes, `commit`. After an error of any of them the caller calls `roll_back`, which
+/// leaves the records as they were before `begin`. Changes of one transaction name each key once, `flush` first.
 pub trait Engine: Send {
     /// What was found at the start.
     fn opened(&self) -> Opened;
@@ -163,18 +166,6 @@ pub trait Reader: Send {
 
     /// Copies the committed records into a new file at `to`, while the writer goes on.
     fn back_up(&mut self, to: &Path) -> Result<(), EngineError>;
-}
-
-/// What a commit survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// The end of the process. Changes wait up to a second for their commit.
-    #[default]
-    Async,
-    /// The end of the process. Changes wait a few milliseconds for their commit.
-    Batch,
-    /// The loss of power. A reply waits for its commit.
-    Sync,
 }
 
 /// Kind of an engine's error.

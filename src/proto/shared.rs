@@ -8,6 +8,7 @@ use crate::cache::{Cache, Verbs};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::conns::{Addresses, ConnTable};
+use crate::durable::Durable;
 use crate::events::{Events, Log};
 use crate::hotkeys::{HotKeys, NoSketchMemory};
 use crate::limits::{REPLY_CHARGE, TURN_KEYS};
@@ -48,6 +49,8 @@ pub struct Shared {
     pub auth: Option<Auth>,
     /// Nodes of the cluster; `None` without `-o cluster_file`.
     pub cluster: Option<Arc<Cluster>>,
+    /// Durable copy of the items; `None` without `-o store`.
+    pub durable: Option<Arc<Durable>>,
     /// Open connections, for `stats conns`.
     pub conns: ConnTable,
     /// Number of connections per address, if that is limited.
@@ -128,7 +131,7 @@ impl Shared {
         store.report_to(Arc::clone(&events), clock.begun());
         store.set_origin(clock.unix(0));
         store.set_flat(!settings.lru_segmented);
-        store.set_hot_pct(settings.hot_lru_given.then_some(settings.hot_lru_pct));
+        store.set_hot_pct(settings.hot_lru_pct);
         store.set_temp_ttl(settings.temp_lru.then_some(settings.temporary_ttl.saturating_add(clock.begun())));
         let workers = settings.num_threads as usize;
         let hotkeys = HotKeys::new(workers, settings.hotkeys.sample, settings.hotkeys.window);
@@ -142,6 +145,7 @@ impl Shared {
             tls: None,
             auth: None,
             cluster: None,
+            durable: None,
             conns: ConnTable::default(),
             addresses: Addresses::default(),
             watchers: Watchers::new(Arc::clone(&events), settings.log_buffers.watcher as usize),
@@ -164,6 +168,9 @@ impl Shared {
     pub fn tick(&self) {
         self.clock.tick();
         self.cache.store.set_origin(self.clock.unix(0));
+        if let Some(durable) = &self.durable {
+            durable.tick(self.clock.now(), self.clock.unix(0));
+        }
     }
 
     /// Moves the wall clock forward by `seconds`, for tests.
@@ -204,6 +211,7 @@ impl Shared {
             tls: self.tls.as_deref(),
             auth: self.auth.is_some(),
             cluster: self.cluster.as_deref(),
+            durable: self.durable.as_deref(),
         }
     }
 
@@ -215,6 +223,9 @@ impl Shared {
         }
         if let Some(cluster) = &self.cluster {
             cluster.reset();
+        }
+        if let Some(durable) = &self.durable {
+            durable.reset();
         }
         self.cache.store.reset_counts();
         self.cache.prefixes.clear();

@@ -6,6 +6,7 @@
 
 mod classes;
 mod conns;
+mod durable;
 mod general;
 mod largest;
 mod prefixes;
@@ -19,6 +20,7 @@ pub use sizes::SizeCount;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::durable::Durable;
 use crate::maint::{Crawler, Mover};
 use crate::metric::{Metric, MetricSink};
 use crate::settings::{Runtime, Settings};
@@ -39,6 +41,8 @@ pub enum Report {
     Slabs,
     /// `stats sizes` while sizes are not tracked.
     NoSizes,
+    /// `stats store`: the durable copy, if there is one.
+    DurableCopy,
 }
 
 /// The parts of a server that statistics are read from.
@@ -58,6 +62,8 @@ pub struct Collector<'a> {
     pub auth: bool,
     /// `None` without `-o cluster_file`.
     pub cluster: Option<&'a Cluster>,
+    /// `None` without `-o store`.
+    pub durable: Option<&'a Durable>,
 }
 
 /// The counters of all workers and classes, read once: reports of one reading agree with each other, whatever the
@@ -83,6 +89,7 @@ impl Collector<'_> {
         match report {
             Report::Settings => self.settings.report(self.runtime, &mut MetricSink::new(visit)),
             Report::NoSizes => MetricSink::new(visit).info("sizes_status", "disabled"),
+            Report::DurableCopy => self.durable_copy(&mut MetricSink::new(visit)),
             Report::General | Report::Items | Report::Slabs => self.visit_reading(&self.read(), report, visit),
         }
     }
@@ -94,7 +101,7 @@ impl Collector<'_> {
             Report::General => self.general(reading, &mut out),
             Report::Items => self.items(reading, &mut out),
             Report::Slabs => self.slabs(reading, &mut out),
-            Report::Settings | Report::NoSizes => self.visit(report, visit),
+            Report::Settings | Report::NoSizes | Report::DurableCopy => self.visit(report, visit),
         }
     }
 }

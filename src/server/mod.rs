@@ -140,6 +140,7 @@ impl Server {
     /// # Errors
     /// Polling failed.
     pub fn run(mut self, mut signals: Option<Signals>) -> io::Result<()> {
+        let durable = self.shared.durable.clone();
         let served = self.serve(signals.as_mut());
         self.begin(Phase::Draining);
         let stop = self.shared.settings.stop.clone();
@@ -168,6 +169,8 @@ impl Server {
                 self.workers.stop();
             }
         }
+        // No command runs any more: what is pending can be written.
+        durable.iter().for_each(|durable| durable.stop());
         served.map(|_| ())
     }
 

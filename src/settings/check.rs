@@ -7,8 +7,8 @@
 use super::number::strict_u32;
 use super::parse::{Draft, Exit, FAILURE, NO_USER, USAGE};
 use super::{
-    CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings, admin, listen,
-    stop,
+    CHUNK_ALIGN_BYTES, HASHPOWER_DEFAULT, HOT_LRU_PCT, ProtocolChoice, SLAB_CLASSES_MAX, SLAB_PAGE_SIZE, Settings,
+    admin, durable, listen, stop,
 };
 use crate::sys::user::{Account, find_account, numbered_account};
 
@@ -27,7 +27,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     if let Some(text) = sizes_text {
         settings.slab_sizes = Some(slab_sizes(&text, &settings)?);
     }
-    if settings.hot_lru_pct + settings.warm_lru_pct > 80 {
+    if settings.hot_lru_pct.unwrap_or(HOT_LRU_PCT) + settings.warm_lru_pct > 80 {
         return usage("hot_lru_pct + warm_lru_pct cannot be more than 80% combined");
     }
     if settings.temp_lru && !settings.lru_maintainer_thread {
@@ -51,6 +51,7 @@ pub(super) fn finish(mut draft: Draft) -> Result<Settings, Exit> {
     admin::finish(&mut settings)?;
     listen::finish(&mut settings)?;
     stop::finish(&settings)?;
+    durable::finish(&settings)?;
     if settings.auth_file.is_some() {
         for spec in settings.listeners.iter_mut().filter(|spec| spec.protocol == ProtocolChoice::Negotiating) {
             spec.protocol = ProtocolChoice::Ascii;

@@ -164,11 +164,10 @@ pub(super) static SUBS: &[Sub] = &[
         set_lru_maintainer(settings, false);
     }),
     Sub::value("hot_lru_pct", "Missing hot_lru_pct argument", "percent of memory for new items", |draft, value| {
-        draft.settings.hot_lru_pct = within(value, 1..=79, "hot_lru_pct must be > 1 and < 80")?;
-        draft.settings.hot_lru_given = true;
+        draft.settings.hot_lru_pct = Some(within(value, 1..=79, "hot_lru_pct must be > 1 and < 80")?);
         Ok(())
     }).takes("<percent>")
-    .default(|settings| settings.hot_lru_pct.to_string()),
+    .default(|settings| settings.hot_lru_pct.unwrap_or(super::HOT_LRU_PCT).to_string()),
     Sub::value(
         "warm_lru_pct",
         "Missing warm_lru_pct argument",

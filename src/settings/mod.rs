@@ -12,6 +12,8 @@ mod admin;
 mod check;
 mod cluster;
 mod config;
+#[allow(dead_code)] // until an engine is there
+mod durable;
 mod extended;
 mod given;
 mod help;
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 pub use admin::{Admin, AdminAddr, AdminTimes};
 pub use check::{check_authfile, check_start, check_user};
+pub use durable::{Durability, DurableSettings, OnError, Reach, StorePolicy, Warm};
 pub use hotkeys::HotKeyOptions;
 pub use latency::{LatencyMode, LatencySettings, NO_THRESHOLD, large_threshold, slow_threshold};
 pub use listen::{ListenPlace, ListenSpec, Transport, UnixGroup};
@@ -214,10 +217,9 @@ pub struct Settings {
     pub lru_maintainer_thread: bool,
     /// Hot, warm and cold lists instead of one. Changes at run time.
     pub lru_segmented: bool,
-    /// `-o hot_lru_pct`: percent of a class's memory, 1 to 79. Changes at run time.
-    pub hot_lru_pct: u32,
-    /// Whether `hot_lru_pct` was given: otherwise the share of new items adapts.
-    pub hot_lru_given: bool,
+    /// `-o hot_lru_pct`: percent of a class's memory, 1 to 79. Changes at run time. `None`: shown as
+    /// [`HOT_LRU_PCT`], but the share of new items adapts.
+    pub hot_lru_pct: Option<u32>,
     /// `-o warm_lru_pct`: percent, 1 to 79, with `hot_lru_pct` at most 80. Changes at run time; shown only, no effect.
     pub warm_lru_pct: u32,
     /// Age limits of the lists. Change at run time; shown only.
@@ -258,6 +260,8 @@ pub struct Settings {
     pub admin: Admin,
     /// `-o cluster_file`.
     pub cluster_file: Option<PathBuf>,
+    /// `-o store` and its companions.
+    pub durable: DurableSettings,
     /// `-o latency` and its thresholds.
     pub latency: LatencySettings,
     /// `-o drain`, `-o save_on_term`.
@@ -295,6 +299,9 @@ impl Settings {
         self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path))
     }
 }
+
+/// Value of `-o hot_lru_pct` that is shown when it was not given: memcached's.
+pub const HOT_LRU_PCT: u32 = 20;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -342,8 +349,7 @@ impl Default for Settings {
             lru_crawler_tocrawl: 0,
             lru_maintainer_thread: true,
             lru_segmented: true,
-            hot_lru_pct: 20,
-            hot_lru_given: false,
+            hot_lru_pct: None,
             warm_lru_pct: 40,
             max_factors: MaxFactors { hot: 0.2, warm: 2.0 },
             temp_lru: false,
@@ -364,6 +370,7 @@ impl Default for Settings {
             hotkeys: HotKeyOptions::default(),
             admin: Admin::default(),
             cluster_file: None,
+            durable: DurableSettings::default(),
             latency: LatencySettings::default(),
             stop: StopSettings::default(),
             daemonize: false,

@@ -136,6 +136,10 @@ impl Settings {
         if self.cluster_file.is_some() {
             out.info("cluster_file", &path(&self.cluster_file, "no"));
         }
+        if self.durable.path.is_some() {
+            out.info("store", &path(&self.durable.path, "no"));
+            out.info("durability", self.durable.durability.text());
+        }
         if self.stop.save_on_term {
             out.gauge("save_on_term", true);
         }

@@ -121,7 +121,7 @@ impl Runtime {
             lru_crawler_tocrawl: AtomicU32::new(settings.lru_crawler_tocrawl),
             lru_maintainer_thread: AtomicBool::new(settings.lru_maintainer_thread),
             lru_segmented: AtomicBool::new(settings.lru_segmented),
-            hot_lru_pct: AtomicU32::new(settings.hot_lru_pct),
+            hot_lru_pct: AtomicU32::new(settings.hot_lru_pct.unwrap_or(super::HOT_LRU_PCT)),
             warm_lru_pct: AtomicU32::new(settings.warm_lru_pct),
             hot_max_factor: AtomicF64::new(settings.max_factors.hot),
             warm_max_factor: AtomicF64::new(settings.max_factors.warm),

@@ -31,6 +31,11 @@ pub trait ChangeSink: Send + Sync {
     /// A flush has ended every key whose last change has a number below `seq`. One that `flush_all` requests with a
     /// delay is reported when it takes effect.
     fn flush(&self, seq: u64);
+
+    /// A flush will take effect when relative time is past `at`; `None`: none will. Called as [`ChangeSink::flush`].
+    fn plan_flush(&self, at: Option<u32>) {
+        let _ = at;
+    }
 }
 
 /// One change of one key.
@@ -91,6 +96,13 @@ impl Store {
     #[cold]
     fn emit_to(&self, sink: &dyn ChangeSink, key: &Key<'_>, op: ChangeOp, item: Entry) {
         sink.change(&Change { key: *key, op, item: &item, seq: self.changes.next_seq() });
+    }
+
+    /// Reports a flush to come, or that none is.
+    pub(super) fn emit_flush_plan(&self, at: Option<u32>) {
+        if let Some(sink) = self.changes.sink.get() {
+            sink.plan_flush(at);
+        }
     }
 
     /// Reports a flush; called while it takes effect (its counter is odd).

@@ -120,6 +120,7 @@ impl Store {
             persistent.pending.store(0, Release);
         } else {
             persistent.pending.store(oldest_live.into(), Release);
+            self.emit_flush_plan((oldest_live != 0).then_some(oldest_live));
         }
     }
 

@@ -12,7 +12,7 @@
 //! | 4 | `evict` | choice of the victim: S3-FIFO with ghosts, or one LRU list; labels of items |
 //! | 5 | `class` | a class: its chunks, its queues, its threads' magazines, and how these meet |
 //! | 6 | `slabs` | all classes over one page pool |
-//! | 7 | `store` `dates` `entry` `flush` `link` `read` `reservation` `scratch` `upkeep` `walk` `write` `change` | the [`Store`] |
+//! | 7 | `store` `dates` `entry` `flush` `link` `read` `reload` `reservation` `scratch` `upkeep` `walk` `write` `change` | the [`Store`] |
 //! | 8 | `page_move` `recovery` | work on all parts of a store: moving pages, rebuilding it from a memory file |
 //!
 //! A class consists of parts with private fields, each tested alone. `slab::Chunks` allocates chunks and knows no
@@ -24,9 +24,9 @@
 //!
 //! The files of room 7 implement one type, [`Store`]: `store` lookups, unlinking, allocation; `entry` access to an item
 //! under its bucket's lock; `link` which item a key has; `change` reports of changes to a sink; `read` optimistic
-//! reads; `write` conditional commits; `reservation` values that arrive, and pinned values that are sent; `flush`
-//! expired and flushed items; `dates` expiry by the wall clock; `walk` the sweep, tending (the LRU maintainer's work)
-//! and dumps; `scratch` a thread's value buffer; `upkeep` signals for background threads.
+//! reads; `reload` items of a durable copy; `write` conditional commits; `reservation` values that arrive, and pinned
+//! values that are sent; `flush` expired and flushed items; `dates` expiry by the wall clock; `walk` the sweep, tending
+//! (the LRU maintainer's work) and dumps; `scratch` a thread's value buffer; `upkeep` signals for background threads.
 //!
 //! Knows no protocol, no settings table and no sockets; called by `cache` and `maint`. No `&[u8]` into an item
 //! leaves this directory, except for values under a [`Pinned`] guard or a [`Reservation`].
@@ -46,6 +46,7 @@ mod memory_file;
 mod page_move;
 mod read;
 mod recovery;
+mod reload;
 mod reservation;
 mod scratch;
 mod slab;
@@ -65,6 +66,7 @@ pub use item::layout::{Meta, iflag, state};
 pub use memory_file::{Holds, MemoryFile};
 pub use page_move::rescue::{Move, MoveCounts, Progress};
 pub use recovery::Adopted;
+pub use reload::LinkedLoad;
 pub use reservation::{Pinned, Reservation};
 pub use scratch::Scratch;
 #[cfg(feature = "lock-times")]

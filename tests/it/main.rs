@@ -31,6 +31,7 @@ mod admin_listener;
 mod auth;
 mod binary;
 mod cluster;
+mod durable;
 mod engine;
 mod fuzz_corpus;
 mod host;

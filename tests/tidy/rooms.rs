@@ -26,6 +26,7 @@ const ROOMS: &[&[&str]] = &[
         "flush",
         "link",
         "read",
+        "reload",
         "reservation",
         "scratch",
         "upkeep",

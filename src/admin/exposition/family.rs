@@ -60,6 +60,8 @@ pub(super) enum SampleSource {
     Slabs(&'static str),
     /// A counter of the admin listener.
     Admin(&'static str),
+    /// A row of `stats store`.
+    Durable(&'static str),
     /// A function that puts every sample, with labels of its own.
     Each(fn(&Scrape<'_>, &mut Samples<'_>)),
 }
@@ -95,6 +97,7 @@ impl Family {
             SampleSource::General(name) => single(RowSet::General, name),
             SampleSource::GeneralOrZero(name) => single(RowSet::General, name).or(Some(MetricValue::Integer(0))),
             SampleSource::Admin(name) => single(RowSet::Admin, name),
+            SampleSource::Durable(name) => single(RowSet::Durable, name),
             SampleSource::Setting(name) => single(RowSet::Settings, name),
             SampleSource::CrawlerSetting(name) if scrape.has_crawler() => single(RowSet::Settings, name),
             SampleSource::Flash(name) if rows.has(RowSet::General, "extstore_limit_maxbytes") => {

@@ -24,6 +24,8 @@ pub(super) enum RowSet {
     Slabs,
     /// Counters of the admin listener.
     Admin,
+    /// `stats store`.
+    Durable,
 }
 
 /// A value and its class; `None` = the whole server.
@@ -42,6 +44,7 @@ impl Rows {
             (RowSet::Settings, Report::Settings),
             (RowSet::Items, Report::Items),
             (RowSet::Slabs, Report::Slabs),
+            (RowSet::Durable, Report::DurableCopy),
         ] {
             shared.collector().visit_reading(reading, report, &mut |metric| self.add(set, metric));
         }

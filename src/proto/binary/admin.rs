@@ -92,6 +92,7 @@ pub(super) fn stat(run: &mut PacketRun<'_, '_>, word: &[u8]) -> Option<Box<dyn L
         b"slabs" => Some(Report::Slabs),
         b"sizes" if cx.shared.settings.track_sizes => return Some(Box::new(SizesReport::new(cx, form))),
         b"sizes" => Some(Report::NoSizes),
+        b"store" if cx.shared.durable.is_some() => Some(Report::DurableCopy),
         _ if is_latency(word) => return latency(run, form, word),
         _ => return key_report(run, word, form),
     };

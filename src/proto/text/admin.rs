@@ -309,6 +309,7 @@ pub(super) fn stats(run: &mut Run<'_, '_>, tokens: &Tokens<'_>) -> AfterCommand 
                 return AfterCommand::Report(Box::new(SizesReport::new(cx, TextRows)));
             }
             b"sizes" => Report::NoSizes,
+            b"store" if cx.shared.durable.is_some() => Report::DurableCopy,
             b"latency" | b"slow" | b"large" => return super::latency::stats(run, tokens),
             name => return key_report(run, name, tokens),
         }
