@@ -10,6 +10,9 @@
 //! counter is odd. So an item that stays has a higher number than the flushes before it, and a lower one than those
 //! after it.
 //!
+//! A removal is a change of an item, so the deletion of a key without one is none. A sink may keep items that memory no
+//! longer has: [`Store::delete_absent`] reports their deletion.
+//!
 //! Not reported: accesses, moves to another chunk or layout, and the items recovered from a memory file.
 
 use crate::store::entry::Entry;
@@ -27,6 +30,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 pub trait ChangeSink: Send + Sync {
     /// A key has changed.
     fn change(&self, change: &Change<'_>);
+
+    /// A client has deleted a key of which memory has no item. Called as for a change of that key.
+    fn delete_absent(&self, key: &Key<'_>, seq: u64);
 
     /// A flush has ended every key whose last change has a number below `seq`. One that `flush_all` requests with a
     /// delay is reported when it takes effect.
@@ -103,6 +109,18 @@ impl Store {
         if let Some(sink) = self.changes.sink.get() {
             sink.plan_flush(at);
         }
+    }
+
+    /// Reports the deletion of a key of which memory has no item, dead or alive. False if there is one: the caller
+    /// looks again.
+    pub fn delete_absent(&'static self, key: &Key<'_>) -> bool {
+        let Some(sink) = self.changes.sink.get() else { return true };
+        let bucket = self.index.lock(key.hash());
+        let is_absent = self.find(&bucket, key).is_none();
+        if is_absent {
+            sink.delete_absent(key, self.changes.next_seq());
+        }
+        is_absent
     }
 
     /// Reports a flush; called while it takes effect (its counter is odd).

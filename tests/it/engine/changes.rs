@@ -92,6 +92,10 @@ impl ChangeSink for Recorder {
         self.recorded.lock().unwrap().changes.push(record);
     }
 
+    fn delete_absent(&self, _: &Key<'_>, _: u64) {
+        panic!("without a backing no deletion is reported of a key without item");
+    }
+
     fn flush(&self, seq: u64) {
         self.recorded.lock().unwrap().flushes.push(seq);
     }
@@ -457,6 +461,8 @@ impl ChangeSink for Flusher {
             self.shared.cache.store.flush(now - 1, now);
         }
     }
+
+    fn delete_absent(&self, _: &Key<'_>, _: u64) {}
 
     fn flush(&self, _: u64) {}
 }
