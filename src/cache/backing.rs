@@ -24,6 +24,11 @@ pub trait Backing: Send + Sync {
         Admission::Granted
     }
 
+    /// Whether replies to changes wait for commits. A request whose reply cannot wait is refused then.
+    fn replies_wait(&self) -> bool {
+        false
+    }
+
     /// The commit that covers every change that the calling thread has made since its last call; `None` if it made
     /// none, or if replies do not wait for commits.
     fn take_commit(&self) -> Option<CommitNumber> {

@@ -4,7 +4,7 @@
 //! of [`Verbs::delete_if`] counts as neither. Called through [`Verbs`] by every protocol.
 
 use super::watch_events::ItemShape;
-use super::{Done, Key, Verbs};
+use super::{Attempt, Done, Key, Verbs};
 use crate::clock::{Clock, Expiry};
 use crate::events::{LookupStatus, StoreStatus};
 use crate::hotkeys::AccessKind;
@@ -64,11 +64,10 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
         }
-        let found = self.visit(key, AccessKind::Write, |entry| {
+        match self.take_out(key, |entry| {
             entry.unlink();
             ItemShape { class: entry.class(), size: entry.vlen(), exptime: 0 }
-        });
-        match self.live(found) {
+        }) {
             Some(shape) => {
                 self.counters.add_class(shape.class, ClassCounter::DeleteHits);
                 self.tell_deleted(key, false, shape);
@@ -86,14 +85,18 @@ impl Verbs<'_> {
         if self.cache.detail() {
             self.cache.prefixes.record(key.bytes(), PrefixEvent::Delete);
         }
-        let found = self.visit(key, AccessKind::Write, |entry| {
+        let unlink = |entry: &mut Entry| {
             if compare != 0 && compare != self.shown_cas(entry.cas()) {
                 return None;
             }
             entry.unlink();
             Some(entry.class())
-        });
-        match self.live(found) {
+        };
+        let found = match compare {
+            0 => self.take_out(key, unlink),
+            _ => self.live(self.visit(key, AccessKind::Write, unlink)),
+        };
+        match found {
             Some(Some(class)) => {
                 self.counters.add_class(class, ClassCounter::DeleteHits);
                 Deleted::Deleted
@@ -106,10 +109,33 @@ impl Verbs<'_> {
         }
     }
 
-    /// Removes an item without counting a delete.
+    /// Removes an item without counting a delete, also one that only the backing has.
     pub fn remove(&self, key: &Key<'_>) {
-        let found = self.visit(key, AccessKind::Write, Entry::unlink);
-        self.live(found);
+        let is_alone = self.cache.backing().is_none();
+        while self.live(self.visit(key, AccessKind::Write, Entry::unlink)).is_none() {
+            if is_alone || self.cache.store.delete_absent(key) {
+                return;
+            }
+        }
+    }
+
+    /// Passes the item of `key`, which is to go, to `unlink`. Without one the backing's goes, see
+    /// [`Verbs::lets_go`].
+    fn take_out<R>(&self, key: &Key<'_>, unlink: impl Fn(&mut Entry) -> R) -> Option<R> {
+        let mut notice = self.notice(AccessKind::Write);
+        loop {
+            let found = self.live(self.visit_once(key, &mut notice, &unlink));
+            if found.is_some() || self.lets_go(key) {
+                return found;
+            }
+        }
+    }
+
+    /// Ends a deletion that has found no item. After a wait for the backing, memory may have lost the item again, so
+    /// the backing's is deleted. False if memory has an item by now.
+    #[inline]
+    fn lets_go(&self, key: &Key<'_>) -> bool {
+        self.attempt != Attempt::AfterWait || self.cache.store.delete_absent(key)
     }
 
     /// Deletes an item, empties it or marks it stale.
@@ -119,6 +145,8 @@ impl Verbs<'_> {
         loop {
             let found = self.visit_once(key, &mut notice, |entry| self.discard_entry(discard, entry));
             let done = match self.live(found) {
+                // A mark that finds no item deletes as well: a miss is better than a value that was to be stale.
+                None if discard.compare.is_none() && !self.lets_go(key) => continue,
                 None => MetaDeleted::NotFound,
                 Some(DeleteStep::Finished(done)) => done,
                 Some(DeleteStep::Removed(shape)) => {

@@ -5,7 +5,7 @@
 //! commands.
 
 use super::store::Vivify;
-use super::{Fetched, Key, Load, Verbs};
+use super::{Attempt, Fetched, Key, Load, Verbs};
 use crate::clock::Expiry;
 use crate::hotkeys::AccessKind;
 use crate::stats::{ClassCounter, Counter, PrefixEvent};
@@ -95,7 +95,15 @@ impl Verbs<'_> {
     /// Begins to load an item that memory does not hold, if there is a backing that has it.
     #[inline]
     fn load(&self, key: &Key<'_>) -> Option<Load> {
-        if self.loads { self.cache.backing()?.load(key) } else { None }
+        if self.attempt == Attempt::First { self.cache.backing()?.load(key) } else { None }
+    }
+
+    /// Begins to load the item of `key` if only the backing has it, for a command that depends on the item and is about
+    /// to run. No access is recorded; a dead item is counted.
+    pub fn load_first(&self, key: &Key<'_>) -> Option<Load> {
+        let store = self.cache.store;
+        let found = store.read(key, self.now, false, |_| ()).unwrap_or_else(|| store.visit(key, self.now, |_| ()));
+        if self.live(found).is_some() { None } else { self.load(key) }
     }
 
     /// Looks `key` up without counting; also returns the class and state of a hit.

@@ -88,6 +88,18 @@ pub enum Done {
     NotFound,
 }
 
+/// Attempt of a command that may wait for the backing. It waits once: from then on, what memory does not hold is a
+/// miss, and nothing is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It has not waited.
+    First,
+    /// It waited before it ran.
+    AfterWait,
+    /// It ran, found its item missing, waited, and runs again: the access is counted.
+    Again,
+}
+
 /// The verbs of one run: cache, the running worker's counters and the time.
 #[derive(Clone, Copy)]
 pub struct Verbs<'a> {
@@ -101,8 +113,8 @@ pub struct Verbs<'a> {
     pub life_begin: u32,
     /// Log of the events for watchers.
     pub log: Log<'a>,
-    /// A fetch that misses may load the item from the backing.
-    pub loads: bool,
+    /// Which attempt of the command this is.
+    pub attempt: Attempt,
 }
 
 impl Verbs<'_> {

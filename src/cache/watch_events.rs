@@ -4,7 +4,7 @@
 //! hot keys each command counts as one access of each of its keys. If no client watches and no keys are sampled,
 //! nothing runs here but the test of one mask.
 
-use super::{Key, Refused, Verbs};
+use super::{Attempt, Key, Refused, Verbs};
 use crate::events::{Event, EventClass, LookupStatus, StoreStatus, StoreVerb};
 use crate::hotkeys::{Access, AccessKind};
 use crate::store::{CommitInfo, Dead, Entry, Lookup, Mode, Reservation, Stored};
@@ -96,7 +96,7 @@ impl Verbs<'_> {
     #[cold]
     fn count_down(&self, wanted: EventClass) -> EventClass {
         // A command that runs again, after it waited for its item, has been counted.
-        let is_counted = wanted.meets(EventClass::ACCESSES) && self.loads;
+        let is_counted = wanted.meets(EventClass::ACCESSES) && self.attempt != Attempt::Again;
         let is_sample = is_counted && self.cache.hotkeys.is_due(self.log.worker());
         if is_sample { wanted } else { wanted.without(EventClass::ACCESSES) }
     }

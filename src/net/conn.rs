@@ -195,7 +195,8 @@ impl<S: Handler> Conn<S> {
     }
 
     fn steps(&mut self, token: usize, context: &mut WorkerContext) -> After {
-        if self.blocked || self.closing.is_some() {
+        // A suspended connection may have late replies to send.
+        if self.blocked || self.closing.is_some() || self.awaits == Awaits::Reply {
             match (self.write(token, context), self.closing) {
                 (WriteOutcome::All, None) => {}
                 (WriteOutcome::All, Some(reason)) if context.buffers.output.is_empty() => return After::Close(reason),

@@ -4,6 +4,7 @@
 //! drive every step a session may ask for, panics included.
 
 use super::notify::Remote;
+use crate::cache::Completion;
 use crate::maint::WatchSink;
 use crate::proto::{ConnState, Cx, Input, Output, Protocol, Session, Shared, Step};
 use std::net::SocketAddr;
@@ -49,8 +50,11 @@ impl Handler for Session {
         Session::uploaded(self, n);
     }
 
-    /// Without a check or users the handle is dropped, which closes the connection.
+    /// Without a load, a check or users the handle is dropped, which closes the connection.
     fn suspended(&mut self, shared: &Shared, peer: Option<SocketAddr>, remote: Remote) {
+        if let Some(load) = self.take_load() {
+            return load.then(Completion::new(move || remote.resume(Vec::new())));
+        }
         if let (Some(check), Some(auth)) = (self.take_check(), &shared.auth) {
             let source = peer.map(|peer| peer.ip().to_canonical());
             let ticket = auth.submit(check, source, Box::new(move || remote.resume(Vec::new())));

@@ -38,8 +38,6 @@ pub enum Waits<'a> {
     InSlot(&'a dyn Completions),
     /// The command is refused: nothing would deliver its reply.
     Refused,
-    /// The command has waited once. A miss is a miss now: nothing is loaded.
-    Over,
 }
 
 /// A request that runs again.

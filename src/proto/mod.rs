@@ -10,12 +10,14 @@
 //! text/keys   text/dump         a multiget between two runs; an item dump
 //! upload   key_reports > listing > report
 //!                               an arriving value and its end, as plain data; replies sent in steps
+//! gate                          what a change asks of the backing before it runs
 //! line                          context and reply of a running line
 //! input > lookahead   tokens   output   turn > shared > late, turn_trace > raw_command
 //! ```
 
 mod binary;
 mod command_result;
+mod gate;
 mod input;
 mod key_reports;
 mod late;

@@ -24,6 +24,8 @@ pub struct Output {
     pieces: VecDeque<(usize, Piece)>,
     /// Unsent bytes of `pieces`.
     piece_bytes: usize,
+    /// Slots that are not filled.
+    slots: usize,
     /// Length of the value that was pinned last, until [`Output::take_pinned`].
     pinned: usize,
     /// Number of unsent bytes at which the output is full.
@@ -62,7 +64,7 @@ pub struct Mark {
 impl Default for Output {
     fn default() -> Self {
         let (bytes, pieces) = (Vec::new(), VecDeque::new());
-        Self { bytes, sent: 0, pieces, piece_bytes: 0, pinned: 0, high: OUTPUT_HIGH, ends: None }
+        Self { bytes, sent: 0, pieces, piece_bytes: 0, slots: 0, pinned: 0, high: OUTPUT_HIGH, ends: None }
     }
 }
 
@@ -196,8 +198,14 @@ impl Output {
     fn reserve(&mut self, request: LateRequest) -> SlotName {
         debug_assert!(!self.is_datagrams());
         let name = SlotName::next();
+        self.slots += 1;
         self.pieces.push_back((self.bytes.len(), Piece::Awaited(name, request)));
         name
+    }
+
+    /// Whether a slot is not filled.
+    pub(super) fn has_slots(&self) -> bool {
+        self.slots > 0
     }
 
     fn place_of(&self, slot: SlotName) -> Option<usize> {
@@ -215,6 +223,7 @@ impl Output {
     /// Puts `reply` into a slot, unless the slot is gone.
     pub(super) fn fill(&mut self, slot: SlotName, mut reply: Output) {
         let Some(at) = self.place_of(slot) else { return };
+        self.slots -= 1;
         if reply.is_empty() {
             self.pieces.remove(at);
             if self.is_empty() {
@@ -243,6 +252,7 @@ impl Output {
         while self.pieces.len() > mark.pieces {
             if let Some((_, piece)) = self.pieces.pop_back() {
                 self.piece_bytes -= piece.remaining();
+                self.slots -= usize::from(matches!(piece, Piece::Awaited(..)));
             }
         }
     }
@@ -360,6 +370,7 @@ impl Output {
         self.sent = 0;
         self.pieces.clear();
         self.piece_bytes = 0;
+        self.slots = 0;
         if let Some(ends) = &mut self.ends {
             ends.clear();
         }

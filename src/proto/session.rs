@@ -4,23 +4,25 @@
 //! and sends the replies ([`Output`]); [`Session::run`] returns what must happen next. Knows no sockets, threads or
 //! timers.
 
+mod backing;
 mod login;
 
 use super::command_result::{AfterCommand, CommandResult};
-use super::late::{LateRequest, SlotName, Waits};
+use super::late::{LateRequest, SlotName};
 use super::line::Run;
 use super::listing::{Listed, Listing};
 use super::raw_command::RunOrigin;
 use super::text;
-use super::turn::{Step, Turn, starved};
+use super::turn::{Before, Step, Turn, starved};
 use super::upload::{Finish, Upload};
 use super::{ConnState, Cx, Input, Output, binary, meta};
 use crate::auth::Auth;
-use crate::cache::Key;
+use crate::cache::{Attempt, Key};
 use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
 use crate::maint::{Seat, WatchSink};
 use crate::stats::{CommandKind, Counter};
+use backing::{Asked, Awaiting};
 use login::Checking;
 
 /// Reply to a request that needs more input memory than is available or allowed. The connection is closed.
@@ -73,6 +75,8 @@ enum SessionState {
     Command,
     /// Receiving a value.
     Value(Box<Upload>),
+    /// A command waits for the backing.
+    Awaiting(Box<Awaiting>),
     /// Discarding this many bytes.
     Swallow(u64),
     /// Receiving a long `get` line.
@@ -105,6 +109,8 @@ pub struct Session {
     sasl: Option<Box<binary::sasl::Login>>,
     /// The last run ended after a costly command. The next one may continue its pipeline.
     gave_way: bool,
+    /// The next command has waited for its item.
+    waited: bool,
     /// While commands are timed: nanoseconds that the unfinished one has taken.
     taken: u32,
 }
@@ -113,7 +119,8 @@ impl Session {
     /// A session that has received nothing.
     pub fn new(protocol: Protocol) -> Self {
         let wire = if protocol == Protocol::Binary { Wire::Binary } else { Wire::Text };
-        Self { state: SessionState::Opening(protocol), wire, failed_logins: 0, sasl: None, gave_way: false, taken: 0 }
+        let state = SessionState::Opening(protocol);
+        Self { state, wire, failed_logins: 0, sasl: None, gave_way: false, waited: false, taken: 0 }
     }
 
     /// Runs complete commands from `input` and appends their replies to `out`, until the input is used up, `budget`
@@ -153,7 +160,8 @@ impl Session {
                     Wire::Binary => self.packets(cx, input, out, &mut turn),
                 },
                 SessionState::LongLine(_) => self.long_line(cx, input, out),
-                SessionState::Value(_) => self.value(cx, input, out),
+                SessionState::Value(_) => self.value(cx, input, out, &turn),
+                SessionState::Awaiting(_) => Some(Step::Suspend),
                 SessionState::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
                     *left -= n;
@@ -226,12 +234,21 @@ impl Session {
             if newline >= LINE_MAX && !text::is_get_line(bytes) {
                 return Some(Step::Close(CloseReason::Error));
             }
-            if let Some(step) = turn.wait_first(cx, bytes, out) {
-                return Some(step);
-            }
-            *turn.left -= 1;
             let (line, rest) = bytes.split_at(newline + 1);
-            let ran = text::run(cx, line, rest, out, hash);
+            let refused = match turn.wait_first(cx, bytes, out) {
+                Before::Nothing => None,
+                Before::Step(step) => return Some(step),
+                Before::Question => match self.ask_for_line(cx, (line, rest), out, turn) {
+                    Asked::Run => None,
+                    Asked::Refused(result) => Some(result),
+                    Asked::Wait(step) => return Some(step),
+                },
+            };
+            *turn.left -= 1;
+            let ran = match refused {
+                None => text::run(cx, line, rest, out, hash),
+                Some(result) => result,
+            };
             if let AfterCommand::Multiget(mut stopped) = ran.next {
                 stopped.line = newline as u32 + 1;
                 self.state = SessionState::Multiget(stopped);
@@ -288,9 +305,15 @@ impl Session {
                     return Some(Step::Close(CloseReason::Error));
                 }
             };
-            if let Some(step) = turn.wait_first(cx, bytes, out) {
-                return Some(step);
-            }
+            let refused = match turn.wait_first(cx, bytes, out) {
+                Before::Nothing => None,
+                Before::Step(step) => return Some(step),
+                Before::Question => match self.ask_for_packet(cx, &packet, bytes, out, turn) {
+                    Asked::Run => None,
+                    Asked::Refused(result) => Some(result),
+                    Asked::Wait(step) => return Some(step),
+                },
+            };
             if let Some(login) = &mut self.sasl {
                 match binary::sasl::guard(cx, login, &packet, bytes, out) {
                     binary::sasl::Guarded::Pass => {}
@@ -318,7 +341,10 @@ impl Session {
             }
             let hash = ahead.packet(bytes, *turn.left, &cx.shared.cache, packet.head.whole(), binary::guess);
             *turn.left -= 1;
-            let ran = binary::run(cx, &packet, bytes, out, hash);
+            let ran = match refused {
+                None => binary::run(cx, &packet, bytes, out, hash),
+                Some(result) => result,
+            };
             input.consume(ran.used);
             out.end_of_reply();
             if !matches!(ran.next, AfterCommand::Next) {
@@ -356,15 +382,25 @@ impl Session {
         Step::Yield
     }
 
-    fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
+    fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &Turn<'_>) -> Option<Step> {
         let SessionState::Value(upload) = &mut self.state else { return None };
         let used = upload.take(input.bytes());
         input.consume(used);
         if !upload.is_complete() {
             return Some(Step::Read);
         }
+        let may_run = match turn.asks {
+            true => self.ask_for_upload(cx, out),
+            false => Ok(true),
+        };
+        let may_run = match may_run {
+            Ok(may_run) => may_run,
+            Err(step) => return Some(step),
+        };
         if let SessionState::Value(upload) = std::mem::take(&mut self.state) {
-            finish_upload(cx, *upload, out);
+            if may_run {
+                finish_upload(cx, *upload, out);
+            }
             out.end_of_reply();
             cx.piped.set(true);
         }
@@ -405,17 +441,25 @@ impl Session {
 
     /// What the bytes of the next run belong to, for `stats slow`. A login's value is hidden: it may hold a password.
     fn origin<'a>(&'a self, input: &'a Input) -> RunOrigin<'a> {
-        match &self.state {
+        match self.base() {
             SessionState::Value(upload) => RunOrigin::Upload(upload.finish.kind().name(), &upload.key),
             SessionState::Login(Some(_)) | SessionState::Swallow(_) | SessionState::Listing(_) => RunOrigin::Hidden,
             _ => RunOrigin::Request(input.bytes()),
         }
     }
 
+    /// The state, or that to which the session returns after a wait.
+    fn base(&self) -> &SessionState {
+        match &self.state {
+            SessionState::Awaiting(awaiting) => &awaiting.then,
+            state => state,
+        }
+    }
+
     /// Whether a command has begun and has not replied.
     fn is_mid_command(&self) -> bool {
         use SessionState::{Checking, Listing, Multiget, Value};
-        matches!(self.state, Value(_) | Multiget(_) | Listing(_) | Checking(_))
+        matches!(self.base(), Value(_) | Multiget(_) | Listing(_) | Checking(_))
     }
 
     /// Memory of a large value that still waits for its bytes, for a direct read.
@@ -439,6 +483,9 @@ impl Session {
             checking.is_over = true;
             return;
         }
+        if self.end_wait() {
+            return;
+        }
         out.put(reply);
         out.end_of_reply();
     }
@@ -447,7 +494,7 @@ impl Session {
     #[must_use]
     pub fn complete(cx: &mut Cx<'_>, slot: SlotName, out: &mut Output) -> bool {
         let Some(request) = out.request_in(slot) else { return true };
-        cx.waits = Waits::Over;
+        cx.set_attempt(Attempt::Again);
         let mut reply = Output::default();
         match request {
             _ if !reply.make_room() => return false,
@@ -472,11 +519,11 @@ impl Session {
 
     /// State in `stats conns` while the session waits for input.
     pub fn waiting_state(&self) -> ConnState {
-        match self.state {
+        match self.base() {
             SessionState::Value(_) => ConnState::Nread,
             SessionState::Swallow(_) => ConnState::Swallow,
             SessionState::Multiget(_) => ConnState::Mwrite,
-            SessionState::Listing(ref telling) if telling.is_dump => ConnState::Watch,
+            SessionState::Listing(telling) if telling.is_dump => ConnState::Watch,
             SessionState::Listing(_) => ConnState::Mwrite,
             SessionState::Watching(_) => ConnState::Watch,
             _ => ConnState::Read,
@@ -486,7 +533,7 @@ impl Session {
     /// Whether the session is inside a request, which counts against the read buffer limits.
     pub fn mid_request(&self) -> bool {
         matches!(
-            self.state,
+            self.base(),
             SessionState::Value(_) | SessionState::Swallow(_) | SessionState::Multiget(_) | SessionState::Watching(_)
         )
     }

@@ -4,7 +4,7 @@
 //! gets it in a [`Cx`]. Holds no sockets.
 
 use crate::auth::Auth;
-use crate::cache::{Cache, Verbs};
+use crate::cache::{Attempt, Cache, Verbs};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::conns::{Addresses, ConnTable};
@@ -289,6 +289,8 @@ pub struct Cx<'a> {
     keys: Cell<u32>,
     /// What a command does while its item is being loaded.
     pub waits: Waits<'a>,
+    /// Attempt of the command that runs.
+    attempt: Cell<Attempt>,
     /// Kind of the last command.
     kind: Cell<CommandKind>,
     /// The worker's turn that the run is part of; `None` if it is part of none.
@@ -301,8 +303,9 @@ impl<'a> Cx<'a> {
     pub fn new(shared: &'a Shared, counters: &'a Counters, fd: i32) -> Self {
         let (verbose, log) = (Cell::new(shared.runtime.verbose()), Log::new(&shared.events, fd));
         let (piped, keys) = (Cell::new(false), Cell::new(TURN_KEYS));
-        let (waits, kind) = (Waits::Refused, Cell::new(CommandKind::Other));
-        Self { shared, counters, fd, verbose, log, piped, keys, waits, kind, trace: None }
+        let (waits, attempt) = (Waits::Refused, Cell::new(Attempt::First));
+        let kind = Cell::new(CommandKind::Other);
+        Self { shared, counters, fd, verbose, log, piped, keys, waits, attempt, kind, trace: None }
     }
 
     /// Makes the run a part of the worker's turn.
@@ -347,6 +350,11 @@ impl<'a> Cx<'a> {
     #[must_use]
     pub fn with_slots(self, completions: &'a dyn Completions) -> Self {
         Self { waits: Waits::InSlot(completions), ..self }
+    }
+
+    /// Sets which attempt of the next command this is.
+    pub(super) fn set_attempt(&self, attempt: Attempt) {
+        self.attempt.set(attempt);
     }
 
     /// Subtracts `keys` from the keys left in this run; true if none are left.
@@ -401,7 +409,7 @@ impl<'a> Cx<'a> {
         self.shared.cache.store.settle(now);
         point("a command has read the clock");
         let life_begin = now.saturating_add(self.shared.clock.begun());
-        let loads = !matches!(self.waits, Waits::Over);
-        Verbs { cache: &self.shared.cache, counters: self.counters, now, life_begin, log: self.log, loads }
+        let attempt = self.attempt.get();
+        Verbs { cache: &self.shared.cache, counters: self.counters, now, life_begin, log: self.log, attempt }
     }
 }

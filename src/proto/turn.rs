@@ -32,6 +32,14 @@ pub enum Step {
     Abort(CloseReason),
 }
 
+/// What precedes the next command.
+pub(super) enum Before {
+    Nothing,
+    Step(Step),
+    /// The session asks the backing.
+    Question,
+}
+
 /// Budget of one run, in commands.
 pub(super) struct Turn<'a> {
     /// No command of the same pipeline ran in an earlier run.
@@ -41,42 +49,67 @@ pub(super) struct Turn<'a> {
     /// Value of `left` at which the run has produced as many replies as may wait; 0 without a limit.
     floor: u32,
     /// While `left` is above this, a command only needs room in the output; from here on [`Turn::check`] runs first.
-    /// `floor`, or the maximum while commands are timed.
+    /// `floor`, or the maximum while commands are timed or there is a backing.
     check_from: u32,
+    /// There is a backing.
+    pub asks: bool,
 }
 
 impl<'a> Turn<'a> {
     pub fn new(budget: &'a mut u32, cx: &Cx<'_>) -> Self {
         let floor = budget.saturating_sub(cx.reply_cap());
-        let check_from = if cx.times_commands() { u32::MAX } else { floor };
-        Self { is_first: true, granted: *budget, left: budget, floor, check_from }
+        let asks = cx.shared.cache.backing().is_some();
+        let check_from = if asks || cx.times_commands() { u32::MAX } else { floor };
+        Self { is_first: true, granted: *budget, left: budget, floor, check_from, asks }
     }
 
-    /// Step that must precede the next command, if any; `bytes` begin with that command.
+    /// What must precede the next command; `bytes` begin with that command.
     #[inline]
-    pub fn wait_first(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
+    pub fn wait_first(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Before {
         if *self.left <= self.check_from {
             return self.check(cx, bytes, out);
         }
-        make_room(cx, out)
+        make_room(cx, out).map_or(Before::Nothing, Before::Step)
+    }
+
+    /// [`Turn::wait_first`] for a command that changes no item.
+    pub fn step_first(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
+        match self.wait_first(cx, bytes, out) {
+            Before::Nothing => None,
+            Before::Step(step) => Some(step),
+            Before::Question => {
+                self.begin_command(cx, bytes);
+                None
+            }
+        }
     }
 
     #[cold]
-    fn check(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
+    fn check(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Before {
         if *self.left == 0 {
-            return Some(Step::Yield);
+            return Before::Step(Step::Yield);
         }
         if *self.left <= self.floor && !out.is_empty() {
             cx.counters.add(Counter::ResponseOom, 1);
-            return Some(Step::Abort(CloseReason::Error));
+            return Before::Step(Step::Abort(CloseReason::Error));
         }
-        let step = make_room(cx, out);
-        if step.is_none()
+        if let Some(step) = make_room(cx, out) {
+            return Before::Step(step);
+        }
+        if self.asks {
+            return Before::Question;
+        }
+        self.begin_command(cx, bytes);
+        Before::Nothing
+    }
+
+    /// Times the command at the front of `bytes`, which runs next.
+    pub fn begin_command(&self, cx: &Cx<'_>, bytes: &[u8]) {
+        if cx.times_commands()
             && let Some(trace) = cx.timing()
         {
             trace.next_command(cx.kind(), bytes);
         }
-        step
     }
 }
 

@@ -29,6 +29,7 @@ macro_rules! scripts {
 mod admin;
 mod admin_listener;
 mod auth;
+mod backing;
 mod binary;
 mod cluster;
 mod durable;

@@ -7,6 +7,7 @@
 mod admin;
 mod change;
 mod cluster;
+mod gate;
 mod get;
 mod header;
 mod parse;
@@ -15,8 +16,9 @@ pub(super) mod sasl;
 mod store;
 mod trace;
 
+pub(super) use gate::{ask, refuse_change, refuse_upload};
 pub(super) use header::{Head, REQUEST};
-pub(super) use parse::{Front, guess, parse};
+pub(super) use parse::{Front, Packet, guess, parse};
 pub(super) use store::finish;
 
 use super::command_result::{AfterCommand, CommandResult};
@@ -27,7 +29,7 @@ use crate::clock::Expiry;
 use crate::stats::CommandKind;
 use crate::store::Meta;
 use header::SIZE;
-use parse::{BadPacket, Packet, PacketCommand, Shown};
+use parse::{BadPacket, PacketCommand, Shown};
 use reply::{PacketRun, Status};
 
 /// Logs bytes that are not a packet, with `-v`.

@@ -6,6 +6,7 @@
 
 mod arith;
 mod delete;
+mod gate;
 mod get;
 mod inspect;
 mod key;
@@ -13,6 +14,7 @@ mod parse;
 mod reply;
 mod set;
 
+pub(super) use gate::ask;
 pub(super) use key::decode;
 pub(super) use set::finish;
 

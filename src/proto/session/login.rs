@@ -64,7 +64,7 @@ impl Session {
                     if matches!(line, login::LoginLine::Unfinished) {
                         return Some(Step::Read);
                     }
-                    if let Some(step) = turn.wait_first(cx, bytes, out) {
+                    if let Some(step) = turn.step_first(cx, bytes, out) {
                         return Some(step);
                     }
                     *turn.left -= 1;

@@ -8,6 +8,7 @@ mod admin;
 mod cluster;
 mod crawler;
 mod dump;
+mod gate;
 mod get;
 mod hotkeys;
 mod keys;
@@ -17,6 +18,7 @@ mod parse;
 mod storage;
 
 pub(super) use dump::{Ask, begin as begin_dump};
+pub(super) use gate::ask;
 pub(super) use get::{fetch_late, resume as resume_multiget};
 pub(super) use keys::{LongLine, Multiget, is_get_line};
 pub(super) use parse::guess;
