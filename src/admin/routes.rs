@@ -93,10 +93,12 @@ fn healthz(health: &Health, _: Option<&Source>, times: &AdminTimes) -> Answer {
 /// Whether clients are served.
 fn readyz(health: &Health, source: Option<&Source>, _: &AdminTimes) -> Answer {
     let accepts = |source: &Source| source.shared.stats.globals.accepting_conns.load(Relaxed);
+    let fails = |source: &Source| source.shared.durable.as_ref().is_some_and(|durable| durable.is_failing());
     let reason = match (health.phase(), source) {
         (Phase::Starting, _) | (Phase::Serving, None) => "starting",
         (Phase::Restoring, _) => "restoring: items of the memory file are being recovered",
         (Phase::Draining, _) => "draining: the server stops",
+        (Phase::Serving, Some(source)) if fails(source) => "failing: the durable copy cannot be written",
         (Phase::Serving, Some(source)) if accepts(source) => return answer::line(StatusCode::OK, "ready"),
         (Phase::Serving, Some(_)) => "paused: no descriptor is free for another client",
     };

@@ -129,6 +129,14 @@ impl Core {
         self.loads.invalidate(&change.key);
     }
 
+    /// Takes the deletion of a key of which memory has no item. The caller holds the key's bucket.
+    pub fn delete_absent(&self, key: &Key<'_>, seq: u64) {
+        if self.settings.policy.delete == Reach::Both {
+            CHANGED_IN.set(self.pending.delete_absent(key, seq));
+            self.loads.invalidate(key);
+        }
+    }
+
     /// Takes a flush. The caller holds the flush lock.
     pub fn flush(&self, seq: u64) {
         if self.settings.policy.flush == Reach::Cache {

@@ -25,7 +25,7 @@ mod scan;
 mod writer;
 
 use crate::cache::{Admission, Backing, Cache, CommitNumber, CommitReport, Key, Load};
-use crate::settings::DurableSettings;
+use crate::settings::{Durability, DurableSettings};
 use crate::store::{Change, ChangeSink};
 use core::Core;
 pub use counts::DurableFigures;
@@ -147,8 +147,13 @@ impl Durable {
             records: core.records.load(Relaxed),
             dropped: core.pending.dropped(),
             is_warming: core.is_warming.load(SeqCst),
-            is_failing: core.is_failing.load(Relaxed) || core.is_retrying.load(Relaxed),
+            is_failing: self.is_failing(),
         }
+    }
+
+    /// Whether the last commit failed.
+    pub fn is_failing(&self) -> bool {
+        self.core.is_failing.load(Relaxed) || self.core.is_retrying.load(Relaxed)
     }
 
     /// Sizes of the engine's files.
@@ -183,6 +188,10 @@ impl ChangeSink for Sink {
         self.0.change(change);
     }
 
+    fn delete_absent(&self, key: &Key<'_>, seq: u64) {
+        self.0.delete_absent(key, seq);
+    }
+
     fn flush(&self, seq: u64) {
         self.0.flush(seq);
     }
@@ -202,6 +211,10 @@ impl Backing for Behind {
 
     fn admit(&self) -> Admission {
         self.0.admit()
+    }
+
+    fn replies_wait(&self) -> bool {
+        self.0.settings.durability == Durability::Sync
     }
 
     fn take_commit(&self) -> Option<CommitNumber> {

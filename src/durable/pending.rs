@@ -299,14 +299,24 @@ impl Pending {
     /// Adds a change, as one of kind `op`; returns the number of its cut. `None` if it needs none: the engine's record
     /// stays valid. The caller holds the key's bucket.
     pub fn add(&self, change: &Change<'_>, op: ChangeOp, times: Times) -> Option<u64> {
-        let mut new = PendingChange::new(change, op, times)?;
-        let mut shard = self.shard(change.key.hash());
-        if change.seq < shard.flush {
+        Some(self.insert(PendingChange::new(change, op, times)?))
+    }
+
+    /// Adds the deletion of a key of which memory has no item; returns the number of its cut. The caller holds the
+    /// key's bucket.
+    pub fn delete_absent(&self, key: &Key<'_>, seq: u64) -> u64 {
+        let (bytes, klen) = (key.bytes().into(), key.bytes().len() as u8);
+        self.insert(Box::new(PendingChange { hash: key.hash(), seq, bytes, klen, kind: PendingKind::Delete }))
+    }
+
+    fn insert(&self, mut new: Box<PendingChange>) -> u64 {
+        let mut shard = self.shard(new.hash);
+        if new.seq < shard.flush {
             // The flush has ended it already; nothing that is stored later is lost.
             if let PendingKind::Put { pinned: Some(pinned), .. } = new.kind {
                 shard.replaced.push(pinned);
             }
-            return Some(self.cut.load(Relaxed));
+            return self.cut.load(Relaxed);
         }
         if self.keeps_nothing.load(Relaxed) {
             shard.replaced.extend(new.strip(PendingKind::Forget));
@@ -315,7 +325,7 @@ impl Pending {
             shard.replaced.extend(new.strip(PendingKind::Delete));
         }
         let shard = &mut *shard;
-        let replaced = match shard.open.find_entry(new.hash, |old| old.is_of(&change.key)) {
+        let replaced = match shard.open.find_entry(new.hash, |old| old.hash == new.hash && old.key() == new.key()) {
             Ok(mut found) => {
                 let old = found.get_mut();
                 self.bytes.fetch_sub(old.cost(), Relaxed);
@@ -333,7 +343,7 @@ impl Pending {
             }
         };
         shard.replaced.extend(replaced);
-        Some(self.cut.load(Relaxed))
+        self.cut.load(Relaxed)
     }
 
     /// Ends all changes with a number below `seq`; returns the number of the open cut. The caller holds the flush lock.

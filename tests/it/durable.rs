@@ -1,6 +1,6 @@
 //! The parts together, over an engine in memory.
 
-use oxcached::cache::{Admission, Backing, Committed, Completion, Fetched, Key, Load, Verbs};
+use oxcached::cache::{Admission, Attempt, Backing, Committed, Completion, Fetched, Key, Load, Verbs};
 use oxcached::clock::{Clock, Expiry};
 use oxcached::durable::engine::{
     Engine, EngineError, EngineErrorKind, EngineSizes, Opened, Put, Reader, Record, Tended,
@@ -174,7 +174,7 @@ impl Rig {
             now: clock.now(),
             life_begin: clock.begun(),
             log: Log::new(&self.shared.events, 0),
-            loads: true,
+            attempt: Attempt::First,
         }
     }
 
@@ -218,7 +218,7 @@ impl Rig {
                 Fetched::Miss => return None,
                 Fetched::Pending(load) => wait(load),
             }
-            verbs.loads = false; // a command waits once
+            verbs.attempt = Attempt::Again; // a command waits once
         }
     }
 

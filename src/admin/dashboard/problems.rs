@@ -71,6 +71,12 @@ pub(super) const TROUBLES: &[Trouble] = &[
         "no item may be evicted (-M), or all are in use",
         |from| from.get(Counter::StoreNoMemory),
     ),
+    trouble(Severity::Bad, "commits of the durable copy failed", "see the log: the disk is full, or broken", |from| {
+        from.collector.durable.map_or(0, |durable| durable.view().figures.errors)
+    }),
+    trouble(Severity::Bad, "changes refused because they could not be made durable", "see stats store", |from| {
+        from.collector.durable.map_or(0, |durable| durable.view().figures.refused)
+    }),
     trouble(Severity::Bad, "allocations refused by the system", "the machine is short of memory", |from| {
         load(&from.globals().malloc_fails)
     }),
