@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore, SupportedProtocolVersion};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// OpenSSL's numbers of the supported file types.
@@ -31,7 +31,7 @@ pub(super) fn versions(min: MinVersion) -> Result<&'static [&'static SupportedPr
     }
 }
 
-fn complaint(what: &str, path: &std::path::Path, why: &dyn std::fmt::Display) -> String {
+fn complaint(what: &str, path: &Path, why: &dyn std::fmt::Display) -> String {
     format!("{what}: {} : {why}", path.display())
 }
 
@@ -52,20 +52,17 @@ pub(super) struct Files {
 
 impl Files {
     /// Reads a file; the error text begins with `what`.
-    fn read(&self, path: Option<&PathBuf>, what: &str) -> Result<Vec<u8>, String> {
-        let Some(path) = path else { return Err(format!("{what}: (null) : Bad address")) };
-        let place = self.directory.as_ref().map_or_else(|| path.clone(), |directory| directory.join(path));
+    fn read(&self, path: &Path, what: &str) -> Result<Vec<u8>, String> {
+        let place = self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path));
         std::fs::read(place).map_err(|e| complaint(what, path, &error_text(&e)))
     }
 
     /// All certificates of a file, at least one.
-    fn certificates(&self, path: Option<&PathBuf>, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    fn certificates(&self, path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
         let bytes = self.read(path, what)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         let read = read.and_then(|found| if found.is_empty() { Err(PemError::NoItemsFound) } else { Ok(found) });
-        read.map_err(|e| {
-            format!("{what}: {} : {}", path.map(|p| p.display().to_string()).unwrap_or_default(), pem_text(&e))
-        })
+        read.map_err(|e| complaint(what, path, &pem_text(&e)))
     }
 
     /// The server's certificate chain with its key.
@@ -73,22 +70,23 @@ impl Files {
         const CHAIN: &str = "Error loading the certificate chain";
         const KEY: &str = "Error loading the key";
         let ssl = &self.ssl;
-        let chain = self.certificates(ssl.chain_cert.as_ref(), CHAIN)?;
-        let bytes = self.read(ssl.key.as_ref(), KEY)?;
-        let path = ssl.key.clone().unwrap_or_default();
+        let chain_path = ssl.chain_cert.as_ref().ok_or_else(|| format!("{CHAIN}: -Z needs -o ssl_chain_cert=FILE"))?;
+        let chain = self.certificates(chain_path, CHAIN)?;
+        let path = ssl.key.as_ref().ok_or_else(|| format!("{KEY}: -Z needs -o ssl_key=FILE"))?;
+        let bytes = self.read(path, KEY)?;
         let key = match ssl.keyformat {
-            PEM => PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| complaint(KEY, &path, &pem_text(&e)))?,
-            DER => PrivateKeyDer::try_from(bytes).map_err(|e| complaint(KEY, &path, &e))?,
-            other => return Err(complaint(KEY, &path, &format!("ssl_keyformat {other} is not supported"))),
+            PEM => PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| complaint(KEY, path, &pem_text(&e)))?,
+            DER => PrivateKeyDer::try_from(bytes).map_err(|e| complaint(KEY, path, &e))?,
+            other => return Err(complaint(KEY, path, &format!("ssl_keyformat {other} is not supported"))),
         };
-        let key = provider.key_provider.load_private_key(key).map_err(|e| complaint(KEY, &path, &e))?;
+        let key = provider.key_provider.load_private_key(key).map_err(|e| complaint(KEY, path, &e))?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-                Err(complaint(KEY, &path, &"key values mismatch"))
+                Err(complaint(KEY, path, &"key values mismatch"))
             }
             Err(Error::InvalidCertificate(CertificateError::BadEncoding)) => {
-                Err(complaint(CHAIN, &ssl.chain_cert.clone().unwrap_or_default(), &"bad encoding"))
+                Err(complaint(CHAIN, chain_path, &"bad encoding"))
             }
             // Clients judge other oddities, such as a version 1 certificate.
             _ => Ok(Arc::new(SingleCertAndKey::from(certified))),
@@ -100,7 +98,7 @@ impl Files {
         const CA: &str = "Error loading the CA certificate";
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.ssl.ca_cert {
-            for certificate in self.certificates(Some(path), CA)? {
+            for certificate in self.certificates(path, CA)? {
                 roots.add(certificate).map_err(|e| complaint(CA, path, &e))?;
             }
         }

@@ -16,8 +16,8 @@ fn unusable_options_are_code_64() {
     let (chain, key) = (format!("ssl_chain_cert={dir}/chain.pem"), format!("ssl_key={dir}/key.pem"));
     let good = format!("{chain},{key}");
     for (options, complaint) in [
-        ("modern".to_owned(), "Error loading the certificate chain: (null) : Bad address"),
-        (chain.clone(), "Error loading the key: (null) : Bad address"),
+        ("modern".to_owned(), "Error loading the certificate chain: -Z needs -o ssl_chain_cert=FILE"),
+        (chain.clone(), "Error loading the key: -Z needs -o ssl_key=FILE"),
         (format!("ssl_chain_cert=/nowhere,{key}"), "Error loading the certificate chain: /nowhere : No such file"),
         (format!("{chain},ssl_key=/nowhere"), "Error loading the key: /nowhere : No such file or directory"),
         (
