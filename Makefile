@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench instructions hitratio torture growth cache-lines scale-out fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench instructions hitratio torture crash growth cache-lines scale-out fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -116,6 +116,9 @@ instructions: build ## instructions an operation by callgrind, beside memcached'
 
 hitratio: build ## misses of memcached and oxcached at equal memory (FILTER=, LENGTH=, or TRACE=, MEMORY=)
 	@scripts/hitratio --filter "$(FILTER)" --seconds $(LENGTH) --memory $(MEMORY) $(TRACE)
+
+crash: build ## kills a server with a durable copy, and compares (CRASH_ROUNDS=, CRASH_DURABILITY=)
+	@cargo bench --quiet --bench crash
 
 torture: build ## chores and hostile clients beside a load that checks each value (TORTURE_SECONDS=)
 	@scripts/torture
