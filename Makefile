@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test container-test bench instructions hitratio torture crash growth cache-lines scale-out fmt clean
+.PHONY: help build run test unit loom clients browser conformance differential simulate fuzz sanitize coverage check docs lists audit deb rpm dist package-test rpm-test container-test bench instructions hitratio torture crash growth cache-lines scale-out fmt clean
 
 PORT ?= 11211
 MEMORY ?= 64
@@ -98,6 +98,9 @@ dist: ## a static program in an archive, and the checksums, in target/packages
 
 package-test: deb ## the Debian packages in a fresh Debian: from memcached to oxcached and back (SUITE=)
 	@scripts/package-test $(SUITE)
+
+rpm-test: rpm ## the RPM packages in a fresh root: installed, run, updated and removed
+	@scripts/rpm-test
 
 container-test: build ## the image of Containerfile, without a container engine
 	@scripts/container-test
