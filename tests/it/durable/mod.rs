@@ -1,0 +1,3 @@
+//! The durable copy.
+
+mod parts;
