@@ -85,7 +85,8 @@ pub struct EngineSizes {
 /// The writer's side of an engine.
 ///
 /// A transaction is `begin`, changes, `commit`. After an error of any of them the caller calls `roll_back`, which
-/// leaves the records as they were before `begin`. Changes of one transaction name each key once, `flush` first.
+/// leaves the records as they were before `begin`. A commit that failed may still be found by the next process if this
+/// one ends before its next commit. Changes of one transaction name each key once, `flush` first.
 pub trait Engine: Send {
     /// What was found at the start.
     fn opened(&self) -> Opened;
@@ -96,8 +97,9 @@ pub trait Engine: Send {
     /// Writes a record, in place of any former one of its key.
     fn put(&mut self, put: &Put<'_>) -> Result<(), EngineError>;
 
-    /// Gives the record of `key`, if there is one, another expiry time and other marks.
-    fn touch(&mut self, key: &[u8], expires: i64, marks: u8) -> Result<(), EngineError>;
+    /// Gives the record of `key` another expiry time and other marks; false if there is none, since it was never
+    /// written, or `tend` has removed it after its former expiry time.
+    fn touch(&mut self, key: &[u8], expires: i64, marks: u8) -> Result<bool, EngineError>;
 
     /// Removes the record of `key`, if there is one.
     fn delete(&mut self, key: &[u8]) -> Result<(), EngineError>;
@@ -108,18 +110,19 @@ pub trait Engine: Send {
     /// Notes a flush to come, in place of a former note; `None`: there is none.
     fn plan_flush(&mut self, at: Option<i64>) -> Result<(), EngineError>;
 
-    /// Notes that CAS ids up to `high` may be used from now on.
+    /// Notes that CAS ids up to `high` may be used from now on. Called between transactions. The note survives the loss
+    /// of power whatever the durability, since an id that is used twice breaks what a CAS id promises.
     fn reserve_cas(&mut self, high: u64) -> Result<(), EngineError>;
 
     /// Makes the transaction visible to readers; when it returns, the changes survive whatever the engine was opened
     /// to survive ([`Durability`]).
     fn commit(&mut self) -> Result<(), EngineError>;
 
-    /// Drops the transaction.
+    /// Drops the transaction, if there is one.
     fn roll_back(&mut self);
 
-    /// Does a slice, a few milliseconds, of what is due between transactions: removes records that have ended, frees
-    /// space, shortens the log.
+    /// Does a slice, some milliseconds, of what is due between transactions: removes records that have ended, frees
+    /// space, shortens the log. After an error nothing of the slice is lost but its work.
     fn tend(&mut self, now: i64) -> Result<Tended, EngineError>;
 
     /// A reader, for another thread.
@@ -147,14 +150,15 @@ pub enum Tended {
     },
 }
 
-/// A reader of committed records; each call sees one committed state.
+/// A reader of committed records. A call of `get` or `back_up` sees one committed state, `scan` one or several.
 pub trait Reader: Send {
     /// Reads the live record of `key` into `record`, whose memory it reuses; false if there is none.
     fn get(&mut self, key: &[u8], now: i64, record: &mut Record) -> Result<bool, EngineError>;
 
     /// Visits at most `limit` live records whose key is greater than `after`, in the order of their keys, with or
-    /// without their values. Returns whether there may be more. A caller that goes on with the last key it was shown
-    /// sees every record that was there all the time.
+    /// without their values. Returns whether there may be more; if so, it has visited at least one. A caller that goes
+    /// on with the last key it was shown sees every record that was there all the time. `visit` must not block: the
+    /// log cannot be shortened meanwhile.
     fn scan(
         &mut self,
         after: &[u8],
@@ -164,7 +168,11 @@ pub trait Reader: Send {
         visit: &mut dyn FnMut(&[u8], &Record),
     ) -> Result<bool, EngineError>;
 
-    /// Copies the committed records into a new file at `to`, while the writer goes on.
+    /// Copies the committed records into a new file at `to`, while the writer goes on. The log cannot be shortened
+    /// meanwhile. After an error there is no such file.
+    ///
+    /// # Errors
+    /// The file exists, or cannot be written.
     fn back_up(&mut self, to: &Path) -> Result<(), EngineError>;
 }
 
@@ -181,7 +189,7 @@ pub enum EngineErrorKind {
     Corrupt,
     /// Another process uses the files.
     InUse,
-    /// The file system cannot hold the files: it is on a network.
+    /// The files cannot serve where they are: their file system is on a network, or a later version has written them.
     Unsuitable,
     /// Anything else.
     Other,
@@ -194,6 +202,13 @@ pub struct EngineError {
     pub kind: EngineErrorKind,
     /// What failed, for people.
     pub message: String,
+}
+
+impl EngineError {
+    /// An error of `kind`.
+    pub fn new(kind: EngineErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
 }
 
 impl fmt::Display for EngineError {
