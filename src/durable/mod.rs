@@ -20,6 +20,7 @@ pub mod engine;
 mod filter;
 mod loader;
 mod loads;
+pub mod memory_engine;
 mod pending;
 mod scan;
 mod writer;
