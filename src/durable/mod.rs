@@ -23,6 +23,7 @@ mod loads;
 pub mod memory_engine;
 mod pending;
 mod scan;
+pub mod sqlite;
 mod writer;
 
 use crate::cache::{Admission, Backing, Cache, CommitNumber, CommitReport, Key, Load};

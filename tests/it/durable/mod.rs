@@ -1,3 +1,5 @@
-//! The durable copy.
+//! The durable copy: its engines by their traits, the parts together, the program.
 
+mod engines;
 mod parts;
+mod sqlite;
