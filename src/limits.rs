@@ -461,6 +461,11 @@ pub const CONFIG_FILE_MAX: u64 = 64 * 1024;
 /// Unit: bytes. Beyond: the server does not start; a later version of the file is refused.
 pub const CLUSTER_FILE_MAX: usize = 64 * 1024;
 
+/// Memory for pages of the durable copy's file, besides `-m`.
+///
+/// Unit: bytes. Beyond: pages are read again.
+pub const STORE_CACHE: u64 = 64 << 20;
+
 /// Nodes of a cluster, as clients get them. Amazon's libmemcached drops a configuration of more than 8196 bytes.
 ///
 /// Unit: bytes. Beyond: as `CLUSTER_FILE_MAX`.

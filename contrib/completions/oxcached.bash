@@ -21,8 +21,10 @@ _oxcached() {
         unix_group= ssl_chain_cert= ssl_key= ssl_keyformat= ssl_verify_mode= ssl_ciphers=
         ssl_ca_cert= ssl_wbuf_size= ssl_session_cache ssl_min_version= save_on_term drain=
         latency= slow_threshold= large_threshold= hotkeys hotkeys_sample= hotkeys_window=
-        admin_conns= admin_token_file= admin_insecure admin_write admin_host= cluster_file=
-        drop_privileges no_drop_privileges'
+        admin_conns= admin_token_file= admin_insecure admin_write admin_host= cluster_file= store=
+        durability= store_delay= store_queue= store_warm= store_on_error= store_policy_get=
+        store_policy_set= store_policy_delete= store_policy_flush= drop_privileges
+        no_drop_privileges'
     # The word that is being typed, and the one before it. bash splits words at "=" and ":" too: what it takes for the
     # word is put back at the end.
     local _line=${COMP_LINE:0:COMP_POINT} _token _before _part=${COMP_WORDS[COMP_CWORD]}
@@ -59,6 +61,12 @@ _oxcached() {
                 latency) _words='off turn full' ;;
                 admin_token_file) _kind=file ;;
                 cluster_file) _kind=file ;;
+                durability) _words='async batch sync' ;;
+                store_on_error) _words='refuse cache' ;;
+                store_policy_get) _words='both cache' ;;
+                store_policy_set) _words='both cache' ;;
+                store_policy_delete) _words='both cache' ;;
+                store_policy_flush) _words='both cache' ;;
                     esac
                     ;;
                 *) _words=$_names ;;

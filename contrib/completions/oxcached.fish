@@ -31,6 +31,18 @@ function __oxcached_names
                 printf '%s\n' "$head$name="(__fish_complete_path $value | string replace -r '\t.*' '')
             case cluster_file
                 printf '%s\n' "$head$name="(__fish_complete_path $value | string replace -r '\t.*' '')
+            case durability
+                printf '%s\n' "$head$name="{async,batch,sync}
+            case store_on_error
+                printf '%s\n' "$head$name="{refuse,cache}
+            case store_policy_get
+                printf '%s\n' "$head$name="{both,cache}
+            case store_policy_set
+                printf '%s\n' "$head$name="{both,cache}
+            case store_policy_delete
+                printf '%s\n' "$head$name="{both,cache}
+            case store_policy_flush
+                printf '%s\n' "$head$name="{both,cache}
         end
         return
     end
@@ -99,6 +111,16 @@ function __oxcached_names
     printf '%s\t%s\n' "$head"admin_write 'let clients of the admin listener change settings'
     printf '%s\t%s\n' "$head"admin_host= 'another name by which browsers reach the admin listener'
     printf '%s\t%s\n' "$head"cluster_file= 'file of host|ip|port words, the servers of a cluster, for clients that ask for them (config get cluster)'
+    printf '%s\t%s\n' "$head"store= 'keep a durable copy of the items, as sqlite'
+    printf '%s\t%s\n' "$head"durability= 'what changes survive, and when'
+    printf '%s\t%s\n' "$head"store_delay= 'milliseconds that changes wait for others before they are written (default'
+    printf '%s\t%s\n' "$head"store_queue= 'megabytes of changes that may wait to be written'
+    printf '%s\t%s\n' "$head"store_warm= 'items to load at the start'
+    printf '%s\t%s\n' "$head"store_on_error= 'changes while the store fails and the queue is full'
+    printf '%s\t%s\n' "$head"store_policy_get= 'misses: look in the store too (both), or not (cache)'
+    printf '%s\t%s\n' "$head"store_policy_set= 'stored items'
+    printf '%s\t%s\n' "$head"store_policy_delete= 'deletions'
+    printf '%s\t%s\n' "$head"store_policy_flush= 'flush_all'
     printf '%s\t%s\n' "$head"drop_privileges 'once the server runs, each thread may make the system calls that it needs and no others, and open files only beside those that options name'
     printf '%s\t%s\n' "$head"no_drop_privileges 'run without these restrictions, as by default'
 end

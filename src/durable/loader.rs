@@ -80,7 +80,7 @@ impl Loader {
             PendingItem::Put { value: Some(value), flags, expires, cas, marks } => {
                 Record { value, flags, expires, cas, marks, modified: 0 }
             }
-            pending => match self.read(&key) {
+            pending => match self.read(&key, matches!(pending, PendingItem::Touched { .. })) {
                 Ok(Some(record)) => match pending {
                     PendingItem::Touched { expires, marks } => Record { expires, marks, ..record },
                     _ => record,
@@ -99,14 +99,15 @@ impl Loader {
         }
     }
 
-    /// Reads the engine's record.
-    fn read(&mut self, key: &Key<'_>) -> Result<Option<Record>, ()> {
+    /// Reads the engine's record; one that has expired too if it has another expiry time by now (`is_touched`).
+    fn read(&mut self, key: &Key<'_>, is_touched: bool) -> Result<Option<Record>, ()> {
         // Asked after `validate`: a flush that comes later makes the load invalid.
         if self.core.engine_is_flushed() {
             return Ok(None);
         }
         let mut record = Record::default();
-        match self.reader.get(key.bytes(), self.core.times().unix(), &mut record) {
+        let now = if is_touched { 0 } else { self.core.times().unix() };
+        match self.reader.get(key.bytes(), now, &mut record) {
             Ok(found) => Ok(found.then_some(record)),
             Err(error) => {
                 if self.core.counts.load_errors.load(Relaxed) == 0 {

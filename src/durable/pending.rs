@@ -161,11 +161,11 @@ impl PendingChange {
         }
     }
 
-    /// Adds a later change of the key; returns the pin of a value that has been replaced.
+    /// Adds a later change of the key; returns the pin of a value that is not needed any more.
     fn add(&mut self, later: Self) -> Option<Pinned> {
         self.seq = later.seq;
         match (&mut self.kind, &later.kind) {
-            (PendingKind::Forget, _) => None,
+            (PendingKind::Forget, _) => later.into_pin(),
             // There is nothing that could be touched.
             (PendingKind::Delete, PendingKind::Touch { .. }) => None,
             (PendingKind::Put { expires, marks, .. }, PendingKind::Touch { expires: later, marks: present }) => {
@@ -202,7 +202,7 @@ struct Shard {
     /// Number of the last flush.
     flush: u64,
     /// Pins of values that were replaced.
-    replaced: Vec<Pinned>,
+    unneeded: Vec<Pinned>,
 }
 
 impl Shard {
@@ -311,39 +311,43 @@ impl Pending {
 
     fn insert(&self, mut new: Box<PendingChange>) -> u64 {
         let mut shard = self.shard(new.hash);
+        let shard = &mut *shard;
         if new.seq < shard.flush {
             // The flush has ended it already; nothing that is stored later is lost.
-            if let PendingKind::Put { pinned: Some(pinned), .. } = new.kind {
-                shard.replaced.push(pinned);
-            }
+            self.retire(shard, new.into_pin());
             return self.cut.load(Relaxed);
         }
         if self.keeps_nothing.load(Relaxed) {
-            shard.replaced.extend(new.strip(PendingKind::Forget));
+            self.retire(shard, new.strip(PendingKind::Forget));
         } else if self.keeps_tombstones.load(Relaxed) && self.bytes.load(Relaxed) > self.bound {
             self.dropped.fetch_add(1, Relaxed);
-            shard.replaced.extend(new.strip(PendingKind::Delete));
+            self.retire(shard, new.strip(PendingKind::Delete));
         }
-        let shard = &mut *shard;
-        let replaced = match shard.open.find_entry(new.hash, |old| old.hash == new.hash && old.key() == new.key()) {
+        match shard.open.find_entry(new.hash, |old| old.hash == new.hash && old.key() == new.key()) {
             Ok(mut found) => {
                 let old = found.get_mut();
                 self.bytes.fetch_sub(old.cost(), Relaxed);
                 // What a flush has ended says nothing about what the item is now.
-                let replaced =
+                let unneeded =
                     if old.seq < shard.flush { std::mem::replace(old, new).into_pin() } else { old.add(*new) };
                 self.bytes.fetch_add(old.cost(), Relaxed);
-                replaced
+                self.retire(shard, unneeded);
             }
             Err(_) => {
                 self.bytes.fetch_add(new.cost(), Relaxed);
-                self.open.fetch_add(1, Relaxed);
+                self.open.fetch_add(1, SeqCst);
                 shard.open.insert_unique(new.hash, new, |change| change.hash);
-                None
             }
-        };
-        shard.replaced.extend(replaced);
+        }
         self.cut.load(Relaxed)
+    }
+
+    /// Keeps a pin until the writer has the cut, and its bytes in the bound.
+    fn retire(&self, shard: &mut Shard, pin: Option<Pinned>) {
+        if let Some(pin) = pin {
+            self.bytes.fetch_add(pin.remaining(), Relaxed);
+            shard.unneeded.push(pin);
+        }
     }
 
     /// Ends all changes with a number below `seq`; returns the number of the open cut. The caller holds the flush lock.
@@ -407,7 +411,7 @@ impl Pending {
         let mut shards = self.lock_all();
         let plan = self.plan.lock().take();
         let flush = shards[0].flush;
-        if self.open.swap(0, Relaxed) == 0 && plan.is_none() {
+        if self.open.swap(0, SeqCst) == 0 && plan.is_none() {
             return None;
         }
         let mut cut = Cut { number: self.cut.fetch_add(1, Relaxed), flush, plan, tables: Vec::new(), pins: Vec::new() };
@@ -416,7 +420,7 @@ impl Pending {
             debug_assert!(shard.sealed.is_none());
             shard.sealed = Some(Arc::clone(&table));
             cut.tables.push(table);
-            cut.pins.append(&mut shard.replaced);
+            cut.pins.append(&mut shard.unneeded);
         }
         Some(cut)
     }
@@ -441,7 +445,7 @@ impl Pending {
     /// [`Pending::take`] all changes again, unless one has been refused meanwhile: its item must be forgotten first.
     pub fn take_all_if_empty(&self) -> bool {
         let _all = self.lock_all();
-        let is_empty = self.open.load(Relaxed) == 0;
+        let is_empty = self.open.load(SeqCst) == 0;
         if is_empty {
             self.keeps_nothing.store(false, Relaxed);
         }
@@ -455,7 +459,7 @@ impl Pending {
 
     /// Changes in the open cut.
     pub fn open(&self) -> usize {
-        self.open.load(Relaxed)
+        self.open.load(SeqCst)
     }
 
     /// Whether a flush has been planned, or a plan cancelled, since the last cut.
@@ -493,8 +497,9 @@ impl Cut {
         change.seq < self.flush
     }
 
-    /// Bytes of its changes.
+    /// Bytes of its changes and pins.
     pub fn cost(&self) -> usize {
-        self.changes().map(PendingChange::cost).sum()
+        let pins: usize = self.pins.iter().map(Pinned::remaining).sum();
+        pins + self.changes().map(PendingChange::cost).sum::<usize>()
     }
 }

@@ -31,6 +31,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// Tries of the last commits, at the stop.
 const TRIES_AT_STOP: u32 = 3;
+/// Seconds after its expiry before which a record is not removed: a touch that came before the expiry may wait for its
+/// commit that long.
+const SWEEP_LAG: i64 = 120;
 /// CAS ids that are reserved at a time. At ten million writes a second they last for ten seconds, longer than the
 /// longest delay between two commits' starts.
 const CAS_BLOCK: u64 = 1 << 28;
@@ -178,23 +181,18 @@ impl Writer {
 
     /// Writes a cut in one transaction.
     fn write(&mut self, cut: &Cut) -> Result<(), EngineError> {
-        let core = &self.core;
+        let core = Arc::clone(&self.core);
         let mut changes: Vec<&PendingChange> = cut.changes().filter(|change| !cut.has_ended(change)).collect();
         // In the order of the keys, the pages of the table are read and written once each.
         changes.sort_unstable_by(|a, b| a.key().cmp(b.key()));
         let (mut puts, mut touches, mut deletes) = (0, 0, 0);
+        self.reserve_cas(false)?;
         self.engine.begin()?;
         if cut.flush > core.flush_committed.load(SeqCst) {
             self.engine.flush()?;
         }
         if let Some(plan) = cut.plan {
             self.engine.plan_flush(plan)?;
-        }
-        let used = core.store.last_cas();
-        let reserved = used + CAS_BLOCK;
-        let reserves = used + CAS_BLOCK / 2 > self.cas_high;
-        if reserves {
-            self.engine.reserve_cas(reserved)?;
         }
         for change in changes {
             let key = change.key();
@@ -227,9 +225,6 @@ impl Writer {
         self.engine.commit()?;
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT);
-        if reserves {
-            self.cas_high = reserved;
-        }
         core.counts.puts.fetch_add(puts, Relaxed);
         core.counts.touches.fetch_add(touches, Relaxed);
         core.counts.deletes.fetch_add(deletes, Relaxed);
@@ -262,7 +257,7 @@ impl Writer {
                 core.is_awake();
                 continue;
             }
-            if self.probe().is_ok() && core.pending.take_all_if_empty() {
+            if self.reserve_cas(true).is_ok() && core.pending.take_all_if_empty() {
                 core.is_failing.store(false, Relaxed);
                 say(format_args!("store: commits succeed again"));
                 return;
@@ -272,16 +267,15 @@ impl Writer {
         }
     }
 
-    /// Commits nothing but a number, to see whether commits succeed.
-    fn probe(&mut self) -> Result<(), EngineError> {
+    /// Reserves CAS ids, if half of those reserved are used, or if `always`: a commit of one number, which shows
+    /// whether commits succeed.
+    fn reserve_cas(&mut self, always: bool) -> Result<(), EngineError> {
         let used = self.core.store.last_cas();
-        let tried = self.engine.begin().and_then(|()| self.engine.reserve_cas(used + CAS_BLOCK));
-        let tried = tried.and_then(|()| self.engine.commit());
-        match &tried {
-            Ok(()) => self.cas_high = used + CAS_BLOCK,
-            Err(_) => self.engine.roll_back(),
+        if always || used + CAS_BLOCK / 2 > self.cas_high {
+            self.engine.reserve_cas(used + CAS_BLOCK)?;
+            self.cas_high = used + CAS_BLOCK;
         }
-        tried
+        Ok(())
     }
 
     /// Makes memory forget the items of a cut that is not kept, then reports the failure.
@@ -305,7 +299,7 @@ impl Writer {
     fn tend(&mut self) {
         let sizes = self.engine.sizes();
         *self.core.sizes.lock() = sizes;
-        match self.engine.tend(self.core.times().unix()) {
+        match self.engine.tend(self.core.times().unix() - SWEEP_LAG) {
             Ok(Tended::More { removed }) => {
                 self.core.counts.swept.fetch_add(removed, Relaxed);
                 self.tends = true;

@@ -9,6 +9,9 @@ use super::{FIRST_LISTENER, Requests, Server, WAKE, unix_now};
 use crate::admin::{AdminSockets, AdminThread, AdminToken, Phase};
 use crate::auth::Auth;
 use crate::clock::Clock;
+use crate::durable::Durable;
+use crate::durable::sqlite::SqliteEngine;
+use crate::limits::STORE_CACHE;
 use crate::maint::restart::{self, Memory};
 use crate::maint::{Chores, Logger, MoverThread, RoundTally};
 use crate::net::{self, Acceptor, Dispatcher, Workers};
@@ -62,7 +65,8 @@ impl Server {
         };
         let shared = share(settings, Box::new(move |control| asked.ask(control)), restoring)?;
         let nodes = cluster.as_ref().map(|watch| Arc::clone(watch.cluster()));
-        let shared = Arc::new(Shared { tls, auth, cluster: nodes, ..shared });
+        let durable = open_copy(&shared)?;
+        let shared = Arc::new(Shared { tls, auth, cluster: nodes, durable, ..shared });
         if let Some(admin) = &admin {
             admin.health().begin(Phase::Starting);
             admin.attach(&shared);
@@ -182,6 +186,16 @@ fn share(
     }
     shared.cache.store.note_time(shared.clock.now(), unix_now());
     Ok(shared)
+}
+
+/// Opens the durable copy, if there is to be one, and puts it behind the cache.
+fn open_copy(shared: &Shared) -> Result<Option<Arc<Durable>>, StartError> {
+    let settings = &shared.settings;
+    let Some(path) = settings.durable.path.as_deref().map(|path| settings.locate(path)) else { return Ok(None) };
+    let failed = |error| StartError::new(FAILURE, format!("store: {error}"));
+    let engine = SqliteEngine::open(&path, settings.durable.durability, STORE_CACHE).map_err(failed)?;
+    let time = (shared.clock.now(), shared.clock.unix(0));
+    Durable::start(&shared.cache, settings.durable.clone(), Box::new(engine), time).map(Some).map_err(failed)
 }
 
 /// Adds the logger's counts to the statistics.

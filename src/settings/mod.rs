@@ -12,7 +12,6 @@ mod admin;
 mod check;
 mod cluster;
 mod config;
-#[allow(dead_code)] // until an engine is there
 mod durable;
 mod extended;
 mod given;

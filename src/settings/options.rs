@@ -15,7 +15,9 @@ use std::path::PathBuf;
 use super::number::{begins_with_digits, integer, mode};
 use super::parse::{Draft, Exit, FAILURE, USAGE};
 use super::row::{Act, Apply, Flag, HelpText, Sub};
-use super::{ProtocolChoice, admin, cluster, config, extended, help, hotkeys, latency, listen, sandbox, ssl, stop};
+use super::{
+    ProtocolChoice, admin, cluster, config, durable, extended, help, hotkeys, latency, listen, sandbox, ssl, stop,
+};
 use crate::limits::THREADS_MAX;
 use crate::sys::getopt::Argument;
 use crate::sys::number::float;
@@ -394,6 +396,7 @@ pub(super) static TOPICS: &[(&str, &[Sub])] = &[
     ("Hot keys", hotkeys::SUBS),
     ("Admin listener", admin::SUBS),
     ("Cluster", cluster::SUBS),
+    ("Durable copy", durable::SUBS),
     ("Sandbox", sandbox::SUBS),
 ];
 

@@ -2,4 +2,5 @@
 
 mod engines;
 mod parts;
+mod program;
 mod sqlite;

@@ -39,6 +39,13 @@ struct Plain {
     open: Option<Records>,
 }
 
+impl Plain {
+    fn fail(&self) -> Result<(), EngineError> {
+        let fault = *self.file.fault.lock();
+        fault.map_or(Ok(()), |kind| Err(EngineError::new(kind, "injected".to_owned())))
+    }
+}
+
 impl Engine for Plain {
     fn opened(&self) -> Opened {
         *self.file.opened.lock()
@@ -56,11 +63,9 @@ impl Engine for Plain {
         Ok(())
     }
 
-    fn touch(&mut self, key: &[u8], expires: i64, marks: u8) -> Result<(), EngineError> {
-        if let Some(record) = self.open.as_mut().unwrap().get_mut(key) {
-            (record.expires, record.marks) = (expires, marks);
-        }
-        Ok(())
+    fn touch(&mut self, key: &[u8], expires: i64, marks: u8) -> Result<bool, EngineError> {
+        let found = self.open.as_mut().unwrap().get_mut(key);
+        Ok(found.map(|record| (record.expires, record.marks) = (expires, marks)).is_some())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), EngineError> {
@@ -79,15 +84,14 @@ impl Engine for Plain {
     }
 
     fn reserve_cas(&mut self, high: u64) -> Result<(), EngineError> {
+        self.fail()?;
         self.file.opened.lock().cas_high = high;
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), EngineError> {
         let _pass = self.file.gate.lock();
-        if let Some(kind) = *self.file.fault.lock() {
-            return Err(EngineError { kind, message: "injected".to_owned() });
-        }
+        self.fail()?;
         *self.file.records.lock() = self.open.take().unwrap();
         Ok(())
     }
