@@ -3,6 +3,7 @@
 //! Owns the error texts, and the rule that an address which other machines reach needs a token. `server` calls it after
 //! the change of user and before the clients' listeners.
 
+use crate::limits::ADMIN_BACKLOG;
 use crate::settings::{AdminAddr, Settings};
 use crate::sys::error_text;
 use crate::sys::inherited::InheritedSocket;
@@ -13,9 +14,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-
-/// Backlog of an admin socket: some more than a full listener's connections.
-const BACKLOG: i32 = 128;
 
 /// Mode of a unix socket: its user's alone.
 const MODE: u32 = 0o700;
@@ -166,12 +164,12 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(ADMIN_BACKLOG)?;
     Ok(OwnedFd::from(socket).into())
 }
 
 fn unix(path: &Path) -> io::Result<AdminSockets> {
-    let options = UnixSocketOptions { mode: MODE, group: None, backlog: BACKLOG };
+    let options = UnixSocketOptions { mode: MODE, group: None, backlog: ADMIN_BACKLOG };
     let (socket, file) = unix_socket::listen(path, &options).map_err(|refused| refused.error)?;
     let listener = OwnedFd::from(socket).into();
     let file = Some(file);

@@ -1,6 +1,7 @@
 //! The server's program: signals, descriptors, threads.
 
 use crate::support::until;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -77,6 +78,24 @@ fn descriptors_and_threads_return_to_their_start() {
     until("the storm is over", || program.get("/healthz", "").starts_with("HTTP/1.1 200 "));
     until("descriptors are back", || program.count("fd") <= descriptors);
     assert_eq!(program.count("task"), threads);
+}
+
+#[test]
+fn a_storm_waits_to_be_accepted() {
+    let program = Program::new(&[]);
+    let address = SockAddr::unix(program.directory.path().join("admin.sock")).unwrap();
+    program.signal("-STOP");
+    let storm: Vec<Socket> = (0..1000)
+        .map(|n| {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&address).unwrap_or_else(|e| panic!("connection {n}: {e}"));
+            socket
+        })
+        .collect();
+    drop(storm);
+    program.signal("-CONT");
+    until("the storm is over", || program.get("/healthz", "").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
