@@ -26,7 +26,7 @@ use super::watcher_socket::{WatcherSocket, leave};
 use super::worker_context::{WorkerContext, recycle, say};
 use crate::events::Event;
 use crate::limits::{HEADROOM, READ_BUF, REQUEST_CHARGE};
-use crate::proto::{CloseReason, ConnInfo, ConnState, Cx, NO_READ_MEMORY, Output, Session, SlotName, Step};
+use crate::proto::{CloseReason, ConnInfo, ConnState, Cx, NO_READ_MEMORY, Step};
 use crate::stats::Counter;
 use crate::sys::headroom;
 use crate::sys::socket::is_hung_up;
@@ -329,23 +329,6 @@ impl<S: Handler> Conn<S> {
         self.session.peer_ended();
     }
 
-    /// Takes the late reply; the caller gives a turn next.
-    pub(super) fn resume(&mut self, reply: &[u8], out: &mut Output) {
-        self.awaits = Awaits::Nothing;
-        self.session.resume(reply, out);
-    }
-
-    /// Runs the command in a slot again; the caller gives a turn next. False if the connection must be closed.
-    pub(super) fn complete(&mut self, slot: SlotName, context: &mut WorkerContext) -> bool {
-        let WorkerContext { shared, counters, number, buffers, trace, .. } = context;
-        let mut cx = Cx::new(shared, counters, self.transport.fd()).of_worker(*number).in_turn(trace);
-        let completed = Session::complete(&mut cx, slot, &mut buffers.output);
-        if !completed {
-            counters.add(Counter::ResponseOom, 1);
-        }
-        completed
-    }
-
     /// Runs the session until the late reply is complete, and no later command.
     pub(super) fn conclude(&mut self, token: usize, context: &mut WorkerContext) {
         self.run(token, context, &mut 0);
@@ -636,7 +619,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::net::notify::mailbox;
-    use crate::proto::{Protocol, Shared};
+    use crate::proto::{Protocol, Session, Shared};
     use crate::settings::Settings;
     use mio::net::{TcpStream, UnixStream};
     use std::io::Write;

@@ -14,6 +14,7 @@ mod drain;
 mod handler;
 mod inherited;
 mod interest;
+mod late_events;
 mod listener;
 mod napi;
 mod notify;
