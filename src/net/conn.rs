@@ -10,7 +10,7 @@
 //!    ▲  ▲                                 │ Yield ─► Requeue
 //!    │  └── writable: the rest is sent ───┤ Flush, or a write that blocks ─► Wait (blocked)
 //!    └───── resumed ──────────────────────┤ Suspend ─► Wait (suspended)
-//!                                         ├ Flush, but a slot waits ─► Wait (until it is filled)
+//!                                         ├ Flush, but a slot or commit waits ─► Wait (until it is filled, or ends)
 //!                                         ├ HandOver ─► HandOver
 //!                                         ├ Close ─► Close, once every reply is written
 //!                                         └ Abort, end of stream, error ─► Close
@@ -95,7 +95,7 @@ pub(super) enum Awaits {
     Nothing,
     /// Suspended: it is neither read nor run until its late reply.
     Reply,
-    /// Replies wait behind a slot that is not filled.
+    /// Replies wait behind a slot that is not filled, or for a commit.
     Slot,
 }
 
@@ -151,6 +151,7 @@ impl<S: Handler> Conn<S> {
     /// One turn: processes the available bytes within the budget of one event.
     pub(super) fn turn(&mut self, token: usize, context: &mut WorkerContext) -> After {
         let mut after = self.steps(token, context);
+        self.await_commit(token, context);
         if self.awaits != Awaits::Reply {
             let behind_slot = !self.blocked && after == After::Wait && !context.buffers.output.is_empty();
             self.awaits = if behind_slot { Awaits::Slot } else { Awaits::Nothing };
@@ -216,7 +217,7 @@ impl<S: Handler> Conn<S> {
             self.run_first = !matches!(step, Step::Read);
             match step {
                 Step::Read | Step::Flush => match self.write(token, context) {
-                    // Behind a slot there is no room for more: its reply gives the next turn.
+                    // Behind a slot or a reply on hold there is no room for more: its end gives the next turn.
                     WriteOutcome::All if step == Step::Flush && has_more(context) => return After::Wait,
                     WriteOutcome::All => {}
                     WriteOutcome::Blocked => return After::Wait,
@@ -598,7 +599,7 @@ impl<S> Conn<S> {
     }
 }
 
-/// Whether replies are left after a write of all that could be written: they wait behind a slot.
+/// Whether replies are left after a write of all that could be written: they wait behind a slot or for a commit.
 fn has_more(context: &WorkerContext) -> bool {
     !context.buffers.output.is_empty()
 }

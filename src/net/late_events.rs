@@ -6,6 +6,7 @@
 use super::conn::{Awaits, Conn};
 use super::handler::Handler;
 use super::worker_context::WorkerContext;
+use crate::cache::{CommitNumber, Committed};
 use crate::proto::{Cx, Output, Session, SlotName};
 use crate::stats::Counter;
 
@@ -25,5 +26,21 @@ impl<S: Handler> Conn<S> {
             counters.add(Counter::ResponseOom, 1);
         }
         completed
+    }
+
+    /// Ends the wait of the replies for a commit; the caller gives a turn next. False if the connection must be closed.
+    pub(super) fn end_commit(commit: CommitNumber, outcome: Committed, context: &mut WorkerContext) -> bool {
+        Session::end_commit(commit, outcome, &mut context.buffers.output)
+    }
+
+    /// Asks for the outcome of the commit for which the first reply on hold waits. The next one is asked for when that
+    /// has ended: a turn follows it.
+    #[inline]
+    pub(super) fn await_commit(&self, token: usize, context: &mut WorkerContext) {
+        if let Some(commit) = context.buffers.output.next_commit()
+            && let Some(backing) = context.shared.cache.backing()
+        {
+            backing.when_committed(commit, context.mailbox.commit_report(token, commit));
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! for the end.
 
 use super::transport::Transport;
-use crate::cache::Completion;
+use crate::cache::{CommitNumber, CommitReport, Committed, Completion};
 use crate::limits::WORKER_QUEUE;
 use crate::proto::{Completions, ConnInfo, Protocol, SlotName};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -56,6 +56,8 @@ pub(super) enum LateEvent {
     Reply(Option<Vec<u8>>),
     /// The command in this slot must run again.
     Slot(SlotName),
+    /// This commit has ended.
+    Commit(CommitNumber, Committed),
 }
 
 /// A late event and its connection.
@@ -102,7 +104,7 @@ pub(super) struct Mailbox {
 /// The worker's side.
 pub(super) struct Inbox {
     pub(super) messages: Receiver<Message>,
-    /// Unbounded, but each connection has at most one reply and `OUTPUT_PINS` slots in flight.
+    /// Unbounded, but each connection has at most one reply and `OUTPUT_PINS` slots and commits in flight.
     pub(super) replies: Receiver<Resume>,
     waker: Arc<Waker>,
 }
@@ -160,10 +162,37 @@ impl Mailbox {
         Remote { mailbox: self.clone(), token, answered: false }
     }
 
+    /// Handle for the outcome of a commit for which replies of connection `token` wait. Dropped unused, it reports a
+    /// failure.
+    pub(super) fn commit_report(&self, token: usize, commit: CommitNumber) -> CommitReport {
+        let awaited = AwaitedCommit { mailbox: self.clone(), token, commit, outcome: Committed::Failed };
+        Box::new(move |outcome| awaited.end(outcome))
+    }
+
     fn post(&self, token: usize, event: LateEvent) {
         if self.replies.send(Resume { token, event }).is_ok() {
             self.waker.ring();
         }
+    }
+}
+
+/// Reports the outcome of a commit when it is dropped.
+struct AwaitedCommit {
+    mailbox: Mailbox,
+    token: usize,
+    commit: CommitNumber,
+    outcome: Committed,
+}
+
+impl AwaitedCommit {
+    fn end(mut self, outcome: Committed) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for AwaitedCommit {
+    fn drop(&mut self) {
+        self.mailbox.post(self.token, LateEvent::Commit(self.commit, self.outcome));
     }
 }
 

@@ -12,7 +12,7 @@ use super::shared_buffers::NoMemory;
 use super::transport::Peer;
 use super::udp::Datagrams;
 use super::worker_context::{WorkerContext, is_verbose, say};
-use crate::proto::{CloseReason, Protocol, Shared, SlotName};
+use crate::proto::{CloseReason, Protocol, Shared};
 use crate::stats::Counter;
 use crate::sys::panics::{Panicked, contain, trap};
 use mio::event::Event;
@@ -355,18 +355,22 @@ impl<S: Handler> Worker<S> {
     fn resume(&mut self, Resume { token, event }: Resume) {
         match event {
             LateEvent::Reply(reply) => self.answer(token, reply),
-            LateEvent::Slot(slot) => self.complete(token, slot),
+            LateEvent::Slot(slot) => self.deliver(token, |conn, context| conn.complete(slot, context)),
+            LateEvent::Commit(commit, outcome) => {
+                self.deliver(token, |_, context| Conn::<S>::end_commit(commit, outcome, context));
+            }
         }
     }
 
-    /// Runs the command in a slot again and sends what no longer waits.
-    fn complete(&mut self, token: usize, slot: SlotName) {
+    /// Passes a late event to its connection and sends what no longer waits. `take` is false if the connection must be
+    /// closed.
+    fn deliver(&mut self, token: usize, take: impl FnOnce(&mut Conn<S>, &mut WorkerContext) -> bool) {
         if self.conns.get_mut(token).is_none() {
             return;
         }
         let filled = contain(|| {
             self.seat(token);
-            self.conns.get_mut(token).is_some_and(|conn| conn.complete(slot, &mut self.context))
+            self.conns.get_mut(token).is_some_and(|conn| take(conn, &mut self.context))
         });
         match filled {
             Ok(true) => self.drive(token),

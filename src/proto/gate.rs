@@ -17,7 +17,10 @@ pub(super) enum Gate {
     /// It changes no item.
     Open,
     /// It may run, and may change items.
-    Change,
+    Change {
+        /// The client wants no reply, whatever happens.
+        silent: bool,
+    },
     /// It asks again once this has ended.
     Wait(Load, AwaitedThing),
     /// It asks again once the slots before it are filled: their commands came first, and may be of the same key.
@@ -62,7 +65,7 @@ impl Asking<'_, '_> {
             Admission::Full(_) | Admission::Refused => return refused(NOT_KEPT),
         }
         match needs.and_then(|key| self.cx.verbs().load_first(key)) {
-            None => Gate::Change,
+            None => Gate::Change { silent },
             Some(load) if may_wait => Gate::Wait(load, AwaitedThing::Item),
             Some(_) => refused(late::REFUSED),
         }

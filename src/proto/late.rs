@@ -1,9 +1,10 @@
-//! Commands whose item is being loaded.
+//! Commands whose item is being loaded, and replies whose commit has not ended.
 //!
 //! Owns how such a command waits, as plain data: its request stays in a slot of the output, and runs again when the
 //! load has ended; what it replies then fills the slot. Other commands of the connection run meanwhile, and their
-//! replies wait behind the slot. A command waits only once: if the item is not in memory then, it is a miss. Knows no
-//! protocol and no sockets. Used by the output, by the commands that fetch, and by the session that runs them again.
+//! replies wait behind the slot. A command waits only once: if the item is not in memory then, it is a miss. Also owns
+//! what stands for a reply whose commit has failed. Knows no protocol and no sockets. Used by the output, by the
+//! commands that fetch, and by the session that runs them again.
 
 use crate::cache::Completion;
 use crate::clock::Expiry;
@@ -64,4 +65,22 @@ impl LateRequest {
             Self::Fetch { key: bytes, .. } | Self::Line(bytes) | Self::Packet { key: bytes, .. } => bytes.len(),
         }
     }
+}
+
+/// What stands for the reply to a change whose commit has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailureForm {
+    /// An error line.
+    Line,
+    /// An error packet.
+    Packet {
+        /// Opcode of the request.
+        opcode: u8,
+        /// Opaque value of the request.
+        opaque: [u8; 4],
+    },
+    /// Nothing: one key of a multiget, which becomes a miss.
+    Nothing,
+    /// The end of the connection: a part of a reply, whose rest is sent anyway.
+    Close,
 }

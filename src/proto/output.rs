@@ -1,20 +1,22 @@
-//! Replies waiting to be written: literal bytes interleaved with pinned values and reserved slots.
+//! Replies waiting to be written: literal bytes interleaved with pinned values, reserved slots and replies on hold.
 //!
 //! Owns order and the write cursor; knows no socket. Sessions append; `net` writes the slices with one
 //! `write_vectored` and reports how many bytes were written. Small values are copied into the bytes; values above
 //! `COPY_MAX` stay in their item under a [`Pinned`] guard.
 //!
 //! A command that waits ([`late`](super::late)) gets a slot, with its request. Replies appended behind it stay behind
-//! it, however early they are ready: nothing behind a slot is written before the slot is filled. Datagrams have no
-//! slots: a datagram session ends with its request.
+//! it, however early they are ready: nothing behind a slot is written before the slot is filled. Nor is a reply on
+//! hold, and what is behind it, before its commit has ended. Datagrams have neither: a datagram session ends with its
+//! request.
 
-use super::late::{LateRequest, SlotName, Waits};
-use crate::cache::Load;
+use super::late::{FailureForm, LateRequest, SlotName, Waits};
+use crate::cache::{CommitNumber, Load};
 use crate::limits::{OUTPUT_HIGH, OUTPUT_PINS, REPLY_ROOM, WRITE_SLICES};
 use crate::store::Pinned;
 use crate::sys::spare::{self, Spare};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 
 /// The unsent replies of one connection, in order.
 pub struct Output {
@@ -26,6 +28,8 @@ pub struct Output {
     piece_bytes: usize,
     /// Slots that are not filled.
     slots: usize,
+    /// Replies on hold, those in late replies included.
+    held: usize,
     /// Length of the value that was pinned last, until [`Output::take_pinned`].
     pinned: usize,
     /// Number of unsent bytes at which the output is full.
@@ -42,13 +46,28 @@ enum Piece {
     Awaited(SlotName, LateRequest),
     /// The reply that has filled a slot.
     Late(Box<Output>),
+    /// The reply that begins here is on hold.
+    Held(HeldReply),
 }
+
+/// A reply that waits for the commit of its change.
+struct HeldReply {
+    commit: CommitNumber,
+    /// Literal bytes of the reply, in `bytes` from the piece's offset on.
+    len: usize,
+    on_failure: FailureForm,
+    /// [`Output::next_commit`] has returned the commit.
+    is_asked: bool,
+}
+
+/// Appends what stands for a reply whose commit has failed.
+type PutFailure<'a> = &'a dyn Fn(FailureForm, &mut Vec<u8>);
 
 impl Piece {
     fn remaining(&self) -> usize {
         match self {
             Self::Value(value) => value.remaining(),
-            Self::Awaited(..) => 0,
+            Self::Awaited(..) | Self::Held(_) => 0,
             Self::Late(reply) => reply.remaining(),
         }
     }
@@ -64,7 +83,7 @@ pub struct Mark {
 impl Default for Output {
     fn default() -> Self {
         let (bytes, pieces) = (Vec::new(), VecDeque::new());
-        Self { bytes, sent: 0, pieces, piece_bytes: 0, slots: 0, pinned: 0, high: OUTPUT_HIGH, ends: None }
+        Self { bytes, sent: 0, pieces, piece_bytes: 0, slots: 0, held: 0, pinned: 0, high: OUTPUT_HIGH, ends: None }
     }
 }
 
@@ -101,7 +120,7 @@ impl Output {
             at = *before;
             copied += match piece {
                 Piece::Value(value) => value.copy_front(&mut to[copied..]),
-                Piece::Awaited(..) | Piece::Late(_) => 0, // none in datagrams
+                Piece::Awaited(..) | Piece::Late(_) | Piece::Held(_) => 0, // none in datagrams
             };
             if copied == to.len() {
                 return copied;
@@ -232,7 +251,106 @@ impl Output {
         } else {
             reply.compact(); // it may wait behind another slot
             self.piece_bytes += reply.remaining();
+            self.held += reply.held;
             self.pieces[at].1 = Piece::Late(Box::new(reply));
+        }
+    }
+
+    /// Lets the reply from `at` on wait for `commit`.
+    pub(super) fn hold(&mut self, at: Mark, commit: CommitNumber, on_failure: FailureForm) {
+        debug_assert!(!self.is_datagrams());
+        let len = self.bytes.len() - at.bytes;
+        let held = HeldReply { commit, len, on_failure, is_asked: false };
+        self.pieces.insert(at.pieces, (at.bytes, Piece::Held(held)));
+        self.held += 1;
+    }
+
+    /// The commit for which the first reply on hold waits; `None` without one, or if it was returned for that reply.
+    #[inline]
+    pub fn next_commit(&mut self) -> Option<CommitNumber> {
+        if self.held == 0 {
+            return None;
+        }
+        let first = self.first_held()?;
+        (!std::mem::replace(&mut first.is_asked, true)).then_some(first.commit)
+    }
+
+    #[cold]
+    fn first_held(&mut self) -> Option<&mut HeldReply> {
+        self.pieces.iter_mut().find_map(|(_, piece)| match piece {
+            Piece::Held(held) => Some(held),
+            Piece::Late(reply) => reply.first_held(),
+            Piece::Value(_) | Piece::Awaited(..) => None,
+        })
+    }
+
+    /// Ends the wait of all replies for `commit`; if it has failed, `failed` appends what replaces each of them. False
+    /// if the connection must be closed.
+    #[must_use]
+    pub(super) fn end_commit(&mut self, commit: CommitNumber, failed: Option<PutFailure<'_>>) -> bool {
+        let mut at = 0;
+        while let Some((before, piece)) = self.pieces.get_mut(at) {
+            match piece {
+                Piece::Held(held) if held.commit == commit => {
+                    let (reply, on_failure) = (*before..*before + held.len, held.on_failure);
+                    self.pieces.remove(at);
+                    self.held -= 1;
+                    if let Some(put_failure) = failed {
+                        if on_failure == FailureForm::Close {
+                            return false;
+                        }
+                        let mut instead = Vec::new();
+                        put_failure(on_failure, &mut instead);
+                        self.replace_reply(at, reply, &instead);
+                    }
+                }
+                Piece::Late(reply) if reply.held > 0 => {
+                    let (bytes, held) = (reply.remaining(), reply.held);
+                    if !reply.end_commit(commit, failed) {
+                        return false;
+                    }
+                    self.piece_bytes = self.piece_bytes - bytes + reply.remaining();
+                    self.held -= held - reply.held;
+                    if reply.is_empty() {
+                        self.pieces.remove(at);
+                    } else {
+                        at += 1;
+                    }
+                }
+                _ => at += 1,
+            }
+        }
+        if self.is_empty() {
+            self.clear();
+        }
+        true
+    }
+
+    /// Replaces a reply, whose pieces begin at index `at`. Values at its very end belong to it, since every reply
+    /// begins with literal bytes.
+    fn replace_reply(&mut self, at: usize, reply: Range<usize>, instead: &[u8]) {
+        let is_inside = |before: usize, piece: &Piece| {
+            before < reply.end || before == reply.end && matches!(piece, Piece::Value(_))
+        };
+        while self.pieces.get(at).is_some_and(|(before, piece)| is_inside(*before, piece)) {
+            if let Some((_, piece)) = self.pieces.remove(at) {
+                self.forget(&piece);
+            }
+        }
+        for (before, _) in self.pieces.range_mut(at..) {
+            *before = *before - reply.len() + instead.len();
+        }
+        self.bytes.splice(reply, instead.iter().copied());
+    }
+
+    /// Takes a piece that was removed out of the counts.
+    fn forget(&mut self, piece: &Piece) {
+        self.piece_bytes -= piece.remaining();
+        match piece {
+            Piece::Value(_) => {}
+            Piece::Awaited(..) => self.slots -= 1,
+            Piece::Late(reply) => self.held -= reply.held,
+            Piece::Held(_) => self.held -= 1,
         }
     }
 
@@ -251,8 +369,7 @@ impl Output {
         }
         while self.pieces.len() > mark.pieces {
             if let Some((_, piece)) = self.pieces.pop_back() {
-                self.piece_bytes -= piece.remaining();
-                self.slots -= usize::from(matches!(piece, Piece::Awaited(..)));
+                self.forget(&piece);
             }
         }
     }
@@ -278,12 +395,14 @@ impl Output {
         self.bytes.len() == self.sent && self.pieces.is_empty()
     }
 
-    /// Whether some bytes can be written now: all but those behind a slot that is not filled.
+    /// Whether some bytes can be written now: those before the first slot that is not filled and the first reply on
+    /// hold.
     #[inline]
     pub fn can_write(&self) -> bool {
         match self.pieces.front() {
             None => self.bytes.len() > self.sent,
-            Some((before, Piece::Awaited(..))) => *before > self.sent,
+            Some((before, Piece::Awaited(..) | Piece::Held(_))) => *before > self.sent,
+            Some((before, Piece::Late(reply))) => *before > self.sent || reply.can_write(),
             Some(_) => true,
         }
     }
@@ -319,8 +438,13 @@ impl Output {
             }
             match piece {
                 Piece::Value(value) => value.io_slices(slices, WRITE_SLICES),
-                Piece::Late(reply) => reply.io_slices(slices),
-                Piece::Awaited(..) => return,
+                Piece::Late(reply) => {
+                    reply.io_slices(slices);
+                    if reply.held > 0 {
+                        return;
+                    }
+                }
+                Piece::Awaited(..) | Piece::Held(_) => return,
             }
             if slices.len() >= WRITE_SLICES {
                 return;
@@ -336,7 +460,7 @@ impl Output {
         self.pieces.is_empty().then(|| &self.bytes[self.sent..])
     }
 
-    /// Records that the first `n` unsent bytes were written. None of them may lie behind a slot that is not filled.
+    /// Records that the first `n` unsent bytes were written; [`Output::io_slices`] must have offered them.
     pub fn advance(&mut self, mut n: usize) {
         while n > 0 {
             let before = self.pieces.front().map_or(self.bytes.len(), |(before, _)| *before);
@@ -351,7 +475,7 @@ impl Output {
             match piece {
                 Piece::Value(value) => value.advance(taken),
                 Piece::Late(reply) => reply.advance(taken),
-                Piece::Awaited(..) => break,
+                Piece::Awaited(..) | Piece::Held(_) => break,
             }
             self.piece_bytes -= taken;
             n -= taken;
@@ -371,6 +495,7 @@ impl Output {
         self.pieces.clear();
         self.piece_bytes = 0;
         self.slots = 0;
+        self.held = 0;
         if let Some(ends) = &mut self.ends {
             ends.clear();
         }
@@ -484,5 +609,40 @@ mod tests {
         }
         let expected: String = (0..OUTPUT_PINS).map(|number| format!("{number} ")).collect();
         assert_eq!(write(&mut out, 7), expected);
+    }
+
+    #[test]
+    fn replies_on_hold_wait_and_a_failed_one_is_replaced() {
+        let commits = [7, 8].map(CommitNumber);
+        let failed: PutFailure<'_> = &|_, bytes| bytes.extend_from_slice(b"error ");
+        for most in [1, 2, 3, 100] {
+            for fails in [false, true] {
+                let mut out = literal(b"read ");
+                let hold = |out: &mut Output, commit, text: &[u8]| {
+                    let at = out.mark();
+                    out.put(text);
+                    out.hold(at, commit, FailureForm::Line);
+                };
+                hold(&mut out, commits[0], b"set ");
+                let slot = reserve(&mut out);
+                out.put(b"read ");
+                hold(&mut out, commits[1], b"");
+                hold(&mut out, commits[0], b"touch ");
+                assert_eq!((out.next_commit(), out.next_commit()), (Some(commits[0]), None), "asked for once");
+                assert_eq!(write(&mut out, most), "read ");
+                out.forget_sent();
+                let mut late = Output::default();
+                hold(&mut late, commits[1], b"late ");
+                out.fill(slot, late);
+                assert!(!out.can_write());
+                assert!(out.end_commit(commits[0], fails.then_some(failed)));
+                assert_eq!(write(&mut out, most), if fails { "error " } else { "set " });
+                assert_eq!(out.next_commit(), Some(commits[1]));
+                assert!(!out.can_write());
+                assert!(out.end_commit(commits[1], (!fails).then_some(failed)));
+                let rest = if fails { "late read error " } else { "error read error touch " };
+                assert_eq!((write(&mut out, most).as_str(), out.is_empty(), out.held), (rest, true, 0));
+            }
+        }
     }
 }

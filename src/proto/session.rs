@@ -8,7 +8,7 @@ mod backing;
 mod login;
 
 use super::command_result::{AfterCommand, CommandResult};
-use super::late::{LateRequest, SlotName};
+use super::late::FailureForm;
 use super::line::Run;
 use super::listing::{Listed, Listing};
 use super::raw_command::RunOrigin;
@@ -17,7 +17,7 @@ use super::turn::{Before, Step, Turn, starved};
 use super::upload::{Finish, Upload};
 use super::{ConnState, Cx, Input, Output, binary, meta};
 use crate::auth::Auth;
-use crate::cache::{Attempt, Key};
+use crate::cache::Key;
 use crate::events::CloseReason;
 use crate::limits::{DATAGRAM_REPORT_MAX, GET_LINE_MAX, LINE_MAX, LINE_WAIT_MAX};
 use crate::maint::{Seat, WatchSink};
@@ -140,6 +140,16 @@ impl Session {
             return starved(cx, out);
         }
         let mut turn = Turn::new(budget, cx);
+        let step = self.run_states(cx, input, out, &mut turn);
+        if turn.asks {
+            turn.end_change(cx, out);
+        }
+        step
+    }
+
+    /// Runs until a step is due.
+    #[inline]
+    fn run_states(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Step {
         if std::mem::take(&mut self.gave_way) {
             turn.is_first = false;
             cx.piped.set(true);
@@ -151,16 +161,16 @@ impl Session {
                     self.open(cx, protocol);
                     None
                 }
-                SessionState::Login(_) => self.login(cx, input, out, &mut turn),
+                SessionState::Login(_) => self.login(cx, input, out, turn),
                 SessionState::Checking(checking) if !checking.is_over => Some(Step::Suspend),
                 SessionState::Checking(_) => self.conclude(cx, out),
                 SessionState::Negotiating => self.negotiate(cx, input),
                 SessionState::Command => match self.wire {
-                    Wire::Text => self.command(cx, input, out, &mut turn),
-                    Wire::Binary => self.packets(cx, input, out, &mut turn),
+                    Wire::Text => self.command(cx, input, out, turn),
+                    Wire::Binary => self.packets(cx, input, out, turn),
                 },
                 SessionState::LongLine(_) => self.long_line(cx, input, out),
-                SessionState::Value(_) => self.value(cx, input, out, &turn),
+                SessionState::Value(_) => self.value(cx, input, out, turn),
                 SessionState::Awaiting(_) => Some(Step::Suspend),
                 SessionState::Swallow(left) => {
                     let n = (*left).min(input.bytes().len() as u64);
@@ -173,7 +183,7 @@ impl Session {
                         Some(Step::Read)
                     }
                 }
-                SessionState::Multiget(_) => self.multiget(cx, input, out),
+                SessionState::Multiget(_) => self.multiget(cx, input, out, turn),
                 SessionState::Listing(_) => self.tell(cx, out),
                 SessionState::Watching(_) => Some(Step::HandOver),
             };
@@ -250,6 +260,7 @@ impl Session {
                 Some(result) => result,
             };
             if let AfterCommand::Multiget(mut stopped) = ran.next {
+                turn.change_goes_on();
                 stopped.line = newline as u32 + 1;
                 self.state = SessionState::Multiget(stopped);
                 return Some(pause(out));
@@ -382,7 +393,7 @@ impl Session {
         Step::Yield
     }
 
-    fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &Turn<'_>) -> Option<Step> {
+    fn value(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         let SessionState::Value(upload) = &mut self.state else { return None };
         let used = upload.take(input.bytes());
         input.consume(used);
@@ -390,7 +401,7 @@ impl Session {
             return Some(Step::Read);
         }
         let may_run = match turn.asks {
-            true => self.ask_for_upload(cx, out),
+            true => self.ask_for_upload(cx, out, turn),
             false => Ok(true),
         };
         let may_run = match may_run {
@@ -424,12 +435,16 @@ impl Session {
         Some(Step::Close(CloseReason::Error))
     }
 
-    fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output) -> Option<Step> {
+    fn multiget(&mut self, cx: &Cx<'_>, input: &mut Input, out: &mut Output, turn: &mut Turn<'_>) -> Option<Step> {
         let SessionState::Multiget(stopped) = self.state else { return None };
         cx.note(CommandKind::Multiget);
+        if turn.asks && stopped.touch.is_some() {
+            turn.begin_change(out, Some(FailureForm::Line));
+        }
         let line = stopped.line as usize;
         let ran = text::resume_multiget(cx, &input.bytes()[..line], out, stopped);
         if let AfterCommand::Multiget(stopped) = ran.next {
+            turn.change_goes_on();
             self.state = SessionState::Multiget(stopped);
             return Some(pause(out));
         }
@@ -488,24 +503,6 @@ impl Session {
         }
         out.put(reply);
         out.end_of_reply();
-    }
-
-    /// Runs the command in `slot` again and fills the slot. False without memory: the connection must be closed.
-    #[must_use]
-    pub fn complete(cx: &mut Cx<'_>, slot: SlotName, out: &mut Output) -> bool {
-        let Some(request) = out.request_in(slot) else { return true };
-        cx.set_attempt(Attempt::Again);
-        let mut reply = Output::default();
-        match request {
-            _ if !reply.make_room() => return false,
-            LateRequest::Fetch { key, cas, touch } => text::fetch_late(cx, key, *cas, *touch, &mut reply),
-            LateRequest::Line(line) => text::run_late(cx, line, &mut reply),
-            LateRequest::Packet { opcode, opaque, key, touch } => {
-                binary::run_late(cx, binary::Head::echo(*opcode, *opaque), key, *touch, &mut reply);
-            }
-        }
-        out.fill(slot, reply);
-        true
     }
 
     /// After [`Step::HandOver`]: passes the connection's socket to the logger thread.

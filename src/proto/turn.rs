@@ -3,6 +3,8 @@
 //! Owns what must precede the next command: the end of the run, a write, or memory. Knows no command. Used by `session`
 //! before each command.
 
+use super::late::FailureForm;
+use super::output::Mark;
 use super::{CloseReason, Cx, Output};
 use crate::stats::Counter;
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,6 +55,16 @@ pub(super) struct Turn<'a> {
     check_from: u32,
     /// There is a backing.
     pub asks: bool,
+    /// The change that ran last, until [`Turn::end_change`].
+    change: Option<RanChange>,
+}
+
+/// A command that may have changed items.
+struct RanChange {
+    /// Beginning of its reply.
+    at: Mark,
+    /// `None`: the client wants no reply.
+    on_failure: Option<FailureForm>,
 }
 
 impl<'a> Turn<'a> {
@@ -60,12 +72,12 @@ impl<'a> Turn<'a> {
         let floor = budget.saturating_sub(cx.reply_cap());
         let asks = cx.shared.cache.backing().is_some();
         let check_from = if asks || cx.times_commands() { u32::MAX } else { floor };
-        Self { is_first: true, granted: *budget, left: budget, floor, check_from, asks }
+        Self { is_first: true, granted: *budget, left: budget, floor, check_from, asks, change: None }
     }
 
     /// What must precede the next command; `bytes` begin with that command.
     #[inline]
-    pub fn wait_first(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Before {
+    pub fn wait_first(&mut self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Before {
         if *self.left <= self.check_from {
             return self.check(cx, bytes, out);
         }
@@ -73,7 +85,7 @@ impl<'a> Turn<'a> {
     }
 
     /// [`Turn::wait_first`] for a command that changes no item.
-    pub fn step_first(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
+    pub fn step_first(&mut self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Option<Step> {
         match self.wait_first(cx, bytes, out) {
             Before::Nothing => None,
             Before::Step(step) => Some(step),
@@ -85,7 +97,8 @@ impl<'a> Turn<'a> {
     }
 
     #[cold]
-    fn check(&self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Before {
+    fn check(&mut self, cx: &Cx<'_>, bytes: &[u8], out: &mut Output) -> Before {
+        self.end_change(cx, out);
         if *self.left == 0 {
             return Before::Step(Step::Yield);
         }
@@ -103,6 +116,26 @@ impl<'a> Turn<'a> {
         Before::Nothing
     }
 
+    /// Notes that a change runs next; what `out` gets is its reply, until [`Turn::end_change`].
+    pub fn begin_change(&mut self, out: &Output, on_failure: Option<FailureForm>) {
+        self.change = Some(RanChange { at: out.mark(), on_failure });
+    }
+
+    /// Notes that the reply of the change that runs goes on in a later run.
+    pub fn change_goes_on(&mut self) {
+        if let Some(change) = &mut self.change {
+            change.on_failure = Some(FailureForm::Close);
+        }
+    }
+
+    /// Lets the reply of the change that ran last wait for its commit. Called before the next change, and at the end of
+    /// a run: the backing must learn of each run with changes.
+    pub fn end_change(&mut self, cx: &Cx<'_>, out: &mut Output) {
+        if let Some(RanChange { at, on_failure }) = self.change.take() {
+            hold_reply(cx, out, at, on_failure);
+        }
+    }
+
     /// Times the command at the front of `bytes`, which runs next.
     pub fn begin_command(&self, cx: &Cx<'_>, bytes: &[u8]) {
         if cx.times_commands()
@@ -110,6 +143,15 @@ impl<'a> Turn<'a> {
         {
             trace.next_command(cx.kind(), bytes);
         }
+    }
+}
+
+/// Lets the reply from `at` on wait until the changes that this thread has made since the last call are durable. With
+/// `None` nothing waits: the client reads no reply.
+pub(super) fn hold_reply(cx: &Cx<'_>, out: &mut Output, at: Mark, on_failure: Option<FailureForm>) {
+    let commit = cx.shared.cache.backing().and_then(|backing| backing.take_commit());
+    if let (Some(commit), Some(on_failure)) = (commit, on_failure) {
+        out.hold(at, commit, on_failure);
     }
 }
 

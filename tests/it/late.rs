@@ -227,35 +227,38 @@ struct Server {
     workers: Option<Workers>,
 }
 
+/// Serves TCP with one worker, until the workers are dropped.
+pub fn serve(shared: &Arc<Shared>) -> (SocketAddr, Workers) {
+    let workers = Workers::start_talking::<Session>(shared).unwrap();
+    let socket = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    let listener = Listener {
+        socket: ListenSocket::Tcp(socket),
+        local: Some(addr),
+        path: None,
+        file: None,
+        protocol: Protocol::Negotiating,
+        transport: Transport::Plain,
+    };
+    let mut poll = Poll::new().unwrap();
+    let dispatcher = workers.dispatcher();
+    let mut acceptor = Acceptor::new(Arc::clone(shared), vec![listener], dispatcher, poll.registry(), 1).unwrap();
+    // Ends with the process.
+    std::thread::spawn(move || {
+        let mut events = Events::with_capacity(16);
+        loop {
+            poll.poll(&mut events, acceptor.timeout()).unwrap();
+            events.iter().map(|event| event.token()).for_each(|token: Token| acceptor.ready(token, poll.registry()));
+            acceptor.on_timer(poll.registry());
+        }
+    });
+    (addr, workers)
+}
+
 impl Server {
     fn new() -> Self {
         let (far, shared) = Far::behind("-t 1 -U 0");
-        let workers = Workers::start_talking::<Session>(&shared).unwrap();
-        let socket = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let addr = socket.local_addr().unwrap();
-        let listener = Listener {
-            socket: ListenSocket::Tcp(socket),
-            local: Some(addr),
-            path: None,
-            file: None,
-            protocol: Protocol::Negotiating,
-            transport: Transport::Plain,
-        };
-        let mut poll = Poll::new().unwrap();
-        let dispatcher = workers.dispatcher();
-        let mut acceptor = Acceptor::new(Arc::clone(&shared), vec![listener], dispatcher, poll.registry(), 1).unwrap();
-        // Ends with the process.
-        std::thread::spawn(move || {
-            let mut events = Events::with_capacity(16);
-            loop {
-                poll.poll(&mut events, acceptor.timeout()).unwrap();
-                events
-                    .iter()
-                    .map(|event| event.token())
-                    .for_each(|token: Token| acceptor.ready(token, poll.registry()));
-                acceptor.on_timer(poll.registry());
-            }
-        });
+        let (addr, workers) = serve(&shared);
         Self { shared, far, addr, workers: Some(workers) }
     }
 

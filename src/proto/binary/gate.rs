@@ -3,9 +3,10 @@
 //! Owns no rules of verbs: it names what [`Asking::ask`] must know of each packet. Called by the session for each one
 //! while there is a backing.
 
-use super::header::Head;
+use super::header::{Head, Parts};
 use super::parse::{Packet, PacketCommand};
 use super::reply::{PacketRun, Status};
+use crate::cache::NOT_KEPT;
 use crate::proto::command_result::CommandResult;
 use crate::proto::gate::{Asking, Gate};
 use crate::proto::upload::PacketSet;
@@ -26,6 +27,13 @@ pub(in crate::proto) fn ask(asking: &Asking<'_, '_>, packet: &Packet<'_>, bytes:
         _ => return Gate::Open,
     };
     asking.ask(key.map(|key| lookahead::key(key, None)).as_ref(), false, head.value())
+}
+
+/// The packet that stands for the reply to `head` if its commit has failed.
+pub(in crate::proto) fn put_failure(head: Head, bytes: &mut Vec<u8>) {
+    let parts = Parts { status: Status::Busy as u16, body: NOT_KEPT.len() as u32, ..Parts::default() };
+    bytes.extend_from_slice(&head.reply(&parts));
+    bytes.extend_from_slice(NOT_KEPT.as_bytes());
 }
 
 /// Refuses a packet at the front of `bytes` with an error text.

@@ -16,7 +16,7 @@ pub(super) mod sasl;
 mod store;
 mod trace;
 
-pub(super) use gate::{ask, refuse_change, refuse_upload};
+pub(super) use gate::{ask, put_failure, refuse_change, refuse_upload};
 pub(super) use header::{Head, REQUEST};
 pub(super) use parse::{Front, Packet, guess, parse};
 pub(super) use store::finish;

@@ -30,6 +30,11 @@ pub(in crate::proto) fn ask(asking: &Asking<'_, '_>, text: &[u8], rest: &[u8]) -
     asking.ask(depends.then_some(&key), false, unwanted)
 }
 
+/// Whether the command of a line that waited in a slot changes items.
+pub(in crate::proto) fn changes(text: &[u8]) -> bool {
+    parse(&Tokens::split(text)).is_ok_and(|command| changes_on_fetch(&command.flags))
+}
+
 /// Whether a fetch with these flags may change its item, or create one.
 fn changes_on_fetch(flags: &super::parse::Flags) -> bool {
     flags.touch.is_some() || flags.vivify.is_some() || flags.recache.is_some()

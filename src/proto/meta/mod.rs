@@ -14,7 +14,7 @@ mod parse;
 mod reply;
 mod set;
 
-pub(super) use gate::ask;
+pub(super) use gate::{ask, changes};
 pub(super) use key::decode;
 pub(super) use set::finish;
 

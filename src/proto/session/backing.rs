@@ -1,17 +1,19 @@
-//! What a session does with a backing: it asks before each change, and waits for room or for an item.
+//! What a session does with a backing: it asks before each change, waits for room or for an item, and lets the reply
+//! wait for the commit.
 //!
 //! Owns the state of a command that waits: it stays unconsumed in the input, or in its complete upload, and asks again
 //! when what it waited for has come. It waits once for its item, and as often for room as there is none. Called by the
 //! session's loop while there is a backing.
 
 use super::{Session, SessionState};
-use crate::cache::{Attempt, Key, Load};
+use crate::cache::{Admission, Attempt, CommitNumber, Committed, Key, Load, NOT_KEPT};
 use crate::proto::command_result::CommandResult;
 use crate::proto::gate::{Asking, AwaitedThing, Gate};
+use crate::proto::late::{FailureForm, LateRequest, SlotName};
 use crate::proto::line::{BadLine, Run};
-use crate::proto::turn::{Step, Turn};
-use crate::proto::upload::Finish;
-use crate::proto::{Cx, Output, binary, text};
+use crate::proto::turn::{Step, Turn, hold_reply};
+use crate::proto::upload::{Finish, PacketSet};
+use crate::proto::{Cx, Output, binary, meta, text};
 use crate::stats::CommandKind;
 use crate::store::Mode;
 
@@ -34,6 +36,28 @@ pub(super) enum Asked {
     Wait(Step),
 }
 
+/// A command behind its gate.
+enum Passed {
+    /// It changes no item.
+    Free,
+    /// It may change items.
+    Change {
+        /// The client wants no reply, whatever happens.
+        silent: bool,
+    },
+    /// It replies this error.
+    Refused(BadLine),
+}
+
+impl Passed {
+    /// Notes a change that runs next.
+    fn begin(&self, turn: &mut Turn<'_>, out: &Output, on_failure: FailureForm) {
+        if let Self::Change { silent } = self {
+            turn.begin_change(out, (!silent).then_some(on_failure));
+        }
+    }
+}
+
 impl Session {
     /// Asks for the command of `line`; `rest` holds the bytes received after it.
     #[cold]
@@ -42,15 +66,16 @@ impl Session {
         cx: &Cx<'_>,
         (line, rest): (&[u8], &[u8]),
         out: &mut Output,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Asked {
         let gate = self.gate(cx, out, |asking| text::ask(asking, line, rest));
         match self.pass(gate) {
-            Ok(None) => {
+            Ok(passed @ (Passed::Free | Passed::Change { .. })) => {
+                passed.begin(turn, out, FailureForm::Line);
                 turn.begin_command(cx, line);
                 Asked::Run
             }
-            Ok(Some(bad)) => {
+            Ok(Passed::Refused(bad)) => {
                 cx.note(CommandKind::Other);
                 Asked::Refused(CommandResult::refused(&mut Run::new(cx, out, false), bad, rest))
             }
@@ -66,17 +91,19 @@ impl Session {
         packet: &binary::Packet<'_>,
         bytes: &[u8],
         out: &mut Output,
-        turn: &Turn<'_>,
+        turn: &mut Turn<'_>,
     ) -> Asked {
         let may_change = self.sasl.as_ref().is_none_or(|login| login.is_granted());
         let ask = |asking: &Asking<'_, '_>| if may_change { binary::ask(asking, packet, bytes) } else { Gate::Open };
         let gate = self.gate(cx, out, ask);
         match self.pass(gate) {
-            Ok(None) => {
+            Ok(passed @ (Passed::Free | Passed::Change { .. })) => {
+                let (opcode, opaque) = (packet.head.opcode, packet.head.opaque);
+                passed.begin(turn, out, FailureForm::Packet { opcode, opaque });
                 turn.begin_command(cx, bytes);
                 Asked::Run
             }
-            Ok(Some(bad)) => {
+            Ok(Passed::Refused(bad)) => {
                 cx.note(CommandKind::Other);
                 Asked::Refused(binary::refuse_change(cx, packet, bytes, out, bad.reply))
             }
@@ -86,7 +113,8 @@ impl Session {
 
     /// Asks for the command of a complete upload. False if it was refused.
     #[cold]
-    pub(super) fn ask_for_upload(&mut self, cx: &Cx<'_>, out: &mut Output) -> Result<bool, Step> {
+    pub(super) fn ask_for_upload(&mut self, cx: &Cx<'_>, out: &mut Output, turn: &mut Turn<'_>) -> Result<bool, Step> {
+        turn.end_change(cx, out);
         let SessionState::Value(upload) = &self.state else { return Ok(true) };
         let (mode, silent, packet) = match &upload.finish {
             Finish::Text(set) => (set.mode, set.noreply, None),
@@ -95,10 +123,17 @@ impl Session {
         };
         let needs = Key::new(&upload.key).filter(|_| mode != Mode::Set);
         let gate = self.gate(cx, out, |asking| asking.ask(needs.as_ref(), silent, 0));
-        let Some(bad) = self.pass(gate)? else { return Ok(true) };
-        match packet {
-            Some(set) => binary::refuse_upload(cx, set, out, bad.reply),
-            None => Run::new(cx, out, bad.noreply).reply(bad.reply),
+        let on_failure = match packet {
+            Some(PacketSet { opcode, opaque, .. }) => FailureForm::Packet { opcode, opaque },
+            None => FailureForm::Line,
+        };
+        match (self.pass(gate)?, packet) {
+            (Passed::Refused(bad), Some(set)) => binary::refuse_upload(cx, set, out, bad.reply),
+            (Passed::Refused(bad), None) => Run::new(cx, out, bad.noreply).reply(bad.reply),
+            (passed, _) => {
+                passed.begin(turn, out, on_failure);
+                return Ok(true);
+            }
         }
         Ok(false)
     }
@@ -112,11 +147,12 @@ impl Session {
         }
     }
 
-    /// Takes the command through its gate: returns its refusal, or the step that must precede it.
-    fn pass(&mut self, gate: Gate) -> Result<Option<BadLine>, Step> {
-        let refused = match gate {
-            Gate::Open | Gate::Change => None,
-            Gate::Refused(bad) => Some(bad),
+    /// Takes the command through its gate. The error is the step that must precede it.
+    fn pass(&mut self, gate: Gate) -> Result<Passed, Step> {
+        let passed = match gate {
+            Gate::Open => Passed::Free,
+            Gate::Change { silent } => Passed::Change { silent },
+            Gate::Refused(bad) => Passed::Refused(bad),
             Gate::Behind => return Err(Step::Flush),
             Gate::Wait(load, thing) => {
                 let then = std::mem::take(&mut self.state);
@@ -125,7 +161,7 @@ impl Session {
             }
         };
         self.waited = false;
-        Ok(refused)
+        Ok(passed)
     }
 
     /// After [`Step::Suspend`]: what a command waits for. When it has ended, the caller calls [`Session::resume`] with
@@ -143,5 +179,67 @@ impl Session {
         self.waited |= awaiting.thing == AwaitedThing::Item;
         self.state = std::mem::take(&mut awaiting.then);
         true
+    }
+
+    /// Runs the command in `slot` again and fills the slot. False without memory: the connection must be closed.
+    #[must_use]
+    pub fn complete(cx: &mut Cx<'_>, slot: SlotName, out: &mut Output) -> bool {
+        let Some(request) = out.request_in(slot) else { return true };
+        cx.set_attempt(Attempt::Again);
+        let mut reply = Output::default();
+        if !reply.make_room() {
+            return false;
+        }
+        let (changes, on_failure) = match request {
+            LateRequest::Fetch { touch, .. } => (touch.is_some(), FailureForm::Nothing),
+            LateRequest::Line(line) => (meta::changes(line), FailureForm::Line),
+            LateRequest::Packet { opcode, opaque, touch, .. } => {
+                (touch.is_some(), FailureForm::Packet { opcode: *opcode, opaque: *opaque })
+            }
+        };
+        if changes && is_refused(cx) {
+            put_failure(on_failure, reply.bytes());
+            out.fill(slot, reply);
+            return true;
+        }
+        let at = reply.mark();
+        match request {
+            LateRequest::Fetch { key, cas, touch } => text::fetch_late(cx, key, *cas, *touch, &mut reply),
+            LateRequest::Line(line) => text::run_late(cx, line, &mut reply),
+            LateRequest::Packet { opcode, opaque, key, touch } => {
+                binary::run_late(cx, binary::Head::echo(*opcode, *opaque), key, *touch, &mut reply);
+            }
+        }
+        if changes {
+            hold_reply(cx, &mut reply, at, Some(on_failure));
+        }
+        out.fill(slot, reply);
+        true
+    }
+
+    /// Ends the wait of the replies for `commit`. False if the connection must be closed.
+    #[must_use]
+    pub fn end_commit(commit: CommitNumber, outcome: Committed, out: &mut Output) -> bool {
+        match outcome {
+            Committed::Durable => out.end_commit(commit, None),
+            Committed::Failed => out.end_commit(commit, Some(&put_failure)),
+        }
+    }
+}
+
+/// Whether the backing refuses changes. A late command waits for no room: there are few of them.
+fn is_refused(cx: &Cx<'_>) -> bool {
+    cx.shared.cache.backing().is_some_and(|backing| matches!(backing.admit(), Admission::Refused))
+}
+
+/// Appends what stands for a reply whose change is not kept.
+fn put_failure(form: FailureForm, bytes: &mut Vec<u8>) {
+    match form {
+        FailureForm::Line => {
+            bytes.extend_from_slice(NOT_KEPT.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        FailureForm::Packet { opcode, opaque } => binary::put_failure(binary::Head::echo(opcode, opaque), bytes),
+        FailureForm::Nothing | FailureForm::Close => {}
     }
 }

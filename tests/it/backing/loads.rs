@@ -1,6 +1,6 @@
 //! Commands that depend on an item which only the backing has.
 
-use super::{ARGS, Conn, Fake, counters, put, seeds};
+use super::{ARGS, Conn, Fake, counters, put, seeds, sizes};
 use crate::binary::packet::{self, Packet, all, arith, req, store};
 use crate::support::{Client, answer, shared};
 use oxcached::limits::READ_BUF;
@@ -16,13 +16,13 @@ fn plain(requests: &[u8]) -> (Vec<u8>, String, Fake) {
     (replies, counters(&shared), fake)
 }
 
-/// Runs `requests`, cut at `cut`, with items that only the backing has. Returns also how many loads there were.
-fn backed(requests: &[u8], cut: usize) -> (Vec<u8>, String, Fake, usize) {
+/// Runs `requests`, in parts of `size` bytes, with items that only the backing has. Returns also how many loads there were.
+fn backed(requests: &[u8], size: usize) -> (Vec<u8>, String, Fake, usize) {
     let (fake, shared) = Fake::behind(ARGS);
     fake.shelf().rows = seeds();
     fake.shelf().phantoms = vec![b"none".to_vec()];
     let (mut conn, mut loads) = (Conn::new(&shared), 0);
-    for part in [&requests[..cut], &requests[cut..]] {
+    for part in requests.chunks(size) {
         conn.feed(part);
         while !fake.shelf().loads.is_empty() {
             fake.end_load(&shared, false);
@@ -39,13 +39,13 @@ fn backed(requests: &[u8], cut: usize) -> (Vec<u8>, String, Fake, usize) {
 #[track_caller]
 fn check(requests: &[u8], loads: usize) {
     let (replies, counts, items) = plain(requests);
-    for cut in 0..requests.len() {
-        let (got, got_counts, fake, got_loads) = backed(requests, cut);
+    for size in sizes(requests.len()) {
+        let (got, got_counts, fake, got_loads) = backed(requests, size);
         let shown = requests.escape_ascii();
-        assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&replies), "{shown}, cut at {cut}");
-        assert_eq!(got_counts, counts, "{shown}, cut at {cut}");
-        assert_eq!(fake.shelf().rows, items.shelf().rows, "{shown}, cut at {cut}");
-        assert_eq!(got_loads, loads, "{shown}, cut at {cut}");
+        assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&replies), "{shown}, parts of {size}");
+        assert_eq!(got_counts, counts, "{shown}, parts of {size}");
+        assert_eq!(fake.shelf().rows, items.shelf().rows, "{shown}, parts of {size}");
+        assert_eq!(got_loads, loads, "{shown}, parts of {size}");
     }
 }
 

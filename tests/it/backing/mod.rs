@@ -4,14 +4,18 @@
 //! comes when the test wants it to. The replies and counters of a server whose items only the backing holds must be
 //! those of a server without a backing that holds the same items in memory.
 
+mod commits;
 mod loads;
 mod room;
 
 use crate::support::{Client, shared};
-use oxcached::cache::{Admission, Backing, Completion, Family, Key, Load, Storage};
+use oxcached::cache::{
+    Admission, Backing, CommitNumber, CommitReport, Committed, Completion, Family, Key, Load, Storage,
+};
 use oxcached::clock::Expiry;
 use oxcached::proto::{Completions, Cx, Input, Output, Protocol, Session, Shared, SlotName, Step};
 use oxcached::store::{Change, ChangeOp, ChangeSink, Entry, Meta, Mode, iflag};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -48,6 +52,11 @@ enum Answer {
     Refused,
 }
 
+thread_local! {
+    /// The thread has changed items since it last asked for the commit.
+    static CHANGED: Cell<bool> = const { Cell::new(false) };
+}
+
 #[derive(Default)]
 struct Shelf {
     rows: BTreeMap<Vec<u8>, Row>,
@@ -59,6 +68,12 @@ struct Shelf {
     /// Number of admissions asked for.
     asked: usize,
     replies_wait: bool,
+    /// Number of the commit that gets the next change, and whether each change has one of its own.
+    commit: u64,
+    is_single: bool,
+    ended: BTreeMap<u64, Committed>,
+    reports: Vec<(u64, CommitReport)>,
+    changes: usize,
 }
 
 /// A backing in the hands of a test.
@@ -78,6 +93,11 @@ impl Fake {
         self.0.lock().unwrap()
     }
 
+    fn changed(&self) {
+        CHANGED.set(true);
+        self.shelf().changes += 1;
+    }
+
     /// Ends the oldest load. The item comes into memory, unless there is none or memory loses it at once.
     fn end_load(&self, shared: &Shared, is_lost: bool) {
         let (key, completion) = self.shelf().loads.remove(0);
@@ -86,6 +106,18 @@ impl Fake {
             put(shared, &key, &row);
         }
         drop(completion);
+    }
+
+    /// Ends a commit; changes go to the next one.
+    fn end_commit(&self, commit: u64, outcome: Committed) {
+        let mut shelf = self.shelf();
+        shelf.ended.insert(commit, outcome);
+        shelf.commit = shelf.commit.max(commit + 1);
+        let (due, waiting) = std::mem::take(&mut shelf.reports).into_iter().partition(|(of, _)| *of == commit);
+        shelf.reports = waiting;
+        drop(shelf);
+        let due: Vec<(u64, CommitReport)> = due;
+        due.into_iter().for_each(|(_, report)| report(outcome));
     }
 }
 
@@ -116,11 +148,31 @@ impl Backing for Fake {
     fn replies_wait(&self) -> bool {
         self.shelf().replies_wait
     }
+
+    fn take_commit(&self) -> Option<CommitNumber> {
+        let mut shelf = self.shelf();
+        let commit = (CHANGED.take() && shelf.replies_wait).then_some(CommitNumber(shelf.commit));
+        shelf.commit += u64::from(commit.is_some() && shelf.is_single);
+        commit
+    }
+
+    fn when_committed(&self, commit: CommitNumber, report: CommitReport) {
+        let mut shelf = self.shelf();
+        let ended = shelf.ended.get(&commit.0).copied();
+        match ended {
+            Some(outcome) => {
+                drop(shelf);
+                report(outcome);
+            }
+            None => shelf.reports.push((commit.0, report)),
+        }
+    }
 }
 
 impl ChangeSink for Fake {
     fn change(&self, change: &Change<'_>) {
         let key = change.key.bytes().to_vec();
+        self.changed();
         match change.op {
             ChangeOp::Set | ChangeOp::Touch => _ = self.shelf().rows.insert(key, Row::of(change.item)),
             ChangeOp::Delete | ChangeOp::Reclaim(_) => _ = self.shelf().rows.remove(&key),
@@ -129,10 +181,12 @@ impl ChangeSink for Fake {
     }
 
     fn delete_absent(&self, key: &Key<'_>, _: u64) {
+        self.changed();
         self.shelf().rows.remove(key.bytes());
     }
 
     fn flush(&self, _: u64) {
+        self.changed();
         self.shelf().rows.clear();
     }
 }
@@ -141,6 +195,11 @@ impl ChangeSink for Fake {
 fn seeds() -> BTreeMap<Vec<u8>, Row> {
     let row = |value: &str, cas| Row { value: value.into(), flags: 7, cas, marks: 0 };
     [("far", row("there", 123)), ("ten", row("10", 124))].map(|(key, row)| (key.as_bytes().to_vec(), row)).into()
+}
+
+/// Sizes of the parts in which requests of `len` bytes arrive: at once, byte by byte, and some between.
+fn sizes(len: usize) -> [usize; 3] {
+    [len, 7, 1]
 }
 
 /// Stores an item without a session, as a load does. Its thread is worker 1.
@@ -159,6 +218,7 @@ fn put(shared: &Shared, key: &[u8], row: &Row) {
     let mut reservation = verbs.reserve(&key, &meta, &storage).unwrap();
     reservation.write(&row.value).unwrap();
     verbs.commit(reservation, &key, &storage);
+    CHANGED.set(false); // a load is no change
 }
 
 /// What a connection waited for.
@@ -166,10 +226,18 @@ fn put(shared: &Shared, key: &[u8], row: &Row) {
 enum Ended {
     Slot(SlotName),
     Wait,
+    Commit(CommitNumber, Committed),
 }
 
 #[derive(Clone, Default)]
 struct Events(Arc<Mutex<Vec<Ended>>>);
+
+impl Events {
+    fn take(&self) -> Option<Ended> {
+        let mut ended = self.0.lock().unwrap();
+        (!ended.is_empty()).then(|| ended.remove(0))
+    }
+}
 
 impl Completions for Events {
     fn completion(&self, slot: SlotName) -> Completion {
@@ -189,6 +257,8 @@ struct Conn {
     /// Received bytes that wait until the connection is no longer suspended.
     unread: Vec<u8>,
     got: Vec<u8>,
+    /// The connection must be closed.
+    is_broken: bool,
 }
 
 impl Conn {
@@ -202,12 +272,21 @@ impl Conn {
             is_suspended: false,
             unread: Vec::new(),
             got: Vec::new(),
+            is_broken: false,
         }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         self.go_on();
+        self.await_commit();
+    }
+
+    fn await_commit(&mut self) {
+        let Some(commit) = self.out.next_commit() else { return };
+        let events = self.events.clone();
+        let report = move |outcome| events.0.lock().unwrap().push(Ended::Commit(commit, outcome));
+        self.shared.cache.backing().unwrap().when_committed(commit, Box::new(report));
     }
 
     /// Runs what can run and takes the replies that can be sent.
@@ -248,8 +327,7 @@ impl Conn {
 
     /// Goes on with what no longer waits.
     fn resume(&mut self) {
-        let events = std::mem::take(&mut *self.events.0.lock().unwrap());
-        for ended in events {
+        while let Some(ended) = self.events.take() {
             match ended {
                 Ended::Slot(slot) => {
                     let mut cx = Cx::new(&self.shared, &self.shared.stats.workers[0], 7);
@@ -259,9 +337,16 @@ impl Conn {
                     self.is_suspended = false;
                     self.session.resume(&[], &mut self.out);
                 }
+                Ended::Commit(commit, outcome) => {
+                    self.is_broken |= !Session::end_commit(commit, outcome, &mut self.out);
+                    if self.is_broken {
+                        return;
+                    }
+                }
             }
             self.send();
             self.go_on();
+            self.await_commit();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Changes while the backing has no room for them, or refuses them.
 
-use super::{ARGS, Answer, Conn, Fake, put, seeds};
+use super::{ARGS, Answer, Conn, Fake, put, seeds, sizes};
 use crate::binary::packet::{Packet, all, arith, req, store};
 use crate::support::{Client, answer, shared};
 use oxcached::cache::NOT_KEPT;
@@ -10,7 +10,7 @@ use oxcached::proto::{Session, Shared};
 use std::sync::Arc;
 
 /// Requests that change items. `ten` and `far` are in memory.
-const LINES: [&str; 22] = [
+pub(super) const LINES: [&str; 22] = [
     "set far 0 0 1\r\nx\r\n",
     "add new 0 0 1\r\nx\r\n",
     "replace far 0 0 1\r\nx\r\n",
@@ -35,7 +35,7 @@ const LINES: [&str; 22] = [
     "mg far R30 v\r\n",
 ];
 
-fn packets() -> Vec<Packet> {
+pub(super) fn packets() -> Vec<Packet> {
     vec![
         store(0x01, "far", 0, 0, "x"),
         store(0x11, "far", 0, 0, "x"),
@@ -56,32 +56,31 @@ fn packets() -> Vec<Packet> {
 }
 
 /// A server over a backing with all items in memory as well.
-fn server() -> (Fake, Arc<Shared>) {
+pub(super) fn server() -> (Fake, Arc<Shared>) {
     let (fake, shared) = Fake::behind(ARGS);
     seeds().iter().for_each(|(key, row)| put(&shared, key, row));
     (fake, shared)
 }
 
-/// Runs `request` between two others, cut at each byte, while there is no room; then with room.
+/// Runs `request` between two others, in parts of some sizes, while there is no room; then with room.
 #[track_caller]
 fn check_full(request: &[u8], fence: &[u8]) {
     let plain = shared(ARGS);
     seeds().iter().for_each(|(key, row)| put(&plain, key, row));
     let requests = [fence, request, fence].concat();
     let replies = Client::new(&plain).ask(&requests);
-    for cut in 0..requests.len() {
+    for size in sizes(requests.len()) {
         let (fake, shared) = server();
         let before = fake.shelf().rows.clone();
         fake.shelf().answer = Answer::Full;
         let mut conn = Conn::new(&shared);
-        conn.feed(&requests[..cut]);
-        conn.feed(&requests[cut..]);
+        requests.chunks(size).for_each(|part| conn.feed(part));
         let shown = requests.escape_ascii();
         // There is still no room the first time.
         for _ in 0..2 {
-            assert!(conn.is_suspended, "{shown}, cut at {cut}");
+            assert!(conn.is_suspended, "{shown}, parts of {size}");
             assert_eq!(fake.shelf().rooms.len(), 1);
-            assert_eq!(fake.shelf().rows, before, "{shown}, cut at {cut}");
+            assert_eq!(fake.shelf().rows, before, "{shown}, parts of {size}");
             let room = fake.shelf().rooms.remove(0);
             drop(room);
             conn.resume();
@@ -89,7 +88,7 @@ fn check_full(request: &[u8], fence: &[u8]) {
         let room = std::mem::take(&mut *fake.shelf()).rooms;
         drop(room);
         conn.resume();
-        assert_eq!(String::from_utf8_lossy(&conn.got), String::from_utf8_lossy(&replies), "{shown}, cut at {cut}");
+        assert_eq!(String::from_utf8_lossy(&conn.got), String::from_utf8_lossy(&replies), "{shown}, parts of {size}");
         assert!(conn.out.is_empty() && !conn.is_suspended);
     }
 }
@@ -104,18 +103,21 @@ fn a_change_waits_for_room_and_runs_once() {
 fn a_refused_change_replies_an_error_and_changes_nothing() {
     let check = |request: &[u8], fence: &[u8], expected: &[u8]| {
         let requests = [fence, request, fence].concat();
-        for cut in 0..requests.len() {
+        for size in sizes(requests.len()) {
             let (fake, shared) = server();
             let before = fake.shelf().rows.clone();
             fake.shelf().answer = Answer::Refused;
             let mut conn = Conn::new(&shared);
-            conn.feed(&requests[..cut]);
-            conn.feed(&requests[cut..]);
+            requests.chunks(size).for_each(|part| conn.feed(part));
             let shown = requests.escape_ascii();
-            assert_eq!(String::from_utf8_lossy(&conn.got), String::from_utf8_lossy(expected), "{shown}, cut at {cut}");
-            assert_eq!(fake.shelf().rows, before, "{shown}, cut at {cut}");
+            assert_eq!(
+                String::from_utf8_lossy(&conn.got),
+                String::from_utf8_lossy(expected),
+                "{shown}, parts of {size}"
+            );
+            assert_eq!(fake.shelf().rows, before, "{shown}, parts of {size}");
             let mut near = Client::new(&shared);
-            assert_eq!(near.ask(b"mg far v c\r\n"), b"VA 5 c123\r\nthere\r\n", "{shown}, cut at {cut}");
+            assert_eq!(near.ask(b"mg far v c\r\n"), b"VA 5 c123\r\nthere\r\n", "{shown}, parts of {size}");
         }
     };
     for line in LINES {
