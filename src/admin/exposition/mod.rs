@@ -1,12 +1,10 @@
 //! `/metrics`: the server's statistics in Prometheus' text format 0.0.4.
 //!
-//! Owns the families, in tables: `memcached` has those of memcached_exporter, by its names, types and labels, so
-//! that existing dashboards and alerts find them; `own` has this server's, prefixed `oxcached_`, and `durable` those of
-//! the durable copy. A family takes its
+//! Owns the families, in two tables: `memcached` has those of memcached_exporter, by its names, types and labels, so
+//! that existing dashboards and alerts find them; `own` has this server's, prefixed `oxcached_`. A family takes its
 //! samples from rows of `stats` (`rows`); its notation is that of `text`. Knows neither HTTP nor sockets. Called by the
 //! admin thread, for one scrape after the other.
 
-mod durable;
 mod family;
 mod latency;
 mod memcached;
@@ -26,7 +24,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All families that can have samples, by name.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    memcached::FAMILIES.iter().chain(own::FAMILIES).chain(durable::FAMILIES)
+    memcached::FAMILIES.iter().chain(own::FAMILIES)
 }
 
 /// Renders scrapes, reusing its memory.
