@@ -14,6 +14,7 @@ use super::loads::Loads;
 use super::pending::{Pending, PendingView, Times};
 use crate::cache::{Admission, CommitNumber, Completion, Key, Load};
 use crate::settings::{DurableSettings, OnError, Reach};
+use crate::stats::SingleHistogram;
 use crate::store::{Change, ChangeOp, LinkedLoad, Meta, Store, iflag};
 use crate::sys::{monotonic, reserve};
 use parking_lot::Mutex;
@@ -38,6 +39,8 @@ pub(super) struct Core {
     pub commits: Commits,
     pub filter: Filter,
     pub counts: DurableCounts,
+    /// Nanoseconds of the commits that succeeded, from the first write to the end.
+    pub commit_times: SingleHistogram,
     now: AtomicU32,
     origin: AtomicI64,
     /// Number of the last flush that the engine has.
@@ -75,6 +78,7 @@ impl Core {
             commits: Commits::default(),
             filter: Filter::default(),
             counts: DurableCounts::default(),
+            commit_times: SingleHistogram::default(),
             now: AtomicU32::new(0),
             origin: AtomicI64::new(0),
             flush_committed: AtomicU64::new(0),

@@ -28,6 +28,7 @@ mod writer;
 
 use crate::cache::{Admission, Backing, Cache, CommitNumber, CommitReport, Key, Load};
 use crate::settings::{Durability, DurableSettings};
+use crate::stats::HistogramSnapshot;
 use crate::store::{Change, ChangeSink};
 use core::Core;
 pub use counts::DurableFigures;
@@ -156,6 +157,11 @@ impl Durable {
     /// Whether the last commit failed.
     pub fn is_failing(&self) -> bool {
         self.core.is_failing.load(Relaxed) || self.core.is_retrying.load(Relaxed)
+    }
+
+    /// Nanoseconds of the commits since the start.
+    pub fn commit_times(&self) -> HistogramSnapshot {
+        self.core.commit_times.snapshot()
     }
 
     /// Sizes of the engine's files.

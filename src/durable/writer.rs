@@ -18,7 +18,7 @@ use super::engine::{Durability, Engine, EngineError, EngineErrorKind, Put, Tende
 use super::pending::{Cut, PendingChange, PendingKind, Taking};
 use crate::cache::{Committed, Key};
 use crate::settings::OnError;
-use crate::sys::say;
+use crate::sys::{monotonic, say};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
@@ -136,7 +136,11 @@ impl Writer {
         core.sealed_since.store(core.open_since.swap(0, Relaxed).max(1), Relaxed);
         let mut pause = RETRY_FIRST;
         for tries in 1.. {
-            let Err(error) = self.write(&cut) else { break };
+            let begun = monotonic::nanos();
+            let Err(error) = self.write(&cut) else {
+                core.commit_times.record(monotonic::nanos() - begun);
+                break;
+            };
             self.engine.roll_back();
             core.counts.errors.fetch_add(1, Relaxed);
             if tries == 1 {

@@ -23,6 +23,10 @@ impl Collector<'_> {
         out.counter("store_dropped", view.dropped);
         out.counter("store_commits", figures.commits);
         out.counter("store_errors", figures.errors);
+        let times = durable.commit_times();
+        out.gauge("store_commit_us_p50", times.quantile(0.5) / 1000);
+        out.gauge("store_commit_us_p99", times.quantile(0.99) / 1000);
+        out.gauge("store_commit_us_max", times.max() / 1000);
         out.gauge("store_replies_waiting", view.waiting);
         out.counter("store_puts", figures.puts);
         out.counter("store_touches", figures.touches);

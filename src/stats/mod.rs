@@ -12,7 +12,9 @@ mod prefix;
 pub use budget::{Budget, BudgetShare};
 pub use counters::{ClassCounter, Counter, Counters, Totals};
 pub use globals::Globals;
-pub use latency::{CommandKind, HistogramSnapshot, Latency, LatencySnapshot, TurnClass, WorkerLatency};
+pub use latency::{
+    CommandKind, HistogramSnapshot, Latency, LatencySnapshot, SingleHistogram, TurnClass, WorkerLatency,
+};
 pub use prefix::{PrefixCounts, PrefixEvent, PrefixPlace, PrefixStats};
 
 use crate::point::point;

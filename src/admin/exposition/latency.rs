@@ -42,6 +42,13 @@ pub(super) fn turn_durations(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     }
 }
 
+/// Times of the commits of the durable copy.
+pub(super) fn commit_durations(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
+    if let Some(durable) = &scrape.shared.durable {
+        put_times(&[], &durable.commit_times(), TURNS, out);
+    }
+}
+
 /// Times of commands by kind: of kinds that there were.
 pub(super) fn command_durations(scrape: &Scrape<'_>, out: &mut Samples<'_>) {
     for kind in CommandKind::ALL {

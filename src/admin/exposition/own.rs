@@ -5,7 +5,7 @@
 
 use super::family::SampleSource::{Admin, Durable, Each, General, GeneralOrZero, Items};
 use super::family::{Family, counter, gauge, histogram};
-use super::latency::{command_durations, turn_commands, turn_durations};
+use super::latency::{command_durations, commit_durations, turn_commands, turn_durations};
 use super::rows::{RowSet, Scrape};
 use super::text::Samples;
 use crate::conns::ConnState;
@@ -301,6 +301,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "oxcached_ssl_proto_errors_total",
         "TLS connections ended by an error of the protocol.",
         General("ssl_proto_errors"),
+    ),
+    histogram(
+        "oxcached_store_commit_duration_seconds",
+        "Time of a commit of the durable copy, from its first write to its end.",
+        Each(commit_durations),
     ),
     counter("oxcached_store_commits_total", "Commits that succeeded.", Durable("store_commits")),
     counter("oxcached_store_deletes_total", "Records deleted.", Durable("store_deletes")),

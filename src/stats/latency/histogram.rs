@@ -49,6 +49,29 @@ pub(super) fn record(words: &[AtomicU64], value: u64) {
     add(BUCKETS, value);
 }
 
+/// A histogram apart from the workers': written by one thread, read by any.
+pub struct SingleHistogram(Box<[AtomicU64]>);
+
+impl Default for SingleHistogram {
+    fn default() -> Self {
+        Self((0..WORDS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl SingleHistogram {
+    /// Counts `value`. One thread may call this.
+    pub fn record(&self, value: u64) {
+        record(&self.0, value);
+    }
+
+    /// Its counts now.
+    pub fn snapshot(&self) -> HistogramSnapshot {
+        let mut snapshot = HistogramSnapshot::default();
+        snapshot.add_words(&self.0);
+        snapshot
+    }
+}
+
 /// Counts of a histogram at one moment. Two of them can be added, and an earlier one be subtracted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistogramSnapshot {

@@ -21,7 +21,7 @@
 mod histogram;
 mod kinds;
 
-pub use histogram::HistogramSnapshot;
+pub use histogram::{HistogramSnapshot, SingleHistogram};
 pub use kinds::{CommandKind, TurnClass};
 
 use crate::sys::words::Words;
