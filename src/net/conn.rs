@@ -481,8 +481,8 @@ impl<S: Handler> Conn<S> {
             if self.session.mid_request() { REQUEST_CHARGE } else { 0 }
         } else if input.size() > READ_BUF {
             input.size()
-        } else if self.blocked {
-            REQUEST_CHARGE // later commands, which run once the replies are sent
+        } else if self.blocked || self.awaits != Awaits::Nothing {
+            REQUEST_CHARGE // later commands, which run once the replies are sent, or what they wait for has come
         } else {
             REQUEST_CHARGE.max(input.bytes().len())
         };
