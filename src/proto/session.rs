@@ -142,7 +142,7 @@ impl Session {
         let mut turn = Turn::new(budget, cx);
         let step = self.run_states(cx, input, out, &mut turn);
         if turn.asks {
-            turn.end_change(cx, out);
+            turn.end_run(cx, out);
         }
         step
     }

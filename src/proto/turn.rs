@@ -6,6 +6,7 @@
 use super::late::FailureForm;
 use super::output::Mark;
 use super::{CloseReason, Cx, Output};
+use crate::cache::CommitNumber;
 use crate::stats::Counter;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -128,8 +129,16 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Lets the reply of the change that ran last wait for its commit. Called before the next change, and at the end of
-    /// a run: the backing must learn of each run with changes.
+    /// Ends a run: also a command that is no change may have changed an item, by winning a token or by finding it dead,
+    /// and the backing must learn of that. No reply waits for it.
+    #[cold]
+    pub fn end_run(&mut self, cx: &Cx<'_>, out: &mut Output) {
+        self.end_change(cx, out);
+        let _ = take_commit(cx);
+    }
+
+    /// Lets the reply of the change that ran last wait for its commit. Called before the next command, and at the end
+    /// of a run.
     pub fn end_change(&mut self, cx: &Cx<'_>, out: &mut Output) {
         if let Some(RanChange { at, on_failure }) = self.change.take() {
             hold_reply(cx, out, at, on_failure);
@@ -149,10 +158,14 @@ impl<'a> Turn<'a> {
 /// Lets the reply from `at` on wait until the changes that this thread has made since the last call are durable. With
 /// `None` nothing waits: the client reads no reply.
 pub(super) fn hold_reply(cx: &Cx<'_>, out: &mut Output, at: Mark, on_failure: Option<FailureForm>) {
-    let commit = cx.shared.cache.backing().and_then(|backing| backing.take_commit());
-    if let (Some(commit), Some(on_failure)) = (commit, on_failure) {
+    if let (Some(commit), Some(on_failure)) = (take_commit(cx), on_failure) {
         out.hold(at, commit, on_failure);
     }
+}
+
+/// The commit of the changes that this thread has made since the last call.
+pub(super) fn take_commit(cx: &Cx<'_>) -> Option<CommitNumber> {
+    cx.shared.cache.backing()?.take_commit()
 }
 
 /// Step that must precede a reply, if any.

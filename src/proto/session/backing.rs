@@ -210,9 +210,7 @@ impl Session {
                 binary::run_late(cx, binary::Head::echo(*opcode, *opaque), key, *touch, &mut reply);
             }
         }
-        if changes {
-            hold_reply(cx, &mut reply, at, Some(on_failure));
-        }
+        hold_reply(cx, &mut reply, at, changes.then_some(on_failure));
         out.fill(slot, reply);
         true
     }
