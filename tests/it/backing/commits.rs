@@ -200,8 +200,13 @@ struct Net {
 
 impl Net {
     fn new() -> Self {
-        let (fake, shared) = Fake::behind("-U 0 -t 1 -m 8");
+        Self::with("")
+    }
+
+    fn with(args: &str) -> Self {
+        let (fake, shared) = Fake::behind(&format!("-U 0 -t 1 -m 8 {args}"));
         fake.shelf().rows = seeds();
+        fake.shelf().phantoms = vec![b"none".to_vec()];
         fake.shelf().replies_wait = true;
         let (addr, workers) = serve(&shared);
         Self { fake, shared, addr, workers: Some(workers) }
@@ -352,4 +357,72 @@ fn a_server_that_stops_acknowledges_nothing() {
     assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
     assert!(all.is_empty());
     net.fake.end_commit(0, Durable);
+}
+
+#[test]
+fn a_drain_waits_for_replies_on_hold_and_for_loads() {
+    let net = Net::new();
+    let [mut held, mut suspended, mut idle] = [net.connect(), net.connect(), net.connect()];
+    idle.write_all(b"mn\r\n").unwrap();
+    expect(&mut idle, "MN\r\n");
+    held.write_all(b"set a 0 0 1\r\nx\r\n").unwrap();
+    suspended.write_all(b"replace none 0 0 1\r\nx\r\n").unwrap();
+    net.until(|shelf| shelf.reports.len() == 1 && shelf.loads.len() == 1);
+    let workers = net.workers.as_ref().unwrap();
+    workers.drain();
+    // An idle client is closed after a while; these are not.
+    idle.read_to_end(&mut Vec::new()).unwrap();
+    net.fake.end_commit(0, Durable);
+    net.fake.end_load(&net.shared, false);
+    for (client, reply) in [(&mut held, "STORED\r\n"), (&mut suspended, "NOT_STORED\r\n")] {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(text(&all), reply);
+    }
+    crate::support::until("all are closed", || workers.left() == Some(0));
+}
+
+#[test]
+fn the_backing_learns_of_a_change_that_a_read_makes() {
+    let (fake, shared) = syncing();
+    let mut conn = Conn::new(&shared);
+    conn.feed(b"md far I\r\n");
+    fake.end_commit(0, Durable);
+    conn.resume();
+    fake.shelf().changes = 0;
+    conn.feed(b"mg far v\r\n");
+    assert!(fake.shelf().changes == 1 && !CHANGED.get());
+    assert_eq!(text(&conn.got), "HD\r\nVA 5 X W\r\nthere\r\n");
+    // Nor does another connection's reply wait for it.
+    let mut other = Conn::new(&shared);
+    other.feed(b"touch nokey 1\r\n");
+    assert_eq!(text(&other.got), "NOT_FOUND\r\n");
+}
+
+#[test]
+fn pipelines_behind_replies_on_hold_cost_no_connection() {
+    const CLIENTS: usize = 30;
+    const SETS: usize = 800;
+    // 30 times 64 KiB of commands would be more.
+    let net = Net::with("-o read_buf_mem_limit=1");
+    let requests = format!("set k 0 0 100\r\n{}\r\n", "v".repeat(100)).repeat(SETS);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (mut client, requests) = (net.connect(), requests.clone());
+            std::thread::spawn(move || {
+                let mut sender = client.try_clone().unwrap();
+                let sender = std::thread::spawn(move || sender.write_all(requests.as_bytes()));
+                expect(&mut client, &"STORED\r\n".repeat(SETS));
+                sender.join().unwrap().unwrap();
+            })
+        })
+        .collect();
+    net.until(|shelf| shelf.changes == CLIENTS * OUTPUT_PINS);
+    net.settle();
+    crate::support::until("all replies", || {
+        let commit = net.fake.shelf().commit;
+        net.fake.end_commit(commit, Durable);
+        clients.iter().all(|client| client.is_finished())
+    });
+    clients.into_iter().for_each(|client| client.join().unwrap());
 }
