@@ -308,9 +308,9 @@ pub const HOTKEYS_SHOWN_MAX: usize = 100;
 /// Unit: connections. Beyond: status 503 and the end of the connection, counted in `admin_conns_refused`.
 pub const ADMIN_CONNS: u32 = 64;
 
-/// Connections to the admin listener that wait to be accepted, one more with Linux. The kernel drops the first packet of
-/// others, which their machines repeat after a second: a short queue would make a storm of connections delay probes and
-/// scrapes by seconds.
+/// Connections to the admin listener that wait to be accepted, one more with Linux. The kernel drops the first packet
+/// of others, which their machines repeat after a second: a short queue would make a storm of connections delay probes
+/// and scrapes by seconds.
 ///
 /// Unit: connections. Beyond: they wait, those to a unix socket in `connect`.
 pub const ADMIN_BACKLOG: i32 = 1024;
