@@ -31,6 +31,11 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// Tries of the last commits, at the stop.
 const TRIES_AT_STOP: u32 = 3;
+/// Longest wait of a commit of `sync` for more changes: a part of the last commit's time, and a time. The steps are
+/// short beside a commit.
+const GATHER_PART: u32 = 4;
+const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_STEP: Duration = Duration::from_micros(50);
 /// Seconds after its expiry before which a record is not removed: a touch that came before the expiry may wait for its
 /// commit that long.
 const SWEEP_LAG: i64 = 120;
@@ -55,12 +60,14 @@ pub(super) struct Writer {
     cas_high: u64,
     /// More is due in the engine.
     tends: bool,
+    /// Changes of the last cut, and the time of its commit.
+    last_cut: (usize, Duration),
 }
 
 impl Writer {
     /// A writer; `cas_high` is what the engine has reserved.
     pub fn new(core: Arc<Core>, engine: Box<dyn Engine>, cas_high: u64) -> Self {
-        Self { core, engine, scratch: Vec::new(), cas_high, tends: true }
+        Self { core, engine, scratch: Vec::new(), cas_high, tends: true, last_cut: (0, Duration::ZERO) }
     }
 
     /// Writes until the stop, then closes the engine.
@@ -70,6 +77,7 @@ impl Writer {
         loop {
             self.rest();
             self.core.is_awake();
+            self.gather();
             match self.core.pending.seal() {
                 Some(cut) => self.commit(cut),
                 None if self.core.is_stopping.load(SeqCst) => break,
@@ -131,6 +139,20 @@ impl Writer {
         }
     }
 
+    /// With `sync`: waits for about as many changes as the last cut had, for a part of the time that its commit took.
+    /// The clients of a commit get their replies together, so their next changes come together; without this the first
+    /// of them would have a commit of its own, and the others would wait for it.
+    fn gather(&self) {
+        let (changes, time) = self.last_cut;
+        if self.core.settings.durability != Durability::Sync || self.core.is_stopping.load(SeqCst) {
+            return;
+        }
+        let end = Instant::now() + (time / GATHER_PART).min(GATHER_MAX);
+        while (1..changes).contains(&self.core.pending.open()) && Instant::now() < end {
+            thread::park_timeout(GATHER_STEP);
+        }
+    }
+
     fn commit(&mut self, cut: Cut) {
         let core = Arc::clone(&self.core);
         core.sealed_since.store(core.open_since.swap(0, Relaxed).max(1), Relaxed);
@@ -138,7 +160,9 @@ impl Writer {
         for tries in 1.. {
             let begun = monotonic::nanos();
             let Err(error) = self.write(&cut) else {
-                core.commit_times.record(monotonic::nanos() - begun);
+                let nanos = monotonic::nanos() - begun;
+                core.commit_times.record(nanos);
+                self.last_cut = (cut.changes().count(), Duration::from_nanos(nanos));
                 break;
             };
             self.engine.roll_back();
