@@ -8,6 +8,7 @@
 
 pub use crate::settings::Durability;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// An item as an engine keeps it.
@@ -135,6 +136,10 @@ pub trait Engine: Send {
     fn close(&mut self) -> Result<(), EngineError>;
 }
 
+/// Where a scan goes on, in a form that only its engine knows. Empty at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanPosition(pub Vec<u8>);
+
 /// Result of a slice of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tended {
@@ -150,22 +155,21 @@ pub enum Tended {
     },
 }
 
-/// A reader of committed records. A call of `get` or `back_up` sees one committed state, `scan` one or several.
+/// A reader of committed records; each call sees one committed state.
 pub trait Reader: Send {
     /// Reads the live record of `key` into `record`, whose memory it reuses; false if there is none.
     fn get(&mut self, key: &[u8], now: i64, record: &mut Record) -> Result<bool, EngineError>;
 
-    /// Visits at most `limit` live records whose key is greater than `after`, in the order of their keys, with or
-    /// without their values. Returns whether there may be more; if so, it has visited at least one. A caller that goes
-    /// on with the last key it was shown sees every record that was there all the time. `visit` must not block: the
-    /// log cannot be shortened meanwhile.
+    /// Visits the next live records behind `position`, in any order, with or without their values, until `visit` breaks
+    /// off or enough rows were examined for one call. Moves `position` behind what was examined, and returns whether
+    /// there may be more. Calls that go on until there is no more visit every record that was there all the time once.
+    /// `visit` must not block: the log cannot be shortened meanwhile.
     fn scan(
         &mut self,
-        after: &[u8],
-        limit: usize,
+        position: &mut ScanPosition,
         now: i64,
         values: bool,
-        visit: &mut dyn FnMut(&[u8], &Record),
+        visit: &mut dyn FnMut(&[u8], &Record) -> ControlFlow<()>,
     ) -> Result<bool, EngineError>;
 
     /// Copies the committed records into a new file at `to`, while the writer goes on. The log cannot be shortened

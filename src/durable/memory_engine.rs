@@ -7,16 +7,18 @@
 //! in a log for the second, as they would in the pages of the kernel, at most [`UNSYNCED_MAX`] transactions.
 
 use super::engine::{
-    Durability, Engine, EngineError, EngineErrorKind, EngineSizes, Opened, Put, Reader, Record, Tended,
+    Durability, Engine, EngineError, EngineErrorKind, EngineSizes, Opened, Put, Reader, Record, ScanPosition, Tended,
 };
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Transactions that a loss of power may drop, without [`Durability::Sync`].
 const UNSYNCED_MAX: usize = 64;
+/// Rows that one call of `scan` examines.
+const EXAMINED_MAX: usize = 100;
 /// Records that one call of `tend` removes.
 const TEND_MAX: usize = 64;
 
@@ -320,28 +322,33 @@ impl Reader for MemoryReader {
 
     fn scan(
         &mut self,
-        after: &[u8],
-        limit: usize,
+        position: &mut ScanPosition,
         now: i64,
         values: bool,
-        visit: &mut dyn FnMut(&[u8], &Record),
+        visit: &mut dyn FnMut(&[u8], &Record) -> ControlFlow<()>,
     ) -> Result<bool, EngineError> {
-        let found: Vec<_> = {
-            let mut disk = self.disk.0.lock();
-            disk.call(self.losses)?;
-            let tables = &disk.visible;
-            let later = tables.records.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
-            let live = later.filter(|(_, stored)| tables.is_live(stored, now)).take(limit);
-            live.map(|(key, stored)| (key.clone(), stored.record.clone())).collect()
-        };
-        for (key, record) in &found {
-            if values {
-                visit(key, record);
+        let mut disk = self.disk.0.lock();
+        disk.call(self.losses)?;
+        let tables = &disk.visible;
+        let later = tables.records.range::<[u8], _>((Bound::Excluded(position.0.as_slice()), Bound::Unbounded));
+        let later: Vec<_> = later.take(EXAMINED_MAX).map(|(key, stored)| (key.clone(), stored.clone())).collect();
+        let live: Vec<_> = later.iter().map(|(_, stored)| tables.is_live(stored, now)).collect();
+        drop(disk);
+        for ((key, stored), is_live) in later.iter().zip(live) {
+            position.0 = key.to_vec();
+            if !is_live {
+                continue;
+            }
+            let end = if values {
+                visit(key, &stored.record)
             } else {
-                visit(key, &Record { value: Vec::new(), ..Record::clone(record) });
+                visit(key, &Record { value: Vec::new(), ..Record::clone(&stored.record) })
+            };
+            if end.is_break() {
+                return Ok(true);
             }
         }
-        Ok(found.len() == limit)
+        Ok(later.len() == EXAMINED_MAX)
     }
 
     fn back_up(&mut self, _to: &Path) -> Result<(), EngineError> {

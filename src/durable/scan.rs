@@ -4,12 +4,13 @@
 //! Owns the pace of a scan. Must not know sessions. Started by `mod`, woken by the writer.
 
 use super::core::Core;
-use super::engine::{EngineError, Reader, Record};
+use super::engine::{EngineError, Reader, Record, ScanPosition};
 use super::pending::PendingView;
 use crate::cache::Key;
 use crate::settings::Warm;
 use crate::store::LinkedLoad;
 use crate::sys::say;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 /// Records that one statement shows: it must be short, since the log cannot be shortened while it runs.
 const STEP: usize = 1000;
+/// Bytes of values after which a step ends.
+const STEP_BYTES: usize = 1 << 20;
 /// How long the thread waits for the next look at the filter, and after an error.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Pause while the loading threads have more to do than a step's records.
@@ -60,14 +63,21 @@ impl Scan {
             Warm::Items(items) => u64::from(items),
             Warm::All | Warm::None => u64::MAX,
         };
-        let (mut after, mut records, mut shown) = (Vec::new(), 0, Vec::new());
+        let (mut position, mut records, mut shown) = (ScanPosition::default(), 0, Vec::new());
         loop {
             if core.is_stopping.load(SeqCst) {
                 return Ok(false);
             }
             let ended = core.commits.ended();
-            let more = self.reader.scan(&after, STEP, core.times().unix(), warms, &mut |key, record| {
+            let mut bytes = 0;
+            let more = self.reader.scan(&mut position, core.times().unix(), warms, &mut |key, record| {
                 shown.push((key.to_vec(), warms.then(|| record.clone())));
+                bytes += record.value.len();
+                if shown.len() < STEP && bytes < STEP_BYTES {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
             })?;
             for (bytes, record) in &shown {
                 let Some(key) = Key::new(bytes) else { continue };
@@ -79,9 +89,8 @@ impl Scan {
                     warms = left > 0 && core.has_room_to_warm(WARM_PERCENT);
                 }
             }
-            match shown.pop() {
-                Some((last, _)) if more => after = last,
-                _ => break,
+            if !more {
+                break;
             }
             shown.clear();
         }

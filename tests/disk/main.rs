@@ -7,10 +7,11 @@
 
 mod vfs;
 
-use oxcached::durable::engine::{Durability, Engine, EngineError, EngineErrorKind, Put, Record};
+use oxcached::durable::engine::{Durability, Engine, EngineError, EngineErrorKind, Put, Record, ScanPosition};
 use oxcached::durable::sqlite::SqliteEngine;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -174,11 +175,11 @@ fn check(path: &Path) {
 fn records(engine: &SqliteEngine) -> Model {
     let mut found = Model::new();
     let mut reader = engine.open_reader().unwrap();
-    let mut after = Vec::new();
+    let mut position = ScanPosition::default();
     loop {
-        let more = reader.scan(&after.clone(), 100, NOW, true, &mut |key, record| {
-            after = key.to_vec();
+        let more = reader.scan(&mut position, NOW, true, &mut |key, record| {
             found.insert(key.to_vec(), record.clone());
+            ControlFlow::Continue(())
         });
         if !more.unwrap() {
             return found;

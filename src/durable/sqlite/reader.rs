@@ -7,10 +7,11 @@
 
 use super::error::{Failed, of_file};
 use super::open::Place;
-use crate::durable::engine::{EngineError, EngineErrorKind, Reader, Record};
+use crate::durable::engine::{EngineError, EngineErrorKind, Reader, Record, ScanPosition};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Row, params};
 use std::fs::{self, File, OpenOptions};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,63 +25,51 @@ const GET: &str = "
     SELECT flags, expires, cas, marks, modified, value FROM item
     WHERE key = ?1 AND epoch = (SELECT epoch FROM meta) AND (expires = 0 OR expires > ?2)";
 
-/// Reads no value of a record that has ended.
+/// Reads no value of a record that has ended. By rows, not by keys: those lie side by side in the file.
 const SCAN: &str = "
     SELECT flags, expires, cas, marks, modified,
         CASE WHEN epoch = (SELECT epoch FROM meta) AND (expires = 0 OR expires > ?2) THEN value END,
-        key
-    FROM item WHERE key > ?1 ORDER BY key LIMIT ?3";
+        key, id
+    FROM item WHERE id > ?1 ORDER BY id LIMIT ?3";
 const SCAN_KEYS: &str = "
     SELECT flags, expires, cas, marks, modified,
         CASE WHEN epoch = (SELECT epoch FROM meta) AND (expires = 0 OR expires > ?2) THEN x'' END,
-        key
-    FROM item WHERE key > ?1 ORDER BY key LIMIT ?3";
+        key, id
+    FROM item WHERE id > ?1 ORDER BY id LIMIT ?3";
 
 /// A reader of the database.
 pub(super) struct SqliteReader {
     connection: Connection,
     place: Arc<Place>,
-    /// What a scan shows, and where it goes on.
+    /// What a scan shows.
     record: Record,
-    after: Vec<u8>,
-}
-
-/// What one statement of a scan has found.
-struct Examined {
-    rows: usize,
-    visited: usize,
 }
 
 impl SqliteReader {
     pub(super) fn new(place: Arc<Place>, cache: u64) -> Result<Self, EngineError> {
         let connection = place.connect_reader(cache)?;
-        Ok(Self { connection, place, record: Record::default(), after: Vec::new() })
+        Ok(Self { connection, place, record: Record::default() })
     }
 
-    /// One statement of a scan from `after`, which it moves to the last key examined.
+    /// Visits live rows with an id greater than `after`: the last id examined, and whether there may be more.
     fn examine(
         &mut self,
-        limit: usize,
+        mut after: i64,
         now: i64,
         values: bool,
-        visit: &mut dyn FnMut(&[u8], &Record),
-    ) -> Result<Examined, Failed> {
+        visit: &mut dyn FnMut(&[u8], &Record) -> ControlFlow<()>,
+    ) -> Result<(i64, bool), Failed> {
         let mut statement = self.connection.prepare_cached(if values { SCAN } else { SCAN_KEYS })?;
-        let mut rows = statement.query(params![self.after, now, EXAMINED_MAX as i64])?;
-        let mut examined = Examined { rows: 0, visited: 0 };
-        while examined.visited < limit
-            && let Some(row) = rows.next()?
-        {
-            examined.rows += 1;
-            let key = row.get_ref(6)?.as_blob()?;
-            if read(row, &mut self.record)? {
-                examined.visited += 1;
-                visit(key, &self.record);
+        let mut rows = statement.query(params![after, now, EXAMINED_MAX as i64])?;
+        let mut examined = 0;
+        while let Some(row) = rows.next()? {
+            examined += 1;
+            after = row.get(7)?;
+            if read(row, &mut self.record)? && visit(row.get_ref(6)?.as_blob()?, &self.record).is_break() {
+                return Ok((after, true));
             }
-            self.after.clear();
-            self.after.extend_from_slice(key);
         }
-        Ok(examined)
+        Ok((after, examined == EXAMINED_MAX))
     }
 
     fn copy(&self, to: &Path) -> Result<StepResult, Failed> {
@@ -130,24 +119,16 @@ impl Reader for SqliteReader {
 
     fn scan(
         &mut self,
-        after: &[u8],
-        limit: usize,
+        position: &mut ScanPosition,
         now: i64,
         values: bool,
-        visit: &mut dyn FnMut(&[u8], &Record),
+        visit: &mut dyn FnMut(&[u8], &Record) -> ControlFlow<()>,
     ) -> Result<bool, EngineError> {
-        self.after.clear();
-        self.after.extend_from_slice(after);
-        loop {
-            let result = self.examine(limit, now, values, visit);
-            let examined = result.map_err(|e| self.place.error("scan the records", e))?;
-            if examined.visited > 0 {
-                return Ok(examined.visited == limit || examined.rows == EXAMINED_MAX);
-            }
-            if examined.rows < EXAMINED_MAX {
-                return Ok(false);
-            }
-        }
+        let after = position.0.as_slice().try_into().map_or(0, i64::from_be_bytes);
+        let result = self.examine(after, now, values, visit);
+        let (after, more) = result.map_err(|e| self.place.error("scan the records", e))?;
+        position.0 = after.to_be_bytes().to_vec();
+        Ok(more)
     }
 
     fn back_up(&mut self, to: &Path) -> Result<(), EngineError> {

@@ -6,7 +6,7 @@
 //! ```text
 //! log       PASSIVE checkpoint once LOG_BYTES wait in it; RESTART, which waits for readers up to RESTART_TIMEOUT,
 //!           once it is four times as long; a checkpoint is one call and takes as long as the disk needs
-//! records   those that have expired, by the index of `expires`; then, after a flush, all rows by the order of keys
+//! records   those that have expired, by the index of `expires`; then, after a flush, all rows by their ids
 //! pages     freed at the end of the file, while more than a sixteenth of the file is free
 //! ```
 
@@ -34,9 +34,9 @@ const FREE_MIN: i64 = 256;
 const FREE_PART: i64 = 16;
 
 const EXPIRED: &str = "
-    SELECT key FROM item INDEXED BY item_expires WHERE expires > 0 AND expires <= ?1 ORDER BY expires LIMIT ?2";
-const NEXT: &str = "SELECT key, epoch FROM item WHERE key > ?1 ORDER BY key LIMIT ?2";
-const DELETE: &str = "DELETE FROM item WHERE key = ?1";
+    SELECT id FROM item INDEXED BY item_expires WHERE expires > 0 AND expires <= ?1 ORDER BY expires LIMIT ?2";
+const NEXT: &str = "SELECT id, epoch FROM item WHERE id > ?1 ORDER BY id LIMIT ?2";
+const DELETE: &str = "DELETE FROM item WHERE id = ?1";
 
 /// State of the upkeep.
 pub(super) struct Upkeep {
@@ -47,14 +47,14 @@ pub(super) struct Upkeep {
 }
 
 /// Where the removal of flushed rows stands.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 struct Sweep {
     /// Rows of earlier epochs are gone.
     swept: i64,
     /// The epoch that the present pass will have swept, while there is one.
     pass: Option<i64>,
-    /// Last key that the pass has examined.
-    after: Vec<u8>,
+    /// Last row that the pass has examined.
+    after: i64,
 }
 
 /// Frames of the log, and how many of them the file has.
@@ -74,7 +74,7 @@ impl Upkeep {
     pub(super) fn slice(&mut self, connection: &Connection, epoch: i64, now: i64) -> Result<Tended, Failed> {
         let end = Instant::now() + SLICE;
         self.shorten_log(connection)?;
-        let before = self.sweep.clone();
+        let before = self.sweep;
         let result = self.sweep_slice(connection, epoch, now, end);
         if result.is_err() {
             // The rows of the pass come back with the rollback.
@@ -93,20 +93,20 @@ impl Upkeep {
         now: i64,
         end: Instant,
     ) -> Result<(u64, bool), Failed> {
-        let mut expired = keys(connection, now)?;
+        let mut expired = expired_rows(connection, now)?;
         if expired.is_empty() && self.sweep.swept == epoch {
             return Ok((0, false));
         }
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut removed = 0;
         while !expired.is_empty() && Instant::now() < end {
-            for key in &expired {
-                removed += remove(connection, key)?;
+            for id in expired {
+                removed += remove(connection, id)?;
                 if Instant::now() >= end {
                     break;
                 }
             }
-            expired = keys(connection, now)?;
+            expired = expired_rows(connection, now)?;
         }
         while self.sweep.swept < epoch && Instant::now() < end {
             removed += self.sweep_step(connection, epoch, end)?;
@@ -122,14 +122,14 @@ impl Upkeep {
         let mut statement = connection.prepare_cached(NEXT)?;
         let rows =
             statement.query_map(params![sweep.after, SWEEP_STEP as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let rows = rows.collect::<Result<Vec<(Vec<u8>, i64)>, _>>()?;
+        let rows = rows.collect::<Result<Vec<(i64, i64)>, _>>()?;
         let is_last = rows.len() < SWEEP_STEP;
         let mut removed = 0;
-        for (key, epoch) in rows {
+        for (id, epoch) in rows {
             if epoch < pass {
-                removed += remove(connection, &key)?;
+                removed += remove(connection, id)?;
             }
-            sweep.after = key;
+            sweep.after = id;
             if Instant::now() >= end {
                 return Ok(removed);
             }
@@ -202,13 +202,13 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<Log, Failed> {
     statement.query_row([], |row| Ok(Log { frames: row.get(1)?, moved: row.get(2)? }))
 }
 
-/// Keys of records that have expired.
-fn keys(connection: &Connection, now: i64) -> Result<Vec<Vec<u8>>, Failed> {
+/// Some rows that have expired.
+fn expired_rows(connection: &Connection, now: i64) -> Result<Vec<i64>, Failed> {
     let mut statement = connection.prepare_cached(EXPIRED)?;
     let rows = statement.query_map(params![now, SWEEP_STEP as i64], |row| row.get(0))?;
     rows.collect()
 }
 
-fn remove(connection: &Connection, key: &[u8]) -> Result<u64, Failed> {
-    Ok(connection.prepare_cached(DELETE)?.execute(params![key])? as u64)
+fn remove(connection: &Connection, id: i64) -> Result<u64, Failed> {
+    Ok(connection.prepare_cached(DELETE)?.execute(params![id])? as u64)
 }

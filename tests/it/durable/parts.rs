@@ -3,7 +3,7 @@
 use oxcached::cache::{Admission, Attempt, Backing, Committed, Completion, Fetched, Key, Load, Verbs};
 use oxcached::clock::{Clock, Expiry};
 use oxcached::durable::engine::{
-    Engine, EngineError, EngineErrorKind, EngineSizes, Opened, Put, Reader, Record, Tended,
+    Engine, EngineError, EngineErrorKind, EngineSizes, Opened, Put, Reader, Record, ScanPosition, Tended,
 };
 use oxcached::durable::{Durable, DurableView};
 use oxcached::events::Log;
@@ -13,6 +13,7 @@ use oxcached::stats::Counters;
 use oxcached::store::{Entry, Meta, Mode, Write};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -129,16 +130,20 @@ impl Reader for PlainReader {
 
     fn scan(
         &mut self,
-        after: &[u8],
-        limit: usize,
+        position: &mut ScanPosition,
         _: i64,
         _: bool,
-        visit: &mut dyn FnMut(&[u8], &Record),
+        visit: &mut dyn FnMut(&[u8], &Record) -> ControlFlow<()>,
     ) -> Result<bool, EngineError> {
         let records = self.0.records.lock().clone();
-        let shown: Vec<_> = records.iter().filter(|(key, _)| key.as_slice() > after).take(limit).collect();
-        shown.iter().for_each(|(key, record)| visit(key, record));
-        Ok(shown.len() == limit)
+        let start = position.0.clone();
+        for (key, record) in records.iter().filter(|(key, _)| **key > start) {
+            position.0.clone_from(key);
+            if visit(key, record).is_break() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn back_up(&mut self, _: &Path) -> Result<(), EngineError> {
