@@ -6,8 +6,9 @@
 //! must be as the changes before left it, and the last state must be that of the store. `CHANGES_SEED` repeats the
 //! choices, if not the timing.
 
+use crate::binary::packet::{arith, req, store};
 use crate::support::{self, Client, move_pages, sweep, work};
-use oxcached::proto::Shared;
+use oxcached::proto::{Protocol, Shared};
 use oxcached::settings::Settings;
 use oxcached::store::{Change, ChangeOp, ChangeSink, Dead, Entry, Key, Lookup, iflag};
 use std::cell::RefCell;
@@ -132,6 +133,8 @@ fn each_verb_reports_its_changes() {
     let recorded = record(&shared);
     let mut client = Client::new(&shared);
     let large = "v".repeat(5000);
+    let large_item = format!("set k 0 0 5000\r\n{large}\r\n");
+    let large_number = format!("set k 0 0 5000\r\n7{}\r\n", " ".repeat(4999));
     let too_large = 2 << 20;
     let item = "ms k 2 E100 T1000\r\n10\r\n";
     let soon = "set k 0 1 1\r\na\r\n";
@@ -174,6 +177,22 @@ fn each_verb_reports_its_changes() {
         (item, "md k I T50\r\n", "Set k 10 stale"),
         (item, "md k I\r\nmg k v\r\nmg k v\r\n", "Set k 10 stale, Touch k 10 stale token"),
         ("", "mg k N30 v\r\n", "Set k token"),
+        ("", "mg k N30 T50 E200 v\r\n", "Set k token"),
+        (item, "mg k N30 v\r\n", ""),
+        (item, "gats 50 nokey k\r\n", "Touch k 10"),
+        (item, "ma k C100 q\r\n", "Set k 11"),
+        (item, "ma k C99\r\n", ""),
+        (item, "ma k MD D50 T50\r\n", "Set k 0"),
+        (item, "md k x I T50 E300\r\n", "Set k stale"),
+        (item, "md k q C100\r\n", "Delete k 10"),
+        ("", "md k I\r\n", ""),
+        (&large_item, "append k 0 0 1\r\na\r\n", "Set k vvvvvvvv"),
+        (&large_item, "touch k 50\r\n", "Touch k vvvvvvvv"),
+        (&large_item, "md k I T50\r\n", "Set k vvvvvvvv stale"),
+        (&large_item, "mg k T50 s\r\n", "Touch k vvvvvvvv"),
+        (&large_item, "md k\r\n", "Delete k vvvvvvvv"),
+        (&large_number, "incr k 1\r\n", "Set k 8"),
+        (&large_number, "ma k T50\r\n", "Set k 8"),
         (item, "md k x\r\n", "Set k"),
         (item, "md k\r\n", "Delete k 10"),
         (item, "md k C99\r\n", ""),
@@ -207,6 +226,83 @@ fn each_verb_reports_its_changes() {
             }
         }
         assert_eq!(changes(&recorded), expected, "{before:?} {:?}", &request[..request.len().min(50)]);
+    }
+}
+
+#[test]
+fn each_packet_reports_its_changes() {
+    let shared = support::shared("-m 64");
+    let recorded = record(&shared);
+    let mut client = Client::speaking(&shared, Protocol::Binary);
+    let item = store(0x01, "k", 0, 0, "10");
+    let value = |opcode: u8| req(opcode).key("k").value("a");
+    let exptime = |opcode: u8| req(opcode).u32(50).key("k");
+    let before = || Some(&item);
+    for (before, packet, expected) in [
+        (None, store(0x01, "k", 0, 0, "a"), "Set k a"),
+        (before(), store(0x11, "k", 0, 0, "a"), "Set k a"),
+        (before(), store(0x01, "k", 0, 0, "a").cas(1), ""),
+        (before(), store(0x01, "k", 0, 0, "a".repeat(2 << 20).as_str()), "Delete k 10"),
+        (None, store(0x02, "k", 0, 0, "a"), "Set k a"),
+        (before(), store(0x12, "k", 0, 0, "a"), ""),
+        (before(), store(0x03, "k", 0, 0, "a"), "Set k a"),
+        (None, store(0x13, "k", 0, 0, "a"), ""),
+        (before(), value(0x0e), "Set k 10a"),
+        (before(), value(0x0f), "Set k a10"),
+        (before(), value(0x19), "Set k 10a"),
+        (before(), value(0x1a), "Set k a10"),
+        (None, value(0x0e), ""),
+        (before(), req(0x04).key("k"), "Delete k 10"),
+        (before(), req(0x14).key("k"), "Delete k 10"),
+        (before(), req(0x04).key("k").cas(1), ""),
+        (None, req(0x04).key("k"), ""),
+        (before(), arith(0x05, "k", 5, 0, 0), "Set k 15"),
+        (before(), arith(0x16, "k", 5, 0, 0), "Set k 5"),
+        (before(), arith(0x15, "k", 990, 0, 0), "Set k 1000"),
+        (None, arith(0x05, "k", 5, 7, 30), "Set k 7"),
+        (None, arith(0x05, "k", 5, 7, u32::MAX), ""),
+        (before(), exptime(0x1c), "Touch k 10"),
+        (before(), exptime(0x1d), "Touch k 10"),
+        (before(), exptime(0x1e), "Touch k 10"),
+        (before(), exptime(0x23), "Touch k 10"),
+        (None, exptime(0x1c), ""),
+        (before(), req(0x00).key("k"), ""),
+        (before(), req(0x08), "Flush"),
+        (before(), req(0x18), "Flush"),
+    ] {
+        client.ask(&req(0x04).key("k").bytes());
+        if let Some(before) = before {
+            client.ask(&before.bytes());
+        }
+        drop(changes(&recorded));
+        packet.bytes().chunks(8192).for_each(|part| drop(client.ask(part)));
+        assert_eq!(changes(&recorded), expected, "opcode {:#x}", packet.bytes()[1]);
+    }
+}
+
+#[test]
+fn a_refusal_for_lack_of_memory_reports_what_it_removes() {
+    const REFUSED: &[u8] = b"SERVER_ERROR out of memory storing object\r\n";
+    let shared = support::shared("-m 2 -M");
+    let recorded = record(&shared);
+    let mut client = Client::new(&shared);
+    let [small, large] = [900, 9000].map(|len| "v".repeat(len));
+    for (prefix, value) in [("k", &small), ("l", &large)] {
+        let set = |n| format!("set {prefix}{n} 0 0 {}\r\n{value}\r\n", value.len());
+        let stored = (0..).find(|&n: &usize| client.ask(set(n).as_bytes()) == REFUSED).unwrap();
+        assert!(stored > 3);
+    }
+    drop(changes(&recorded));
+    for (request, expected) in [
+        ("set k1 0 0 9000", "Delete k1 vvvvvvvv"),
+        ("add k2 0 0 9000", ""),
+        ("replace k2 0 0 9000", ""),
+        ("ms k2 9000 MR", "Delete k2 vvvvvvvv"),
+        ("ms k3 9000 ME", "Delete k3 vvvvvvvv"),
+        ("set nokey 0 0 9000", ""),
+    ] {
+        assert_eq!(client.ask(format!("{request}\r\n{large}\r\n").as_bytes()), REFUSED, "{request}");
+        assert_eq!(changes(&recorded), expected, "{request}");
     }
 }
 
