@@ -93,6 +93,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ratatui", "MIT"),
     ("rapidhash", "MIT OR Apache-2.0"),
     ("ring", "Apache-2.0 AND ISC"),
+    ("rusqlite", "MIT"),
     ("rustls", "Apache-2.0 OR ISC OR MIT"),
     ("rustls-webpki", "ISC"),
     ("seccompiler", "Apache-2.0 OR BSD-3-Clause"),
