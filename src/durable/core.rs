@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::R
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
+/// Share of the store's memory that pending changes may pin: this memory cannot be evicted.
+const PINNED_SHARE: u64 = 16;
+
 thread_local! {
     /// Number of the cut of this thread's last change; 0 = none since the last [`Core::take_commit`].
     static CHANGED_IN: Cell<u64> = const { Cell::new(0) };
@@ -221,13 +224,12 @@ impl Core {
 
     /// Whether a command may change items.
     pub fn admit(self: &Arc<Self>) -> Admission {
-        let bytes = self.pending.bytes();
-        let is_full = bytes > self.settings.queue;
+        let is_full = self.is_full(1);
         let refuse = if self.is_failing.load(Relaxed) || reserve::ALLOCATOR.is_short() {
             true
         } else if is_full && self.is_retrying.load(Relaxed) {
             // Tombstones may take as much memory again.
-            self.settings.on_error == OnError::Refuse || bytes > 2 * self.settings.queue
+            self.settings.on_error == OnError::Refuse || self.pending.bytes() > 2 * self.settings.queue
         } else if is_full {
             self.counts.queue_full.fetch_add(1, Relaxed);
             let core = Arc::clone(self);
@@ -244,7 +246,7 @@ impl Core {
 
     fn await_room(&self, completion: Completion) {
         let mut room = self.room.lock();
-        let now = if self.pending.bytes() > self.settings.queue {
+        let now = if self.is_full(1) {
             room.push(completion);
             None
         } else {
@@ -257,7 +259,7 @@ impl Core {
 
     /// Tells the commands that wait for room, if there is some; or if `always`, so that they ask again.
     pub fn tell_of_room(&self, always: bool) {
-        if always || self.pending.bytes() <= self.settings.queue {
+        if always || !self.is_full(1) {
             let waiting = std::mem::take(&mut *self.room.lock());
             drop(waiting);
         }
@@ -277,7 +279,14 @@ impl Core {
 
     /// Whether the changes should be written before their delay is over.
     pub fn is_urgent(&self) -> bool {
-        self.pending.bytes() > self.settings.queue / 4
+        self.is_full(4)
+    }
+
+    /// Whether the pending changes have reached one `part`th of their bounds: that of their bytes, and that of the
+    /// store's memory which they pin.
+    fn is_full(&self, part: usize) -> bool {
+        self.pending.bytes() > self.settings.queue / part
+            || self.pending.pinned() as u64 > self.store.limit() / PINNED_SHARE / part as u64
     }
 
     /// Wakes the writer.

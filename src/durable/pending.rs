@@ -135,13 +135,17 @@ impl PendingChange {
         self.hash == key.hash() && self.key() == key.bytes()
     }
 
-    /// Bytes that count against the bound.
-    fn cost(&self) -> usize {
-        let pinned = match &self.kind {
+    /// Bytes of a pinned value.
+    fn pinned(&self) -> usize {
+        match &self.kind {
             PendingKind::Put { pinned: Some(value), .. } => value.remaining(),
             _ => 0,
-        };
-        CHANGE_COST + self.bytes.len() + pinned
+        }
+    }
+
+    /// Bytes that count against the bound.
+    fn cost(&self) -> usize {
+        CHANGE_COST + self.bytes.len() + self.pinned()
     }
 
     /// Reduces the change to its key.
@@ -258,6 +262,8 @@ pub(super) struct Pending {
     flush: AtomicU64,
     /// Bytes of all changes.
     bytes: AtomicUsize,
+    /// Bytes of all pinned values, those that were replaced included: memory of the store that cannot be evicted.
+    pinned: AtomicUsize,
     /// Changes in the open cut.
     open: AtomicUsize,
     /// As [`Taking`]; both change only while every shard is locked.
@@ -279,6 +285,7 @@ impl Pending {
             cut: AtomicU64::new(1),
             flush: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             keeps_nothing: AtomicBool::new(false),
             keeps_tombstones: AtomicBool::new(false),
@@ -310,6 +317,7 @@ impl Pending {
     }
 
     fn insert(&self, mut new: Box<PendingChange>) -> u64 {
+        self.pinned.fetch_add(new.pinned(), Relaxed);
         let mut shard = self.shard(new.hash);
         let shard = &mut *shard;
         if new.seq < shard.flush {
@@ -433,6 +441,7 @@ impl Pending {
         }
         // The cut is dropped here, without a lock: its pins may be the last of their items.
         self.bytes.fetch_sub(cut.cost(), Relaxed);
+        self.pinned.fetch_sub(cut.pinned(), Relaxed);
     }
 
     /// Changes what is kept of changes from now on.
@@ -450,6 +459,11 @@ impl Pending {
             self.keeps_nothing.store(false, Relaxed);
         }
         is_empty
+    }
+
+    /// Bytes of all pinned values.
+    pub fn pinned(&self) -> usize {
+        self.pinned.load(Relaxed)
     }
 
     /// Bytes of all changes.
@@ -497,9 +511,17 @@ impl Cut {
         change.seq < self.flush
     }
 
-    /// Bytes of its changes and pins.
-    pub fn cost(&self) -> usize {
-        let pins: usize = self.pins.iter().map(Pinned::remaining).sum();
-        pins + self.changes().map(PendingChange::cost).sum::<usize>()
+    /// Bytes of its changes, and of values that were replaced.
+    fn cost(&self) -> usize {
+        self.replaced() + self.changes().map(PendingChange::cost).sum::<usize>()
+    }
+
+    /// Bytes of its pinned values.
+    fn pinned(&self) -> usize {
+        self.replaced() + self.changes().map(PendingChange::pinned).sum::<usize>()
+    }
+
+    fn replaced(&self) -> usize {
+        self.pins.iter().map(Pinned::remaining).sum()
     }
 }

@@ -199,6 +199,19 @@ fn a_command_finds_an_item_that_only_the_store_has() {
 }
 
 #[test]
+fn large_values_that_wait_leave_room_for_others() {
+    let folder = Folder::new();
+    let running = folder.start(",durability=async,store_delay=60000");
+    let mut client = running.client();
+    let value = "v".repeat(100_000);
+    for n in 0..1500 {
+        assert_eq!(client.ask(&format!("set key{n} 0 0 {}\r\n{value}\r\n", value.len()), 1), ["STORED"], "{n}");
+    }
+    assert!(client.stat("store_commits") > 0, "it did not wait for its delay");
+    assert_eq!(client.ask("get key0\r\n", 1), [format!("VALUE key0 0 {}", value.len())], "evicted, and loaded");
+}
+
+#[test]
 fn what_cannot_work_is_refused_at_the_start() {
     let folder = Folder::new();
     let memory = folder.path("memory");
