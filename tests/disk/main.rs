@@ -207,8 +207,11 @@ fn a_synced_commit_survives_a_loss_of_power() {
         let mut world = World::new(random);
         let mut engine = world.open(Durability::Sync).unwrap();
         for _ in 0..3 {
-            let nth = world.random.u64(1..1500);
-            world.disk.fail_nth(nth, Fault::PowerLoss);
+            if world.random.bool() {
+                world.disk.lose_power_at_sync(world.random.u64(1..30));
+            } else {
+                world.disk.fail_nth(world.random.u64(1..1500), Fault::PowerLoss);
+            }
             let mut in_commit = None;
             for _ in 0..TRANSACTIONS {
                 match world.transact(&mut engine) {
@@ -376,5 +379,5 @@ fn the_disk_loses_what_no_sync_has_kept() {
             Connection::open(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         torn += usize::from(found.ok().as_deref() != Some("ok"));
     }
-    assert!(torn > 10, "{torn} of 20 are torn");
+    assert!(torn >= 3, "{torn} of 20 are torn");
 }

@@ -4,8 +4,8 @@
 //! engine. Files outside the folder of a [`Disk`] pass through. The index of the log (`-shm`) is shared memory, which
 //! no power loss keeps, so it passes through as well.
 //!
-//! A loss of power leaves of each file what was durable, and of the writes since then any subset, each of them perhaps
-//! in part: disks write in any order, by sectors. Bytes outside a write stay as they were, which SQLite assumes of
+//! A loss of power leaves of each file what was durable, and of the writes since then all, none, or any subset, each of
+//! them perhaps in part: disks write in any order, by sectors. Bytes outside a write stay as they were, which SQLite assumes of
 //! every disk (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`). A sync that fails forgets the writes before it: the kernel then
 //! takes their pages for clean, and a later sync does not write them.
 
@@ -45,6 +45,8 @@ struct DiskState {
     calls: u64,
     /// The call that fails, by its number, and how.
     fault: Option<(u64, Fault)>,
+    /// Syncs up to and including the one at which the power is lost.
+    syncs_left: Option<u64>,
     /// Bytes that can be written until the disk is full.
     room: Option<u64>,
     is_off: bool,
@@ -76,7 +78,7 @@ impl FileChange {
         }
     }
 
-    /// What of it reaches the disk without a sync.
+    /// What of it a torn file has.
     fn torn(&self, random: &mut fastrand::Rng) -> Option<Self> {
         match (random.u8(..3), self) {
             (0, _) => None,
@@ -109,6 +111,11 @@ impl Disk {
         state.fault = Some((state.calls + nth, fault));
     }
 
+    /// The power is lost at the `nth` sync from now, as a rule that of a commit.
+    pub fn lose_power_at_sync(&self, nth: u64) {
+        self.state.lock().unwrap().syncs_left = Some(nth);
+    }
+
     /// The disk is full after so many more bytes.
     pub fn fill_after(&self, bytes: u64) {
         self.state.lock().unwrap().room = Some(bytes);
@@ -117,7 +124,7 @@ impl Disk {
     /// No call fails from now on.
     pub fn heal(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.fault, state.room) = (None, None);
+        (state.fault, state.syncs_left, state.room) = (None, None, None);
     }
 
     /// Calls so far.
@@ -135,8 +142,13 @@ impl Disk {
         let mut state = self.state.lock().unwrap();
         for (path, file) in state.files.drain() {
             let mut content = file.durable;
-            for change in file.later.iter().filter_map(|change| change.torn(random)) {
-                change.apply(&mut content);
+            match random.u8(..3) {
+                0 => {}
+                1 => file.later.iter().for_each(|change| change.apply(&mut content)),
+                _ => {
+                    let torn = file.later.iter().filter_map(|change| change.torn(random));
+                    torn.for_each(|change| change.apply(&mut content));
+                }
             }
             fs::write(path, content).unwrap();
         }
@@ -387,6 +399,8 @@ extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
 /// The real sync is left out: no test loses the power of the machine.
 extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int {
     let result = on_disk(file, |state, path| {
+        state.is_off |= state.syncs_left == Some(1);
+        state.syncs_left = state.syncs_left.and_then(|left| left.checked_sub(1));
         let called = state.call(ffi::SQLITE_IOERR_FSYNC);
         let is_off = state.is_off;
         if let Some(file) = state.files.get_mut(path)
