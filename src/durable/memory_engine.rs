@@ -4,7 +4,7 @@
 //! loss of power would lose. Knows no files and no threads. Called by tests only.
 //!
 //! What readers see and what a loss of power leaves are two maps. A commit changes the first at once; its changes wait
-//! in a log for the second, as they would in the pages of the kernel, at most [`UNSYNCED_MAX`] transactions.
+//! in a log for the second, as they would in the pages of the kernel, at most `UNSYNCED_MAX` transactions.
 
 use super::engine::{
     Durability, Engine, EngineError, EngineErrorKind, EngineSizes, Opened, Put, Reader, Record, ScanPosition, Tended,
