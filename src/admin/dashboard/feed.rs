@@ -9,7 +9,7 @@ use super::sampler::Sampler;
 use super::watch::EventLines;
 use crate::admin::{Feed, Hub, LIVE, Source, Viewer};
 use crate::limits::DASHBOARD_WATCHERS;
-use crate::sys::panics;
+use crate::sys::{panics, process};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -67,12 +67,17 @@ pub(in crate::admin) fn start(source: Source, runtime: &Handle) {
     runtime.spawn(async move {
         let mut ticks = interval(SECOND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut second = 0_u64;
+        let (mut second, mut is_watched) = (0_u64, false);
         loop {
             ticks.tick().await;
             second += 1;
             // A panic costs a sample.
             let _ = panics::contain(|| dashboard.tick(&hub, second));
+            // Viewers that take nothing leave megabytes of frames.
+            let was_watched = std::mem::replace(&mut is_watched, hub.wants(LIVE));
+            if was_watched && !is_watched {
+                process::return_free_memory();
+            }
         }
     });
 }

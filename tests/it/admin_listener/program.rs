@@ -80,6 +80,39 @@ fn descriptors_and_threads_return_to_their_start() {
     assert_eq!(program.count("task"), threads);
 }
 
+/// The resident memory, in bytes.
+fn resident(program: &Program) -> usize {
+    let statm = fs::read_to_string(format!("/proc/{}/statm", program.child.id())).unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn memory_of_frames_goes_back_to_the_system() {
+    let program = Program::new(&[]);
+    let watch = || {
+        let mut viewer = program.admin();
+        viewer.write_all(b"GET /events?watch=fetchers HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        viewer.read_exact(&mut [0; 9]).unwrap();
+        viewer
+    };
+    // What is made for the first viewer is there.
+    drop(watch());
+    until("the first viewer has left", || program.get("/stats.json", "").contains("\"viewers\":0"));
+    let before = resident(&program);
+    let viewers: Vec<UnixStream> = (0..8).map(|_| watch()).collect();
+    let mut client = TcpStream::connect(("127.0.0.1", program.port)).unwrap();
+    let gets = format!("get {}\r\n", "k".repeat(240)).repeat(100);
+    until("frames are dropped", || {
+        client.write_all(gets.as_bytes()).unwrap();
+        client.read_exact(&mut [0; 500]).unwrap();
+        !program.get("/stats.json", "").contains("\"frames_dropped\":0,")
+    });
+    let full = resident(&program);
+    assert!(full > before + (6 << 20), "{before} {full}");
+    drop(viewers);
+    until("memory is back", || resident(&program) < before + (2 << 20));
+}
+
 #[test]
 fn a_storm_waits_to_be_accepted() {
     let program = Program::new(&[]);
