@@ -89,14 +89,23 @@ impl Durable {
     /// Unix time of relative time 0. Called before the workers start.
     ///
     /// # Errors
-    /// The engine cannot be read, or a thread not be started.
+    /// The engine cannot be read, or not carry out a flush that was due while no process ran, or a thread cannot be
+    /// started.
     pub fn start(
         cache: &Cache,
         settings: DurableSettings,
-        engine: Box<dyn Engine>,
+        mut engine: Box<dyn Engine>,
         (now, origin): (u32, i64),
     ) -> Result<Arc<Self>, EngineError> {
         let opened = engine.opened();
+        let is_overdue = opened.flush_at.is_some_and(|at| at < origin + i64::from(now));
+        if is_overdue {
+            // Before a reader is there: what it showed would come back for good.
+            engine.begin()?;
+            engine.flush()?;
+            engine.plan_flush(None)?;
+            engine.commit()?;
+        }
         let (loads, requests) = Loads::new();
         let core = Arc::new(Core::new(cache.store, settings, loads));
         core.set_time(now, origin);
@@ -110,7 +119,7 @@ impl Durable {
         threads.others.push(spawn("mc-scan", move || scan.run())?);
         let writer = Writer::new(Arc::clone(&core), engine, opened.cas_high);
         threads.writer = Some(spawn("mc-store", move || writer.run())?);
-        if let Some(at) = opened.flush_at {
+        if let Some(at) = opened.flush_at.filter(|_| !is_overdue) {
             // The sink is not there yet: the engine knows of this flush.
             cache.store.flush((at - origin).clamp(1, u32::MAX.into()) as u32, now);
         }

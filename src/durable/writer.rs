@@ -73,7 +73,6 @@ impl Writer {
     /// Writes until the stop, then closes the engine.
     pub fn run(mut self) {
         self.core.i_write();
-        self.flush_overdue();
         loop {
             self.rest();
             self.core.is_awake();
@@ -87,19 +86,6 @@ impl Writer {
         }
         if let Err(error) = self.engine.close() {
             say(format_args!("store: {error}"));
-        }
-    }
-
-    /// Carries out a flush that was to take effect while no process ran.
-    fn flush_overdue(&mut self) {
-        let now = self.core.times().unix();
-        if self.engine.opened().flush_at.is_none_or(|at| at >= now) {
-            return;
-        }
-        let tried = self.engine.begin().and_then(|()| self.engine.flush()).and_then(|()| self.engine.plan_flush(None));
-        if let Err(error) = tried.and_then(|()| self.engine.commit()) {
-            self.engine.roll_back();
-            say(format_args!("store: a flush failed: {error}"));
         }
     }
 

@@ -330,6 +330,19 @@ fn a_flush_ends_records_at_once_and_for_the_next_process() {
 }
 
 #[test]
+fn a_flush_that_came_due_between_two_processes_is_carried_out_first() {
+    let file = Arc::<File>::default();
+    let record = Record { value: b"old".to_vec(), cas: 10, ..Record::default() };
+    file.records.lock().insert(b"a".to_vec(), record);
+    file.opened.lock().flush_at = Some(ORIGIN - 10);
+    let rig = Rig::over(&file, |settings| settings.warm = Warm::All);
+    assert!(file.records.lock().is_empty(), "before the start has returned");
+    assert_eq!(file.opened.lock().flush_at, None);
+    rig.until("the first scan", |view| !view.is_warming);
+    assert_eq!((rig.get("a"), rig.durable.view().figures.warmed), (None, 0));
+}
+
+#[test]
 fn a_failed_commit_gives_errors_and_the_items_from_before() {
     let file = Arc::<File>::default();
     let rig = Rig::sync(&file);
